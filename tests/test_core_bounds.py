@@ -22,6 +22,7 @@ DEEPER_CHAINS = {
     "BatchMember": 5,
     "BlockingCall": 5,
     "BlockingSession": 5,
+    "BlockingStreamCall": 5,
     "ClientCall": 7,
     "ClientSession": 5,
     "CoroutineCall": 5,

@@ -98,7 +98,7 @@ def test_public_module_is_there_once_it_is_asked_for(name: str) -> None:
     assert done.stdout.split() == ["True", f"fastrpc.{name}"]
 
 
-@pytest.mark.parametrize("name", ["coordination", "metrics", "registries", "testing"])
+@pytest.mark.parametrize("name", ["coordination", "files", "metrics", "registries", "testing"])
 def test_import_leaves_what_few_programs_need_unloaded(name: str) -> None:
     assert f"fastrpc.{name}" not in report_of_an_import()["modules"]
 

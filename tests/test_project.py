@@ -23,7 +23,7 @@ RANKS = {
     5: ("interceptors", "failmodes", "calling"),
     6: ("serving",),
     7: ("client", "server"),
-    8: ("brokers", "coordination", "dashboard", "gateway", "testing"),
+    8: ("brokers", "coordination", "dashboard", "files", "gateway", "testing"),
     9: ("cli",),
     10: ("__init__", "__main__"),
 }

@@ -19,6 +19,7 @@ from bench.promises.attacks import (
 )
 from bench.promises.crowd import crowd
 from bench.promises.finding import Finding, call, serving
+from bench.promises.notified import tell_many
 from bench.promises.picks import pick_nanoseconds
 
 __all__ = ["MEASURES", "idle_connection_kib"]
@@ -166,6 +167,45 @@ def streams() -> list[Finding]:
     ]
 
 
+def resting_streams() -> list[Finding]:
+    """Streams that are open and idle, and one that nobody reads beside 99 that are used."""
+    command = [sys.executable, "-m", "bench.promises.resting"]
+    peaks = []
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        for count in (1_000, 9_000):
+            found = run_client([*command, server.address, "idle", str(count)], choose_cores().client, 30)
+            peaks.append((found["peak_kib"], server.peak_bytes() / KIB))
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        before = server.peak_bytes()
+        unread = run_client([*command, server.address, "unread", "99"], choose_cores().client, 20)
+        server_grown = (server.peak_bytes() - before) / KIB
+    sides = zip(("client", "server"), *peaks, strict=True)
+    allowed = 64 + 8 * KIB
+    return [
+        *(
+            Finding(
+                f"one more idle stream: the {side}",
+                (many - few) / 8_000,
+                4,
+                "KiB",
+                "from 1,000 to 9,000 streams",
+            )
+            for side, few, many in sides
+        ),
+        Finding(
+            "99 streams beside one that nobody reads",
+            unread["beside"] / unread["alone"],
+            2,
+            "times the p99 without it",
+            f"{unread['beside'] * 1e6:.0f} and {unread['alone'] * 1e6:.0f} µs for round trips; 1 GiB is offered",
+        ),
+        Finding("1 GiB offered on it: the client", unread["kib"], allowed, "KiB", "its window + 8 MiB"),
+        Finding(
+            "the same: the server", server_grown, allowed, "KiB", "its window + 8 MiB, round trips included"
+        ),
+    ]
+
+
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
     """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
     command = [sys.executable, "-m", "bench.promises.spread", kind]
@@ -201,6 +241,17 @@ def arrays() -> Finding:
     )
 
 
+def notified_clients() -> list[Finding]:
+    """10,000 connected clients that serve are notified in a loop, 100 of them having died."""
+    told = tell_many(9_900, 100)
+    details = f"{told['kept']:.0f} kept, {told['told']:.0f} told, {told['lost']:.0f} lost"
+    wrong = abs(told["lost"] - 100) + abs(told["told"] - 9_900)
+    return [
+        Finding("10,000 clients notified in a loop", told["seconds"], 2, "s", details),
+        Finding("of 100 dead clients among them, not told apart", wrong, 0, "clients", details),
+    ]
+
+
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
     for measure in (
@@ -218,5 +269,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         payloads,
         arrays,
         streams,
+        resting_streams,
+        notified_clients,
     )
 }

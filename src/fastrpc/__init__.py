@@ -81,6 +81,7 @@ _MODULES = frozenset(
         "endpoint",
         "errors",
         "failmodes",
+        "files",
         "metrics",
         "registries",
         "selectors",
@@ -152,6 +153,7 @@ if TYPE_CHECKING:
     from fastrpc import endpoint as endpoint
     from fastrpc import errors as errors
     from fastrpc import failmodes as failmodes
+    from fastrpc import files as files
     from fastrpc import metrics as metrics
     from fastrpc import registries as registries
     from fastrpc import selectors as selectors

@@ -18,11 +18,14 @@ class LinkedStreams:
     Args:
         window: bytes that either side may send of a stream before the other takes a message.
         pool: bytes that messages larger than their window may borrow.
+        calls: how many the server takes at a time.
     """
 
-    def __init__(self, *, window: int = 65_536, pool: int = 33_554_432) -> None:
-        self.client = RecordingConnection(is_client=True, settings=_settings(False, window), stream_pool=pool)
-        self.server = RecordingConnection(is_client=False, settings=_settings(True, window), stream_pool=pool)
+    def __init__(self, *, window: int = 65_536, pool: int = 33_554_432, calls: int = 10_000) -> None:
+        ours, theirs = _settings(False, window), _settings(True, window)
+        theirs.max_calls = calls
+        self.client = RecordingConnection(is_client=True, settings=ours, stream_pool=pool)
+        self.server = RecordingConnection(is_client=False, settings=theirs, stream_pool=pool)
         self.carry()
 
     def open(

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 import fastrpc
 
@@ -42,10 +42,16 @@ class Program:
     Args:
         arguments: what follows `python`.
         folder: its working directory.
+        stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
     """
 
     def __init__(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        stdin: "int | IO[bytes]" = subprocess.DEVNULL,
     ) -> None:
         self.output = ""
         self.errors = ""
@@ -53,7 +59,7 @@ class Program:
             [sys.executable, *arguments],
             cwd=folder,
             env=_environment(environment or {}),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -78,9 +84,28 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._selector.close()
+        self.close_input()
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+
+    def write(self, text: str) -> None:
+        """Write to its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(text.encode())
+        self._process.stdin.flush()
+
+    def close_input(self) -> None:
+        """End its standard input."""
+        if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+
+    def close_output(self) -> None:
+        """Read no more of its standard output."""
+        assert self._process.stdout is not None
+        self._selector.unregister(self._process.stdout)
+        self._process.stdout.close()
 
     def wait_output(self, pattern: str) -> re.Match[str]:
         """Return the first match in the standard output, waiting for it."""

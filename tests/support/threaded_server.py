@@ -29,7 +29,7 @@ class ThreadedServer:
         self._sources = sources
         self._config = config or ServerConfig()
         self._make_loop = make_loop
-        self._loop: asyncio.AbstractEventLoop
+        self.loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
         self._error: BaseException | None = None
         self._is_listening = threading.Event()
@@ -45,7 +45,7 @@ class ThreadedServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        self.loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join(20)
         assert not self._thread.is_alive()
         if self._error is not None:
@@ -61,7 +61,7 @@ class ThreadedServer:
         async def call() -> Any:
             return function()
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self.loop))
 
     def _run(self) -> None:
         try:
@@ -73,7 +73,7 @@ class ThreadedServer:
             self._is_listening.set()
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with Server(*self._sources, config=self._config) as self.server:
             self.address = str(await self.server.listen("tcp://127.0.0.1:0"))

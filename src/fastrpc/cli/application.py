@@ -11,6 +11,7 @@ from fastrpc.cli.benchmark import bench
 from fastrpc.cli.calling import call
 from fastrpc.cli.checking import health
 from fastrpc.cli.contracting import contract
+from fastrpc.cli.copying import get, put
 from fastrpc.cli.listing import list_services
 from fastrpc.cli.printing import accept_every_character, describe_error, print_error, stdout
 from fastrpc.cli.registering import registry
@@ -91,6 +92,8 @@ application.command(
     context_settings=_VALUES,
     epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
 )(bench)
+application.command("get", epilog="Example: fastrpc get tcp://127.0.0.1:8972 reports/may.csv")(get)
+application.command("put", epilog="Example: fastrpc put tcp://127.0.0.1:8972 may.csv reports/may.csv")(put)
 application.command("contract", epilog="Example: fastrpc contract --check tcp://127.0.0.1:8972 app:services")(
     contract
 )

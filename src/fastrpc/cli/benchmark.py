@@ -1,44 +1,44 @@
-"""`fastrpc bench`: a closed loop of callers, each with one call in flight at any time."""
+"""`fastrpc bench`: the rate and the latency of a method."""
 
 import asyncio
 import contextlib
 import sys
 import time
-from collections import Counter
-from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, Progress, TextColumn
 
+from fastrpc.cli.benchmark_run import BenchmarkRun, CallBenchmark
 from fastrpc.cli.calling import (
+    CALL_SECONDS,
     OPTIONS,
     Address,
     AsJson,
+    CallTimeout,
     Codec,
     Method,
-    Timeout,
     Values,
     hinted,
+    kind_hinted,
     run_async,
     target_for,
-    typed_arguments,
+    time_limit,
 )
-from fastrpc.cli.latency import Latencies
+from fastrpc.cli.method_kinds import Kind, KindName, known_method
 from fastrpc.cli.printing import print_error, print_json, reported, stderr, stdout
+from fastrpc.cli.stream_benchmark import StreamBenchmark
 from fastrpc.cli.values import call_text, read_arguments, refuse_options
 from fastrpc.client.client import Client
 from fastrpc.errors import FastRPCError
 from fastrpc.escaping import printable
 from fastrpc.server.plan import ExitCode
 
-__all__ = ["Benchmark", "bench"]
+__all__ = ["bench"]
 
 #: Seconds between updates of the progress bar.
 PROGRESS_SECONDS = 0.1
-
-#: Seconds a caller pauses after an error, so that a dead server is not called in a tight loop.
-ERROR_PAUSE_SECONDS = 0.01
 
 Callers = Annotated[int, typer.Option("--callers", "-c", min=1, metavar="N", help="Calls in flight at once.")]
 Seconds = Annotated[
@@ -51,83 +51,6 @@ Connections = Annotated[
 BENCH_OPTIONS = (*OPTIONS, "--callers", "--seconds", "--connections")
 
 
-class Benchmark:
-    """One run: its callers, its method and its results."""
-
-    def __init__(
-        self, clients: list[Any], method: str, args: list[Any], kwargs: dict[str, Any], *, callers: int
-    ) -> None:
-        self.latencies = Latencies()
-        self.errors: Counter[str] = Counter()
-        self.first_error: FastRPCError | None = None
-        self.seconds = 0.0
-        self.was_interrupted = False
-        self.callers = callers
-        self._clients = clients
-        self._method = method
-        self._args = args
-        self._kwargs = kwargs
-
-    async def run(self, seconds: float) -> None:
-        """Call for the given seconds; cancelling ends it early and keeps the results so far."""
-        started = time.perf_counter()
-        end = started + seconds
-        callers = [
-            asyncio.ensure_future(self._call_until(end, self._clients[number % len(self._clients)]))
-            for number in range(self.callers)
-        ]
-        try:
-            await asyncio.gather(*callers)
-        except asyncio.CancelledError:
-            self.was_interrupted = True
-            for caller in callers:
-                caller.cancel()
-            await asyncio.gather(*callers, return_exceptions=True)
-        finally:
-            self.seconds = time.perf_counter() - started
-
-    async def _call_until(self, end: float, client: Any) -> None:
-        call, clock, add = client.call, time.perf_counter_ns, self.latencies.add
-        method, args, kwargs = self._method, self._args, self._kwargs
-        end_ns = int(end * 1e9)
-        began = clock()
-        while began < end_ns:
-            try:
-                await call(method, *args, **kwargs)
-            except FastRPCError as error:
-                self._note_error(error)
-                await asyncio.sleep(ERROR_PAUSE_SECONDS)
-                began = clock()
-            else:
-                now = clock()
-                add(now - began)
-                began = now
-
-    def _note_error(self, error: FastRPCError) -> None:
-        self.first_error = self.first_error or error
-        self.errors[error.status.name] += 1
-
-    def report(self) -> dict[str, Any]:
-        """Return the results as plain data; durations in seconds."""
-        latencies = self.latencies
-        return {
-            "method": self._method,
-            "callers": self.callers,
-            "connections": len(self._clients),
-            "seconds": self.seconds,
-            "calls": latencies.count,
-            "rate": latencies.count / self.seconds if self.seconds else 0.0,
-            "latency": {
-                "mean": latencies.mean,
-                "p50": latencies.percentile(0.5),
-                "p99": latencies.percentile(0.99),
-                "p99.9": latencies.percentile(0.999),
-                "longest": latencies.longest_ns / 1e9,
-            },
-            "errors": dict(self.errors),
-        }
-
-
 def bench(
     address: Address,
     method: Method,
@@ -135,38 +58,71 @@ def bench(
     callers: Callers = 64,
     seconds: Seconds = 5.0,
     connections: Connections = 1,
-    timeout: Timeout = 5.0,
+    timeout: CallTimeout = None,
     codec: Codec = None,
+    kind: Kind = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure rate and latency of a method: callers that each await one call after the other."""
+    """Measure rate and latency of a method: callers that each await one call, or one stream, after the other.
+
+    Of a stream it measures messages, the first message, and the gaps between deliveries. A method that takes a stream
+    gets the lines of standard input again and again: write `-` in the place of its stream.
+    """
     texts = values or ()
     with reported(ExitCode.USAGE):
         refuse_options(texts, BENCH_OPTIONS)
         read_arguments(texts, codec=codec)
-        options: dict[str, Any] = {"timeout": timeout} | ({} if codec is None else {"codec": codec})
+        options: dict[str, Any] = {} if codec is None else {"codec": codec}
         target = target_for(address, method.rpartition(".")[0])
         clients = [Client(target) for _ in range(min(connections, callers))]
         views = [client.with_options(**options) for client in clients]
 
-    async def measure() -> Benchmark:
-        async with contextlib.AsyncExitStack() as stack:
-            for client in clients:
-                await stack.enter_async_context(client)
-            args, kwargs = await typed_arguments(views[0], method, texts, codec, timeout)
-            for view in views:  # Connects, and checks that the call works at all.
-                await view.call(method, *args, **kwargs)
-            benchmark = Benchmark(views, method, args, kwargs, callers=callers)
-            async with _progress(printable(call_text(method, texts)), seconds, visible=not as_json):
-                await benchmark.run(seconds)
-        return benchmark
-
+    measuring = _measure(
+        views, _Wanted(method, texts, codec, kind, timeout), callers, seconds, as_json=as_json
+    )
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
-        benchmark = run_async(measure())
+        benchmark = run_async(_entered(clients, measuring))
     _end(benchmark, as_json=as_json)
 
 
-def _end(benchmark: Benchmark, *, as_json: bool) -> None:
+class _Wanted(NamedTuple):
+    """The method as the command line gives it."""
+
+    method: str
+    texts: Sequence[str]
+    codec: str | None
+    kind: KindName | None
+    timeout: float | None
+
+
+async def _entered(clients: list[Client], measuring: Coroutine[Any, Any, BenchmarkRun]) -> BenchmarkRun:
+    async with contextlib.AsyncExitStack() as stack:
+        for client in clients:
+            await stack.enter_async_context(client)
+        return await measuring
+
+
+async def _measure(
+    views: list[Any], wanted: _Wanted, callers: int, seconds: float, *, as_json: bool
+) -> BenchmarkRun:
+    method, texts, codec, kind, timeout = wanted
+    known = await known_method(views[0], method, kind, timeout or CALL_SECONDS)
+    args, kwargs, has_input = known.prepare(texts, codec)
+    messages = [one async for one in known.input(codec)] if has_input else []
+    limited = [view.with_options(timeout=time_limit(known, timeout)) for view in views]
+    benchmark: BenchmarkRun
+    if known.kind == "unary":
+        benchmark = CallBenchmark(limited, method, args, kwargs, callers=callers)
+    else:
+        benchmark = StreamBenchmark(limited, known, args, kwargs, messages, callers=callers)
+    with kind_hinted(known):
+        await benchmark.check()
+    async with _progress(printable(call_text(method, texts)), seconds, visible=not as_json):
+        await benchmark.run(seconds)
+    return benchmark
+
+
+def _end(benchmark: BenchmarkRun, *, as_json: bool) -> None:
     if as_json:
         print_json(benchmark.report())
     else:
@@ -205,15 +161,20 @@ async def _progress(text: str, seconds: float, *, visible: bool) -> AsyncIterato
 
 
 def _print(report: dict[str, Any], first_error: FastRPCError | None) -> None:
-    latency = report["latency"]
     connections = report["connections"]
-    stdout.print(
-        f"{report['calls']:,} calls in {report['seconds']:.2f} s by {report['callers']:,} callers "
-        f"over {connections} connection{'s' if connections > 1 else ''}"
-    )
-    stdout.print(f"rate     {report['rate']:,.0f} calls/s", style="bold")
-    parts = [f"{name} {_duration(latency[name])}" for name in ("p50", "p99", "p99.9", "longest")]
-    stdout.print(f"latency  {'   '.join(parts)}")
+    used = f"{report['callers']:,} callers over {connections} connection{'s' if connections > 1 else ''}"
+    if "kind" in report:
+        counted, unit = f"{report['messages']:,} messages in {report['streams']:,} streams", "messages"
+    else:
+        counted, unit = f"{report['calls']:,} calls", "calls"
+    stdout.print(f"{counted} in {report['seconds']:.2f} s by {used}")
+    stdout.print(f"rate     {report['rate']:,.0f} {unit}/s", style="bold")
+    for row in ("latency", "first", "gap", "answer"):
+        # What a kind of streams has none of is left out.
+        if row not in report or not (row == "latency" or report[row]["longest"]):
+            continue
+        parts = [f"{name} {_duration(report[row][name])}" for name in ("p50", "p99", "p99.9", "longest")]
+        stdout.print(f"{row:8} {'   '.join(parts)}")
     errors = ", ".join(f"{count:,} × {name}" for name, count in report["errors"].items())
     stdout.print(f"errors   {errors or 'none'}")
     if first_error is not None:

@@ -3,15 +3,25 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine, Iterator, Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
-from fastrpc.cli.descriptions import ASK_SECONDS, SERVICES_METHOD, parameter_types
-from fastrpc.cli.printing import print_json, print_note, print_value, reported
-from fastrpc.cli.values import needs_types, read_arguments, read_metadata, refuse_options
+from fastrpc.calling.stream import Stream
+from fastrpc.cli.descriptions import ASK_SECONDS, SERVICES_METHOD
+from fastrpc.cli.method_kinds import (
+    Kind,
+    KindName,
+    KnownMethod,
+    is_of_another_kind,
+    known_method,
+    needs_method,
+)
+from fastrpc.cli.printing import json_text, line_of, print_json, print_note, print_value, reported
+from fastrpc.cli.standard_streams import write_lines
+from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
-from fastrpc.errors import CallError, FastRPCError
+from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
 from fastrpc.server.plan import ExitCode
@@ -20,19 +30,25 @@ from fastrpc.status import Status
 
 __all__ = [
     "Address",
+    "CALL_SECONDS",
     "AsJson",
+    "CallTimeout",
     "Codec",
     "Method",
     "Timeout",
     "Values",
     "call",
     "hinted",
+    "kind_hinted",
     "run_async",
     "target_for",
-    "typed_arguments",
+    "time_limit",
 ]
 
 T = TypeVar("T")
+
+#: Seconds for one call without `--timeout`.
+CALL_SECONDS = 5.0
 
 Address = Annotated[
     str,
@@ -54,6 +70,17 @@ Values = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", "-t", min=0.001, metavar="SECONDS", help="Seconds for one call.")
 ]
+CallTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        "-t",
+        min=0.001,
+        metavar="SECONDS",
+        help=f"Seconds for one call ({CALL_SECONDS:g} by default), or for a whole stream (no limit by default).",
+        show_default=False,
+    ),
+]
 Codec = Annotated[
     str | None,
     typer.Option(
@@ -62,60 +89,131 @@ Codec = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
 
-OPTIONS = ("--timeout", "--codec", "--metadata", "--json", "--help")
+OPTIONS = ("--timeout", "--codec", "--metadata", "--kind", "--json", "--help")
 
 
 def call(
     address: Address,
     method: Method,
     values: Values = None,
-    timeout: Timeout = 5.0,
+    timeout: CallTimeout = None,
     codec: Codec = None,
     metadata: Annotated[
         list[str] | None,
         typer.Option("--metadata", "-m", metavar="KEY=VALUE", help="Metadata to send; may be repeated."),
     ] = None,
+    kind: Kind = None,
     as_json: AsJson = False,
 ) -> None:
-    """Call a method and print its answer."""
+    """Call a method and print its answer, or each message of its stream on a line.
+
+    A method that takes a stream gets the lines of standard input: write `-` in the place of its stream.
+    """
     texts = values or ()
     with reported(ExitCode.USAGE):
         refuse_options(texts, OPTIONS)
         read_arguments(texts, codec=codec)
         client = Client(target_for(address, method.rpartition(".")[0]))
-        options: dict[str, Any] = {"timeout": timeout, "metadata": read_metadata(metadata or ())}
+        options: dict[str, Any] = {"metadata": read_metadata(metadata or ())}
         if codec is not None:
             options["codec"] = codec
         view = client.with_options(**options)
-
-    async def request() -> Reply[Any]:
-        async with client:
-            args, kwargs = await typed_arguments(view, method, texts, codec, timeout)
-            return await view.request(method, *args, **kwargs)
-
     with reported(ExitCode.FAILED, as_json=as_json), hinted(address):
-        reply = run_async(request())
+        run_async(_call(client, view, _Wanted(method, texts, codec, kind, timeout, as_json)))
+
+
+class _Wanted(NamedTuple):
+    """A call as the command line gives it."""
+
+    method: str
+    texts: Sequence[str]
+    codec: str | None
+    kind: KindName | None
+    timeout: float | None
+    as_json: bool
+
+
+async def _call(client: Client, view: Any, wanted: _Wanted) -> None:
+    async with client:
+        seconds = wanted.timeout or CALL_SECONDS
+        known = KnownMethod(wanted.method, None, wanted.kind)
+        if needs_method(wanted.texts, wanted.codec):
+            known = await known_method(view, wanted.method, wanted.kind, seconds)
+        try:
+            await _run(view, wanted, known)
+        except CallError as error:
+            if known.is_certain or not is_of_another_kind(error):
+                raise
+            known = await known_method(view, wanted.method, None, seconds)
+            with kind_hinted(known):
+                if not known.is_certain:
+                    raise
+                await _run(view, wanted, known)
+
+
+async def _run(view: Any, wanted: _Wanted, known: KnownMethod) -> None:
+    args, kwargs, has_input = known.prepare(wanted.texts, wanted.codec)
+    if has_input:
+        args.insert(0, known.input(wanted.codec))
+    limited = view.with_options(timeout=time_limit(known, wanted.timeout))
+    if known.gives_stream:
+        await _print_stream(limited.stream(wanted.method, *args, **kwargs), as_json=wanted.as_json)
+    else:
+        _print_reply(await limited.request(wanted.method, *args, **kwargs), as_json=wanted.as_json)
+
+
+async def _print_stream(stream: Stream[Any, Any], *, as_json: bool) -> None:
+    """Print each message on a line, then what is known at the end."""
+    line = _json_line if as_json else line_of
+    count = 0
+    async with stream:
+        with contextlib.suppress(StreamEndedError):
+            while True:
+                messages = await stream.receive_many()
+                count += len(messages)
+                await write_lines([line(message) for message in messages])
+    reply = stream.reply
     if as_json:
-        print_json(
-            {
-                "value": reply.value,
-                "status": "OK",
-                "seconds": reply.seconds,
-                "endpoint": str(reply.endpoint),
-                "metadata": dict(reply.metadata),
-            }
-        )
+        print_json({"messages": count, **_facts(reply)})
+        return
+    print_note(f"OK in {reply.seconds * 1e3:.2f} ms, {count:,} messages from {reply.endpoint}")
+
+
+def _json_line(message: Any) -> str:
+    return json_text({"message": message})
+
+
+def _print_reply(reply: Reply[Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"value": reply.value, **_facts(reply)})
         return
     print_value(reply.value)
     print_note(f"OK in {reply.seconds * 1e3:.2f} ms from {reply.endpoint}")
 
 
-async def typed_arguments(
-    view: Any, method: str, texts: Sequence[str], codec: str | None, timeout: float
-) -> tuple[list[Any], dict[str, Any]]:
-    """Return positional and named arguments; fetch the parameter types from the server if they decide."""
-    types = await parameter_types(view, method, timeout) if needs_types(texts, codec=codec) else {}
-    return read_arguments(texts, codec=codec, types=types)
+def _facts(reply: Reply[Any]) -> dict[str, Any]:
+    return {
+        "status": "OK",
+        "seconds": reply.seconds,
+        "endpoint": str(reply.endpoint),
+        "metadata": dict(reply.metadata),
+    }
+
+
+def time_limit(known: KnownMethod, timeout: float | None) -> float | None:
+    """Return the seconds for one call: only a method that streams nothing has a limit of its own."""
+    return timeout if timeout is not None or known.kind != "unary" else CALL_SECONDS
+
+
+@contextlib.contextmanager
+def kind_hinted(known: KnownMethod) -> Iterator[None]:
+    """Name `--kind` when a server that does not show its signatures refuses a call of the wrong kind."""
+    try:
+        yield
+    except CallError as error:
+        if not known.is_certain and is_of_another_kind(error):
+            error.hint = "name what it streams: --kind server_stream, client_stream or both_ways"
+        raise
 
 
 def target_for(address: str, service: str) -> str:

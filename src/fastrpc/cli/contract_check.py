@@ -71,8 +71,11 @@ class _Methods:
         yield from self._parameters()
         if old.stream is not None and new.stream is not None:
             yield from self._narrower("the stream", old.stream.type, new.stream.type)
+            # Streams do not travel as arguments: neither their names nor their positions are sent.
             if old.stream.position != new.stream.position:
-                yield "the stream stands at another position", False
+                yield "the stream stands at another position", True
+            if old.stream.name != new.stream.name:
+                yield f"the stream {old.stream.name!r} is called {new.stream.name!r} now", True
         yield from self._result()
 
     def _options(self) -> Iterator[tuple[str, bool]]:

@@ -15,7 +15,7 @@ __all__ = [
     "ParameterDescription",
     "ServiceDescription",
     "StreamDescription",
-    "parameter_types",
+    "method_description",
     "read_descriptions",
 ]
 
@@ -104,17 +104,14 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
         raise DecodeError(f"{source} does not describe its services as fastrpc does: {error}") from None
 
 
-async def parameter_types(view: Any, method: str, timeout: float) -> dict[str, str]:
-    """Return the parameters of a method in order, from the server; empty if reflection is off."""
+async def method_description(view: Any, method: str, timeout: float) -> MethodDescription | None:
+    """Return what the server says of a method; None if its reflection is off."""
     try:
         asked = view.with_options(
             timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None
         )
         services = read_descriptions(await asked.call(SERVICES_METHOD), "the server")
     except FastRPCError:
-        return {}  # The call itself reports the cause.
-    for service in services:
-        for one in service.methods:
-            if one.full_name == method:
-                return {parameter.name: parameter.type for parameter in one.parameters}
-    return {}
+        return None  # The call itself reports the cause.
+    methods = (one for service in services for one in service.methods)
+    return next((one for one in methods if one.full_name == method), None)

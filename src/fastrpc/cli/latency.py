@@ -1,6 +1,7 @@
 """A histogram of latencies in constant memory."""
 
 from collections import Counter
+from typing import Any
 
 __all__ = ["Latencies"]
 
@@ -40,3 +41,13 @@ class Latencies:
     def mean(self) -> float:
         """Seconds of one call on average."""
         return self.total_ns / self.count / 1e9 if self.count else 0.0
+
+    def report(self) -> dict[str, Any]:
+        """Return mean, percentiles and the longest, in seconds."""
+        return {
+            "mean": self.mean,
+            "p50": self.percentile(0.5),
+            "p99": self.percentile(0.99),
+            "p99.9": self.percentile(0.999),
+            "longest": self.longest_ns / 1e9,
+        }

@@ -21,6 +21,14 @@ from fastrpc.status import Status
 
 __all__ = ["explained", "list_services"]
 
+#: The kinds of methods as people call them; nothing for one answer to one call.
+KINDS = {
+    "unary": "",
+    "server_stream": "server stream",
+    "client_stream": "client stream",
+    "both_ways": "both ways",
+}
+
 #: The service of the embedded registry.
 REGISTRY_SERVICE = "fastrpc.registry"
 
@@ -97,10 +105,12 @@ def _print(services: list[ServiceDescription]) -> None:
         summary = _first_line(service.documentation)
         stdout.print(Text.assemble(title, shown(f"  {summary}" if summary else "")))
         table = Table.grid(padding=(0, 3))
+        streams = any(method.kind != "unary" for method in service.methods)
         for method in service.methods:
             name, _, rest = method.signature.partition("(")
             signature = Text.assemble("  ", shown(name, "cyan"), shown(f"({rest}"))
-            table.add_row(signature, shown(_first_line(method.documentation), "dim"))
+            kind = [shown(KINDS.get(method.kind, ""), "magenta")] if streams else []
+            table.add_row(signature, *kind, shown(_first_line(method.documentation), "dim"))
         stdout.print(table)
     if not services:
         stdout.print("no services")

@@ -30,6 +30,7 @@ __all__ = [
     "accept_every_character",
     "describe_error",
     "json_text",
+    "line_of",
     "print_error",
     "print_json",
     "print_note",
@@ -90,6 +91,9 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
     """Print an error of fastrpc or the system as cause and fix, and end the command with `code`."""
     try:
         yield
+    except BrokenPipeError:
+        # The reader of our output is gone: it wants no message either.
+        raise
     except (FastRPCError, OSError) as error:
         cause, hint = describe_error(error)
         if as_json:
@@ -153,16 +157,24 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def line_of(message: Any) -> str:
+    """Return a message of a stream as one line: as JSON, bytes that are text as text."""
+    return printable(_text_of(message)) if isinstance(message, bytes) else json_text(message)
+
+
 def print_value(value: Any) -> None:
     """Print an answer: as JSON, coloured for a terminal; bytes that are text as text."""
     if isinstance(value, bytes):
-        try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            text = repr(value)
-        stdout.print(Text(printable(text, multiline=True)))
+        stdout.print(Text(printable(_text_of(value), multiline=True)))
         return
     stdout.print(JSONHighlighter()(Text(msgspec.json.format(json_text(value), indent=2))))
+
+
+def _text_of(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return repr(value)
 
 
 def _continued(text: str) -> str:

@@ -14,7 +14,7 @@ from fastrpc._core.payload.metadata import check_entry
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
 
-__all__ = ["call_text", "needs_types", "read_arguments", "read_metadata", "refuse_options"]
+__all__ = ["call_text", "needs_types", "read_arguments", "read_message", "read_metadata", "refuse_options"]
 
 #: Longest type that is parsed, in characters: a peer wrote it.
 LONGEST_TYPE = 1000
@@ -69,6 +69,11 @@ def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
         return False
     values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
     return any(_read_value(value) is not value for value in values)
+
+
+def read_message(text: str, codec: str | None = None, kind: str = "") -> Any:
+    """Return a message of a stream; `kind` is its type, if known."""
+    return _read(text, codec, kind)
 
 
 def refuse_options(texts: Sequence[str], options: Sequence[str]) -> None:

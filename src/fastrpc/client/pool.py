@@ -73,9 +73,7 @@ class Pool:
         self._has_told = self._has_more = False
         # Servers can call a client only on a connection.
         warm = config.pool.warm if serving is None else sys.maxsize
-        self._plan: ConnectionPlan[Subchannel] = ConnectionPlan(
-            target, endpoint_set, warm, lambda endpoint: Subchannel(self, endpoint)
-        )
+        self._plan = ConnectionPlan(target, endpoint_set, warm, lambda endpoint: Subchannel(self, endpoint))
         self._removed: list[Subchannel] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None

@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from fastrpc.client.blocking.client import SyncClient
+from fastrpc.client.blocking.stream import SyncStream
 from fastrpc.config import Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registration import check_record_size
-from fastrpc.coordination.registry_service import RegistryService, ServiceList
+from fastrpc.coordination.registry_service import FOLLOWED_BYTES, RegistryService, ServiceList
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
+from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError, UnavailableError
 from fastrpc.escaping import printable
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Listing
+from fastrpc.registries.base.poller import WAIT_SECONDS
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
@@ -40,7 +42,9 @@ _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICA
 
 _CONFIG = ClientConfig(
     # Watches are closed from event loops, which a lingering close must not block.
-    timeouts=Timeouts(connect=ANSWER_SECONDS, call=ANSWER_SECONDS, linger=0.0),
+    timeouts=Timeouts(
+        connect=ANSWER_SECONDS, call=ANSWER_SECONDS, stream_idle=WAIT_SECONDS + ANSWER_SECONDS, linger=0.0
+    ),
     # Pollers and leases have their own pauses; a second backoff must not add to them.
     backoff=Backoff(first=0.05, longest=0.2),
     keepalive=Keepalive(interval=2.0, timeout=2.0),
@@ -104,27 +108,83 @@ class EmbeddedRegistry:
 
 
 class ServiceLookup:
-    """Fetches the list of a service; the server holds the query until the list changes."""
+    """Fetches the list of a service; the server tells of changes by a stream, or holds a query until one.
+
+    The first look, and each one after a failure, is a plain query. Then a stream goes on from its cursor: nothing that
+    changes in between is lost. A server that has no such stream is queried again and again.
+    """
 
     def __init__(self, service: str, client: SyncClient) -> None:
         self._service = service
         self._client = client
         self._cursor = ""
+        self._entries: list[Entry] = []
+        # The stream of changes, and the seconds after which the server says that there was none.
+        self._stream: SyncStream[Any, ServiceList] | None = None
+        self._stream_wait = 0.0
+        self._has_streams = True
 
     def fetch(self, wait_seconds: float) -> Listing:
+        is_restart = False
         with _errors():
-            found = self._watched(self._cursor, wait_seconds)
-            records = None
-            for _ in range(BEGINNINGS):
-                records = self._following(found)
-                if records is not None:
-                    break
-                found = self._watched("", 0.0)
-        if records is None:
-            raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
-        before, self._cursor = self._cursor, found.cursor
-        is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
-        return Listing([_entry(record) for record in records], is_restart=is_restart)
+            found = self._next(wait_seconds)
+            if found is not None:
+                found, records = self._whole(found)
+                before, self._cursor = self._cursor, found.cursor
+                is_restart = bool(before) and before.partition(".")[0] != found.cursor.partition(".")[0]
+                self._entries = [_entry(record) for record in records]
+        return Listing(self._entries, is_restart=is_restart)
+
+    def _next(self, wait_seconds: float) -> ServiceList | None:
+        """Return the first page of the list, now or when it changes; None if the wait is over."""
+        if wait_seconds <= 0.0 or not self._cursor:
+            self._leave_stream()
+            # The server may be another one than before.
+            self._has_streams = True
+            return self._watched("", wait_seconds)
+        if self._has_streams:
+            try:
+                return self._followed(wait_seconds)
+            except CallError as error:
+                if error.status is not Status.UNIMPLEMENTED:
+                    raise
+                self._has_streams = False
+        return self._watched(self._cursor, wait_seconds)
+
+    def _followed(self, wait_seconds: float) -> ServiceList | None:
+        """Return the next message of the stream; None if nothing has changed."""
+        if self._stream is None or self._stream_wait != wait_seconds:
+            self._leave_stream()
+            arguments = (self._service, self._cursor, wait_seconds, FOLLOWED_BYTES)
+            # A lost connection is told at once: the next look is a query with a time limit.
+            client = self._client.with_options(fail_mode="failfast")
+            self._stream = client.stream(RegistryService.follow, *arguments)
+            self._stream_wait = wait_seconds
+        try:
+            found = self._stream.receive()
+        except BaseException as error:
+            self._leave_stream()
+            if isinstance(error, UnavailableError) and error.processed == "yes":
+                # The connection drains: the next stream goes on from the same cursor, on another one.
+                return None
+            raise
+        return None if found.cursor == self._cursor else found
+
+    def _leave_stream(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream.close()
+
+    def _whole(self, first: ServiceList) -> tuple[ServiceList, list[str]]:
+        """Return the list with this first page, or a newer one, and all its records."""
+        for _ in range(BEGINNINGS):
+            records = self._following(first)
+            if records is not None:
+                return first, records
+            # A message that is under way would be older than the answer.
+            self._leave_stream()
+            first = self._watched("", 0.0)
+        raise StoreError(f"the list of {self._service} changes too fast to be read page by page")
 
     def _watched(self, after: str, wait_seconds: float) -> ServiceList:
         """Return the first page of the list."""

@@ -1,7 +1,7 @@
 """The embedded registry as a service: leases, records and watches.
 
-Its methods are plain calls, so any language with the native protocol can use it. A watch is a call that returns when
-the list differs from the caller's, or when its wait is over.
+`watch` is a plain call that returns when the list differs from the caller's, or when its wait is over, so that any
+language with plain calls can use the registry. `follow` is the same as a stream: one message for each answer.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 import os
 import secrets
 import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from fastrpc.coordination.snapshot import Fault, encode_snapshot, read_snapshot
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.errors import CallError, ConfigError, StoreError
 from fastrpc.rpc.service import method, service
+from fastrpc.server.wakeup import Wakeup, Watchers, ended_by_drain
 from fastrpc.status import Status
 from fastrpc.stores.base import Folder
 from fastrpc.stores.memory import MOST_BYTES, MemoryStore
@@ -33,6 +35,12 @@ logger = logging.getLogger("fastrpc.registry")
 
 #: Longest wait of a watch for a change, in seconds.
 LONGEST_WAIT_SECONDS = 60.0
+
+#: Shortest wait of a message of `follow`.
+SHORTEST_WAIT_SECONDS = 0.1
+
+#: Most bytes of records in a message of `follow`: a watcher that does not read holds its window and one message.
+FOLLOWED_BYTES = 16 * 1024
 
 #: Fewest seconds that leases last after a restart, so that every server can renew first.
 GRACE_SECONDS = 15.0
@@ -84,7 +92,11 @@ class RegistryService:
     ) -> None:
         if not isinstance(records_bytes, int) or isinstance(records_bytes, bool) or records_bytes < 1:
             raise ConfigError(f"records_bytes is {records_bytes!r}, it must be a whole number from 1")
-        self._store = MemoryStore(most_bytes=records_bytes)
+        self._store = MemoryStore(most_bytes=records_bytes, on_change=self._wake)
+        # By service, as long as it has any.
+        self._watchers: dict[str, Watchers] = {}
+        # The message of the latest change: all watchers of a service get the same.
+        self._latest: tuple[tuple[str, int, int], ServiceList] | None = None
         self._listings = Listings(records_bytes)
         self._file = None if data_dir is None else SnapshotFile(Path(data_dir) / "registry.json")
         self._instance = secrets.token_hex(4)
@@ -174,6 +186,35 @@ class RegistryService:
         return self._part(found, 0, len(found.items))
 
     @method(idempotent=True)
+    async def follow(
+        self, service: str, after: str = "", wait_seconds: float = 15.0, page_bytes: int = FOLLOWED_BYTES
+    ) -> AsyncIterator[ServiceList]:
+        """Yield the list of a service whenever its cursor is not the last one; the first time, if it is not `after`.
+
+        After `wait_seconds` without a change a message with the last cursor and no records tells that the registry is
+        alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
+        behind gets the latest list only. The stream ends with UNAVAILABLE when its connection drains.
+        """
+        if not SHORTEST_WAIT_SECONDS <= wait_seconds <= LONGEST_WAIT_SECONDS:
+            raise CallError(
+                Status.INVALID_ARGUMENT,
+                f"wait_seconds is {wait_seconds}, "
+                f"it must be from {SHORTEST_WAIT_SECONDS:g} to {LONGEST_WAIT_SECONDS:g}",
+            )
+        size = min(max(page_bytes, 1), FOLLOWED_BYTES)
+        with self._watching(service) as wakeup:
+            while True:
+                found = await self._store.list(service)
+                cursor = self._cursor(found)
+                if cursor != after:
+                    after = cursor
+                    yield self._message(service, found, size)
+                elif wakeup.is_draining:
+                    raise ended_by_drain()
+                elif not await wakeup.wait(wait_seconds):
+                    yield ServiceList(cursor, [])
+
+    @method(idempotent=True)
     async def page(self, service: str, cursor: str, start: int, page_bytes: int) -> ServiceList:
         """Return further records of the list version of a cursor, from a position on.
 
@@ -205,6 +246,32 @@ class RegistryService:
             return counts
         behind = (item for item in counts.items() if item[0] > after)
         return dict(itertools.islice(behind, limit))
+
+    @contextlib.contextmanager
+    def _watching(self, service: str) -> Iterator[Wakeup]:
+        watchers = self._watchers.setdefault(service, Watchers())
+        try:
+            with watchers.watching() as wakeup:
+                yield wakeup
+        finally:
+            if not watchers and self._watchers.get(service) is watchers:
+                del self._watchers[service]
+
+    def _wake(self, service: str) -> None:
+        watchers = self._watchers.get(service)
+        if watchers is not None:
+            watchers.wake()
+
+    def _message(self, service: str, folder: Folder, page_bytes: int) -> ServiceList:
+        """Return the first page of a list, made once for all watchers."""
+        key = (service, folder.revision, page_bytes)
+        if self._latest is None or self._latest[0] != key:
+            end = page_of(folder, 0, page_bytes)
+            self._latest = key, self._part(folder, 0, end)
+        message = self._latest[1]
+        if message.following:
+            self._listings.keep(service, folder)
+        return message
 
     def _page(self, service: str, folder: Folder, start: int, page_bytes: int) -> ServiceList:
         """Return one page, and keep the list for the following ones."""

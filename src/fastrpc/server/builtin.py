@@ -1,7 +1,4 @@
-"""The built-in services of a server.
-
-`fastrpc.reflection` lists services and methods, `fastrpc.health` reports whether they serve.
-"""
+"""`fastrpc.reflection`: the services and methods of a server, and who may see them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,7 +11,7 @@ from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import BUILTIN_PREFIX, method, service
 from fastrpc.status import Status
 
-__all__ = ["BUILTIN_PREFIX", "Health", "Reflection", "is_local"]
+__all__ = ["BUILTIN_PREFIX", "Reflection", "is_local"]
 
 
 @service("fastrpc.reflection")
@@ -32,22 +29,6 @@ class Reflection:
             # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
         return [describe(definition) for definition in self._services()]
-
-
-@service("fastrpc.health")
-class Health:
-    """Report whether a server or one of its services serves, in the words of gRPC's health protocol."""
-
-    def __init__(self, status: Callable[[str], str]) -> None:
-        self._status = status
-
-    @method(idempotent=True)
-    async def check(self, service: str = "") -> str:
-        """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server."""
-        exchange: Any = getattr(current_call(), "exchange", None)
-        if exchange is not None:
-            exchange.note_probe()
-        return self._status(service)
 
 
 def is_local(address: Address) -> bool:

@@ -27,8 +27,9 @@ from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.wire_numbers import numbers_of
-from fastrpc.server.builtin import BUILTIN_PREFIX, Health, Reflection, is_local
+from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
 from fastrpc.server.detection import Detection
+from fastrpc.server.health import Health, ServingState
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
@@ -75,8 +76,7 @@ class Server:
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
-        # Services that report NOT_SERVING; "" is the whole server.
-        self._paused: set[str] = set()
+        self._health = ServingState(lambda: [one.name for one in self._services])
         # Connections handed over by `take` that have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         self._life = Life()
@@ -87,7 +87,6 @@ class Server:
         # The process and the loop of the first use; 0 before.
         self._process_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._is_draining = False
         self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
@@ -161,7 +160,7 @@ class Server:
 
     def _check_taking(self) -> None:
         self._check_open()
-        if self._is_draining:
+        if self._health.is_draining:
             raise RuntimeError("this Server is draining; make a new one")
 
     async def _start(self) -> None:
@@ -185,6 +184,7 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._served.add(source)
+            self._health.watchers.wake()
             self._advertise_again()
         else:
             raise ConfigError(
@@ -303,7 +303,7 @@ class Server:
         if self._gate is None or self._is_closed:
             await self.close()
             return True
-        self._is_draining = True
+        self._health.drain()
         self._life.draining(self._gate.running)
         if self._advertising is not None:
             await self._advertising.withdraw()
@@ -392,24 +392,16 @@ class Server:
                 near = nearest_name(service, names)
                 hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
                 raise ConfigError(f"this server has no service {service!r}", hint=hint)
-        (self._paused.discard if serving else self._paused.add)(service or "")
+        self._health.set(serving, service or "")
         self._advertise_again()
 
     def _advertise_again(self) -> None:
-        if self._advertising is not None and self._gate is not None and not self._is_draining:
+        if self._advertising is not None and self._gate is not None and not self._health.is_draining:
             self._advertising.update()
 
     def _serving_now(self) -> "dict[str, str | None]":
         """Return the healthy services with their versions."""
-        return {one.name: one.version for one in self.services if self._is_serving(one.name)}
-
-    def _is_serving(self, service: str) -> bool:
-        return not (self._is_draining or "" in self._paused or service in self._paused)
-
-    def _health(self, service: str) -> str:
-        if service and all(one.name != service for one in self._services):
-            return "SERVICE_UNKNOWN"
-        return "SERVING" if self._is_serving(service) else "NOT_SERVING"
+        return {one.name: one.version for one in self.services if self._health.is_serving(one.name)}
 
     # State for users
 
@@ -421,7 +413,7 @@ class Server:
     @property
     def is_draining(self) -> bool:
         """Whether the server refuses new work."""
-        return self._is_draining
+        return self._health.is_draining
 
     def peers(self) -> list[Peer]:
         """Return the peers that are connected now, to this process alone; `Peer.client` calls one that serves.

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
 from typing import Any
 
 from fastrpc._core.base.nearest_name import NameIndex
@@ -29,7 +28,7 @@ from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.serving.failures import Failures
 from fastrpc.serving.generator_job import GeneratorJob
 from fastrpc.serving.life import Life
-from fastrpc.serving.thread_job import ThreadJob
+from fastrpc.serving.thread_job import AwaitedJob, ThreadJob
 from fastrpc.serving.thread_pool import ThreadPool
 from fastrpc.serving.unpacking import Unpacking
 from fastrpc.status import Status
@@ -140,15 +139,7 @@ class Dispatcher:
             return await invoke(route.handler, call.given)
         if route.definition.style == "inline":
             return invoke(route.handler, call.given)
-        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        job = ThreadJob(call, route.handler, partial(_settle, done))
-        self._workers.submit(job)
-        try:
-            return await done
-        except asyncio.CancelledError:
-            # The thread cannot be stopped; the handler sees it in `current_call().cancelled`.
-            job.is_cancelled = True
-            raise
+        return await AwaitedJob(call, route.handler, self._workers).result()
 
     # Connections
 
@@ -271,12 +262,3 @@ def accepted_address(connection: Connection) -> Address:
     transport = connection.transport
     is_socket = transport is not None and transport.get_extra_info("socket") is not None
     return Address("unix" if is_socket else "memory", path=str(name or ""))
-
-
-def _settle(future: asyncio.Future[Any], call: ServerCall, value: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(value)

@@ -8,16 +8,20 @@
 
 The loop is woken once for all messages that come before it looks. Only the thread appends and counts what it put, only
 the loop takes and counts what it took; whoever waits looks again after saying so.
+
+Functions of interceptors around messages are called on the loop, as for every handler: with them the thread encodes
+nothing itself, and waits until the loop has encoded its message.
 """
 
-import asyncio
 import threading
 from asyncio import CancelledError
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc.serving.thread_job import ThreadJob
+from fastrpc._core.serving.served_stream import throw_at_plain_yield
+from fastrpc.serving.thread_job import AwaitedJob
 from fastrpc.serving.thread_pool import ThreadPool
 
 __all__ = ["GeneratorJob"]
@@ -30,36 +34,34 @@ _MOST_MESSAGES = 4_096
 _LOOK_SECONDS = 0.5
 
 
-class GeneratorJob(ThreadJob):
+class _Wrapped:
+    """A message that the loop is to encode for the thread, and what became of it."""
+
+    __slots__ = ("error", "message", "payload")
+
+    def __init__(self, message: Any) -> None:
+        self.message = message
+        self.payload: bytes | None = None
+        self.error: BaseException | None = None
+
+
+class GeneratorJob(AwaitedJob):
     """One call of a `def` handler whose answer is a stream."""
 
-    __slots__ = (
-        "_is_over",
-        "_is_told",
-        "_loop",
-        "_payloads",
-        "_put",
-        "_room",
-        "_stream",
-        "_taken",
-        "_waiter",
-        "_workers",
-    )
+    __slots__ = ("_encode", "_is_told", "_payloads", "_put", "_room", "_stream", "_taken", "_wrapped")
 
     def __init__(self, call: ServerCall, workers: ThreadPool) -> None:
-        super().__init__(call, self._generate, self._ended)
+        super().__init__(call, self._generate, workers)
         self._stream = call.messages
-        self._workers = workers
-        self._loop = asyncio.get_running_loop()
+        self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
         self._payloads: deque[bytes] = deque()
         #: Bytes that the thread appended, and that the loop took.
         self._put = 0
         self._taken = 0
-        #: Whether the loop was told that there is something to send and has not looked since.
+        #: Whether the loop was told that there is something to do and has not looked since.
         self._is_told = False
-        self._is_over = False
+        self._wrapped: _Wrapped | None = None
         self._room = threading.Event()
-        self._waiter: asyncio.Future[None] | None = None
 
     # On the loop
 
@@ -69,9 +71,10 @@ class GeneratorJob(ThreadJob):
         try:
             while True:
                 self._is_told = False
+                self._encode_wrapped()
                 self._taken += self._stream.send_payloads(self._payloads)
                 self._room.set()
-                room = self._stream.room
+                room = self._stream.wait_where_full()
                 if room is not None:
                     # Also behind the last message: the end of a failed stream replaces what still waits for room.
                     await room
@@ -80,70 +83,95 @@ class GeneratorJob(ThreadJob):
                 elif self._is_over:
                     break
                 else:
-                    self._waiter = self._loop.create_future()
-                    if not self._payloads and not self._is_over:
-                        await self._waiter
-        except BaseException:
-            # The thread learns of it at its next `yield`.
-            self.is_cancelled = True
-            self._room.set()
+                    await self._change()
+        except BaseException as error:
+            await self._stop(error)
             raise
         if self._error is not None:
             raise self._error
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    async def _change(self) -> None:
+        if not (self._payloads or self._wrapped or self._is_over) or self.is_cancelled:
+            await super()._change()
 
-    def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
-        self._is_over = True
-        # They hold this object as well.
-        del self._handler, self._deliver
-        self._wake()
+    def _cancel(self) -> None:
+        # The thread learns of it at its next `yield`.
+        super()._cancel()
+        self._room.set()
+
+    def _encode_wrapped(self) -> None:
+        """Encode the message for which the thread waits."""
+        wrapped, self._wrapped = self._wrapped, None
+        if wrapped is not None:
+            try:
+                wrapped.payload = self._stream.encode(wrapped.message)
+            except BaseException as error:
+                wrapped.error = error
+            self._room.set()
 
     # In the thread
 
     def _generate(self, *args: Any, **kwargs: Any) -> None:
         messages = self._call.route.handler(*args, **kwargs)
-        throw, close = getattr(messages, "throw", None), getattr(messages, "close", None)
         try:
-            for value in messages:
-                self._hand_over(self._stream.encode(value))
-                if self.is_cancelled or self._call.cancelled:
-                    if throw is not None:
-                        throw(CancelledError())
-                    break
-        except StopIteration:
-            # It took the cancellation as its end.
-            pass
+            for message in messages:
+                try:
+                    self._hand_over(self._encode(message))
+                except BaseException:
+                    throw_at_plain_yield(messages)
+                    raise
         finally:
+            close = getattr(messages, "close", None)
             if close is not None:
                 close()
 
     def _hand_over(self, payload: bytes) -> None:
-        """Give a message to the loop; wait while many lie there."""
+        """Give a message to the loop; wait while many lie there.
+
+        Raises:
+            CancelledError: nobody wants another one.
+        """
         self._payloads.append(payload)
         self._put += len(payload)
-        if not self._is_told:
-            self._is_told = True
-            self._tell()
-        while self._is_crowded():
-            self._room.clear()
-            if (
-                self._is_crowded()
-                and not self._room.wait(_LOOK_SECONDS)
-                and not threading.main_thread().is_alive()
-            ):
-                self.is_cancelled = True
+        self._tell()
+        self._wait_while(self._is_crowded)
+
+    def _encode_on_loop(self, message: Any) -> bytes:
+        wrapped = self._wrapped = _Wrapped(message)
+        self._tell()
+        self._wait_while(lambda: wrapped.payload is None and wrapped.error is None)
+        if wrapped.error is not None:
+            raise wrapped.error
+        assert wrapped.payload is not None
+        return wrapped.payload
 
     def _is_crowded(self) -> bool:
-        if self.is_cancelled or self._call.cancelled:
-            return False
         return self._put - self._taken >= _MOST_BYTES or len(self._payloads) >= _MOST_MESSAGES
 
     def _tell(self) -> None:
+        """Let the loop look, unless it is about to."""
+        if self._is_told:
+            return
+        self._is_told = True
         try:
             self._loop.call_soon_threadsafe(self._wake)
         except RuntimeError:
             # The loop was closed: nobody is there who could send.
             self.is_cancelled = True
+
+    def _wait_while(self, condition: Callable[[], bool]) -> None:
+        """Wait for the loop; a cancelled thread is to end instead."""
+        while not self._is_stopped() and condition():
+            self._room.clear()
+            if (
+                not self._is_stopped()
+                and condition()
+                and not self._room.wait(_LOOK_SECONDS)
+                and not threading.main_thread().is_alive()
+            ):
+                self.is_cancelled = True
+        if self._is_stopped():
+            raise CancelledError
+
+    def _is_stopped(self) -> bool:
+        return self.is_cancelled or self._call.cancelled

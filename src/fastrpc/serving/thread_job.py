@@ -1,5 +1,6 @@
 """One call of a `def` handler, as the thread pool runs it."""
 
+import asyncio
 import contextvars
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 from fastrpc._core.calls.invocation import run_handler
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.errors import CallError
+from fastrpc.serving.thread_pool import ThreadPool
 from fastrpc.status import Status
 
-__all__ = ["ThreadJob", "renamed"]
+__all__ = ["AwaitedJob", "ThreadJob", "renamed"]
 
 
 class ThreadJob:
@@ -62,6 +64,68 @@ class ThreadJob:
     def done(self) -> None:
         """Answer; on the loop."""
         self._deliver(self._call, self._value, self._error)
+
+
+class AwaitedJob(ThreadJob):
+    """A job for which a coroutine waits: of a stream, or inside interceptors.
+
+    Its thread cannot be stopped. A cancelled coroutine goes on waiting until the thread has returned, so that the call
+    keeps its slot, and what a drain and the sources wait for is the thread.
+    """
+
+    __slots__ = ("_is_over", "_loop", "_waiter", "_workers")
+
+    def __init__(self, call: ServerCall, handler: Callable[..., Any], workers: ThreadPool) -> None:
+        super().__init__(call, handler, self._ended)
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_over = False
+
+    async def result(self) -> Any:
+        """Run the handler; return what it returned, or raise what it raised."""
+        self._workers.submit(self)
+        try:
+            while not self._is_over:
+                await self._change()
+        except BaseException as error:
+            await self._stop(error)
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def _stop(self, error: BaseException) -> None:
+        """Cancel the job and wait for its end; raise the error that it raised in place of its cancellation."""
+        self._cancel()
+        while not self._is_over and not isinstance(error, GeneratorExit):
+            try:
+                await self._change()
+            except asyncio.CancelledError:
+                if self._workers.is_closed:
+                    # The loop is about to end, and threads may take longer than it.
+                    break
+        if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
+            raise self._error from error
+
+    def _cancel(self) -> None:
+        """Have the thread end as soon as it looks."""
+        self.is_cancelled = True
+
+    async def _change(self) -> None:
+        """Return once the job has ended, or its thread told something."""
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
+        self._is_over = True
+        # They hold this object as well.
+        del self._handler, self._deliver
+        self._wake()
 
 
 def renamed(call: ServerCall, error: BaseException) -> RuntimeError:

@@ -60,6 +60,7 @@ class MemoryStore:
         clock: returns an instant in seconds that never decreases.
         most_items: in all folders together, and as many leases; more are refused.
         most_bytes: of all items together; more are refused.
+        on_change: called with the name of each folder that changes.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class MemoryStore:
         clock: Callable[[], float] = time.monotonic,
         most_items: int = MOST_ITEMS,
         most_bytes: int = MOST_BYTES,
+        on_change: Callable[[str], None] | None = None,
     ) -> None:
         self._clock = clock
+        self._on_change = on_change
         self._most_items = most_items
         self._most_bytes = most_bytes
         # By folder and key. One table for all: saving copies it as a whole.
@@ -284,6 +287,8 @@ class MemoryStore:
         for changed in self._waiting.pop(folder, ()):
             if not changed.done():
                 changed.set_result(None)
+        if self._on_change is not None:
+            self._on_change(folder)
 
     def _saved(self, places: Sequence[tuple[str, str]], overtaken: Sequence[str]) -> Iterator[SavedItem]:
         for place in places:

@@ -72,6 +72,9 @@ class _DirectCall(ServerCall):
     method = "test.handling"
     peer = Peer(Address("memory", path="test"))
 
+    async def send_metadata(self) -> None:
+        """Do nothing: nobody waits for the metadata of a direct call."""
+
 
 @contextmanager
 def handling(

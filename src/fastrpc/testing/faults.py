@@ -30,7 +30,7 @@ _Close = Callable[[], None]
 
 
 class FaultyTransport:
-    """Delays, splits and cuts what a client sends and receives, on its way to any server.
+    """Delays, splits, cuts and drops what a client sends and receives, on its way to any server.
 
     ::
 
@@ -38,7 +38,8 @@ class FaultyTransport:
             async with fastrpc.Client(faulty.address("tcp://127.0.0.1:8972")) as client:
                 ...
 
-    The same seed gives the n-th connection the same faults. Bytes are never changed nor reordered.
+    The same seed gives the n-th connection the same faults. Bytes are never changed nor reordered. `cut` and `drop` let
+    a test choose the moment, such as the middle of a stream; `delay` may be changed at any time.
 
     Args:
         seed: the seed of all random faults.
@@ -46,6 +47,7 @@ class FaultyTransport:
         split: most bytes of a piece; written bytes arrive in such pieces. None leaves them whole.
         cut_after: bytes; each connection is reset after a random number from 1 to this. None never cuts.
         refuse: share of the attempts to connect that fail, from 0 to 1.
+        drop_after: bytes; each connection falls silent after a random number from 1 to this. None never drops.
     """
 
     def __init__(
@@ -56,11 +58,13 @@ class FaultyTransport:
         split: int | None = 512,
         cut_after: int | None = 65_536,
         refuse: float = 0.0,
+        drop_after: int | None = None,
     ) -> None:
         _check("delay", delay, delay >= 0, "0 seconds or more")
         _check("split", split, split is None or split >= 1, "1 byte or more, or None")
         _check("cut_after", cut_after, cut_after is None or cut_after >= 1, "1 byte or more, or None")
         _check("refuse", refuse, 0 <= refuse <= 1, "a number from 0 to 1")
+        _check("drop_after", drop_after, drop_after is None or drop_after >= 1, "1 byte or more, or None")
         #: The prefix of addresses that lead through it.
         self.scheme = f"faulty-{next(_numbers)}"
         self.seed = seed
@@ -68,9 +72,12 @@ class FaultyTransport:
         self.split = split
         self.cut_after = cut_after
         self.refuse = refuse
-        #: Connections that were made, and those of them that were cut.
+        self.drop_after = drop_after
+        #: Connections that were made, those of them that were cut, and those that fell silent.
         self.connections = 0
         self.cuts = 0
+        self.drops = 0
+        self._open: set[_Between] = set()
         self._dials = 0
         self._is_entered = False
 
@@ -91,6 +98,16 @@ class FaultyTransport:
             raise RuntimeError("the addresses of a FaultyTransport hold inside `with faulty:`")
         return Address(self.scheme, path=str(Address.parse(target)))
 
+    def cut(self) -> None:
+        """Reset every open connection now."""
+        for between in list(self._open):
+            between.cut()
+
+    def drop(self) -> None:
+        """Let every open connection fall silent now: what either side sends is lost, and neither is told."""
+        for between in list(self._open):
+            between.fall_silent()
+
     async def dial(
         self, address: Address, session_factory: Callable[[], S], options: DialOptions
     ) -> tuple[asyncio.Transport, S]:
@@ -104,6 +121,7 @@ class FaultyTransport:
         faults = _Faults(self, self._dials)
         _, between = await transport_for(target).dial(target, lambda: _Between(faults), options)
         self.connections += 1
+        self._open.add(between)
         return between.give_to(session_factory)
 
     async def listen(
@@ -126,6 +144,8 @@ class _Faults:
             way: random.Random(f"{owner.seed}/{number}/{way}") for way in ("sent", "received", "cut")
         }
         self._left = None if owner.cut_after is None else self.random["cut"].randint(1, owner.cut_after)
+        drop = random.Random(f"{owner.seed}/{number}/drop")
+        self._heard = None if owner.drop_after is None else drop.randint(1, owner.drop_after)
 
     def pieces_of(self, way: str, data: bytes) -> Iterable[bytes]:
         """Split written or received bytes."""
@@ -137,6 +157,13 @@ class _Faults:
 
     def delay_of(self, way: str) -> float:
         return self.random[way].uniform(0.0, self.owner.delay)
+
+    def drops(self, size: int) -> bool:
+        """Count bytes; True if the connection has to fall silent before them."""
+        if self._heard is None:
+            return False
+        self._heard -= size
+        return self._heard <= 0
 
     def carries(self, size: int) -> bool:
         """Count bytes; False if the connection has to be cut instead."""
@@ -211,6 +238,9 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._is_writing_paused = False
         self._is_closing = False
         self._is_lost = False
+        self._is_silent = False
+        # Whether the real connection ended while this one was silent.
+        self._has_ended = False
 
     def give_to(self, session_factory: Callable[[], S]) -> tuple[asyncio.Transport, S]:
         """Create and start the session."""
@@ -218,6 +248,18 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._session = session
         session.connection_made(self)
         return self, session
+
+    def cut(self) -> None:
+        """Reset the connection."""
+        if not self._is_closing:
+            self._faults.owner.cuts += 1
+            self.abort()
+
+    def fall_silent(self) -> None:
+        """Lose everything from now on, in both directions."""
+        if not self._is_silent and not self._is_closing:
+            self._faults.owner.drops += 1
+            self._is_silent = True
 
     # The protocol of the real transport
 
@@ -233,12 +275,15 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
             self._real.pause_reading()
 
     def eof_received(self) -> bool:
-        self._received.then(self._end)
+        if not self._is_silent:
+            self._received.then(self._end)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._sent.clear()
-        if exc is None:
+        if self._is_silent and not self._is_closing:
+            self._has_ended = True
+        elif exc is None:
             self._received.then(lambda: self._lose(None))
         else:
             self._received.clear()
@@ -255,18 +300,25 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
 
     def _send(self, piece: bytes) -> None:
         if not self._faults.carries(len(piece)):
-            self._cut()
+            self.cut()
             return
-        self._real.write(piece)
+        if self._is_heard(piece):
+            self._real.write(piece)
         if self._is_writing_paused and self._sent.size <= self._low and self._session is not None:
             self._is_writing_paused = False
             self._session.resume_writing()
 
+    def _is_heard(self, piece: bytes) -> bool:
+        """Return whether a piece arrives, or is lost in silence."""
+        if not self._is_silent and self._faults.drops(len(piece)):
+            self.fall_silent()
+        return not self._is_silent
+
     def _receive(self, piece: bytes) -> None:
         if not self._faults.carries(len(piece)):
-            self._cut()
+            self.cut()
             return
-        rest = memoryview(piece)
+        rest = memoryview(piece if self._is_heard(piece) else b"")
         while rest and self._session is not None and not self._is_closing:
             with memoryview(self._session.get_buffer(len(rest))) as place:
                 size = min(len(rest), len(place))
@@ -280,14 +332,11 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         if self._session is not None and not self._is_closing and not self._session.eof_received():
             self.close()
 
-    def _cut(self) -> None:
-        self._faults.owner.cuts += 1
-        self.abort()
-
     def _lose(self, error: Exception | None) -> None:
         if self._is_lost:
             return
         self._is_lost = self._is_closing = True
+        self._faults.owner._open.discard(self)
         self._sent.clear()
         self._received.clear()
         session, self._session = self._session, None
@@ -318,12 +367,19 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
             self._is_closing = True
             self._received.clear()
             self._sent.then(self._real.close)
+            self._end_silence()
 
     def abort(self) -> None:
         self._is_closing = True
         self._sent.clear()
         self._received.clear()
         self._real.abort()
+        self._end_silence()
+
+    def _end_silence(self) -> None:
+        """Tell the session of an end that it was not told of: the real connection tells it once only."""
+        if self._has_ended:
+            asyncio.get_running_loop().call_soon(self._lose, None)
 
     def is_closing(self) -> bool:
         return self._is_closing

@@ -1,5 +1,6 @@
 """`fastrpc.reflection`: who may ask a server what it serves."""
 
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,26 @@ class Arith:
         return a * b
 
 
+@fastrpc.service("streams")
+class Streams:
+    @fastrpc.method
+    async def count(self, limit: int) -> AsyncIterator[int]:
+        yield limit
+
+    @fastrpc.method
+    def lines(self) -> Iterator[str]:
+        yield ""
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int]) -> int:
+        return sum([number async for number in numbers])
+
+    @fastrpc.method
+    async def talk(self, room: str, words: AsyncIterator[str | None]) -> AsyncIterator[str]:
+        async for word in words:
+            yield f"{room}: {word}"
+
+
 async def ask(address: str) -> list[str]:
     async with Client(address) as client:
         services = await client.call("fastrpc.reflection.services")
@@ -34,6 +55,28 @@ async def test_names_services_methods_and_signatures() -> None:
     assert (arith["name"], arith["version"], arith["documentation"]) == ("arith", "2", "Sums.")
     assert arith["methods"][0]["signature"] == "mul(a: int, b: int = 2) -> int"
     assert [health["name"], reflection["name"]] == ["fastrpc.health", "fastrpc.reflection"]
+
+
+async def test_tells_kinds_and_types_of_messages() -> None:
+    async with Server(Streams) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with Client(str(address)) as client:
+            services = await client.call("fastrpc.reflection.services")
+    streams, health = (
+        {one["name"]: one for one in service["methods"]} for service in (services[0], services[1])
+    )
+    assert {name: (one["kind"], one["result"], one["stream"]) for name, one in streams.items()} == {
+        "count": ("server_stream", "AsyncIterator[int]", None),
+        "lines": ("server_stream", "AsyncIterator[str]", None),
+        "total": ("client_stream", "int", {"name": "numbers", "type": "int", "position": 0}),
+        "talk": ("both_ways", "AsyncIterator[str]", {"name": "words", "type": "str | None", "position": 1}),
+    }
+    # The stream is no argument.
+    assert [one["name"] for one in streams["talk"]["parameters"]] == ["room"]
+    assert (health["watch"]["kind"], health["watch"]["signature"]) == (
+        "server_stream",
+        "watch(service: str = '') -> AsyncIterator[str]",
+    )
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])

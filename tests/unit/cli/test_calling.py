@@ -1,8 +1,9 @@
-"""The target of a call from the command line: an address as it is, a registry with the service of the method."""
+"""Calls from the command line: a registry gets the service of the method, and streams have no time limit."""
 
 import pytest
 
-from fastrpc.cli.calling import target_for
+from fastrpc.cli.calling import target_for, time_limit
+from fastrpc.cli.method_kinds import KindName, KnownMethod
 
 
 @pytest.mark.parametrize(
@@ -24,3 +25,14 @@ def test_registry_without_a_service_gets_that_of_the_method(address: str, target
 
 def test_target_without_a_service_is_the_address() -> None:
     assert target_for("registry://host:8970", "") == "registry://host:8970"
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("unary", 5.0), ("server_stream", None), ("client_stream", None), ("both_ways", None)]
+)
+def test_only_a_method_that_streams_nothing_has_a_limit_by_default(
+    kind: KindName, limit: float | None
+) -> None:
+    known = KnownMethod("feed.count", None, kind)
+    assert time_limit(known, None) == limit
+    assert time_limit(known, 0.5) == 0.5

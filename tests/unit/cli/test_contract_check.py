@@ -190,10 +190,26 @@ def test_another_kind_of_call() -> None:
 def test_the_stream_of_the_caller() -> None:
     old = "@method\nasync def f(self, rows: AsyncIterator[int], n: int) -> int: ..."
     other = "@method\nasync def f(self, lines: AsyncIterator[float], n: int) -> int: ..."
-    assert passes(old, other) == ["the stream was int, now it is float"]
+    assert passes(old, other) == [
+        "the stream was int, now it is float",
+        "the stream 'rows' is called 'lines' now",
+    ]
     assert breaks(other, old) == "the stream takes less: not every float is int"
     moved = "@method\nasync def f(self, n: int, rows: AsyncIterator[int]) -> int: ..."
-    assert breaks(old, moved) == "the stream stands at another position"
+    assert passes(old, moved) == ["the stream stands at another position"]
+
+
+OF_EACH_KIND = {
+    "unary": "@method\nasync def f(self, n: int) -> int: ...",
+    "server_stream": "@method\nasync def f(self, n: int) -> AsyncIterator[int]:\n    yield n",
+    "client_stream": "@method\nasync def f(self, n: int, rows: AsyncIterator[int]) -> int: ...",
+    "both_ways": "@method\nasync def f(self, n: int, rows: AsyncIterator[int]) -> AsyncIterator[int]:\n    yield n",
+}
+
+
+@pytest.mark.parametrize(("old", "new"), [*itertools.permutations(OF_EACH_KIND, 2)])
+def test_every_change_of_the_kind_breaks_callers(old: str, new: str) -> None:
+    assert breaks(OF_EACH_KIND[old], OF_EACH_KIND[new]) == f"it was {old}, now it is {new}"
 
 
 TAKES = one(", value: T) -> int")

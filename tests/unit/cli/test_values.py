@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc.cli.values import needs_types, read_arguments, read_metadata, refuse_options
+from fastrpc.cli.values import needs_types, read_arguments, read_message, read_metadata, refuse_options
 from fastrpc.errors import ConfigError
 
 
@@ -99,13 +99,6 @@ def test_types_go_by_position_and_by_name() -> None:
     assert read_arguments(["c=1", "2", "b=3", "d=4"], types=types) == (["2"], {"c": "1", "b": 3, "d": 4})
 
 
-def test_types_are_fetched_only_if_values_depend_on_them() -> None:
-    assert not needs_types(["Ada", "name=Bob", "", "tags=[a"])
-    assert needs_types(["Ada", "name=1"])
-    assert needs_types(["null"])
-    assert not needs_types(["1"], codec="raw")
-
-
 def test_bytes_that_are_not_utf8_are_refused() -> None:
     with pytest.raises(ConfigError, match="is not UTF-8"):
         read_arguments(["a=\udcff"])
@@ -146,3 +139,25 @@ def test_metadata_needs_a_key() -> None:
 def test_metadata_that_cannot_travel_is_a_matter_of_usage(text: str) -> None:
     with pytest.raises(ConfigError, match=text.partition("=")[0]):
         read_metadata([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "codec", "kind", "message"),
+    [
+        ("1", None, "int", 1),
+        ("1", None, "str", "1"),
+        ("1", None, "", 1),
+        ('{"a": [1]}', None, "Point", {"a": [1]}),
+        ("a b", None, "", "a b"),
+        ("1", "raw", "bytes", b"1"),
+    ],
+)
+def test_message_is_read_like_an_argument(text: str, codec: str | None, kind: str, message: object) -> None:
+    assert read_message(text, codec, kind) == message
+
+
+def test_types_are_fetched_only_if_values_depend_on_them() -> None:
+    assert not needs_types(["Ada", "name=Bob", "", "tags=[a"])
+    assert needs_types(["Ada", "name=1"])
+    assert needs_types(["null"])
+    assert not needs_types(["1"], codec="raw")

@@ -27,15 +27,11 @@ from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport Message
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
 
 from fastrpc._core.calling.called_stream import DEADLINE_HINT, IDLE_HINT
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
-
-cdef enum:
-    # Messages of `receive_many` where nobody says how many.
-    MOST_AT_ONCE = 4096
 
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"

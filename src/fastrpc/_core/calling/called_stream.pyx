@@ -37,6 +37,7 @@ from fastrpc._core.framing.frame cimport (
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport decode_metadata, encode_metadata
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE
 
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import (
@@ -47,10 +48,6 @@ from fastrpc.errors import (
     StreamEndedError,
     UnavailableError,
 )
-
-cdef enum:
-    # Messages of `receive_many` where nobody says how many.
-    MOST_AT_ONCE = 4096
 
 REOPEN_HINT = "open it again"
 DEADLINE_HINT = "give it more time with timeout=, in with_options() or @method"

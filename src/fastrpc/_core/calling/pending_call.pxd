@@ -59,6 +59,7 @@ cdef class PendingCall(Call):
     cdef object _decoded(self)
     cdef object compressor_of_answer(self)
     cdef object _error_of(self, Frame* frame, bytes payload)
+    cdef bint _is_late(self) noexcept
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
 cdef int mark_own(object error) except -1

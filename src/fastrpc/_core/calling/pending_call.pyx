@@ -12,8 +12,8 @@ import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.calls.call cimport STATE_NEW
-from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_IN
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
+from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport check_metadata
 from fastrpc._core.payload.parameter_names cimport answer_to_refusal
 from fastrpc._core.base.status cimport (
@@ -196,7 +196,8 @@ cdef class PendingCall(Call):
         text = frame.text[:frame.text_size].decode("utf-8", "replace")
         retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
         if status == DEADLINE_EXCEEDED:
-            return DeadlineExceededError(text, processed="no" if unstarted else "unknown", hint=OVERDUE_HINT)
+            hint = OVERDUE_HINT if not self.flags & (STREAM_IN | STREAM_OUT) or self._is_late() else None
+            return DeadlineExceededError(text, processed="no" if unstarted else "unknown", hint=hint)
         if unstarted and status == UNAVAILABLE:
             error = UnavailableError(text, retry_after=retry_after, retryable=may_return)
         elif unstarted and status == RESOURCE_EXHAUSTED and may_return:
@@ -205,6 +206,11 @@ cdef class PendingCall(Call):
             error = self._refusal_of(frame, payload, status, text, retry_after)
         error._was_received = True
         return error
+
+    cdef bint _is_late(self) noexcept:
+        """Return whether half of its time is over: a server ends streams for other waits as well."""
+        cdef uint64_t began = self.started_ns
+        return self.deadline_ns != NO_DEADLINE and now_ns() >= began + (self.deadline_ns - began) // 2
 
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after):
         """What the other side said on purpose, with its details."""
@@ -295,13 +301,13 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, this client sends at most "
             f"{connection.ours.max_message}",
-            hint="raise Limits.message_bytes on both sides",
+            hint="send it in pieces, as a stream, or raise Limits.message_bytes on both sides",
         )
     if connection.settled and <uint64_t>PyBytes_GET_SIZE(payload) > connection.peer.max_message:
         raise EncodeError(
             f"the arguments of {call.route.method} have {len(payload)} bytes, the server takes at most "
             f"{connection.peer.max_message}",
-            hint="raise Limits.message_bytes on the server",
+            hint="send it in pieces, as a stream, or raise Limits.message_bytes on the server",
         )
     if call.sent_metadata is not None and check_metadata(
         PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata

@@ -54,7 +54,7 @@ cdef class Session(Connection):
         int64_t written
 
         # Calls whose streams wait until our output has left; None where none does.
-        list _full_streams
+        dict _full_streams
 
     cdef int flush(self) except -1
     cdef int schedule_flush(self) except -1

@@ -64,10 +64,6 @@ class Session(Connection):
         """Whether both sides know each other's settings, and neither ended the connection."""
 
     @property
-    def exchange(self) -> Any:
-        """What the gate knows of this connection; None on a side that serves nothing."""
-
-    @property
     def is_put_off(self) -> bool:
         """Whether something received waits for its turn, with reading paused."""
 
@@ -100,9 +96,6 @@ class Session(Connection):
     @property
     def has_drained(self) -> bool:
         """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
-
-    def end_calls(self, text: str) -> None:
-        """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Say why, flush, and close as soon as the peer has read it."""

@@ -318,16 +318,6 @@ cdef class Session(Connection):
 
     # Calls of theirs
 
-    @property
-    def exchange(self):
-        """What the gate knows of this connection; None on a side that serves nothing."""
-        return None if self.serving is None else self.serving.exchange_of()
-
-    def end_calls(self, str text not None):
-        """Answer every call that is still under way, and stop its handler."""
-        if self.serving is not None:
-            self.serving.end_calls(text)
-
     # Calls of ours
 
     @property
@@ -374,12 +364,13 @@ cdef class Session(Connection):
     cdef int await_output(self, Call call) except -1:
         """Tell the stream of this call once our output has left."""
         if self._full_streams is None:
-            self._full_streams = []
-        self._full_streams.append(call)
+            self._full_streams = {}
+        # Once, however often its sender gives up and waits again.
+        self._full_streams[call] = None
         return 0
 
     cdef int _resume_streams(self) except -1:
-        cdef list calls = self._full_streams
+        cdef dict calls = self._full_streams
         if not self.output_is_full():
             self._full_streams = None
             for call in calls:

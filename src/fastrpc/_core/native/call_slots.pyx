@@ -229,7 +229,7 @@ cdef class CallSlots:
         cdef bint is_cut
         if call.state == STATE_GONE or call.state == STATE_GIVEN_UP:
             return 0
-        is_cut = call.unsent is not None
+        is_cut = call.unsent is not None and (<Outgoing>call.unsent).kind == REQUEST
         self.sender.drop_unsent(call)
         if call.id == 0:
             call.state = STATE_GONE
@@ -237,8 +237,8 @@ cdef class CallSlots:
         call.state = STATE_GIVEN_UP
         # A deadline counts as any other reason: the peer may read REQUEST and CANCEL together, and then believes neither.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
-            if not is_cut and not call.flags & (STREAM_IN | STREAM_OUT):
-                # Its REQUEST has left as a whole: it may go on, and what comes of it is dropped.
+            if not is_cut:
+                # Its REQUEST has left as a whole: it may go on, and what comes of it is dropped. A stream gets no credit.
                 return self._keep_untold(call, reason)
             owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return self._send_cancel(call, reason)

@@ -96,7 +96,7 @@ cdef class CallerStates:
         if call is None:
             return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which is over or was never opened")
         if call.state == STATE_GIVEN_UP:
-            return owner.discard(frame)
+            return 0 if call.is_untold else owner.discard(frame)
         if call.state != STATE_WAITING or not call.flags & STREAM_OUT:
             return owner.violate(REASON_PROTOCOL, f"HEAD for call {frame.id}, which expects none now")
         verdict = self._check_received(frame)

@@ -101,7 +101,7 @@ cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept:
 cdef object too_large(Py_ssize_t size, uint64_t limit):
     return EncodeError(
         f"the message has {size} bytes, the peer takes at most {limit}",
-        hint="raise Limits.message_bytes on the other side",
+        hint="send it in smaller pieces, or raise Limits.message_bytes on the other side",
     )
 
 

@@ -42,6 +42,18 @@ cdef class PartsOwner(Timed):
         if self.calling is not None:
             self.calling.owner = NULL
 
+    # For whoever holds the connection
+
+    @property
+    def exchange(self):
+        """What the gate knows of this connection; None on a side that serves nothing."""
+        return None if self.serving is None else self.serving.exchange_of()
+
+    def end_calls(self, str text not None):
+        """Answer every call that is still under way, and stop its handler."""
+        if self.serving is not None:
+            self.serving.end_calls(text)
+
     # Of the reader
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:

@@ -29,15 +29,21 @@ class ServedStream(StreamChannel):
     def send_payloads(self, payloads: deque[bytes]) -> int:
         """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
 
+    def wait_where_full(self) -> asyncio.Future[None] | None:
+        """Return a future that is done once there is room; None where there is some, or nothing more can be sent."""
+
     @property
-    def room(self) -> asyncio.Future[None] | None:
-        """A future that is done once there is room; None where there is some, or nothing can be sent any more."""
+    def has_sent_wraps(self) -> bool:
+        """Whether functions of interceptors make something else of each message: they are called on the loop."""
 
 async def drive(call: ServerCall) -> None:
     """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
 
-async def throw_at_yield(messages: Any, error: BaseException) -> None:
-    """Raise the cancellation at the `yield` where a generator stands; what it yields in spite of that is dropped."""
+async def throw_at_yield(messages: Any) -> None:
+    """Raise CancelledError at the `yield` where an asynchronous generator stands."""
+
+def throw_at_plain_yield(messages: Any) -> None:
+    """Raise CancelledError at the `yield` where a generator stands; in whichever thread it runs."""
 
 @final
 class OnLoop:

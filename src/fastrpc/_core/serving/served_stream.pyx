@@ -8,6 +8,11 @@
 
 A generator is stepped only while its stream has room, so what it yielded before an error or its end has left: at most
 one message waits for credit. It is stepped for a few milliseconds at a time, whatever room there is.
+
+A generator ends by itself, or CancelledError is raised at the `yield` where it stands, whatever the reason: the caller
+left, the deadline passed, the server drains, the stream was idle for too long, its last message cannot be sent. What it
+yields then is dropped, what it raises is the end of the call. `drive` does so for generators on the loop,
+`server/generator_job.py` for those in a thread.
 """
 
 import asyncio
@@ -142,17 +147,23 @@ cdef class ServedStream(StreamChannel):
             size += PyBytes_GET_SIZE(payload)
         return size
 
-    @property
-    def room(self):
-        """A future that is done once there is room; None where there is some, or nothing can be sent any more."""
+    def wait_where_full(self):
+        """Return a future that is done once there is room; None where there is some, or nothing more can be sent."""
         return None if self.output_ended or not self.is_full() else self.wait_room()
+
+    @property
+    def has_sent_wraps(self):
+        """Whether functions of interceptors make something else of each message: they are called on the loop."""
+        return self.sent_wraps is not None
 
     # The side it is on
 
     cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
-        if not self.input_ended:
-            self._hold(cost)
+        if self.input_ended:
+            # Nobody takes it, so it is not held: only its credit goes back.
+            return self.served.exchange.message_taken(self.served, cost)
+        self._hold(cost)
         return StreamChannel.put(self, frame, payload, cost)
 
     cdef int _hold(self, int64_t change) except -1:
@@ -161,9 +172,7 @@ cdef class ServedStream(StreamChannel):
         return self.admission.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        cdef int64_t counted = min(<int64_t>cost, self.held)
-        if counted:
-            self._hold(-counted)
+        self._hold(-cost)
         return self.served.exchange.message_taken(self.served, cost)
 
     cdef object decode(self, bytes payload, int codec, int compressor):
@@ -204,8 +213,10 @@ cdef class ServedStream(StreamChannel):
         return self.served.exchange.await_output(self.served)
 
     cdef int on_idle(self) except -1:
+        cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
         seconds = self.idle_ns / 1e9
-        text = f"{self.served.route.method} waited {seconds:g} s for its stream (Timeouts.stream_idle)"
+        wait = "its caller took no message" if is_sender else "no message of its caller came"
+        text = f"{self.served.route.method}: {wait} for {seconds:g} s (Timeouts.stream_idle of the server)"
         error = CallError(Status.DEADLINE_EXCEEDED, text)
         self.end_output(error)
         return self.end_input(error)
@@ -262,9 +273,9 @@ async def drive(ServerCall call not None):
                 await sleep(0)
                 until = tick_ns() + SLICE_NS
             is_at_yield = False
-    except CancelledError as error:
+    except (Exception, CancelledError):
         if is_at_yield:
-            await throw_at_yield(messages, error)
+            await throw_at_yield(messages)
         raise
     finally:
         close = getattr(messages, "aclose", None)
@@ -272,14 +283,25 @@ async def drive(ServerCall call not None):
             await close()
 
 
-async def throw_at_yield(messages, error):
-    """Raise the cancellation at the `yield` where a generator stands; what it yields in spite of that is dropped."""
+async def throw_at_yield(messages):
+    """Raise CancelledError at the `yield` where an asynchronous generator stands."""
     throw = getattr(messages, "athrow", None)
     if throw is None:
         return
     try:
-        await throw(error)
+        await throw(CancelledError())
     except (CancelledError, StopAsyncIteration):
+        pass
+
+
+def throw_at_plain_yield(messages):
+    """Raise CancelledError at the `yield` where a generator stands; in whichever thread it runs."""
+    throw = getattr(messages, "throw", None)
+    if throw is None:
+        return
+    try:
+        throw(CancelledError())
+    except (CancelledError, StopIteration):
         pass
 
 
@@ -299,12 +321,7 @@ cdef class OnLoop:
             raise StopAsyncIteration from None
 
     async def athrow(self, error):
-        throw = getattr(self._messages, "throw", None)
-        if throw is not None:
-            try:
-                throw(error)
-            except StopIteration:
-                pass
+        throw_at_plain_yield(self._messages)
 
     async def aclose(self):
         close = getattr(self._messages, "close", None)

@@ -10,6 +10,11 @@ from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.loop.loop_state cimport LoopState
 
 
+cdef enum:
+    # Messages of `receive_many` where nobody says how many.
+    MOST_AT_ONCE = 4096
+
+
 cdef struct Message:
     # The encoded payload (bytes, a reference of its own), what it has taken from the window, how it is encoded.
     PyObject* payload

@@ -43,8 +43,6 @@ cdef enum:
     FIRST_PLACES = 4
     # An empty ring of more places is given back.
     KEPT_PLACES = 64
-    # Messages of `receive_many` where nobody says how many.
-    MOST_AT_ONCE = 4096
 
 
 cdef class StreamChannel(Timed):

@@ -1,0 +1,147 @@
+"""`download` and `upload` of a `Client`."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from fastrpc.calling.stream import Stream
+from fastrpc.client.client import Client
+from fastrpc.errors import StreamEndedError
+from fastrpc.files.information import FileDigest
+from fastrpc.files.lane import finished, new_pool
+from fastrpc.files.reader import FileReader
+from fastrpc.files.service import SERVICE_NAME, service_named
+from fastrpc.files.transfer import Download, Progress, Upload
+
+__all__ = ["MESSAGES_AT_ONCE", "download", "upload"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Most messages that are written by one job.
+MESSAGES_AT_ONCE = 16
+
+
+async def download(
+    client: Client,
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    service: str = SERVICE_NAME,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> FileDigest:
+    """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
+
+    Until it is whole and its digest is that of the service, it is `<path>.fastrpc-part`; a download that failed or was
+    killed goes on there, unless `resume` is False. A file that changes meanwhile is begun anew.
+
+    Args:
+        progress: called with the bytes that are there and those of the whole file.
+
+    Raises:
+        CallError: the service refuses the name, the file changes again and again, or another transfer writes `path`.
+        UnavailableError: there is no connection, or it broke: call it again.
+        OSError: this machine's disk refuses.
+    """
+    with _LoopRuntime(client) as runtime:
+        transfer = Download(runtime, service_named(service), os.fspath(path), progress)
+        return await transfer.run(name, resume=resume)
+
+
+async def upload(
+    client: Client,
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    service: str = SERVICE_NAME,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> FileDigest:
+    """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
+
+    The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
+    was killed goes on behind what the service has, unless `resume` is False.
+
+    Args:
+        progress: called with the bytes that are sent and those of the whole file.
+
+    Raises:
+        CallError: the service refuses the name or the file, or another call writes it.
+        UnavailableError: there is no connection, or it broke: call it again.
+        OSError: the file cannot be read.
+    """
+    with _LoopRuntime(client) as runtime:
+        transfer = Upload(runtime, service_named(service), os.fspath(path), progress)
+        return await transfer.run(name, resume=resume)
+
+
+class _LoopRuntime:
+    """A client of an event loop, and a thread."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._pool = new_pool(1)
+        self._is_pinned = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # The thread ends when it is done with what it has.
+        self._pool.shutdown(wait=False)
+
+    async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
+        reply = await self._client.request(method, *args)
+        if not self._is_pinned:
+            # Another server may have another version of the file, and has none of its parts.
+            self._client = self._client.with_options(endpoint=reply.endpoint)
+            self._is_pinned = True
+        return reply.value
+
+    @asynccontextmanager
+    async def receive(self, method: Callable[..., Any], /, *args: Any) -> AsyncIterator["_Messages"]:
+        async with self._client.stream(method, *args) as stream:
+            yield _Messages(stream)
+
+    async def send(
+        self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
+    ) -> Any:
+        async def pieces() -> AsyncIterator[bytes]:
+            reading = self.start(reader.read)
+            while taken := await finished(reading):
+                # The disk goes on while these are sent.
+                reading = self.start(reader.read)
+                for piece in taken:
+                    yield piece
+                    on_piece(len(piece))
+
+        return await self._client.call(method, pieces(), *args)
+
+    def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return self._pool.submit(job, *args, **kwargs)
+
+    async def wait(self, started: Future[T]) -> T:
+        return await finished(started)
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class _Messages:
+    """The messages of a stream."""
+
+    def __init__(self, stream: Stream[Any, bytes]) -> None:
+        self._stream = stream
+
+    async def take(self) -> Sequence[bytes]:
+        try:
+            return await self._stream.receive_many(MESSAGES_AT_ONCE)
+        except StreamEndedError:
+            return ()

@@ -1,0 +1,96 @@
+"""SHA-256 of files: computed a slice at a time, and remembered as long as the file stays the same."""
+
+import hashlib
+import os
+import threading
+import time
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from fastrpc.files.information import FileDigest
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+__all__ = ["Digests", "FileHash"]
+
+#: Bytes that one step hashes, some milliseconds, and that are read at a time.
+SLICE_BYTES = 8 * 1024 * 1024
+BLOCK_BYTES = 256 * 1024
+
+#: Files whose digest is remembered.
+MOST_DIGESTS = 256
+
+#: A file that changed within this many seconds may change again without a later time: clocks of file systems tick.
+SETTLED_SECONDS = 2.0
+
+
+class FileHash:
+    """The SHA-256 of the first bytes of an open file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._hash = hashlib.sha256(usedforsecurity=False)
+        self.position = 0
+        self._descriptor = descriptor
+
+    def advance(self, limit: int) -> bool:
+        """Hash the next slice below `limit`; return whether there may be more. It blocks.
+
+        The file ended early if the position is below the limit afterwards.
+        """
+        end = min(limit, self.position + SLICE_BYTES)
+        while self.position < end:
+            block = os.pread(self._descriptor, min(BLOCK_BYTES, end - self.position), self.position)
+            if not block:
+                return False
+            self._hash.update(block)
+            self.position += len(block)
+        return self.position < limit
+
+    def continue_with(self, known: "Hash", position: int) -> None:
+        """Take over what is known of the first bytes."""
+        self._hash, self.position = known, position
+
+    def continue_by(self, block: bytes) -> None:
+        """Hash what was just written behind the rest."""
+        self._hash.update(block)
+        self.position += len(block)
+
+    @property
+    def digest(self) -> FileDigest:
+        """What was hashed so far."""
+        return FileDigest(self.position, self._hash.hexdigest())
+
+    def copy(self) -> "Hash":
+        """Return the running SHA-256."""
+        return self._hash.copy()
+
+
+class Digests:
+    """The digests of the files last hashed; any thread may use it."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[int, ...], Hash] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, status: os.stat_result) -> "Hash | None":
+        """Return the SHA-256 of a file, to be continued or read; None if it is not known."""
+        with self._lock:
+            known = self._known.get(_key(status))
+            if known is None:
+                return None
+            self._known.move_to_end(_key(status))
+            return known.copy()
+
+    def keep(self, status: os.stat_result, hashing: FileHash) -> None:
+        """Remember the SHA-256 of a whole file that is not being changed."""
+        if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_SECONDS:
+            return
+        with self._lock:
+            self._known[_key(status)] = hashing.copy()
+            while len(self._known) > MOST_DIGESTS:
+                self._known.popitem(last=False)
+
+
+def _key(status: os.stat_result) -> tuple[int, ...]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

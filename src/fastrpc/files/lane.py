@@ -1,0 +1,45 @@
+"""Blocking jobs of one transfer, one after another, in threads of a pool."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+__all__ = ["Lane", "finished", "new_pool"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Threads of one pool. More would wait for the same disk and share the same processors.
+DISK_THREADS = 8
+
+
+def new_pool(threads: int = DISK_THREADS) -> ThreadPoolExecutor:
+    """Return a pool for disk and hashing; its threads start on demand and end with it."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="fastrpc-files")
+
+
+class Lane:
+    """Runs the jobs of one file: never two at once, so that none closes what another one reads."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._turn = threading.Lock()
+
+    def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a job beside what its starter goes on with."""
+        return self._pool.submit(self._run, job, *args, **kwargs)
+
+    async def run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a job and return what it returns."""
+        return await finished(self.start(job, *args, **kwargs))
+
+    def _run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with self._turn:
+            return job(*args, **kwargs)
+
+
+async def finished(started: Future[T]) -> T:
+    """Return what a job returns. It runs to its end even if whoever waits is cancelled."""
+    return await asyncio.shield(asyncio.wrap_future(started))

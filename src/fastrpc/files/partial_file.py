@@ -1,0 +1,193 @@
+"""A file that is being written: `<name>.fastrpc-part`, until it is whole and takes its name.
+
+::
+
+    open: claim it ──► start_at: an offset ──► hash_on: what is kept ──► write … ──► finish ──► close
+
+The claim is a lock of the system on the partial file, so it holds between processes too and ends with its holder. The
+content is on the disk before the file takes its name, and the name is on the disk when `finish` returns: whoever finds
+the file, after a loss of power too, finds all of it. A partial file may lose what the system had not written yet; the
+digest of the whole shows that.
+"""
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from fastrpc.files.hashing import Digests, FileHash
+from fastrpc.files.information import FileDigest
+from fastrpc.files.names import PART_SUFFIX
+from fastrpc.files.refusals import changed
+from fastrpc.files.root import Place, check_regular
+
+__all__ = ["PartialFile"]
+
+#: Times that a partial file may be replaced between opening and locking it, as its last writer ends.
+CLAIM_ATTEMPTS = 10
+
+#: Permissions of a new file, before the umask; those of a file that is replaced are kept.
+NEW_MODE = 0o666
+_PERMISSIONS = 0o777
+
+#: So many pieces are written one by one; more, which are short ones, are joined.
+_FEW_PIECES = 64
+
+# Folders that cannot be synced: not readable, or on a file system that does not know it.
+_NO_SYNC = {errno.EACCES, errno.EINVAL}
+
+
+class PartialFile:
+    """A file on its way to its name. Every method blocks; any thread may call it, one at a time.
+
+    Args:
+        find: returns the place of the whole file, which this closes.
+        label: the name for error messages.
+        digests: where digests of files are remembered.
+    """
+
+    def __init__(self, find: Callable[[], Place], label: str, digests: Digests) -> None:
+        self._find = find
+        self._label = label
+        self._digests = digests
+        self._place: Place | None = None
+        self._descriptor = -1
+        self._is_closed = False
+        self._mode: int | None = None
+        self._hashing: FileHash
+        #: Where the next piece goes.
+        self.position = 0
+
+    def open(self) -> int:
+        """Claim the partial file, made if there is none; return its size.
+
+        Raises:
+            BlockingIOError: another one writes it.
+            CallError: something that is no regular file has the name.
+        """
+        if self._is_closed:
+            return 0
+        place = self._place = self._find()
+        if place.status is not None:
+            check_regular(self._label, place.status)
+            self._mode = stat.S_IMODE(place.status.st_mode) & _PERMISSIONS
+        for _ in range(CLAIM_ATTEMPTS):
+            if self._claim(place.folder, place.name + PART_SUFFIX):
+                return self.position
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def _claim(self, folder: int, part: str) -> bool:
+        """Open and lock the partial file; return False if that was replaced meanwhile."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+        mode = NEW_MODE if self._mode is None else self._mode | stat.S_IRUSR | stat.S_IWUSR
+        descriptor = os.open(part, flags, mode, dir_fd=folder)
+        try:
+            status = os.fstat(descriptor)
+            check_regular(self._label + PART_SUFFIX, status)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(part, folder, status):
+                self._descriptor, descriptor = descriptor, -1
+                self.position = os.fstat(self._descriptor).st_size
+                return True
+            return False
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def start_at(self, offset: int) -> None:
+        """Keep the first `offset` bytes, which `hash_on` has to hash, and write behind them.
+
+        Raises:
+            CallError: ABORTED: there are fewer.
+        """
+        status = os.fstat(self._descriptor)
+        if offset > status.st_size:
+            raise changed(self._label + PART_SUFFIX)
+        self._hashing = FileHash(self._descriptor)
+        if offset < status.st_size:
+            os.ftruncate(self._descriptor, offset)
+        elif (known := self._digests.find(status)) is not None:
+            self._hashing.continue_with(known, offset)
+        self.position = offset
+
+    def hash_on(self) -> bool:
+        """Hash the next slice of what is kept; return whether there is more."""
+        if self._hashing.advance(self.position):
+            return True
+        if self._hashing.position < self.position:
+            raise changed(self._label + PART_SUFFIX)
+        return False
+
+    def write(self, pieces: Sequence[bytes]) -> None:
+        """Append pieces."""
+        for block in pieces if len(pieces) <= _FEW_PIECES else [b"".join(pieces)]:
+            left = memoryview(block)
+            while left:
+                written = os.pwrite(self._descriptor, left, self.position)
+                self.position += written
+                left = left[written:]
+            self._hashing.continue_by(block)
+
+    @property
+    def digest(self) -> FileDigest:
+        """What is there by now."""
+        return self._hashing.digest
+
+    def discard(self) -> None:
+        """Drop all that was written: it is of no use to the next writer."""
+        os.ftruncate(self._descriptor, 0)
+        self.position = 0
+
+    def finish(self) -> None:
+        """Give the file its name, once all of it is on the disk."""
+        assert self._place is not None
+        folder, name = self._place.folder, self._place.name
+        if self._mode is not None:
+            os.fchmod(self._descriptor, self._mode)
+        os.fsync(self._descriptor)
+        os.rename(name + PART_SUFFIX, name, src_dir_fd=folder, dst_dir_fd=folder)
+        self._close()
+        _sync_folder(folder)
+
+    def close(self) -> None:
+        """End the claim. What was written stays for the next writer; if that is nothing, no partial file stays."""
+        self._is_closed = True
+        place, self._place = self._place, None
+        try:
+            if self._descriptor >= 0:
+                assert place is not None
+                if os.fstat(self._descriptor).st_size == 0:
+                    os.unlink(place.name + PART_SUFFIX, dir_fd=place.folder)
+        except FileNotFoundError:
+            pass  # Somebody has tidied up.
+        finally:
+            self._close()
+            if place is not None:
+                place.close()
+
+    def _close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _is_named(name: str, folder: int, status: os.stat_result) -> bool:
+    """Return whether an open file still has its name."""
+    try:
+        named = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, status)
+
+
+def _sync_folder(folder: int) -> None:
+    try:
+        descriptor = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise

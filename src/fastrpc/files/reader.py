@@ -1,0 +1,128 @@
+"""A file that is read in pieces, and hashed on the way."""
+
+import os
+from collections.abc import Callable
+
+from fastrpc.errors import CallError
+from fastrpc.files.hashing import Digests, FileHash
+from fastrpc.files.information import FileDigest, version_of
+from fastrpc.files.names import quoted
+from fastrpc.files.refusals import changed
+from fastrpc.status import Status
+
+__all__ = ["PIECE_BYTES", "FileReader"]
+
+#: Bytes of one message, and pieces that one job reads: some milliseconds of disk and hashing.
+PIECE_BYTES = 256 * 1024
+PIECES_AT_ONCE = 4
+
+
+class FileReader:
+    """A regular file that must not change while it is read. Every method blocks; any thread, one at a time.
+
+    Args:
+        open_file: returns the descriptor, which the reader closes.
+        label: the name for error messages.
+        digests: where the digest is kept once the whole file was read or hashed; None: reading hashes nothing.
+    """
+
+    def __init__(self, open_file: Callable[[], int], label: str, digests: Digests | None = None) -> None:
+        self._open_file = open_file
+        self._label = label
+        self._digests = digests
+        self._descriptor = -1
+        self._is_closed = False
+        self._position = 0
+        self._hashing: FileHash
+        self._hashes_what_it_reads = False
+        self._status: os.stat_result
+        self.version = ""
+        self.size = 0
+
+    def open(self) -> None:
+        """Open the file."""
+        if self._is_closed:
+            return
+        self._descriptor = self._open_file()
+        self._status = os.fstat(self._descriptor)
+        self.version = version_of(self._status)
+        self.size = self._status.st_size
+        self._hashing = FileHash(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; nothing can be read any more."""
+        self._is_closed = True
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def start_at(self, offset: int, version: str = "") -> None:
+        """Set where reading begins.
+
+        Raises:
+            CallError: ABORTED: the file has another version than the given one; INVALID_ARGUMENT: it has no such
+                offset.
+        """
+        if version and version != self.version:
+            raise changed(self._label)
+        if not 0 <= offset <= self.size:
+            text = f"offset is {offset}, {quoted(self._label)} has {self.size} bytes"
+            raise CallError(Status.INVALID_ARGUMENT, text)
+        self._position = offset
+        # Whoever reads all of it asks for its digest next.
+        self._hashes_what_it_reads = (
+            offset == 0 and self._digests is not None and self._digests.find(self._status) is None
+        )
+
+    def read(self) -> list[bytes]:
+        """Return the next pieces, none at the end.
+
+        Raises:
+            CallError: ABORTED: the file is no longer what it was when it was opened.
+        """
+        pieces: list[bytes] = []
+        while self._position < self.size and len(pieces) < PIECES_AT_ONCE:
+            piece = os.pread(self._descriptor, min(PIECE_BYTES, self.size - self._position), self._position)
+            if not piece:
+                raise changed(self._label)
+            pieces.append(piece)
+            self._position += len(piece)
+            if self._hashes_what_it_reads:
+                self._hashing.continue_by(piece)
+        self._check_unchanged()
+        if self._hashes_what_it_reads and self._position == self.size:
+            self._keep_digest()
+        return pieces
+
+    def hash_on(self, limit: int) -> bool:
+        """Hash the next slice of the first `limit` bytes; return whether there is more.
+
+        Raises:
+            CallError: ABORTED: the file is no longer what it was when it was opened.
+        """
+        if limit == self.size and self._digests is not None:
+            known = self._digests.find(self._status)
+            if known is not None:
+                self._hashing.continue_with(known, limit)
+        is_unfinished = self._hashing.advance(limit)
+        self._check_unchanged()
+        if is_unfinished:
+            return True
+        if self._hashing.position < limit:
+            raise changed(self._label)
+        if limit == self.size:
+            self._keep_digest()
+        return False
+
+    @property
+    def digest(self) -> FileDigest:
+        """What was hashed so far."""
+        return self._hashing.digest
+
+    def _keep_digest(self) -> None:
+        if self._digests is not None:
+            self._digests.keep(self._status, self._hashing)
+
+    def _check_unchanged(self) -> None:
+        if version_of(os.fstat(self._descriptor)) != self.version:
+            raise changed(self._label)

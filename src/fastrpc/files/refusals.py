@@ -1,0 +1,94 @@
+"""What a caller is told when the system refuses: the name it gave, and never a path of this machine."""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from fastrpc.errors import CallError
+from fastrpc.files.names import quoted
+from fastrpc.status import Status
+
+__all__ = ["BUSY_SECONDS", "changed", "missing", "refused", "refused_by_system", "told_of_path"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Seconds after which a writer that found another one may come back. The other one may be the handler of a caller that
+#: was killed, which ends soon.
+BUSY_SECONDS = 0.2
+
+_NO_ROOM = "there is no room left for"
+_NOT_ALLOWED = "the server may not do this with"
+
+#: Errors that say something of a name or of the disk; any other one is a fault of the server.
+_TOLD: dict[int, tuple[Status, str]] = {
+    errno.EISDIR: (Status.INVALID_ARGUMENT, "a folder has the name"),
+    errno.ENAMETOOLONG: (Status.INVALID_ARGUMENT, "the file system takes no name as long as"),
+    errno.EINVAL: (Status.INVALID_ARGUMENT, "the file system does not take"),
+    errno.EACCES: (Status.PERMISSION_DENIED, _NOT_ALLOWED),
+    errno.EPERM: (Status.PERMISSION_DENIED, _NOT_ALLOWED),
+    errno.EROFS: (Status.PERMISSION_DENIED, _NOT_ALLOWED),
+    errno.ENOSPC: (Status.RESOURCE_EXHAUSTED, _NO_ROOM),
+    errno.EDQUOT: (Status.RESOURCE_EXHAUSTED, _NO_ROOM),
+    errno.EFBIG: (Status.RESOURCE_EXHAUSTED, _NO_ROOM),
+    errno.EMFILE: (Status.RESOURCE_EXHAUSTED, "the server has too many open files for"),
+    errno.ENFILE: (Status.RESOURCE_EXHAUSTED, "the server has too many open files for"),
+    errno.EIO: (Status.DATA_LOSS, "the disk failed at"),
+}
+
+# A link where a walk expects none leads outside, or was put there meanwhile.
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+@contextmanager
+def refused_by_system(name: str) -> Iterator[None]:
+    """Raise the errors that the system has for a name as a `CallError`, without the path that they hold."""
+    try:
+        yield
+    except BlockingIOError:
+        raise CallError(
+            Status.ABORTED, f"another call writes {quoted(name)}", retry_after=BUSY_SECONDS
+        ) from None
+    except OSError as error:
+        if error.errno in _MISSING:
+            raise missing(name) from None
+        if error.errno not in _TOLD:
+            raise
+        status, text = _TOLD[error.errno]
+        raise CallError(status, f"{text} {quoted(name)}") from None
+
+
+def refused(name: str, job: Callable[P, T]) -> Callable[P, T]:
+    """Return a job whose errors of the system are refusals of a name."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        with refused_by_system(name):
+            return job(*args, **kwargs)
+
+    return run
+
+
+def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
+    """Return a job on a file of this machine whose errors name its path."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return job(*args, **kwargs)
+        except BlockingIOError:
+            raise CallError(Status.ABORTED, f"another transfer writes {path}", processed="no") from None
+        except OSError as error:
+            error.filename = path
+            raise
+
+    return run
+
+
+def missing(name: str) -> CallError:
+    """Return the error for a name that leads to nothing, or out of the root."""
+    return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}")
+
+
+def changed(name: str) -> CallError:
+    """Return the error for a file that is no longer what it was."""
+    return CallError(Status.ABORTED, f"{quoted(name)} has changed; begin anew")

@@ -1,0 +1,267 @@
+"""The folder below which a file service stays, whatever its callers ask for and whoever moves links meanwhile.
+
+A name is walked part by part, each opened relative to the folder before it and never through a link. A link is read and
+its target walked in its place, so that links that stay inside are followed, and any other leads to nothing. No path is
+looked at before it is opened: what is true of a descriptor stays true.
+"""
+
+import errno
+import os
+import stat
+from types import TracebackType
+from typing import Self
+
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.files.information import FileInfo, info_of
+from fastrpc.files.names import is_partial, parts_of, quoted
+from fastrpc.files.refusals import refused_by_system
+from fastrpc.status import Status
+
+__all__ = ["Place", "Root", "check_regular"]
+
+#: Most parts that the walk of one name opens, those behind links included.
+MOST_STEPS = 8_192
+
+#: Most links on the way of one name, as in Linux.
+MOST_LINKS = 40
+
+# A folder that may be passed and not read can be opened by this where the system has it.
+_PASSED = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+
+#: A pipe must not wait for its other end, nor a terminal become ours.
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Place:
+    """An open folder, and the name of what is or may be in it: `.` for the folder itself."""
+
+    __slots__ = ("folder", "name", "status")
+
+    def __init__(self, folder: int, name: str, status: os.stat_result | None) -> None:
+        self.folder = folder
+        self.name = name
+        #: What was there, never a link; None if there was nothing.
+        self.status = status
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def found(self) -> os.stat_result:
+        """What is there; FileNotFoundError if that is nothing."""
+        if self.status is None:
+            raise _nothing_there()
+        return self.status
+
+    def close(self) -> None:
+        """Close the folder."""
+        folder, self.folder = self.folder, -1
+        if folder >= 0:
+            os.close(folder)
+
+
+class Root:
+    """Opens what lies below a folder. Every method blocks.
+
+    Raises:
+        ConfigError: the path is no folder.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = os.path.abspath(os.fspath(path))
+        if not os.path.isdir(self._path):
+            raise ConfigError(f"the root {self._path} is no folder", hint="create it, or give another one")
+        #: What absolute targets of links inside begin with.
+        self._prefixes = {self._path, os.path.realpath(self._path)}
+
+    def place(self, name: str) -> Place:
+        """Return where a name leads, which the caller closes.
+
+        Raises:
+            CallError: NOT_FOUND: a folder on the way is missing, or the name leads out of the root.
+        """
+        walk = _Walk(self, parts_of(name))
+        with refused_by_system(name):
+            return walk.run()
+
+    def open_file(self, name: str) -> int:
+        """Return a descriptor of a regular file, to be read.
+
+        Raises:
+            CallError: NOT_FOUND, INVALID_ARGUMENT or PERMISSION_DENIED.
+        """
+        with self.place(name) as place, refused_by_system(name):
+            check_regular(name, place.found)
+            descriptor = os.open(place.name, READ_FLAGS, dir_fd=place.folder)
+            try:
+                check_regular(name, os.fstat(descriptor))
+            except BaseException:
+                os.close(descriptor)
+                raise
+            return descriptor
+
+    def info(self, name: str) -> FileInfo:
+        """Describe a file or a folder."""
+        with self.place(name) as place, refused_by_system(name):
+            status = place.found
+            if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+                raise _special(name)
+            return info_of(name, status)
+
+    def names_in(self, name: str) -> list[str]:
+        """Return the names in a folder, sorted; `""` is the root."""
+        with self._folder(name) as place, refused_by_system(name):
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+            descriptor = os.open(place.name, flags, dir_fd=place.folder)
+            try:
+                return sorted(entry for entry in os.listdir(descriptor) if not is_partial(entry))
+            finally:
+                os.close(descriptor)
+
+    def _folder(self, name: str) -> Place:
+        if not name:
+            return Place(self.open_itself(), ".", None)
+        place = self.place(name)
+        try:
+            with refused_by_system(name):
+                is_folder = stat.S_ISDIR(place.found.st_mode)
+            if not is_folder:
+                raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is no folder")
+        except BaseException:
+            place.close()
+            raise
+        return place
+
+    def infos(self, names: list[str]) -> list[FileInfo]:
+        """Describe files and folders; what is neither, leads outside or has gone is left out."""
+        found = []
+        for name in names:
+            try:
+                found.append(self.info(name))
+            except CallError as error:
+                if error.status not in {Status.NOT_FOUND, Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED}:
+                    raise
+        return found
+
+    def open_itself(self) -> int:
+        """Return a descriptor of the root."""
+        return os.open(self._path, _PASSED & ~os.O_NOFOLLOW)
+
+    def beneath(self, target: str) -> str | None:
+        """Return an absolute target relative to the root; None if it lies outside."""
+        for prefix in self._prefixes:
+            if target == prefix or target.startswith(prefix.rstrip("/") + "/"):
+                return target[len(prefix) :]
+        return None
+
+
+class _Walk:
+    """One name on its way through the folders."""
+
+    def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
+        self._root = root
+        # What is still to be walked, from the right, and the folders behind us: no link is among them.
+        self._left = list(reversed(parts))
+        self._passed: list[str] = []
+        self._links = 0
+        self._folder = -1
+
+    def run(self) -> Place:
+        """Return where the name leads.
+
+        Raises:
+            FileNotFoundError: it leads nowhere, or outside.
+        """
+        self._folder = self._root.open_itself()
+        try:
+            for _ in range(MOST_STEPS):
+                if not self._left:
+                    return self._found(".", os.stat(self._folder))
+                found = self._step(self._left.pop())
+                if found is not None:
+                    return found
+            raise _nothing_there()
+        finally:
+            if self._folder >= 0:
+                os.close(self._folder)
+
+    def _step(self, part: str) -> Place | None:
+        """Walk one part; return where the name leads once that is known."""
+        if part in {"", "."}:
+            return None
+        if part == "..":
+            if not self._passed:
+                raise _nothing_there()
+            self._restart(self._passed[:-1])
+            return None
+        try:
+            status = os.stat(part, dir_fd=self._folder, follow_symlinks=False)
+        except FileNotFoundError:
+            if self._left:
+                raise
+            return self._found(part, None)
+        if stat.S_ISLNK(status.st_mode):
+            self._follow(part)
+            return None
+        if not self._left:
+            return self._found(part, status)
+        self._enter(os.open(part, _PASSED, dir_fd=self._folder))
+        self._passed.append(part)
+        return None
+
+    def _follow(self, part: str) -> None:
+        """Walk the target of a link instead of it."""
+        self._links += 1
+        try:
+            target = os.readlink(part, dir_fd=self._folder)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # Something else has replaced the link: look again.
+            target = part
+        inside = self._root.beneath(target) if target.startswith("/") else target
+        if inside is None or self._links > MOST_LINKS:
+            raise _nothing_there()
+        self._left += reversed(inside.split("/"))
+        if target.startswith("/"):
+            self._restart([])
+
+    def _restart(self, parts: list[str]) -> None:
+        """Go on at the root, these parts first: the parent of an open folder may be another one by now."""
+        self._left += reversed(parts)
+        self._passed = []
+        self._enter(self._root.open_itself())
+
+    def _enter(self, folder: int) -> None:
+        left, self._folder = self._folder, folder
+        os.close(left)
+
+    def _found(self, name: str, status: os.stat_result | None) -> Place:
+        place = Place(self._folder, name, status)
+        self._folder = -1
+        return place
+
+
+def _nothing_there() -> FileNotFoundError:
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def check_regular(name: str, status: os.stat_result) -> None:
+    """Refuse what is no regular file.
+
+    Raises:
+        CallError: INVALID_ARGUMENT.
+    """
+    if stat.S_ISDIR(status.st_mode):
+        raise CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is a folder")
+    if not stat.S_ISREG(status.st_mode):
+        raise _special(name)
+
+
+def _special(name: str) -> CallError:
+    return CallError(Status.INVALID_ARGUMENT, f"{quoted(name)} is no regular file")

@@ -1,0 +1,225 @@
+"""The files of a folder as a service."""
+
+import functools
+import os
+import re
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Self, TypeVar
+
+from fastrpc.errors import CallError
+from fastrpc.files.hashing import Digests
+from fastrpc.files.information import FileDigest, FileInfo
+from fastrpc.files.lane import Lane, finished, new_pool
+from fastrpc.files.names import is_partial, quoted
+from fastrpc.files.partial_file import PartialFile
+from fastrpc.files.reader import FileReader
+from fastrpc.files.refusals import refused
+from fastrpc.files.root import Root
+from fastrpc.rpc.service import method, service
+from fastrpc.status import Status
+
+__all__ = ["SERVICE_NAME", "FileService", "service_named"]
+
+S = TypeVar("S", bound="FileService")
+
+SERVICE_NAME = "files"
+
+#: Seconds that the digest of a file may take: disks read some 100 MB in each.
+DIGEST_SECONDS = 86_400.0
+
+#: Entries of a folder that one job looks at.
+ENTRIES_AT_ONCE = 256
+
+#: What `write` holds beside what is being written, before it takes more from its stream.
+HELD_BYTES = 1024 * 1024
+HELD_PIECES = 4_096
+
+#: The classes of file services that have other names.
+_classes: dict[tuple[type[Any], str], type[Any]] = {}
+
+_LARGEST_SIZE = 2**63 - 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@service(SERVICE_NAME)
+class FileService:
+    """The files below a folder, which callers never leave.
+
+    Disk and hashing run in threads. Folders are neither made nor removed, and no file is removed.
+
+    Args:
+        root: the folder.
+        writable: let callers write files.
+        name: the name of the service.
+
+    Raises:
+        ConfigError: `root` is no folder, or `name` is no name of a service.
+    """
+
+    def __new__(
+        cls, root: str | os.PathLike[str], *, writable: bool = False, name: str = SERVICE_NAME
+    ) -> Self:
+        # Under another name it is another service, and so another class.
+        return super().__new__(_renamed(cls, name))
+
+    def __init__(
+        self, root: str | os.PathLike[str], *, writable: bool = False, name: str = SERVICE_NAME
+    ) -> None:
+        self._root = Root(root)
+        self._is_writable = writable
+        self._digests = Digests()
+        self._pool: ThreadPoolExecutor | None = None
+        self._process = 0
+
+    @method(idempotent=True)
+    async def stat(self, path: str) -> FileInfo:
+        """Describe a file or a folder."""
+        return await self._lane().run(self._root.info, path)
+
+    @method(idempotent=True)
+    async def list(self, path: str = "") -> AsyncIterator[FileInfo]:
+        """Describe what is in a folder, in the order of the names, without what is in folders inside."""
+        lane = self._lane()
+        names = await lane.run(self._root.names_in, path)
+        if path:
+            names = [f"{path}/{name}" for name in names]
+        for first in range(0, len(names), ENTRIES_AT_ONCE):
+            for info in await lane.run(self._root.infos, names[first : first + ENTRIES_AT_ONCE]):
+                yield info
+
+    @method(idempotent=True)
+    async def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[bytes]:
+        """Return a file from an offset on, in pieces of 256 KiB.
+
+        ABORTED means that the file has another version than the given one, or was changed while it was read.
+        """
+        lane = self._lane()
+        reader = self._reader(path)
+        read = refused(path, reader.read)
+        try:
+            await lane.run(reader.open)
+            reader.start_at(offset, version)
+            reading = lane.start(read)
+            while pieces := await finished(reading):
+                # The disk goes on while these are sent.
+                reading = lane.start(read)
+                for piece in pieces:
+                    yield piece
+        finally:
+            lane.start(reader.close)
+
+    @method(idempotent=True, timeout=DIGEST_SECONDS)
+    async def digest(self, path: str) -> FileDigest:
+        """Return size and SHA-256 of a file. ABORTED means that it was changed meanwhile."""
+        lane = self._lane()
+        reader = self._reader(path)
+        try:
+            await lane.run(reader.open)
+            while await lane.run(refused(path, reader.hash_on), reader.size):
+                pass
+            return reader.digest
+        finally:
+            lane.start(reader.close)
+
+    @method
+    async def write(
+        self, data: AsyncIterator[bytes], path: str, offset: int, size: int, sha256: str
+    ) -> FileDigest:
+        """Write a file from an offset on, and give it its name once its size and SHA-256 are those given.
+
+        Until then it is `<path>.fastrpc-part`, of which the first `offset` bytes are kept. ABORTED means that it has
+        fewer, or that another call writes it.
+        """
+        self._check_write(path, offset, size, sha256)
+        lane = self._lane()
+        partial = PartialFile(functools.partial(self._root.place, path), path, self._digests)
+        job = functools.partial(refused, path)
+        try:
+            await lane.run(job(partial.open))
+            await lane.run(job(partial.start_at), offset)
+            while await lane.run(job(partial.hash_on)):
+                pass
+            await _write_all(lane, data, job(partial.write), size - offset)
+            found = partial.digest
+            if found != FileDigest(size, sha256):
+                await lane.run(partial.discard)
+                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {sha256}"
+                raise CallError(Status.DATA_LOSS, text)
+            await lane.run(job(partial.finish))
+            return found
+        finally:
+            await lane.run(partial.close)
+
+    def _check_write(self, path: str, offset: int, size: int, sha256: str) -> None:
+        if not self._is_writable:
+            raise CallError(Status.PERMISSION_DENIED, "these files can only be read")
+        if is_partial(path):
+            text = f"{quoted(path)} is the name of an unfinished file"
+            raise CallError(Status.INVALID_ARGUMENT, text)
+        if not 0 <= size <= _LARGEST_SIZE:
+            raise CallError(Status.INVALID_ARGUMENT, f"size is {size}, it must be bytes from 0")
+        if not 0 <= offset <= size:
+            raise CallError(Status.INVALID_ARGUMENT, f"offset is {offset}, the file has {size} bytes")
+        if not _SHA256.fullmatch(sha256):
+            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case"
+            raise CallError(Status.INVALID_ARGUMENT, text)
+
+    def _reader(self, path: str) -> FileReader:
+        return FileReader(functools.partial(self._root.open_file, path), path, self._digests)
+
+    def _lane(self) -> Lane:
+        """Return a lane for one call. The threads are those of this process."""
+        if self._pool is None or self._process != os.getpid():
+            self._pool, self._process = new_pool(), os.getpid()
+        return Lane(self._pool)
+
+
+def service_named(name: str) -> type[FileService]:
+    """Return the class whose methods are those of a file service of this name.
+
+    Raises:
+        ConfigError: this is no name of a service.
+    """
+    return _renamed(FileService, name)
+
+
+def _renamed(cls: type[S], name: str) -> type[S]:
+    if name == SERVICE_NAME:
+        return cls
+    known: type[S] | None = _classes.get((cls, name))
+    if known is None:
+        body = {"__module__": cls.__module__, "__doc__": cls.__doc__}
+        known = _classes[cls, name] = service(name)(type(cls.__name__, (cls,), body))
+    return known
+
+
+async def _write_all(
+    lane: Lane, data: AsyncIterator[bytes], write: Callable[[list[bytes]], None], left: int
+) -> None:
+    """Write what a stream brings: the next pieces are taken while the disk has the last ones.
+
+    Raises:
+        CallError: INVALID_ARGUMENT: these are not `left` bytes.
+    """
+    writing: Future[None] | None = None
+    pieces: list[bytes] = []
+    held = 0
+    async for piece in data:
+        pieces.append(piece)
+        held += len(piece)
+        left -= len(piece)
+        if left < 0:
+            raise CallError(Status.INVALID_ARGUMENT, f"there are {-left} bytes more than size says")
+        if writing is not None:
+            if not writing.done() and held < HELD_BYTES and len(pieces) < HELD_PIECES:
+                continue
+            await finished(writing)
+        writing = lane.start(write, pieces)
+        pieces, held = [], 0
+    if writing is not None:
+        await finished(writing)
+    if pieces:
+        await lane.run(write, pieces)
+    if left:
+        raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")

@@ -1,0 +1,119 @@
+"""`download` and `upload` of a `SyncClient`.
+
+The calling thread receives and sends; another one, which ends with the transfer, reads, writes and hashes beside it.
+"""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from fastrpc.client.blocking.client import SyncClient
+from fastrpc.client.blocking.driving import drive
+from fastrpc.client.blocking.stream import SyncStream
+from fastrpc.errors import StreamEndedError
+from fastrpc.files.client import MESSAGES_AT_ONCE
+from fastrpc.files.information import FileDigest
+from fastrpc.files.lane import new_pool
+from fastrpc.files.reader import FileReader
+from fastrpc.files.service import SERVICE_NAME, service_named
+from fastrpc.files.transfer import Download, Progress, Upload
+
+__all__ = ["download", "upload"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def download(
+    client: SyncClient,
+    name: str,
+    path: str | os.PathLike[str],
+    *,
+    service: str = SERVICE_NAME,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> FileDigest:
+    """Copy the file `name` of a `FileService` to `path`, as `fastrpc.files.download` does."""
+    with new_pool(1) as pool:
+        runtime = _BlockingRuntime(client, pool)
+        transfer = Download(runtime, service_named(service), os.fspath(path), progress)
+        digest: FileDigest = drive(transfer.run(name, resume=resume))
+        return digest
+
+
+def upload(
+    client: SyncClient,
+    path: str | os.PathLike[str],
+    name: str,
+    *,
+    service: str = SERVICE_NAME,
+    progress: Progress | None = None,
+    resume: bool = True,
+) -> FileDigest:
+    """Copy the file at `path` to a `FileService` as `name`, as `fastrpc.files.upload` does."""
+    with new_pool(1) as pool:
+        runtime = _BlockingRuntime(client, pool)
+        transfer = Upload(runtime, service_named(service), os.fspath(path), progress)
+        digest: FileDigest = drive(transfer.run(name, resume=resume))
+        return digest
+
+
+class _BlockingRuntime:
+    """A blocking client, and a thread: none of its coroutines ever waits for a loop."""
+
+    def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
+        self._client = client
+        self._pool = pool
+        self._is_pinned = False
+
+    async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
+        reply = self._client.request(method, *args)
+        if not self._is_pinned:
+            # Another server may have another version of the file, and has none of its parts.
+            self._client = self._client.with_options(endpoint=reply.endpoint)
+            self._is_pinned = True
+        return reply.value
+
+    @asynccontextmanager
+    async def receive(self, method: Callable[..., Any], /, *args: Any) -> AsyncIterator["_Messages"]:
+        with self._client.stream(method, *args) as stream:
+            yield _Messages(stream)
+
+    async def send(
+        self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
+    ) -> Any:
+        def pieces() -> Iterator[bytes]:
+            reading = self.start(reader.read)
+            while taken := reading.result():
+                # The disk goes on while these are sent.
+                reading = self.start(reader.read)
+                for piece in taken:
+                    yield piece
+                    on_piece(len(piece))
+
+        return self._client.call(method, pieces(), *args)
+
+    def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return self._pool.submit(job, *args, **kwargs)
+
+    async def wait(self, started: Future[T]) -> T:
+        return started.result()
+
+    async def pause(self, seconds: float) -> None:
+        time.sleep(seconds)  # noqa: ASYNC251 (there is no loop)
+
+
+class _Messages:
+    """The messages of a stream."""
+
+    def __init__(self, stream: SyncStream[Any, bytes]) -> None:
+        self._stream = stream
+
+    async def take(self) -> Sequence[bytes]:
+        try:
+            return self._stream.receive_many(MESSAGES_AT_ONCE)
+        except StreamEndedError:
+            return ()

@@ -1,0 +1,228 @@
+"""Getting and putting one file, written once for both clients.
+
+These coroutines await nothing but a `Runtime`, which has an event loop or none.
+"""
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from fastrpc.errors import CallError
+from fastrpc.files.hashing import Digests
+from fastrpc.files.information import FileDigest, FileInfo
+from fastrpc.files.names import PART_SUFFIX, quoted
+from fastrpc.files.partial_file import PartialFile
+from fastrpc.files.reader import FileReader
+from fastrpc.files.refusals import BUSY_SECONDS, changed, told_of_path
+from fastrpc.files.root import READ_FLAGS, Place
+from fastrpc.files.service import FileService
+from fastrpc.status import Status
+
+__all__ = ["Download", "Messages", "Progress", "Runtime", "Upload"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: Called with the bytes that are there, and those of the whole file.
+Progress = Callable[[int, int], object]
+
+#: Times that a transfer is begun before it gives up on a file that changes, or that another call writes.
+ATTEMPTS = 5
+
+
+class Messages(Protocol):
+    """The messages of a stream that is being read."""
+
+    async def take(self) -> Sequence[bytes]:
+        """Return the messages that are there, at least one; none at the end."""
+
+
+class Runtime(Protocol):
+    """What a transfer runs on: a client, and a thread for disk and hashing."""
+
+    async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
+        """Return the answer of a method; all calls after the first answer go to the endpoint that gave it."""
+
+    def receive(self, method: Callable[..., Any], /, *args: Any) -> AbstractAsyncContextManager[Messages]:
+        """Return the stream of a method."""
+
+    async def send(
+        self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
+    ) -> Any:
+        """Return the answer of a method to the pieces of a file; tell the bytes of each when it is sent."""
+
+    def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Run a blocking job beside what follows; never two at once."""
+
+    async def wait(self, started: Future[T]) -> T:
+        """Return what a job returns."""
+
+    async def pause(self, seconds: float) -> None:
+        """Wait."""
+
+
+class _Transfer:
+    """What both directions share."""
+
+    def __init__(
+        self, runtime: Runtime, files: type[FileService], path: str, progress: Progress | None
+    ) -> None:
+        self._runtime = runtime
+        self._files = files
+        self._path = path
+        self._progress = progress
+
+    def _start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return self._runtime.start(told_of_path(self._path, job), *args, **kwargs)
+
+    async def _run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._runtime.wait(self._start(job, *args, **kwargs))
+
+    def _show(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress(done, total)
+
+
+class Download(_Transfer):
+    """A file of a service on its way to a path of this machine."""
+
+    async def run(self, name: str, *, resume: bool) -> FileDigest:
+        """Copy the file, behind what an earlier download left if `resume`; return its digest."""
+        info: FileInfo = await self._runtime.ask(self._files.stat, name)
+        partial = PartialFile(functools.partial(_local_place, self._path), self._path, Digests())
+        try:
+            held = await self._run(partial.open)
+            offset = held if resume and held <= info.size else 0
+            for attempts_left in reversed(range(ATTEMPTS)):
+                try:
+                    return await self._attempt(info, partial, offset)
+                except CallError as error:
+                    if error.status is not Status.ABORTED or not attempts_left:
+                        raise
+                offset = 0
+                await self._runtime.pause(BUSY_SECONDS)
+                info = await self._runtime.ask(self._files.stat, name)
+            raise AssertionError("the last attempt returns or raises")
+        finally:
+            await self._run(partial.close)
+
+    async def _attempt(self, info: FileInfo, partial: PartialFile, offset: int) -> FileDigest:
+        await self._run(partial.start_at, offset)
+        while await self._run(partial.hash_on):
+            pass
+        async with self._runtime.receive(self._files.read, info.path, offset, info.version) as messages:
+            await self._store(messages, partial, info)
+        theirs: FileDigest = await self._runtime.ask(self._files.digest, info.path)
+        if partial.digest != theirs:
+            digest = partial.digest
+            await self._run(partial.discard)
+            now: FileInfo = await self._runtime.ask(self._files.stat, info.path)
+            if offset or now.version != info.version:
+                # What was there belonged to another version.
+                raise changed(info.path)
+            text = f"what arrived of {quoted(info.path)} is {digest}, the service has {theirs}"
+            raise CallError(Status.DATA_LOSS, text)
+        await self._run(partial.finish)
+        return theirs
+
+    async def _store(self, messages: Messages, partial: PartialFile, info: FileInfo) -> None:
+        """Write what arrives: the next messages are received while the disk has the last ones."""
+        self._show(partial.position, info.size)
+        left = info.size - partial.position
+        writing: Future[None] | None = None
+        while pieces := await messages.take():
+            left -= sum(map(len, pieces))
+            if left < 0:
+                raise CallError(Status.DATA_LOSS, f"more arrived of {quoted(info.path)} than its size")
+            if writing is not None:
+                await self._runtime.wait(writing)
+                self._show(partial.position, info.size)
+            writing = self._start(partial.write, pieces)
+        if writing is not None:
+            await self._runtime.wait(writing)
+            self._show(partial.position, info.size)
+        if left:
+            raise changed(info.path)
+
+
+class Upload(_Transfer):
+    """A file of this machine on its way to a service."""
+
+    async def run(self, name: str, *, resume: bool) -> FileDigest:
+        """Copy the file, behind what an earlier upload left if `resume`; return its digest."""
+        for attempts_left in reversed(range(ATTEMPTS)):
+            reader = FileReader(functools.partial(_open_local, self._path), self._path)
+            try:
+                await self._run(reader.open)
+                offset = await self._offset(reader, name) if resume else 0
+                return await self._attempt(reader, name, offset)
+            except CallError as error:
+                if error.status is not Status.ABORTED or not attempts_left:
+                    raise
+                seconds = error.retry_after or BUSY_SECONDS
+            finally:
+                await self._run(reader.close)
+            await self._runtime.pause(seconds)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _offset(self, reader: FileReader, name: str) -> int:
+        """Return how much of the file the service has: what it keeps is compared by its digest."""
+        try:
+            held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
+        except CallError as error:
+            if error.status is Status.NOT_FOUND:
+                return 0
+            raise
+        if held.size > reader.size:
+            return 0
+        while await self._run(reader.hash_on, held.size):
+            pass
+        return held.size if reader.digest == held else 0
+
+    async def _attempt(self, reader: FileReader, name: str, offset: int) -> FileDigest:
+        while await self._run(reader.hash_on, reader.size):
+            pass
+        digest = reader.digest
+        reader.start_at(offset)
+        done = offset
+        self._show(done, digest.size)
+
+        def on_piece(size: int) -> None:
+            nonlocal done
+            done += size
+            self._show(done, digest.size)
+
+        given = (name, offset, digest.size, digest.sha256)
+        theirs: FileDigest = await self._runtime.send(self._files.write, reader, on_piece, *given)
+        if theirs != digest:
+            raise CallError(Status.DATA_LOSS, f"the service has {theirs} of {quoted(name)}, not {digest}")
+        return digest
+
+
+def _local_place(path: str) -> Place:
+    """Return where to write: behind a link its target is replaced, not the link."""
+    folder, name = os.path.split(os.path.realpath(path))
+    try:
+        status = os.stat(os.path.join(folder, name))
+    except FileNotFoundError:
+        status = None
+    if status is not None:
+        _check_local(path, status)
+    return Place(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), name, status)
+
+
+def _open_local(path: str) -> int:
+    _check_local(path, os.stat(path))
+    return os.open(path, READ_FLAGS & ~os.O_NOFOLLOW)
+
+
+def _check_local(path: str, status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "Not a regular file", path)
