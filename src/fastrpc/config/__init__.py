@@ -365,7 +365,7 @@ class ClientConfig(Settings):
         check_count(self, "compress_above", 0, _LARGEST_SIZE)
         check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
         check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
-        check_parts(self, backoff=Backoff, tls=TLS)
+        check_parts(self, backoff=Backoff, tls=TLS, memory=Memory, admission=Admission)
         check_choice(self, "early_calls", _EARLY_CALLS)
         check_count(self, "spin_microseconds", 0, 1_000_000)
 
