@@ -135,7 +135,7 @@ class _Runner(Answers):
         if session is not None and watch_calls(session, Endpoint(self.address), self._end):
             self.is_closed = False
             self.session, self._state = session, state
-            state.bounds_notices = True
+            state.bounds_output = True
             state.set_sessions([session])
 
     def _end(self) -> None:
@@ -189,8 +189,8 @@ class _Runner(Answers):
         call._count_unsent(error.status)
         raise error
 
-    async def run_notice(self, call: ClientCall) -> None:
-        """Send a one-way call as soon as those before it have left: a client that reads slowly holds no more."""
+    async def run_later(self, call: ClientCall) -> Any:
+        """Make a call as soon as those before it have left: a client that reads slowly holds no more."""
         call._start_clock()
         loop = asyncio.get_running_loop()
         try:
@@ -211,7 +211,12 @@ class _Runner(Answers):
             lost = self.lost(call.method)
             call._count_unsent(lost.status)
             raise lost
-        await call._attempt_on(self.session, 0)
+        attempt = call._attempt_on(self.session, 0)
+        try:
+            value = await attempt
+        finally:
+            call._adopt(attempt)
+        return self.reply(call, value) if call._wants_reply else value
 
     def run_streamed(self, call: ClientCall) -> Any:
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""

@@ -18,10 +18,10 @@ cdef class CallerState(ViewState):
         # Python's part: `run(call)`, `run_batch(batch)`, `retry(call, error)` … return coroutines.
         readonly object runner
 
-        # Whether calls always take the slow path (interceptors, a selector); whether one-way calls wait for room in the
-        # output; connections calls may go out on.
+        # Whether calls always take the slow path (interceptors, a selector); whether calls wait for room in the output;
+        # connections calls may go out on.
         public bint needs_runner
-        public bint bounds_notices
+        public bint bounds_output
         list sessions
         Py_ssize_t turn
 

@@ -22,8 +22,8 @@ class CallerState(ViewState):
     #: Whether calls always go through the runner: there are interceptors, or a selector.
     needs_runner: bool
 
-    #: Whether one-way calls wait until what was sent before has left; `runner.run_notice` sees to that.
-    bounds_notices: bool
+    #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
+    bounds_output: bool
 
     def __init__(
         self,

@@ -100,8 +100,8 @@ cdef class ClientCall(PickedCall):
         if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run(self), result)
-        if self.verb == VERB_NOTIFY and state.bounds_notices and not self.is_attempt and output_waits(session):
-            return self.delegate(state.runner.run_notice(self), result)
+        if state.bounds_output and not self.is_attempt and output_waits(session):
+            return self.delegate(state.runner.run_later(self), result)
         try:
             self.send_on(session, now)
         except BaseException as error:

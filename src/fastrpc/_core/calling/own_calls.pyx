@@ -17,6 +17,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, send_again
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.framing.frame cimport ONE_WAY, Frame
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 
 from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
 from fastrpc.status import Status
@@ -144,8 +145,8 @@ cdef OwnCalls new_own_calls(Session session, object endpoint):
 
 
 cdef bint output_waits(Session session) except -1:
-    """Return whether what was sent before has not left: the peer, or its credit, is behind."""
-    return session.output_is_full() or session.sender.is_waiting()
+    """Return whether more waits to be sent than the window of a connection: the peer does not take it."""
+    return session.sender.unsent_bytes() > CONNECTION_WINDOW
 
 
 def watch_calls(Session session not None, endpoint, ended):

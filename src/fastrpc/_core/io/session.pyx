@@ -274,7 +274,7 @@ cdef class Session(Connection):
 
     cdef int flush(self) except -1:
         """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
-        self._pump()
+        Session._pump(self)
         return 0 if self.serving is None or self.transport is None else self.serving.on_flushed()
 
     cdef int _pump(self) except -1:

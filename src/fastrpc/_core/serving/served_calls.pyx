@@ -75,25 +75,23 @@ cdef class NativeExchange(Exchange):
     @cython.nonecheck(False)
     cdef int send_answer(self, Call call, bytes payload) except -1:
         assert call is not None
-        cdef ServedCalls part
         cdef Session session
         if self._part is NULL:
             return 0
-        part = <ServedCalls>self._part
-        session = part.session()
+        session = <Session>(<ServedCalls>self._part).owner
         if session.is_closed:
             return 0
         if self.now > session.now:
             session.now = self.now
         if call.codec >= FIRST_OWN_NUMBER:
-            call.codec = <uint8_t>session.peer.codec_number(call.codec, part.gate.codecs[call.codec])
+            call.codec = <uint8_t>session.peer.codec_number(call.codec, self.gate.codecs[call.codec])
         session.sender.send_response(
             call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
         )
-        if <int64_t>session.sender.unsent_bytes() > part.gate.send_soft:
-            part.weigh_output()
+        if <int64_t>session.sender.unsent_bytes() > (<ServedCalls>self._part).gate.send_soft:
+            (<ServedCalls>self._part).weigh_output()
         if session._is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
-            return part.flush_early()
+            return (<ServedCalls>self._part).flush_early()
         return 0
 
     cdef int send_failure(self, Call call, Failure failure) except -1:
@@ -228,7 +226,7 @@ cdef class ServedCalls(ServingPart):
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         assert call is not None
         assert payload is not None
-        cdef Session session = self.session()
+        cdef Session session = <Session>self.owner
         self.exchange.now = session.now
         self.exchange.received_ns = session.received_ns
         self.exchange.is_reading = session._is_reading
@@ -251,7 +249,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
-        self.exchange.received_ns = self.session().received_ns
+        self.exchange.received_ns = (<Session>self.owner).received_ns
         self.exchange.is_reading = False
         return self.gate.runner.leave_task()
 
@@ -311,7 +309,7 @@ cdef class ServedCalls(ServingPart):
     # Memory
 
     cdef int on_flushed(self) except -1:
-        cdef Session session = self.session()
+        cdef Session session = <Session>self.owner
         if (
             self.exchange.output_held or session.sender.queued_bytes or session.is_write_paused
             or self.exchange.holding & HOLD_OUTPUT

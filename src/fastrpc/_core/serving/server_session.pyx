@@ -5,9 +5,12 @@ Its calls are those of `ServedCalls`; where the client serves too, those of `Own
 
 import logging
 
+cimport cython
+
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.framing.frame cimport REASON_DRAIN, REASON_MAX_AGE
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport REASON_DRAIN, REASON_MAX_AGE, Frame
 from fastrpc._core.native.connection cimport PHASE_PREFACE
 
 from fastrpc._core.serving.served_calls import serve_on
@@ -26,6 +29,7 @@ cdef class ServerSession(Session):
     def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, **options):
         Session.__init__(self, is_client=False, timeouts=timeouts, **options)
         serve_on(self, gate)
+        self.served = <ServedCalls?>self.serving
         self.gate = gate
         self.openings = openings
         self.leave_after_ns = nanoseconds(timeouts.drain)
@@ -51,7 +55,21 @@ cdef class ServerSession(Session):
     cdef int on_read(self) except -1:
         if self.is_opening:
             self.openings.heard(self)
-        return Session.on_read(self)
+        return self.served.on_read()
+
+    # The hooks of every call, without a detour.
+
+    @cython.nonecheck(False)
+    cdef Call new_call(self):
+        return self.served.new_call()
+
+    @cython.nonecheck(False)
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return self.served.on_request(call, frame, payload)
+
+    @cython.nonecheck(False)
+    cdef int on_ended(self, Call call) except -1:
+        return self.served.on_ended(call)
 
     cdef int leave_opening(self) except -1:
         """The connection is through its opening, or gone."""
