@@ -41,6 +41,10 @@ class RecordedStream(StreamChannel):
         """What it may send, what it may receive, what it owes of that, what it granted beyond its window."""
 
     @property
+    def window_bytes(self) -> int:
+        """The size of its window."""
+
+    @property
     def waiting_cost(self) -> int:
         """What the messages that wait have taken from the window."""
 
@@ -56,6 +60,9 @@ class RecordedStream(StreamChannel):
 
     def wait_for_room(self) -> asyncio.Future[None]:
         """Return the future of a sender that waits."""
+
+    def wait_now(self) -> None:
+        """Say that whoever receives waits."""
 
     def take_now(self) -> Any:
         """Take the oldest message."""

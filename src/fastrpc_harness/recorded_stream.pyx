@@ -26,6 +26,10 @@ cdef class RecordedStream(StreamChannel):
         """Return the future of a sender that waits."""
         return self.wait_room()
 
+    def wait_now(self):
+        """Say that whoever receives waits."""
+        self.reader_waits()
+
     def take_now(self):
         """Take the oldest message."""
         return self.take()
@@ -67,6 +71,11 @@ cdef class RecordedStream(StreamChannel):
         return self.call.send_left, self.call.window.left, self.call.window.owed, self.call.granted
 
     @property
+    def window_bytes(self):
+        """The size of its window."""
+        return self.call.window.size
+
+    @property
     def waiting_cost(self):
         """What the messages that wait have taken from the window."""
         cdef Py_ssize_t i
@@ -88,6 +97,9 @@ cdef class RecordedStream(StreamChannel):
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         return self._connection.assembler.message_taken(self.call, cost)
+
+    cdef int reader_waits(self) except -1:
+        return self._connection.assembler.reader_waits(self.call)
 
     cdef int emit(self, bytes payload) except -1:
         return self._connection.sender.send_message(self.call, payload, 1, 0)

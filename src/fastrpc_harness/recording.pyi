@@ -69,6 +69,10 @@ class RecordingConnection(Connection):
         """Bytes of whole frames so far."""
 
     @property
+    def credit(self) -> tuple[int, int, int]:
+        """What it may send on the connection, what it may receive, and what it owes of that."""
+
+    @property
     def calls(self) -> list[int]:
         """Ids of the calls in both tables."""
 
@@ -129,6 +133,9 @@ class RecordingConnection(Connection):
 
     def push_end(self, call: Call | int) -> None:
         """Say that no further message of ours will follow."""
+
+    def wait_for_message(self, id: int) -> None:
+        """Let the application wait for the next message of a call, of which none is there."""
 
     def take_message(self, id: int) -> None:
         """Let the application take the oldest message of a call: its credit goes back."""

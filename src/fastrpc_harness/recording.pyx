@@ -263,6 +263,13 @@ cdef class RecordingConnection(Connection):
             del self.untaken[id]
         self.assembler.message_taken(call, cost)
 
+    def wait_for_message(self, uint64_t id):
+        """Let the application wait for the next message of a call, of which none is there."""
+        cdef RecordedCall call = self._call_of(id)
+        if call is None or id in self.untaken:
+            raise LocalProtocolError(f"call {id} has messages, or is over")
+        self.assembler.reader_waits(call)
+
     # The connection
 
     def ping(self, bytes content not None=bytes(8)):
@@ -301,6 +308,11 @@ cdef class RecordingConnection(Connection):
     def waiting(self):
         """Messages in all queues, dropped ones that still lie there included."""
         return sum(map(len, self.slots.queues()))
+
+    @property
+    def credit(self):
+        """What it may send on the connection, what it may receive, and what it owes of that."""
+        return self.sender.send_left, self.reader.received.left, self.reader.received.owed
 
     @property
     def calls(self):

@@ -101,6 +101,9 @@ class RecordingOwner(PartsOwner):
     def allow(self, **limits: int) -> None:
         """Have the peer announce other limits, as its SETTINGS do."""
 
+    def wait_for_message(self, call: Call) -> None:
+        """Say that the application has taken all messages of a call and waits for the next."""
+
     def take_message(self, call: Call, cost: int) -> None:
         """Let the application take a message of a stream."""
 

@@ -173,6 +173,9 @@ cdef class RecordingOwner(PartsOwner):
     def take_message(self, Call call not None, Py_ssize_t cost):
         self.assembler.message_taken(call, cost)
 
+    def wait_for_message(self, Call call not None):
+        self.assembler.reader_waits(call)
+
     # Hooks
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:

@@ -9,7 +9,7 @@ from fastrpc_harness.recorded_stream import RecordedStream
 from tests.support.linked_streams import LinkedStreams
 
 WINDOW = 16_384
-POOL = 16_777_216
+POOL = 67_108_864
 
 SIZES = (0, 1, 100, 1_000, 5_000, 16_300, 20_000, 70_000)
 
@@ -50,6 +50,7 @@ class StreamLives:
         stream = self.random.choice(pair)
         for _ in range(self.random.randrange(1, 30)):
             if not stream.waiting:
+                stream.wait_now()
                 return
             self.taken[stream].append(len(stream.take_now()))
 
@@ -110,10 +111,12 @@ def test_credit_is_exact_after_any_life(random: Random) -> None:
             may_send = sender.credit[0]
             _, left, owed, granted = receiver.credit
             assert may_send == left
-            assert left + owed == WINDOW
+            assert left + owed == receiver.window_bytes
             assert granted == 0
-    for connection in (lives.link.client, lives.link.server):
-        assert connection.assembler.stream_pool_left == POOL
+    for connection, side in ((lives.link.client, 0), (lives.link.server, 1)):
+        grown = sum(pair[side].window_bytes - WINDOW for pair in lives.live)
+        assert connection.assembler.stream_pool_left == POOL - grown
+        assert connection.assembler.growth_left == POOL // 2 - grown
         assert connection.calls == sorted(near.call.id for near, _ in lives.live)
         assert connection.waiting == 0
 
@@ -128,7 +131,7 @@ def test_messages_that_wait_account_for_the_whole_window(random: Random) -> None
     for pair in lives.live:
         for stream in pair:
             _, left, owed, granted = stream.credit
-            on_its_way = WINDOW + granted - left - owed - stream.waiting_cost
+            on_its_way = stream.window_bytes + granted - left - owed - stream.waiting_cost
             # What is missing lies in a message of which only pieces came.
             assert on_its_way >= 0
             if stream is pair[0] and not pair[1].has_unsent:

@@ -128,6 +128,7 @@ class OwnSide:
         actions += [self._stream] * 3 if self._theirs or self._ours else []
         actions += [self._cancel] * 2 if self._ours else []
         actions += [self._take] * 3 if self._untaken else []
+        actions += [self._wait_for_message] if self._starving else []
         actions += [self._end_one_way] if self._one_way else []
         self._random.choice(actions)()
 
@@ -217,6 +218,16 @@ class OwnSide:
         if not self._untaken[call]:
             del self._untaken[call]
         self._pair.take_message(call)
+
+    @property
+    def _starving(self) -> list[int]:
+        """Streams of which no message waits."""
+        calls = self._theirs | self._ours
+        shapes = FLAG_STREAM_IN | FLAG_STREAM_OUT
+        return [call for call, flags in calls.items() if flags & shapes and call not in self._untaken]
+
+    def _wait_for_message(self) -> None:
+        self._pair.wait_for_message(self._random.choice(self._starving))
 
     def _end_one_way(self) -> None:
         self._pair.end_one_way(self._one_way.pop())

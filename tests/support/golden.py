@@ -128,6 +128,10 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
     "head": ("Call 5: the answering stream begins.", Head(5, encode_metadata([(b"room", b"garden")]))),
     "data": ("Call 5: a whole message of a stream.", Data(5, b"\xa2hi", codec=1)),
     "data_empty": ("Call 5: an empty message of a stream.", Data(5)),
+    "data_waited": (
+        "Call 5: a message that waited for the window of its stream.",
+        Data(5, b"\xa2hi", codec=1, waited=True),
+    ),
     "data_first_piece": (
         "Call 5: the first 2 of 3 bytes of a stream message.",
         Data(5, b"ab", total=3, more=True),

@@ -143,6 +143,11 @@ class Lockstep:
         (self.reference.caller if opened_here else self.reference.callee).take_message(call)
         self.engine.take_message(call)
 
+    def wait_for_message(self, call: int) -> None:
+        opened_here = bool(call & 1) != self.is_server
+        (self.reference.caller if opened_here else self.reference.callee).wait_for_message(call)
+        self.engine.wait_for_message(call)
+
     def end_one_way(self, call: int) -> None:
         self.reference.callee.finish_one_way(call)
         self.engine.end_one_way()

@@ -96,6 +96,14 @@ class EngineTalker(Received):
             is_client=not is_server, settings=engine_settings(is_server, changes), **options
         )
         self.connection.sends_at_once = False
+        #: What streams may borrow, and windows that grow of it, as long as there is none.
+        self.pool = self.pool_left
+
+    @property
+    def pool_left(self) -> tuple[int, int]:
+        """The same, now."""
+        assembler = self.connection.assembler
+        return assembler.stream_pool_left, assembler.growth_left
 
     def receive(self, data: bytes) -> None:
         self.note(self.connection.receive_data(data))
@@ -128,7 +136,10 @@ class EngineTalker(Received):
             self.connection.respond(call, payload)
 
     def take(self) -> None:
-        self.connection.take_message(self.untaken.pop(0))
+        call = self.untaken.pop(0)
+        self.connection.take_message(call)
+        if call not in self.untaken and self.connection.find_call(call) is not None:
+            self.connection.wait_for_message(call)
 
     def one_way_ended(self, call: int) -> None:
         self.connection.end_one_way()
@@ -170,7 +181,10 @@ class ReferenceTalker(Received):
 
     def take(self) -> None:
         call = self.untaken.pop(0)
-        (self.peer.callee if call in self.peer.callee else self.peer.caller).take_message(call)
+        table = self.peer.callee if call in self.peer.callee else self.peer.caller
+        table.take_message(call)
+        if call not in self.untaken:
+            table.wait_for_message(call)
 
     def one_way_ended(self, call: int) -> None:
         self.peer.callee.finish_one_way(call)

@@ -33,6 +33,7 @@ from tests.support.wire_layout import (
     FLAG_STREAM_IN,
     FLAG_STREAM_OUT,
     FLAG_SUM,
+    FLAG_WAITED,
     HIGHEST_ID,
     Kind,
 )
@@ -116,7 +117,7 @@ def flag_violations(is_server: bool) -> Iterator[Scenario]:
         Kind.REQUEST: FLAG_CONT | FLAG_ACK | FLAG_SUM,
         Kind.RESPONSE: ~FLAG_MORE,
         Kind.HEAD: 0xFF,
-        Kind.DATA: ~(FLAG_MORE | FLAG_CONT),
+        Kind.DATA: ~(FLAG_MORE | FLAG_CONT | FLAG_WAITED),
         Kind.END: 0xFF,
         Kind.CANCEL: 0xFF,
         Kind.CREDIT: 0xFF,

@@ -195,6 +195,12 @@ class CalleeCalls:
         if call is not None and call.state is not CalleeState.CANCELLED:
             call.received.take_message(is_open=call.state is CalleeState.OPEN)
 
+    def wait_for_message(self, call_id: int) -> None:
+        """Let the application wait for a message of a stream, of which none is there."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.received.wait_for_message(is_open=call.state is CalleeState.OPEN)
+
     def finish_one_way(self, call_id: int) -> None:
         """Note that the handler of a ONE_WAY call ended."""
         self._one_way.discard(call_id)

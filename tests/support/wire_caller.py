@@ -95,6 +95,18 @@ class CallerCalls:
         if call is not None and call.state is not CallerState.CANCELLED:
             call.received.take_message()
 
+    def settle_windows(self) -> None:
+        """Note that the first SETTINGS are acknowledged: a REQUEST that waited comes behind that."""
+        for call_id, call in self._calls.items():
+            if not self._link.outbox.has_begun(call_id):
+                call.sent.left = self._link.send_window().left
+
+    def wait_for_message(self, call_id: int) -> None:
+        """Let the application wait for a message of a stream, of which none is there."""
+        call = self._calls.get(call_id)
+        if call is not None:
+            call.received.wait_for_message(is_open=call.state is CallerState.STREAMING)
+
     def receive_head(self, head: Head, size: int) -> None:
         """Commit a stream."""
         call = self._find(head.id, Kind.HEAD)

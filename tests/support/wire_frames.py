@@ -14,6 +14,7 @@ from tests.support.wire_layout import (
     FLAG_CONT,
     FLAG_FINAL,
     FLAG_MORE,
+    FLAG_WAITED,
     HEADER,
     HIGHEST_ID,
     MESSAGE_TEXT_BYTES,
@@ -202,9 +203,12 @@ class Data:
     cont: bool = False
     codec: int = 0
     compressor: int = 0
+    #: It waited for the window of its stream.
+    waited: bool = False
 
     def encode(self) -> bytes:
         flags = (FLAG_MORE if self.more else 0) | (FLAG_CONT if self.cont else 0)
+        flags |= FLAG_WAITED if self.waited else 0
         body = encode_total(self.total) + self.payload
         return encode_frame(
             Kind.DATA, body, flags=flags, id=self.id, codec=self.codec, compressor=self.compressor
@@ -420,7 +424,8 @@ def decode_response(header: Header, body: bytes) -> Response:
 
 def decode_data(header: Header, body: bytes) -> Data:
     more, cont = bool(header.flags & FLAG_MORE), bool(header.flags & FLAG_CONT)
-    whole = Data(header.id, body, None, more, cont, header.codec, header.compressor)
+    waited = bool(header.flags & FLAG_WAITED)
+    whole = Data(header.id, body, None, more, cont, header.codec, header.compressor, waited)
     if cont or not more:
         return whole
     payload, total = body[TOTAL.size :], TOTAL.unpack_from(body)[0]

@@ -19,7 +19,7 @@ Event = tuple[Any, ...]
 class Link:
     """The connection as its calls see it."""
 
-    def __init__(self, is_server: bool, window: int, pool: int, clock: Callable[[], float]) -> None:
+    def __init__(self, is_server: bool, window: int, pool: StreamPool, clock: Callable[[], float]) -> None:
         self.is_server = is_server
         self.events: list[Event] = []
         self.outbox = Outbox()
@@ -30,7 +30,7 @@ class Link:
         self.idle = IdleBudget(clock)
         self.clock = clock
         self.credit_budget = CreditBudget()
-        self.stream_pool = StreamPool(pool)
+        self.stream_pool = pool
 
     def emit(self, name: str, *values: Any) -> None:
         self.events.append((name, *values))

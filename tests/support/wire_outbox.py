@@ -24,6 +24,8 @@ class Waiting:
     window: SendWindow | None
     #: Payload bytes that left already; None before the first piece.
     sent: int | None = None
+    #: Whether its next frame waited for the window of its stream.
+    has_waited: bool = False
 
     @property
     def is_begun(self) -> bool:
@@ -107,7 +109,11 @@ class Outbox:
         else:
             piece = self._next_piece(entry)
             if piece is None:
+                entry.has_waited = entry.has_waited or self._is_held_by_stream(entry)
                 return False
+            if isinstance(piece, Data) and entry.window is not None:
+                piece = dataclasses.replace(piece, waited=entry.has_waited)
+                entry.has_waited = False
             self._send_counted(piece.encode(), entry, piece)
             is_done = is_last(piece)
         if is_done:
@@ -169,6 +175,10 @@ class Outbox:
         if entry.window is not None:
             room = min(room, entry.window.left - HEADER.size)
         return room
+
+    def _is_held_by_stream(self, entry: Waiting) -> bool:
+        """Say whether it is the window of its stream that has no room."""
+        return entry.window is not None and entry.window.left <= self.window.left
 
     def _may_cut(self, entry: Waiting) -> bool:
         """Say whether one more message may be in pieces; those of streams do not count."""

@@ -37,6 +37,7 @@ from tests.support.wire_layout import (
 from tests.support.wire_link import Event, Link, broken
 from tests.support.wire_parser import Parser, Preface
 from tests.support.wire_settings import Setting, decode_settings, encode_settings, usual
+from tests.support.wire_windows import StreamPool
 
 __all__ = ["ReferencePeer"]
 
@@ -64,8 +65,8 @@ class ReferencePeer:
     ) -> None:
         values = usual(is_server) | dict(settings or {})
         self._window = max(window, values[Setting.MAX_FRAME] + HEADER.size)
-        # One message at least has to fit the pool.
-        self._link = Link(is_server, self._window, max(stream_pool, values[Setting.MAX_MESSAGE]), clock)
+        pool = StreamPool(stream_pool, values[Setting.MAX_MESSAGE])
+        self._link = Link(is_server, self._window, pool, clock)
         self._first_settings = values
         self._parser = Parser(is_server)
         self.callee = CalleeCalls(self._link)
@@ -266,6 +267,7 @@ class ReferencePeer:
         link.outbox.max_frame = link.theirs.newest[Setting.MAX_FRAME]
         link.outbox.open_messages = link.theirs.newest[Setting.OPEN_MESSAGES]
         link.outbox.control(SettingsFrame(ack=True).encode())
+        self.caller.settle_windows()
         link.emit("settings", values)
 
     def _receive_ping(self, ping: Ping) -> None:

@@ -55,11 +55,26 @@ class Reservation:
 
 
 class StreamPool:
-    """Memory for stream messages larger than their window, given first come, first served."""
+    """Memory for windows that grow, and for messages larger than their window: these come first, in order."""
 
-    def __init__(self, size: int) -> None:
-        self.left = size
+    def __init__(self, size: int, largest_message: int) -> None:
+        self.largest_window = size // 4
+        self.growth_left = size // 2
+        self.left = max(size, self.growth_left + largest_message)
         self._waiting: deque[ReceiveWindow] = deque()
+
+    def lend(self, size: int) -> bool:
+        """Take so much for a window that grows, if that is no more than half of what is left for it."""
+        if self._waiting or size > self.left or 2 * size > self.growth_left:
+            return False
+        self.left -= size
+        self.growth_left -= size
+        return True
+
+    def take_back(self, size: int) -> None:
+        """Take back what a window grew by."""
+        self.growth_left += size
+        self.release(size)
 
     def reserve(self, size: int, window: "ReceiveWindow") -> bool:
         """Take from the pool; False when that must wait, then the window is asked again."""
@@ -98,6 +113,11 @@ class ReceiveWindow:
     send_credit: Callable[[int], None]
     left: int = field(init=False)
     owed: int = 0
+    first_size: int = field(init=False)
+    #: Whether the sender waited for it since the application did; bytes returned since it grew, and since it was short.
+    was_short: bool = False
+    returned: int = 0
+    calm: int = 0
     #: The message whose pieces are outstanding.
     assembly: Assembly | None = None
     _format: tuple[int, int] = (0, 0)
@@ -105,7 +125,7 @@ class ReceiveWindow:
     _waiting: deque[Reservation] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.left = self.size
+        self.left = self.first_size = self.size
 
     def receive(self, piece: Data) -> None:
         """Charge a piece; `WireError` when the window has less."""
@@ -114,6 +134,9 @@ class ReceiveWindow:
                 Reason.CREDIT, f"DATA of {piece.stream_cost} bytes, its stream has {self.left} left"
             )
         self.left -= piece.stream_cost
+        if piece.waited:
+            self.was_short = True
+            self.calm = 0
         if self._open is None:
             self._open = Reservation(0)
         self._open.cost += piece.stream_cost
@@ -154,10 +177,36 @@ class ReceiveWindow:
         self.owed += message.cost - message.granted
         if is_open:
             if self.owed >= self.size / 2:
-                self._grant(self.owed)
-                self.owed = 0
+                self._return_owed()
             self.grant_missing()
         self.pool.release(message.reserved)
+
+    def wait_for_message(self, *, is_open: bool = True) -> None:
+        """Note that the application waits for a message: a window that was short since it last did grows."""
+        was_short, self.was_short = self.was_short, False
+        is_used = self.returned + self.owed >= self.size * 3 / 4
+        growth = min(self.size, self.pool.largest_window - self.size)
+        if is_open and was_short and is_used and growth > 0 and self.pool.lend(growth):
+            self.size += growth
+            self.returned = self.calm = 0
+            self._grant(self.owed + growth)
+            self.owed = 0
+
+    def _return_owed(self) -> None:
+        """Grant what is owed, less half of a grown window for which the sender has not waited in 16 of them."""
+        self.returned += self.owed
+        self.calm += self.owed
+        kept = 0
+        if self.calm >= 16 * self.size:
+            kept = min(self.size // 2, self.size - self.first_size)
+        if kept:
+            self.size -= kept
+            self.owed -= kept
+            self.calm = 0
+            self.pool.take_back(kept)
+        if self.owed:
+            self._grant(self.owed)
+            self.owed = 0
 
     def close(self) -> None:
         """Give back what is reserved; the call is over."""
@@ -166,7 +215,9 @@ class ReceiveWindow:
         self._waiting.clear()
         self.assembly = self._open = None
         self.pool.forget(self)
-        self.pool.release(reserved)
+        grown, self.size = self.size - self.first_size, self.first_size
+        self.pool.growth_left += grown
+        self.pool.release(reserved + grown)
 
     def _grant(self, size: int) -> None:
         self.left += size

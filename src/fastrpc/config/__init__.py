@@ -176,8 +176,8 @@ class Limits(Settings):
 class Memory(Settings):
     """Budgets in bytes where counts alone would bound nothing; per connection unless said otherwise.
 
-    `request_bytes`, `stream_pool` and `send_hard` never count as less than `Limits.message_bytes`: raising
-    that limit alone is enough.
+    `request_bytes` and `send_hard` never count as less than `Limits.message_bytes`, half of `stream_pool` neither:
+    raising that limit alone is enough.
 
     Attributes:
         process_bytes: memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are
@@ -185,8 +185,9 @@ class Memory(Settings):
             in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded. Too low refuses bursts of large requests, too
             high lets one client hold this much.
-        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection.
-            Too low lets few messages larger than a window through at once, too high lets unread streams hold this much.
+        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection: half of
+            it for windows that grow, each to a quarter of the pool, and all that is left for messages larger than
+            their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer that reads nothing for one second is dropped; at least

@@ -374,7 +374,7 @@ class TestLimits:
         feed = Feed()
         feed.go_on.set()
         config = ServerConfig(
-            limits=Limits(message_bytes=200_000), memory=Memory(stream_pool=250_000, send_hard=2**26)
+            limits=Limits(message_bytes=200_000), memory=Memory(stream_pool=100_000, send_hard=2**26)
         )
         async with served(feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:
             payload = msgspec.msgpack.encode(bytes(190_000))

@@ -10,7 +10,14 @@ from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import opening, request
 from tests.support.golden import GOLDEN, read_golden
-from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT, Kind
+from tests.support.wire_layout import (
+    FLAG_IDEMPOTENT,
+    FLAG_ONE_WAY,
+    FLAG_STREAM_IN,
+    FLAG_STREAM_OUT,
+    FLAG_WAITED,
+    Kind,
+)
 from tests.support.wire_reference import Data, Frame, Preface, Request, Response, Setting, encode_metadata
 
 FRAMES = [name for name, (_, frame) in GOLDEN.items() if not isinstance(frame, Preface)]
@@ -46,7 +53,7 @@ def test_fields_are_those_of_the_reference(name: str) -> None:
         assert {key: found[key] for key in expected if key in found} == {
             key: value for key, value in expected.items() if key in found
         }
-        assert found["flags"] & 0xF0 == flags
+        assert found["flags"] & 0xF0 == flags | (FLAG_WAITED if expected.get("waited") else 0)
         assert found.get("total") == total
 
 

@@ -23,6 +23,7 @@ cdef enum FrameFlag:
     ACK = 4
     SUM = 8
     FINAL = 16  # GOAWAY
+    WAITED = 16  # DATA
     STREAM_IN = 16  # REQUEST, as the three below
     STREAM_OUT = 32
     ONE_WAY = 64

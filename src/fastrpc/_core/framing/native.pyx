@@ -44,6 +44,7 @@ from fastrpc._core.framing.frame cimport (
     SETTINGS_LIMIT,
     STREAM_IN,
     STREAM_OUT,
+    WAITED,
 )
 from fastrpc._core.base.wire cimport load16, load32, load64, store16, store32, store64, utf8_valid
 
@@ -136,8 +137,8 @@ cdef class NativeProtocol(WireProtocol):
                 return refuse(frame, REASON_PROTOCOL, "undefined flags of RESPONSE", flags, MORE)
             return check_call(frame, not sent_by_opener, FIXED_HEAD + 8 * (flags & MORE), frame.length)
         if kind == DATA:
-            if flags & ~(MORE | CONT):
-                return refuse(frame, REASON_PROTOCOL, "undefined flags of DATA", flags, MORE | CONT)
+            if flags & ~(MORE | CONT | WAITED):
+                return refuse(frame, REASON_PROTOCOL, "undefined flags of DATA", flags, MORE | CONT | WAITED)
             return check_call(frame, True, shortest_data(flags), frame.length)
         return self._check_rare(frame, sent_by_opener)
 

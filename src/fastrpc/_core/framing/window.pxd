@@ -21,6 +21,12 @@ cdef struct Window:
     int64_t owed
     # The value of `left` when no bytes are in flight.
     int64_t size
+    # Of a stream, whose window may grow: the size it began with; whether the sender had to wait for it since the reader
+    # last did; bytes returned since it grew, and since the sender had to wait.
+    int64_t first_size
+    bint was_short
+    int64_t returned
+    int64_t calm
 
 
 cdef struct Budget:
@@ -36,7 +42,9 @@ cdef struct Budget:
 cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
     window.left = size
     window.owed = 0
-    window.size = size
+    window.size = window.first_size = size
+    window.returned = window.calm = 0
+    window.was_short = False
 
 
 cdef inline int64_t placed(Window* window, int64_t size) noexcept nogil:

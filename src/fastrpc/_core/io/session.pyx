@@ -137,7 +137,9 @@ cdef class Session(Connection):
         finally:
             self._is_reading = False
             self.on_read()
-        if (self.callee.open_requests or self.caller.open_responses) and not self.liveness.pieces_due_ns:
+        if (
+            self.callee.open_requests or self.caller.open_responses or self.assembler.cut_messages
+        ) and not self.liveness.pieces_due_ns:
             self.schedule_check(self.liveness.check_pieces(self.now))
         return self.flush()
 

@@ -32,6 +32,7 @@ cdef class ServingPart:
     cdef int on_tail(self, Py_ssize_t change) except -1
     cdef int on_flushed(self) except -1
     cdef bint withholds(self, Frame* frame) noexcept
+    cdef bint may_lend(self) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int end_calls(self, str text) except -1
     cdef int on_drain(self) except -1

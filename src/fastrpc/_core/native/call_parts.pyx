@@ -66,6 +66,10 @@ cdef class ServingPart:
         """Return whether the credit of this frame is kept back; it is counted then."""
         return False
 
+    cdef bint may_lend(self) noexcept:
+        """Return whether memory is left for streams to grow."""
+        return True
+
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Return when to look again, 0 = never."""
         return 0

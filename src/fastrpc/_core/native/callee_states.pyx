@@ -294,7 +294,7 @@ cdef class CalleeStates:
             self._unlist(call)
             if is_assembling:
                 self.open_requests -= 1
-            self.assembler.drop_incoming(call)
+            self.assembler.end_window(call)
         return 0
 
     cdef int cancel(self, Frame* frame) except -1:
@@ -316,7 +316,7 @@ cdef class CalleeStates:
                 self.one_way_calls -= 1
             return self.refuse(call, CANCELLED, "cancelled before the request was whole")
         call.state = STATE_CANCELLED
-        self.assembler.drop_incoming(call)
+        self.assembler.end_window(call)
         self.sender.drop_answer(call)
         return owner.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 

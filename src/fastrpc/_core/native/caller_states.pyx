@@ -148,8 +148,8 @@ cdef class CallerStates:
             call.is_untold = False
         if call.unsent is not None:
             self.slots.sender.drop_unsent(call)
-        if call.incoming is not None or call.reserved:
-            self.assembler.drop_incoming(call)
+        if call.incoming is not None or call.reserved or call.window.size != call.window.first_size:
+            self.assembler.end_window(call)
         self.slots.return_slot(call)
         return (<PartsOwner>self.owner).on_forgotten(call)
 
@@ -157,7 +157,7 @@ cdef class CallerStates:
         if call.id and call.state != STATE_GONE and call.state != STATE_GIVEN_UP:
             if call.state == STATE_ANSWERING:
                 self.open_responses -= 1
-            self.assembler.drop_incoming(call)
+            self.assembler.end_window(call)
         return self.slots.give_up(call, reason)
 
 

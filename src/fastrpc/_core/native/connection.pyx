@@ -135,8 +135,7 @@ cdef class Connection(PartsOwner):
         self.wire.frame_limit = self.acknowledged.max_frame
         self.slots.early_calls = EARLY_CALLS[early_calls]
         self.slots.next_id = first
-        # One message at least has to fit.
-        self.assembler.stream_pool_left = max(stream_pool, <Py_ssize_t>settings.max_message)
+        self.assembler.open_pool(stream_pool)
 
     def __dealloc__(self):
         # The collector may have cleared a field before.

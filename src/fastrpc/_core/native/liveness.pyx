@@ -16,7 +16,7 @@ read for in a loop of its own.
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.framing.frame cimport REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
+from fastrpc._core.framing.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
 
 # PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
@@ -25,6 +25,8 @@ cdef uint64_t SLOW_READER_NS = 10 * <uint64_t>SECOND
 cdef uint64_t OVERDUE_READER_NS = <uint64_t>SECOND
 cdef uint64_t PIECE_WAIT_NS = 10 * <uint64_t>SECOND
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
+# PROTOCOL.md, "Cut messages": with less room in the window of its stream a piece may wait.
+cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
 # A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
 cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
@@ -111,7 +113,7 @@ cdef class Liveness:
         cdef Call call
         if now < self.pieces_due_ns:
             return self.pieces_due_ns
-        if not owner.callee.open_requests and not owner.caller.open_responses:
+        if not owner.callee.open_requests and not owner.caller.open_responses and not owner.assembler.cut_messages:
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
@@ -121,10 +123,14 @@ cdef class Liveness:
         return self.pieces_due_ns
 
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
-        cdef Py_ssize_t filled = (<Assembly>call.incoming.assembly).filled
-        if call.incoming.seen_ns == 0 or filled != call.incoming.seen_size:
+        cdef Assembly assembly = <Assembly>call.incoming.assembly
+        cdef bint may_come = (
+            # A message of a stream may wait for its window: for us.
+            call.incoming.head.kind != DATA or call.window.left >= min(assembly.total - assembly.filled, ROOM_FOR_A_PIECE)
+        )
+        if call.incoming.seen_ns == 0 or assembly.filled != call.incoming.seen_size or not may_come:
             call.incoming.seen_ns = now
-            call.incoming.seen_size = filled
+            call.incoming.seen_size = assembly.filled
             return False
         return now >= call.incoming.seen_ns + self.piece_wait_ns
 

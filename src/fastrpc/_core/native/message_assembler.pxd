@@ -1,5 +1,6 @@
 cimport cython
 from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
 
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
@@ -18,9 +19,17 @@ cdef class MessageAssembler:
         FrameReader reader
         SendQueue sender
 
-        # Bytes that messages larger than their stream's window may still borrow, and who waits for some, in order.
+        # Bytes that streams may still borrow, for messages larger than their window and for windows that grow; which of
+        # these windows may take at the most; what messages wait for some, in order.
         public Py_ssize_t stream_pool_left
+        public Py_ssize_t growth_left
         Queue pool_waiters
+
+        # The size up to which the window of one stream may grow.
+        public Py_ssize_t most_window
+
+        # Messages of streams whose last piece has not come.
+        Py_ssize_t cut_messages
 
         # What middle pieces with less payload than a header and its handling cost may use up.
         Budget short_pieces
@@ -29,11 +38,17 @@ cdef class MessageAssembler:
     cdef int piece(self, Call call, Frame* frame) except -1
     cdef int stream_message(self, Call call, Frame* frame, bytes payload) except -1
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef int reader_waits(self, Call call) except -1
     cdef int drop_incoming(self, Call call) except -1
+    cdef int end_window(self, Call call) except -1
+    cdef int open_pool(self, Py_ssize_t size) noexcept
 
     # The parts of it.
     cdef bint _pays_for_itself(self, Frame* frame) noexcept
     cdef int _whole_message(self, Call call) except -1
+    cdef int _return_credit(self, Call call) except -1
+    cdef bint _may_grow(self, int64_t growth) except -1
+    cdef int _shrink(self, Call call, int64_t size) except -1
     cdef bint _grant_missing(self, Call call) except -1
     cdef bint _reserve(self, Call call, Py_ssize_t size) except -1
     cdef int _return_to_pool(self, Py_ssize_t size) except -1

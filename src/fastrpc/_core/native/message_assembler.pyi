@@ -4,5 +4,9 @@ from typing import final
 class MessageAssembler:
     """The assembler of a connection, a part of it: puts cut messages together and keeps the windows of streams."""
 
-    #: Bytes that messages larger than their stream's window may still borrow.
+    #: Bytes that streams may still borrow, for messages larger than their window and for windows that grow.
     stream_pool_left: int
+    #: Those of them that windows may take.
+    growth_left: int
+    #: The size up to which the window of one stream may grow.
+    most_window: int

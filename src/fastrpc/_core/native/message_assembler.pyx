@@ -8,6 +8,10 @@
 
 The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
 window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
+
+A window doubles, out of the stream pool, when the application waits for a message (`reader_waits`) after the sender
+waited for the window: then nothing but the window holds the stream back. A window that the sender has not waited for
+in a long time gives half back: that credit is not returned.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -15,7 +19,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, Incoming
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING, Incoming
 from fastrpc._core.framing.frame cimport (
     CANCEL_LOCAL_LIMIT,
     CONT,
@@ -28,15 +32,22 @@ from fastrpc._core.framing.frame cimport (
     REQUEST,
     RESPONSE,
     STREAM_MESSAGE_LIMIT,
+    WAITED,
 )
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, give, open_budget, placed, spend
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, Window, give, open_budget, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
     PIECE_COST = 64
+    # Shares of the stream pool: one window, all growth together, and of what is left of that one step.
+    WINDOW_SHARE = 4
+    GROWTH_SHARE = 2
+    STEP_SHARE = 2
+    # A window that the sender did not wait for while so many windows were taken is larger than need be.
+    CALM_WINDOWS = 16
 
 
 cdef class MessageAssembler:
@@ -106,6 +117,7 @@ cdef class MessageAssembler:
         call.incoming = None
         self.reader.trusted = max(self.reader.trusted, PyBytes_GET_SIZE(payload))
         if incoming.head.kind == DATA:
+            self.cut_messages -= 1
             call.messages_waiting += 1
             return (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
         call.received_metadata = incoming.metadata
@@ -128,6 +140,9 @@ cdef class MessageAssembler:
                 REASON_CREDIT, f"DATA of {cost} bytes for call {frame.id}, its window has {call.window.left} left"
             )
         call.window.left -= cost
+        if frame.flags & WAITED:
+            call.window.was_short = True
+            call.window.calm = 0
         if continues:
             call.incoming.cost += cost
             return self.piece(call, frame)
@@ -137,6 +152,7 @@ cdef class MessageAssembler:
             return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
+            self.cut_messages += 1
             call.incoming.cost = cost
             self._grant_missing(call)
             return (<PartsOwner>self.owner).on_piece(call)
@@ -147,22 +163,80 @@ cdef class MessageAssembler:
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         """The application took a message: its window credit goes back, less what was granted beyond the window."""
-        cdef int64_t credit
         cdef Py_ssize_t reserved = call.reserved
         call.messages_waiting -= 1
         if call.state == STATE_GONE or call.state == STATE_CANCELLED or call.state == STATE_GIVEN_UP:
             return 0
-        credit = placed(&call.window, cost - call.granted)
+        call.window.owed += cost - call.granted
         call.reserved = call.granted = 0
         if call.is_local or call.state == STATE_OPEN:
-            if credit:
-                self.sender.send_credit(call.id, <uint32_t>credit)
+            if call.window.owed * 2 >= call.window.size:
+                self._return_credit(call)
             self._grant_missing(call)
         return self._return_to_pool(reserved) if reserved else 0
+
+    cdef int _return_credit(self, Call call) except -1:
+        """Return the credit that is owed; of a window that is larger than need be, half is kept."""
+        cdef Window* window = &call.window
+        cdef int64_t credit, kept
+        window.returned += window.owed
+        window.calm += window.owed
+        if window.size > window.first_size and (
+            window.calm >= CALM_WINDOWS * window.size or not (<PartsOwner>self.owner).may_lend()
+        ):
+            kept = min(window.size // 2, window.size - window.first_size)
+            window.owed -= kept
+            window.calm = 0
+            self._shrink(call, kept)
+        credit = window.owed
+        if credit:
+            window.left += credit
+            window.owed = 0
+            self.sender.send_credit(call.id, <uint32_t>credit)
+        return 0
+
+    cdef int reader_waits(self, Call call) except -1:
+        """The application waits for a message. If the sender waited for the window, this is too small for the two."""
+        cdef Window* window = &call.window
+        cdef int64_t growth, credit
+        if not window.was_short:
+            return 0
+        window.was_short = False
+        # What waited for the window as it was before says nothing of the present one.
+        if 4 * (window.returned + window.owed) < 3 * window.size or call.messages_waiting:
+            return 0
+        growth = min(window.size, self.most_window - window.size)
+        if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not self._may_grow(growth):
+            return 0
+        self.stream_pool_left -= growth
+        self.growth_left -= growth
+        window.size += growth
+        window.returned = window.calm = 0
+        credit = window.owed + growth
+        window.left += credit
+        window.owed = 0
+        return self.sender.send_credit(call.id, <uint32_t>credit)
+
+    cdef int _shrink(self, Call call, int64_t size) except -1:
+        """Give back into the pool what a window grew by."""
+        call.window.size -= size
+        self.growth_left += size
+        return self._return_to_pool(size)
+
+    cdef bint _may_grow(self, int64_t growth) except -1:
+        """Return whether a window may grow by so much: messages come first, and others may grow as well."""
+        return (
+            0 < growth <= self.stream_pool_left
+            and growth * STEP_SHARE <= self.growth_left
+            and not self.pool_waiters
+            and (<PartsOwner>self.owner).may_lend()
+        )
 
     cdef int drop_incoming(self, Call call) except -1:
         """Nobody wants the messages of this call any more."""
         cdef Py_ssize_t reserved = call.reserved
+        if call.incoming is not None and call.incoming.head.kind == DATA:
+            self.cut_messages -= 1
         call.incoming = None
         call.reserved = call.granted = 0
         if call.waits_for_pool:
@@ -171,7 +245,21 @@ cdef class MessageAssembler:
             return self._return_to_pool(reserved)
         return self._return_to_pool(reserved) if reserved else 0
 
+    cdef int end_window(self, Call call) except -1:
+        """Nobody wants the messages of this call any more, and no others will come: what it borrowed goes back."""
+        cdef int64_t grown = call.window.size - call.window.first_size
+        self.drop_incoming(call)
+        return self._shrink(call, grown) if grown else 0
+
     # The stream pool
+
+    cdef int open_pool(self, Py_ssize_t size) noexcept:
+        """Let streams borrow so many bytes. The largest message has room beside windows that have grown."""
+        cdef Py_ssize_t growth = size // GROWTH_SHARE
+        self.stream_pool_left = max(size, growth + <Py_ssize_t>(<PartsOwner>self.owner).ours.max_message)
+        self.growth_left = growth
+        self.most_window = size // WINDOW_SHARE
+        return 0
 
     cdef bint _grant_missing(self, Call call) except -1:
         """Grant what the message on its way lacks, out of the stream pool, when its reader has nothing else to read."""

@@ -19,9 +19,11 @@ cdef class Outgoing:
         uint8_t kind
         uint8_t flags
 
-        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its first piece is sent.
+        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its next frame did; its first
+        # piece is sent.
         bint is_dropped
         bint is_parked
+        bint has_waited
         bint is_cut
 
         # How a stream message is encoded; a REQUEST or RESPONSE is as its call says.

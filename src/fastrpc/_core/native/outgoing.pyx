@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.framing.frame cimport CONT, DATA, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE
+from fastrpc._core.framing.frame cimport CONT, DATA, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
 
 from fastrpc.errors import EncodeError
 
@@ -74,10 +74,11 @@ cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept:
     frame.id = call.id
     if item.is_cut:
         frame.kind = DATA
-        frame.flags = CONT
+        frame.flags = CONT | (WAITED if item.has_waited else 0)
         return 0
     frame.kind = item.kind
     if item.kind == DATA:
+        frame.flags = WAITED if item.has_waited else 0
         frame.codec = item.codec
         frame.compressor = item.compressor
     elif item.kind == RESPONSE:

@@ -75,6 +75,7 @@ cdef class PartsOwner(Timed):
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1
+    cdef bint may_lend(self) noexcept
 
     # What the sender asks and tells.
     cdef int begin_call(self, Call call) except -1

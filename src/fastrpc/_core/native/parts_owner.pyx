@@ -185,6 +185,10 @@ cdef class PartsOwner(Timed):
         """What the peer sent on a call goes over a limit: the call ends."""
         return 0
 
+    cdef bint may_lend(self) noexcept:
+        """Whether the process has memory for windows that grow."""
+        return self.serving is None or self.serving.may_lend()
+
     # Of the sender
 
     cdef int begin_call(self, Call call) except -1:

@@ -333,7 +333,7 @@ cdef class SendQueue:
                 # What does not fit is cut: the receiver learns its total and can make room for it.
                 self._queue_large(item)
             else:
-                item.is_parked = True
+                item.is_parked = item.has_waited = True
             return PARKED
         if whole > self.send_left and item.kind != END:
             return BLOCKED
@@ -354,6 +354,7 @@ cdef class SendQueue:
             frame.id = call.id
         if item.kind == DATA:
             call.send_left -= cost
+            item.has_waited = False
         if item.kind != END:
             self.send_left -= cost
             self.data_frames_sent += 1
@@ -384,6 +385,7 @@ cdef class SendQueue:
                 return self._unsendable(item, head)
             if room - head < SMALLEST_PIECE:
                 item.is_parked = item.kind == DATA and call.send_left <= self.send_left
+                item.has_waited = item.has_waited or item.is_parked
                 return PARKED if item.is_parked else BLOCKED
             left = room - head
         if item.is_cut:
@@ -408,6 +410,7 @@ cdef class SendQueue:
         self.data_frames_sent += 1
         if item.kind == DATA:
             item.call.send_left -= size
+            item.has_waited = False
         self.queued_bytes -= size
         self._put(frame, item.payload, item.offset, size)
         item.offset += size

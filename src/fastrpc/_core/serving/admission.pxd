@@ -45,6 +45,7 @@ cdef class Admission(Timed):
         int64_t send_soft
         int64_t send_hard
         int64_t process_bytes
+        int64_t lend_below
         int64_t refuse_above
         public uint64_t full_wait_ns
         readonly bint is_full

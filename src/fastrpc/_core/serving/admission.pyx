@@ -88,6 +88,7 @@ cdef class Admission(Timed):
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft
         self.process_bytes = memory.process_bytes
+        self.lend_below = memory.process_bytes * 70 // 100
         self.refuse_above = memory.process_bytes * 85 // 100
         self.full_wait_ns = FULL_NS
         self.unknown_method = default_registry.counters(OTHER_METHODS, "server")

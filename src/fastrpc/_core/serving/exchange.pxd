@@ -113,6 +113,7 @@ cdef class Exchange:
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
     cdef int send_head(self, Call call, bytes metadata) except -1
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef int reader_waits(self, Call call) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self, Call call) except -1
 

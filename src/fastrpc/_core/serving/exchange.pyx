@@ -154,6 +154,10 @@ cdef class Exchange:
         """The handler took a message that has cost so much of its window."""
         raise NotImplementedError(f"protocol {self.protocol} has no streams")
 
+    cdef int reader_waits(self, Call call) except -1:
+        """The handler took all messages and waits for the next one."""
+        return 0
+
     cdef bint output_is_full(self) noexcept:
         """Return whether more output waits than streams may add to."""
         return False

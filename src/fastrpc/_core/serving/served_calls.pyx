@@ -32,7 +32,7 @@ from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure, process_held
 from fastrpc._core.serving.served_call cimport ServerCall
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
@@ -133,6 +133,10 @@ cdef class NativeExchange(Exchange):
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         cdef Session session = self.owner()
         return 0 if session is None or session.is_closed else session.assembler.message_taken(call, cost)
+
+    cdef int reader_waits(self, Call call) except -1:
+        cdef Session session = self.owner()
+        return 0 if session is None or session.is_closed else session.assembler.reader_waits(call)
 
     cdef bint output_is_full(self) noexcept:
         return self._part is not NULL and (<ServedCalls>self._part).session().output_is_full()
@@ -364,6 +368,9 @@ cdef class ServedCalls(ServingPart):
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
+
+    cdef bint may_lend(self) noexcept:
+        return process_held < self.gate.lend_below
 
     cdef int return_credit(self) except -1:
         """Return the connection credit that was kept back."""

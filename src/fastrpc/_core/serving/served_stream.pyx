@@ -175,6 +175,9 @@ cdef class ServedStream(StreamChannel):
         self._hold(-cost)
         return self.served.exchange.message_taken(self.served, cost)
 
+    cdef int reader_waits(self) except -1:
+        return self.served.exchange.reader_waits(self.served)
+
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef ServerCall call = self.served
         try:

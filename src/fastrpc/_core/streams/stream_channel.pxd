@@ -35,9 +35,11 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well.
+        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well. That
+        # error itself as long as it was not raised.
         readonly bint input_ended
         object input_error
+        object fresh_error
 
         # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
         readonly bint output_ended
@@ -46,11 +48,17 @@ cdef class StreamChannel(Timed):
         # Whether `close` was called.
         readonly bint is_closed
 
-        # The awaitable of `async for`, used again for each message; whoever waits for a message, and since when (0:
-        # nobody). The future a sender waits for, and since when.
-        Receiving _own_receiving
+        # Whether `on_drained` is to be called once no message is there.
+        bint tells_drained
+
+        # Whoever waits for a message, and since when (0: nobody).
         Receiving _receiver
         uint64_t _receiving_ns
+
+        # The instant at which whoever receives lets others have their turn, though messages are there; 0: not set.
+        uint64_t _turn_ends_ns
+
+        # The future that a sender waits for, and since when.
         object _room
         uint64_t _sending_ns
 
@@ -82,8 +90,10 @@ cdef class StreamChannel(Timed):
 
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
+    cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
+    cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self) except -1
@@ -119,4 +129,11 @@ cdef class Receiving:
     cdef int step(self, PyObject** result) except -1
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
-    cdef int leave(self) except -1
+    cdef int pause(self, PyObject** result) except -1
+    cdef int leave(self) noexcept
+
+
+cdef str SECOND_SENDER
+
+cdef object twin_of(object error)
+cdef object unmistakable(object error, Call call)

@@ -67,7 +67,7 @@ def test_message_of_a_stream_waits_for_its_window() -> None:
     owner.send_message(call, b"too long for ten")
     assert owner.take() == b""
     assert owner.raise_credit(call, 100)
-    assert frames(owner.take(), by_server=True) == [Data(1, b"too long for ten")]
+    assert frames(owner.take(), by_server=True) == [Data(1, b"too long for ten", waited=True)]
 
 
 def test_credit_above_the_highest_window_is_refused() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+import time
 import weakref
 from typing import Any
 
@@ -63,6 +64,39 @@ class TestTaking:
         with pytest.raises(StopIteration) as end:
             coroutine.send(None)
         assert end.value.value == [b"0", b"1", b"2", b"3", b"4"]
+
+    @pytest.mark.parametrize("takes_many", [False, True])
+    async def test_slow_reader_lets_others_have_their_turn_though_messages_are_there(
+        self, takes_many: bool
+    ) -> None:
+        link = LinkedStreams()
+        near, far = link.open()
+        for number in range(10):
+            far.send_message(b"%d" % number)
+        link.carry()
+        # Each message takes longer than a slice.
+        near.decoder = lambda payload: time.sleep(0.012) or payload
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counter = await waiting(count_turns())
+        received: list[bytes] = []
+        if takes_many:
+            while len(received) < 10:
+                received += await near.receive_many(1)
+        else:
+            async for message in near:
+                received.append(message)
+                if len(received) == 10:
+                    break
+        counter.cancel()
+        assert received == [b"%d" % number for number in range(10)]
+        assert turns >= 8
 
     async def test_receive_many_returns_all_that_is_there(self) -> None:
         link = LinkedStreams()
@@ -207,7 +241,7 @@ class TestCredit:
             far.send_message(bytes(size))
             link.carry()
             assert len(await near.receive()) == size
-        assert link.client.assembler.stream_pool_left == 16_777_216
+        assert link.client.assembler.stream_pool_left == 16_777_216 + 500_000
 
     async def test_credit_of_messages_behind_the_end_goes_back(self) -> None:
         link = LinkedStreams(window=16_384)
