@@ -23,6 +23,7 @@ from bench.promises.crowd import crowd
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
+from bench.promises.notified import tell_many
 from bench.promises.picks import pick_nanoseconds
 
 __all__ = ["MEASURES", "idle_connection_kib"]
@@ -292,6 +293,17 @@ def arrays() -> Finding:
     )
 
 
+def notified_clients() -> list[Finding]:
+    """10,000 connected clients that serve are notified in a loop, 100 of them having died."""
+    told = tell_many(9_900, 100)
+    details = f"{told['kept']:.0f} kept, {told['told']:.0f} told, {told['lost']:.0f} lost"
+    wrong = abs(told["lost"] - 100) + abs(told["told"] - 9_900)
+    return [
+        Finding("10,000 clients notified in a loop", told["seconds"], 2, "s", details),
+        Finding("of 100 dead clients among them, not told apart", wrong, 0, "clients", details),
+    ]
+
+
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
     for measure in (
@@ -310,6 +322,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         arrays,
         streams,
         resting_streams,
+        notified_clients,
         files,
     )
 }

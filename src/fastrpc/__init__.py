@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 from fastrpc._core.calls.call import Call, current_call
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.peer_client import PeerClient
+from fastrpc.calling.stream import Stream
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
 from fastrpc.client.client import Client
-from fastrpc.client.stream import Stream
 from fastrpc.config import (
     TLS,
     Admission,
@@ -61,8 +63,8 @@ from fastrpc.errors import (
     UnavailableError,
 )
 from fastrpc.escaping import escape_loggers as _escape_loggers
+from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor, Proceed
-from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import detached, timeout
 from fastrpc.rpc.service import method, service
@@ -119,6 +121,7 @@ __all__ = [
     "NoEndpointError",
     "OverloadedError",
     "Peer",
+    "PeerClient",
     "Pool",
     "Proceed",
     "ProtocolError",

@@ -25,6 +25,8 @@ def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -
             setattr(settings, LISTS[name][0], {number: text.decode() for number, text in value})
         elif name == Setting.AGENT:
             settings.agent = value
+        elif name == Setting.CLIENT_ID:
+            settings.client_id = value
         else:
             settings.auth_schemes = tuple(text.decode() for text in value)
     return settings

@@ -57,11 +57,21 @@ CLIENT_SETTINGS = {
     Setting.AGENT: "golden",
 }
 
+SERVING_SETTINGS = CLIENT_SETTINGS | {
+    Setting.MAX_CALLS: 100,
+    Setting.MAX_STREAMS: 10,
+    Setting.CLIENT_ID: bytes(range(16)),
+}
+
 #: File name -> what the file says on top, and the frame.
 GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
     "preface_client": ("The client speaks version 1 only.", Preface(1, 1)),
     "preface_none_in_common": ("The server's answer when no version is in common.", Preface(0, 1)),
     "settings": ("The first SETTINGS of a client.", SettingsFrame(encode_settings(CLIENT_SETTINGS))),
+    "settings_serving": (
+        "The first SETTINGS of a client that serves calls as well.",
+        SettingsFrame(encode_settings(SERVING_SETTINGS)),
+    ),
     "settings_ack": ("SETTINGS were read.", SettingsFrame(ack=True)),
     "request": (
         "Call 1: arith.mul(6, 7) in msgpack, one second left.",

@@ -17,8 +17,8 @@ from fastrpc import Status
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.calling.peer import Peer
 from fastrpc.protocols.base import ServerParts, Verdict, register
-from fastrpc.rpc.peer import Peer
 
 __all__ = ["ToySession"]
 

@@ -276,6 +276,7 @@ def list_violations(entry: Callable[[int, bytes], bytes]) -> dict[str, bytes]:
         "an empty scheme": entry(13, b"\x00"),
         "an agent of 65 bytes": entry(14, b"x" * 65),
         "an agent that is not UTF-8": entry(14, b"\xff"),
+        "a client id of 15 bytes": entry(16, b"x" * 15),
     }
 
 

@@ -36,6 +36,7 @@ class Setting:
     FEATURES = 12
     AUTH_SCHEMES = 13
     AGENT = 14
+    CLIENT_ID = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +115,23 @@ class Text:
             raise WireError(Reason.SETTINGS, "a setting is not UTF-8") from None
 
 
+class Octets:
+    """A fixed number of bytes."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def encode(self, value: bytes) -> bytes:
+        return value
+
+    def decode(self, raw: bytes) -> bytes:
+        require(len(raw) == self.size, f"has {len(raw)} bytes, not {self.size}")
+        return raw
+
+
 U16, U32, U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 
-SHAPES: dict[int, Number | NumberedNames | Names | Text] = {
+SHAPES: dict[int, Number | NumberedNames | Names | Text | Octets] = {
     Setting.MAX_FRAME: Number(U32, 16_384, 16_777_216),
     Setting.MAX_MESSAGE: Number(U64, 4_096, 2**63 - 1),
     Setting.MAX_METADATA: Number(U32, 1_024, 65_535),
@@ -131,6 +146,7 @@ SHAPES: dict[int, Number | NumberedNames | Names | Text] = {
     Setting.FEATURES: Number(U64, 0, 2**64 - 1),
     Setting.AUTH_SCHEMES: Names(),
     Setting.AGENT: Text(),
+    Setting.CLIENT_ID: Octets(16),
 }
 
 

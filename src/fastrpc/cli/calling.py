@@ -7,6 +7,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
 
+from fastrpc.calling.stream import Stream
 from fastrpc.cli.descriptions import ASK_SECONDS, SERVICES_METHOD
 from fastrpc.cli.method_kinds import (
     Kind,
@@ -20,7 +21,6 @@ from fastrpc.cli.printing import json_text, line_of, print_json, print_note, pri
 from fastrpc.cli.standard_streams import write_lines
 from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
-from fastrpc.client.stream import Stream
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply

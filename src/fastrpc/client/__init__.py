@@ -1,4 +1,4 @@
-"""The calling side: clients, their connections, and the handling of failed attempts.
+"""Clients: their connections, and the handling of failed attempts.
 
-It may import every layer below it, and nothing of `server/`.
+It may import every layer below it, `calling/` above all, and nothing of `server/`.
 """

@@ -9,40 +9,33 @@ Hedged calls and user-defined selectors, which may read metadata, take this path
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any, cast
+from typing import Any
 
 from fastrpc._core.calling.batch_call import BatchCall
-from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
+from fastrpc.calling.answers import Answers
+from fastrpc.calling.outcomes import batch_result, note_failure, status_of
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.stream_runner import StreamRunner
-from fastrpc.client.unpacking import unpack
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, UnavailableError
 from fastrpc.failmodes.base import AttemptedCall, FailMode, RetryPolicy, is_sequential, was_load
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
-from fastrpc.rpc.peer import Peer
-from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = [
     "CallRunner",
-    "batch_result",
     "may_retry",
-    "note_failure",
     "peer_of",
-    "reply_of",
-    "status_of",
 ]
 
 
-class CallRunner:
+class CallRunner(Answers):
     """Run the calls of one client that cannot be sent at once."""
 
     def __init__(
@@ -170,25 +163,6 @@ class CallRunner:
             values[index] = result
         return batch_result(batch, values)
 
-    async def unpack(self, call: ClientCall) -> Any:
-        """Decompress an answer in slices; other tasks run in between."""
-        try:
-            await unpack(call, call._options.shared.message_limit)
-            return call._finish_unpacked()
-        except FastRPCError as error:
-            error._of_own_call = True
-            raise
-
-    async def unpack_batch(self, batch: BatchCall) -> list[Any]:
-        """Decompress the answers of a batch, and finish it."""
-        for member in batch._packed():
-            try:
-                await unpack(member, batch._options.shared.message_limit)
-            except FastRPCError as error:
-                member._take_failure(error)
-        values = batch._collect()
-        return values if batch._is_attempt else await self.finish_batch(batch, values)
-
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
@@ -200,26 +174,11 @@ class CallRunner:
             call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
         )
 
-    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
-        """Wrap the answer of `request`."""
-        return reply_of(call, value)
-
 
 def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
     """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
-
-
-def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
-    """Return the answer of a call with its metadata, peer and size."""
-    return Reply(
-        value,
-        metadata=call.reply_metadata,
-        endpoint=cast(Endpoint, call.endpoint),
-        attempts=call.attempt + 1,
-        seconds=call._seconds,
-    )
 
 
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
@@ -234,31 +193,3 @@ def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
         # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
         return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
     return may_repeat
-
-
-def note_failure(call: PendingCall, error: BaseException) -> None:
-    """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
-    if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError has processed="yes", but one that an interceptor raises may concern another call.
-        error.processed = "no"
-    call._note_outcome(status_of(error), error)
-
-
-def status_of(error: BaseException) -> Status:
-    """Return the status that interceptors see for an error."""
-    if isinstance(error, FastRPCError):
-        return error.status
-    return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
-
-
-def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
-    """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
-    for value in values:
-        if isinstance(value, FastRPCError):
-            value._of_own_call = True
-    for value in values:
-        if isinstance(value, BaseException) and not (
-            batch._returns_errors and isinstance(value, FastRPCError)
-        ):
-            raise value
-    return values

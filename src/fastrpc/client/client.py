@@ -13,6 +13,10 @@ from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc.calling.options import address_of, checked_options
+from fastrpc.calling.proxy import Proxy
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.stream_verbs import StreamVerbs
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.own_call import own_call
@@ -20,8 +24,7 @@ from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.route_maker import RouteMaker
-from fastrpc.client.stream_verbs import StreamVerbs
+from fastrpc.client.serving import ClientServices, client_services
 from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
@@ -30,10 +33,8 @@ from fastrpc.config.validation import check_later_parts, check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
-from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.options import OPTION_NAMES, with_checked_kinds
-from fastrpc.rpc.service import method_definition, service_definition
+from fastrpc.rpc.service import method_definition
 from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Client",
     "OptionsCheck",
-    "Proxy",
     "DEFAULT_FAIL_MODE",
     "check_config",
     "checked_endpoints",
@@ -77,7 +77,9 @@ class Client(Caller, FanOut, StreamVerbs):
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
             on another endpoint where that is safe.
-        interceptors: functions around every call, the first outermost.
+        interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
+        services: what the client serves on its connections: instances, classes or functions as for `Server`. It then
+            is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
         config: the settings, see `fastrpc.config`.
 
     Raises:
@@ -93,6 +95,7 @@ class Client(Caller, FanOut, StreamVerbs):
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
+        services: Sequence[Any] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         check_config(config)
@@ -100,9 +103,9 @@ class Client(Caller, FanOut, StreamVerbs):
         where = target_of(target, registry)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
         prober = prober_for(endpoint_set, config)
-        pool = Pool(
-            where, endpoint_set, config, client_settings(config, numbers), self._sessions_changed, prober
-        )
+        settings = client_settings(config, numbers)
+        serving = client_services(services, config, interceptors, numbers)
+        pool = Pool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         routes = RouteMaker(config, pool.totals)
@@ -132,8 +135,19 @@ class Client(Caller, FanOut, StreamVerbs):
 
     async def __aenter__(self) -> Self:
         self._refuse_view("entered")
+        if self._pool.serving is not None:
+            await self._begin_serving(self._pool.serving)
         self._state.use()
+        if self._pool.serving is not None:
+            await self._pool.try_all()
         return self
+
+    async def _begin_serving(self, serving: ClientServices) -> None:
+        if self._state.is_of_parent:
+            raise RuntimeError("this Client was used before the fork; create it in the child")
+        self._pool.check_open()
+        if not serving.is_entered:
+            await serving.enter(self._pool.settings)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -177,7 +191,10 @@ class Client(Caller, FanOut, StreamVerbs):
                 ) from (errors[-1] if errors else None)
 
     async def close(self) -> None:
-        """Close all connections. Calls in flight fail; closing twice is allowed."""
+        """Close all connections. Calls in flight fail; closing twice is allowed.
+
+        Calls that the client serves may end first, within `Timeouts.drain`.
+        """
         self._refuse_view("closed")
         if self._state.is_of_parent:
             # Connections and loop belong to the parent, and so do their entries in its epoll set.
@@ -187,7 +204,13 @@ class Client(Caller, FanOut, StreamVerbs):
                 self._pool.abandon()
                 return
             self._state.use()
+        serving = self._pool.serving
+        if serving is not None and not self._pool.is_closed:
+            self._pool.dials.close()
+            await serving.drain()
         await self._pool.close()
+        if serving is not None:
+            await serving.leave()
 
     def bind(self, contract: Callable[..., S], /) -> S:
         """Return a proxy with the methods of a service class.
@@ -217,7 +240,10 @@ class Client(Caller, FanOut, StreamVerbs):
         since the client was made: `calls`, `retries`, attempts that `succeeded` and `failed` (by status),
         `sent_bytes` and `received_bytes` of payloads, and `connections`. Probes (`Pool.probes`) are not counted.
         """
-        return client_stats(self._pool.open_sessions, self._pool.totals)
+        stats = client_stats(self._pool.open_sessions, self._pool.totals)
+        if self._pool.serving is not None:
+            stats["live"].update(self._pool.serving.stats())
+        return stats
 
     def _refuse_view(self, what: str) -> None:
         if self._is_view:
@@ -258,7 +284,7 @@ class OptionsCheck:
 
     def __call__(self, options: Mapping[str, Any]) -> dict[str, Any]:
         self._check_routing(options)
-        checked = _checked_options(options)
+        checked = checked_options(options)
         if checked.get("fail_mode") is not None:
             checked["fail_mode"] = self._fail_mode_for(checked["fail_mode"])
         return checked
@@ -268,37 +294,11 @@ class OptionsCheck:
         wanted = options.get("endpoint")
         if wanted is None or self._target.registry is not None:
             return
-        address = _address_of(wanted)
+        address = address_of(wanted)
         if not self._addresses:
             self._addresses = frozenset(endpoint.address for endpoint in self._target.endpoints)
         if address not in self._addresses:
             raise ConfigError(f"endpoint is {address}, this client has {self._target}")
-
-
-class Proxy:
-    """The methods of a service as attributes, bound to a client."""
-
-    def __init__(self, client: Any, contract: Any) -> None:
-        self.__dict__["_methods"] = {
-            definition.attribute: definition for definition in service_definition(contract).methods.values()
-        }
-        self.__dict__["_client"] = client
-
-    def __getattr__(self, name: str) -> Any:
-        definition: MethodDefinition | None = self.__dict__["_methods"].get(name)
-        if definition is None:
-            raise AttributeError(
-                f"no remote method {name!r}; there are {', '.join(self.__dict__['_methods'])}"
-            )
-        client, function = self.__dict__["_client"], definition.function
-        verb = client.stream if definition.signature.has_stream_result else client.call
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            return verb(function, *args, **kwargs)
-
-        call.__name__ = name
-        self.__dict__[name] = call
-        return call
 
 
 def check_config(config: Any) -> ClientConfig:
@@ -310,11 +310,6 @@ def check_config(config: Any) -> ClientConfig:
         )
     check_later_parts(config, tls="nothing would be encrypted")
     return config
-
-
-def _address_of(place: Any) -> Address:
-    """Return the address of an Endpoint, an Address or a text."""
-    return place.address if isinstance(place, Endpoint) else Address.parse(place)
 
 
 def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> Prober | None:
@@ -349,45 +344,15 @@ def checked_endpoints(
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
-    """Return the settings that a client announces: it serves no calls.
+    """Return the settings that a client announces; one with services says later that it serves calls.
 
     A client that reads only while it waits does not promise to answer PING.
     """
     settings = announced(Settings(False), config, numbers)
-    settings.open_messages = 4
+    settings.open_messages = config.memory.open_messages
     if not reads_always:
         settings.ping_reply_ms = 0
     return settings
-
-
-def _checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Check the options of a view and resolve names."""
-    unknown = options.keys() - OPTION_NAMES
-    if unknown:
-        raise TypeError(
-            f"with_options() has no option {', '.join(sorted(unknown))}; there are {', '.join(sorted(OPTION_NAMES))}"
-        )
-    checked = with_checked_kinds(options)
-    check_timeout(checked.get("timeout"), zero=True)
-    if checked.get("compressor") is not None:
-        checked["compressor"] = compressor_named(checked["compressor"])
-    if checked.get("codec") is not None:
-        codec_named(checked["codec"])
-    if checked.get("endpoint") is not None:
-        checked["endpoint"] = _address_of(checked["endpoint"])
-    for name, nothing in (("priority", 0), ("wait_for_ready", False)):
-        if name in checked and checked[name] is None:
-            checked[name] = nothing
-    if checked.get("priority", 0) not in (0, 1, 2):
-        raise ConfigError(
-            f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
-        )
-    if checked.get("priority", 0):
-        raise ConfigError(
-            f"priority is {checked['priority']!r}, but servers do not yet look at it: it would have no effect",
-            hint="leave priority out",
-        )
-    return checked
 
 
 def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:

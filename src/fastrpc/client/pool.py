@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import contextvars
 import random
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.probing import Prober
+from fastrpc.client.serving import ClientServices
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
@@ -45,6 +47,7 @@ class Pool:
         settings: Any,
         on_change: Callable[[], None],
         prober: Prober | None = None,
+        serving: ClientServices | None = None,
     ) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
@@ -52,6 +55,8 @@ class Pool:
         self.settings = settings
         #: Sends health probes; None unless they are configured and there is an endpoint set.
         self.prober = prober
+        #: None if the client only calls.
+        self.serving = serving
         #: How long the loop polls after the last activity; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
         self.is_closed = self.is_used = False
@@ -66,9 +71,9 @@ class Pool:
         self._has_idle = False
         # Whether a change was announced in this pause, and whether more changes followed.
         self._has_told = self._has_more = False
-        self._plan: ConnectionPlan[Subchannel] = ConnectionPlan(
-            target, endpoint_set, config.pool.warm, lambda endpoint: Subchannel(self, endpoint)
-        )
+        # Servers can call a client only on a connection.
+        warm = config.pool.warm if serving is None else sys.maxsize
+        self._plan = ConnectionPlan(target, endpoint_set, warm, lambda endpoint: Subchannel(self, endpoint))
         self._removed: list[Subchannel] = []
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
@@ -95,6 +100,10 @@ class Pool:
 
     def bind(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the pool to the loop of the first use."""
+        if self.serving is not None and not self.serving.is_entered:
+            raise RuntimeError(
+                "a Client with services is entered before its first call: async with Client(…)"
+            )
         if self._follower is not None:
             self._follower.open()
         self.loop = self.dials.loop = loop
@@ -246,6 +255,13 @@ class Pool:
             if not wait and self.is_in_vain(self.subchannels, patience):
                 raise self.unreachable(self.subchannels)
             await self.wait_changed()
+
+    async def try_all(self) -> None:
+        """Return once one endpoint completed the handshake, or none of them could be reached."""
+        patience = self.config.timeouts.connect
+        with contextlib.suppress(UnavailableError, TimeoutError):
+            async with asyncio.timeout(patience):
+                await self.acquire(wait=False, ready=True)
 
     def at_once(self, *, ready: bool) -> ClientSession | None:
         """Return a usable connection without waiting; None if there is none."""

@@ -25,12 +25,13 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
         ConfigError: this version does not have it yet.
     """
     known = inspect.signature(init).parameters.keys()
+    owner = init.__qualname__.partition(".")[0]
 
     @functools.wraps(init)
     def explained(*args: P.args, **kwargs: P.kwargs) -> None:
         unknown = [name for name in kwargs if name not in known]
         if unknown:
-            kwargs = check_later("Client", kwargs)  # type: ignore[assignment]
+            kwargs = check_later(owner, kwargs)  # type: ignore[assignment]
             for name in unknown:
                 if name in kwargs:
                     raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])

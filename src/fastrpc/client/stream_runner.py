@@ -11,23 +11,23 @@ from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.caller_view import split_iterator
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.stream_call import StreamCall
-from fastrpc._core.calls.call import Route, enter_call, leave_scope
+from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.stream import Stream
+from fastrpc.calling.stream_arguments import takes_stream
+from fastrpc.calling.stream_maker import StreamMaker
 from fastrpc.client.attempting import Attempting
 from fastrpc.client.pool import Pool
-from fastrpc.client.route_maker import RouteMaker
-from fastrpc.client.stream import Stream
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, is_sequential
 
-__all__ = ["StreamRunner", "split_messages", "takes_stream"]
+__all__ = ["StreamRunner"]
 
 
-class StreamRunner:
+class StreamRunner(StreamMaker):
     """Runs the streams of one client.
 
     Args:
@@ -44,41 +44,14 @@ class StreamRunner:
         may_retry: Callable[[Any, FastRPCError, FailMode], bool],
         status_of: Callable[[BaseException], Any],
     ) -> None:
+        super().__init__(routes, pool.config.timeouts.stream_idle or 0.0)
         self._pool = pool
         self._mode = mode
-        self._routes = routes
         self._may_retry = may_retry
         self._status_of = status_of
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
-        self._idle_seconds = pool.config.timeouts.stream_idle or 0.0
         #: `proceed` of the interceptors around streams; None where there are none.
         self.proceed: Callable[[StreamCall], Coroutine[Any, Any, Any]] | None = None
-
-    def make(
-        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Stream[Any, Any]:
-        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
-
-        Raises:
-            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
-        """
-        options = view._options
-        route, args, kwargs, messages = split_messages(
-            self._routes, options.codec, verb, method, args, kwargs
-        )
-        return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
-
-    async def call(self, call: ClientCall) -> Any:
-        """Call a method that streams its input only, and return its one answer."""
-        if call._is_one_way:
-            raise TypeError(
-                f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
-            )
-        args, kwargs = cast(Any, call._streamed)
-        method = call.route.definition.function if takes_stream(call.route) else call.method
-        async with self.make("call", call, method, args, kwargs or {}) as stream:
-            value = await stream.receive()
-            return stream.reply if call._wants_reply else value
 
     # Attempts
 
@@ -298,35 +271,3 @@ def _conclude(call: StreamCall, error: BaseException | None, *value: Any) -> Non
     stream = _stream_of(call)
     if stream is not None:
         stream.conclude(error, *value)
-
-
-def split_messages(
-    routes: RouteMaker, codec: str, verb: str, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[Route, tuple[Any, ...], dict[str, Any], Any]:
-    """Return the route of a method, its arguments without the stream, and the stream; None with `open` or without one.
-
-    Raises:
-        TypeError: the method is not of a kind that the verb takes, or its stream is missing.
-    """
-    messages = None
-    if isinstance(method, str) and verb != "open":
-        args, kwargs, messages = split_iterator(args, kwargs)
-    route = routes.stream_route(method, codec, verb, messages is not None)
-    if takes_stream(route) and verb != "open" and messages is None:
-        args, kwargs, messages = route.definition.split_stream(args, kwargs)
-        _check_messages(route.method, messages)
-    return route, args, kwargs, messages
-
-
-def takes_stream(route: Route) -> bool:
-    """Return whether a method takes a stream."""
-    return route.kind in {"client_stream", "both_ways"}
-
-
-def _check_messages(method: str, messages: Any) -> None:
-    if isinstance(messages, str | bytes) or not (
-        hasattr(messages, "__aiter__") or hasattr(messages, "__iter__")
-    ):
-        raise TypeError(
-            f"{method} takes a stream: give an iterable of messages, asynchronous or not, not {type(messages).__name__}"
-        )

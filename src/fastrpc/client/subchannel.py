@@ -154,7 +154,10 @@ class Subchannel(EndpointPlan):
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
             spin_microseconds=self._pool.spin_microseconds,
+            stream_pool=config.memory.stream_pool,
         )
+        if self._pool.serving is not None:
+            self._pool.serving.attend(session)
         self._sessions[session] = self._pool.loop.time()
         return session
 

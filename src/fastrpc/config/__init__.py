@@ -340,6 +340,8 @@ class ClientConfig(Settings):
         spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
             once. It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing,
             too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+        memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
+        admission: the admission of calls that the client serves.
     """
 
     codec: str = "msgpack"
@@ -354,6 +356,8 @@ class ClientConfig(Settings):
     tls: TLS | None = None
     early_calls: Literal["idempotent", "all", "none"] = "idempotent"
     spin_microseconds: int = 0
+    memory: Memory = field(default_factory=Memory)
+    admission: Admission = field(default_factory=Admission)
 
     def __post_init__(self) -> None:
         check_name(self, "codec")
@@ -362,7 +366,7 @@ class ClientConfig(Settings):
         check_count(self, "compress_above", 0, _LARGEST_SIZE)
         check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
         check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
-        check_parts(self, backoff=Backoff, tls=TLS)
+        check_parts(self, backoff=Backoff, tls=TLS, memory=Memory, admission=Admission)
         check_choice(self, "early_calls", _EARLY_CALLS)
         check_count(self, "spin_microseconds", 0, 1_000_000)
 

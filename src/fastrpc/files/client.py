@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from fastrpc.calling.stream import Stream
 from fastrpc.client.client import Client
-from fastrpc.client.stream import Stream
 from fastrpc.errors import StreamEndedError
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import finished, new_pool

@@ -18,7 +18,10 @@ _Later = Mapping[str, tuple[object, str]]
 
 _CLIENT: Final[_Later] = {
     "credentials": (None, "clients do not yet authenticate: the credentials would not be sent"),
-    "services": ((), "clients do not yet serve: their services could not be called"),
+}
+_SYNC_CLIENT: Final[_Later] = {
+    **_CLIENT,
+    "services": ((), "it reads only while it waits, so that nobody could call them (use Client)"),
 }
 _SERVER: Final[_Later] = {
     "authenticate": (None, "servers do not yet authenticate callers: every caller would be accepted"),
@@ -32,6 +35,7 @@ _SERVER: Final[_Later] = {
 #: By what takes them.
 LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
     "Client": _CLIENT,
+    "SyncClient": _SYNC_CLIENT,
     "Server": _SERVER,
     "App": {
         **_SERVER,

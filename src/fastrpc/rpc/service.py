@@ -27,6 +27,7 @@ from fastrpc.rpc.method_options import (
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
 
 __all__ = [
+    "BUILTIN_PREFIX",
     "check_name_length",
     "method",
     "method_definition",
@@ -38,6 +39,9 @@ C = TypeVar("C", bound=type[Any])
 F = TypeVar("F", bound=Callable[..., Any])
 
 SERVICE_MARK = "__fastrpc_service__"
+
+#: Service names with this prefix are reserved for fastrpc.
+BUILTIN_PREFIX = "fastrpc."
 
 #: Longest full name of a method, in bytes; every call carries it.
 LONGEST_NAME = 255

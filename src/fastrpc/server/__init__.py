@@ -1,4 +1,4 @@
-"""The serving side: listeners, the path from a request to its handler, threads for blocking handlers.
+"""Servers: listeners and their connections, draining, registration, worker processes.
 
-It may import every layer below it, and nothing of `client/`.
+It may import every layer below it, `serving/` above all, and nothing of `client/`.
 """

@@ -5,7 +5,7 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
@@ -45,6 +45,11 @@ class App:
     Raises:
         ConfigError: interceptors or config are invalid.
     """
+
+    #: The advice of `serving/sources.py` where one is given as a source.
+    place_of_source: ClassVar[str] = (
+        "give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App"
+    )
 
     sources: Any
     interceptors: Sequence[Interceptor] = field(default=(), kw_only=True)

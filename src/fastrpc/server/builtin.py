@@ -8,13 +8,10 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import describe
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.service import BUILTIN_PREFIX, method, service
 from fastrpc.status import Status
 
 __all__ = ["BUILTIN_PREFIX", "Reflection", "is_local"]
-
-#: Service names with this prefix are reserved for fastrpc.
-BUILTIN_PREFIX = "fastrpc."
 
 
 @service("fastrpc.reflection")

@@ -5,18 +5,17 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import fastrpc.protocols.native  # noqa: F401 - it registers itself
-from fastrpc._core.base.histogram import default_registry
-from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
@@ -27,17 +26,14 @@ from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
-from fastrpc.rpc.schema import check_service, codec_for, marshal_for
-from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
 from fastrpc.server.detection import Detection
-from fastrpc.server.dispatcher import Dispatcher
 from fastrpc.server.health import Health, ServingState
-from fastrpc.server.life import Life
 from fastrpc.server.settings import checked_config, server_settings
-from fastrpc.server.sources import is_service, opened_sources
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving.life import Life
+from fastrpc.serving.services import Services
+from fastrpc.serving.sources import is_service
 from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
@@ -78,17 +74,14 @@ class Server:
         self._sources = list(sources)
         self._config = checked_config(config)
         self._interceptors = checked_interceptors(interceptors)
-        self._stack = AsyncExitStack()
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
         self._health = ServingState(lambda: [one.name for one in self._services])
         # Connections handed over by `take` that have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
-        self._services: list[ServiceDefinition] = []
         self._life = Life()
         self._gate: Gate | None = None
         self._openings: Openings | None = None
-        self._workers: ThreadPool | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         # The process and the loop of the first use; 0 before.
@@ -98,6 +91,9 @@ class Server:
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
+        calling = PeerCalling(config, self._numbers)
+        self._served = Services(config, self._interceptors, self._numbers, self._life, calling)
+        self._services = self._served.definitions
         # The announced settings, shared by all connections.
         self._settings = server_settings(config, self._numbers)
         self._protocols = [protocol_named(name) for name in config.protocols]
@@ -142,7 +138,7 @@ class Server:
                     # Leave the sources already entered, so that a second attempt can start.
                     self._gate = None
                     self._services.clear()
-                    await self._stack.aclose()
+                    await self._served.leave()
                     raise
 
     @property
@@ -168,38 +164,15 @@ class Server:
             raise RuntimeError("this Server is draining; make a new one")
 
     async def _start(self) -> None:
-        config = self._config
-        loop = asyncio.get_running_loop()
-        self._process_id, self._loop = os.getpid(), loop
-        self._workers = ThreadPool(
-            loop=loop,
-            threads=config.admission.handler_threads,
-            queue_length=config.admission.queue_length,
-            queue_age=config.admission.queue_age,
-        )
-        dispatcher = Dispatcher(self._interceptors, self._workers, config, self._life)
-        gate = Gate(
-            loop=loop,
-            dispatcher=dispatcher,
-            numbers=self._numbers,
-            limits=config.limits,
-            memory=config.memory,
-            admission=config.admission,
-            call_timeout=config.timeouts.call,
-        )
-        gate.runner.has_interceptors = bool(self._interceptors)
-        gate.runner.checks_results = config.check_results
-        if config.timeouts.stream_idle is not None:
-            gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
-        dispatcher.gate = self._gate = gate
-        self._openings = Openings(gate, config.admission.handshakes)
+        self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
+        self._gate = self._served.make_gate()
+        self._openings = Openings(self._gate, self._config.admission.handshakes)
         self._quiet = asyncio.Event()
-        for service in await self._stack.enter_async_context(opened_sources(self._sources)):
-            self._add(service)
-        self._add(Health(self._health))
-        if config.reflection is not False:
-            self._add(Reflection(lambda: self._services))
-        dispatcher.index_methods()
+        await self._served.enter(self._sources)
+        self._served.add(Health(self._health))
+        if self._config.reflection is not False:
+            self._served.add(Reflection(lambda: self._services))
+        self._gate.dispatcher.index_methods()
 
     def add(self, source: Any) -> None:
         """Serve another source. A running server accepts only instances.
@@ -210,26 +183,13 @@ class Server:
         if self._gate is None:
             self._sources.append(source)
         elif is_service(source):
-            self._add(source)
+            self._served.add(source)
             self._health.watchers.wake()
             self._advertise_again()
         else:
             raise ConfigError(
                 f"{source!r} cannot be added to a running server", hint="add an instance of a service"
             )
-
-    def _add(self, service: Any) -> None:
-        assert self._gate is not None
-        definition = service_definition(service)
-        check_service(definition)
-        self._services.append(definition)
-        limits = self._config.limits
-        for name, handler in definition.handlers(service).items():
-            method = definition.methods[name]
-            codec = codec_for(method, "msgpack")
-            marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
-            counters = default_registry.counters(method.full_name, "server")
-            self._gate.routes.add(Route(method, marshal, counters, handler=handler))
 
     async def listen(
         self,
@@ -382,11 +342,10 @@ class Server:
             for session in list(self._gate.sessions):
                 session.close(_REASON_DRAIN, "the server closes")
             await self._wait_closed(self._gate)
-        if self._workers is not None:
-            self._workers.close(wait=False)
+        self._served.close()
         if leaving is not None:
             await leaving
-        await self._stack.aclose()
+        await self._served.leave()
         self._life.close()
         if self._quiet is not None:
             self._quiet.set()
@@ -456,6 +415,25 @@ class Server:
         """Whether the server refuses new work."""
         return self._health.is_draining
 
+    def peers(self) -> list[Peer]:
+        """Return the peers that are connected now, to this process alone; `Peer.client` calls one that serves.
+
+        ::
+
+            for peer in server.peers():
+                if peer.client is not None:
+                    await peer.client.notify(Feed.changed, "tea")
+        """
+        if self._is_of_parent:
+            raise RuntimeError("this Server was used before the fork; create it in the child")
+        sessions = (
+            []
+            if self._gate is None
+            else [one for one in self._gate.sessions if getattr(one, "is_open", True)]
+        )
+        found = [session.exchange.describe_peer() for session in sessions]
+        return [peer for peer in found if peer is not None]
+
     def stats(self) -> dict[str, Any]:
         """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
         sessions = [] if self._gate is None else list(self._gate.sessions)
@@ -465,6 +443,7 @@ class Server:
                 "connections": len(parts),
                 "calls": 0 if self._gate is None else self._gate.running,
                 "waiting": 0 if self._gate is None else self._gate.waiting,
+                "calling": sum(part.get("calling", 0) for part in parts),
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],

@@ -21,11 +21,11 @@ from typing import Any
 
 from fastrpc.config import Backoff
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
-from fastrpc.server.life import log_listening
 from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
 from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 from fastrpc.server.worker_process import run_worker
+from fastrpc.serving.life import log_listening
 
 __all__ = ["Supervisor", "WorkerRecord"]
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.serving.served_call import ServerCall, detached_call
+from fastrpc.calling.peer import Peer
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
+from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.peer import Identity, Peer
 from fastrpc.server.server import Server
 
 __all__ = ["connected", "handling"]
@@ -26,6 +27,7 @@ async def connected(
     *sources: Any,
     interceptors: Sequence[Interceptor] = (),
     client_interceptors: Sequence[Interceptor] = (),
+    services: Sequence[Any] = (),
     identity: Identity | None = None,
     config: ServerConfig | None = None,
     client_config: ClientConfig | None = None,
@@ -38,6 +40,7 @@ async def connected(
     Args:
         interceptors: the server's.
         client_interceptors: the client's.
+        services: what the client serves: handlers of `sources` call it by `current_call().peer.client`.
         identity: the client's identity for the server's handlers.
     """
     if identity is not None:
@@ -47,7 +50,10 @@ async def connected(
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
         async with Client(
-            str(address), interceptors=client_interceptors, config=client_config or ClientConfig()
+            str(address),
+            interceptors=client_interceptors,
+            services=services,
+            config=client_config or ClientConfig(),
         ) as client:
             yield client
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.rpc.peer import Identity
 from fastrpc.testing.connected import connected
 
 __all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]
@@ -77,6 +77,7 @@ class ConnectedFixture(Protocol):
         *sources: Any,
         interceptors: Sequence[Interceptor] = (),
         client_interceptors: Sequence[Interceptor] = (),
+        services: Sequence[Any] = (),
         identity: Identity | None = None,
         config: ServerConfig | None = None,
         client_config: ClientConfig | None = None,

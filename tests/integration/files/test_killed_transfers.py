@@ -69,10 +69,15 @@ class Site:
         self.start()
 
     def start(self) -> None:
+        self.is_up = True
         self._server = Program(["-c", SERVER, str(self.there), self.address], self.here)
         self._server.wait_output("serving at")
 
     def kill(self) -> None:
+        """Kill the server, once: what came before may still be told to a caller that kills it."""
+        if not self.is_up:
+            return
+        self.is_up = False
         self._server.signal(signal.SIGKILL, group=True)
         self._server.__exit__(None, None, None)
 

@@ -7,7 +7,7 @@ import pytest
 
 FORGOTTEN_POOL = """
 import asyncio
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving.thread_pool import ThreadPool
 
 class Job:
     expired = False

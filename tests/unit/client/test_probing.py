@@ -9,8 +9,8 @@ import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
+from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.probing import EndpointProbes, Prober
-from fastrpc.client.route_maker import RouteMaker
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import (

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from fastrpc.server import thread_pool as module
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving import thread_pool as module
+from fastrpc.serving.thread_pool import ThreadPool
 from tests.support.recorded_job import LONG, BlockedJob, RecordedJob, begun, pool, submit, until
 
 

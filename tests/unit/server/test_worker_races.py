@@ -7,7 +7,7 @@ import time
 import pytest
 
 from fastrpc._core.base.thread_gate import Bell, Gate
-from fastrpc.server import thread_pool as module
+from fastrpc.serving import thread_pool as module
 from tests.support.recorded_job import RecordedJob, pool, submit
 
 

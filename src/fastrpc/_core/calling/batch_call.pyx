@@ -10,7 +10,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start, over_floor
 from fastrpc._core.calling.client_call cimport ClientCall, expire
-from fastrpc._core.calling.client_session cimport ClientSession
+from fastrpc._core.io.session cimport Session
 from fastrpc._core.calling.coroutine_call cimport RETURNED, CoroutineCall, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
@@ -83,7 +83,7 @@ cdef class BatchCall(PickedCall):
     cdef int begin(self, PyObject** result) except -1:
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
-        cdef ClientSession session = self.session
+        cdef Session session = self.session
         state.check_use()
         if not self.argument_tuples:
             value = []
@@ -92,7 +92,7 @@ cdef class BatchCall(PickedCall):
             return RETURNED
         if session is None and not options.needs_runner and not state.needs_runner and not self.route.takes_stream:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now_ns())
-        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
+        if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run_batch(self), result)
         self.session = session
@@ -110,7 +110,7 @@ cdef class BatchCall(PickedCall):
         cdef ViewOptions options = self.options
         cdef bytes payload
         cdef Py_ssize_t i
-        cdef ClientSession session = self.session
+        cdef Session session = self.session
         cdef Marshal marshal = self.route.marshal
         cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.apply_options(self, self.route, now_ns())
@@ -125,9 +125,9 @@ cdef class BatchCall(PickedCall):
             member.names = marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[i]))
             self.members.append(member)
             try:
-                payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
+                payload = options.pack(member, <bytes>payloads[i], session.peer, session.settled)
                 count_start(member, payload)
-                session.send(member, payload)
+                session.calling.send(member, payload)
             except FastRPCError as error:
                 # The others are on their way: this one's error is its result.
                 member.failed(error)
@@ -216,7 +216,7 @@ cdef class BatchCall(PickedCall):
         for member in self.members:
             if not member.is_settled:
                 member.forget()
-                self.session.abandon(member, reason)
+                self.session.calling.abandon(member, reason)
         self.members = None
         return 0
 
@@ -270,7 +270,7 @@ cdef class BatchCall(PickedCall):
         call.close()
         return call
 
-    def _attempt_on(self, ClientSession session not None):
+    def _attempt_on(self, Session session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route

@@ -2,7 +2,7 @@
 
 ::
 
-    client.stream(Feed.follow) ──► CalledStream ──► StreamCall: an attempt on a ClientSession
+    client.stream(Feed.follow) ──► CalledStream ──► StreamCall: an attempt on a connection
                                         ▲                │
            receive, async for  ◄────────┴── messages, HEAD, the end
 

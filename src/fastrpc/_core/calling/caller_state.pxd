@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport ViewState
-from fastrpc._core.calling.client_session cimport ClientSession
+from fastrpc._core.io.session cimport Session
 
 
 cdef class CallerState(ViewState):
@@ -18,8 +18,10 @@ cdef class CallerState(ViewState):
         # Python's part: `run(call)`, `run_batch(batch)`, `retry(call, error)` … return coroutines.
         readonly object runner
 
-        # Whether calls always take the slow path (interceptors, a selector); connections calls may go out on.
+        # Whether calls always take the slow path (interceptors, a selector); whether calls wait for room in the output;
+        # connections calls may go out on.
         public bint needs_runner
+        public bint bounds_output
         list sessions
         Py_ssize_t turn
 
@@ -30,5 +32,5 @@ cdef class CallerState(ViewState):
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
-    cdef ClientSession pick(self)
+    cdef Session pick(self)
     cdef int check_use(self) except -1

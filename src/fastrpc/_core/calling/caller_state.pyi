@@ -5,8 +5,8 @@ from typing import Any, final
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.calls.call import Route
+from fastrpc._core.io.session import Session
 
 @final
 class CallerState(ViewState):
@@ -21,6 +21,9 @@ class CallerState(ViewState):
 
     #: Whether calls always go through the runner: there are interceptors, or a selector.
     needs_runner: bool
+
+    #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
+    bounds_output: bool
 
     def __init__(
         self,
@@ -39,7 +42,7 @@ class CallerState(ViewState):
 
     @property
     def runner(self) -> Any: ...
-    def set_sessions(self, sessions: Iterable[ClientSession]) -> None:
+    def set_sessions(self, sessions: Iterable[Session]) -> None:
         """Replace the connections that calls may go out on."""
 
     @property

@@ -5,7 +5,7 @@ import asyncio
 cimport cython
 
 from fastrpc._core.calling.caller_view cimport fork_generation
-from fastrpc._core.calling.client_session cimport next_usable
+from fastrpc._core.calling.own_calls cimport next_usable
 
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 
@@ -27,7 +27,7 @@ cdef class CallerState(ViewState):
         self.sessions = []
         self.spare = []
 
-    cdef ClientSession pick(self):
+    cdef Session pick(self):
         """The next connection in turn that takes calls, or None."""
         return next_usable(self.sessions, &self.turn)
 
@@ -35,8 +35,8 @@ cdef class CallerState(ViewState):
         """Replace the connections that calls may go out on."""
         cdef list checked = list(sessions)
         for session in checked:
-            if not isinstance(session, ClientSession):
-                raise TypeError(f"a connection is {session!r}, it must be a ClientSession")
+            if not isinstance(session, Session):
+                raise TypeError(f"a connection is {session!r}, it must be a Session")
         self.sessions = checked
 
     cdef int check_use(self) except -1:

@@ -2,8 +2,8 @@
 
 ::
 
-    await …              ClientCall.begin    route → encoded arguments → ClientSession.start → future
-      (the answer comes) ClientSession.on_response → settle → the future wakes the task
+    await …              ClientCall.begin    route → encoded arguments → OwnCalls.start → future
+      (the answer comes) OwnCalls.on_response → settle → the future wakes the task
     …                    ClientCall.resume   decodes the answer in the caller's own turn
 
 A loop's own C future is what the task waits on: tasks have a fast path for it.
@@ -16,7 +16,7 @@ from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
-from fastrpc._core.calling.client_session cimport next_usable
+from fastrpc._core.calling.own_calls cimport next_usable, output_waits
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
 from fastrpc._core.base.status cimport UNKNOWN
@@ -48,7 +48,7 @@ cdef class PickedCall(CoroutineCall):
 
     @cython.final
     @cython.nonecheck(False)
-    cdef ClientSession place(self, EndpointSet endpoint_set, uint64_t now):
+    cdef Session place(self, EndpointSet endpoint_set, uint64_t now):
         """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
         self.endpoint_state = endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
         return None if self.endpoint_state is None else next_usable(self.endpoint_state.sessions, &self.endpoint_state.turn)
@@ -89,7 +89,7 @@ cdef class ClientCall(PickedCall):
     cdef int begin(self, PyObject** result) except -1:
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
-        cdef ClientSession session = self.session
+        cdef Session session = self.session
         cdef uint64_t now
         state.check_use()
         now = now_ns()
@@ -97,9 +97,11 @@ cdef class ClientCall(PickedCall):
             return self.delegate(state.runner.run_streamed(self), result)
         if session is None and not options.needs_runner and not state.needs_runner:
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
-        if session is None or (not session.is_ready and not self.is_attempt and self._needs_ready):
+        if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run(self), result)
+        if state.bounds_output and not self.is_attempt and output_waits(session):
+            return self.delegate(state.runner.run_later(self), result)
         try:
             self.send_on(session, now)
         except BaseException as error:
@@ -122,7 +124,7 @@ cdef class ClientCall(PickedCall):
             self.flags |= ONE_WAY
         return payload
 
-    cdef int send_on(self, ClientSession session, uint64_t now) except -1:
+    cdef int send_on(self, Session session, uint64_t now) except -1:
         """Send on a connection; the call keeps what it needs for another attempt."""
         cdef bytes payload = self.prepare(now)
         self.session = session
@@ -131,10 +133,10 @@ cdef class ClientCall(PickedCall):
         if self.verb != VERB_NOTIFY:
             self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
         try:
-            payload = self.options.pack(self, payload, session.peer, session.is_ready)
+            payload = self.options.pack(self, payload, session.peer, session.settled)
             count_start(self, payload)
             session.now = self.started_ns
-            session.start(self, payload)
+            session.calling.start(self, payload)
         except BaseException as error:
             self.forget(error.status if isinstance(error, FastRPCError) else UNKNOWN)
             raise
@@ -183,7 +185,7 @@ cdef class ClientCall(PickedCall):
         self.forget()
         if self.endpoint_state is not None:
             self.leave(asyncio.CancelledError(), self.ended_ns)
-        return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
+        return self.session.calling.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
         """The deadline passed."""
@@ -191,11 +193,24 @@ cdef class ClientCall(PickedCall):
             expire(self, self.session)
         return 0
 
+    cdef int may_send(self) except -1:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+        return 0
+
     def sleep(self, seconds):
         """Wait, in an interceptor."""
         return asyncio.sleep(seconds)
 
     # For the runner
+
+    def _await_output(self, Session session not None, future not None):
+        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+        if not output_waits(session):
+            return False
+        self.future = future
+        session.await_output(self)
+        return True
 
     @property
     def _streamed(self):
@@ -213,7 +228,7 @@ cdef class ClientCall(PickedCall):
         self.options.apply_options(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def _attempt_on(self, ClientSession session not None, int number):
+    def _attempt_on(self, Session session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
@@ -251,7 +266,7 @@ cdef class ClientCall(PickedCall):
     @property
     def endpoint(self):
         """Where it went last, or None."""
-        return None if self.session is None else self.session.endpoint
+        return None if self.session is None else self.session.calling.endpoint
 
     cdef object get_peer(self):
         return (<CallerState>self.options.shared).runner.peer(self)
@@ -288,12 +303,12 @@ cdef class ClientCall(PickedCall):
         )
 
 
-cdef int expire(PendingCall call, ClientSession session) except -1:
+cdef int expire(PendingCall call, Session session) except -1:
     """The deadline of a call of ours passed: the caller is told at once, the server too."""
     # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
     cdef bint handed = session.was_written(call)
-    session.abandon(call, CANCEL_DEADLINE)
-    return call.failed(overdue_error(call, session.endpoint, handed))
+    session.calling.abandon(call, CANCEL_DEADLINE)
+    return call.failed(overdue_error(call, session.calling.endpoint, handed))
 
 
 make_awaitable(ClientCall)

@@ -16,13 +16,11 @@ class ClientSession(Session):
 
     def __init__(self, *, endpoint: Any, owner: Any, **options: Any) -> None: ...
     @property
-    def endpoint(self) -> Any: ...
+    def endpoint(self) -> Any:
+        """Where it leads."""
+
     @property
     def owner(self) -> Any: ...
-    @property
-    def is_usable(self) -> bool:
-        """Whether calls may go out on it: connected, and the peer takes new ones."""
-
     @property
     def is_ready(self) -> bool:
         """Whether the peer's SETTINGS came."""
@@ -34,9 +32,6 @@ class ClientSession(Session):
     @property
     def is_dispensable(self) -> bool:
         """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
-
-    #: Whether the owner is to be told when the next call goes out on it.
-    announces_calls: bool
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin; early calls may go out from here on."""

@@ -5,7 +5,7 @@ the receive buffer is held, and an answer that nobody awaits any more is never d
 
 `mark_own` marks an error where a call of this process raises it, and the mark travels with the object: kept, copied,
 raised again, through `gather` and task groups. A new error that a handler raises from it has no mark.
-`server/failures.py` says what a mark means for the caller.
+`serving/failures.py` says what a mark means for the caller.
 """
 
 import msgspec

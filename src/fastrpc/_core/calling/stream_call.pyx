@@ -92,13 +92,13 @@ cdef class StreamCall(PendingCall):
         cdef uint64_t now = now_ns()
         cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.apply_options(self, self.route, now)
-        payload = self._packed(self.options.pack(self, payload, self.session.peer, self.session.is_ready))
+        payload = self._packed(self.options.pack(self, payload, self.session.peer, self.session.settled))
         count_start(self, payload)
         self.stream_pointer = <PyObject*>stream
         stream.attach(self)
         try:
             self.session.now = now
-            self.session.start(self, payload)
+            self.session.calling.start(self, payload)
         except BaseException as error:
             self.detach()
             self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
@@ -109,7 +109,7 @@ cdef class StreamCall(PendingCall):
         """Compress the arguments however short they are: messages may be compressed only as the REQUEST is."""
         cdef int number
         compressor = self.options.compressor
-        if compressor is None or self.compressor or not self.session.is_ready:
+        if compressor is None or self.compressor or not self.session.settled:
             return payload
         number = self.session.peer.compressor_number(compressor.wire_id, compressor.name)
         if number < 0:
@@ -197,7 +197,7 @@ cdef class StreamCall(PendingCall):
         self.detach()
         self.forget(CANCELLED if error is None or not isinstance(error, FastRPCError) else error.status)
         self.end_pick(asyncio.CancelledError() if error is None else error)
-        return self.session.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
+        return self.session.calling.abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
 
     cdef int on_timer(self) except -1:
         """The deadline passed."""
@@ -205,10 +205,10 @@ cdef class StreamCall(PendingCall):
         if self.is_settled:
             return 0
         handed = self.session.was_written(self)
-        self.session.abandon(self, CANCEL_DEADLINE)
+        self.session.calling.abandon(self, CANCEL_DEADLINE)
         return self.failed(
             DeadlineExceededError(
-                f"{self.route.method}: the stream from {self.session.endpoint} did not end within "
+                f"{self.route.method}: the stream from {self.session.calling.endpoint} did not end within "
                 f"{(self.deadline_ns - min(self.deadline_ns, self.began_ns or self.started_ns)) * 1e-9:.3g} s",
                 processed="unknown" if handed else "no",
                 hint=DEADLINE_HINT,
@@ -251,7 +251,7 @@ cdef class StreamCall(PendingCall):
         self.options.apply_options(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def _attempt_on(self, ClientSession session not None, int number):
+    def _attempt_on(self, Session session not None, int number):
         """Return attempt `number` of this call on a connection, within the call's deadline; it is not started."""
         cdef StreamCall attempt = StreamCall.__new__(StreamCall)
         attempt.route = self.route
@@ -310,7 +310,7 @@ cdef class StreamCall(PendingCall):
     @property
     def endpoint(self):
         """Where it went last, or None."""
-        return None if self.session is None else self.session.endpoint
+        return None if self.session is None else self.session.calling.endpoint
 
     cdef object get_peer(self):
         return (<CallerState>self.options.shared).runner.peer(self)

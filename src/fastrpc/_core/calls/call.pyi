@@ -9,8 +9,9 @@ from fastrpc._core.base.timed import Timed
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._core.payload.parameter_names import ParameterNames
+from fastrpc.calling.peer import Peer
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.peer import Identity, Peer
+from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
 #: Flags of a REQUEST by the kind of its method.

@@ -33,6 +33,7 @@ cdef class Settings:
         public dict compressors
         public tuple auth_schemes
         public str agent
+        public bytes client_id
 
     cpdef Settings copy(self)
     cpdef bytes encode(self, bint first=*)

@@ -10,6 +10,7 @@ LISTS: Final[dict[int, tuple[str, int]]]
 LIST_LIMIT: Final[int]
 AUTH_SCHEMES_LIMIT: Final[int]
 AGENT_LIMIT: Final[int]
+CLIENT_ID_SIZE: Final[int]
 ENTRY: Final[Struct]
 NAME: Final[Pattern[bytes]]
 ATTRIBUTES: Final[tuple[str, ...]]
@@ -56,6 +57,8 @@ class Settings:
     compressors: dict[int, str]
     auth_schemes: tuple[str, ...]
     agent: str
+    #: Of a client that serves calls, the same on all of its connections; else empty.
+    client_id: bytes
 
     def __init__(self, of_server: bool) -> None: ...
     def compressor_number(self, number: int, name: str) -> int:

@@ -26,6 +26,7 @@ cdef enum:
     FEATURES = 12
     AUTH_SCHEMES = 13
     AGENT = 14
+    CLIENT_ID = 16
     CRITICAL = 0x8000
 
 # name: (attribute, struct format, lowest, highest); PROTOCOL.md "Settings".
@@ -47,6 +48,7 @@ FLOOR_CODECS = ("raw", "msgpack")
 LIST_LIMIT = 32
 AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
+CLIENT_ID_SIZE = 16
 
 ENTRY = struct.Struct("<HH")
 NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
@@ -84,6 +86,7 @@ cdef class Settings:
         self.compressors = {}
         self.auth_schemes = ()
         self.agent = ""
+        self.client_id = b""
 
     cpdef Settings copy(self):
         cdef Settings other = Settings(True)
@@ -104,6 +107,8 @@ cdef class Settings:
         if self.agent:
             text = self.agent.encode("utf-8", "replace")[:AGENT_LIMIT].decode("utf-8", "ignore")
             parts.append(entry(AGENT, text.encode()))
+        if self.client_id:
+            parts.append(entry(CLIENT_ID, self.client_id))
         return b"".join(parts)
 
     cdef int codec_number(self, int number, str name) except -2:
@@ -139,6 +144,8 @@ cdef class Settings:
                 setattr(self, LISTS[name][0], {number: text.decode() for number, text in value})
             elif name == AUTH_SCHEMES:
                 self.auth_schemes = tuple(text.decode() for text in value)
+            elif name == CLIENT_ID:
+                self.client_id = value
             else:
                 self.agent = value
         return 0
@@ -198,6 +205,7 @@ ATTRIBUTES = (
     "compressors",
     "auth_schemes",
     "agent",
+    "client_id",
 )
 
 
@@ -243,6 +251,10 @@ cdef object decoded(int name, bytes value):
             return value.decode()
         except UnicodeDecodeError:
             raise ValueError("AGENT is not UTF-8") from None
+    if name == CLIENT_ID:
+        if len(value) != CLIENT_ID_SIZE:
+            raise ValueError(f"CLIENT_ID has {len(value)} bytes, it takes {CLIENT_ID_SIZE}")
+        return value
     return None
 
 

@@ -16,6 +16,11 @@ cdef class Session(Connection):
         object _flush_callback
         readonly object peer_name
 
+        # Whether calls of ours may go out: connected, and the peer takes new ones; whether somebody wants to hear of the
+        # next one.
+        readonly bint is_usable
+        public bint announces_calls
+
         # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.
         Spinner spinner
         uint64_t spin_ns
@@ -56,6 +61,7 @@ cdef class Session(Connection):
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef int _note_blocked(self) except -1
+    cdef int stop_calls(self) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self, Call call) except -1
 
@@ -64,6 +70,9 @@ cdef class Session(Connection):
     cdef int on_read(self) except -1
     cdef int on_eof(self) except -1
     cdef int on_lost(self, object error) except -1
+    cdef int on_used(self) except -1
+    cdef int _pump(self) except -1
+    cdef int _shut_down(self) except -1
     cdef int _write_output(self) except -1
     cdef int _resume_streams(self) except -1
     cdef bint _send_directly(self) except -1

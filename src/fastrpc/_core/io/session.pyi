@@ -53,6 +53,17 @@ class Session(Connection):
     @property
     def is_write_paused(self) -> bool: ...
     @property
+    def is_usable(self) -> bool:
+        """Whether calls of ours may go out on it: connected, and the peer takes new ones."""
+
+    #: Whether somebody is to be told when the next call of ours goes out on it.
+    announces_calls: bool
+
+    @property
+    def is_open(self) -> bool:
+        """Whether both sides know each other's settings, and neither ended the connection."""
+
+    @property
     def is_put_off(self) -> bool:
         """Whether something received waits for its turn, with reading paused."""
 
@@ -81,6 +92,10 @@ class Session(Connection):
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls: GOAWAY now, and the last call once the peer knows."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Say why, flush, and close as soon as the peer has read it."""

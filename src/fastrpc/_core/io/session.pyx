@@ -14,6 +14,7 @@ from libc.errno cimport EAGAIN
 
 from fastrpc._core.native.connection cimport PHASE_OPEN
 from fastrpc._core.framing.frame cimport REASON_INTERNAL, REASON_MAX_AGE, Frame
+from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.frame_reader cimport FRAMES_AT_ONCE
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
@@ -22,6 +23,7 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
 from fastrpc._core.loop.turns cimport Turns
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.wire cimport SECOND, now_ns
 
 cdef enum:
@@ -274,6 +276,10 @@ cdef class Session(Connection):
 
     cdef int flush(self) except -1:
         """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
+        Session._pump(self)
+        return 0 if self.serving is None or self.transport is None else self.serving.on_flushed()
+
+    cdef int _pump(self) except -1:
         cdef int rounds = 0
         if self.transport is None or self.is_write_paused or self.is_closed:
             return 0
@@ -312,9 +318,34 @@ cdef class Session(Connection):
                 self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         return 0
 
+    # Calls of theirs
+
+    # Calls of ours
+
+    @property
+    def is_open(self):
+        """Whether both sides know each other's settings, and neither ended the connection."""
+        return self.phase == PHASE_OPEN and self.transport is not None and not self.is_closed
+
+    cdef int on_peer_drains(self, int reason, str text) except -1:
+        return self.stop_calls()
+
+    cdef int on_ids_used_up(self) except -1:
+        return self.stop_calls()
+
+    cdef int stop_calls(self) except -1:
+        """No new calls of ours go out here."""
+        self.is_usable = False
+        return 0 if self.calling is None else self.calling.stop()
+
+    cdef int on_withheld(self) except -1:
+        return self.schedule_check(self.now + WITHHELD_NS)
+
     # Messages of streams
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if call.is_local:
+            return self.calling.on_message(call, frame, payload, cost)
         if call.stream is None:
             # Nobody reads it any more, and its answer has not left yet.
             return self.assembler.message_taken(call, cost)
@@ -324,6 +355,8 @@ cdef class Session(Connection):
         return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
 
     cdef int on_sendable(self, Call call) except -1:
+        if call.is_local:
+            return self.calling.on_sendable(call)
         return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
 
     cdef bint output_is_full(self) noexcept:
@@ -428,7 +461,17 @@ cdef class Session(Connection):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Return when to look again, 0 = never."""
-        return 0 if self.transport is None else self.liveness.check(now)
+        cdef uint64_t due
+        if self.transport is None:
+            return 0
+        due = self.liveness.check(now)
+        if self.is_closed:
+            return due
+        if self.serving is not None:
+            due = earlier(due, self.serving.check(now))
+        if self.slots.withholds and not self.is_closed and self.slots.resume_withheld():
+            due = earlier(due, now + WITHHELD_NS)
+        return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef bint output_is_stuck(self) noexcept:
         return self.is_write_paused
@@ -469,8 +512,20 @@ cdef class Session(Connection):
     def begin_drain(self, int reason, str text=""):
         """Take no new calls: GOAWAY now, FINAL once the peer knows."""
         self.now = now_ns()
+        if self.serving is not None:
+            self.serving.on_drain()
         self.start_drain(reason, text)
         self.schedule_check(self.liveness.begin_drain(self.now))
+
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        if not self.is_client and self.slots.opened.size:
+            # Nor does a server leave before its own calls are over.
+            return False
+        return self.drain_step == 2 and not self.is_write_paused and self.sender.unsent_bytes() == 0
 
     def close(self, int reason=0, str text=""):
         """Say why, flush, and close as soon as the peer has read it."""
@@ -488,6 +543,14 @@ cdef class Session(Connection):
         self.cut_off()
 
     cdef int on_closed(self) except -1:
+        self.is_usable = False
+        if self.serving is not None:
+            self.serving.on_closed()
+        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
+        self._shut_down()
+        return 0 if self.calling is None else self.calling.fail_all(self.closed_text or "it was closed")
+
+    cdef int _shut_down(self) except -1:
         """Flush and shut down writing; go on reading until the peer closes, so that no reset eats our last words."""
         if self.transport is None:
             return 0
@@ -522,13 +585,17 @@ cdef class Session(Connection):
             self.schedule_check(due)
         return 0
 
-    cdef int on_read(self) except -1:
-        """Hook: all that was received is handled."""
+    cdef int on_used(self) except -1:
+        """Hook: a call goes out, and somebody wanted to hear of it."""
         return 0
+
+    cdef int on_read(self) except -1:
+        """All that was received is handled."""
+        return 0 if self.serving is None else self.serving.on_read()
 
     cdef int on_stall(self) except -1:
         """This read comes behind a stall of the loop, or nobody watches for stalls."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_stall()
 
     cdef int on_eof(self) except -1:
         """The peer shut down writing."""
@@ -536,7 +603,16 @@ cdef class Session(Connection):
 
     cdef int on_lost(self, object error) except -1:
         """The stream is gone; whatever is still under way has to end now."""
-        return 0
+        cdef str why = self.closed_text
+        self.is_usable = False
+        if self.serving is not None:
+            self.serving.on_lost(error)
+        if self.calling is None:
+            return 0
+        if not why:
+            other = "server" if self.is_client else "client"
+            why = str(error) if error is not None else f"the {other} closed it"
+        return self.calling.fail_all(why)
 
     def _crashed(self, error):
         logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=error)

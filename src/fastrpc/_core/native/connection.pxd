@@ -94,7 +94,6 @@ cdef class Connection(PartsOwner):
     cdef int on_stranger(self, str text) except -1
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
-    cdef int on_not_started(self, Call call) except -1
     cdef int on_closed(self) except -1
 
     # What its liveness asks and tells, of which only the owner of the stream knows.

@@ -314,7 +314,10 @@ cdef class Connection(PartsOwner):
 
     cdef int _placed(self, Frame* frame) except -1:
         """Return connection credit for a frame that found its place, or was discarded."""
-        cdef int64_t credit = placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
+        cdef int64_t credit
+        if self.serving is not None and self.serving.withholds(frame):
+            return 0
+        credit = placed(&self.reader.received, HEADER_SIZE + <Py_ssize_t>frame.length)
         if credit and not self.is_closed:
             self.sender.send_credit(0, <uint32_t>credit)
         return 0
@@ -591,10 +594,6 @@ cdef class Connection(PartsOwner):
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
         """The peer takes no new calls on this connection."""
-        return 0
-
-    cdef int on_not_started(self, Call call) except -1:
-        """The peer never saw this call of ours."""
         return 0
 
     cdef int on_closed(self) except -1:

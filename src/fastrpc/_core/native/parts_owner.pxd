@@ -6,6 +6,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport Budget
+from fastrpc._core.native.call_parts cimport CallingPart, ServingPart
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded or be short pieces.
@@ -33,6 +34,10 @@ cdef class PartsOwner(Timed):
         Budget late_frames
         Budget late_bytes
 
+        # Its parts that know calls of theirs and of ours, each None on a side that has none of these.
+        ServingPart serving
+        CallingPart calling
+
         # Which side this is; whether the peer takes no new calls; whether the connection is over.
         readonly bint is_client
         readonly bint peer_drains
@@ -58,6 +63,7 @@ cdef class PartsOwner(Timed):
     cdef int on_refused(self, Call call, int status, str text) except -1
     cdef int on_ended(self, Call call) except -1
     cdef int on_head(self, Call call, bytes metadata) except -1
+    cdef int on_not_started(self, Call call) except -1
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_freed(self, Call call) except -1
     cdef int on_forgotten(self, Call call) except -1

@@ -1,3 +1,5 @@
+from typing import Any
+
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.framing.settings import Settings
 
@@ -14,6 +16,13 @@ class PartsOwner(Timed):
     @property
     def ours(self) -> Settings:
         """What we announced last."""
+
+    @property
+    def exchange(self) -> Any:
+        """What the gate knows of this connection; None on a side that serves nothing."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
 
     @property
     def open_messages(self) -> int:

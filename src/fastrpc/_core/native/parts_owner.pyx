@@ -35,6 +35,25 @@ cdef class PartsOwner(Timed):
         open_budget(&self.late_frames, LATE_FRAMES, LATE_FRAMES_PER_SECOND, SECOND)
         open_budget(&self.late_bytes, CONNECTION_WINDOW, LATE_BYTES_PER_SECOND, SECOND)
 
+    def __dealloc__(self):
+        # The collector may have cleared a field before.
+        if self.serving is not None:
+            self.serving.owner = NULL
+        if self.calling is not None:
+            self.calling.owner = NULL
+
+    # For whoever holds the connection
+
+    @property
+    def exchange(self):
+        """What the gate knows of this connection; None on a side that serves nothing."""
+        return None if self.serving is None else self.serving.exchange_of()
+
+    def end_calls(self, str text not None):
+        """Answer every call that is still under way, and stop its handler."""
+        if self.serving is not None:
+            self.serving.end_calls(text)
+
     # Of the reader
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
@@ -47,7 +66,7 @@ cdef class PartsOwner(Timed):
 
     cdef int on_tail(self, Py_ssize_t change) except -1:
         """So many more bytes are put off."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_tail(change)
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         """A frame is whole. `payload` is set when it was received into memory of its own."""
@@ -85,18 +104,18 @@ cdef class PartsOwner(Timed):
 
     cdef Call new_call(self):
         """Make the object of a call of theirs."""
-        return Call.__new__(Call)
+        return Call.__new__(Call) if self.serving is None else self.serving.new_call()
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
         """A REQUEST whose rest is still to come, or that is refused at once: its method is known."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_begun(call, frame)
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
         """A REQUEST is whole; `frame` has its head. A call that is not answered at once has to be held.
 
         A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
         """
-        return 0
+        return 0 if self.serving is None else self.serving.on_request(call, frame, payload)
 
     cdef int on_end(self, Call call) except -1:
         """No further message of the caller will come."""
@@ -104,29 +123,33 @@ cdef class PartsOwner(Timed):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         """The caller gave the call up; it still gets its RESPONSE."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_cancel(call, reason)
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         """A call is about to be answered as not started, or to be dropped if it is one-way."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_refused(call, status, text)
 
     cdef int on_ended(self, Call call) except -1:
         """A call of theirs is over; it may have been before."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_ended(call)
 
     # Of the states of calls: ours
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
         """The initial metadata of a stream of ours came."""
-        return 0
+        return 0 if self.calling is None else self.calling.on_head(call, metadata)
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         """The final answer to a call of ours; the call is gone already."""
-        return 0
+        return 0 if self.calling is None else self.calling.on_response(call, frame, payload)
 
     cdef int on_freed(self, Call call) except -1:
         """The RESPONSE to a call of ours came that had been given up."""
         return 0
+
+    cdef int on_not_started(self, Call call) except -1:
+        """The peer never saw this call of ours."""
+        return 0 if self.calling is None else self.calling.on_not_started(call)
 
     cdef int on_forgotten(self, Call call) except -1:
         """A call of ours is gone, whatever became of it."""
@@ -134,7 +157,9 @@ cdef class PartsOwner(Timed):
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         """What the peer sent on this call cannot be used; the call ended with this status."""
-        return 0
+        if call.is_local:
+            return 0 if self.calling is None else self.calling.on_local_end(call, status, text)
+        return 0 if self.serving is None else self.serving.on_local_end(call, status, text)
 
     # Of the assembler
 
@@ -146,7 +171,7 @@ cdef class PartsOwner(Timed):
 
     cdef int on_piece(self, Call call) except -1:
         """A piece came that did not complete its message."""
-        return 0
+        return 0 if call.is_local or self.serving is None else self.serving.on_piece(call)
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
         """The last piece of a REQUEST came; `frame` has the head of its first one."""
@@ -162,7 +187,7 @@ cdef class PartsOwner(Timed):
 
     cdef bint may_lend(self) noexcept:
         """Whether the process has memory for windows that grow."""
-        return True
+        return self.serving is None or self.serving.may_lend()
 
     # Of the sender
 
@@ -192,7 +217,7 @@ cdef class PartsOwner(Timed):
 
     cdef int on_unsendable(self, Call call, object error) except -1:
         """A waiting call of ours turned out to be over the limits the peer has now announced."""
-        return 0
+        return 0 if self.calling is None else self.calling.on_unsendable(call, error)
 
     cdef int on_sendable(self, Call call) except -1:
         """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
@@ -216,6 +241,8 @@ cdef class PartsOwner(Timed):
 
     cdef int on_stuck(self, Call call, str text) except -1:
         """A cut message of this call does not go on."""
+        if not call.is_local and self.serving is not None and self.serving.on_stuck(call, text):
+            return 0
         return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
 
     cdef int on_aged(self) except -1:

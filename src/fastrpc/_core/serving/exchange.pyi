@@ -4,7 +4,8 @@ from typing import final
 
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc.rpc.peer import Identity, Peer
+from fastrpc.calling.peer import Peer
+from fastrpc.rpc.identity import Identity
 
 logger: Logger
 

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 from fastrpc._core.calls.call import Call
 from fastrpc._core.payload.marshal import BoundArguments
 from fastrpc._core.serving.exchange import Exchange
-from fastrpc.rpc.peer import Identity
+from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
 
 _Kind = TypeVar("_Kind", bound=ServerCall)

@@ -7,23 +7,17 @@ from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
+from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import drive
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream_runner import SyncStreamRunner
-from fastrpc.client.call_runner import (
-    batch_result,
-    may_retry,
-    note_failure,
-    peer_of,
-    reply_of,
-    status_of,
-)
-from fastrpc.client.route_maker import RouteMaker
+from fastrpc.client.call_runner import may_retry, peer_of
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
-from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["SyncCallRunner"]

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from fastrpc._core.calling.blocking_caller import BlockingCaller
 from fastrpc._core.calling.blocking_state import BlockingState
 from fastrpc._core.loop.spinner import allowed_spin
+from fastrpc.calling.proxy import Proxy
+from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
-    Proxy,
     check_config,
     checked_endpoints,
     client_settings,
@@ -32,7 +33,6 @@ from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.route_maker import RouteMaker
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named

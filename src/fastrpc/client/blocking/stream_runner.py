@@ -15,13 +15,14 @@ from typing import Any, cast
 
 from fastrpc._core.calling.blocking_stream_call import BlockingStreamCall
 from fastrpc._core.calls.call import Route, enter_call
+from fastrpc.calling.outcomes import status_of
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.stream_arguments import split_messages, takes_stream
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import advance, drive
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.client.call_runner import may_retry, status_of
-from fastrpc.client.route_maker import RouteMaker
-from fastrpc.client.stream_runner import split_messages, takes_stream
+from fastrpc.client.call_runner import may_retry
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode

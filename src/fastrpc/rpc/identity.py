@@ -1,55 +1,15 @@
-"""The peer of a connection, and the authenticated identity of a caller."""
+"""The authenticated identity of a caller."""
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import hidden_in
 
-__all__ = ["Identity", "Peer"]
+__all__ = ["Identity"]
 
 _NO_CLAIMS: Final[Mapping[str, Any]] = MappingProxyType({})
-
-
-class Peer:
-    """The other side of a connection: what it claims, and what the transport knows.
-
-    A server's `authenticate` gets one; `current_call().peer` is another.
-    """
-
-    __slots__ = ("address", "certificate", "credentials", "scheme")
-
-    #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
-    address: Address
-    #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if it sent no credentials.
-    scheme: str
-    #: Its credentials, such as a token; None if it sent none.
-    credentials: str | None
-    #: Its TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it; None without one.
-    certificate: Mapping[str, Any] | None
-
-    def __init__(
-        self,
-        address: Address,
-        scheme: str = "",
-        credentials: str | None = None,
-        *,
-        certificate: Mapping[str, Any] | None = None,
-    ) -> None:
-        self.address = address
-        self.scheme = scheme
-        self.credentials = credentials
-        self.certificate = certificate
-
-    def __str__(self) -> str:
-        return str(self.address)
-
-    def __repr__(self) -> str:
-        # Credentials must not get into a log.
-        shown = "" if self.credentials is None else ", credentials=…"
-        return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
 
 
 class Identity:

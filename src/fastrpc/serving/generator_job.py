@@ -21,8 +21,8 @@ from typing import Any
 
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import throw_at_plain_yield
-from fastrpc.server.thread_job import AwaitedJob
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving.thread_job import AwaitedJob
+from fastrpc.serving.thread_pool import ThreadPool
 
 __all__ = ["GeneratorJob"]
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.service import service_definition
-from fastrpc.server.app import App
 
 __all__ = ["is_service", "opened_sources"]
 
@@ -50,12 +49,10 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
             made = await made
         await _open(made, services, stack)
         return
-    if isinstance(source, App):
-        raise ConfigError(
-            "an App is not a source of services",
-            hint="give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App",
-        )
     if not is_service(source):
+        hint = getattr(type(source), "place_of_source", None)
+        if hint is not None:
+            raise ConfigError(f"an {type(source).__name__} is not a source of services", hint=hint)
         raise ConfigError(
             f"{source!r} is not a source of services",
             hint="give an instance of a class under @service, the class, or a function that returns one",

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar, overload
 
-from fastrpc.client.stream import Stream
+from fastrpc.calling.stream import Stream
 
 __all__ = ["StreamVerbs"]
 

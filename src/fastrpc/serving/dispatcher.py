@@ -8,11 +8,14 @@ from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calls.invocation import invoke
+from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
+from fastrpc.calling.peer import Peer
+from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
 from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps
 from fastrpc.config import ServerConfig
@@ -20,18 +23,17 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DecodeError, FastRPCError
 from fastrpc.protocols.base import Connection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
-from fastrpc.rpc.peer import Peer
 from fastrpc.rpc.schema import marshal_for
-from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.failures import Failures
-from fastrpc.server.generator_job import GeneratorJob
-from fastrpc.server.life import Life
-from fastrpc.server.thread_job import AwaitedJob, ThreadJob
-from fastrpc.server.thread_pool import ThreadPool
-from fastrpc.server.unpacking import Unpacking
+from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.serving.failures import Failures
+from fastrpc.serving.generator_job import GeneratorJob
+from fastrpc.serving.life import Life
+from fastrpc.serving.thread_job import AwaitedJob, ThreadJob
+from fastrpc.serving.thread_pool import ThreadPool
+from fastrpc.serving.unpacking import Unpacking
 from fastrpc.status import Status
 
-__all__ = ["Dispatcher"]
+__all__ = ["Dispatcher", "accepted_address"]
 
 #: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
@@ -44,7 +46,13 @@ class Dispatcher:
     """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
 
     def __init__(
-        self, interceptors: Sequence[Interceptor], workers: ThreadPool, config: ServerConfig, life: Life
+        self,
+        interceptors: Sequence[Interceptor],
+        workers: ThreadPool,
+        config: ServerConfig,
+        life: Life,
+        calling: PeerCalling,
+        address_of: Callable[[Connection], Address],
     ) -> None:
         self.gate: Gate
         self._failures = Failures(expose_errors=config.expose_errors)
@@ -52,6 +60,8 @@ class Dispatcher:
         self._workers = workers
         self._config = config
         self._life = life
+        self._calling = calling
+        self._address_of = address_of
         # The index for suggestions on unknown names, the number of routes it covers, and the names that are listed.
         self._names = NameIndex(())
         self._indexed = 0
@@ -138,6 +148,7 @@ class Dispatcher:
         peer = exchange.describe_peer()
         if peer is not None:
             self._life.connection_lost(peer.address, error)
+            peer._lose()
         self.changed()
 
     def stranger(self, peer: Peer, reason: str) -> None:
@@ -146,12 +157,10 @@ class Dispatcher:
 
     def describe_peer(self, connection: Connection) -> Peer:
         """Return the peer of a connection."""
-        name = connection.peer_name
-        if isinstance(name, tuple):
-            return Peer(Address("tcp", host=name[0], port=name[1]))
-        transport = connection.transport
-        is_socket = transport is not None and transport.get_extra_info("socket") is not None
-        return Peer(Address("unix" if is_socket else "memory", path=str(name or "")))
+        peer = Peer(self._address_of(connection))
+        if isinstance(connection, Session) and connection.peer.max_calls:
+            peer._serve(connection, self._calling)
+        return peer
 
     def changed(self) -> None:
         """Wake `wait_idle` and `wait_closed` for another check."""
@@ -243,3 +252,13 @@ class Dispatcher:
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
         """Return the failure that the caller gets for an error, and log what it does not get."""
         return self._failures.tell(call, error)
+
+
+def accepted_address(connection: Connection) -> Address:
+    """Return the address of the peer of an accepted connection, as the transport knows it."""
+    name = connection.peer_name
+    if isinstance(name, tuple):
+        return Address("tcp", host=name[0], port=name[1])
+    transport = connection.transport
+    is_socket = transport is not None and transport.get_extra_info("socket") is not None
+    return Address("unix" if is_socket else "memory", path=str(name or ""))

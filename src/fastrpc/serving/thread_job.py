@@ -8,7 +8,7 @@ from typing import Any
 from fastrpc._core.calls.invocation import run_handler
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.errors import CallError
-from fastrpc.server.thread_pool import ThreadPool
+from fastrpc.serving.thread_pool import ThreadPool
 from fastrpc.status import Status
 
 __all__ = ["AwaitedJob", "ThreadJob", "renamed"]

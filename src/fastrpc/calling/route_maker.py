@@ -4,7 +4,7 @@ from typing import Any
 
 from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calls.call import Route
-from fastrpc.config import ClientConfig
+from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
@@ -37,7 +37,7 @@ _STREAMED: dict[str, frozenset[Kind]] = {
 class RouteMaker:
     """Makes the Route of a method when it is first called."""
 
-    def __init__(self, config: ClientConfig, totals: CallTotals) -> None:
+    def __init__(self, config: ClientConfig | ServerConfig, totals: CallTotals) -> None:
         self._limits = config.limits
         self._totals = totals
         self._streams: dict[tuple[Any, str, Kind], Route] = {}

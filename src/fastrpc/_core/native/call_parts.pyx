@@ -1,0 +1,134 @@
+"""The two parts of a connection that know calls: one serves theirs, the other makes ours.
+
+::
+
+    Session ──holds──► ServingPart   (serving/served_calls)   of a server, of a client that serves: gate, exchange, limits
+                  └──► CallingPart   (calling/own_calls)      of a client, of a server that calls a client that serves
+
+Either side of a connection may hold both. These classes are the interface that the connection knows.
+"""
+
+
+cdef class ServingPart:
+    """What a connection does with calls of theirs."""
+
+    cdef object exchange_of(self):
+        """Return what the gate knows of the connection."""
+        return None
+
+    cdef Call new_call(self):
+        return Call.__new__(Call)
+
+    cdef int on_begun(self, Call call, Frame* frame) except -1:
+        return 0
+
+    cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return 0
+
+    cdef int on_cancel(self, Call call, int reason) except -1:
+        return 0
+
+    cdef int on_refused(self, Call call, int status, str text) except -1:
+        return 0
+
+    cdef int on_ended(self, Call call) except -1:
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return 0
+
+    cdef int on_piece(self, Call call) except -1:
+        return 0
+
+    cdef bint on_stuck(self, Call call, str text) except -1:
+        """A cut message does not go on; return whether that was taken care of."""
+        return False
+
+    cdef int on_made(self) except -1:
+        """A client's connection is made: it counts from now on."""
+        return 0
+
+    cdef int on_read(self) except -1:
+        """All that was received is handled."""
+        return 0
+
+    cdef int on_stall(self) except -1:
+        return 0
+
+    cdef int on_tail(self, Py_ssize_t change) except -1:
+        return 0
+
+    cdef int on_flushed(self) except -1:
+        """What may leave was handed to the transport."""
+        return 0
+
+    cdef bint withholds(self, Frame* frame) noexcept:
+        """Return whether the credit of this frame is kept back; it is counted then."""
+        return False
+
+    cdef bint may_lend(self) noexcept:
+        """Return whether memory is left for streams to grow."""
+        return True
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        """Return when to look again, 0 = never."""
+        return 0
+
+    cdef int end_calls(self, str text) except -1:
+        """Answer every call that is still under way, and stop its handler."""
+        return 0
+
+    cdef int on_drain(self) except -1:
+        """The connection takes no new calls."""
+        return 0
+
+    cdef int on_closed(self) except -1:
+        return 0
+
+    cdef int on_lost(self, object error) except -1:
+        return 0
+
+
+cdef class CallingPart:
+    """What a connection does with calls of ours."""
+
+    cdef int start(self, Call call, bytes payload) except -1:
+        """Send a call; its deadline runs. The session's `now` has been set."""
+        return 0
+
+    cdef int send(self, Call call, bytes payload) except -1:
+        """Send a call whose deadline somebody else watches."""
+        return 0
+
+    cdef int abandon(self, Call call, int reason) except -1:
+        """Nobody waits for this call any more: tell the other side, once."""
+        return 0
+
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        return 0
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return 0
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return 0
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        return 0
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return 0
+
+    cdef int on_not_started(self, Call call) except -1:
+        return 0
+
+    cdef int stop(self) except -1:
+        """No new calls may go out: what the other side has not seen a byte of is given back."""
+        return 0
+
+    cdef int fail_all(self, str why) except -1:
+        """End every call that is still under way; what was not handed over did not run."""
+        return 0

@@ -1,0 +1,47 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.call_parts cimport ServingPart
+from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.gate cimport Gate
+
+
+@cython.final
+cdef class NativeExchange(Exchange):
+    cdef:
+        # The part that it belongs to, borrowed: NULL once the connection is gone.
+        PyObject* _part
+
+        # Who is on the other side, made on first use.
+        object peer_info
+
+    cdef Session owner(self)
+
+
+@cython.final
+cdef class ServedCalls(ServingPart):
+    cdef:
+        # What all connections share.
+        Gate gate
+
+        # What the gate knows of this connection; the same borrowed, NULL once it is gone. Whichever of the two is
+        # freed first clears the pointer that the other has to it.
+        NativeExchange exchange
+        PyObject* _exchange
+
+        # When the answers of this read that are written by then are to leave.
+        uint64_t flush_due_ns
+
+        # Credit kept back while memory is short.
+        int64_t withheld
+
+    cdef Session session(self)
+    cdef int return_credit(self) except -1
+    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int flush_early(self) except -1
+    cdef int _free_one_way(self, Call call) except -1
+    cdef int drop_request(self, Call call, int status, str text) except -1
+    cdef int weigh_output(self) except -1

@@ -1,0 +1,53 @@
+"""Makes streams from the arguments of a verb, for whoever then begins them."""
+
+from typing import Any, cast
+
+from fastrpc._core.calling.client_call import ClientCall
+from fastrpc.calling.route_maker import RouteMaker
+from fastrpc.calling.stream import Stream
+from fastrpc.calling.stream_arguments import split_messages, takes_stream
+from fastrpc.errors import FastRPCError
+
+__all__ = ["StreamMaker"]
+
+
+class StreamMaker:
+    """Makes the streams of one caller; `open` and `retry` make their attempts."""
+
+    def __init__(self, routes: RouteMaker, idle_seconds: float) -> None:
+        self._routes = routes
+        self._idle_seconds = idle_seconds
+
+    def make(
+        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Stream[Any, Any]:
+        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
+
+        Raises:
+            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
+        """
+        options = view._options
+        route, args, kwargs, messages = split_messages(
+            self._routes, options.codec, verb, method, args, kwargs
+        )
+        return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
+
+    async def call(self, call: ClientCall) -> Any:
+        """Call a method that streams its input only, and return its one answer."""
+        if call._is_one_way:
+            raise TypeError(
+                f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
+            )
+        args, kwargs = cast(Any, call._streamed)
+        method = call.route.definition.function if takes_stream(call.route) else call.method
+        async with self.make("call", call, method, args, kwargs or {}) as stream:
+            value = await stream.receive()
+            return stream.reply if call._wants_reply else value
+
+    async def open(self, stream: Stream[Any, Any]) -> None:
+        """Return once an attempt is under way, or raise why there is none."""
+        raise NotImplementedError
+
+    def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
+        """Return whether another attempt follows the one that failed with `error`; it is begun then."""
+        raise NotImplementedError

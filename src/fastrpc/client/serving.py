@@ -1,0 +1,148 @@
+"""What a client serves on its connections: the services that its servers may call."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any, cast
+
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.framing.settings import Settings, WireNumbers
+from fastrpc._core.serving.served_calls import serve_on
+from fastrpc.calling.peer_client import PeerCalling
+from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.protocols.base import Connection
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.serving.life import Life
+from fastrpc.serving.services import Services
+
+__all__ = ["ClientServices", "client_services"]
+
+#: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
+_REASON_DRAIN = 0
+
+
+class ClientServices:
+    """The services of one client, behind one gate for all of its connections.
+
+    Args:
+        interceptors: those of the client; around calls of its servers `side` is "server".
+        numbers: the codecs and compressors that it accepts.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Any],
+        config: ClientConfig,
+        interceptors: Sequence[Interceptor],
+        numbers: WireNumbers,
+    ) -> None:
+        if config.pool.connections_per_endpoint != 1:
+            raise ConfigError(
+                f"Pool.connections_per_endpoint is {config.pool.connections_per_endpoint}, but a client with services "
+                "keeps one connection to each endpoint",
+                hint="use a second client for the calls",
+            )
+        self._sources = sources
+        self._config = config
+        self._services = Services(
+            ServerConfig(
+                timeouts=config.timeouts,
+                keepalive=config.keepalive,
+                limits=config.limits,
+                memory=config.memory,
+                admission=config.admission,
+            ),
+            checked_interceptors(interceptors),
+            numbers,
+            Life(),
+            PeerCalling(config, numbers, config.codec),
+            _address_of,
+        )
+        #: Whether the sources were entered, so that calls can be served.
+        self.is_entered = False
+
+    async def enter(self, settings: Settings) -> None:
+        """Make and enter the sources on the running loop, and announce in the client's settings that it serves.
+
+        Raises:
+            ConfigError: a source has an unknown kind, or two methods have one name.
+        """
+        gate = self._services.make_gate()
+        try:
+            await self._services.enter(self._sources)
+        except BaseException:
+            self._services.definitions.clear()
+            await self._services.leave()
+            raise
+        gate.dispatcher.index_methods()
+        limits = self._config.limits
+        settings.max_calls = limits.concurrent_calls
+        settings.max_streams = min(limits.streams, limits.concurrent_calls)
+        settings.client_id = os.urandom(16)
+        self.is_entered = True
+
+    def attend(self, session: ClientSession) -> None:
+        """Serve on a new connection."""
+        serve_on(session, self._services.gate)
+
+    async def drain(self) -> None:
+        """Take no new calls of servers, and let those under way end within `Timeouts.drain`."""
+        if not self.is_entered:
+            return
+        gate = self._services.gate
+        for session in cast(list[ClientSession], list(gate.sessions)):
+            if session.is_open:
+                session.begin_drain(_REASON_DRAIN, "the client closes")
+            else:
+                session.close()
+        # A handler that closes its own client does not wait for itself.
+        limit = 0 if self._is_inside() else self._config.timeouts.drain
+        try:
+            async with asyncio.timeout(limit):
+                await gate.dispatcher.wait_idle()
+        except TimeoutError:
+            for cut in list(gate.sessions):
+                cut.end_calls("the client closes, and the time for calls to finish is over (Timeouts.drain)")
+
+    def _is_inside(self) -> bool:
+        try:
+            exchange = getattr(current_call(), "exchange", None)
+        except LookupError:
+            return False
+        return exchange is not None and exchange.gate is self._services.gate
+
+    async def leave(self) -> None:
+        """End the threads, and leave the sources."""
+        if self.is_entered:
+            self.is_entered = False
+            self._services.close()
+            await self._services.leave()
+
+    def stats(self) -> dict[str, int]:
+        """Return how many calls of servers run, and how many wait for their start."""
+        if not self.is_entered:
+            return {"serving": 0, "serving_waiting": 0}
+        return {"serving": self._services.gate.running, "serving_waiting": self._services.gate.waiting}
+
+
+def client_services(
+    services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
+) -> ClientServices | None:
+    """Return what a client serves; None if it only calls.
+
+    Raises:
+        ConfigError: the services are no list, or the settings keep several connections to an endpoint.
+    """
+    if not isinstance(services, list | tuple):
+        raise ConfigError(
+            f"services is {services!r}, it must be a list of services", hint="write services=[Feed()]"
+        )
+    return ClientServices(services, config, interceptors, numbers) if services else None
+
+
+def _address_of(connection: Connection) -> Address:
+    """Return the address of the server that a client connected to."""
+    return cast(Address, cast(ClientSession, connection).endpoint.address)

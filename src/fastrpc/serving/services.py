@@ -1,0 +1,115 @@
+"""What serves calls on all connections of one side: gate, dispatcher, threads, methods."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.calls.call import Route
+from fastrpc._core.framing.settings import WireNumbers
+from fastrpc._core.serving.gate import Gate
+from fastrpc.calling.peer_client import PeerCalling
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.protocols.base import Connection
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.schema import check_service, codec_for, marshal_for
+from fastrpc.rpc.service import service_definition
+from fastrpc.serving.dispatcher import Dispatcher, accepted_address
+from fastrpc.serving.life import Life
+from fastrpc.serving.sources import opened_sources
+from fastrpc.serving.thread_pool import ThreadPool
+
+__all__ = ["Services"]
+
+
+class Services:
+    """The services that one side of connections offers.
+
+    Args:
+        calling: what calls to the other side share, where that serves as well.
+        address_of: names the other side of a connection.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        interceptors: Sequence[Interceptor],
+        numbers: WireNumbers,
+        life: Life,
+        calling: PeerCalling,
+        address_of: Callable[[Connection], Address] = accepted_address,
+    ) -> None:
+        self._config = config
+        self._interceptors = interceptors
+        self._numbers = numbers
+        self._life = life
+        self._calling = calling
+        self._address_of = address_of
+        self._stack = AsyncExitStack()
+        self._threads: ThreadPool | None = None
+        #: The services, in the order in which they were added.
+        self.definitions: list[ServiceDefinition] = []
+        self.gate: Gate
+
+    def make_gate(self) -> Gate:
+        """Make the gate of calls, on the running loop; it knows no method yet."""
+        config = self._config
+        loop = asyncio.get_running_loop()
+        self._threads = ThreadPool(
+            loop=loop,
+            threads=config.admission.handler_threads,
+            queue_length=config.admission.queue_length,
+            queue_age=config.admission.queue_age,
+        )
+        dispatcher = Dispatcher(
+            self._interceptors, self._threads, config, self._life, self._calling, self._address_of
+        )
+        gate = Gate(
+            loop=loop,
+            dispatcher=dispatcher,
+            numbers=self._numbers,
+            limits=config.limits,
+            memory=config.memory,
+            admission=config.admission,
+            call_timeout=config.timeouts.call,
+        )
+        gate.runner.has_interceptors = bool(self._interceptors)
+        gate.runner.checks_results = config.check_results
+        if config.timeouts.stream_idle is not None:
+            gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
+        dispatcher.gate = self.gate = gate
+        return gate
+
+    async def enter(self, sources: Sequence[Any]) -> None:
+        """Make and enter the sources, and serve what they give."""
+        for service in await self._stack.enter_async_context(opened_sources(sources)):
+            self.add(service)
+
+    def add(self, service: Any) -> None:
+        """Serve the methods of an instance.
+
+        Raises:
+            ConfigError: a method of that name is served already.
+        """
+        definition = service_definition(service)
+        check_service(definition)
+        self.definitions.append(definition)
+        limits = self._config.limits
+        for name, handler in definition.handlers(service).items():
+            method = definition.methods[name]
+            codec = codec_for(method, "msgpack")
+            marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
+            counters = default_registry.counters(method.full_name, "server")
+            self.gate.routes.add(Route(method, marshal, counters, handler=handler))
+
+    async def leave(self) -> None:
+        """Leave the sources, in reverse order."""
+        await self._stack.aclose()
+
+    def close(self) -> None:
+        """Take no more jobs for threads."""
+        if self._threads is not None:
+            self._threads.close(wait=False)
