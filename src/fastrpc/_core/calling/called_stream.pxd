@@ -65,5 +65,4 @@ cdef class CalledStream(StreamChannel):
     cdef int attempt_over(self, StreamCall attempt) except -1
     cdef int fail(self, object error, int reason) except -1
     cdef int send_out(self, object message) except -1
-    cdef bytes _decompressed(self, bytes payload, int number)
     cdef bytes _compressed(self, bytes payload, uint8_t* number)

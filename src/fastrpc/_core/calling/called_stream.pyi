@@ -1,4 +1,4 @@
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 from fastrpc._core.calling.caller_view import ViewOptions
@@ -168,6 +168,9 @@ class CalledStream(StreamChannel):
 
     def tries_again(self, error: FastRPCError) -> bool:
         """Return whether another attempt follows the first one, which failed."""
+
+    def unpack_message(self, call: StreamCall, payload: bytes, most: int) -> Generator[None, None, bytes]:
+        """Return a generator that decompresses a message in short steps."""
 
     def finish(self, error: BaseException | None) -> None:
         """End the stream: its last attempt is over, or none could be made."""

@@ -483,8 +483,6 @@ cdef class CalledStream(StreamChannel):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef StreamCall call = <StreamCall>self.call
-        if compressor:
-            payload = self._decompressed(payload, compressor)
         if codec != call.route.marshal.codec_id:
             raise DecodeError(
                 f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
@@ -496,14 +494,14 @@ cdef class CalledStream(StreamChannel):
         mark_own(error)
         return self.fail(error, CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER)
 
-    cdef bytes _decompressed(self, bytes payload, int number):
+    cdef object unpacking(self, bytes payload, int compressor):
         cdef StreamCall call = <StreamCall>self.call
-        call.answer_compressor = <uint8_t>number
-        compressor = call.compressor_of_answer()
-        try:
-            return compressor.decompress(payload, call.message_limit)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise call._unpacking_failed(error)
+        call.answer_compressor = <uint8_t>compressor
+        return self.unpack_message(call, payload, call.message_limit)
+
+    def unpack_message(self, StreamCall call, bytes payload, most):
+        """Return a generator that decompresses a message in short steps."""
+        raise NotImplementedError
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         cdef StreamCall call = <StreamCall>self.call
