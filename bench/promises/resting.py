@@ -1,4 +1,4 @@
-"""Streams at rest, one process for each side: `python -m bench.promises.resting serve`, and `… ADDRESS idle|unread COUNT`.
+"""Streams at rest, a process each: `python -m bench.promises.resting serve`, and `… ADDRESS idle|unread COUNT`.
 
 `idle` opens COUNT streams on which nothing more is sent, and prints how much memory it took at most. `unread` makes
 round trips on COUNT streams, alone and beside a stream that offers a gibibyte and is not read. It prints p99 of both,

@@ -16,6 +16,7 @@ class ThreadedServer:
 
     Args:
         make_loop: makes the server's loop.
+        listen: where it listens.
     """
 
     def __init__(
@@ -23,8 +24,10 @@ class ThreadedServer:
         *sources: Any,
         config: ServerConfig | None = None,
         make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+        listen: str = "tcp://127.0.0.1:0",
     ) -> None:
         self.address = ""
+        self._listen = listen
         self.server: Server
         self._sources = sources
         self._config = config or ServerConfig()
@@ -76,6 +79,6 @@ class ThreadedServer:
         self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
         async with Server(*self._sources, config=self._config) as self.server:
-            self.address = str(await self.server.listen("tcp://127.0.0.1:0"))
+            self.address = str(await self.server.listen(self._listen))
             self._is_listening.set()
             await self._stopping.wait()

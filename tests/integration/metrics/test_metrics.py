@@ -215,3 +215,16 @@ async def test_calls_refused_before_they_are_whole_are_counted_with_their_method
         ("_other._other", "RESOURCE_EXHAUSTED"): 1,
         ("metered.echo", "CANCELLED"): 1,
     }
+
+
+async def test_calls_that_a_drain_cut_off_are_counted_as_both_sides_saw_them() -> None:
+    change = Change()
+    metered = Metered()
+    async with Server(metered) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+        calling = asyncio.create_task(client.call(Metered.wait))
+        await metered.is_waiting.wait()
+        assert await server.drain(0) is False
+        with pytest.raises(CallError):
+            await calling
+        change.look()
+    assert change.calls("client") == change.calls("server") == {("metered.wait", "UNAVAILABLE"): 1}

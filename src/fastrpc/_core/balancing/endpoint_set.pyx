@@ -404,8 +404,9 @@ cdef class EndpointSet:
             )
         elif error is None:
             self._note(endpoint_state, method, ticket, False, seconds, ended)
-        elif type(error) in NEVER_STARTED and error.processed == "no":
-            # A leaving server, or a connection that closed before the request was sent: that is no fault.
+        elif type(error) in NEVER_STARTED and error.processed != "unknown":
+            # A leaving server, which also ends streams, or a connection that closed before the request was sent: that
+            # is no fault.
             return self.drop(endpoint_state, method, ticket)
         elif is_endpoint_fault(error):
             self._note(endpoint_state, method, ticket, True, seconds, ended)

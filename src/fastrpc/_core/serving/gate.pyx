@@ -258,6 +258,7 @@ cdef class Gate(Admission):
         if not (call.was_ended or call.flags & ONE_WAY):
             # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
+            call.told_status = UNAVAILABLE
             call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
         call.was_cancelled = True
         return call.stop()
@@ -265,6 +266,7 @@ cdef class Gate(Admission):
     cdef int note_answered(self, ServerCall call, int status, str text) except -1:
         """The connection answered a call for what the caller sent on it: stop its handler, which answers nobody."""
         call.was_ended = call.was_cancelled = True
+        call.told_status = status
         if call.waiting_payload is not None:
             self.drop_waiting(call)
             self.count_refused(call, status, text)

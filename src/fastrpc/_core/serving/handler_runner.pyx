@@ -405,7 +405,7 @@ cdef class HandlerRunner:
         assert call is not None
         cdef uint64_t now = now_ns()
         call.exchange.stepped_ns = call.exchange.ended_ns = now
-        call.counters.ended(status, now - call.started_ns)
+        call.counters.ended(call.told_status or status, now - call.started_ns)
         self.running -= 1
         call.is_running = False
         if call.is_held:

@@ -18,8 +18,10 @@ cdef class ServerCall(Call):
         bint is_running
         bint is_held
 
-        # Whether the caller was told of its end: later ends are dropped.
+        # Whether the caller was told of its end: later ends are dropped; the status it was told while the handler ran, 0
+        # if the handler's own end is what it is told.
         bint was_ended
+        int told_status
 
         # Who called, where that is not who the connection belongs to; None: it is.
         object own_identity
