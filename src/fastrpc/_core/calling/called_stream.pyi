@@ -192,6 +192,10 @@ class CalledStream(StreamChannel):
         """The attempt it takes messages of, or took last; None before there is one."""
 
     @property
+    def _window_bytes(self) -> int:
+        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
+
+    @property
     def _first_metadata(self) -> Metadata | None:
         """The initial metadata, or None as long as neither HEAD nor a message came."""
 

@@ -440,6 +440,11 @@ cdef class CalledStream(StreamChannel):
         return None if self.call is self.origin else self.call
 
     @property
+    def _window_bytes(self):
+        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
+        return self.call.window.size
+
+    @property
     def _first_metadata(self):
         """The initial metadata, or None as long as neither HEAD nor a message came."""
         cdef StreamCall call = <StreamCall>self.call
