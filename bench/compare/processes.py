@@ -42,7 +42,7 @@ class RunningServer:
 
     def peak_bytes(self) -> int:
         """Return the most memory that its processes held."""
-        return sum(_peak_bytes(process) for process in self.processes)
+        return sum(peak_bytes_of(process) for process in self.processes)
 
 
 def choose_cores() -> Cores:
@@ -178,7 +178,7 @@ def _explain(process: subprocess.Popen[bytes], errors: IO[bytes], what: str) -> 
     return f"process {process.pid}: {what}" + (f"\n{text[-2000:]}" if text else "")
 
 
-def _peak_bytes(process: int) -> int:
+def peak_bytes_of(process: int) -> int:
     """Return the most memory a process had resident, see proc_pid_status(5); 0 once it has ended."""
     with suppress(OSError), open(f"/proc/{process}/status") as file:
         for line in file:

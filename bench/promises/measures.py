@@ -3,11 +3,13 @@
 import os
 import statistics
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.compare.processes import choose_cores, run_client, running_server
+from bench.compare.yardsticks import build_yardstick
 from bench.promises.arrays import array_seconds
 from bench.promises.attacks import (
     given_up_answers,
@@ -18,6 +20,8 @@ from bench.promises.attacks import (
     stalls,
 )
 from bench.promises.crowd import crowd
+from bench.promises.files import SIZE as FILE_BYTES
+from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
 from bench.promises.picks import pick_nanoseconds
 
@@ -233,6 +237,54 @@ def resting_streams() -> list[Finding]:
     ]
 
 
+def files() -> list[Finding]:
+    """256 MiB by a FileService, against the SHA-256 of one core or the stream in C, whichever is slower."""
+    command = [sys.executable, "-m", "bench.promises.files"]
+    with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
+        there = Path(folder, "there")
+        there.mkdir()
+        make_file(there)
+        with running_server([*command, "serve", str(there)], choose_cores().server) as server:
+            found = run_client([*command, server.address, folder], choose_cores().client, 60)
+            server_grown = server.peak_bytes() / KIB
+    sink = _sink_seconds(FILE_BYTES)
+    slower = max(found["hash"], sink)
+    rates = ", ".join(
+        f"{title} {FILE_BYTES / seconds / 1e6:,.0f} MB/s"
+        for title, seconds in (("SHA-256", found["hash"]), ("c_sink", sink))
+    )
+    ways = {"first": "a download", "again": "the same again, its digest known", "write": "a call of write"}
+    return [
+        *(
+            Finding(
+                f"256 MiB by a FileService: {title}",
+                found[way] / slower,
+                2,
+                "times the slower of SHA-256 and c_sink",
+                f"{FILE_BYTES / found[way] / 1e6:,.0f} MB/s; {rates}; medians of 5",
+            )
+            for way, title in ways.items()
+        ),
+        Finding("the same: the client", found["kib"], 32 * KIB, "KiB", "grown by 15 transfers of 256 MiB"),
+        Finding("the same: the server", server_grown, 96 * KIB, "KiB", "the whole process"),
+    ]
+
+
+def _sink_seconds(size: int) -> float:
+    """Return the seconds that the stream in C takes for as many bytes in pieces of 256 KiB."""
+    program = str(build_yardstick("c_sink"))
+    with running_server([program, "serve", "tcp://127.0.0.1:0"], choose_cores().server) as server:
+        options = [
+            "--size=262144",
+            "--warm=0.2",
+            "--seconds=1",
+            f"--server={server.processes[0]}",
+            "--receive",
+        ]
+        found = run_client([program, "load", server.address, *options], choose_cores().client, 2)
+    return float(size / 262_144 * found["seconds"] / found["calls"])
+
+
 def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: int = 11) -> Finding:
     """Compare the rates through registry and selector with those by hand; the figure is that of the worst way."""
     command = [sys.executable, "-m", "bench.promises.spread", kind]
@@ -287,5 +339,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         streams,
         windows,
         resting_streams,
+        files,
     )
 }

@@ -115,12 +115,11 @@ class _LoopRuntime:
     ) -> Any:
         async def pieces() -> AsyncIterator[bytes]:
             reading = self.start(reader.read)
-            while taken := await finished(reading):
-                # The disk goes on while these are sent.
+            while piece := await finished(reading):
+                # The disk goes on while this one is sent.
                 reading = self.start(reader.read)
-                for piece in taken:
-                    yield piece
-                    on_piece(len(piece))
+                yield piece
+                on_piece(len(piece))
 
         return await self._client.call(method, pieces(), *args)
 

@@ -21,8 +21,10 @@ BLOCK_BYTES = 256 * 1024
 #: Files whose digest is remembered.
 MOST_DIGESTS = 256
 
-#: A file that changed within this many seconds may change again without a later time: clocks of file systems tick.
-SETTLED_SECONDS = 2.0
+#: Seconds for which a file may change again without another time, by the clock of its file system: that of Linux ticks
+#: every 10 ms at most, others count whole seconds, or two.
+FINE_TICK_SECONDS = 0.1
+COARSE_TICK_SECONDS = 2.0
 
 
 class FileHash:
@@ -84,7 +86,8 @@ class Digests:
 
     def keep(self, status: os.stat_result, hashing: FileHash) -> None:
         """Remember the SHA-256 of a whole file that is not being changed."""
-        if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_SECONDS:
+        is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
+        if time.time() - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):
             return
         with self._lock:
             self._known[_key(status)] = hashing.copy()

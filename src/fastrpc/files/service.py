@@ -3,8 +3,8 @@
 import functools
 import os
 import re
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, TypeVar
 
 from fastrpc.errors import CallError
@@ -16,6 +16,7 @@ from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root
+from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
@@ -30,10 +31,6 @@ DIGEST_SECONDS = 86_400.0
 
 #: Entries of a folder that one job looks at.
 ENTRIES_AT_ONCE = 256
-
-#: What `write` holds beside what is being written, before it takes more from its stream.
-HELD_BYTES = 1024 * 1024
-HELD_PIECES = 4_096
 
 #: The classes of file services that have other names.
 _classes: dict[tuple[type[Any], str], type[Any]] = {}
@@ -101,11 +98,10 @@ class FileService:
             await lane.run(reader.open)
             reader.start_at(offset, version)
             reading = lane.start(read)
-            while pieces := await finished(reading):
-                # The disk goes on while these are sent.
+            while piece := await finished(reading):
+                # The disk goes on while this one is sent.
                 reading = lane.start(read)
-                for piece in pieces:
-                    yield piece
+                yield piece
         finally:
             lane.start(reader.close)
 
@@ -140,7 +136,8 @@ class FileService:
             await lane.run(job(partial.start_at), offset)
             while await lane.run(job(partial.hash_on)):
                 pass
-            await _write_all(lane, data, job(partial.write), size - offset)
+            written = WriteBehind(job(partial.write), lane.start, finished)
+            await _write_all(data, written, size - offset)
             found = partial.digest
             if found != FileDigest(size, sha256):
                 await lane.run(partial.discard)
@@ -194,32 +191,17 @@ def _renamed(cls: type[S], name: str) -> type[S]:
     return known
 
 
-async def _write_all(
-    lane: Lane, data: AsyncIterator[bytes], write: Callable[[list[bytes]], None], left: int
-) -> None:
-    """Write what a stream brings: the next pieces are taken while the disk has the last ones.
+async def _write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
+    """Write what a stream brings.
 
     Raises:
         CallError: INVALID_ARGUMENT: these are not `left` bytes.
     """
-    writing: Future[None] | None = None
-    pieces: list[bytes] = []
-    held = 0
     async for piece in data:
-        pieces.append(piece)
-        held += len(piece)
         left -= len(piece)
         if left < 0:
             raise CallError(Status.INVALID_ARGUMENT, f"there are {-left} bytes more than size says")
-        if writing is not None:
-            if not writing.done() and held < HELD_BYTES and len(pieces) < HELD_PIECES:
-                continue
-            await finished(writing)
-        writing = lane.start(write, pieces)
-        pieces, held = [], 0
-    if writing is not None:
-        await finished(writing)
-    if pieces:
-        await lane.run(write, pieces)
+        await written.put((piece,))
+    await written.flush()
     if left:
         raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")

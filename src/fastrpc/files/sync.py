@@ -87,12 +87,11 @@ class _BlockingRuntime:
     ) -> Any:
         def pieces() -> Iterator[bytes]:
             reading = self.start(reader.read)
-            while taken := reading.result():
-                # The disk goes on while these are sent.
+            while piece := reading.result():
+                # The disk goes on while this one is sent.
                 reading = self.start(reader.read)
-                for piece in taken:
-                    yield piece
-                    on_piece(len(piece))
+                yield piece
+                on_piece(len(piece))
 
         return self._client.call(method, pieces(), *args)
 

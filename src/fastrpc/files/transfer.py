@@ -21,6 +21,7 @@ from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import BUSY_SECONDS, changed, told_of_path
 from fastrpc.files.root import READ_FLAGS, Place
 from fastrpc.files.service import FileService
+from fastrpc.files.write_behind import WriteBehind
 from fastrpc.status import Status
 
 __all__ = ["Download", "Messages", "Progress", "Runtime", "Upload"]
@@ -131,21 +132,18 @@ class Download(_Transfer):
         return theirs
 
     async def _store(self, messages: Messages, partial: PartialFile, info: FileInfo) -> None:
-        """Write what arrives: the next messages are received while the disk has the last ones."""
+        """Write what arrives."""
         self._show(partial.position, info.size)
         left = info.size - partial.position
-        writing: Future[None] | None = None
+        written = WriteBehind(partial.write, self._start, self._runtime.wait)
         while pieces := await messages.take():
             left -= sum(map(len, pieces))
             if left < 0:
                 raise CallError(Status.DATA_LOSS, f"more arrived of {quoted(info.path)} than its size")
-            if writing is not None:
-                await self._runtime.wait(writing)
-                self._show(partial.position, info.size)
-            writing = self._start(partial.write, pieces)
-        if writing is not None:
-            await self._runtime.wait(writing)
+            await written.put(pieces)
             self._show(partial.position, info.size)
+        await written.flush()
+        self._show(partial.position, info.size)
         if left:
             raise changed(info.path)
 

@@ -1,0 +1,71 @@
+"""Pieces on their way to the disk: more are taken from the network while it has the last ones.
+
+A job writes until nothing waits, so that one of them serves many pieces. Only the side of the network appends and
+counts what it put; only the job takes and counts what it took.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+
+__all__ = ["WriteBehind"]
+
+#: Bytes and pieces that wait for the disk before no more are taken. More would leave the processor's cache.
+HELD_BYTES = 512 * 1024
+HELD_PIECES = 4_096
+
+#: Bytes that are written at a time, in whole pieces.
+BLOCK_BYTES = 256 * 1024
+
+
+class WriteBehind:
+    """Writes pieces in the order of their arrival.
+
+    Args:
+        write: writes pieces; it runs in jobs, one at a time.
+        start: starts a job.
+        wait: returns once a job is done.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[list[bytes]], None],
+        start: Callable[[Callable[[], None]], Future[None]],
+        wait: Callable[[Future[None]], Awaitable[None]],
+    ) -> None:
+        self._write = write
+        self._start = start
+        self._wait = wait
+        self._writing: Future[None] | None = None
+        self._pieces: deque[bytes] = deque()
+        self._put = 0
+        self._taken = 0
+
+    async def put(self, pieces: Sequence[bytes]) -> None:
+        """Write pieces behind those before; return as soon as more may come."""
+        self._pieces += pieces
+        self._put += sum(map(len, pieces))
+        if self._writing is not None:
+            is_crowded = self._put - self._taken >= HELD_BYTES or len(self._pieces) >= HELD_PIECES
+            if not is_crowded and not self._writing.done():
+                return
+            await self._wait(self._writing)
+        self._writing = self._start(self._drain) if self._pieces else None
+
+    async def flush(self) -> None:
+        """Return once all is written."""
+        while self._writing is not None:
+            await self._wait(self._writing)
+            # A job may have ended just before the last piece came.
+            self._writing = self._start(self._drain) if self._pieces else None
+
+    def _drain(self) -> None:
+        """Write until nothing waits; in a job."""
+        while self._pieces:
+            block: list[bytes] = []
+            size = 0
+            while self._pieces and size < BLOCK_BYTES:
+                block.append(self._pieces.popleft())
+                size += len(block[-1])
+            self._write(block)
+            self._taken += size
