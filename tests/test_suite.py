@@ -52,6 +52,7 @@ WITHOUT_A_TEST_FILE = {
     "calling/coroutine_call",
     "calling/pending_call",
     "calling/reentry",
+    "calling/stream_call",
     "io/session",
     "io/transport_socket",
     "native/connection",

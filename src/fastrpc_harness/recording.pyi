@@ -69,6 +69,10 @@ class RecordingConnection(Connection):
         """Bytes of whole frames so far."""
 
     @property
+    def credit(self) -> tuple[int, int, int]:
+        """What it may send on the connection, what it may receive, and what it owes of that."""
+
+    @property
     def calls(self) -> list[int]:
         """Ids of the calls in both tables."""
 

@@ -310,6 +310,11 @@ cdef class RecordingConnection(Connection):
         return sum(map(len, self.slots.queues()))
 
     @property
+    def credit(self):
+        """What it may send on the connection, what it may receive, and what it owes of that."""
+        return self.sender.send_left, self.reader.received.left, self.reader.received.owed
+
+    @property
     def calls(self):
         """Ids of the calls in both tables."""
         return sorted(call.id for call in self.slots.opened.entries() + self.callee.calls.entries())

@@ -179,6 +179,12 @@ async def show_streams(client: fastrpc.Client) -> None:
         check([n async for n in numbers] == list(range(10_000)), "10,000 messages came in order")
     async with client.stream(Demo.numbers, 10_000) as numbers:
         check(await client.call(Demo.total, numbers) == 49_995_000, "10,000 messages were sent on")
+    async with client.open(Demo.talk) as talk:
+        for word in ("ready", "steady"):
+            await talk.send(word)
+            check(
+                await talk.receive() == word.upper(), f"both ways: {word!r} was answered while both may go on"
+            )
     async with client.stream(Demo.numbers, 0) as numbers:
         async for _ in numbers:
             break
@@ -267,6 +273,8 @@ def show_sync_client(registry: str, address: str) -> None:
         check(client.call(Demo.mul, 6, 7) == 42, 'SyncClient("registry://…/demo").call(Demo.mul, 6, 7) is 42')
     with fastrpc.SyncClient(address) as client:
         check(client.call(Demo.buy, Order("plum", 2)).total == 5.0, "dataclasses too")
+        with client.stream(Demo.numbers, 10_000) as numbers:
+            check(list(numbers) == list(range(10_000)), "a stream is an ordinary iterator")
         latencies = []
         for _ in range(2_000):
             started = time.perf_counter()
@@ -401,7 +409,7 @@ async def show_one_server(running: Cluster) -> None:
         await show_cancellation(client)
         await show_compression(address)
         await show_rates(client)
-    show_sync_client(running.registry, address)
+    await asyncio.to_thread(show_sync_client, running.registry, address)
 
 
 async def show_many_servers(running: Cluster) -> None:

@@ -81,6 +81,12 @@ class Demo:
         return sum([number async for number in numbers])
 
     @fastrpc.method
+    async def talk(self, words: AsyncIterator[str]) -> AsyncIterator[str]:
+        """Answer each word as it comes."""
+        async for word in words:
+            yield word.upper()
+
+    @fastrpc.method
     async def sleep(self) -> None:
         """Go on until cancelled, and remember that."""
         self.sleeping.set()

@@ -1,7 +1,8 @@
 """What the command line knows of a method before it calls it: its kind, its parameters, the place of its stream."""
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any, Literal, NamedTuple
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -24,7 +25,15 @@ __all__ = [
 #: Stands for the messages on standard input.
 INPUT_MARK = "-"
 
-KindName = Literal["unary", "client_stream", "server_stream", "both_ways"]
+
+class KindName(StrEnum):
+    """The kinds of methods, as reflection names them."""
+
+    UNARY = "unary"
+    CLIENT_STREAM = "client_stream"
+    SERVER_STREAM = "server_stream"
+    BOTH_WAYS = "both_ways"
+
 
 Kind = Annotated[
     KindName | None,

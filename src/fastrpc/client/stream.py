@@ -2,16 +2,21 @@
 
 ::
 
-    begin ──► StreamRunner.open ──► an attempt ──► messages … ──► finish ──► conclude
-                                                                     │
-                                                     interceptors, if there are any
+    begin ──► StreamRunner.open ──► an attempt ──► finish ──► drained ──► conclude
+                                                                 │
+                                                 interceptors, if there are any
 
-`finish` is the end of the last attempt, `conclude` the end of the stream: between them lie the interceptors, whose
-outcome counts.
+`finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program takes the messages
+that are there, and then the interceptors go on, whose outcome counts.
+
+The tasks of a stream hold it by no reference: one that the program lets go of is cancelled, whoever works for it.
 """
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Coroutine
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
@@ -73,10 +78,15 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         self.is_fed = messages is not None
         #: Done once the first attempt is under way or failed; None before anybody asked for it.
         self._begun: asyncio.Future[None] | None = None
+        # What attempts and sends; and the interceptors, if there are any.
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._attempting: asyncio.Task[None] | None = None
+        self._interception: asyncio.Task[None] | None = None
         # Futures of those who wait for the first attempt, for the initial metadata, for the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
-        self._is_finished = self._is_over = False
+        # Whether the last attempt ended; whether the interceptors are told so; whether the stream ended.
+        self._is_finished = self._is_told = self._is_over = False
+        # What is kept is never raised.
         self._failure: BaseException | None = None
         self._metadata: Metadata | None = None
         self._value: Any = _NO_VALUE
@@ -86,7 +96,14 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         state = "over" if self._is_over else "open" if self.is_open else "new"
         return f"<Stream of {self.origin.method}, {state}>"
 
+    def __del__(self) -> None:
+        if self._begun is not None and not self._begun.get_loop().is_closed():
+            self._stop_tasks()
+        super().__del__()
+
     async def __aenter__(self) -> Self:
+        if self._is_over:
+            raise RuntimeError(f"{self.origin.method}: this stream is over: make another one")
         await self.begin()
         return self
 
@@ -127,24 +144,29 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     async def _take_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
-        try:
+        with suppress(StreamEndedError):
             # There is no message: what comes is the end.
             await self._message()
-        except StreamEndedError:
-            if self._is_taken or self._failure is not None:
-                raise
+        value = cast(T_co, self._answer())
+        if self._is_taken:
+            raise StreamEndedError(f"{self.origin.method}: the one answer was received already")
         self._is_taken = True
-        return cast(T_co, self._answer())
+        return value
 
     def _answer(self) -> Any:
+        self._check_failure()
         if self._value is _NO_VALUE and self._attempt is not None and not self.gives_stream:
             try:
                 self._value = self._attempt._answer()
             except FastRPCError as error:
                 error._of_own_call = True
-                self._failure = error
+                self._failure = self._kept(error)
                 raise
         return None if self._value is _NO_VALUE else self._value
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._again(self._failure)
 
     # What is known of it
 
@@ -166,17 +188,21 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         await self.begin()
         while not self.has_sign and not self._is_over:
             await self._wait()
-        if not self.has_sign and self._failure is not None:
-            raise self._failure
+        if not self.has_sign:
+            self._check_failure()
         return self.metadata
 
     @property
     def reply(self) -> Reply[T_co]:
-        """What is known at the end; LookupError before, the error of a stream that failed."""
+        """What is known at the end; LookupError before, the error of a stream that failed.
+
+        The end comes behind the last message.
+        """
         if not self._is_over:
+            if self.input_ended and not self.waiting:
+                self._check_failure()
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
+        self._check_failure()
         call = self.origin
         return Reply(
             cast(T_co, self._answer()),
@@ -209,28 +235,42 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             if isinstance(error, FastRPCError):
                 error._of_own_call = True
             self._stop_tasks()
-            self.conclude(error if isinstance(error, Exception) else self._cancelled())
+            self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
             raise
         finally:
             self._begun.set_result(None)
         if self._source is not None and not self._is_over:
-            self.spawn(self._feed(self._source))
+            self.spawn(self.origin._feed(self._source))
 
     def cancel(self) -> None:
         """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
+        if self._is_finished and not self._is_over and (self._failure is not None or not self.waiting):
+            # What it came to is known: interceptors are told that, and end it.
+            self._drop_messages()
+            if not self._is_over:
+                return
         error = None
-        if not self._is_over:
+        if not self._is_over or (self.waiting and self._failure is None):
+            # Messages that nobody will take are no clean end.
             error = self._cancelled()
-            self._stop_tasks()
+        self._stop_tasks()
         self._drop(error)
-        self.conclude(error)
+        if self._is_over:
+            self._failure = self._failure or error
+        else:
+            self.conclude(error)
 
     async def aclose(self) -> None:
         """End the stream as leaving its block does: before its end the handler is cancelled."""
         self.cancel()
-        waited = [task for task in self._tasks if task is not asyncio.current_task()]
-        if waited:
-            await asyncio.wait(waited)
+        tasks = {*self._tasks, self._interception} - {None, asyncio.current_task()}
+        if tasks:
+            try:
+                await asyncio.wait(cast(set[asyncio.Task[Any]], tasks))
+            except asyncio.CancelledError:
+                self._stop_tasks()
+                raise
+            self.cancel()
 
     def _cancelled(self) -> CallError:
         error = CallError(
@@ -241,36 +281,58 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     # For whoever runs it
 
-    def spawn(self, work: Any) -> asyncio.Task[Any]:
-        """Run a part of the stream's work as a task, which ends with the stream."""
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a part of the stream's work as a task, which ends with the stream and holds it by no reference."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._task_ended)
+        task.add_done_callback(partial(_task_ended, weakref.ref(self)))
         return task
 
-    def _task_ended(self, task: asyncio.Task[Any]) -> None:
+    def attempt(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the attempts of the stream as a task, as `spawn` does."""
+        task = self._attempting = self.spawn(work)
+        return task
+
+    def intercept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run the interceptors around the stream as a task, as `spawn` does: they end behind the last attempt."""
+        self.is_intercepted = True
+        task = self._interception = self.spawn(work)
         self._tasks.discard(task)
-        if not task.cancelled():
-            task.exception()
+        return task
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        """Note that a task ended."""
+        self._tasks.discard(task)
         self.wake()
 
-    def _stop_tasks(self) -> None:
+    def _stop_work(self) -> None:
+        """Have nothing sent any more, and nothing attempted; attempts of which one was chosen end by themselves."""
         for task in self._tasks:
-            if task is not _current_task():
-                task.cancel()
+            if task is not self._attempting or not self.is_chosen:
+                _stop(task)
+
+    def _stop_tasks(self) -> None:
+        for task in (*self._tasks, self._interception):
+            _stop(task)
 
     async def _wait(self) -> None:
         """Return at the next change."""
-        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        waiter = self.change()
         try:
             await waiter
         finally:
             self._waiters.discard(waiter)
 
+    def change(self) -> asyncio.Future[None]:
+        """Return a future that is done at the next change."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        return waiter
+
     def wake(self) -> None:
         """Let whoever waits for a change look again."""
-        for waiter in self._waiters:
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -282,15 +344,17 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         except BaseException:
             task.cancel()
             raise
-        if not self.is_open and self._failure is not None:
-            raise self._failure
+        if not self.is_open:
+            self._check_failure()
 
-    async def wait_finished(self) -> None:
-        """Return at the end of the last attempt; raise what it failed with."""
-        while not self._is_finished:
-            await self._wait()
-        if self._failure is not None:
-            raise self._failure
+    def until_told(self) -> asyncio.Future[None] | None:
+        """Return what interceptors have to wait for, None once they may know the end."""
+        return None if self._is_told or self._is_over else self.change()
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What the last attempt, or the stream, failed with, to be raised."""
+        return None if self._failure is None else self._again(self._failure)
 
     def on_sign(self) -> None:
         self.wake()
@@ -302,29 +366,54 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         return message_steps(call, payload, most)
 
     def finish(self, error: BaseException | None) -> None:
-        if self._is_over:
-            self._failure = self._failure or error
+        if self._is_told or self._is_over:
             return
         self._is_finished = True
-        self._failure = error
+        self._failure = self._kept(error)
+        self._stop_work()
         if self.is_intercepted:
             self._end_sending(error)
-            self.wake()
         else:
-            self.conclude(error)
+            self._end(error)
+        self._tell_drained()
+
+    def drained(self) -> None:
+        if not self.is_intercepted:
+            self.conclude(self._failure)
+        elif not self._is_over:
+            self._is_told = True
+            self.wake()
 
     def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
         """End the stream: messages that are there come first, then the error; None is a clean end."""
         if self._is_over:
             return
         self._is_finished = self._is_over = True
-        self._failure = error
+        self._failure = self._kept(error)
         self._value = value
+        if self.origin.error is not None:
+            # It is raised now, and is to be held by nothing that the stream holds.
+            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         if self._attempt is not None:
             self.origin._adopt(self._attempt)
-        self._stop_tasks()
+        self._stop_work()
+        _stop(self._interception)
         self._end(error)
         self.wake()
+
+
+def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        # Retrieved, so that asyncio does not report it: the stream was told.
+        task.exception()
+    stream = reference()
+    if stream is not None:
+        stream.forget(task)
+
+
+def _stop(task: asyncio.Task[Any] | None) -> None:
+    if task is not None and task is not _current_task():
+        task.cancel()
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
-from fastrpc._core.calling.called_stream import StreamCall
 from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import split_iterator
 from fastrpc._core.calling.client_call import ClientCall
+from fastrpc._core.calling.stream_call import StreamCall
 from fastrpc._core.calls.call import Route, enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.client.attempting import Attempting
@@ -87,70 +87,71 @@ class StreamRunner:
         stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
-            await self._begin(stream)
+            await self._begin(stream.origin)
         else:
-            stream.is_intercepted = True
-            await stream.wait_open(stream.spawn(self._intercepted(stream)))
+            await stream.wait_open(stream.intercept(self._intercepted(stream.origin)))
 
-    async def _intercepted(self, stream: Stream[Any, Any]) -> None:
+    # From here on the stream is known by its call, which holds it by no reference.
+
+    async def _intercepted(self, call: StreamCall) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
-        call = stream.origin
         token = enter_call(call)
         try:
             value = await cast(Any, self.proceed)(call)
         except BaseException as error:
-            _give_up(stream)
+            _give_up(call)
+            _conclude(call, error)
             if not isinstance(error, Exception):
                 raise
-            stream.conclude(error)
         else:
-            _give_up(stream)
-            stream.conclude(None, value)
+            _give_up(call)
+            _conclude(call, None, value)
         finally:
             leave_scope(token)
 
     async def run(self, call: StreamCall) -> Any:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
-        stream = cast(Stream[Any, Any] | None, call._stream)
-        if stream is None or stream.is_open:
-            raise RuntimeError(
-                f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
-            )
+        _check_wanted(call)
         try:
-            await self._begin(stream)
-            await stream.wait_finished()
+            await self._begin(call)
+            while (change := _until_told(call)) is not None:
+                await change
+            failure = _failure_of(call)
+            if failure is not None:
+                try:
+                    raise failure
+                finally:
+                    del failure
         except BaseException:
-            _give_up(stream)
+            _give_up(call)
             raise
         finally:
-            if stream._attempt is not None:
-                call._adopt(stream._attempt)
-        return None if stream.gives_stream else cast(StreamCall, stream._attempt)._answer()
+            _adopt(call)
+        return _answer(call)
 
-    async def _begin(self, stream: Stream[Any, Any]) -> None:
-        call = stream.origin
+    async def _begin(self, call: StreamCall) -> None:
         options = call._options
         is_plain = self._begins_plainly and options.fail_mode is None and options.endpoint is None
         session = self._pool.at_once(ready=call._needs_ready) if is_plain else None
         if session is not None:
             attempt = call._attempt_on(session, 0)
             call._may_have_run = True
-            attempt._begin(stream)
-            stream.wake()
-        elif stream.takes_stream:
-            await self._attempt_once(stream)
+            _start(attempt, call)
+        elif takes_stream(call.route):
+            await self._attempt_once(call)
         else:
-            await stream.wait_open(stream.spawn(self._attempts(stream, None)))
+            stream = _wanted(call)
+            await stream.wait_open(stream.attempt(self._attempts(call, None)))
 
-    async def _attempt_once(self, stream: Stream[Any, Any]) -> None:
-        attempts = _StreamAttempting(self._pool, stream, None)
+    async def _attempt_once(self, call: StreamCall) -> None:
+        attempts = _StreamAttempting(self._pool, call, None)
         try:
             if attempts.waits_for_list:
                 await attempts.wait_list()
             await attempts.begin(attempts.pick(), None)
         except BaseException as error:
             if not attempts.was_sent:
-                stream.origin._count_unsent(self._status_of(error))
+                call._count_unsent(self._status_of(error))
             raise
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
@@ -159,13 +160,12 @@ class StreamRunner:
         if stream.takes_stream or not self._may_retry(call, error, mode):
             return False
         call._adopt(cast(StreamCall, stream._attempt))
-        stream.spawn(self._attempts(stream, error))
+        stream.attempt(self._attempts(call, error))
         return True
 
-    async def _attempts(self, stream: Stream[Any, Any], error: FastRPCError | None) -> None:
+    async def _attempts(self, call: StreamCall, error: FastRPCError | None) -> None:
         """Attempt as the fail mode says, until one shows a sign. `error` is that of an attempt already made."""
-        call = stream.origin
-        attempts = _StreamAttempting(self._pool, stream, error)
+        attempts = _StreamAttempting(self._pool, call, error)
         mode: FailMode = call._options.fail_mode or self._mode
         try:
             if attempts.waits_for_list:
@@ -176,15 +176,15 @@ class StreamRunner:
                 call._count_unsent(self._status_of(failure))
             if not isinstance(failure, Exception):
                 raise
-            stream.finish(failure)
+            _finish(call, failure)
 
 
 class _StreamAttempting(Attempting):
     """What a fail mode is given to make the attempts of one stream with: one succeeds once it shows a sign."""
 
-    def __init__(self, pool: Pool, stream: Stream[Any, Any], made: FastRPCError | None) -> None:
-        super().__init__(pool, stream.origin, made)
-        self._stream = stream
+    def __init__(self, pool: Pool, call: StreamCall, made: FastRPCError | None) -> None:
+        super().__init__(pool, call, made)
+        self._origin = call
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         if self._made is not None:
@@ -201,7 +201,7 @@ class _StreamAttempting(Attempting):
             self._end(attempt, session, pick, error)
             raise
         self._running.remove((attempt, pick))
-        self._stream.origin._adopt(attempt)
+        self._origin._adopt(attempt)
         for other, _ in self._running:
             other._lose()
         return None
@@ -211,24 +211,93 @@ class _StreamAttempting(Attempting):
     ) -> tuple[StreamCall, Any, Pick | None]:
         """Send an attempt."""
         session, pick = await self._connection(endpoint)
+        call = self._origin
         try:
-            attempt = cast(StreamCall, cast(Any, self._call)._attempt_on(session, self._number))
+            attempt = call._attempt_on(session, self._number)
             self._number += 1
-            self.was_sent = self._call._may_have_run = True
-            attempt._begin(self._stream, sign, pick)
+            self.was_sent = call._may_have_run = True
+            _start(attempt, call, sign, pick)
         except BaseException:
             if pick is not None:
                 pick.dropped()
             raise
-        self._stream.wake()
         return attempt, session, pick
 
 
-def _give_up(stream: Stream[Any, Any]) -> None:
+# The stream of a call. None of these waits, so none of them holds it for longer than a moment.
+
+
+def _stream_of(call: StreamCall) -> Stream[Any, Any] | None:
+    return cast("Stream[Any, Any] | None", call._stream)
+
+
+def _wanted(call: StreamCall) -> Stream[Any, Any]:
+    """Return the stream of a call that is to go on."""
+    stream = _stream_of(call)
+    if stream is None:
+        raise RuntimeError(f"{call.method}: nobody holds the stream any more")
+    return stream
+
+
+def _check_wanted(call: StreamCall) -> None:
+    stream = _stream_of(call)
+    if stream is None or stream.is_open:
+        raise RuntimeError(
+            f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
+        )
+
+
+def _start(
+    attempt: StreamCall, call: StreamCall, sign: asyncio.Future[None] | None = None, pick: Pick | None = None
+) -> None:
+    """Send an attempt."""
+    stream = _wanted(call)
+    attempt._begin(stream, sign, pick)
+    stream.wake()
+
+
+def _until_told(call: StreamCall) -> asyncio.Future[None] | None:
+    stream = _stream_of(call)
+    return None if stream is None else stream.until_told()
+
+
+def _failure_of(call: StreamCall) -> BaseException | None:
+    stream = _stream_of(call)
+    return None if stream is None else stream.failure
+
+
+def _answer(call: StreamCall) -> Any:
+    """Return what the innermost interceptor gets: the one answer of a method that streams its input only."""
+    stream = _stream_of(call)
+    if stream is None or stream.gives_stream or stream._attempt is None:
+        return None
+    return stream._attempt._answer()
+
+
+def _adopt(call: StreamCall) -> None:
+    stream = _stream_of(call)
+    if stream is not None and stream._attempt is not None:
+        call._adopt(stream._attempt)
+
+
+def _give_up(call: StreamCall) -> None:
     """End the attempt of a stream that nobody goes on with."""
-    attempt = stream._attempt
+    stream = _stream_of(call)
+    attempt = None if stream is None else stream._attempt
     if attempt is not None and not attempt._is_over:
         attempt._give_up()
+
+
+def _finish(call: StreamCall, error: BaseException) -> None:
+    stream = _stream_of(call)
+    if stream is not None:
+        stream.finish(error)
+
+
+def _conclude(call: StreamCall, error: BaseException | None, *value: Any) -> None:
+    stream = _stream_of(call)
+    if stream is not None:
+        stream.conclude(error, *value)
 
 
 def split_messages(

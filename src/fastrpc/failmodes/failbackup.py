@@ -26,6 +26,9 @@ _STEP = 0.1
 # Attempts whose longest is the first limit; until then nothing is hedged.
 _FIRST_ATTEMPTS = 10
 
+# Kinds of calls that send nothing but their arguments.
+_HEDGED = {"unary", "server_stream"}
+
 # What timers of loops can tell apart. uvloop takes less than half of it for no time at all.
 _TIMER_SECONDS = 0.001
 
@@ -63,8 +66,9 @@ class SlowLimit:
 class FailBackup:
     """Make a second attempt elsewhere when the first one takes long; the first answer wins, the other is cancelled.
 
-    Only for unary calls of idempotent methods, and within the retry budget of the client; other calls are tried as
-    `FailOver` does. A SyncClient, whose threads make one attempt at a time, refuses it.
+    Only for idempotent methods, and within the retry budget of the client; other calls are tried as `FailOver` does.
+    Of a method that gives a stream the first message counts as the answer; one that takes a stream is tried once. A
+    SyncClient, whose threads make one attempt at a time, refuses it.
 
     Args:
         delay: seconds after which the second attempt is made; None takes what 95 % of the method's calls keep.
@@ -86,7 +90,7 @@ class FailBackup:
 
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
         """Return the first answer, or raise the last error."""
-        if not call.is_idempotent or call.kind != "unary" or call.inside_retry:
+        if not call.is_idempotent or call.kind not in _HEDGED or call.inside_retry:
             return await try_elsewhere(call, pick, attempt, self.retries)
         return await _Race(self, call, pick, attempt).run()
 

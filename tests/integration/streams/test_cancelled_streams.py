@@ -1,11 +1,13 @@
 """Streams that are opened and cancelled again and again: honest callers go on, floods are closed."""
 
 import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
 
-from fastrpc import Client, Limits, ServerConfig
+from fastrpc import Admission, CallError, Client, Limits, ServerConfig, Status, method, service
 from tests.support.feed import Feed
 from tests.support.linked_streams import LinkedStreams
 from tests.support.raw_streams import stream_peer
@@ -105,6 +107,118 @@ async def test_client_that_opens_and_leaves_streams_as_fast_as_it_can_goes_on(sc
         await asyncio.gather(*(leave(scale(100)) for _ in range(20)))
         assert client._pool.sessions == sessions
         assert await client.call(Feed.unary, 1) == 1
+        await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
+
+
+@service("timed")
+class Timed:
+    """Notes when its generators were told to end."""
+
+    def __init__(self) -> None:
+        self.told: list[float] = []
+        self.may_fail = asyncio.Event()
+
+    @method
+    async def waiting(self) -> AsyncIterator[int]:
+        try:
+            yield 1
+            await self.may_fail.wait()
+            raise CallError(Status.ABORTED, repr(time.monotonic()))
+        finally:
+            self.told.append(time.monotonic())
+
+    @method
+    async def yielding(self) -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield bytes(1_000)
+        finally:
+            self.told.append(time.monotonic())
+
+    @method
+    def in_thread(self) -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(1_000)
+        finally:
+            self.told.append(time.monotonic())
+
+    @method
+    async def receiving(self, numbers: AsyncIterator[int]) -> AsyncIterator[int]:
+        try:
+            async for number in numbers:
+                yield number
+        finally:
+            self.told.append(time.monotonic())
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("name", ["waiting", "yielding", "in_thread", "receiving"])
+async def test_handlers_see_a_cancellation_within_100_ms(name: str) -> None:
+    timed = Timed()
+    config = ServerConfig(admission=Admission(handler_threads=100))
+    async with served(timed, scheme="tcp", config=config) as target, Client(target) as client:
+        verb = client.open if name == "receiving" else client.stream
+        streams: list[Any] = [verb(getattr(Timed, name)) for _ in range(50)]
+        for stream in streams:
+            if name == "receiving":
+                await stream.send(1)
+            await stream.receive()
+        cancelled = time.monotonic()
+        for stream in streams:
+            stream.cancel()
+        await eventually(lambda: len(timed.told) == len(streams))
+        assert max(timed.told) - cancelled <= 0.1
+
+
+@pytest.mark.measures
+async def test_callers_see_the_end_of_a_handler_within_100_ms() -> None:
+    timed = Timed()
+    async with served(timed, scheme="tcp") as target, Client(target) as client:
+        streams = [client.stream(Timed.waiting) for _ in range(50)]
+        for stream in streams:
+            assert await stream.receive() == 1
+        seen: list[float] = []
+
+        async def read(stream: Any) -> None:
+            with pytest.raises(CallError) as failed:
+                await stream.receive()
+            seen.append(time.monotonic() - float(failed.value.message))
+
+        readers = [asyncio.ensure_future(read(stream)) for stream in streams]
+        await asyncio.sleep(0)
+        timed.may_fail.set()
+        await asyncio.gather(*readers)
+        assert max(seen) <= 0.1
+
+
+@pytest.mark.one_loop
+@pytest.mark.parametrize("way", ["server", "client"])
+async def test_producer_is_suspended_while_nobody_reads(way: str) -> None:
+    """A gibibyte is offered; what is made of it is one window."""
+    feed, offered = Feed(), 0
+    async with served(feed, scheme="tcp") as target, Client(target) as client:
+        if way == "server":
+            stream = client.stream(Feed.endless, 64 * 1024)
+            await stream.headers()
+        else:
+            stream = client.open(Feed.unread)
+
+            async def offer() -> None:
+                nonlocal offered
+                for _ in range(16 * 1024):
+                    await stream.send(bytes(64 * 1024))
+                    offered += 1
+
+            producing = asyncio.ensure_future(offer())
+        # Others go on meanwhile, each in many turns of the loop.
+        for number in range(200):
+            assert await client.call(Feed.unary, number) == number
+        assert 0 < (feed.yielded if way == "server" else offered) <= 4
+        stream.cancel()
+        if way == "client":
+            with pytest.raises(CallError):
+                await producing
         await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
 
 

@@ -74,10 +74,14 @@ async def test_window_of_a_server_grows_while_its_handler_reads_and_goes_back(sc
 def test_window_of_a_blocking_client_grows_while_it_reads_and_goes_back() -> None:
     with ThreadedServer(Feed()) as server, SyncClient(server.address) as client:
         with client.stream(Feed.endless, SIZE) as blocks:
-            for _ in range(MESSAGES):
-                blocks.receive()
+            blocks.receive()
             assembler = client._pool.sessions[0].assembler  # type: ignore[attr-defined]
-            assert POOL // 4 <= assembler.growth_left < POOL // 2
+            least = POOL
+            # The two share an interpreter: a window that is not needed may have gone back at the end.
+            for _ in range(10 * MESSAGES):
+                blocks.receive()
+                least = min(least, assembler.growth_left)
+            assert POOL // 4 <= least < POOL // 2
         assert is_whole(assembler)
 
 

@@ -80,8 +80,6 @@ class Program:
                 async with self.client.stream(getattr(Endless, name)) as messages:
                     async for _ in messages:
                         has_begun = True
-                        if self.is_over:
-                            return
                 self.note(name, None)
             except FastRPCError as error:
                 self.note(name, error, has_begun)

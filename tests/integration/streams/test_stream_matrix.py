@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from fastrpc import Client
+from tests.conftest import Scale
 from tests.support.feed import Feed
 from tests.support.served import SCHEMES, Served, served
 from tests.support.waiting import eventually
@@ -73,7 +74,7 @@ async def test_a_thousand_streams_at_once_all_complete_in_order() -> None:
         await both_are_at_base(target, client)
 
 
-async def test_streams_left_at_random_points_leave_nothing_behind() -> None:
+async def test_streams_left_at_random_points_leave_nothing_behind(scale: Scale) -> None:
     random = Random(7)
 
     async def live(client: Client) -> None:
@@ -101,6 +102,6 @@ async def test_streams_left_at_random_points_leave_nothing_behind() -> None:
 
     async with served(Feed, scheme="tcp") as target, Client(target) as client:
         await client.ready(timeout=10)
-        for _ in range(10):
+        for _ in range(scale(10)):
             await asyncio.gather(*(live(client) for _ in range(40)))
         await both_are_at_base(target, client)

@@ -106,11 +106,12 @@ def test_cancelling_the_call_cancels_both() -> None:
     "call",
     [
         FakeCall(idempotent=False),
-        FakeCall(kind="server_stream"),
+        FakeCall(kind="client_stream"),
+        FakeCall(kind="both_ways"),
         FakeCall(inside_retry=True),
         FakeCall(policy=policy(share=0, per_second=0)),
     ],
-    ids=["not idempotent", "stream", "inside a retry", "no budget"],
+    ids=["not idempotent", "client stream", "both ways", "inside a retry", "no budget"],
 )
 def test_there_is_no_second_attempt(call: FakeCall) -> None:
     async def main() -> None:

@@ -26,7 +26,7 @@ cdef class BlockingCalledStream(BlockingChannel):
     cdef object _decoded(self, bytes payload, int codec, int compressor)
     cdef uint64_t _due(self) except? 0
     cdef bint _await_change(self, bint or_room) except -1
-    cdef int _overdue(self, uint64_t due_ns) except -1
+    cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
     cdef int _feed(self) except -1
     cdef int _encode_and_send(self, object message) except -1
     cdef bint _send_now(self, bytes payload) except -1

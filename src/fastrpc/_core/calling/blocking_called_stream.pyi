@@ -1,10 +1,15 @@
 from collections.abc import Iterator
-from typing import Any
+from logging import Logger
+from typing import Any, TypeVar
 
 from fastrpc._core.calling.blocking_stream_call import BlockingChannel, BlockingStreamCall
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
+
+_E = TypeVar("_E", bound=BaseException | None)
+
+logger: Logger
 
 class BlockingCalledStream(BlockingChannel):
     """The messages of a call of a `SyncClient`.
@@ -59,7 +64,7 @@ class BlockingCalledStream(BlockingChannel):
         """The attempt ended: make another one, or end the stream."""
 
     def fail(self, error: BaseException) -> None:
-        """End the stream from this side: the server is told, messages that are there are dropped."""
+        """End the stream from this side: the server is told, messages that are there come first."""
 
     def _receive_answer(self) -> Any: ...
     def _set_idle(self, seconds: float) -> None:
@@ -69,7 +74,13 @@ class BlockingCalledStream(BlockingChannel):
         """Have an iterator whose messages are sent by whoever receives."""
 
     def _drop_source(self) -> None:
-        """Send no more of the iterator, and close it."""
+        """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
+
+    def _kept(self, error: _E) -> _E:
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+
+    def _again(self, error: _E) -> _E:
+        """Return an error like the one that is kept, to be raised."""
 
     def _end(self, error: BaseException | None) -> None:
         """Let messages that are there be taken, then raise the error; None is a clean end."""

@@ -14,6 +14,8 @@ An iterable of messages is sent by the thread that receives, whenever there is r
 """
 
 import asyncio
+import logging
+from collections.abc import Generator
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -22,16 +24,19 @@ from libc.stdint cimport uint8_t, uint64_t
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait, new_wait
+from fastrpc._core.calling.called_stream cimport idle_error
 from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.calling.pending_call cimport mark_own
+from fastrpc._core.calling.pending_call cimport check_message, mark_own
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message, twin_of, unmistakable
 
-from fastrpc._core.calling.called_stream import DEADLINE_HINT, IDLE_HINT
+from fastrpc._core.calling.stream_call import DEADLINE_HINT, FEED_FAILED
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
+
+logger = logging.getLogger("fastrpc.client")
 
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
@@ -90,13 +95,25 @@ cdef class BlockingCalledStream(BlockingChannel):
         self._source = source
 
     def _drop_source(self):
-        """Send no more of the iterator, and close it."""
+        """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
         if self._is_receiving:
             # It may be running: whoever receives drops it.
             return
         source, self._source = self._source, None
-        if source is not None and hasattr(source, "close"):
-            source.close()
+        if self.is_open and isinstance(source, Generator):
+            try:
+                source.close()
+            except Exception as error:
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
+
+    def _kept(self, error):
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+        return twin_of(error)
+
+    def _again(self, error):
+        """Return an error like the one that is kept, to be raised."""
+        self.fresh_error = None
+        return twin_of(error).with_traceback(None)
 
     def _end(self, error):
         """Let messages that are there be taken, then raise the error; None is a clean end."""
@@ -268,13 +285,16 @@ cdef class BlockingCalledStream(BlockingChannel):
                 for wrap in reversed(self.received_wraps):
                     value = wrap(value)
         except BaseException as error:
-            mark_own(error)
-            self.fail(error)
-            raise
+            failure = unmistakable(error, self.call)
+            mark_own(failure)
+            kept = twin_of(failure)
+            self.fail(kept)
+            self._drop(kept)
+            raise failure
         return value
 
     def fail(self, error):
-        """End the stream from this side: the server is told, messages that are there are dropped."""
+        """End the stream from this side: the server is told, messages that are there come first."""
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):
@@ -330,7 +350,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             return False
         try:
             if not session.wait(wait):
-                self._overdue(due_ns)
+                self._overdue(due_ns, False)
         finally:
             self._reader_wait = None
             if or_room:
@@ -345,7 +365,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         else:
             session.room_waits.append(wait)
 
-    cdef int _overdue(self, uint64_t due_ns) except -1:
+    cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
         """A wait ended without what it waited for: for its time, or with the connection."""
         cdef BlockingStreamCall call = <BlockingStreamCall>self.call
         cdef bint handed
@@ -360,10 +380,7 @@ cdef class BlockingCalledStream(BlockingChannel):
                 hint=DEADLINE_HINT,
             )
         else:
-            error = DeadlineExceededError(
-                f"{call.route.method}: no message within {self.idle_ns * 1e-9:.3g} s (Timeouts.stream_idle)",
-                hint=IDLE_HINT,
-            )
+            error = idle_error(call.route.method, self.idle_ns, sends)
         return call.session.end_stream(call, CANCEL_DEADLINE, error)
 
     # Sending
@@ -438,7 +455,7 @@ cdef class BlockingCalledStream(BlockingChannel):
                 continue
             try:
                 if not session.wait(wait):
-                    self._overdue(due_ns)
+                    self._overdue(due_ns, True)
             finally:
                 self._sender_wait = None
 
@@ -448,7 +465,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             try:
                 message = self.wrapped_for_sending(message)
             except Exception as error:
-                self.fail(error)
+                self.fail(twin_of(error))
                 raise
         try:
             if not self._send_now(<bytes>self.call.route.marshal.encode_message(message)):
@@ -465,6 +482,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         cdef uint8_t number = 0
         if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
             payload = self._compressed(payload, &number)
+        check_message(session, call, payload)
         session.enter_use()
         try:
             if self.attempt_ended or self.output_ended:
@@ -511,7 +529,7 @@ cdef class BlockingCalledStream(BlockingChannel):
                 self.fail(error)
             elif isinstance(error, Exception):
                 # What ended the attempt counts.
-                return 0
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
             if not isinstance(error, Exception):
                 raise
         return 0

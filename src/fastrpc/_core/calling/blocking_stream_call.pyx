@@ -20,7 +20,7 @@ from fastrpc._core.framing.frame cimport IDEMPOTENT, OUTCOME_RAN, STREAM_OUT
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.payload.metadata cimport encode_metadata
 
-from fastrpc._core.calling.called_stream import REOPEN_HINT
+from fastrpc._core.calling.stream_call import REOPEN_HINT
 from fastrpc.errors import UnavailableError
 
 

@@ -1,68 +1,26 @@
-from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.calling.client_session cimport ClientSession
-from fastrpc._core.calling.pending_call cimport PendingCall
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.calling.stream_call cimport CallerChannel, StreamCall
 
 
-cdef class StreamCall(PendingCall):
+cdef class CalledStream(CallerChannel):
     cdef:
-        # Who makes it and where it goes.
-        ViewOptions options
-        readonly object hash_key
-        ClientSession session
-
-        # The arguments, without the stream of the caller.
-        tuple args
-        dict kwargs
-
-        # The stream it belongs to: borrowed, NULL once the stream has gone or the attempt is over. Whether the stream
-        # takes its messages, and whether another attempt was faster.
-        PyObject* stream_pointer
-        readonly bint is_chosen
-        bint has_lost
-
-        # Of an attempt: done at its first sign (a message, HEAD or the end), None where nobody waits for that; what the
-        # endpoint set is told at its end, or None; the initial metadata.
-        object sign
-        object pick
-        bytes first_metadata
-
-    cdef int start(self, CalledStream stream) except -1
-    cdef bint choose(self) except -1
-    cdef int abandon(self, int reason, object error) except -1
-    cdef int end_pick(self, object error) except -1
-    cdef int detach(self) noexcept
-    cdef bytes _packed(self, bytes payload)
-
-
-cdef class CalledStream(StreamChannel):
-    cdef:
-        # The call as interceptors see it; its attempts have the connection.
+        # The call as interceptors see it; its attempts have the connection. Those of them that point to the stream.
         readonly StreamCall origin
+        set attempts
 
         # Whether the program may send, whether messages or one answer come back.
         readonly bint takes_stream
         readonly bint gives_stream
 
-        # Whether an attempt is under way; whether the stream takes the messages of one; whether a message or HEAD came.
-        readonly bint is_open
-        readonly bint is_chosen
-        readonly bint has_sign
-
-        # Whether an iterable is sent, so that nobody else may send.
+        # Whether an iterable is sent, so that nobody else may send; whether somebody waits to send.
         public bint is_fed
+        bint is_sending
 
         # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
         public bint is_intercepted
 
-    cdef int attach(self, StreamCall attempt) noexcept
-    cdef bint take_attempt(self, StreamCall attempt) except -1
-    cdef int show_sign(self) except -1
-    cdef int attempt_over(self, StreamCall attempt) except -1
-    cdef int fail(self, object error, int reason) except -1
-    cdef int send_out(self, object message) except -1
     cdef bytes _compressed(self, bytes payload, uint8_t* number)
+
+
+cdef object idle_error(str method, uint64_t idle_ns, bint sends)

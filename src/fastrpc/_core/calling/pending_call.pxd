@@ -68,3 +68,4 @@ cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1
 cdef bint send_again(Connection connection, PendingCall call, Frame* frame) except -1
 cdef int check_request(Connection connection, Call call, bytes payload) except -1
+cdef int check_message(Connection connection, Call call, bytes payload) except -1

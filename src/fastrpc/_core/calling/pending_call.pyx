@@ -320,6 +320,17 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
     return 0
 
 
+cdef int check_message(Connection connection, Call call, bytes payload) except -1:
+    """Raise EncodeError when a message of a stream is over our own limit; what the peer takes is known to its sender."""
+    if <uint64_t>PyBytes_GET_SIZE(payload) > connection.ours.max_message:
+        raise EncodeError(
+            f"a message to {call.route.method} has {len(payload)} bytes, this client sends at most "
+            f"{connection.ours.max_message}",
+            hint="raise Limits.message_bytes on both sides",
+        )
+    return 0
+
+
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1:
     """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
     # Behind the REQUEST of a stream its messages may have left already.

@@ -86,7 +86,11 @@ def enter_scope(seconds):
 
 def leave_scope(token):
     """Undo `enter_scope`."""
-    scope_variable.reset(token)
+    try:
+        scope_variable.reset(token)
+    except ValueError:
+        # A coroutine that is thrown away is closed in a context of its own: there is nothing to undo.
+        pass
 
 
 def enter_call(Call call):

@@ -41,9 +41,11 @@ cdef class StreamChannel(Timed):
         object _unpacking_error
         int _missed_turns
 
-        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well.
+        # Whether no further message will come, and what is raised behind the last one; None: the stream ended well. That
+        # error itself as long as it was not raised.
         readonly bint input_ended
         object input_error
+        object fresh_error
 
         # Whether nothing more can be sent, and what a sender is told; None: this side ended its stream itself.
         readonly bint output_ended
@@ -52,9 +54,10 @@ cdef class StreamChannel(Timed):
         # Whether `close` was called.
         readonly bint is_closed
 
-        # The awaitable of `async for`, used again for each message; whoever waits for a message, and since when (0:
-        # nobody).
-        Receiving _own_receiving
+        # Whether `on_drained` is to be called once no message is there.
+        bint tells_drained
+
+        # Whoever waits for a message, and since when (0: nobody).
         Receiving _receiver
         uint64_t _receiving_ns
 
@@ -96,6 +99,7 @@ cdef class StreamChannel(Timed):
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
     cdef object unpacking(self, bytes payload, int compressor)
+    cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
     cdef int reader_waits(self) except -1
@@ -135,4 +139,10 @@ cdef class Receiving:
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
     cdef int pause(self, PyObject** result) except -1
-    cdef int leave(self) except -1
+    cdef int leave(self) noexcept
+
+
+cdef str SECOND_SENDER
+
+cdef object twin_of(object error)
+cdef object unmistakable(object error, Call call)

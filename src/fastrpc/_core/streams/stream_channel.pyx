@@ -10,15 +10,18 @@ A message is decoded when it is taken, so a stream that nobody reads holds its e
 asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
 them without a suspension; a reader that has to wait waits for one future of its loop.
 
-`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot. `async for` uses the channel's
-own one for every message.
+`Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
+
+What a stream failed with is raised each time it is asked: first the error itself, then twins of it. The channel keeps
+one that was never raised, since a raised one holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
 channel hold each other until `close`.
 """
 
 import collections.abc
-from asyncio import InvalidStateError
+from asyncio import CancelledError, InvalidStateError
+from copy import copy
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
@@ -26,7 +29,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.wire cimport now_ns, tick_ns
 
-from fastrpc.errors import StreamEndedError
+from fastrpc.errors import FastRPCError, StreamEndedError
 
 cdef extern from "calling/coroutine.h":
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
@@ -97,7 +100,8 @@ cdef class StreamChannel(Timed):
         if self.input_ended:
             return 0
         self.input_ended = True
-        self.input_error = error
+        self.input_error = twin_of(error)
+        self.fresh_error = error
         return self.wake_receiver()
 
     cdef bytes _pop(self, Message* message):
@@ -129,16 +133,14 @@ cdef class StreamChannel(Timed):
                 for wrap in reversed(self.received_wraps):
                     value = wrap(value)
         except BaseException as error:
-            failure = error
-            if isinstance(error, (StopIteration, StopAsyncIteration)):
-                # It would look like the end of the stream.
-                failure = RuntimeError(f"{self.call.route.method}: a message raised {type(error).__name__}")
-                failure.__cause__ = error
+            failure = unmistakable(error, self.call)
             self.drop_messages()
             self.input_ended = True
-            self.input_error = failure
-            self.on_unreadable(failure)
+            self.input_error = twin_of(failure)
+            self.on_unreadable(self.input_error)
             raise failure
+        if self.tells_drained and self.waiting == 0:
+            self.on_drained()
         return value
 
     cdef bint is_packed(self) noexcept:
@@ -212,9 +214,11 @@ cdef class StreamChannel(Timed):
 
     cdef object end_of_input(self, object clean):
         """Return what is raised behind the last message: the error, or an exception of class `clean`."""
+        error, self.fresh_error = self.fresh_error, None
+        if error is not None:
+            return error
         if self.input_error is not None:
-            # Raised again it would collect the lines of every receiver.
-            return self.input_error.with_traceback(None)
+            return twin_of(self.input_error).with_traceback(None)
         return clean() if clean is StopAsyncIteration else clean("the stream has no further message")
 
     def __aiter__(self):
@@ -225,15 +229,7 @@ cdef class StreamChannel(Timed):
 
     cdef Receiving next_message(self):
         """Return the awaitable of `async for`: the next message, or StopAsyncIteration."""
-        cdef Receiving receiving = self._own_receiving
-        if receiving is None:
-            receiving = new_receiving(self, WANTED_NEXT, 1)
-            if not self.is_closed:
-                # They hold each other until then.
-                self._own_receiving = receiving
-        elif receiving.phase != PHASE_NEW:
-            raise RuntimeError(SECOND_RECEIVER)
-        return receiving
+        return new_receiving(self, WANTED_NEXT, 1)
 
     def receive(self):
         """Return the next message."""
@@ -259,7 +255,7 @@ cdef class StreamChannel(Timed):
 
     def _end_of_output(self):
         if self.output_error is not None:
-            return self.output_error.with_traceback(None)
+            return twin_of(self.output_error).with_traceback(None)
         return RuntimeError("this stream was ended: nothing can be sent any more")
 
     cdef object wait_room(self):
@@ -285,7 +281,7 @@ cdef class StreamChannel(Timed):
         if self.output_ended:
             return 0
         self.output_ended = True
-        self.output_error = error
+        self.output_error = twin_of(error)
         self.call.waits_to_send = False
         return self.wake_sender()
 
@@ -302,12 +298,15 @@ cdef class StreamChannel(Timed):
         if self.is_closed:
             return 0
         self.is_closed = True
+        if self.waiting and self.input_error is None:
+            # They were to be taken: without them it is no clean end.
+            self.input_error = error
         self.drop_messages()
         self.end_input(error)
+        self.fresh_error = None
         self.end_output(error)
         if self.loop_state is not None:
             self.loop_state.stop_timer(self)
-        self._own_receiving = None
         if self.call.stream is self:
             self.call.stream = None
         return 0
@@ -321,6 +320,10 @@ cdef class StreamChannel(Timed):
     cdef object unpacking(self, bytes payload, int compressor):
         """Return a generator that decompresses a message in short steps; its value is the payload."""
         raise NotImplementedError
+
+    cdef int on_drained(self) except -1:
+        """The last message that is there was taken, and `tells_drained` is set."""
+        return 0
 
     cdef int on_unreadable(self, object error) except -1:
         """A message could not be decoded, or a function of an interceptor raised: the input ended with that."""
@@ -399,7 +402,27 @@ cdef int settle(object future) except -1:
     return 0
 
 
+cdef object unmistakable(object error, Call call):
+    """Return what is raised for an error of a message: one that would look like the end of the stream is another one."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+cdef object twin_of(object error):
+    """Return an error like this one without the lines it came through, so that one may be raised and one kept.
+
+    Ours are copied, and plain ones of the language. Of others there is one, with the lines of whoever it was raised in.
+    """
+    kind = type(error)
+    is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
+    return copy(error) if is_plain or kind is CancelledError or isinstance(error, FastRPCError) else error
+
+
 @cython.final
+@cython.freelist(8)
 cdef class Receiving:
     """The awaitable of one message, or of all that are there."""
 
@@ -468,8 +491,7 @@ cdef class Receiving:
             return self.pause(result)
         if channel.is_packed() and not channel.unpack():
             return self.pause(result)
-        if self.phase != PHASE_NEW or self.wanted != WANTED_NEXT:
-            self.leave()
+        self.leave()
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
@@ -509,15 +531,14 @@ cdef class Receiving:
         result[0] = <PyObject*>self.future
         return YIELDED
 
-    cdef int leave(self) except -1:
-        """Wait no more; that of `async for` can be used again."""
-        if self.channel._receiver is self:
+    cdef int leave(self) noexcept:
+        """Wait no more."""
+        if self.phase == PHASE_WAITING and self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
-            if not self.future.done():
-                self.future.cancel()
+        # Whoever waited for the future is told otherwise, by an exception or by what this returns.
         self.future = None
-        self.phase = PHASE_NEW if self.wanted == WANTED_NEXT else PHASE_CLOSED
+        self.phase = PHASE_CLOSED
         return 0
 
 

@@ -12,6 +12,7 @@ Whoever receives, leaves the stream or asks for its reply finds that the attempt
 import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
@@ -48,6 +49,9 @@ class Interception(Protocol):
     def end(self, error: BaseException | None) -> Any:
         """Let them go on at the end of the stream; return or raise what they make of it."""
 
+    def leave(self) -> None:
+        """Cancel them: nobody holds the stream any more."""
+
 
 class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
     """A call whose messages go one way or both, in blocking code.
@@ -78,6 +82,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         self._turn = threading.RLock()
         self._interception: Interception | None = None
         self._is_over = False
+        # What is kept is never raised.
         self._failure: BaseException | None = None
         self._metadata: Metadata | None = None
         self._value: Any = _NO_VALUE
@@ -87,7 +92,15 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         state = "over" if self._is_over else "open" if self.is_open else "new"
         return f"<SyncStream of {self.origin.method}, {state}>"
 
+    def __del__(self) -> None:
+        super().__del__()
+        interception, self._interception = self._interception, None
+        if interception is not None:
+            interception.leave()
+
     def __enter__(self) -> Self:
+        if self._is_over:
+            raise RuntimeError(f"{self.origin.method}: this stream is over: make another one")
         self.begin()
         return self
 
@@ -115,24 +128,29 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
 
     def _receive_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
-        try:
+        with suppress(StreamEndedError):
             # There is no message: what comes is the end.
             self._await_messages()
-        except StreamEndedError:
-            if self._is_taken or self._failure is not None:
-                raise
+        value = cast(T_co, self._answer())
+        if self._is_taken:
+            raise StreamEndedError(f"{self.origin.method}: the one answer was received already")
         self._is_taken = True
-        return cast(T_co, self._answer())
+        return value
 
     def _answer(self) -> Any:
+        self._check_failure()
         if self._value is _NO_VALUE and self._attempt is not None and not self.gives_stream:
             try:
                 self._value = self._attempt._answer()
             except FastRPCError as error:
                 error._of_own_call = True
-                self._failure = error
+                self._failure = self._kept(error)
                 raise
         return None if self._value is _NO_VALUE else self._value
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._again(self._failure)
 
     # What is known of it
 
@@ -154,19 +172,21 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             self._await_sign()
             if self.attempt_ended and not self.has_sign:
                 self.settle_attempt()
-        if not self.has_sign and self._failure is not None:
-            raise self._failure
+        if not self.has_sign:
+            self._check_failure()
         return self.metadata
 
     @property
     def reply(self) -> Reply[T_co]:
-        """What is known at the end; LookupError before, the error of a stream that failed."""
+        """What is known at the end; LookupError before, the error of a stream that failed.
+
+        The end comes behind the last message.
+        """
         if self.attempt_ended and not self.waiting:
             self.settle_attempt()
         if not self._is_over:
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
-        if self._failure is not None:
-            raise self._failure.with_traceback(None)
+        self._check_failure()
         call = self.origin
         return Reply(
             cast(T_co, self._answer()),
@@ -194,28 +214,37 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             state: Any = self.origin._options.shared
             state.use()
             starter = self._starter = cast(SyncStreamStarter, state.runner.streams)
-            if self._messages is not None:
-                self._set_source(iter(self._messages))
-                self._messages = None
             try:
+                if self._messages is not None:
+                    self._set_source(iter(self._messages))
                 starter.open(self)
             except BaseException as error:
                 if isinstance(error, FastRPCError):
                     error._of_own_call = True
-                self.conclude(error if isinstance(error, Exception) else self._cancelled())
+                self.conclude(self._kept(error) if isinstance(error, Exception) else self._cancelled())
                 raise
+            finally:
+                self._messages = None
 
     def cancel(self) -> None:
         """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
-        error = None if self._is_over else self._cancelled()
-        if error is not None:
-            self._cancel_attempt(error)
+        cancelled = self._cancelled()
+        if not self._is_over:
+            self._cancel_attempt(cancelled)
         with self._turn:
-            if self._is_over:
-                error = None
+            error: BaseException | None = None
+            is_clean = self._is_over and self._failure is None
+            if not self._is_over:
+                error = self._attempt._failure if self._attempt is not None else cancelled
+                is_clean = error is None
+            if is_clean and self.waiting:
+                # Messages that nobody will take are no clean end.
+                error = cancelled
             try:
-                if error is not None:
-                    self._finish(self._attempt._failure if self._attempt else error, was_left=True)
+                if self._is_over:
+                    self._failure = self._failure or error
+                else:
+                    self._finish(error, was_left=error is cancelled)
             finally:
                 self._drop(error)
 
@@ -227,12 +256,8 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         with self._turn:
             if self._is_over:
                 return
-            told = error if isinstance(error, FastRPCError) else self._cancelled()
-            self._cancel_attempt(told)
-            try:
-                self._finish(error)
-            finally:
-                self._drop(error)
+            self._cancel_attempt(error if isinstance(error, FastRPCError) else self._cancelled())
+            self._finish(error)
 
     def _cancelled(self) -> CallError:
         error = CallError(
@@ -250,14 +275,16 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             attempt = self._attempt
             if self._is_over or attempt is None or not self.attempt_ended:
                 return
-            error: BaseException | None = attempt._failure
+            # The attempt keeps its own, which nobody raises.
+            error: BaseException | None = self._kept(attempt._failure)
             attempt._end_pick(error)
             if isinstance(error, FastRPCError) and not self.has_sign and self._starter is not None:
                 try:
                     if self._starter.retry(self, error):
                         return
                 except Exception as final:
-                    error = final
+                    # The frames that it came through hold the stream.
+                    error = final.with_traceback(None)
             self._finish(error)
 
     def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
@@ -270,22 +297,31 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         value = _NO_VALUE
         if interception is not None:
             try:
-                value = interception.end(asyncio.CancelledError() if was_left else error)
-            except asyncio.CancelledError:
-                if not was_left:
-                    raise
+                value = interception.end(asyncio.CancelledError() if was_left else self._kept(error))
+            except asyncio.CancelledError as final:
+                error = error if was_left else final.with_traceback(None)
             except Exception as final:
                 error = final
+            except BaseException:
+                self.conclude(self._cancelled())
+                raise
             else:
                 error = error if was_left else None
-        self.conclude(error, value)
+        try:
+            self.conclude(error, value)
+        finally:
+            # The frames that it came through lead to this one.
+            del error
 
     def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
         """End the stream: messages that are there come first, then the error; None is a clean end."""
         if self._is_over:
             return
         self._is_over = True
-        self._failure = error
+        self._failure = self._kept(error)
         self._value = value
+        if self.origin.error is not None:
+            # It is raised now, and is to be held by nothing that the stream holds.
+            self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         self._end(error)
         self._drop_source()

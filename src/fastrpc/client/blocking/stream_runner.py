@@ -6,8 +6,10 @@ each. A stream that sends is attempted once. Interceptors stand around the whole
 while the stream is used, and go on in the thread that finds its end.
 """
 
+import asyncio
 import contextvars
 from collections.abc import Callable, Coroutine, Generator
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -192,6 +194,7 @@ class _Interception:
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingStreamCall) -> None:
         self._coroutine = coroutine
+        self._call = call
         self._context = contextvars.copy_context()
         self._context.run(enter_call, call)
         self.is_over = False
@@ -204,13 +207,21 @@ class _Interception:
     def end(self, error: BaseException | None) -> Any:
         """Let them go on at the end of the stream; return or raise what they make of it."""
         if not self.is_over:
-            step = (
-                partial(self._coroutine.send, None)
-                if error is None
-                else partial(self._coroutine.throw, error)
-            )
+            step: Callable[[], Any] = partial(self._coroutine.send, None)
+            if error is not None:
+                step = _Throw(self._coroutine, error)
+            # No frame that the error comes through may hold it.
+            del error
             self._step(step)
         return self.value
+
+    def leave(self) -> None:
+        """Cancel them: nobody holds the stream any more."""
+        with suppress(asyncio.CancelledError):
+            self.end(asyncio.CancelledError())
+        if self._call.error is not None:
+            # The frames that it came through lead to the stream.
+            self._call.error.with_traceback(None)
 
     def _step(self, step: Callable[[], Any]) -> None:
         try:
@@ -221,3 +232,18 @@ class _Interception:
         if value is not _END:
             self.is_over = True
             self.value = value
+
+
+class _Throw:
+    """The step of a coroutine that an error is thrown into."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], error: BaseException) -> None:
+        self._coroutine = coroutine
+        self._error: BaseException | None = error
+
+    def __call__(self) -> Any:
+        error, self._error = cast(BaseException, self._error), None
+        try:
+            return self._coroutine.throw(error)
+        finally:
+            del error

@@ -1,0 +1,166 @@
+"""The streams of both clients with one face, so that a test says once what holds for both.
+
+An asynchronous client is used as it is. What a blocking one does waits in a thread of its own for each step.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from fastrpc import Client, Interceptor, Reply, ServerConfig, StreamEndedError, SyncClient, SyncStream
+from tests.support.served import served
+
+__all__ = ["CLIENTS", "Stepped", "SteppedStream", "either", "nowhere", "taken"]
+
+CLIENTS = ("async", "sync")
+
+
+@asynccontextmanager
+async def either(
+    kind: str,
+    *sources: Any,
+    scheme: str = "tcp",
+    server_config: ServerConfig | None = None,
+    server_interceptors: Sequence[Interceptor] = (),
+    **options: Any,
+) -> AsyncIterator[Any]:
+    """Serve sources and yield a client of a kind that is connected."""
+    async with served(
+        *sources, scheme=scheme, config=server_config, interceptors=server_interceptors
+    ) as target:
+        if kind == "async":
+            async with Client(target, **options) as client:
+                await client.ready(timeout=10)
+                yield client
+            return
+        blocking = SyncClient(target, **options)
+        try:
+            await asyncio.to_thread(blocking.ready, 10)
+            yield Stepped(blocking)
+        finally:
+            # Its goodbye is answered by the loop.
+            await asyncio.to_thread(blocking.close)
+
+
+@asynccontextmanager
+async def nowhere(kind: str) -> AsyncIterator[Any]:
+    """Yield a client of a kind whose address nobody serves."""
+    async with Client("tcp://127.0.0.1:9") as client:
+        with SyncClient("tcp://127.0.0.1:9") as blocking:
+            yield client if kind == "async" else Stepped(blocking)
+
+
+class Stepped:
+    """A SyncClient whose verbs are awaited."""
+
+    def __init__(self, client: SyncClient) -> None:
+        self.client = client
+
+    async def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a call."""
+        return await asyncio.to_thread(self.client.call, *args, **kwargs)
+
+    async def request(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a call."""
+        return await asyncio.to_thread(self.client.request, *args, **kwargs)
+
+    def stream(self, *args: Any, **kwargs: Any) -> "SteppedStream":
+        """Make a stream."""
+        return SteppedStream(self.client.stream(*args, **kwargs))
+
+    def open(self, *args: Any, **kwargs: Any) -> "SteppedStream":
+        """Make a stream by hand."""
+        return SteppedStream(self.client.open(*args, **kwargs))
+
+    def with_options(self, **options: Any) -> "Stepped":
+        """Return a view."""
+        return Stepped(self.client.with_options(**options))
+
+    def stats(self) -> dict[str, Any]:
+        """Return what the client counts."""
+        return self.client.stats()
+
+
+class SteppedStream:
+    """A SyncStream whose methods are awaited."""
+
+    def __init__(self, stream: SyncStream[Any, Any]) -> None:
+        self.stream = stream
+
+    async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self.stream.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stream.__exit__, kind, error, traceback)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        # StopIteration cannot be raised into a future.
+        found = await asyncio.to_thread(next, self.stream, self)
+        if found is self:
+            raise StopAsyncIteration
+        return found
+
+    async def begin(self) -> None:
+        """Start the call."""
+        await asyncio.to_thread(self.stream.begin)
+
+    async def send(self, message: Any) -> None:
+        """Send a message."""
+        await asyncio.to_thread(self.stream.send, message)
+
+    async def end(self) -> None:
+        """End sending."""
+        await asyncio.to_thread(self.stream.end)
+
+    async def receive(self) -> Any:
+        """Return the next message."""
+        return await asyncio.to_thread(self.stream.receive)
+
+    async def receive_many(self, limit: int = 4096) -> list[Any]:
+        """Return the messages that are there."""
+        return await asyncio.to_thread(self.stream.receive_many, limit)
+
+    async def headers(self) -> Any:
+        """Return the first metadata."""
+        return await asyncio.to_thread(self.stream.headers)
+
+    def cancel(self) -> None:
+        """End the stream."""
+        self.stream.cancel()
+
+    async def aclose(self) -> None:
+        """End the stream as leaving its block does."""
+        await asyncio.to_thread(self.stream.close)
+
+    @property
+    def metadata(self) -> Any:
+        """The first metadata."""
+        return self.stream.metadata
+
+    @property
+    def reply(self) -> Reply[Any]:
+        """What is known at the end."""
+        return self.stream.reply
+
+    @property
+    def waiting(self) -> int:
+        """Messages received and not taken."""
+        return self.stream.waiting
+
+
+async def taken(stream: Any) -> list[Any]:
+    """Return the messages up to the clean end of a stream."""
+    found: list[Any] = []
+    try:
+        while True:
+            found += await stream.receive_many()
+    except StreamEndedError:
+        return found
