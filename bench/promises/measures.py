@@ -171,6 +171,34 @@ def streams() -> list[Finding]:
     ]
 
 
+def windows() -> list[Finding]:
+    """Windows of streams: they grow for a fast reader, and not for a slow one."""
+    command = [sys.executable, "-m", "bench.promises.windows"]
+    with running_server([*command, "serve"], choose_cores().server) as server:
+        fast, stop, slow = (
+            run_client([*command, server.address, way], choose_cores().client, 10)
+            for way in ("fast", "stop", "slow")
+        )
+    grown = f"its window had grown to {fast['window']:,.0f} KiB"
+    return [
+        Finding(
+            "a message of 64 KiB",
+            65.536 / fast["rate"] * 1e3,
+            50,
+            "µs",
+            f"{fast['rate']:,.0f} MB/s; {grown}",
+        ),
+        Finding(
+            "the window of a fast reader", fast["window"], 8 * KIB, "KiB", "a quarter of Memory.stream_pool"
+        ),
+        Finding(
+            "a reader that stops after it was fast", stop["grown"], 16 * KIB, "KiB", "its window + 8 MiB"
+        ),
+        Finding("the window of a slow reader", slow["window"], 128, "KiB", "64 KiB, doubled at most once"),
+        Finding("a slow reader", slow["grown"], 8 * KIB, "KiB", "8 MiB"),
+    ]
+
+
 def resting_streams() -> list[Finding]:
     """Streams that are open and idle, and one that nobody reads beside 99 that are used."""
     command = [sys.executable, "-m", "bench.promises.resting"]
@@ -321,6 +349,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         payloads,
         arrays,
         streams,
+        windows,
         resting_streams,
         notified_clients,
         files,

@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
 from fastrpc._core.calling.called_stream import CalledStream
 from fastrpc._core.calling.caller_view import ViewOptions
+from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
+from fastrpc.client.unpacking import message_steps
+from fastrpc.compressors.base import Steps
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
@@ -358,6 +361,9 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     def tries_again(self, error: BaseException) -> bool:
         return isinstance(error, FastRPCError) and self._starter.retry(self, error)
+
+    def unpack_message(self, call: PendingCall, payload: bytes, most: int) -> Steps:
+        return message_steps(call, payload, most)
 
     def finish(self, error: BaseException | None) -> None:
         if self._is_told or self._is_over:

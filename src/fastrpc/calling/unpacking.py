@@ -1,14 +1,14 @@
-"""Decompression of answers in slices, in turn with the loop's other deferred work."""
+"""Decompression of answers and messages in slices, in turn with the loop's other deferred work."""
 
 import asyncio
 
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
-from fastrpc.compressors.base import decompress_steps
+from fastrpc.compressors.base import Steps, decompress_steps
 from fastrpc.errors import DecodeError
 
-__all__ = ["unpack"]
+__all__ = ["message_steps", "unpack"]
 
 
 async def unpack(call: PendingCall, most: int) -> None:
@@ -45,3 +45,16 @@ async def unpack(call: PendingCall, most: int) -> None:
         failure = call._unpacking_failed(error)
         call._count_undecoded(failure)
         raise failure from None
+
+
+def message_steps(call: PendingCall, payload: bytes, most: int) -> Steps:
+    """Return a generator that decompresses a message of a stream in short steps.
+
+    Raises:
+        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
+    """
+    compressor, _ = call._packed_answer
+    try:
+        return (yield from decompress_steps(compressor, payload, most))
+    except DecodeError as error:
+        raise call._unpacking_failed(error) from None

@@ -17,7 +17,7 @@ from fastrpc._core.serving.served_stream import drive
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
-from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps
+from fastrpc.compressors.base import Compressor, Steps, compressor_label, decompress_steps
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DecodeError, FastRPCError
@@ -203,26 +203,21 @@ class Dispatcher:
         """Decompress a request; the gate gets the result by `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
-    def unpack_message(self, compressor: int, payload: bytes) -> bytes:
-        """Decompress a message of a stream.
+    def unpack_message(self, method: str, compressor: int, payload: bytes) -> Steps:
+        """Return a generator that decompresses a message of a stream in short steps.
 
         Raises:
             CallError: the compressor is not known, or the payload is none of its.
         """
         if compressor not in self.gate.compressors:
-            raise CallError(Status.UNIMPLEMENTED, self.unknown_compressor(compressor))
-        steps = decompress_steps(
-            self.gate.compressors[compressor], payload, self._config.limits.message_bytes
-        )
+            raise CallError(Status.UNIMPLEMENTED, f"{method}: {self.unknown_compressor(compressor)}")
+        most = self._config.limits.message_bytes
         try:
-            while True:
-                next(steps)
-        except StopIteration as end:
-            unpacked: bytes = end.value
-            return unpacked
+            return (yield from decompress_steps(self.gate.compressors[compressor], payload, most))
         except DecodeError as error:
             is_large = error.status is Status.RESOURCE_EXHAUSTED
-            raise CallError(error.status if is_large else Status.INVALID_ARGUMENT, error.message) from None
+            status = error.status if is_large else Status.INVALID_ARGUMENT
+            raise CallError(status, f"{method}: {error.message}") from None
 
     # Threads
 

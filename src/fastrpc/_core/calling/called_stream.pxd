@@ -20,7 +20,6 @@ cdef class CalledStream(CallerChannel):
         # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
         public bint is_intercepted
 
-    cdef bytes _decompressed(self, bytes payload, int number)
     cdef bytes _compressed(self, bytes payload, uint8_t* number)
 
 

@@ -1,4 +1,4 @@
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
 from typing import Any, TypeVar
 
 from fastrpc._core.calling.caller_view import ViewOptions
@@ -69,6 +69,9 @@ class CalledStream(CallerChannel):
     def tries_again(self, error: FastRPCError) -> bool:
         """Return whether another attempt follows the first one, which failed."""
 
+    def unpack_message(self, call: StreamCall, payload: bytes, most: int) -> Generator[None, None, bytes]:
+        """Return a generator that decompresses a message in short steps."""
+
     def finish(self, error: BaseException | None) -> None:
         """End the stream: its last attempt is over, or none could be made."""
 
@@ -102,6 +105,10 @@ class CalledStream(CallerChannel):
     @property
     def _attempt(self) -> StreamCall | None:
         """The attempt it takes messages of, or took last; None before there is one."""
+
+    @property
+    def _window_bytes(self) -> int:
+        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
 
     @property
     def _first_metadata(self) -> Metadata | None:

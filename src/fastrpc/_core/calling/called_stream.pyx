@@ -180,6 +180,11 @@ cdef class CalledStream(CallerChannel):
         return None if self.call is self.origin else self.call
 
     @property
+    def _window_bytes(self):
+        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
+        return self.call.window.size
+
+    @property
     def _first_metadata(self):
         """The initial metadata, or None as long as neither HEAD nor a message came."""
         cdef StreamCall call = <StreamCall>self.call
@@ -223,8 +228,6 @@ cdef class CalledStream(CallerChannel):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         cdef StreamCall call = <StreamCall>self.call
-        if compressor:
-            payload = self._decompressed(payload, compressor)
         if codec != call.route.marshal.codec_id:
             raise DecodeError(
                 f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
@@ -236,14 +239,14 @@ cdef class CalledStream(CallerChannel):
         mark_own(error)
         return self.fail(error, CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER)
 
-    cdef bytes _decompressed(self, bytes payload, int number):
+    cdef object unpacking(self, bytes payload, int compressor):
         cdef StreamCall call = <StreamCall>self.call
-        call.answer_compressor = <uint8_t>number
-        compressor = call.compressor_of_answer()
-        try:
-            return compressor.decompress(payload, call.message_limit)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise call._unpacking_failed(error)
+        call.answer_compressor = <uint8_t>compressor
+        return self.unpack_message(call, payload, call.message_limit)
+
+    def unpack_message(self, StreamCall call, bytes payload, most):
+        """Return a generator that decompresses a message in short steps."""
+        raise NotImplementedError
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         cdef StreamCall call = <StreamCall>self.call

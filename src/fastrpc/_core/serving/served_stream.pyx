@@ -184,13 +184,14 @@ cdef class ServedStream(StreamChannel):
             if codec != self.codec:
                 text = f"a message is in codec {codec}, the request in {self.codec}"
                 raise CallError(Status.INVALID_ARGUMENT, text)
-            if compressor:
-                payload = <bytes?>call.exchange.gate.dispatcher.unpack_message(compressor, payload)
-                # Its caller takes it: a REQUEST may have been too short to be compressed.
-                self.compressor = compressor
             return self._marshal_of_call().decode_message(payload)
         except CallError as error:
             raise CallError(error.status, f"{call.route.method}: {error.message}") from None
+
+    cdef object unpacking(self, bytes payload, int compressor):
+        # Its caller takes it: a REQUEST may have been too short to be compressed.
+        self.compressor = compressor
+        return self.served.exchange.gate.dispatcher.unpack_message(self.served.route.method, compressor, payload)
 
     cdef int emit(self, bytes payload) except -1:
         cdef ServerCall call = self.served

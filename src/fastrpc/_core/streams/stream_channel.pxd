@@ -35,6 +35,12 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
+        # The decompression of the oldest message in short steps, None while there is none; the error it ended with; how
+        # often in a row it had no time.
+        object _steps
+        object _unpacking_error
+        int _missed_turns
+
         # Whether no further message will come, and what is raised behind the last one; None: the stream ended well. That
         # error itself as long as it was not raised.
         readonly bint input_ended
@@ -74,6 +80,8 @@ cdef class StreamChannel(Timed):
     cdef int end_input(self, object error) except -1
     cdef object take(self)
     cdef list take_many(self, Py_ssize_t limit)
+    cdef bint is_packed(self) noexcept
+    cdef bint unpack(self) except -1
     cdef int drop_messages(self) except -1
     cdef object end_of_input(self, object clean)
     cdef Receiving next_message(self)
@@ -90,6 +98,7 @@ cdef class StreamChannel(Timed):
 
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
+    cdef object unpacking(self, bytes payload, int compressor)
     cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1

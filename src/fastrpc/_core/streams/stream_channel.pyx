@@ -49,6 +49,8 @@ cdef enum:
     KEPT_PLACES = 64
     # Nanoseconds for which messages that are there are taken before others have their turn.
     SLICE_NS = 5_000_000
+    # Turns of the loop that a decompression waits for time before it takes a step without.
+    MOST_MISSED_TURNS = 7
 
 
 cdef class StreamChannel(Timed):
@@ -124,6 +126,8 @@ cdef class StreamChannel(Timed):
         cdef bytes payload = self._pop(&message)
         self.taken(message.cost)
         try:
+            if self._unpacking_error is not None:
+                raise self._unpacking_error
             value = self.decode(payload, message.codec, message.compressor)
             if self.received_wraps is not None:
                 for wrap in reversed(self.received_wraps):
@@ -139,10 +143,57 @@ cdef class StreamChannel(Timed):
             self.on_drained()
         return value
 
+    cdef bint is_packed(self) noexcept:
+        """Return whether the oldest message has to be decompressed before it is taken."""
+        return (
+            self.waiting != 0 and self._ring[self._first].compressor != 0 and self._unpacking_error is None
+        )
+
+    cdef bint unpack(self) except -1:
+        """Decompress the oldest message as far as this turn of the loop has time; True once it can be taken.
+
+        All long work of a loop shares a few milliseconds of each turn (loop/turns). Where other work used them up, a
+        step is made in every eighth turn all the same.
+        """
+        cdef uint64_t now = now_ns(), ends_ns = self.loop_state.turns.begin(now)
+        cdef Message* message = &self._ring[self._first]
+        cdef bytes packed = <bytes><object>message.payload, payload
+        if now >= ends_ns and self._missed_turns < MOST_MISSED_TURNS:
+            self._missed_turns += 1
+            return False
+        self._missed_turns = 0
+        try:
+            if self._steps is None:
+                self._steps = self.unpacking(packed, message.compressor)
+            while True:
+                next(self._steps)
+                if now_ns() >= ends_ns:
+                    return False
+        except StopIteration as end:
+            payload = end.value
+        except Exception as error:
+            # Raised when the message is taken.
+            self._steps = None
+            self._unpacking_error = error
+            return True
+        except BaseException:
+            self._steps = None
+            raise
+        self._steps = None
+        message = &self._ring[self._first]
+        if self.waiting and message.payload == <PyObject*>packed:
+            Py_INCREF(payload)
+            Py_DECREF(packed)
+            message.payload = <PyObject*>payload
+            message.compressor = 0
+        return True
+
     cdef list take_many(self, Py_ssize_t limit):
         """Return the oldest messages, at most `limit`; an error behind the first of them is raised next time."""
         cdef list messages = []
         while self.waiting and limit > 0:
+            if messages and self.is_packed() and not self.unpack():
+                break
             try:
                 messages.append(self.take())
             except Exception:
@@ -155,6 +206,7 @@ cdef class StreamChannel(Timed):
     cdef int drop_messages(self) except -1:
         """Forget what nobody will take; its credit goes back."""
         cdef Message message
+        self._steps = self._unpacking_error = None
         while self.waiting:
             self._pop(&message)
             self.taken(message.cost)
@@ -263,6 +315,10 @@ cdef class StreamChannel(Timed):
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         """Return the message that a payload stands for."""
+        raise NotImplementedError
+
+    cdef object unpacking(self, bytes payload, int compressor):
+        """Return a generator that decompresses a message in short steps; its value is the payload."""
         raise NotImplementedError
 
     cdef int on_drained(self) except -1:
@@ -433,11 +489,17 @@ cdef class Receiving:
             channel._turn_ends_ns = tick_ns() + SLICE_NS
         elif channel.waiting and tick_ns() >= channel._turn_ends_ns:
             return self.pause(result)
+        if channel.is_packed() and not channel.unpack():
+            return self.pause(result)
         self.leave()
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
         """Let others have their turn, though a message is there; what came meanwhile is read, and its sender gets credit."""
+        if self.phase == PHASE_WAITING:
+            self.channel._receiver = None
+            self.channel._receiving_ns = 0
+            self.future = None
         self.phase = PHASE_PAUSED
         Py_INCREF(None)
         result[0] = <PyObject*>None

@@ -74,8 +74,14 @@ class TestTaking:
         for number in range(10):
             far.send_message(b"%d" % number)
         link.carry()
-        # Each message takes longer than a slice.
-        near.decoder = lambda payload: time.sleep(0.012) or payload
+
+        def longer_than_a_slice(payload: bytes) -> bytes:
+            until = time.perf_counter() + 0.012
+            while time.perf_counter() < until:
+                pass
+            return payload
+
+        near.decoder = longer_than_a_slice
         turns = 0
 
         async def count_turns() -> None:

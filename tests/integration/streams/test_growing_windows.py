@@ -1,0 +1,110 @@
+"""Windows that grow between real clients and servers: out of the stream pool, and back to it with the call."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from itertools import repeat
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, Memory, ServerConfig, SyncClient
+from fastrpc._core.serving.admission import bytes_held
+from tests.support.feed import Feed
+from tests.support.served import served
+from tests.support.threaded_server import ThreadedServer
+from tests.support.waiting import eventually
+
+POOL = 33_554_432
+SIZE = 30_000
+#: Many times what the first windows hold.
+MESSAGES = 2_000
+
+
+@fastrpc.service("sink")
+class Sink:
+    """Takes what comes, and looks at the pool of its connection meanwhile."""
+
+    def __init__(self) -> None:
+        self.server: Any = None
+        self.left: list[int] = []
+
+    @fastrpc.method
+    async def take(self, blocks: AsyncIterator[bytes]) -> int:
+        size = 0
+        async for block in blocks:
+            size += len(block)
+        self.left.append(assembler_of(self.server).growth_left)
+        return size
+
+
+def assembler_of(server: Any) -> Any:
+    """Return what keeps the windows of the only connection of a server."""
+    [session] = server._gate.sessions
+    return session.assembler
+
+
+def is_whole(assembler: Any) -> bool:
+    return (assembler.growth_left, assembler.stream_pool_left) == (POOL // 2, POOL)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_window_of_a_client_grows_while_it_reads_and_goes_back(scheme: str) -> None:
+    async with served(Feed, scheme=scheme) as target, Client(target) as client:
+        async with client.stream(Feed.endless, SIZE) as blocks:
+            for _ in range(MESSAGES):
+                await blocks.receive()
+            grown = blocks._window_bytes
+            assembler = client._pool.sessions[0].assembler  # type: ignore[attr-defined]
+            assert 65_536 < grown <= POOL // 4
+            assert assembler.growth_left == POOL // 2 - grown + 65_536
+        await eventually(lambda: is_whole(assembler))
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_window_of_a_server_grows_while_its_handler_reads_and_goes_back(scheme: str) -> None:
+    sink = Sink()
+    async with served(sink, scheme=scheme) as target, Client(target) as client:
+        sink.server = target.server
+        assert await client.call(Sink.take, repeat(bytes(SIZE), MESSAGES)) == SIZE * MESSAGES
+        assert POOL // 4 <= sink.left[0] < POOL // 2
+        await eventually(lambda: is_whole(assembler_of(target.server)))
+
+
+def test_window_of_a_blocking_client_grows_while_it_reads_and_goes_back() -> None:
+    with ThreadedServer(Feed()) as server, SyncClient(server.address) as client:
+        with client.stream(Feed.endless, SIZE) as blocks:
+            blocks.receive()
+            assembler = client._pool.sessions[0].assembler  # type: ignore[attr-defined]
+            least = POOL
+            # The two share an interpreter: a window that is not needed may have gone back at the end.
+            for _ in range(10 * MESSAGES):
+                blocks.receive()
+                least = min(least, assembler.growth_left)
+            assert POOL // 4 <= least < POOL // 2
+        assert is_whole(assembler)
+
+
+def test_window_for_a_blocking_client_grows_at_the_server() -> None:
+    def blocks() -> Iterator[bytes]:
+        yield from repeat(bytes(SIZE), MESSAGES)
+
+    sink = Sink()
+    with ThreadedServer(sink) as server, SyncClient(server.address) as client:
+        sink.server = server.server
+        assert client.call(Sink.take, blocks()) == SIZE * MESSAGES
+        assert POOL // 4 <= sink.left[0] < POOL // 2
+
+
+async def test_windows_do_not_grow_where_memory_is_short() -> None:
+    sink, feed = Sink(), Feed()
+    config = ServerConfig(memory=Memory(process_bytes=1_048_576))
+    async with served(sink, feed, scheme="tcp", config=config) as target, Client(target) as client:
+        sink.server = target.server
+        # What nobody reads is above 70 % of the memory, and below 85 %.
+        unread = [asyncio.ensure_future(client.call(Feed.unread, repeat(bytes(SIZE), 10))) for _ in range(13)]
+        await eventually(lambda: bytes_held() > 0.7 * 1_048_576)
+        assert await client.call(Sink.take, repeat(bytes(SIZE), 200)) == SIZE * 200
+        assert sink.left == [POOL // 2]
+        feed.go_on.set()
+        assert await asyncio.gather(*unread) == [10 * SIZE] * 13
