@@ -25,7 +25,7 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.client.unpacking import message_steps
+from fastrpc.calling.unpacking import message_steps
 from fastrpc.compressors.base import Steps
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
