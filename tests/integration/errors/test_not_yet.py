@@ -44,8 +44,8 @@ def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
 
 #: What takes arguments that only a later version acts upon, with their defaults.
 LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
-    "Client": (partial(Client, NOWHERE), {"credentials": None, "services": ()}),
-    "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None, "services": ()}),
+    "Client": (partial(Client, NOWHERE), {"credentials": None}),
+    "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None}),
     "Server": (Server, {"authenticate": None, "authorize": None, "limits": ()}),
     "App": (
         partial(fastrpc.App, []),
