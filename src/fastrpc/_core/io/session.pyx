@@ -8,6 +8,7 @@ import logging
 import random
 import sys
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
@@ -274,6 +275,7 @@ cdef class Session(Connection):
         self.now = now_ns()
         self.flush()
 
+    @cython.nonecheck(False)
     cdef int flush(self) except -1:
         """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
         Session._pump(self)

@@ -26,6 +26,7 @@ The time is handed in (`now`, nanoseconds of a monotonic clock) before each use.
 import struct
 from operator import attrgetter
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
@@ -293,6 +294,7 @@ cdef class Connection(PartsOwner):
 
     # The frames of calls
 
+    @cython.nonecheck(False)
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         if frame.kind == REQUEST:
             self.callee.request(frame, payload)
@@ -312,6 +314,7 @@ cdef class Connection(PartsOwner):
             return self.on_control(frame)
         return self._placed(frame)
 
+    @cython.nonecheck(False)
     cdef int _placed(self, Frame* frame) except -1:
         """Return connection credit for a frame that found its place, or was discarded."""
         cdef int64_t credit

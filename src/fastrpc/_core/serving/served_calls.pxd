@@ -3,10 +3,12 @@ from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.io.session cimport Session
 from fastrpc._core.native.call_parts cimport ServingPart
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.gate cimport Gate
+from fastrpc._core.serving.served_call cimport ServerCall
 
 
 @cython.final
@@ -40,8 +42,20 @@ cdef class ServedCalls(ServingPart):
 
     cdef Session session(self)
     cdef int return_credit(self) except -1
+    cdef int take_request(self, Session session, Call call, Frame* frame, bytes payload) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int weigh_output(self) except -1
+
+
+@cython.nonecheck(False)
+cdef inline ServerCall call_of(Gate gate, NativeExchange exchange):
+    """Return the object of a new call: the spare one, if there is one."""
+    cdef ServerCall call = gate.spare
+    gate.spare = None
+    if call is None:
+        call = ServerCall.__new__(ServerCall)
+    call.exchange = exchange
+    return call

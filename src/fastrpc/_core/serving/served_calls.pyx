@@ -212,25 +212,22 @@ cdef class ServedCalls(ServingPart):
     # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
     # is made, not at every use of it.
 
-    @cython.nonecheck(False)
     cdef Call new_call(self):
-        cdef ServerCall call = self.gate.spare
-        self.gate.spare = None
-        if call is None:
-            call = ServerCall.__new__(ServerCall)
-        call.exchange = self.exchange
-        return call
+        return call_of(self.gate, self.exchange)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
         # For the counters, should it be refused before it is whole.
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
-    @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return self.take_request(self.session(), call, frame, payload)
+
+    @cython.nonecheck(False)
+    cdef int take_request(self, Session session, Call call, Frame* frame, bytes payload) except -1:
+        """Hand a whole request of this session to the gate."""
         assert call is not None
         assert payload is not None
-        cdef Session session = <Session>self.owner
         self.exchange.now = session.now
         self.exchange.received_ns = session.received_ns
         self.exchange.is_reading = session._is_reading
@@ -251,6 +248,7 @@ cdef class ServedCalls(ServingPart):
         self.exchange.now = self.session().now
         return self.gate.note_answered(<ServerCall>call, status, text)
 
+    @cython.nonecheck(False)
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
         self.exchange.received_ns = (<Session>self.owner).received_ns
@@ -312,6 +310,7 @@ cdef class ServedCalls(ServingPart):
 
     # Memory
 
+    @cython.nonecheck(False)
     cdef int on_flushed(self) except -1:
         cdef Session session = <Session>self.owner
         if (

@@ -12,6 +12,8 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport REASON_DRAIN, REASON_MAX_AGE, Frame
 from fastrpc._core.native.connection cimport PHASE_PREFACE
+from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.serving.served_calls cimport call_of
 
 from fastrpc._core.serving.served_calls import serve_on
 
@@ -52,6 +54,7 @@ cdef class ServerSession(Session):
 
     # Opening and leaving
 
+    @cython.nonecheck(False)
     cdef int on_read(self) except -1:
         if self.is_opening:
             self.openings.heard(self)
@@ -61,15 +64,15 @@ cdef class ServerSession(Session):
 
     @cython.nonecheck(False)
     cdef Call new_call(self):
-        return self.served.new_call()
+        return call_of(self.gate, self.served.exchange)
 
     @cython.nonecheck(False)
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.served.on_request(call, frame, payload)
+        return self.served.take_request(self, call, frame, payload)
 
     @cython.nonecheck(False)
     cdef int on_ended(self, Call call) except -1:
-        return self.served.on_ended(call)
+        return self.served.on_ended(call) if (<ServerCall>call).charge else 0
 
     cdef int leave_opening(self) except -1:
         """The connection is through its opening, or gone."""
