@@ -1,6 +1,7 @@
 """`stream`, `open` and streamed input of a SyncClient: plain iterators, and what comes back."""
 
 import gc
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,18 @@ def test_a_stream_may_have_no_message(client: SyncClient) -> None:
 def test_a_stream_is_iterated_without_a_block(client: SyncClient) -> None:
     assert list(client.stream(Feed.count, 3)) == [0, 1, 2]
     assert list(client.bind(Feed).lines("a\nb")) == ["a", "b"]
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("size", [65_536, 200_000])
+def test_large_messages_both_ways_follow_each_other_at_once(size: int) -> None:
+    # Looking for the end of the connection behind each of them took 5 ms.
+    with serving(EveryKind, address="tcp://127.0.0.1:0") as target, SyncClient(target) as client:
+        with client.stream(EveryKind.mirror, (bytes(size) for _ in range(300))) as blocks:
+            next(blocks)
+            began = time.monotonic()
+            assert sum(1 for _ in blocks) == 299
+            assert time.monotonic() - began < 299 * 0.0025
 
 
 def test_receive_many_returns_what_is_there_and_never_nothing(client: SyncClient) -> None:

@@ -51,8 +51,9 @@ cdef enum:
     # How often that is done to read all that came before nothing could be written any more: some 256 MiB.
     READ_AT_THE_END = 64
 
-# Where a rest left so much unread, more is on its way, with the end of the stream behind it perhaps. Every piece of it is
-# waited for so long.
+# Where a rest, a time so long without a byte, left so much unread, more is on its way, with the end of the stream behind
+# it perhaps. Every piece of it is waited for so long. Messages of a stream that come all the time are no rest.
+cdef uint64_t REST_NS = 20_000_000
 cdef Py_ssize_t MUCH_UNREAD = 65_536
 cdef uint64_t FOLLOWS_NS = 5_000_000
 
@@ -166,6 +167,8 @@ cdef class BlockingStream(Connection):
         """
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0
+        cdef uint64_t heard_ns = self.received_ns
+        cdef bint goes_on = unread > 0
         cdef BlockingIO io = self.io
         if self.receiver is not None or self.is_closed:
             return True
@@ -173,7 +176,7 @@ cdef class BlockingStream(Connection):
         while not self.is_closed and rounds < ROUNDS:
             came = io.receive(self.place_for(&room), room)
             if came == -EAGAIN:
-                if unread < MUCH_UNREAD:
+                if unread < MUCH_UNREAD or not (goes_on or self.received_ns > heard_ns + REST_NS):
                     return True
                 # With the guard held: another thread could do no better meanwhile.
                 with nogil:
