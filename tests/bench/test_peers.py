@@ -56,6 +56,7 @@ def compare(folder: Path, peers: list[str], workloads: tuple[str, ...]) -> Mappi
     command = [sys.executable, "-m", "bench.compare", *BRIEF, *arguments]
     outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    print(outcome.stdout, outcome.stderr)  # Why a workload was left out, should that fail a test.
     result: Mapping[str, Any] = json.loads((folder / "compare.json").read_text())
     return result
 
