@@ -212,6 +212,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         return messages
 
     def _receive_answer(self):
+        """Return the one answer of a method that only takes a stream; `client/blocking/stream.py` does."""
         raise NotImplementedError
 
     def _await_messages(self):

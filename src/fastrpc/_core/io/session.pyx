@@ -320,8 +320,6 @@ cdef class Session(Connection):
                 self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         return 0
 
-    # Calls of theirs
-
     # Calls of ours
 
     @property
