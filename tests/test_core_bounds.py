@@ -6,8 +6,9 @@ A class or file that is still over a bound is listed here: the lists only become
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
-from tests.support.source_tree import PACKAGE, ROOT
+from tests.support.source_tree import PACKAGE, ROOT, imports
 
 CORE = PACKAGE / "_core"
 
@@ -16,18 +17,15 @@ OVERRIDES = 2
 OFTEN_OVERRIDDEN = 5
 LINES = 630
 
-# Sessions are connections, and calls are what carries their deadline and their timer.
+# A call carries its deadline and its timer, and is a coroutine.
 DEEPER_CHAINS = {
     "BatchCall": 7,
     "BatchMember": 5,
     "BlockingCall": 5,
-    "BlockingSession": 5,
     "BlockingStreamCall": 5,
     "ClientCall": 7,
-    "ClientSession": 5,
     "CoroutineCall": 5,
     "PickedCall": 6,
-    "ServerSession": 5,
     "StreamCall": 5,
 }
 LONGER_FILES = {
@@ -38,6 +36,7 @@ PARTS = (
     "call_slots",
     "callee_states",
     "caller_states",
+    "control_frames",
     "frame_reader",
     "liveness",
     "message_assembler",
@@ -112,3 +111,21 @@ def test_compiled_files_are_short() -> None:
         if len(path.read_text(encoding="utf-8").splitlines()) > LINES
     }
     assert longer == LONGER_FILES
+
+
+def imported_by(path: Path, *parts: str) -> list[str]:
+    """Return what a module imports of some parts of the core."""
+    prefixes = tuple(f"fastrpc._core.{part}." for part in parts)
+    return [item.module for item in imports(path) if f"{item.module}.".startswith(prefixes)]
+
+
+def test_byte_streams_know_no_protocol() -> None:
+    streams = [*(CORE / "io").glob("*.p*"), *(CORE / "calling").glob("blocking_stream.p*")]
+    sources = [path for path in streams if path.suffix in {".pyx", ".pxd", ".pyi"}]
+    assert len(sources) > 10
+    assert [path.name for path in sources if imported_by(path, "native", "framing", "calls", "serving")] == []
+
+
+def test_engines_know_of_byte_streams_only_their_interface() -> None:
+    engine = [path for path in (CORE / "native").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
+    assert {module for path in engine for module in imported_by(path, "io")} == {"fastrpc._core.io.engine"}

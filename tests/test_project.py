@@ -33,11 +33,10 @@ RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 CORE_RANKS = {
     0: ("base",),
     1: ("payload", "framing", "loop", "balancing"),
-    2: ("calls",),
+    2: ("calls", "io"),
     3: ("native",),
     4: ("streams",),
-    5: ("io",),
-    6: ("serving", "calling"),
+    5: ("serving", "calling"),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 

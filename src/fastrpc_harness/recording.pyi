@@ -149,7 +149,7 @@ class RecordingConnection(Connection):
     def end_drain(self) -> None:
         """Send GOAWAY FINAL, which names the last call that was taken."""
 
-    def close(self, reason: int, text: str = "") -> None:
+    def close(self, reason: int = 0, text: str = "") -> None:
         """End the connection for a reason of ours; the peer is told."""
 
     def find_call(self, id: int) -> RecordedCall | None:

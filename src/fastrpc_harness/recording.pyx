@@ -286,7 +286,7 @@ cdef class RecordingConnection(Connection):
         """Send GOAWAY FINAL, which names the last call that was taken."""
         self.finish_drain()
 
-    def close(self, uint16_t reason, str text not None=""):
+    def close(self, uint16_t reason=0, str text not None=""):
         """End the connection for a reason of ours; the peer is told."""
         self.close_with(reason, text)
 

@@ -6,8 +6,8 @@ from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.control_frames cimport ControlFrames
 from fastrpc._core.native.frame_reader cimport FrameReader
-from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.native.message_assembler cimport MessageAssembler
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
@@ -25,6 +25,7 @@ cdef class RecordingOwner(PartsOwner):
         readonly CallSlots slots
         readonly CalleeStates callee
         readonly CallerStates caller
+        readonly ControlFrames control
 
         # Calls that frames belong to, by id; bytes that still come before frames; how often reading goes on.
         dict calls
@@ -38,8 +39,7 @@ cdef class RecordingOwner(PartsOwner):
 
 cdef class WatchedConnection(Connection):
     cdef:
-        # What its liveness is, and what that told, in order.
-        readonly Liveness liveness
+        # What its liveness told, in order.
         readonly list events
 
         # What a stream would say: bytes that it took, and bytes that it holds and the peer does not take.

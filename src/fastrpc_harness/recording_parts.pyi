@@ -6,8 +6,8 @@ from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.native.callee_states import CalleeStates
 from fastrpc._core.native.caller_states import CallerStates
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.native.control_frames import ControlFrames
 from fastrpc._core.native.frame_reader import FrameReader
-from fastrpc._core.native.liveness import Liveness
 from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
@@ -19,7 +19,8 @@ class RecordingOwner(PartsOwner):
 
     Args:
         parts: of "reader", "sender", "slots" (which send through the sender), "assembler" (which needs a reader, and
-            the sender for credit), "callee" (which needs these three) and "caller" (which needs the slots as well).
+            the sender for credit), "callee" (which needs these three), "caller" (which needs the slots as well) and
+            "control" (which needs all of them).
         peer, ours: what the two sides accept; the floor unless given.
         is_settled: whether the peer said what it accepts.
     """
@@ -53,6 +54,14 @@ class RecordingOwner(PartsOwner):
     def callee(self) -> CalleeStates | None: ...
     @property
     def caller(self) -> CallerStates | None: ...
+    @property
+    def control(self) -> ControlFrames | None: ...
+    def announce(self, settings: Settings) -> None:
+        """Send SETTINGS."""
+
+    def begin_drain(self, reason: int, text: str) -> None:
+        """Take the first step of a drain."""
+
     def call(self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0) -> Call:
         """Make a call that the parts find by its id; `window`: what either side may send of its stream."""
 
@@ -62,7 +71,7 @@ class RecordingOwner(PartsOwner):
     def take(self, most: int = -1) -> bytes:
         """Return the output of the sender: pieces as long as fewer than `most` bytes are there, -1: all."""
 
-    def receive(self, data: bytes) -> int:
+    def receive_data(self, data: bytes) -> int:
         """Give bytes to the reader; return how many it consumed."""
 
     def receive_body(self, data: bytes) -> int:
@@ -131,15 +140,13 @@ class WatchedConnection(Connection):
         send_hard: int = 0,
     ) -> None: ...
     @property
-    def liveness(self) -> Liveness: ...
-    @property
     def events(self) -> list[tuple[object, ...]]:
         """What its liveness told: the name of the hook first."""
 
-    def check(self, now: int) -> int:
+    def check_at(self, now: int) -> int:
         """Let an instant be; return the one to check at next, 0: never."""
 
-    def receive(self, data: bytes, now: int) -> int:
+    def receive_at(self, data: bytes, now: int) -> int:
         """Take bytes that came at an instant; return how many were consumed."""
 
     def take(self) -> bytes:
@@ -148,7 +155,7 @@ class WatchedConnection(Connection):
     def request(self, method: bytes) -> Call:
         """Open a call."""
 
-    def begin_drain(self, now: int) -> int:
+    def begin_drain_at(self, now: int) -> int:
         """Take no new calls; return when FINAL follows at the latest."""
 
     def linger_until(self, instant: int) -> None:

@@ -6,6 +6,7 @@
     RecordingOwner("sender")           messages in, bytes out
     RecordingOwner("sender", "slots")  calls in, bytes out
     RecordingOwner(…, "callee")        frames of calls in, what becomes of the calls as events
+    RecordingOwner(…, "control")       frames of the connection itself in, the answers out
     WatchedConnection(…)               a time in, ends and due instants out
 """
 
@@ -16,15 +17,17 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route
+from fastrpc._core.framing.frame cimport AUTH, GOAWAY, PING, SETTINGS
 from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport open_window, placed
+from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE
 from fastrpc._core.native.call_slots cimport new_slots
 from fastrpc._core.native.callee_states cimport new_callee
 from fastrpc._core.native.caller_states cimport new_caller
+from fastrpc._core.native.control_frames cimport new_control
 from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
-from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport new_failure
 from fastrpc._core.native.send_queue cimport new_sender
@@ -69,6 +72,10 @@ cdef class RecordingOwner(PartsOwner):
         if "caller" in parts:
             self.caller = new_caller(self, self.reader, self.assembler, self.slots)
         self.open_messages = self.ours.open_messages
+        if "control" in parts:
+            self.preface_sent = True
+            self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
+            self.control.start(Settings(not is_client))
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
@@ -84,6 +91,8 @@ cdef class RecordingOwner(PartsOwner):
             self.callee.owner = NULL
         if self.caller is not None:
             self.caller.owner = NULL
+        if self.control is not None:
+            self.control.owner = NULL
 
     def call(self, uint64_t id=0, *, int flags=0, bint is_local=False, int64_t window=0):
         cdef Call call = Call.__new__(Call)
@@ -102,6 +111,34 @@ cdef class RecordingOwner(PartsOwner):
 
     def found(self, uint64_t id):
         return self.calls[id]
+
+    # The frames of the connection itself
+
+    def announce(self, Settings settings not None):
+        self.control.announce(settings)
+
+    def begin_drain(self, int reason, str text not None):
+        self.control.start_drain(reason, text)
+
+    cdef int finish_drain(self) except -1:
+        return self.control.finish_drain()
+
+    cdef int on_ready(self) except -1:
+        self.events.append(("on_ready",))
+        return 0
+
+    cdef int on_peer_drains(self, int reason, str text) except -1:
+        self.events.append(("on_peer_drains", reason, text))
+        return 0
+
+    cdef int on_not_started(self, Call call) except -1:
+        self.events.append(("on_not_started", call.id))
+        return 0
+
+    cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
+        self.is_closed = True
+        self.events.append(("end_connection", reason, text, by_peer))
+        return 0
 
     # The sender
 
@@ -154,7 +191,7 @@ cdef class RecordingOwner(PartsOwner):
 
     # The reader
 
-    def receive(self, bytes data not None):
+    def receive_data(self, bytes data not None):
         return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
     def receive_body(self, bytes data not None):
@@ -187,7 +224,8 @@ cdef class RecordingOwner(PartsOwner):
             self.events.append(("on_opening", data[:left]))
         return left
 
-    cdef bint on_many_frames(self) except -1:
+    cdef bint has_to_wait(self) except -1:
+        self.messages_left = MESSAGES_AT_ONCE
         self.rounds_left -= 1
         return self.rounds_left < 0
 
@@ -218,6 +256,9 @@ cdef class RecordingOwner(PartsOwner):
     cdef bint _pass_on(self, Frame* frame, bytes payload) except -1:
         """Give a frame to the states of the calls it belongs to; False: these were not made."""
         cdef bint is_theirs = (frame.id & 1) == <uint64_t>self.wire.peer_parity
+        if self.control is not None and frame.kind in (SETTINGS, PING, GOAWAY, AUTH):
+            self.control.take(frame)
+            return True
         if self.callee is not None and is_theirs:
             if frame.kind == REQUEST:
                 self.callee.request(frame, payload)
@@ -352,21 +393,17 @@ cdef class WatchedConnection(Connection):
     def __init__(self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0):
         Connection.__init__(self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all")
         self.events = []
-        self.liveness = new_liveness(self, timeouts, keepalive, lambda _first, last: last)
+        self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
         self.liveness.is_watched = is_watched
         self.liveness.send_hard = send_hard
         if is_client:
             self.open()
 
-    def __dealloc__(self):
-        if self.liveness is not None:
-            self.liveness.owner = NULL
-
-    def check(self, uint64_t now):
+    def check_at(self, uint64_t now):
         self.now = now
         return self.liveness.check(now)
 
-    def receive(self, bytes data not None, uint64_t now):
+    def receive_at(self, bytes data not None, uint64_t now):
         self.now = self.received_ns = now
         return self.reader.receive(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
@@ -382,7 +419,7 @@ cdef class WatchedConnection(Connection):
         self.slots.send_request(call, b"")
         return call
 
-    def begin_drain(self, uint64_t now):
+    def begin_drain_at(self, uint64_t now):
         self.now = now
         self.start_drain(0, "")
         return self.liveness.begin_drain(now)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 from fastrpc.calling.peer_client import PeerCalling, PeerClient
 from fastrpc.endpoint import Address
 
@@ -43,7 +43,7 @@ class Peer:
         self.certificate = certificate
         self.id = None
         self._calling: PeerCalling | None = None
-        self._session: Session | None = None
+        self._session: Connection | None = None
         self._client: PeerClient | None = None
 
     @property
@@ -53,7 +53,7 @@ class Peer:
             self._client = PeerClient(self._calling, self.address, self._session)
         return self._client
 
-    def _serve(self, session: Session, calling: PeerCalling) -> None:
+    def _serve(self, session: Connection, calling: PeerCalling) -> None:
         """Note that the peer serves calls on this connection."""
         self.id = session.peer.client_id.hex() or None
         self._session, self._calling = session, calling

@@ -16,8 +16,8 @@ from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.own_calls import watch_calls
 from fastrpc._core.framing.settings import WireNumbers
-from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state, wrong_loop
+from fastrpc._core.native.connection import Connection
 from fastrpc.calling.answers import Answers
 from fastrpc.calling.options import checked_options
 from fastrpc.calling.outcomes import batch_result
@@ -66,7 +66,7 @@ class PeerClient(Caller, StreamVerbs):
     another Peer.
     """
 
-    def __init__(self, calling: PeerCalling, address: Address, session: Session | None) -> None:
+    def __init__(self, calling: PeerCalling, address: Address, session: Connection | None) -> None:
         runner = _Runner(calling, address)
         state = CallerState(runner, calling.routes, calling.budget)
         config = calling.config
@@ -124,13 +124,13 @@ class _Runner(Answers):
         self.address = address
         self.is_closed = True
         self.streams = _Streams(self, calling)
-        self.session: Session | None = None
+        self.session: Connection | None = None
         self._state: CallerState | None = None
         self._generation = process_generation()
         # Futures of those who wait for the end, or for room in the output.
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def attend(self, session: Session | None, state: CallerState) -> None:
+    def attend(self, session: Connection | None, state: CallerState) -> None:
         """Call on this connection for as long as it takes calls."""
         if session is not None and watch_calls(session, Endpoint(self.address), self._end):
             self.is_closed = False

@@ -7,13 +7,14 @@ import asyncio
 import contextvars
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.protocols.base import StreamSession
 from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Subchannel"]
 
 logger = logging.getLogger("fastrpc.client")
-
-
-class _StreamSession(ClientSession, asyncio.BufferedProtocol):
-    """A client session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
-
-    __slots__ = ()
 
 
 class Subchannel(EndpointPlan):
@@ -132,20 +127,18 @@ class Subchannel(EndpointPlan):
         config = self._pool.config
         try:
             async with asyncio.timeout(config.timeouts.connect):
-                _, session = await transport_for(address).dial(
-                    address, self._new_session, dial_options(config)
-                )
+                _, stream = await transport_for(address).dial(address, self._new_stream, dial_options(config))
         except TimeoutError:
             raise ConnectError(
                 f"no connection to {address} within {config.timeouts.connect:g} s",
                 hint="raise Timeouts.connect if the network is slow",
             ) from None
         self._pool.totals.connections += 1
-        return session
+        return cast(ClientSession, stream.engine)
 
-    def _new_session(self) -> _StreamSession:
+    def _new_stream(self) -> StreamSession:
         config = self._pool.config
-        session = _StreamSession(
+        session = ClientSession(
             endpoint=self.endpoint,
             owner=self,
             loop=self._pool.loop,
@@ -153,13 +146,12 @@ class Subchannel(EndpointPlan):
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
-            spin_microseconds=self._pool.spin_microseconds,
             stream_pool=config.memory.stream_pool,
         )
         if self._pool.serving is not None:
             self._pool.serving.attend(session)
         self._sessions[session] = self._pool.loop.time()
-        return session
+        return StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
 
     def _note_end(self, session: ClientSession, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""

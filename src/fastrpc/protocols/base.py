@@ -8,6 +8,8 @@ from enum import Enum, auto
 from typing import Any
 
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.io.engine import Engine
+from fastrpc._core.io.session import Session
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
@@ -17,13 +19,14 @@ from fastrpc.errors import ConfigError
 
 __all__ = [
     "Connection",
-    "EngineSession",
     "Protocol",
     "ServerEngine",
     "ServerParts",
+    "StreamSession",
     "Verdict",
     "protocol_named",
     "register",
+    "server_stream",
 ]
 
 
@@ -51,6 +54,12 @@ class ServerParts:
     reveals_services: bool
 
 
+class StreamSession(Session, asyncio.BufferedProtocol):
+    """A session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
+
+    __slots__ = ()
+
+
 class Connection(typing.Protocol):
     """A connection, as far as its peer can be named."""
 
@@ -62,12 +71,16 @@ class Connection(typing.Protocol):
     def transport(self) -> asyncio.BaseTransport | None: ...
 
 
-class EngineSession(Connection, typing.Protocol):
-    """What a server asks of the session of an engine: an asyncio protocol, plain or buffered, with an exchange.
+class ServerEngine(Connection, typing.Protocol):
+    """What a server asks of an `Engine` of its side, beside bytes.
 
-    `connection_made` calls `Gate.connection_made`. `connection_lost` calls `Gate.connection_lost`, removes the session
-    from `Gate.sessions` and tells `Gate.dispatcher.session_lost`.
+    `connected` calls `Gate.connection_made`. `lost` calls `Gate.connection_lost`, removes the engine from
+    `Gate.sessions` and tells `Gate.dispatcher.session_lost`. `PythonEngine` does this for engines in Python.
     """
+
+    @property
+    def stream(self) -> Any:
+        """The byte stream, or None."""
 
     @property
     def exchange(self) -> Exchange:
@@ -93,10 +106,6 @@ class EngineSession(Connection, typing.Protocol):
         """Return `calls`, `one_way`, `buffered` and `credit`: counts, and bytes of output and of the peer's window."""
 
 
-#: Makes the session of a connection.
-ServerEngine = Callable[[ServerParts], EngineSession]
-
-
 @dataclass(frozen=True)
 class Protocol:
     """A protocol that servers can speak."""
@@ -105,19 +114,31 @@ class Protocol:
     #: Takes the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is final,
     #: even if a protocol before it asked for more.
     detect: Callable[[bytes], Verdict]
-    server_engine: ServerEngine
+    server_engine: Callable[[ServerParts], Engine]
+    #: Makes the engine of a client's connection, from the options of `ClientSession`; None: clients do not speak it.
+    client_engine: Callable[..., Engine] | None = None
 
 
 _protocols: dict[str, Protocol] = {}
 
 
-def register(name: str, detect: Callable[[bytes], Verdict], server_engine: ServerEngine) -> None:
+def register(
+    name: str,
+    detect: Callable[[bytes], Verdict],
+    server_engine: Callable[[ServerParts], Engine],
+    client_engine: Callable[..., Engine] | None = None,
+) -> None:
     """Register a protocol for servers: `ServerConfig(protocols=("native", name))`.
+
+    Args:
+        detect: tells by the first bytes of a connection whether it speaks the protocol.
+        server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
+        client_engine: makes that of a client's.
 
     Raises:
         ConfigError: another protocol has that name.
     """
-    protocol = Protocol(name, detect, server_engine)
+    protocol = Protocol(name, detect, server_engine, client_engine)
     if _protocols.setdefault(name, protocol) != protocol:
         raise ConfigError(f"protocol {name!r} is registered already", hint="choose another name")
     if name not in SERVER_PROTOCOLS:
@@ -127,3 +148,9 @@ def register(name: str, detect: Callable[[bytes], Verdict], server_engine: Serve
 def protocol_named(name: str) -> Protocol:
     """Return a registered protocol; `ServerConfig` has already refused unknown names."""
     return _protocols[name]
+
+
+def server_stream(protocol: Protocol, parts: ServerParts) -> StreamSession:
+    """Make the byte stream of a server's connection, with its engine."""
+    engine = protocol.server_engine(parts)
+    return StreamSession(engine, loop=parts.loop, spin_microseconds=parts.spin_microseconds)

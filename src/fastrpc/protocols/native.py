@@ -1,18 +1,10 @@
 """The native protocol of PROTOCOL.md, on the server side."""
 
-import asyncio
-
 from fastrpc._core.native.connection import MAGIC
 from fastrpc._core.serving.server_session import ServerSession
 from fastrpc.protocols.base import ServerParts, Verdict, register
 
-__all__ = ["NativeSession", "detect_native", "native_session"]
-
-
-class NativeSession(ServerSession, asyncio.BufferedProtocol):
-    """A server session as a BufferedProtocol, which asyncio's own loops check for; uvloop needs no base class."""
-
-    __slots__ = ()
+__all__ = ["detect_native", "native_engine"]
 
 
 def detect_native(data: bytes) -> Verdict:
@@ -22,20 +14,18 @@ def detect_native(data: bytes) -> Verdict:
     return Verdict.YES if len(data) >= len(MAGIC) else Verdict.MORE
 
 
-def native_session(parts: ServerParts) -> NativeSession:
-    """Make the session of a connection."""
-    session = NativeSession(
+def native_engine(parts: ServerParts) -> ServerSession:
+    """Make the engine of a connection."""
+    engine = ServerSession(
         gate=parts.gate,
         openings=parts.openings,
-        loop=parts.loop,
         timeouts=parts.config.timeouts,
         keepalive=parts.config.keepalive,
-        spin_microseconds=parts.spin_microseconds,
         settings=parts.settings,
         stream_pool=parts.config.memory.stream_pool,
     )
-    session.exchange.reveals_services = parts.reveals_services
-    return session
+    engine.exchange.reveals_services = parts.reveals_services
+    return engine
 
 
-register("native", detect_native, native_session)
+register("native", detect_native, native_engine)

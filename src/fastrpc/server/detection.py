@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from fastrpc.protocols.base import Protocol, ServerParts, Verdict
+from fastrpc.protocols.base import Protocol, ServerParts, StreamSession, Verdict, server_stream
 
 __all__ = ["Detection", "UndecidedConnection"]
 
@@ -102,7 +102,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self._leave()
         transport = self.transport
         try:
-            session: Any = protocol.server_engine(self._parts)
+            session = server_stream(protocol, self._parts)
             # Loops choose their read method when reading begins.
             transport.pause_reading()
             transport.set_protocol(session)
@@ -113,10 +113,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
             transport.abort()
             raise
 
-    def _replay(self, session: Any) -> None:
-        if not hasattr(session, "get_buffer"):
-            session.data_received(self._early)
-            return
+    def _replay(self, session: StreamSession) -> None:
         early = memoryview(self._early)
         while early and not self.transport.is_closing():
             with memoryview(session.get_buffer(len(early))) as place:

@@ -21,7 +21,7 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.protocols.base import ServerParts, protocol_named
+from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
@@ -264,7 +264,7 @@ class Server:
         await taking
 
     def _session_maker(self, address: Address) -> Callable[[], Any]:
-        """Return the session factory for connections at an address."""
+        """Return the factory of byte streams for connections at an address."""
         assert self._gate is not None
         assert self._openings is not None
         allowed = self._config.reflection
@@ -277,8 +277,9 @@ class Server:
             spin_microseconds=self._spin_microseconds,
             reveals_services=is_local(address) if allowed is None else allowed,
         )
-        engine = self._protocols[0].server_engine if self._detection is None else self._detection.connection
-        return partial(engine, parts)
+        if self._detection is not None:
+            return partial(self._detection.connection, parts)
+        return partial(server_stream, self._protocols[0], parts)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until another task drains or closes the server."""

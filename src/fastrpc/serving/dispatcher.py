@@ -8,7 +8,7 @@ from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calls.invocation import invoke
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection as NativeConnection
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
@@ -158,7 +158,7 @@ class Dispatcher:
     def describe_peer(self, connection: Connection) -> Peer:
         """Return the peer of a connection."""
         peer = Peer(self._address_of(connection))
-        if isinstance(connection, Session) and connection.peer.max_calls:
+        if isinstance(connection, NativeConnection) and connection.peer.max_calls:
             peer._serve(connection, self._calling)
         return peer
 

@@ -30,10 +30,10 @@ async def test_an_overdue_request_that_is_written_may_still_run() -> None:
         [session] = [
             found for found in gc.get_objects() if isinstance(found, ClientSession) and found.transport
         ]
-        session.pause_writing()
+        session.stream.pause_writing()
         with pytest.raises(DeadlineExceededError) as caught:
             await client.with_options(timeout=0.03).call(Ledger.note, 1)
-        session.resume_writing()
+        session.stream.resume_writing()
         while len(ledger.started) < 2:
             await asyncio.sleep(0.001)
 

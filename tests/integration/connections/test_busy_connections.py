@@ -13,7 +13,7 @@ from fastrpc import Client, Keepalive, ServerConfig
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.serving.admission import bytes_held
-from fastrpc.protocols.base import EngineSession
+from fastrpc.protocols.base import ServerEngine
 from tests.support.frame_factory import opening, request
 from tests.support.served import Served, served
 from tests.support.waiting import eventually
@@ -86,12 +86,12 @@ def burns(numbers: Sequence[int], *, flags: int = 0) -> bytes:
     )
 
 
-def sessions_of(target: Served) -> set[EngineSession]:
+def sessions_of(target: Served) -> set[ServerEngine]:
     return target.server._gate.sessions  # type: ignore[union-attr]
 
 
 def some_wait(target: Served) -> bool:
-    return any(session.is_put_off for session in sessions_of(target))  # type: ignore[attr-defined]
+    return any(session.stream.is_put_off for session in sessions_of(target))  # type: ignore[attr-defined]
 
 
 @contextmanager
@@ -198,7 +198,7 @@ async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
                 for stream in sockets:
                     stream.sendall(sent)
                 await eventually(lambda: some_wait(target))
-                waiting = [session for session in sessions_of(target) if session.is_put_off]  # type: ignore[attr-defined]
+                waiting = [session for session in sessions_of(target) if session.stream.is_put_off]  # type: ignore[attr-defined]
                 assert [session.held_bytes for session in waiting] == [len(sent)] * len(waiting)  # type: ignore[attr-defined]
                 assert bytes_held() == sum(session.held_bytes for session in sessions_of(target))  # type: ignore[attr-defined]
                 await eventually(lambda: len(work.started) == 5 * connections)

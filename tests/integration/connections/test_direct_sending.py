@@ -18,4 +18,4 @@ async def test_sessions_send_directly_on_sockets_of_every_loop(scheme: str, is_d
         await eventually(lambda: len(state.sessions) == 1)
         for session in (*client._pool.sessions, *state.sessions):
             # A class that was renamed by another version of the loop shows here, and nowhere else but in benchmarks.
-            assert (session.descriptor >= 0) is is_direct, type(session.transport)
+            assert (session.stream.descriptor >= 0) is is_direct, type(session.transport)

@@ -129,7 +129,7 @@ async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> Non
             client.call_many(Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True)
         )
         await eventually(lambda: bool(work.started))
-        assert any(session.is_put_off for session in target.server._gate.sessions)  # type: ignore[union-attr]
+        assert any(session.stream.is_put_off for session in target.server._gate.sessions)  # type: ignore[union-attr]
         await target.server.close()
         values = await batch
         await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]

@@ -134,17 +134,18 @@ async def test_a_call_made_while_the_client_closes_is_refused() -> None:
 
 
 def callbacks(session: Any) -> list[Callable[[], object]]:
-    """Return everything a transport or an owner may call on a session."""
+    """Return everything a transport or an owner may call on a session and its stream."""
+    stream = session.stream
     return [
-        lambda: session.get_buffer(-1),
-        lambda: session.buffer_updated(0),
-        session.eof_received,
-        session.pause_writing,
-        session.resume_writing,
+        lambda: stream.get_buffer(-1),
+        lambda: stream.buffer_updated(0),
+        stream.eof_received,
+        stream.pause_writing,
+        stream.resume_writing,
         session.close,
         session.abort,
         lambda: session.begin_drain(0),
-        lambda: session.connection_lost(None),
+        lambda: stream.connection_lost(None),
         session.buffered_bytes,
         session.stats,
     ]
@@ -158,19 +159,20 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
             [server_session] = target.server._gate.sessions  # type: ignore[union-attr]
             session = client._pool.sessions[0] if side == "client" else server_session
             session.abort()
+            calls = callbacks(session)
             await eventually(lambda: session.transport is None)  # noqa: B023 - awaited at once
-            callbacks(session)[first]()
-            callbacks(session)[second]()
+            calls[first]()
+            calls[second]()
 
 
 def test_a_session_that_was_never_connected_bears_them_too() -> None:
     async def check() -> None:
         async with Server(Hasty) as server:
-            make_session = server._session_maker(Address.parse("tcp://127.0.0.1:1"))
+            make_stream = server._session_maker(Address.parse("tcp://127.0.0.1:1"))
             for first, second in itertools.permutations(range(11), 2):
-                session = make_session()
-                callbacks(session)[first]()
-                callbacks(session)[second]()
+                stream = make_stream()
+                callbacks(stream.engine)[first]()
+                callbacks(stream.engine)[second]()
 
     asyncio.run(check())
 

@@ -146,7 +146,7 @@ async def test_a_slow_reader_is_still_a_reader() -> None:
             await peer._reader.read(64 * KIB)
             await asyncio.sleep(0.05)
         assert session.closed_reason == -1
-        assert session.is_write_paused
+        assert session.stream.is_write_paused
 
 
 async def test_a_peer_that_returns_no_credit_is_dropped() -> None:

@@ -157,7 +157,7 @@ async def test_idle_peers_stay_connected_by_their_pings() -> None:
     async with served(Patient(), scheme="tcp", config=config) as target:
         async with Client(target, config=ClientConfig(keepalive=keepalive)) as client:
             session = await connected_session(client)
-            await eventually(lambda: session.pings_sent >= 5)  # type: ignore[attr-defined]
+            await eventually(lambda: session.control.pings_sent >= 5)  # type: ignore[attr-defined]
             assert client._pool.sessions == [session]
 
 

@@ -15,7 +15,7 @@ from fastrpc.protocols.base import Verdict, register
 from fastrpc.protocols.native import detect_native
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
-from tests.support.toy_protocol import ToySession
+from tests.support.toy_protocol import ToyEngine
 from tests.support.waiting import eventually
 
 BOTH = ("native", "toy")
@@ -84,7 +84,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
 
 def sessions(server: Server) -> list[type]:
     assert server._gate is not None
-    return [ToySession if isinstance(one, ToySession) else ServerSession for one in server._gate.sessions]
+    return [ToyEngine if isinstance(one, ToyEngine) else ServerSession for one in server._gate.sessions]
 
 
 async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) -> None:
@@ -211,7 +211,7 @@ def detect_slow(data: bytes) -> Verdict:
     return Verdict.MORE if data[:1] in (b"~", b"s") else Verdict.NO
 
 
-register("slow", detect_slow, ToySession)
+register("slow", detect_slow, ToyEngine)
 
 
 @pytest.mark.parametrize("end", [Server.drain, Server.close])

@@ -2,7 +2,7 @@ from typing import Any, final
 
 from fastrpc._core.calling.client_call import ClientCall, PickedCall
 from fastrpc._core.calling.pending_call import PendingCall
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 
 @final
 class BatchMember(PendingCall):
@@ -51,5 +51,5 @@ class BatchCall(PickedCall):
     def _attempted(self, index: int) -> ClientCall:
         """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
 
-    def _attempt_on(self, session: Session) -> BatchCall:
+    def _attempt_on(self, session: Connection) -> BatchCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

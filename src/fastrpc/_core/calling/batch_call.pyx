@@ -10,7 +10,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start, over_floor
 from fastrpc._core.calling.client_call cimport ClientCall, expire
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.coroutine_call cimport RETURNED, CoroutineCall, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
@@ -83,7 +83,7 @@ cdef class BatchCall(PickedCall):
     cdef int begin(self, PyObject** result) except -1:
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
-        cdef Session session = self.session
+        cdef Connection session = self.session
         state.check_use()
         if not self.argument_tuples:
             value = []
@@ -110,7 +110,7 @@ cdef class BatchCall(PickedCall):
         cdef ViewOptions options = self.options
         cdef bytes payload
         cdef Py_ssize_t i
-        cdef Session session = self.session
+        cdef Connection session = self.session
         cdef Marshal marshal = self.route.marshal
         cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.apply_options(self, self.route, now_ns())
@@ -270,7 +270,7 @@ cdef class BatchCall(PickedCall):
         call.close()
         return call
 
-    def _attempt_on(self, Session session not None):
+    def _attempt_on(self, Connection session not None):
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""
         cdef BatchCall attempt = BatchCall.__new__(BatchCall)
         attempt.route = self.route

@@ -346,7 +346,10 @@ cdef class BlockingCalledStream(BlockingChannel):
                 if or_room:
                     self._ask_for_room(wait)
         finally:
-            session.leave() if waits else session.leave_use()
+            if waits:
+                session.byte_stream.leave()
+            else:
+                session.leave_use()
         if not waits:
             return False
         try:
@@ -451,7 +454,10 @@ cdef class BlockingCalledStream(BlockingChannel):
                 if waits:
                     self._ask_for_room(wait)
             finally:
-                session.leave() if waits else session.leave_use()
+                if waits:
+                    session.byte_stream.leave()
+                else:
+                    session.leave_use()
             if not waits:
                 continue
             try:
@@ -492,9 +498,9 @@ cdef class BlockingCalledStream(BlockingChannel):
             session.sender.send_message(call, payload, call.codec, number)
             call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
             call.route.totals.sent(PyBytes_GET_SIZE(payload))
-            if session.has_news and not session.is_sending:
-                session.flush(False)
-            session.look()
+            if session.byte_stream.has_news and not session.byte_stream.is_sending:
+                session.byte_stream.send_all(False)
+            session.byte_stream.look()
         finally:
             session.leave_use()
         return True

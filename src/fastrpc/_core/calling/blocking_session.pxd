@@ -3,13 +3,22 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calling.blocking_stream cimport BlockingStream
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.liveness cimport Liveness
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.calling.reentry cimport ReentryGuard
 
 
-cdef class BlockingSession(BlockingStream):
+cdef class BlockingSession(Connection):
     cdef:
+        # The stream that the threads share, and where it leads. Whether this is the child of a fork, and the stream the
+        # parent's.
+        readonly BlockingStream byte_stream
+        readonly object endpoint
+        readonly bint is_left_behind
+
+        # The last flush of which the system took anything.
+        uint64_t handed_flushes
+
         # Whether the server has shown its settings, and why the connection ended.
         readonly bint is_ready
         readonly str lost_because
@@ -38,8 +47,7 @@ cdef class BlockingSession(BlockingStream):
         list room_waits
         list left_calls
 
-        # The rules of its life; for how long it is spun on; since when nobody uses it, and when it ended.
-        readonly Liveness liveness
+        # For how long it is spun on; since when nobody uses it, and when it ended.
         uint64_t spin_ns
         uint64_t rests_ns
         uint64_t ended_ns
@@ -53,7 +61,6 @@ cdef class BlockingSession(BlockingStream):
     # Streams.
     cdef int enter_use(self) except -1
     cdef int leave_use(self) except -1
-    cdef bint output_is_full(self) noexcept
     cdef int end_stream(self, PendingCall call, int reason, object error) except -1
     cdef int let_go(self, PendingCall call) except -1
     cdef int _drop_left_calls(self) except -1
@@ -71,8 +78,7 @@ cdef class BlockingSession(BlockingStream):
 
     # The checks and the end.
     cdef uint64_t _check(self) except? 0
+    cdef int _end_all(self, str why) except -1
     cdef bint _leaves(self, PendingCall call) noexcept
     cdef int _refuse_unsent(self) except -1
     cdef int _wake_one(self) except -1
-    cdef int _wind_up(self) except -1
-    cdef int _linger(self) except -1

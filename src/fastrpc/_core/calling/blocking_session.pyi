@@ -4,12 +4,12 @@ from fastrpc._core.calling.blocking_stream import BlockingStream
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.blocking_io import BlockingIO
-from fastrpc._core.native.liveness import Liveness
+from fastrpc._core.native.connection import Connection
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
 
-class BlockingSession(BlockingStream):
-    """One connection to one endpoint, used by any number of threads at once.
+class BlockingSession(Connection):
+    """The client's side of one connection to one endpoint, used by any number of threads at once.
 
     It has neither a loop nor a thread: the threads that wait for answers take turns in sending and receiving for all
     of them.
@@ -37,6 +37,16 @@ class BlockingSession(BlockingStream):
         early_calls: str = "idempotent",
     ) -> None: ...
     @property
+    def byte_stream(self) -> BlockingStream:
+        """The stream that the threads share."""
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether this is the child of a fork, and the stream the parent's: closed here, and nowhere else."""
+
+    @property
     def is_aged(self) -> bool:
         """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
 
@@ -51,10 +61,6 @@ class BlockingSession(BlockingStream):
     @property
     def lost_because(self) -> str | None:
         """Why the connection ended; None while it stands."""
-
-    @property
-    def liveness(self) -> Liveness:
-        """The rules by which it lives and ends."""
 
     @property
     def users(self) -> int:
@@ -74,7 +80,7 @@ class BlockingSession(BlockingStream):
     def retire(self) -> None:
         """Take no new calls; the connection closes with the last call under way."""
 
-    def close(self) -> None:
+    def close(self, reason: int = 0, text: str = "") -> None:
         """Say goodbye and close; calls of other threads fail. Waits up to `Timeouts.linger` for the server to close."""
 
     def detach(self) -> None:

@@ -17,15 +17,8 @@ for both.
 """
 
 import random
-import socket
 
-from cpython.pythread cimport (
-    NOWAIT_LOCK,
-    PY_LOCK_ACQUIRED,
-    PY_LOCK_INTR,
-    PyLockStatus,
-    PyThread_acquire_lock,
-)
+from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
 
 from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
@@ -37,9 +30,8 @@ from fastrpc._core.framing.frame cimport (
     REASON_DRAIN,
     Frame,
 )
-from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
+from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
-from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
@@ -51,59 +43,63 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
 from fastrpc.status import Status
 
-cdef extern from "pythread.h":
-    unsigned long PyThread_get_thread_ident()
-
 # How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
-cdef class BlockingSession(BlockingStream):
+cdef class BlockingSession(Connection):
     """One connection to one endpoint, used by any number of threads at once."""
 
-    def __init__(self, *, timeouts, keepalive, spin_microseconds=0, ReentryGuard reentry=None, **options):
-        BlockingStream.__init__(self, **options)
+    def __init__(
+        self, *, BlockingIO io not None, endpoint, timeouts, keepalive, spin_microseconds=0, ReentryGuard reentry=None,
+        **options,
+    ):
+        Connection.__init__(self, is_client=True, **options)
+        self.endpoint = endpoint
+        self.byte_stream = BlockingStream(self, io, endpoint)
         self.reentry = reentry or ReentryGuard()
         self.ready_waits = []
         self.hand_overs = []
         self.room_waits = []
         self.left_calls = []
-        self.liveness = new_liveness(self, timeouts, keepalive, random.uniform)
+        self.liveness.set_rules(timeouts, keepalive, random.uniform)
         self.spin_ns = spin_microseconds * 1000
         self.rests_ns = self.now
-
-    def __dealloc__(self):
-        if self.liveness is not None:
-            self.liveness.owner = NULL
+        # Leaves together with the first request.
+        self.open()
+        self.is_usable = True
 
     # Calls
 
     cdef bint start(self, PendingCall call, bytes payload) except -1:
         """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew."""
         cdef bint is_started = False, is_expired
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         try:
             is_expired = self._is_expired(call.started_ns)
-            if not self.look_before(call.started_ns, call.deadline_ns):
+            if not self.byte_stream.look_before(call.started_ns, call.deadline_ns):
                 self._came_too_late(call, payload)
                 is_started = True
             elif self.is_usable and not is_expired:
                 self._take_over(call, payload)
                 is_started = True
         finally:
-            self.leave() if is_started else self._go(True)
+            if is_started:
+                self.byte_stream.leave()
+            else:
+                self._go(True)
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
         """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
         cdef bint is_started = False, is_expired
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         try:
             is_expired = self._is_expired(now_ns())
-            if not self.look_before(self.now, (<PendingCall>calls[0]).deadline_ns):
+            if not self.byte_stream.look_before(self.now, (<PendingCall>calls[0]).deadline_ns):
                 for i in range(len(calls)):
                     self._came_too_late(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
@@ -112,7 +108,10 @@ cdef class BlockingSession(BlockingStream):
                     self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
                 is_started = True
         finally:
-            self.leave() if is_started else self._go(True)
+            if is_started:
+                self.byte_stream.leave()
+            else:
+                self._go(True)
         return is_started
 
     cdef bint _is_expired(self, uint64_t now) except -1:
@@ -152,19 +151,19 @@ cdef class BlockingSession(BlockingStream):
         """Return whether everything came before the deadline, or the end of the connection."""
         cdef uint64_t due_ns
         cdef Stay stay
-        self.enter()
+        self.byte_stream.enter()
         self.reentry.begin(&stay)
         try:
-            if self.has_news and not self.is_sending and not self.is_closed:
+            if self.byte_stream.has_news and not self.byte_stream.is_sending and not self.is_closed:
                 # At once, whatever is to be checked: meanwhile it is under way.
-                self.flush(False)
+                self.byte_stream.send_all(False)
             while wait.missing > 0 and not self.is_closed and not wait.is_over():
-                due_ns = self._check() if self.receiver is None else NO_DEADLINE
-                if self.has_news and not self.is_sending:
-                    self.flush(False)
+                due_ns = self._check() if self.byte_stream.receiver is None else NO_DEADLINE
+                if self.byte_stream.has_news and not self.byte_stream.is_sending:
+                    self.byte_stream.send_all(False)
                 if wait.missing <= 0 or self.is_closed:
                     break
-                if self.receiver is None:
+                if self.byte_stream.receiver is None:
                     self._read_for_all(wait, due_ns)
                 elif self._wants_pusher():
                     self._push(wait)
@@ -177,16 +176,16 @@ cdef class BlockingSession(BlockingStream):
 
     cdef bint wait_handed(self, PendingCall call, Wait wait) except -1:
         """Return whether a one-way call was handed over before its deadline; the call has been started."""
-        self.enter()
+        self.byte_stream.enter()
         self.hand_overs.append((call, wait))
-        self.leave()
+        self.byte_stream.leave()
         return self.wait(wait)
 
     # Streams
 
     cdef int enter_use(self) except -1:
         """Take the guard for one step of a stream; `leave_use` or `wait` has to follow."""
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         return 0
 
@@ -196,7 +195,7 @@ cdef class BlockingSession(BlockingStream):
 
     cdef bint output_is_full(self) noexcept:
         """Return whether output waits for the system to take it, so that a stream is not to add to it."""
-        return len(self.parts) > 0 or self.sender.output_bytes() > TRANSPORT_SHARE
+        return len(self.byte_stream.parts) > 0 or self.sender.output_bytes() > STREAM_SHARE
 
     cdef int end_stream(self, PendingCall call, int reason, object error) except -1:
         """End a call that streams from this side, and tell the server; what is settled keeps its outcome."""
@@ -220,8 +219,7 @@ cdef class BlockingSession(BlockingStream):
         A finalizer runs anywhere, so it must not wait for the guard.
         """
         self.left_calls.append(call)
-        if self.generation == fork_generation() and PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
-            self.holder = PyThread_get_thread_ident()
+        if self.byte_stream.generation == fork_generation() and self.byte_stream.enter_now():
             self.users += 1
             self._go()
         return 0
@@ -241,13 +239,13 @@ cdef class BlockingSession(BlockingStream):
     def wait_ready(self, deadline):
         """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
         cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
-        self.enter()
+        self.byte_stream.enter()
         if self.is_ready or not self.is_usable:
-            self.leave()
+            self.byte_stream.leave()
             return self.is_ready and self.is_usable
         self.users += 1
         self.ready_waits.append(wait)
-        self.leave()
+        self.byte_stream.leave()
         self.wait(wait)
         return self.is_ready and self.is_usable
 
@@ -257,7 +255,7 @@ cdef class BlockingSession(BlockingStream):
         What is settled keeps its outcome.
         """
         cdef PendingCall call
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         try:
             self.now = now_ns()
@@ -284,35 +282,36 @@ cdef class BlockingSession(BlockingStream):
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
         """Receive once; until then this thread is the receiver."""
         cdef Py_ssize_t came = 0, room = 0
-        cdef char* place = self.place_for(&room)
+        cdef char* place = self.byte_stream.place_for(&room)
         # What `place` points into; nobody else touches either while there is a receiver.
-        cdef ReadBuffer _block = self.block
+        cdef ReadBuffer _block = self.byte_stream.block
         cdef Assembly _sink = self.reader.sink
-        cdef BlockingIO io = self.io
+        cdef BlockingIO io = self.byte_stream.io
         cdef uint64_t spin_ns = self.spin_ns
-        cdef bint fill = self.in_body, push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
+        cdef bint fill = self.byte_stream.in_body
+        cdef bint push = self.byte_stream.has_news or (len(self.byte_stream.parts) > 0 and not self.byte_stream.is_sending)
         due_ns = min(due_ns, wait.deadline_ns)
-        self.receiver = wait
+        self.byte_stream.receiver = wait
         self.receiver_pushes = push
-        self.system_calls += 1
-        self.leave()
+        self.byte_stream.system_calls += 1
+        self.byte_stream.leave()
         try:
             # Also before: a signal may have ended the last turn together with bytes.
-            self.check_signals()
+            self.byte_stream.check_signals()
             if not self.is_left_behind:
                 with nogil:
                     came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
                 if came == INTERRUPTED:
-                    self.check_signals()
+                    self.byte_stream.check_signals()
         finally:
-            self.enter()
-            self.receiver = None
+            self.byte_stream.enter()
+            self.byte_stream.receiver = None
             self.receiver_pushes = False
-            self.system_calls -= 1
+            self.byte_stream.system_calls -= 1
         if came == WRITABLE:
-            self.has_news = True
+            self.byte_stream.has_news = True
         elif came != TIMED_OUT and came != INTERRUPTED:
-            self.took_in(came)
+            self.byte_stream.took_in(came)
         return 0
 
     cdef int _push(self, Wait wait) except -1:
@@ -323,49 +322,51 @@ cdef class BlockingSession(BlockingStream):
         A server that reads nothing before its own output was taken would else wait for us, and we for it.
         """
         cdef int ready = 0
-        cdef BlockingIO io = self.io
+        cdef BlockingIO io = self.byte_stream.io
         cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
-        cdef short events = POLLOUT if len(self.parts) else 0
-        if self.is_closed or self.has_news:
+        cdef short events = POLLOUT if len(self.byte_stream.parts) else 0
+        if self.is_closed or self.byte_stream.has_news:
             return 0
         self.pusher = wait
-        self.system_calls += 1
-        self.leave()
+        self.byte_stream.system_calls += 1
+        self.byte_stream.leave()
         try:
-            self.check_signals()
+            self.byte_stream.check_signals()
             if not self.is_left_behind:
                 with nogil:
                     ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
                 if ready == INTERRUPTED:
-                    self.check_signals()
+                    self.byte_stream.check_signals()
         finally:
-            self.enter()
+            self.byte_stream.enter()
             self.pusher = None
-            self.system_calls -= 1
+            self.byte_stream.system_calls -= 1
         if ready > 0:
-            self.has_news = True
+            self.byte_stream.has_news = True
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
         """Let others work until one of them wakes us."""
         cdef PyLockStatus status = PY_LOCK_ACQUIRED
-        wait.park(self.sleepers)
-        self.leave()
+        wait.park(self.byte_stream.sleepers)
+        self.byte_stream.leave()
         try:
-            self.check_signals()
+            self.byte_stream.check_signals()
             status = PY_LOCK_INTR if self.is_left_behind else wait.sleep()
             if status == PY_LOCK_INTR:
-                self.check_signals()
+                self.byte_stream.check_signals()
         finally:
-            self.enter()
+            self.byte_stream.enter()
             wait.unpark(status == PY_LOCK_ACQUIRED)
         return 0
 
     cdef bint _wants_pusher(self) noexcept:
         """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that."""
-        if self.is_sending or self.pusher is not None or self.write_error is not None:
+        if self.byte_stream.is_sending or self.pusher is not None or self.byte_stream.write_error is not None:
             return False
-        return self.slots.withholds or not self.receiver_pushes and (self.has_news or len(self.parts) > 0)
+        if self.slots.withholds:
+            return True
+        return not self.receiver_pushes and (self.byte_stream.has_news or len(self.byte_stream.parts) > 0)
 
     cdef int _go(self, bint refused=False) except -1:
         """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
@@ -375,30 +376,40 @@ cdef class BlockingSession(BlockingStream):
         try:
             self._settle_down()
         finally:
-            self.leave()
+            self.byte_stream.leave()
         return 0
 
     cdef int _settle_down(self) except -1:
         """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
         if self.left_calls:
             self._drop_left_calls()
-        if self.has_news and not self.is_sending and not self.is_closed:
-            self.flush(False)
+        if self.byte_stream.has_news and not self.byte_stream.is_sending and not self.is_closed:
+            self.byte_stream.send_all(False)
         if not self.is_usable and not self.is_closed and self.users == 0:
             self.now = now_ns()
             self.close_with(REASON_DRAIN, "")
         if self.is_closed:
-            self._wind_up()
-        if self.sleepers and (self.receiver is None or self._wants_pusher()):
+            self.byte_stream.wind_up(self.lingers)
+        if self.byte_stream.sleepers and (self.byte_stream.receiver is None or self._wants_pusher()):
             self._wake_one()
-        return self.return_block()
+        return self.byte_stream.return_block()
 
     # Hooks
 
-    cdef int on_look(self) except -1:
+    cdef int was_late(self, uint64_t late) except -1:
         return self.liveness.forget_silence()
 
-    cdef int on_left_behind(self) except -1:
+    cdef int eof(self) except -1:
+        self.is_usable = False
+        return 0
+
+    cdef bint was_handed(self, Call call) noexcept:
+        # More exact than the transports of a loop allow: what the system refused was not handed over.
+        return call.handed_at != 0 and call.handed_at <= self.handed_flushes
+
+    cdef int left_behind(self) except -1:
+        self.is_left_behind = True
+        self.is_usable = False
         self.lost_because = "this process was forked, and the connection is the parent's"
         self.pusher = None
         self.receiver_pushes = False
@@ -407,17 +418,18 @@ cdef class BlockingSession(BlockingStream):
         self.room_waits = []
         return 0
 
-    cdef int on_sent(self) except -1:
+    cdef int flushed(self) except -1:
         cdef PendingCall call
         cdef Wait wait
         cdef list left = []
+        self.handed_flushes = self.sender.flushes
         # What waits from now on waits for the next bytes that the system takes.
         self.liveness.blocked_ns = 0
-        if self.room_waits and not self.parts:
+        if self.room_waits and not self.byte_stream.parts:
             for wait in self.room_waits:
                 wait.came()
             self.room_waits = []
-        if self.parts or not self.hand_overs:
+        if self.byte_stream.parts or not self.hand_overs:
             return 0
         for call, wait in self.hand_overs:
             if call.handed_at != 0 and call.handed_at <= self.sender.flushes:
@@ -491,9 +503,12 @@ cdef class BlockingSession(BlockingStream):
     # The end
 
     cdef int on_closed(self) except -1:
-        return self.end_all(self.closed_text or "it was closed")
+        return self._end_all(self.closed_text or "it was closed")
 
-    cdef int end_all(self, str why) except -1:
+    cdef int lost(self, object error) except -1:
+        return self._end_all(str(error) if error is not None else "the server closed it")
+
+    cdef int _end_all(self, str why) except -1:
         """End every call that is still under way; what was not handed over did not run."""
         cdef PendingCall call
         cdef Wait wait
@@ -516,7 +531,7 @@ cdef class BlockingSession(BlockingStream):
         self.hand_overs = []
         self.ready_waits = []
         # Nothing will be missing any more, whatever it was.
-        while self.sleepers:
+        while self.byte_stream.sleepers:
             self._wake_one()
         return 0
 
@@ -525,78 +540,35 @@ cdef class BlockingSession(BlockingStream):
         if self.is_left_behind:
             # The parent makes the same call.
             return True
-        return self.was_handed(call) if self.is_lost else self.was_written(call)
+        return self.was_handed(call) if self.byte_stream.is_lost else self.was_written(call)
 
     cdef int _wake_one(self) except -1:
         """Wake the thread that has slept longest."""
-        return (<Wait>next(iter(self.sleepers))).wake()
+        return (<Wait>next(iter(self.byte_stream.sleepers))).wake()
 
-    cdef int _wind_up(self) except -1:
-        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
-        if self.io.descriptor < 0 or self.is_sending:
-            return 0
-        if not self.is_shut:
-            if not self.is_lost:
-                self.flush(True)
-            self.is_shut = True
-            self.parts = []
-            self.part_at = 0
-            # Others who wait on it have to wake up.
-            self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
-        if self.system_calls == 0 and not self.lingers:
-            self.io.close()
-        return 0
-
-    def close(self):
+    def close(self, int reason=REASON_DRAIN, str text=""):
         """Say goodbye and close; calls of other threads fail. Waits up to `linger` for the server to close too."""
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         try:
             if not self.is_closed:
                 self.now = now_ns()
-                self.lingers = self.system_calls == 0
-                self.close_with(REASON_DRAIN, "")
-                self._wind_up()
-                if self.lingers and not self.is_lost:
-                    self._linger()
+                self.lingers = self.byte_stream.system_calls == 0
+                self.close_with(reason, text)
+                self.byte_stream.wind_up(self.lingers)
+                if self.lingers and not self.byte_stream.is_lost:
+                    self.byte_stream.linger(now_ns() + self.liveness.linger_ns)
         finally:
             self.lingers = False
             self._go()
 
-    cdef int _linger(self) except -1:
-        """Read and discard until the server closes, so that no reset eats our last words."""
-        cdef Py_ssize_t came = 1, room = 0
-        cdef uint64_t due_ns = now_ns() + self.liveness.linger_ns
-        cdef BlockingIO io = self.io
-        cdef char* place
-        cdef ReadBuffer block
-        self.tail = 0
-        self.reader.sink = None
-        place = self.place_for(&room)
-        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
-        block = self.block
-        self.block = None
-        while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
-            self.system_calls += 1
-            self.leave()
-            try:
-                with nogil:
-                    came = io.receive_until(place, room, False, False, due_ns, 0)
-                if came == INTERRUPTED:
-                    self.check_signals()
-            finally:
-                self.enter()
-                self.system_calls -= 1
-        self.block = block
-        return 0
-
     def detach(self):
         """Close the stream without a word to the server: for a child process, whose parent goes on using it."""
-        self.leave_behind()
+        self.byte_stream.leave_behind()
 
     def retire(self):
         """Take no new calls; the connection closes with the last call under way."""
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         self.is_usable = False
         self._go()
@@ -613,11 +585,11 @@ cdef class BlockingSession(BlockingStream):
 
     def stats(self):
         """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
-        self.enter()
+        self.byte_stream.enter()
         self.users += 1
         try:
             self.now = now_ns()
-            self.look()
+            self.byte_stream.look()
             return {
                 "calls": self.slots.opened.size,
                 "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),

@@ -4,12 +4,12 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.calling.caller_view cimport fork_generation
-from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.engine cimport ByteStream, Engine
 from fastrpc._core.io.socket_io cimport iovec
 
 
-cdef class BlockingStream(Connection):
+cdef class BlockingStream(ByteStream):
     cdef:
         # What is read and written, and where it leads. It is closed when the connection is over and no thread is in a
         # system call on it.
@@ -17,8 +17,7 @@ cdef class BlockingStream(Connection):
         Py_ssize_t system_calls
         readonly object endpoint
 
-        # Whether calls may go out on it; whether the stream ended by itself; whether nothing can be written any more.
-        readonly bint is_usable
+        # Whether the stream ended by itself; whether nothing can be written any more.
         bint is_lost
         bint is_shut
 
@@ -42,16 +41,15 @@ cdef class BlockingStream(Connection):
         bint in_body
 
         # Output on its way into the system, the first part from `part_at` on; whether there is more in the
-        # connection; the last flush of which the system took anything, and how many bytes it took in all; the error
-        # after which it takes no more.
+        # engine; how many bytes the system took in all; the error after which it takes no more.
         list parts
         Py_ssize_t part_at
         bint has_news
-        uint64_t handed_flushes
         int64_t written
         object write_error
 
     cdef int enter(self) except -1
+    cdef bint enter_now(self) noexcept
     cdef int leave(self) except -1
     cdef int check_signals(self) except -1
     cdef inline int check_process(self) except -1:
@@ -64,17 +62,14 @@ cdef class BlockingStream(Connection):
     cdef char* place_for(self, Py_ssize_t* room) except NULL
     cdef int took_in(self, Py_ssize_t came) except -1
     cdef int return_block(self) except -1
-    cdef int flush(self, bint stays_inside) except -1
+    cdef int send_all(self, bint stays_inside) except -1
     cdef int lose(self, object error) except -1
     cdef int shut(self, int how) except -1
-
-    # Hooks.
-    cdef int on_look(self) except -1
-    cdef int on_sent(self) except -1
-    cdef int on_left_behind(self) except -1
-    cdef int end_all(self, str why) except -1
+    cdef int wind_up(self, bint lingers) except -1
+    cdef int linger(self, uint64_t due_ns) except -1
 
     # The parts of sending.
+    cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1
     cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1
     cdef int _sent(self, Py_ssize_t size) except -1
     cdef int _cannot_write(self, int number) except -1

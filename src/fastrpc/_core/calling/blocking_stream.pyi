@@ -1,27 +1,27 @@
-from typing import Any
+from logging import Logger
+from typing import final
 
 from fastrpc._core.io.blocking_io import BlockingIO
-from fastrpc._core.native.connection import Connection
+from fastrpc._core.io.engine import ByteStream, Engine
 from fastrpc.endpoint import Endpoint
 
-class BlockingStream(Connection):
-    """A connection on a blocking stream, shared by the threads that use it.
+logger: Logger
+
+@final
+class BlockingStream(ByteStream):
+    """The input and output of one blocking connection, shared by the threads that use it.
 
     It owns what it reads and writes, and closes it when the connection is over and no thread is in a system call on it.
 
     Args:
+        engine: who knows the protocol; it holds the stream.
         io: what it reads and writes, connected.
-        endpoint: where it leads; errors name it.
-        options: those of `Connection`.
+        endpoint: where it leads; logs name it.
     """
 
-    def __init__(self, *, io: BlockingIO, endpoint: Endpoint, **options: Any) -> None: ...
+    def __init__(self, engine: Engine, io: BlockingIO, endpoint: Endpoint) -> None: ...
     @property
     def endpoint(self) -> Endpoint: ...
     @property
     def is_left_behind(self) -> bool:
         """Whether this is the child of a fork, and the stream the parent's: closed here, and nowhere else."""
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether calls may go out on it: connected, and the server takes new ones, as far as is known."""

@@ -1,4 +1,4 @@
-"""The stream of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
+"""The byte stream of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
 
 A thread holds the guard while it touches the connection and gives it up, and the GIL with it, around every system call
 that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
@@ -8,6 +8,7 @@ import logging
 import os
 import socket
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
@@ -22,12 +23,10 @@ from libc.errno cimport EAGAIN
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memmove
 
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.calling.caller_view cimport fork_generation
-from fastrpc._core.framing.frame cimport REASON_INTERNAL
-from fastrpc._core.native.send_queue cimport TRANSPORT_SHARE
 from fastrpc._core.io.blocking_io cimport BlockingIO
-from fastrpc._core.io.socket_io cimport POLLIN
+from fastrpc._core.io.engine cimport bind
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN
 from fastrpc._core.io.transport_socket cimport unsent_in_socket
 from fastrpc._core.base.wire cimport now_ns
 
@@ -65,25 +64,23 @@ cdef list free_blocks = []
 logger = logging.getLogger("fastrpc.client")
 
 
-cdef class BlockingStream(Connection):
-    """A connection on a blocking stream."""
+@cython.final
+cdef class BlockingStream(ByteStream):
+    """The input and output of one blocking connection. Its engine holds it."""
 
     def __cinit__(self, *arguments, **options):
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
 
-    def __init__(self, *, BlockingIO io not None, endpoint, **options):
-        Connection.__init__(self, is_client=True, **options)
+    def __init__(self, Engine engine not None, BlockingIO io not None, endpoint):
+        bind(engine, self)
         self.io = io
         self.endpoint = endpoint
         self.generation = fork_generation()
         self.sleepers = {}
         self.parts = []
-        self.now = self.received_ns = now_ns()
-        # Leaves together with the first request.
-        self.open()
-        self.is_usable = True
+        engine.now = engine.received_ns = now_ns()
 
     def __dealloc__(self):
         if self.guard is not NULL:
@@ -101,6 +98,13 @@ cdef class BlockingStream(Connection):
                 PyThread_acquire_lock(self.guard, WAIT_LOCK)
         self.holder = thread
         return 0
+
+    cdef bint enter_now(self) noexcept:
+        """Take the guard if nobody has it, and return whether that was so."""
+        if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
+            return False
+        self.holder = PyThread_get_thread_ident()
+        return True
 
     cdef int leave(self) except -1:
         self.holder = 0
@@ -124,13 +128,14 @@ cdef class BlockingStream(Connection):
         self.guard = guard
         self.holder = 0
         self.generation = fork_generation()
-        self.is_left_behind = self.is_closed = self.is_lost = self.is_shut = True
-        self.is_usable = self.is_sending = self.has_news = False
+        self.is_left_behind = self.is_lost = self.is_shut = True
+        self.is_sending = self.has_news = False
         self.receiver = None
         self.sleepers = {}
         self.parts = []
         self.part_at = 0
-        self.on_left_behind()
+        (<Engine>self._engine).is_closed = True
+        (<Engine>self._engine).left_behind()
         self.io.close()
         return 0
 
@@ -142,8 +147,9 @@ cdef class BlockingStream(Connection):
         The end of the stream may stand behind any amount of bytes. A peer that never stops is read until `due_ns`: then
         it returns False.
         """
-        self.now = max(self.now, now)
-        if self.now < self.received_ns + FRESH_NS:
+        cdef Engine engine = <Engine>self._engine
+        engine.now = max(engine.now, now)
+        if engine.now < engine.received_ns + FRESH_NS:
             return True
         if self.look():
             return True
@@ -167,16 +173,17 @@ cdef class BlockingStream(Connection):
         """
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0
-        cdef uint64_t heard_ns = self.received_ns
         cdef bint goes_on = unread > 0
         cdef BlockingIO io = self.io
-        if self.receiver is not None or self.is_closed:
+        cdef Engine engine = <Engine>self._engine
+        cdef uint64_t heard_ns = engine.received_ns
+        if self.receiver is not None or engine.is_closed:
             return True
-        self.on_look()
-        while not self.is_closed and rounds < ROUNDS:
+        engine.was_late(0)
+        while not engine.is_closed and rounds < ROUNDS:
             came = io.receive(self.place_for(&room), room)
             if came == -EAGAIN:
-                if unread < MUCH_UNREAD or not (goes_on or self.received_ns > heard_ns + REST_NS):
+                if unread < MUCH_UNREAD or not (goes_on or engine.received_ns > heard_ns + REST_NS):
                     return True
                 # With the guard held: another thread could do no better meanwhile.
                 with nogil:
@@ -187,16 +194,16 @@ cdef class BlockingStream(Connection):
             unread += max(came, 0)
             self.took_in(came)
             rounds += 1
-        return self.is_closed
+        return engine.is_closed
 
     cdef char* place_for(self, Py_ssize_t* room) except NULL:
         """Where to receive: a long payload's memory, else the block behind what it holds already."""
         cdef char* place
         try:
-            place = self.reader.body_place(room)
+            place = (<Engine>self._engine).body_place(room)
         except MemoryError:
             # What was received of the payload went with the block that could not grow: what follows is no whole any more.
-            self.close_with(REASON_INTERNAL, "out of memory")
+            (<Engine>self._engine).crash()
             raise
         self.in_body = place is not NULL
         if self.in_body:
@@ -209,18 +216,18 @@ cdef class BlockingStream(Connection):
     cdef int took_in(self, Py_ssize_t came) except -1:
         """Bytes lie in the last place, or the stream ended, or an error did it (-errno)."""
         cdef Py_ssize_t size, consumed
-        if self.is_closed:
+        cdef Engine engine = <Engine>self._engine
+        if engine.is_closed:
             return 0
         if came <= 0:
             return self.lose(None if came == 0 else OSError(-came, os.strerror(-came)))
-        self.now = self.received_ns = now_ns()
+        engine.now = engine.received_ns = now_ns()
         try:
             if self.in_body:
-                self.reader.sink.filled += came
-                self.reader.body_received(came)
+                engine.body_received(came)
                 return 0
             size = self.tail + came
-            consumed = self.reader.receive(self.block.data, size)
+            consumed = engine.receive(self.block.data, size)
             self.tail = size - consumed
             if self.tail and consumed:
                 memmove(self.block.data, self.block.data + consumed, self.tail)
@@ -228,7 +235,7 @@ cdef class BlockingStream(Connection):
             # Half a frame was taken over: what follows cannot be understood.
             if isinstance(error, Exception):
                 logger.error("fastrpc: internal error on a connection to %s", self.endpoint, exc_info=error)
-            self.close_with(REASON_INTERNAL, "internal error")
+            engine.crash()
             if not isinstance(error, Exception):
                 raise
         return 0
@@ -247,27 +254,22 @@ cdef class BlockingStream(Connection):
         self.has_news = True
         return 0
 
-    cdef int flush(self, bint stays_inside) except -1:
+    cdef int send_all(self, bint stays_inside) except -1:
         """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
         cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
+        cdef Engine engine = <Engine>self._engine
         self.check_process()
         while not self.is_shut and self.write_error is None:
             if not self.parts:
                 self.has_news = False
-                if not self.is_closed:
-                    self.sender.pump(TRANSPORT_SHARE)
-                if not self.sender.output_bytes():
+                if not engine.is_closed:
+                    engine.pump()
+                if not engine.has_output():
                     return 0
-                sent = 0
-                if self.sender.is_plain() and self.sender.out.size <= SENT_INSIDE:  # The common case.
-                    sent = self.io.send(self.sender.out.data(), self.sender.out.size)
-                    if sent == self.sender.out.size:
-                        self.sender.skip_output()
-                        self.written += sent
-                        self._sent(0)
-                        continue
-                output = self.sender.take_output()
+                if self._send_plain(engine, &sent):
+                    continue
+                output = engine.take_output()
                 self.parts = <list>output if type(output) is list else [output]
                 if sent > 0:
                     self._sent(sent)
@@ -289,6 +291,21 @@ cdef class BlockingStream(Connection):
                 return 0
         return 0
 
+    cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
+        """Send output that lies in one piece; False: not all of it could go so, only `sent` bytes. The common case."""
+        cdef Py_ssize_t size = 0
+        cdef const char* data = engine.plain_output(&size)
+        sent[0] = 0
+        if data is NULL or size > SENT_INSIDE:
+            return False
+        sent[0] = self.io.send(data, size)
+        if sent[0] != size:
+            return False
+        engine.skip_output()
+        self.written += size
+        self._sent(0)
+        return True
+
     cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
         cdef Py_ssize_t sent
         cdef BlockingIO io = self.io
@@ -307,7 +324,6 @@ cdef class BlockingStream(Connection):
     cdef int _sent(self, Py_ssize_t size) except -1:
         """The system took `size` bytes."""
         cdef Py_ssize_t done = 0, left
-        self.handed_flushes = self.sender.flushes
         self.written += size
         size += self.part_at
         while done < len(self.parts):
@@ -318,11 +334,7 @@ cdef class BlockingStream(Connection):
             done += 1
         self.part_at = size
         del self.parts[:done]
-        return self.on_sent()
-
-    cdef bint was_handed(self, Call call) noexcept:
-        # More exact than the transports of a loop allow: what the system refused was not handed over.
-        return call.handed_at != 0 and call.handed_at <= self.handed_flushes
+        return (<Engine>self._engine).flushed()
 
     cdef int _cannot_write(self, int number) except -1:
         """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
@@ -330,7 +342,7 @@ cdef class BlockingStream(Connection):
         self.parts = []
         self.part_at = 0
         self.has_news = False
-        self.is_usable = False
+        (<Engine>self._engine).eof()
         if self.receiver is not None:
             # It reads what is left, then it finds the end.
             self.shut(socket.SHUT_RDWR)
@@ -339,15 +351,10 @@ cdef class BlockingStream(Connection):
         for _ in range(READ_AT_THE_END):
             if self.look(MUCH_UNREAD):
                 break
-        return 0 if self.is_closed else self.lose(self.write_error)
+        return 0 if (<Engine>self._engine).is_closed else self.lose(self.write_error)
 
-    # What its liveness asks
-
-    cdef bint has_unsent(self) except -1:
-        return len(self.parts) > 0 or self.sender.is_waiting()
-
-    cdef uint64_t untaken_bytes(self) except? 0:
-        return sum([len(part) for part in self.parts]) - self.part_at + self.sender.unsent_bytes()
+    cdef int64_t untaken_bytes(self) except? -1:
+        return sum([len(part) for part in self.parts]) - self.part_at
 
     cdef int64_t taken_bytes(self) except? -1:
         # As in a session of a loop: what the system keeps has not left.
@@ -357,12 +364,52 @@ cdef class BlockingStream(Connection):
 
     cdef int lose(self, object error) except -1:
         """The stream is gone."""
-        if self.is_closed:
+        cdef Engine engine = <Engine>self._engine
+        if engine.is_closed:
             return 0
-        if error is None:
-            error = self.write_error
-        self.is_closed = self.is_lost = True
-        return self.end_all(str(error) if error is not None else "the server closed it")
+        engine.is_closed = self.is_lost = True
+        return engine.lost(self.write_error if error is None else error)
+
+    cdef int wind_up(self, bint lingers) except -1:
+        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
+        if self.io.descriptor < 0 or self.is_sending:
+            return 0
+        if not self.is_shut:
+            if not self.is_lost:
+                self.send_all(True)
+            self.is_shut = True
+            self.parts = []
+            self.part_at = 0
+            # Others who wait on it have to wake up.
+            self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
+        if self.system_calls == 0 and not lingers:
+            self.io.close()
+        return 0
+
+    cdef int linger(self, uint64_t due_ns) except -1:
+        """Read and discard until the server closes, so that no reset eats our last words."""
+        cdef Py_ssize_t came = 1, room = 0
+        cdef BlockingIO io = self.io
+        cdef char* place
+        cdef ReadBuffer block
+        self.tail = 0
+        place = self.place_for(&room)
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
+        while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
+            self.system_calls += 1
+            self.leave()
+            try:
+                with nogil:
+                    came = io.receive_until(place, room, False, False, due_ns, 0)
+                if came == INTERRUPTED:
+                    self.check_signals()
+            finally:
+                self.enter()
+                self.system_calls -= 1
+        self.block = block
+        return 0
 
     cdef int shut(self, int how) except -1:
         try:
@@ -370,24 +417,6 @@ cdef class BlockingStream(Connection):
         except OSError:
             # The peer was faster.
             self.is_lost = True
-        return 0
-
-    # Hooks
-
-    cdef int on_look(self) except -1:
-        """Somebody looks after a time in which nobody read."""
-        return 0
-
-    cdef int on_sent(self) except -1:
-        """The system took output: all there was, unless `parts` has more."""
-        return 0
-
-    cdef int on_left_behind(self) except -1:
-        """This is the child of a fork, the stream the parent's."""
-        return 0
-
-    cdef int end_all(self, str why) except -1:
-        """The stream is gone: whatever is under way ends."""
         return 0
 
 

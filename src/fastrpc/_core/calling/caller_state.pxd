@@ -3,7 +3,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport ViewState
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 
 
 cdef class CallerState(ViewState):
@@ -32,5 +32,5 @@ cdef class CallerState(ViewState):
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 
-    cdef Session pick(self)
+    cdef Connection pick(self)
     cdef int check_use(self) except -1

@@ -6,7 +6,7 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
 from fastrpc._core.calls.call import Route
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 
 @final
 class CallerState(ViewState):
@@ -42,7 +42,7 @@ class CallerState(ViewState):
 
     @property
     def runner(self) -> Any: ...
-    def set_sessions(self, sessions: Iterable[Session]) -> None:
+    def set_sessions(self, sessions: Iterable[Connection]) -> None:
         """Replace the connections that calls may go out on."""
 
     @property

@@ -27,7 +27,7 @@ cdef class CallerState(ViewState):
         self.sessions = []
         self.spare = []
 
-    cdef Session pick(self):
+    cdef Connection pick(self):
         """The next connection in turn that takes calls, or None."""
         return next_usable(self.sessions, &self.turn)
 
@@ -35,8 +35,8 @@ cdef class CallerState(ViewState):
         """Replace the connections that calls may go out on."""
         cdef list checked = list(sessions)
         for session in checked:
-            if not isinstance(session, Session):
-                raise TypeError(f"a connection is {session!r}, it must be a Session")
+            if not isinstance(session, Connection):
+                raise TypeError(f"a connection is {session!r}, it must be a Connection")
         self.sessions = checked
 
     cdef int check_use(self) except -1:

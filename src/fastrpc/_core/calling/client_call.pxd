@@ -5,7 +5,7 @@ from fastrpc._core.balancing.endpoint_set cimport EndpointSet
 from fastrpc._core.balancing.selectors cimport EndpointState
 from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.coroutine_call cimport CoroutineCall
 from fastrpc._core.calling.pending_call cimport PendingCall
 
@@ -15,7 +15,7 @@ cdef class PickedCall(CoroutineCall):
         # Who makes it and where it goes.
         ViewOptions options
         readonly object hash_key
-        Session session
+        Connection session
 
         # An attempt of another call: its connection is given, its deadline is that call's, errors are not retried.
         bint is_attempt
@@ -24,7 +24,7 @@ cdef class PickedCall(CoroutineCall):
         EndpointState endpoint_state
         int64_t ticket
 
-    cdef Session place(self, EndpointSet endpoint_set, uint64_t now)
+    cdef Connection place(self, EndpointSet endpoint_set, uint64_t now)
     cdef int leave(self, object error, uint64_t ended_ns) except -1
     cdef int drop(self) except -1
     cdef int undo(self) except -1
@@ -39,8 +39,8 @@ cdef class ClientCall(PickedCall):
         bint has_lost
 
     cdef bytes prepare(self, uint64_t now)
-    cdef int send_on(self, Session session, uint64_t now) except -1
+    cdef int send_on(self, Connection session, uint64_t now) except -1
     cdef object finish(self)
 
 
-cdef int expire(PendingCall call, Session session) except -1
+cdef int expire(PendingCall call, Connection session) except -1

@@ -4,7 +4,7 @@ from typing import Any, final
 
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.coroutine_call import CoroutineCall
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 
 class PickedCall(CoroutineCall):
     """What the endpoint set gave a place, one call or a batch of them."""
@@ -57,7 +57,7 @@ class ClientCall(PickedCall):
     def _finish_unpacked(self) -> Any:
         """Return what the answer stands for, now that it is decompressed."""
 
-    def _await_output(self, session: Session, future: Future[None]) -> bool:
+    def _await_output(self, session: Connection, future: Future[None]) -> bool:
         """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
 
     def _start_clock(self) -> None:
@@ -67,7 +67,7 @@ class ClientCall(PickedCall):
             DeadlineExceededError: no time is left.
         """
 
-    def _attempt_on(self, session: Session, number: int) -> ClientCall:
+    def _attempt_on(self, session: Connection, number: int) -> ClientCall:
         """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
 
     def _lose(self) -> None:

@@ -48,7 +48,7 @@ cdef class PickedCall(CoroutineCall):
 
     @cython.final
     @cython.nonecheck(False)
-    cdef Session place(self, EndpointSet endpoint_set, uint64_t now):
+    cdef Connection place(self, EndpointSet endpoint_set, uint64_t now):
         """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
         self.endpoint_state = endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
         return None if self.endpoint_state is None else next_usable(self.endpoint_state.sessions, &self.endpoint_state.turn)
@@ -89,7 +89,7 @@ cdef class ClientCall(PickedCall):
     cdef int begin(self, PyObject** result) except -1:
         cdef ViewOptions options = self.options
         cdef CallerState state = <CallerState>options.shared
-        cdef Session session = self.session
+        cdef Connection session = self.session
         cdef uint64_t now
         state.check_use()
         now = now_ns()
@@ -124,7 +124,7 @@ cdef class ClientCall(PickedCall):
             self.flags |= ONE_WAY
         return payload
 
-    cdef int send_on(self, Session session, uint64_t now) except -1:
+    cdef int send_on(self, Connection session, uint64_t now) except -1:
         """Send on a connection; the call keeps what it needs for another attempt."""
         cdef bytes payload = self.prepare(now)
         self.session = session
@@ -204,7 +204,7 @@ cdef class ClientCall(PickedCall):
 
     # For the runner
 
-    def _await_output(self, Session session not None, future not None):
+    def _await_output(self, Connection session not None, future not None):
         """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
         if not output_waits(session):
             return False
@@ -228,7 +228,7 @@ cdef class ClientCall(PickedCall):
         self.options.apply_options(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def _attempt_on(self, Session session not None, int number):
+    def _attempt_on(self, Connection session not None, int number):
         """Return a coroutine that makes attempt `number` of this call on a connection, within the call's deadline."""
         cdef ClientCall attempt = ClientCall.__new__(ClientCall)
         attempt.route = self.route
@@ -303,7 +303,7 @@ cdef class ClientCall(PickedCall):
         )
 
 
-cdef int expire(PendingCall call, Session session) except -1:
+cdef int expire(PendingCall call, Connection session) except -1:
     """The deadline of a call of ours passed: the caller is told at once, the server too."""
     # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
     cdef bint handed = session.was_written(call)

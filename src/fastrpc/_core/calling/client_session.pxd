@@ -1,7 +1,7 @@
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 
 
-cdef class ClientSession(Session):
+cdef class ClientSession(Connection):
     cdef:
         # Who is told how it fares (see the stub); whether the peer's SETTINGS came.
         readonly object owner

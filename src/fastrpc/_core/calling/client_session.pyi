@@ -1,20 +1,32 @@
-from asyncio import BaseTransport
+from asyncio import AbstractEventLoop
 from typing import Any
 
 from fastrpc._core.calling.pending_call import PendingCall
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
+from fastrpc.config import Keepalive, Timeouts
 
-class ClientSession(Session):
-    """One connection to one endpoint, carrying any number of calls at once.
+class ClientSession(Connection):
+    """The client's side of one connection to one endpoint, carrying any number of calls at once.
 
     Args:
         endpoint: where it leads; errors name it.
         owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
             `session_draining(session)`, `session_lost(session, error)` and, if asked for, `session_used(session)`.
-        options: those of `Session`.
+        loop: watches the deadlines of its calls.
+        timeouts, keepalive: the rules of its life.
+        options: those of `Connection`.
     """
 
-    def __init__(self, *, endpoint: Any, owner: Any, **options: Any) -> None: ...
+    def __init__(
+        self,
+        *,
+        endpoint: Any,
+        owner: Any,
+        loop: AbstractEventLoop,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        **options: Any,
+    ) -> None: ...
     @property
     def endpoint(self) -> Any:
         """Where it leads."""
@@ -32,9 +44,6 @@ class ClientSession(Session):
     @property
     def is_dispensable(self) -> bool:
         """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Begin; early calls may go out from here on."""
 
     def begin_probe(self, call: PendingCall) -> None:
         """Have a call that is about to go out here keep this connection from nothing, and wake no other."""

@@ -1,24 +1,35 @@
-"""A connection of a client on asyncio: how it opens, ages, rests and leaves. Its calls are those of `OwnCalls`."""
+"""The client's side of a native connection on an event loop: how it opens, ages, rests and leaves.
+
+Its calls are those of `OwnCalls`.
+"""
+
+from random import uniform
 
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.own_calls cimport new_own_calls
 from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport REASON_MAX_AGE
-from fastrpc._core.native.connection cimport PHASE_OPEN
+from fastrpc._core.loop.loop_state cimport loop_state
 from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.parts_owner cimport PHASE_OPEN
 
 # How often a connection that is to end looks whether what it serves is over.
 cdef uint64_t SERVED_LOOK_NS = 20_000_000
 
 
-cdef class ClientSession(Session):
-    """One connection to one endpoint, carrying any number of calls at once."""
+cdef class ClientSession(Connection):
+    """The client's side of one connection to one endpoint, carrying any number of calls at once."""
 
-    def __init__(self, *, endpoint, owner, **options):
-        Session.__init__(self, is_client=True, **options)
+    def __init__(self, *, endpoint, owner, loop, timeouts, keepalive, **options):
+        Connection.__init__(self, is_client=True, **options)
+        self.loop_state = loop_state(loop)
+        self.now = now_ns()
+        self.liveness.set_rules(timeouts, keepalive, uniform)
+        self.liveness.is_watched = True
         new_own_calls(self, endpoint)
         self.owner = owner
 
@@ -27,12 +38,13 @@ cdef class ClientSession(Session):
         """Where it leads."""
         return self.calling.endpoint
 
-    def connection_made(self, transport):
-        """Early calls may go out from here on."""
-        Session.connection_made(self, transport)
+    cdef int connected(self) except -1:
+        """Begin; early calls may go out from here on."""
+        Connection.connected(self)
         if self.serving is not None:
             self.serving.on_made()
         self.is_usable = True
+        return 0
 
     cdef int on_used(self) except -1:
         self.owner.session_used(self)
@@ -41,7 +53,7 @@ cdef class ClientSession(Session):
     cdef int on_ready(self) except -1:
         self.is_ready = True
         self.owner.session_ready(self)
-        return Session.on_ready(self)
+        return Connection.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
         # What the server has not seen a byte of goes to another connection.
@@ -131,7 +143,7 @@ cdef class ClientSession(Session):
         return not self.is_retiring or self.drain_step != 1
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = Session.check(self, now)
+        cdef uint64_t due = Connection.check(self, now)
         if self.is_closed or self.serving is None or not self._is_leaving():
             return due
         self._close_when_idle()
@@ -144,16 +156,16 @@ cdef class ClientSession(Session):
         return 0
 
     cdef int on_closed(self) except -1:
-        Session.on_closed(self)
+        Connection.on_closed(self)
         self.owner.session_draining(self)
         return 0
 
-    cdef int on_eof(self) except -1:
+    cdef int eof(self) except -1:
         self.is_usable = False
         return 0
 
-    cdef int on_lost(self, object error) except -1:
-        Session.on_lost(self, error)
+    cdef int lost(self, object error) except -1:
+        Connection.lost(self, error)
         self.owner.session_lost(self, error)
         return 0
 

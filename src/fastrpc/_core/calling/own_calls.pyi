@@ -1,14 +1,14 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from fastrpc._core.io.session import Session
 from fastrpc._core.native.call_parts import CallingPart
+from fastrpc._core.native.connection import Connection
 
 @final
 class OwnCalls(CallingPart):
     """The calls of ours on one connection."""
 
-def watch_calls(session: Session, endpoint: Any, ended: Callable[[], object]) -> bool:
+def watch_calls(session: Connection, endpoint: Any, ended: Callable[[], object]) -> bool:
     """Let calls of ours go out on a connection; return whether they may now.
 
     Args:

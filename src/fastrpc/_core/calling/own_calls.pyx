@@ -1,4 +1,4 @@
-"""The part of a session that makes our calls: of a client, and of a server that calls a client that serves.
+"""The part of a connection that makes our calls: of a client, and of a server that calls a client that serves.
 
 ::
 
@@ -18,6 +18,7 @@ from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.framing.frame cimport ONE_WAY, Frame
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
+from fastrpc._core.io.engine cimport ByteStream
 
 from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
 from fastrpc.status import Status
@@ -31,9 +32,9 @@ cdef enum:
 cdef class OwnCalls(CallingPart):
     """The calls of ours on one connection."""
 
-    cdef inline Session session(self):
-        # Whoever calls this is the session, or a call that holds it.
-        return <Session>self.owner
+    cdef inline Connection session(self):
+        # Whoever calls this is the connection, or a call that holds it.
+        return <Connection>self.owner
 
     # From calls
 
@@ -45,7 +46,7 @@ cdef class OwnCalls(CallingPart):
 
     @cython.nonecheck(False)
     cdef int send(self, Call call, bytes payload) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         check_request(session, call, payload)
         if session.announces_calls and not (<PendingCall>call).is_probe:
             session.announces_calls = False
@@ -55,22 +56,21 @@ cdef class OwnCalls(CallingPart):
         return session.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         session.loop_state.stop_timer(call)
-        if session.transport is not None and not session.is_closed:
+        if not session.is_closed:
             session.now = now_ns()
             session.give_up(call, reason)
-            if session.sender.out.size > CANCELS_AT_ONCE and not session._is_reading:
+            if session.sender.out.size > CANCELS_AT_ONCE and not session.is_reading:
                 # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
-                session.leave_closed_loop()
-                session.flush()
+                return 0 if session._stream is NULL else (<ByteStream>session._stream).push()
         return 0
 
     # From the states of calls
 
     @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         if (<PendingCall>call).early_request is not None and session.is_usable:
             if send_again(session, <PendingCall>call, frame):
                 return 0
@@ -102,17 +102,17 @@ cdef class OwnCalls(CallingPart):
             UnavailableError(f"{call.route.method}: {self.endpoint} drains and did not start the call"),
         )
 
-    # From the session
+    # From the connection
 
     cdef int stop(self) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         for call in session.slots.unsent_calls():
             session.sender.drop_unsent(<Call>call)
             self.on_not_started(<Call>call)
         return self._tell_watchers()
 
     cdef int fail_all(self, str why) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         cdef Call call
         for call in session.slots.unsent_calls():
             session.sender.drop_unsent(call)
@@ -135,8 +135,8 @@ cdef class OwnCalls(CallingPart):
         return 0
 
 
-cdef OwnCalls new_own_calls(Session session, object endpoint):
-    """Let a session make calls; it takes `owner` back when it goes."""
+cdef OwnCalls new_own_calls(Connection session, object endpoint):
+    """Let a connection make calls; it takes `owner` back when it goes."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
     calls.endpoint = endpoint
@@ -144,12 +144,12 @@ cdef OwnCalls new_own_calls(Session session, object endpoint):
     return calls
 
 
-cdef bint output_waits(Session session) except -1:
+cdef bint output_waits(Connection session) except -1:
     """Return whether more waits to be sent than the window of a connection: the peer does not take it."""
     return session.sender.unsent_bytes() > CONNECTION_WINDOW
 
 
-def watch_calls(Session session not None, endpoint, ended):
+def watch_calls(Connection session not None, endpoint, ended):
     """Let calls of ours go out on a connection; return whether they may now.
 
     Args:
@@ -159,7 +159,7 @@ def watch_calls(Session session not None, endpoint, ended):
     cdef OwnCalls calls = <OwnCalls?>session.calling if session.calling is not None else None
     if calls is None:
         calls = new_own_calls(session, endpoint)
-        session.is_usable = session.settled and not (session.is_closed or session.is_lost or session.peer_drains)
+        session.is_usable = session.settled and not (session.is_closed or session.peer_drains)
     if not session.is_usable:
         return False
     if calls.watchers is None:
@@ -169,9 +169,9 @@ def watch_calls(Session session not None, endpoint, ended):
 
 
 @cython.nonecheck(False)
-cdef Session next_usable(list sessions, Py_ssize_t* turn):
+cdef Connection next_usable(list sessions, Py_ssize_t* turn):
     """Return the next connection in turn that takes calls, or None."""
-    cdef Session session
+    cdef Connection session
     cdef Py_ssize_t count = len(sessions), _i
     for _i in range(count):
         turn[0] += 1

@@ -2,7 +2,7 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -30,7 +30,7 @@ cdef class StreamCall(PendingCall):
         # Who makes it and where it goes.
         ViewOptions options
         readonly object hash_key
-        Session session
+        Connection session
 
         # The arguments, without the stream of the caller.
         tuple args

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.pending_call import PendingCall
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 from fastrpc._core.streams.stream_channel import StreamChannel
 
 logger: Logger
@@ -96,7 +96,7 @@ class StreamCall(PendingCall):
     def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt; raises when no time is left."""
 
-    def _attempt_on(self, session: Session, number: int) -> StreamCall:
+    def _attempt_on(self, session: Connection, number: int) -> StreamCall:
         """Return attempt `number` of this call on a connection, within the call's deadline; it is not started."""
 
     def _begin(self, stream: CallerChannel, sign: Any = None, pick: Any = None) -> None:

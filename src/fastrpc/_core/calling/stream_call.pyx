@@ -251,7 +251,7 @@ cdef class StreamCall(PendingCall):
         self.options.apply_options(self, self.route, now_ns())
         (<CallerState>self.options.shared).budget.count_call(self.started_ns)
 
-    def _attempt_on(self, Session session not None, int number):
+    def _attempt_on(self, Connection session not None, int number):
         """Return attempt `number` of this call on a connection, within the call's deadline; it is not started."""
         cdef StreamCall attempt = StreamCall.__new__(StreamCall)
         attempt.route = self.route

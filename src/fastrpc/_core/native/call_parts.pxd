@@ -18,6 +18,9 @@ cdef class ServingPart:
     cdef Call new_call(self)
     cdef int on_begun(self, Call call, Frame* frame) except -1
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int on_end(self, Call call) except -1
+    cdef int on_sendable(self, Call call) except -1
     cdef int on_cancel(self, Call call, int reason) except -1
     cdef int on_refused(self, Call call, int status, str text) except -1
     cdef int on_ended(self, Call call) except -1
@@ -25,7 +28,7 @@ cdef class ServingPart:
     cdef int on_piece(self, Call call) except -1
     cdef bint on_stuck(self, Call call, str text) except -1
 
-    # From the session.
+    # From the connection.
     cdef int on_made(self) except -1
     cdef int on_read(self) except -1
     cdef int on_stall(self) except -1
@@ -60,6 +63,6 @@ cdef class CallingPart:
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
 
-    # From the session: no new calls may go out; all calls are over.
+    # From the connection: no new calls may go out; all calls are over.
     cdef int stop(self) except -1
     cdef int fail_all(self, str why) except -1

@@ -2,8 +2,8 @@
 
 ::
 
-    Session ──holds──► ServingPart   (serving/served_calls)   of a server, of a client that serves: gate, exchange, limits
-                  └──► CallingPart   (calling/own_calls)      of a client, of a server that calls a client that serves
+    Connection ──► ServingPart   (serving/served_calls)   of a server, of a client that serves: gate, exchange, limits
+                └─► CallingPart   (calling/own_calls)      of a client, of a server that calls a client that serves
 
 Either side of a connection may hold both. These classes are the interface that the connection knows.
 """
@@ -23,6 +23,15 @@ cdef class ServingPart:
         return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
+        return 0
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        return 0
+
+    cdef int on_end(self, Call call) except -1:
+        return 0
+
+    cdef int on_sendable(self, Call call) except -1:
         return 0
 
     cdef int on_cancel(self, Call call, int reason) except -1:
@@ -59,7 +68,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_flushed(self) except -1:
-        """What may leave was handed to the transport."""
+        """The stream has all output that it takes."""
         return 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
@@ -93,7 +102,7 @@ cdef class CallingPart:
     """What a connection does with calls of ours."""
 
     cdef int start(self, Call call, bytes payload) except -1:
-        """Send a call; its deadline runs. The session's `now` has been set."""
+        """Send a call; its deadline runs. The connection's `now` has been set."""
         return 0
 
     cdef int send(self, Call call, bytes payload) except -1:

@@ -74,7 +74,7 @@ cdef class CalleeStates:
         call.compressor = frame.compressor
         call.attempt_number = frame.attempt
         call.priority = frame.priority
-        call.started_ns = self.reader.held_at if self.reader.held_at else owner.now
+        call.started_ns = self.reader.held_at or owner.came_ns or owner.now
         call.stated_timeout_us = frame.timeout_us
         if not self._is_modest(frame) and self._refuse_early(call, frame):
             return 0
@@ -214,7 +214,9 @@ cdef class CalleeStates:
                 Py_DECREF(<object>entry)
         return 0
 
+    @cython.nonecheck(False)
     cdef int whole_request(self, Call call, Frame* frame, bytes payload) except -1:
+        assert call is not None
         if call.state == STATE_ASSEMBLING:
             self.open_requests -= 1
         call.state = STATE_INPUT_ENDED
@@ -259,7 +261,9 @@ cdef class CalleeStates:
             )
         return 0
 
+    @cython.nonecheck(False)
     cdef int answered(self, Call call) except -1:
+        assert call is not None
         if call.refusal_waits:
             call.refusal_waits = False
             self.refusals_waiting -= 1

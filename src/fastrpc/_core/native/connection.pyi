@@ -1,11 +1,12 @@
-from operator import attrgetter
 from typing import Final, Literal
 
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.native.callee_states import CalleeStates
 from fastrpc._core.native.caller_states import CallerStates
+from fastrpc._core.native.control_frames import ControlFrames
 from fastrpc._core.native.frame_reader import FrameReader
+from fastrpc._core.native.liveness import Liveness
 from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
@@ -13,18 +14,12 @@ from fastrpc._core.native.send_queue import SendQueue
 MAGIC: Final[bytes]
 PREFACE: Final[bytes]
 NO_COMMON_VERSION: Final[bytes]
-NO_LAST_ID: Final[int]
-NOT_CONFIGURED: Final[bytes]
-BY_ID: Final[attrgetter[int]]
 
 class Connection(PartsOwner):
     """The connection multiplexer: protocol state of one byte stream, without the stream.
 
-    Bytes in, hooks out, bytes to send. The hooks are C functions that the sessions override.
+    Bytes in, hooks out, bytes to send. The hooks are C functions that the two sides override.
     """
-
-    #: When the last byte came, nanoseconds.
-    received_ns: int
 
     def __init__(
         self,
@@ -69,29 +64,29 @@ class Connection(PartsOwner):
         """What waits to be sent, and the bytes that may leave."""
 
     @property
-    def phase(self) -> int:
-        """Where the opening stands: 0 preface, 1 SETTINGS, 2 open, 3 closed."""
+    def control(self) -> ControlFrames:
+        """What the two sides say of the connection itself."""
 
     @property
-    def closed_reason(self) -> int:
-        """The GOAWAY reason that ended it; -1 while it lives."""
+    def liveness(self) -> Liveness:
+        """The rules by which it lives and ends."""
+
+    def buffered_bytes(self) -> int:
+        """Count the bytes of ours that the peer has not taken: here and in the stream."""
+
+    def note_probe(self) -> None:
+        """Take note that a call only asked for our health: it does not count as use of the connection."""
 
     @property
-    def closed_text(self) -> str | None: ...
-    @property
-    def closed_by_peer(self) -> bool: ...
-    @property
-    def pings_sent(self) -> int: ...
-    @property
-    def skipped_frames(self) -> int:
-        """Frames of unknown kinds that could be skipped."""
+    def is_open(self) -> bool:
+        """Whether both sides know each other's settings, and neither ended the connection."""
 
     @property
-    def peer_last_id(self) -> int:
-        """The last call of ours that the peer takes, once its GOAWAY named it."""
+    def has_drained(self) -> bool:
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
 
-    @property
-    def peer_sent_final(self) -> bool: ...
-    @property
-    def drain_step(self) -> int:
-        """How far our own drain is: 0 none, 1 announced, 2 the last call is named."""
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls: GOAWAY now, and the last call once the peer knows."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Say why, flush, and close as soon as the peer has read it."""

@@ -2,72 +2,78 @@
 
 ::
 
-    PartsOwner    what the parts share, and the hooks they call
-    └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; which part a frame of a call is for
-        ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-        ├── ClientSession, ServerSession   bound to asyncio
-        └── BlockingSession                bound to a blocking socket
+    Engine        what a byte stream asks of any protocol
+    └── PartsOwner    what the parts share, and the hooks they call
+        └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; which part a frame of a call is for
+            ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+            ├── ServerSession, ClientSession   the two sides of a connection on an event loop
+            └── BlockingSession                the client's side of one that blocks
 
     reader: FrameReader           bytes → frames
     assembler: MessageAssembler   cut messages, streams' windows
     callee: CalleeStates          frames of calls of theirs
     caller: CallerStates          frames of calls of ours
     slots: CallSlots              calls of ours: slots at the peer, ids
+    control: ControlFrames        frames of the connection itself
     sender: SendQueue             what is sent: order, credit, pieces
+    liveness: Liveness            when it counts as dead
+    serving: ServingPart          calls of theirs, of a connection that serves
+    calling: CallingPart          calls of ours, on an event loop
 
-A unary call crosses ten times between parts and their owner. Server: on_frame, callee.request, new_call, on_request;
-sender.send_response, on_answered, callee.answered, on_ended, expect_late, on_output. Client, nine times:
-slots.send_request, on_output; on_frame, caller.response, slots.find, return_slot, on_forgotten, note_answer,
+A unary call crosses nine times between parts and their owner. Server: on_frame, callee.request, new_call, on_request;
+sender.send_response, on_answered, callee.answered, on_ended, expect_late (on_output, too, if its handler suspended).
+Client: slots.send_request, on_output; on_frame, caller.response, slots.find, return_slot, on_forgotten, note_answer,
 on_response.
 
 The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
 
-import struct
-from operator import attrgetter
-
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.framing.frame cimport (
-    ACK,
-    AUTH,
     CREDIT,
-    FINAL,
-    GOAWAY,
-    GOAWAY_TEXT_LIMIT,
     HEADER_SIZE,
-    PING,
     PREFACE_SIZE,
     REASON_CALM_DOWN,
     REASON_CREDIT,
     REASON_FRAME_SIZE,
+    REASON_INTERNAL,
     REASON_MAX_AGE,
     REASON_PROTOCOL,
     REASON_SETTINGS,
-    SETTINGS,
 )
 from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
-from fastrpc._core.native.call_slots cimport new_slots
+from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
+from fastrpc._core.native.call_slots cimport WITHHELD_NS, new_slots
 from fastrpc._core.native.callee_states cimport new_callee
 from fastrpc._core.native.caller_states cimport new_caller
+from fastrpc._core.native.control_frames cimport new_control
 from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
+from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.native.parts_owner cimport (
+    LATE_BYTES_PER_SECOND,
+    PHASE_CLOSED,
+    PHASE_OPEN,
+    PHASE_PREFACE,
+    PHASE_SETTINGS,
+)
 from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.framing.native cimport NativeProtocol, stranger_of
-from fastrpc._core.framing.settings cimport decode_settings
-from fastrpc._core.base.status cimport UNIMPLEMENTED
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SLOT
-from fastrpc._core.framing.window cimport fill, open_budget, placed, spend, widen
-from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load32, load64, store32
+from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW
+from fastrpc._core.framing.window cimport open_budget, placed
+from fastrpc._core.base.wire cimport SECOND, load16, load32, now_ns, store32
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
+from fastrpc._core.native.control_frames import NO_LAST_ID
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:
@@ -75,11 +81,7 @@ cdef enum:
     # PROTOCOL.md, "Budgets".
     FREE_CREDITS = 100
     CREDITS_PER_FRAME = 10
-    PING_STRIKES = 3
-    UNSENT_PING_ACKS = 1000
-    DRAIN_GOAWAYS = 2
     USUAL_STREAM_POOL = 33_554_432
-    HIGHEST_PING_GAP = 3_600_000
     # Of a stranger, in the error that tells of it.
     SHOWN_BYTES = 16
 
@@ -87,9 +89,6 @@ MAGIC = b"\xf5FRP"
 
 PREFACE = MAGIC + bytes((VERSION, VERSION, 0, 0))
 NO_COMMON_VERSION = MAGIC + bytes((0, VERSION, 0, 0))
-NO_LAST_ID = 2**63 - 1
-NOT_CONFIGURED = b"authentication is not configured"
-BY_ID = attrgetter("id")
 
 
 cdef class Connection(PartsOwner):
@@ -104,15 +103,11 @@ cdef class Connection(PartsOwner):
         self.assembler = new_assembler(self, self.reader, self.sender)
         self.callee = new_callee(self, self.reader, self.assembler, self.sender)
         self.caller = new_caller(self, self.reader, self.assembler, self.slots)
-        self.peer = self.ours = self.acknowledged = Settings(False)
+        self.liveness = new_liveness(self)
+        self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
+        self.peer = self.ours = Settings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = -1
-        self.unacknowledged = Queue()
-        self.pings = Queue()
-        self.peer_last_id = NO_LAST_ID
-        open_budget(&self.settings_budget, 32, 32, MINUTE)
-        open_budget(&self.auth_budget, 10, 10, MINUTE)
-        open_budget(&self.skip_budget, 1000, 330, SECOND)
 
     def __init__(
         self,
@@ -126,14 +121,13 @@ cdef class Connection(PartsOwner):
         cdef uint64_t first = (1 if is_client else 2) if first_id is None else first_id
         if (first & 1) != <uint64_t>is_client or first == 0 or first > NO_LAST_ID:
             raise LocalProtocolError(f"first_id is {first}, a {'client' if is_client else 'server'} may not use it")
-        self.is_client = is_client
+        self.is_client = self.reads_to_end = is_client
         self.ours = settings
         self.our_stream_window = settings.stream_window
         self.peer = Settings(is_client)
-        self.acknowledged = Settings(not is_client)
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
-        self.wire.frame_limit = self.acknowledged.max_frame
+        self.control.start(Settings(not is_client))
         self.slots.early_calls = EARLY_CALLS[early_calls]
         self.slots.next_id = first
         self.assembler.open_pool(stream_pool)
@@ -152,6 +146,10 @@ cdef class Connection(PartsOwner):
             self.callee.owner = NULL
         if self.caller is not None:
             self.caller.owner = NULL
+        if self.liveness is not None:
+            self.liveness.owner = NULL
+        if self.control is not None:
+            self.control.owner = NULL
 
     # What the parts ask
 
@@ -194,7 +192,7 @@ cdef class Connection(PartsOwner):
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
         self.preface_sent = self.sender.opening_waits = True
-        self._announce(self.ours)
+        self.control.announce(self.ours)
         self.reader.received.size = window
         self.reader.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
@@ -208,40 +206,7 @@ cdef class Connection(PartsOwner):
         Raises:
             LocalProtocolError: they change the stream window, which only the first ones may say.
         """
-        self._announce(settings)
-
-    cdef int _announce(self, Settings settings) except -1:
-        cdef bint first = not self.was_announced
-        if settings.stream_window != self.our_stream_window:
-            raise LocalProtocolError(
-                f"the stream window is {self.our_stream_window} bytes for as long as the connection lasts, "
-                f"not {settings.stream_window}"
-            )
-        self.was_announced = True
-        self.ours = settings
-        self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
-        self.callee.serves_calls = self.callee.most_calls > 0
-        widen(&self.callee.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.callee.most_calls)
-        self.unacknowledged.append(self.ours)
-        self.sender.send_control(self.sender.out, SETTINGS, 0, settings.encode(first))
-        return self._enforce()
-
-    cdef int _enforce(self) except -1:
-        """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
-        cdef Settings announced
-        self.wire.frame_limit = self.acknowledged.max_frame
-        self.open_messages = self.acknowledged.open_messages
-        self.callee.call_bound = self.acknowledged.max_calls
-        self.callee.stream_bound = self.acknowledged.max_streams
-        # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
-        self.ping_gap_ms = self.acknowledged.min_ping_ms if self.first_settings_acknowledged else HIGHEST_PING_GAP
-        for announced in self.unacknowledged:
-            self.wire.frame_limit = max(self.wire.frame_limit, <Py_ssize_t>announced.max_frame)
-            self.open_messages = max(self.open_messages, <int>announced.open_messages)
-            self.callee.call_bound = max(self.callee.call_bound, <Py_ssize_t>announced.max_calls)
-            self.callee.stream_bound = max(self.callee.stream_bound, <Py_ssize_t>announced.max_streams)
-            self.ping_gap_ms = min(self.ping_gap_ms, announced.min_ping_ms)
-        return 0
+        self.control.announce(settings)
 
     cdef int _write_raw(self, bytes data) except -1:
         memcpy(self.sender.out.reserve(len(data)), PyBytes_AS_STRING(data), len(data))
@@ -262,7 +227,7 @@ cdef class Connection(PartsOwner):
                 text = stranger_of(data[:min(size, SHOWN_BYTES)], self.is_client)
                 self.is_unreadable = True
                 self.on_stranger(text)
-                self._end_connection(REASON_PROTOCOL, text, False)
+                self.end_connection(REASON_PROTOCOL, text, False)
                 return size
         if size < PREFACE_SIZE:
             return OPENING_INCOMPLETE
@@ -276,18 +241,18 @@ cdef class Connection(PartsOwner):
         self.is_unreadable = not common
         if self.is_client:
             if lowest == 0:
-                return self._end_connection(
+                return self.end_connection(
                     REASON_PROTOCOL, f"no common version: the server speaks up to {highest}", False
                 )
             if not common or lowest != VERSION:
-                return self._end_connection(
+                return self.end_connection(
                     REASON_PROTOCOL, f"the server chose version {lowest}, we speak {VERSION}", False
                 )
             return 0
         if not common:
             self._write_raw(NO_COMMON_VERSION)
             self.on_output()
-            return self._end_connection(
+            return self.end_connection(
                 REASON_PROTOCOL, f"no common version: the client speaks {lowest} to {highest}", False
             )
         return self.open()
@@ -400,147 +365,19 @@ cdef class Connection(PartsOwner):
         self.sender.send_failure(call, failure)
         return self.on_local_end(call, status, text)
 
-    # The connection's own frames
-
     cdef int on_control(self, Frame* frame) except -1:
-        if frame.kind == PING:
-            return self._ping(frame)
-        if frame.kind == SETTINGS:
-            return self._settings(frame)
-        if frame.kind == GOAWAY:
-            return self._goaway(frame)
-        if frame.kind == AUTH:
-            return self._auth(frame)
-        if not spend(&self.skip_budget, 1, self.now):
-            return self.violate(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
-        self.skipped_frames += 1
-        return 0
-
-    cdef int _settings(self, Frame* frame) except -1:
-        cdef Settings peer
-        if frame.flags & ACK:
-            return self._settings_acknowledged()
-        if not spend(&self.settings_budget, 1, self.now):
-            return self.violate(REASON_CALM_DOWN, "more than 32 SETTINGS in a minute")
-        peer = self.peer.copy()
-        try:
-            peer.apply(decode_settings(frame.payload[:frame.payload_size], not self.settled))
-        except ValueError as problem:
-            return self.violate(REASON_SETTINGS, str(problem))
-        self.peer = peer
-        self.slots.know_slots(peer.max_calls)
-        # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
-        self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
-        self.wire.needs_settings = False
-        if not self.settled:
-            self.settled = True
-            self.slots.early_until = self.slots.next_id
-            self.phase = PHASE_OPEN
-            self.on_ready()
-            for call in self.slots.opened.entries():
-                self.sender.unpark(<Call>call)
-        return self.slots.release_slots()
-
-    cdef int _settings_acknowledged(self) except -1:
-        if not self.unacknowledged:
-            return self.violate(REASON_SETTINGS, "SETTINGS ACK without SETTINGS")
-        self.acknowledged = self.unacknowledged.popleft()
-        self.first_settings_acknowledged = True
-        return self._enforce()
-
-    cdef int _ping(self, Frame* frame) except -1:
-        cdef bytes body = frame.payload[:8]
-        if frame.flags & ACK:
-            if not self.pings or self.pings[0] != body:
-                return self.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
-            self.pings.popleft()
-            if self.drain_step == 1 and self.pings_sent - len(self.pings) == self.drain_ping:
-                self.finish_drain()
-            return 0
-        if self.was_pinged and self.now - self.last_ping_ns < <uint64_t>self.ping_gap_ms * 500_000:
-            self.ping_strikes += 1
-            if self.ping_strikes >= PING_STRIKES:
-                return self.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
-        else:
-            self.ping_strikes = 0
-        self.was_pinged = True
-        self.last_ping_ns = self.now
-        self.ping_acks_unsent = self.ping_acks_unsent + 1 if self.output_is_stuck() else 0
-        if self.ping_acks_unsent > UNSENT_PING_ACKS:
-            return self.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
-        return self.sender.send_control(self.sender.control, PING, ACK, body)
+        return self.control.take(frame)
 
     cdef int send_ping(self, bytes body) except -1:
-        """Ask for a sign of life; `body` is 8 bytes of any content."""
-        self.pings.append(body)
-        self.pings_sent += 1
-        return self.sender.send_control(self.sender.control, PING, 0, body)
-
-    cdef int _auth(self, Frame* frame) except -1:
-        if not spend(&self.auth_budget, 1, self.now):
-            return self.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
-        if self.is_client or frame.flags & ACK:
-            return self.violate(REASON_PROTOCOL, "AUTH that answers none")
-        verdict = struct.pack("<HHI", UNIMPLEMENTED, len(NOT_CONFIGURED), 0) + NOT_CONFIGURED
-        return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
-
-    # The end
-
-    cdef int _goaway(self, Frame* frame) except -1:
-        cdef uint64_t last_id = load64(frame.payload)
-        cdef int reason = load16(frame.payload + 8)
-        cdef Py_ssize_t size = load16(frame.payload + 10)
-        text = frame.payload[16:16 + size].decode()
-        if reason > REASON_MAX_AGE:
-            self.peer_last_id = min(self.peer_last_id, last_id)
-            self.peer_drains = self.peer_sent_final = True
-            self._fail_above(last_id)
-            return self._end_connection(reason, text, True)
-        if self.peer_sent_final:
-            return self.violate(REASON_PROTOCOL, "GOAWAY behind GOAWAY FINAL")
-        self.goaways_received += 1
-        if self.goaways_received > DRAIN_GOAWAYS:
-            return self.violate(REASON_CALM_DOWN, f"more than {DRAIN_GOAWAYS} GOAWAY")
-        if last_id > self.peer_last_id:
-            return self.violate(REASON_PROTOCOL, f"GOAWAY raises the last id from {self.peer_last_id} to {last_id}")
-        self.peer_last_id = last_id
-        self.peer_drains = True
-        if frame.flags & FINAL:
-            self.peer_sent_final = True
-            self._fail_above(last_id)
-        return self.on_peer_drains(reason, text)
-
-    cdef int _fail_above(self, uint64_t last_id) except -1:
-        """Our calls above the last id the peer took were not started."""
-        cdef Call call
-        for call in sorted(self.slots.opened.entries(), key=BY_ID):
-            if call.id > last_id:
-                self.caller.forget(call)
-                self.on_not_started(call)
-        return 0
+        return self.control.send_ping(body)
 
     cdef int start_drain(self, int reason, str text) except -1:
-        """Step 1: tell the peer to open nothing new; a PING behind it shows when it knows."""
-        if self.drain_step or self.is_closed or not self.preface_sent:
-            return 0
-        self.drain_step = 1
-        self.drain_reason = reason
-        self._send_goaway(reason, False, NO_LAST_ID, text)
-        body = struct.pack("<Q", self.pings_sent)
-        self.pings.append(body)
-        self.pings_sent += 1
-        self.drain_ping = self.pings_sent
-        # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
-        return self.sender.send_control(self.sender.out, PING, 0, body)
+        return self.control.start_drain(reason, text)
 
     cdef int finish_drain(self) except -1:
-        """Step 2: name the last call that was taken; whatever comes above it was not started."""
-        if self.drain_step != 1 or self.is_closed:
-            return 0
-        self.drain_step = 2
-        self.callee.last_taken = self.callee.highest_id
-        fill(&self.late_bytes)
-        return self._send_goaway(self.drain_reason, True, self.callee.highest_id, "")
+        return self.control.finish_drain()
+
+    # The end
 
     cdef int violate(self, int reason, str text) except -1:
         if self.is_closed:
@@ -548,15 +385,47 @@ cdef class Connection(PartsOwner):
         # What the GOAWAY sets off must not begin anew.
         self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
-            self._send_goaway(reason, True, self.callee.highest_id, text)
+            self.control.send_goaway(reason, True, self.callee.highest_id, text)
         self.is_closed = False
-        return self._end_connection(reason, text, False)
+        return self.end_connection(reason, text, False)
 
-    cdef int close_with(self, int reason, str text) except -1:
-        """End the connection for a reason of ours; the peer is told."""
-        return self.violate(reason, text)
+    def begin_drain(self, int reason, str text=""):
+        """Take no new calls: GOAWAY now, FINAL once the peer knows."""
+        self.now = now_ns()
+        if self.serving is not None:
+            self.serving.on_drain()
+        self.start_drain(reason, text)
+        self.schedule_check(self.liveness.begin_drain(self.now))
 
-    cdef int _end_connection(self, int reason, str text, bint by_peer) except -1:
+    @property
+    def has_drained(self):
+        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        if self.is_closed:
+            return True
+        if not self.is_client and self.slots.opened.size:
+            # Nor does a server leave before its own calls are over.
+            return False
+        return self.drain_step == 2 and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
+
+    def close(self, int reason=0, str text=""):
+        """Say why, flush, and close as soon as the peer has read it."""
+        self.now = now_ns()
+        if self.transport is None:
+            return
+        if self.drain_step == 2 and reason <= REASON_MAX_AGE:
+            # It has been said.
+            self.end_connection(reason, text, False)
+        else:
+            self.close_with(reason, text)
+
+    def note_probe(self):
+        self.liveness.probes += 1
+
+    def buffered_bytes(self):
+        """Bytes of ours that the peer has not taken: here and in the transport."""
+        return self.untaken_bytes()
+
+    cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
         if self.is_closed:
             return 0
         self.is_closed = True
@@ -565,11 +434,6 @@ cdef class Connection(PartsOwner):
         self.closed_text = text
         self.closed_by_peer = by_peer
         return self.on_closed()
-
-    cdef int _send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
-        cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
-        body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
-        return self.sender.send_control(self.sender.out, GOAWAY, FINAL if final else 0, body)
 
     cdef bint is_idle(self) noexcept:
         """Whether no call is under way in either direction."""
@@ -581,48 +445,160 @@ cdef class Connection(PartsOwner):
             REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
         )
 
-    # Hooks
+    # What its stream tells: the rest goes to the parts
 
-    cdef int on_stranger(self, str text) except -1:
-        """The first bytes are not those of the protocol; the connection ends with that."""
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        return self.reader.receive(data, size)
+
+    cdef char* body_place(self, Py_ssize_t* room) except? NULL:
+        return self.reader.body_place(room)
+
+    cdef int body_received(self, Py_ssize_t size) except -1:
+        if self.is_closed or self.reader.sink is None:
+            return 0
+        self.reader.sink.filled += size
+        return self.reader.body_received(size)
+
+    cdef bint completes_body(self, Py_ssize_t size) noexcept:
+        return size == self.reader.body_left
+
+    @cython.nonecheck(False)
+    cdef int read_done(self) except -1:
+        if not self.liveness.pieces_due_ns and self.has_cut_messages():
+            self.schedule_check(self.liveness.check_pieces(self.now))
+        return 0 if self.serving is None else self.serving.on_read()
+
+    cdef int pump(self) except -1:
+        return self.sender.pump(STREAM_SHARE)
+
+    cdef Py_ssize_t has_output(self) noexcept:
+        return self.sender.output_bytes()
+
+    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
+        size[0] = self.sender.out.size
+        return self.sender.out.data() if self.sender.is_plain() else NULL
+
+    cdef object take_output(self):
+        return self.sender.take_output()
+
+    cdef int skip_output(self) except -1:
+        return self.sender.skip_output()
+
+    cdef bint has_more(self) noexcept:
+        return self.sender.has_pieces()
+
+    @cython.nonecheck(False)
+    cdef int flushed(self) except -1:
+        cdef dict calls = self._full_streams
+        if calls is not None and not self.output_is_full():
+            self._full_streams = None
+            for call in calls:
+                self.on_sendable(<Call>call)
+        return 0 if self.serving is None else self.serving.on_flushed()
+
+    cdef bint output_is_full(self) noexcept:
+        """Return whether more output waits than streams may add to. What waits for the credit of a stream is not counted."""
+        return self.output_is_stuck() or self.sender.output_bytes() > STREAM_SHARE
+
+    cdef int await_output(self, Call call) except -1:
+        """Tell the stream of this call once our output has left."""
+        if self._full_streams is None:
+            self._full_streams = {}
+        # Once, however often its sender gives up and waits again.
+        self._full_streams[call] = None
         return 0
 
-    cdef bint output_is_stuck(self) noexcept:
-        """Whether whoever writes our output cannot at present; answers to PINGs are counted then."""
-        return False
+    # Its life
+
+    cdef int connected(self) except -1:
+        """Begin: a client sends its opening, a server waits for it."""
+        cdef uint64_t due = self.liveness.connected(self.now)
+        if due:
+            self.schedule_check(due)
+        return self.open() if self.is_client else 0
+
+    @property
+    def is_open(self):
+        """Whether both sides know each other's settings, and neither ended the connection."""
+        return self.phase == PHASE_OPEN and not self.is_closed
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = self.liveness.check(now)
+        if self.is_closed:
+            return due
+        if self.serving is not None:
+            due = earlier(due, self.serving.check(now))
+        if self.slots.withholds and not self.is_closed and self.slots.resume_withheld():
+            due = earlier(due, now + WITHHELD_NS)
+        return self.liveness.linger_until_ns if self.is_closed else due
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        return 0 if self._stream is NULL or due_ns == 0 else (<ByteStream>self._stream).schedule_check(due_ns)
+
+    cdef uint64_t blocked(self) except? 0:
+        if self.sender.is_waiting() or self.output_is_stuck():
+            return self.liveness.note_blocked(self.now)
+        return 0
+
+    cdef int unblocked(self) except -1:
+        self.liveness.blocked_ns = 0
+        return 0
+
+    cdef int was_late(self, uint64_t late) except -1:
+        return self.liveness.forgive(late)
+
+    cdef bint may_spin(self) noexcept:
+        return self.phase == PHASE_OPEN
+
+    cdef int crash(self) except -1:
+        return self.close_with(REASON_INTERNAL, "internal error")
 
     cdef int on_ready(self) except -1:
-        """The peer's first SETTINGS came: the connection counts as made."""
-        return 0
+        return self.schedule_check(self.check(self.now))
 
-    cdef int on_peer_drains(self, int reason, str text) except -1:
-        """The peer takes no new calls on this connection."""
-        return 0
+    cdef int on_withheld(self) except -1:
+        return self.schedule_check(self.now + WITHHELD_NS)
 
     cdef int on_closed(self) except -1:
-        """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
-        return 0
+        cdef ByteStream stream
+        self.is_usable = False
+        if self.serving is not None:
+            self.serving.on_closed()
+        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
+        if self._stream is not NULL:
+            stream = <ByteStream>self._stream
+            if stream.finish(self.liveness.linger_ns != 0):
+                self.schedule_check(self.liveness.linger(self.now))
+        return 0 if self.calling is None else self.calling.fail_all(self.closed_text or "it was closed")
 
-    # Hooks of its liveness
+    # What its liveness asks
 
     cdef bint has_unsent(self) except -1:
-        """Whether something of ours waits that the stream does not take, or the peer."""
-        return self.sender.is_waiting()
+        return self.sender.is_waiting() or PartsOwner.has_unsent(self)
 
     cdef uint64_t untaken_bytes(self) except? 0:
-        """Bytes of ours that the peer has not taken: here and in the stream."""
-        return self.sender.unsent_bytes()
+        return self.sender.unsent_bytes() + PartsOwner.untaken_bytes(self)
+
+    cdef bint has_cut_messages(self) noexcept:
+        return self.callee.open_requests > 0 or self.caller.open_responses > 0 or self.assembler.cut_messages > 0
+
+    cdef list cut_calls(self):
+        if not self.has_cut_messages():
+            return []
+        return self.callee.calls.entries() + self.slots.opened.entries()
+
+    cdef uint64_t used_ids(self) noexcept:
+        # Each call takes the second next id, of whichever side it is.
+        return self.callee.highest_id + self.slots.next_id
 
     cdef bint is_unused(self) except -1:
-        """Whether nothing is under way that anybody wants."""
         return self.is_idle()
 
     cdef bint wants_ping(self) noexcept:
-        """A peer that reads only while it waits for an answer is asked only then."""
+        # A peer that reads only while it waits for an answer is asked only then.
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > 0
 
     cdef int give_back(self) except -1:
-        """Free what a burst left behind, on a connection that has become quiet."""
         self.sender.out.release()
         self.slots.opened.shrink()
         self.callee.calls.shrink()

@@ -2,15 +2,12 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
+from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
 from fastrpc._core.framing.window cimport Window
 from fastrpc._core.native.parts_owner cimport PartsOwner
-from fastrpc._core.native.receive_tail cimport ReceiveTail
 
 cdef enum:
-    # So many frames are handled without a look at the clock.
-    FRAMES_AT_ONCE = 32
     # What `on_opening` returns until all of the opening is there; -1 is an exception.
     OPENING_INCOMPLETE = -2
 
@@ -29,13 +26,6 @@ cdef class FrameReader:
         Window received
         bint is_counted
 
-        # What was received and is not handled yet. It lies in a buffer of others only while that is handled.
-        ReceiveTail tail
-
-        # Frames until somebody looks at the clock, and when the bytes at hand came if that was not now (0: now).
-        int frames_left
-        uint64_t came_ns
-
         # A frame whose payload is still coming: its head (kept in `held_head`) and since when, where the payload goes
         # (None: it is skipped), whether that is a message of its own, and the missing bytes. 0 = no such frame.
         Frame held
@@ -53,16 +43,10 @@ cdef class FrameReader:
         Py_ssize_t trusted
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
-    cdef char* place(self, ReadBuffer buffer, Py_ssize_t* room) except NULL
-    cdef int take_in(self, ReadBuffer buffer, Py_ssize_t size) except -1
-    cdef bint keep_unseen(self, ReadBuffer buffer, Py_ssize_t size) except -1
-    cdef int go_on(self, ReadBuffer buffer) except -1
-    cdef int recount_tail(self) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
 
     # The parts of receiving.
-    cdef bint _is_to_wait(self) except -1
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1

@@ -12,7 +12,6 @@ Nothing is decided about a frame before all of it is there, so any cut of the by
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
-from libc.string cimport memcpy
 
 from fastrpc._core.framing.frame cimport (
     BODY_REFUSED,
@@ -36,7 +35,6 @@ cdef class FrameReader:
     """Cuts bytes into frames and keeps the windows and budgets every frame goes through."""
 
     def __cinit__(self):
-        self.tail = ReceiveTail()
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
         self.awaits_opening = True
 
@@ -45,18 +43,19 @@ cdef class FrameReader:
         """Consume whole frames and the beginnings of long payloads; return how many bytes were consumed.
 
         The rest belongs to a frame that is not whole: present it again, with more behind it. Or it has to wait, as
-        `on_many_frames` said: present it again later, alone.
+        `has_to_wait` said: present it again later, alone.
         """
         cdef Frame frame
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t at = 0, consumed
         while at < size:
-            if (<PartsOwner>self.owner).is_closed:
+            if owner.is_closed:
                 return size
             if self.body_left:
                 at += self._feed_body(data + at, size - at)
                 continue
             if self.awaits_opening:
-                consumed = (<PartsOwner>self.owner).on_opening(data + at, size - at)
+                consumed = owner.on_opening(data + at, size - at)
                 if consumed < 0:
                     return at
                 at += consumed
@@ -74,74 +73,13 @@ cdef class FrameReader:
                 self._hold(&frame, data + at)
             else:
                 self.is_counted = False
-                (<PartsOwner>self.owner).on_frame(&frame, None)
+                owner.on_frame(&frame, None)
             at += consumed
-            self.frames_left -= 1
-            if self.frames_left < 0 and at < size and self._is_to_wait():
+            # Not `-=`, which takes a reference first.
+            owner.messages_left = owner.messages_left - 1
+            if owner.messages_left < 0 and at < size and owner.has_to_wait():
                 return at
         return at
-
-    cdef bint _is_to_wait(self) except -1:
-        """Several frames were handled since somebody looked at the clock: whether the rest has to wait."""
-        self.frames_left = FRAMES_AT_ONCE
-        return (<PartsOwner>self.owner).on_many_frames()
-
-    # What was received and is not handled yet
-
-    cdef char* place(self, ReadBuffer buffer, Py_ssize_t* room) except NULL:
-        """Where the next bytes are received: a long payload's memory, else the buffer, behind what is not handled yet."""
-        cdef char* place = self.body_place(room)
-        if place is not NULL:
-            return place
-        if self.tail.size:
-            memcpy(buffer.data, self.tail.data, self.tail.size)
-        room[0] = buffer.capacity - self.tail.size
-        return buffer.data + self.tail.size
-
-    cdef int take_in(self, ReadBuffer buffer, Py_ssize_t size) except -1:
-        """Handle what lies at the place for it, of which so many bytes are new, and keep the rest."""
-        cdef Py_ssize_t consumed, room = 0
-        if self.body_place(&room) is not NULL:
-            self.sink.filled += size
-            return self.body_received(size)
-        size += self.tail.size
-        consumed = self.receive(buffer.data, size)
-        return self.tail.keep(buffer.data + consumed, size - consumed)
-
-    cdef bint keep_unseen(self, ReadBuffer buffer, Py_ssize_t size) except -1:
-        """Put off what was received without a look at it; False: it makes no work, take it in."""
-        cdef Py_ssize_t room = 0
-        if (<PartsOwner>self.owner).is_closed:
-            return False
-        if self.body_place(&room) is NULL:
-            self.tail.keep(buffer.data, self.tail.size + size)
-        elif size == self.body_left:
-            self.tail.placed = size
-        else:
-            return False
-        self.tail.is_put_off = True
-        return True
-
-    cdef int go_on(self, ReadBuffer buffer) except -1:
-        """Handle what was put off, dated when it came."""
-        cdef Py_ssize_t room = 0, waiting = self.tail.placed
-        self.tail.is_put_off = False
-        self.tail.placed = 0
-        self.came_ns = self.tail.put_off_ns
-        if not self.body_left:
-            self.held_at = self.came_ns
-        self.place(buffer, &room)
-        try:
-            self.take_in(buffer, waiting)
-        finally:
-            self.came_ns = 0
-            if not self.body_left:
-                self.held_at = 0
-        return 0
-
-    cdef int recount_tail(self) except -1:
-        cdef Py_ssize_t change = self.tail.recount()
-        return (<PartsOwner>self.owner).on_tail(change) if change else 0
 
     @cython.nonecheck(False)
     cdef int _count(self, Frame* frame) except -1:
@@ -165,7 +103,7 @@ cdef class FrameReader:
         """Keep the head of a frame whose payload is still coming, and choose where the payload goes."""
         self.held = frame[0]
         self._rebase(&self.held, data, frame.payload - data)
-        self.held_at = self.came_ns or (<PartsOwner>self.owner).now
+        self.held_at = (<PartsOwner>self.owner).came_ns or (<PartsOwner>self.owner).now
         self.body_left = frame.payload_size - frame.payload_present
         self.sink_is_own = not frame.flags & CONT
         self.sink = (<PartsOwner>self.owner).sink_for(frame)
@@ -213,7 +151,7 @@ cdef class FrameReader:
     cdef int body_received(self, Py_ssize_t size) except -1:
         self.body_left -= size
         if self.body_left == 0:
-            self.frames_left -= 1
+            (<PartsOwner>self.owner).messages_left -= 1
             self._release_held()
         return 0
 
@@ -240,7 +178,7 @@ cdef class FrameReader:
         finally:
             self.arrived = None
             self.was_skipped = False
-            self.held_at = self.came_ns
+            self.held_at = 0
         return 0
 
 

@@ -3,13 +3,13 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.native.parts_owner cimport PartsOwner
 
 
 @cython.final
 cdef class Liveness:
     cdef:
-        # Whose life it is: borrowed, NULL once it is gone.
+        # Whose life it is: borrowed, NULL once it is gone (parts_owner).
         PyObject* owner
 
         # The rules, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
@@ -45,6 +45,9 @@ cdef class Liveness:
         uint64_t idle_ids
         uint64_t probes
 
+    cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1
+    cdef uint64_t connected(self, uint64_t now) noexcept
+    cdef uint64_t linger(self, uint64_t now) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0
     cdef uint64_t check_pieces(self, uint64_t now) except? 0
     cdef uint64_t note_blocked(self, uint64_t now) except? 0
@@ -63,4 +66,4 @@ cdef class Liveness:
     cdef uint64_t _check_life(self, uint64_t now) except? 0
 
 
-cdef Liveness new_liveness(Connection owner, object timeouts, object keepalive, object uniform)
+cdef Liveness new_liveness(PartsOwner owner)

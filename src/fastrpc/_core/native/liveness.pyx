@@ -4,9 +4,9 @@
 
     check(now) ──► due: opening, writing, pieces, drain, age, idleness, pings
          │              the instant of the next look; 0 = never
-         └──► hooks of the Connection: close_with, cut_off, on_stuck, on_aged, on_idle
+         └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
 
-The session of a loop calls it by a timer. A blocking client has no timer: the thread that reads calls it between two
+The session of a loop has it called by a timer. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are looked at before the next
 call (`age`, `is_rested`), as nobody misses the connection earlier. And silence counts from the moment somebody reads
 again (`forget_silence`), as nobody would have heard an answer to a ping. It also lingers by itself: its last words are
@@ -17,7 +17,7 @@ from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.framing.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
-from fastrpc._core.native.connection cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
 
 # PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
 # after GOAWAY.
@@ -38,9 +38,32 @@ cdef class Liveness:
         self.write_wait_ns = SLOW_READER_NS
         self.piece_wait_ns = PIECE_WAIT_NS
 
+    cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
+        """Set the rules of a connection that is made now."""
+        self.made_ns = (<PartsOwner>self.owner).now
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        self.ping_interval_ns = nanoseconds(keepalive.interval)
+        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
+        if keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+        return 0
+
+    cdef uint64_t connected(self, uint64_t now) noexcept:
+        """The stream is connected: return when its opening has to be whole, 0 = whenever."""
+        self.made_ns = now
+        return now + self.handshake_ns if self.handshake_ns else 0
+
+    cdef uint64_t linger(self, uint64_t now) noexcept:
+        """The stream reads on for its last words to be read: return until when."""
+        self.linger_until_ns = now + self.linger_ns
+        return self.linger_until_ns
+
     cdef uint64_t check(self, uint64_t now) except? 0:
         """Compare every running instant with now; return when to look again, 0 = never."""
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t due
         if self.linger_until_ns:
             if now >= self.linger_until_ns:
@@ -58,7 +81,7 @@ cdef class Liveness:
         return self.linger_until_ns if owner.is_closed else due
 
     cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         if not self.handshake_ns or (owner.phase == PHASE_OPEN and owner.first_settings_acknowledged):
             return 0
         if now < self.made_ns + self.handshake_ns:
@@ -77,11 +100,11 @@ cdef class Liveness:
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
-        self.blocked_taken = (<Connection>self.owner).taken_bytes()
+        self.blocked_taken = (<PartsOwner>self.owner).taken_bytes()
         return now + min(OVERDUE_READER_NS, self.write_wait_ns)
 
     cdef uint64_t _check_writing(self, uint64_t now) except? 0:
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t limit = self.write_wait_ns, waiting
         cdef int64_t taken
         if not owner.has_unsent():
@@ -109,15 +132,16 @@ cdef class Liveness:
 
     cdef uint64_t check_pieces(self, uint64_t now) except? 0:
         """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if now < self.pieces_due_ns:
             return self.pieces_due_ns
-        if not owner.callee.open_requests and not owner.caller.open_responses and not owner.assembler.cut_messages:
+        calls = owner.cut_calls()
+        if not calls:
             self.pieces_due_ns = 0
             return 0
         self.pieces_due_ns = now + self.piece_wait_ns // 4
-        for call in owner.callee.calls.entries() + owner.slots.opened.entries():
+        for call in calls:
             if call.incoming is not None and self._is_stuck(call, now):
                 owner.on_stuck(call, f"no piece of the message came for {self.piece_wait_ns / 1e9:g} s")
         return self.pieces_due_ns
@@ -142,7 +166,7 @@ cdef class Liveness:
         return now + FINAL_AFTER_NS
 
     cdef uint64_t _check_drain(self, uint64_t now) except? 0:
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.drain_step != 1:
             return 0
         if now < self.drain_started_ns + FINAL_AFTER_NS:
@@ -167,14 +191,13 @@ cdef class Liveness:
         if now < self.made_ns + self.age_ns:
             return self.made_ns + self.age_ns
         self.age_ns = 0
-        (<Connection>self.owner).on_aged()
+        (<PartsOwner>self.owner).on_aged()
         # A client's connection has a second age, at which nothing keeps it.
         return self.made_ns + self.age_ns if self.age_ns else 0
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
-        cdef Connection owner = <Connection>self.owner
-        # Each call takes the second next id, of whichever side it is.
-        cdef uint64_t ids = owner.callee.highest_id + owner.slots.next_id - 2 * self.probes
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef uint64_t ids = owner.used_ids() - 2 * self.probes
         if not self.idle_ns or owner.phase != PHASE_OPEN:
             return 0
         if not owner.is_unused() or ids != self.idle_ids or self.idle_from_ns == 0:
@@ -193,14 +216,14 @@ cdef class Liveness:
         """Nobody looked for so long: silence proves nothing yet, the peer gets that time back."""
         if self.ping_sent_ns:
             self.ping_sent_ns += late
-        (<Connection>self.owner).received_ns += late
+        (<PartsOwner>self.owner).received_ns += late
         if self.blocked_ns:
             self.blocked_ns += late
         return 0
 
     cdef int forget_silence(self) except -1:
         """Count silence from here, because nobody read before. Output that left meanwhile is blocked no more."""
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         owner.received_ns = owner.now
         self.ping_sent_ns = 0
         self.is_silent = False
@@ -210,12 +233,12 @@ cdef class Liveness:
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
-        cdef Connection owner = <Connection>self.owner
+        cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t interval = self.ping_interval_ns
         if not interval or owner.phase != PHASE_OPEN:
             return 0
         interval = max(interval, 2_000_000 * <uint64_t>owner.peer.min_ping_ms)
-        if owner.reader.tail.is_put_off:
+        if owner.waits_for_turn():
             # What shows that it lives waits for its turn.
             owner.received_ns = now
         if self.ping_sent_ns and owner.received_ns >= self.ping_sent_ns:
@@ -241,17 +264,8 @@ cdef class Liveness:
         return now + self.ping_timeout_ns
 
 
-cdef Liveness new_liveness(Connection owner, object timeouts, object keepalive, object uniform):
-    """Make the rules of a connection that is made now; the owner takes `owner` back when it goes."""
+cdef Liveness new_liveness(PartsOwner owner):
+    """Make the rules of a connection, all off; the owner takes `owner` back when it goes."""
     cdef Liveness liveness = Liveness.__new__(Liveness)
     liveness.owner = <PyObject*>owner
-    liveness.made_ns = owner.now
-    liveness.handshake_ns = nanoseconds(timeouts.handshake)
-    liveness.linger_ns = nanoseconds(timeouts.linger)
-    liveness.idle_ns = nanoseconds(timeouts.idle)
-    liveness.ping_interval_ns = nanoseconds(keepalive.interval)
-    liveness.ping_timeout_ns = nanoseconds(keepalive.timeout)
-    if keepalive.max_age is not None:
-        # Connections made together, after a restart say, must not all end together.
-        liveness.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
     return liveness

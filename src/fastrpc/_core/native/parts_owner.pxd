@@ -1,23 +1,34 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.framing.window cimport Budget
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.native.call_parts cimport CallingPart, ServingPart
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded or be short pieces.
     LATE_BYTES_PER_SECOND = 330 * 1024
 
+cdef enum Phase:
+    PHASE_PREFACE = 0
+    PHASE_SETTINGS = 1
+    PHASE_OPEN = 2
+    PHASE_CLOSED = 3
 
-cdef class PartsOwner(Timed):
+
+cdef class PartsOwner(Engine):
     cdef:
-        # The rules of the wire, and the time: set by whoever drives the connection, before each use.
+        # The rules of the wire.
         WireProtocol wire
-        public uint64_t now
+
+        # Where the opening stands; CLOSED: nothing is parsed any more. How far our own drain is: 0, 1 (announced), 2 (FINAL
+        # sent).
+        readonly int phase
+        readonly int drain_step
 
         # What the peer accepts and whether it said so; what we announced last; the window that streams get from us.
         readonly Settings peer
@@ -34,19 +45,32 @@ cdef class PartsOwner(Timed):
         Budget late_frames
         Budget late_bytes
 
+        # What the peer's GOAWAYs said; whether our half of the opening went out.
+        readonly uint64_t peer_last_id
+        readonly bint peer_sent_final
+        bint preface_sent
+
         # Its parts that know calls of theirs and of ours, each None on a side that has none of these.
         ServingPart serving
         CallingPart calling
 
-        # Which side this is; whether the peer takes no new calls; whether the connection is over.
+        # The loop that watches the deadlines of calls, None where there is none. Whether calls of ours may go out:
+        # connected, and the peer takes new ones; whether somebody wants to hear of the next one.
+        readonly LoopState loop_state
+        readonly bint is_usable
+        public bint announces_calls
+
+        # What ended the connection: our GOAWAY reason or the peer's, and the text; -1 while it lives.
+        readonly int closed_reason
+        readonly str closed_text
+        readonly bint closed_by_peer
+
+        # Which side this is; whether the peer takes no new calls.
         readonly bint is_client
         readonly bint peer_drains
-        readonly bint is_closed
 
     # What the reader asks and tells; `violate` and `discard` also what the others find.
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
-    cdef bint on_many_frames(self) except -1
-    cdef int on_tail(self, Py_ssize_t change) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef Assembly sink_for(self, Frame* frame)
     cdef int violate(self, int reason, str text) except -1
@@ -92,12 +116,35 @@ cdef class PartsOwner(Timed):
     cdef int on_credit(self, uint64_t id, uint32_t size) except -1
 
     # What the liveness asks and tells.
+    cdef bint has_unsent(self) except -1
+    cdef uint64_t untaken_bytes(self) except? 0
     cdef int64_t taken_bytes(self) except? -1
+    cdef bint output_is_stuck(self) noexcept
+    cdef bint waits_for_turn(self) noexcept
+    cdef list cut_calls(self)
+    cdef uint64_t used_ids(self) noexcept
+    cdef bint is_unused(self) except -1
+    cdef bint wants_ping(self) noexcept
+    cdef int give_back(self) except -1
+    cdef int send_ping(self, bytes body) except -1
+    cdef int finish_drain(self) except -1
+    cdef int close_with(self, int reason, str text) except -1
+    cdef int cut_off(self) except -1
     cdef int on_stuck(self, Call call, str text) except -1
     cdef int on_aged(self) except -1
     cdef int on_idle(self) except -1
-    cdef int cut_off(self) except -1
+
+    # What the connection itself tells.
+    cdef int on_stranger(self, str text) except -1
+    cdef int on_ready(self) except -1
+    cdef int on_peer_drains(self, int reason, str text) except -1
+    cdef int on_closed(self) except -1
+    cdef int end_connection(self, int reason, str text, bint by_peer) except -1
 
     # What the call slots tell.
     cdef int on_withheld(self) except -1
     cdef int on_ids_used_up(self) except -1
+
+    # Calls of ours: none go out any more; one does, where somebody wanted to hear of it.
+    cdef int stop_calls(self) except -1
+    cdef int on_used(self) except -1

@@ -1,13 +1,11 @@
 from typing import Any
 
-from fastrpc._core.base.timed import Timed
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.io.engine import Engine
+from fastrpc._core.loop.loop_state import LoopState
 
-class PartsOwner(Timed):
+class PartsOwner(Engine):
     """The state that the parts of a connection share, and the hooks they call."""
-
-    #: The time, nanoseconds of a monotonic clock; whoever drives the connection sets it before each use.
-    now: int
 
     @property
     def peer(self) -> Settings:
@@ -21,6 +19,25 @@ class PartsOwner(Timed):
     def exchange(self) -> Any:
         """What the gate knows of this connection; None on a side that serves nothing."""
 
+    @property
+    def loop_state(self) -> LoopState:
+        """The loop that watches the deadlines of calls; a connection of a `SyncClient` has none."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls of ours may go out on it: connected, and the peer takes new ones."""
+
+    #: Whether somebody is to be told when the next call of ours goes out on it.
+    announces_calls: bool
+
+    @property
+    def closed_reason(self) -> int:
+        """The GOAWAY reason that ended it; -1 while it lives."""
+
+    @property
+    def closed_text(self) -> str | None: ...
+    @property
+    def closed_by_peer(self) -> bool: ...
     def end_calls(self, text: str) -> None:
         """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
 
@@ -33,6 +50,17 @@ class PartsOwner(Timed):
     @property
     def peer_drains(self) -> bool:
         """Whether the peer takes no new calls on this connection."""
+    @property
+    def phase(self) -> int:
+        """Where the opening stands: 0 preface, 1 SETTINGS, 2 open, 3 closed."""
 
     @property
-    def is_closed(self) -> bool: ...
+    def drain_step(self) -> int:
+        """How far our own drain is: 0 none, 1 announced, 2 the last call is named."""
+
+    @property
+    def peer_last_id(self) -> int:
+        """The last call of ours that the peer takes, once its GOAWAY named it."""
+
+    @property
+    def peer_sent_final(self) -> bool: ...

@@ -8,8 +8,8 @@
          └────── hooks, shared state ─────────────────┘  by a borrowed pointer, `owner`
 
 A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it goes.
-A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. Sessions, which
-are Connections, call parts as well. The Liveness belongs to sessions only.
+A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. The two sides of a
+connection, server and client, which are Connections, call parts as well.
 """
 
 cimport cython
@@ -19,6 +19,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW, fill, give, open_budget, spend
+from fastrpc._core.io.engine cimport ByteStream
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
@@ -28,7 +29,7 @@ cdef enum:
     LEAST_LATE_BYTES = 64
 
 
-cdef class PartsOwner(Timed):
+cdef class PartsOwner(Engine):
     """The state that the parts of a connection share, and the hooks they call."""
 
     def __cinit__(self, *arguments, **options):
@@ -54,19 +55,36 @@ cdef class PartsOwner(Timed):
         if self.serving is not None:
             self.serving.end_calls(text)
 
+    # From the stream, for the parts that know calls
+
+    cdef int stalled(self) except -1:
+        return 0 if self.serving is None else self.serving.on_stall()
+
+    cdef int tail_changed(self, Py_ssize_t change) except -1:
+        return 0 if self.serving is None else self.serving.on_tail(change)
+
+    cdef int lost(self, object error) except -1:
+        cdef str why = self.closed_text
+        self.is_usable = False
+        if self.serving is not None:
+            self.serving.on_lost(error)
+        if self.calling is None:
+            return 0
+        if not why:
+            other = "server" if self.is_client else "client"
+            why = str(error) if error is not None else f"the {other} closed it"
+        return self.calling.fail_all(why)
+
+    cdef int stop_calls(self) except -1:
+        """No new calls of ours go out here."""
+        self.is_usable = False
+        return 0 if self.calling is None else self.calling.stop()
+
     # Of the reader
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
         """Take what comes before frames: its size; 0: nothing of it is left; OPENING_INCOMPLETE: it is not whole."""
         return 0
-
-    cdef bint on_many_frames(self) except -1:
-        """Several frames were handled since the last time. Return whether the rest has to wait."""
-        return False
-
-    cdef int on_tail(self, Py_ssize_t change) except -1:
-        """So many more bytes are put off."""
-        return 0 if self.serving is None else self.serving.on_tail(change)
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
         """A frame is whole. `payload` is set when it was received into memory of its own."""
@@ -119,7 +137,7 @@ cdef class PartsOwner(Timed):
 
     cdef int on_end(self, Call call) except -1:
         """No further message of the caller will come."""
-        return 0
+        return 0 if self.serving is None else self.serving.on_end(call)
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         """The caller gave the call up; it still gets its RESPONSE."""
@@ -167,7 +185,9 @@ cdef class PartsOwner(Timed):
         """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
         application has it.
         """
-        return 0
+        if call.is_local:
+            return 0 if self.calling is None else self.calling.on_message(call, frame, payload, cost)
+        return 0 if self.serving is None else self.serving.on_message(call, frame, payload, cost)
 
     cdef int on_piece(self, Call call) except -1:
         """A piece came that did not complete its message."""
@@ -200,8 +220,8 @@ cdef class PartsOwner(Timed):
         return 0
 
     cdef int on_output(self) except -1:
-        """There is something to take."""
-        return 0
+        """There is something to take; the end of a read flushes by itself."""
+        return 0 if self.is_reading or self._stream is NULL else (<ByteStream>self._stream).on_output()
 
     cdef int on_answered(self, Call call) except -1:
         """The last piece of the RESPONSE to a call of theirs is written."""
@@ -221,7 +241,9 @@ cdef class PartsOwner(Timed):
 
     cdef int on_sendable(self, Call call) except -1:
         """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
-        return 0
+        if call.is_local:
+            return 0 if self.calling is None else self.calling.on_sendable(call)
+        return 0 if self.serving is None else self.serving.on_sendable(call)
 
     # Of the frames that no part keeps
 
@@ -235,8 +257,61 @@ cdef class PartsOwner(Timed):
 
     # Of the liveness
 
+    cdef bint has_unsent(self) except -1:
+        """Return whether something of ours waits that the stream does not take, or the peer."""
+        return self._stream is not NULL and (<ByteStream>self._stream).untaken_bytes() != 0
+
+    cdef uint64_t untaken_bytes(self) except? 0:
+        """Return how many bytes of ours the peer has not taken: here and in the stream."""
+        return 0 if self._stream is NULL else <uint64_t>(<ByteStream>self._stream).untaken_bytes()
+
     cdef int64_t taken_bytes(self) except? -1:
-        """Bytes that left this machine, as far as it can be known."""
+        """Return how many bytes left this machine, as far as it can be known."""
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
+
+    cdef bint output_is_stuck(self) noexcept:
+        """Return whether the stream takes no output at present; answers to PINGs are counted then."""
+        return self._stream is not NULL and (<ByteStream>self._stream).is_stuck()
+
+    cdef bint waits_for_turn(self) noexcept:
+        """Return whether received bytes wait for their turn; reading pauses until then."""
+        return self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn()
+
+    cdef list cut_calls(self):
+        """Return the calls whose messages come in pieces."""
+        return []
+
+    cdef uint64_t used_ids(self) noexcept:
+        """Return a count that grows by two with each call of either side."""
+        return 0
+
+    cdef bint is_unused(self) except -1:
+        """Return whether nothing is under way that anybody wants."""
+        return True
+
+    cdef bint wants_ping(self) noexcept:
+        """Return whether a silent peer is to be asked for a sign of life."""
+        return True
+
+    cdef int give_back(self) except -1:
+        """Free what a burst left behind, on a connection that has become quiet."""
+        return 0
+
+    cdef int send_ping(self, bytes body) except -1:
+        """Ask for a sign of life; `body` is 8 bytes of any content."""
+        return 0
+
+    cdef int finish_drain(self) except -1:
+        """Name the last call that was taken; calls above it are not started."""
+        return 0
+
+    cdef int close_with(self, int reason, str text) except -1:
+        """End the connection for a reason of ours; the peer is told."""
+        return self.violate(reason, text)
+
+    cdef int cut_off(self) except -1:
+        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
+        self.abort()
         return 0
 
     cdef int on_stuck(self, Call call, str text) except -1:
@@ -253,8 +328,27 @@ cdef class PartsOwner(Timed):
         """The connection was without calls for `Timeouts.idle`."""
         return 0
 
-    cdef int cut_off(self) except -1:
-        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
+    # Of the connection itself
+
+    cdef int on_stranger(self, str text) except -1:
+        """The first bytes are not those of the protocol; the connection ends with that."""
+        return 0
+
+    cdef int on_ready(self) except -1:
+        """The peer's first SETTINGS came: the connection counts as made, and its life is watched."""
+        return 0
+
+    cdef int on_peer_drains(self, int reason, str text) except -1:
+        """The peer takes no new calls on this connection."""
+        return self.stop_calls()
+
+    cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
+        """The connection is over, for our reason or the peer's."""
+        self.is_closed = True
+        return 0
+
+    cdef int on_closed(self) except -1:
+        """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
         return 0
 
     # Of the call slots
@@ -265,4 +359,10 @@ cdef class PartsOwner(Timed):
 
     cdef int on_ids_used_up(self) except -1:
         """The last call id was given away: what is to be called now needs another connection."""
+        return self.stop_calls()
+
+    # Of the part that makes our calls
+
+    cdef int on_used(self) except -1:
+        """A call of ours goes out, and somebody wanted to hear of it."""
         return 0

@@ -12,8 +12,6 @@ from fastrpc._core.native.parts_owner cimport PartsOwner
 cdef enum:
     # What is not larger is copied into the write buffer and goes before every piece of a larger message.
     SMALL_MESSAGE = 16_384
-    # Bytes of ours that may lie in the transport while pieces wait to be chosen.
-    TRANSPORT_SHARE = 262_144
 
 
 @cython.final

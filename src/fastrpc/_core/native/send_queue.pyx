@@ -87,11 +87,12 @@ cdef class SendQueue:
                 self.wire.write_answer(
                     self.out, call.id, call.codec, call.compressor, elapsed_us, call.sent_metadata, payload
                 )
-                self.send_left -= whole
-                self.data_frames_sent += 1
+                # Not `-=` and `+=`, which take a reference first.
+                self.send_left = self.send_left - whole
+                self.data_frames_sent = self.data_frames_sent + 1
                 (<PartsOwner>self.owner).on_answered(call)
-                (<PartsOwner>self.owner).on_output()
-                return 0
+                # The end of a read flushes by itself.
+                return 0 if (<PartsOwner>self.owner).is_reading else (<PartsOwner>self.owner).on_output()
         item = new_item(call, RESPONSE, payload)
         item.elapsed_us = elapsed_us
         item.metadata = call.sent_metadata

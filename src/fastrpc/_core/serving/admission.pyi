@@ -7,7 +7,7 @@ from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.serving.exchange import Exchange
-from fastrpc.protocols.base import EngineSession
+from fastrpc.protocols.base import ServerEngine
 
 logger: Logger
 servers: WeakSet[Admission]
@@ -34,7 +34,7 @@ class Admission(Timed):
     @property
     def loop_state(self) -> LoopState: ...
     @property
-    def sessions(self) -> set[EngineSession]:
+    def sessions(self) -> set[ServerEngine]:
         """The live connections."""
 
     @property
@@ -45,7 +45,7 @@ class Admission(Timed):
     def refused_connections(self) -> int:
         """Connections that were one too many."""
 
-    def connection_made(self, session: EngineSession) -> None:
+    def connection_made(self, session: ServerEngine) -> None:
         """Count a connection of an engine; one above `Limits.connections` is closed.
 
         Raises:

@@ -242,7 +242,7 @@ cdef class Admission(Timed):
             (<StreamChannel>call.stream).close(None)
         # Said first: what the engine does now may end the call once more.
         call.was_ended = True
-        return exchange.send_refusal(call, status, text, is_faulty)
+        return exchange.do_refuse(call, status, text, is_faulty)
 
     cdef int count_refused(self, ServerCall call, int status, str text) except -1:
         """Count a call that ends without having started."""
@@ -290,7 +290,7 @@ cdef class Admission(Timed):
                 "(Admission.queue_length)",
             )
         if not call.flags & ONE_WAY:
-            exchange.list_call(call)
+            exchange.do_hold(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(exchange.now + self.queue_age_ns)
         call.waiting_context = PyContext_CopyCurrent()

@@ -53,6 +53,9 @@ cdef class Exchange:
         public object identity
         public bint reveals_services
 
+        # Who is on the other side, for handlers and logs; None until an engine knows.
+        public object peer_info
+
         # Whether the peer is gone, so that answers are dropped.
         readonly bint is_closed
 
@@ -76,13 +79,15 @@ cdef class Exchange:
         readonly int holding
         bint is_in_turn
 
-        # After a stall: the instant at which the socket was last empty; the checks so far, and the last read before.
+        # After a stall of the loop: the instant at which the socket was last empty; the checks so far, and the last read
+        # before. Engines say so by `Gate.hold_for_stall`.
         uint64_t dated_ns
         uint64_t seen_read_ns
         int looks
 
         # Bytes counted for this connection: requests, call records, output, received bytes that wait for a turn of the
-        # loop, stream messages that were not taken. The largest piece of a request that may arrive beyond them.
+        # loop, stream messages that were not taken. The largest piece of a request that may arrive beyond them: engines
+        # that receive requests in pieces set it.
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
@@ -101,13 +106,13 @@ cdef class Exchange:
         # The next instant of `Admission.look_at`; 0: none is scheduled.
         uint64_t look_due_ns
 
-    # The interface of an engine; one in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, `abandon`. What
-    # these raise goes to `crash`: the caller is in the middle of its own work.
-    cdef int send_answer(self, Call call, bytes payload) except -1
-    cdef int send_failure(self, Call call, Failure failure) except -1
-    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
-    cdef int list_call(self, Call call) except -1
-    cdef int drop_one_way(self, Call call) except -1
+    # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one these
+    # steps with the prefix `do_`. What the former raise goes to `crash`: the caller is in the middle of its own work.
+    cdef int do_answer(self, Call call, bytes payload) except -1
+    cdef int do_fail(self, Call call, Failure failure) except -1
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int do_hold(self, Call call) except -1
+    cdef int do_release(self, Call call) except -1
 
     # The same for streams, which only compiled engines have.
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1

@@ -46,6 +46,8 @@ class Exchange:
     identity: Identity | None
     #: Whether the peer may list the services.
     reveals_services: bool
+    #: Who is on the other side; None until an engine knows.
+    peer_info: Peer | None
     #: The most bytes of an answer that the peer accepts.
     max_message: int
     max_metadata: int

@@ -96,44 +96,45 @@ cdef class Exchange:
         """Close the connection: one of these methods raised."""
 
     def describe_peer(self):
-        """The peer, or None."""
+        """Who is on the other side, known also when the connection is gone; None: nobody said."""
+        return self.peer_info
 
     def note_probe(self):
         """Note that a call was a health probe."""
 
     # The same methods for a compiled engine
 
-    cdef int send_answer(self, Call call, bytes payload) except -1:
+    cdef int do_answer(self, Call call, bytes payload) except -1:
         try:
             self.answer(call, payload)
         except (Exception, asyncio.CancelledError) as error:
             self.crash(error)
         return 0
 
-    cdef int send_failure(self, Call call, Failure failure) except -1:
+    cdef int do_fail(self, Call call, Failure failure) except -1:
         try:
             self.fail(call, failure)
         except (Exception, asyncio.CancelledError) as error:
             self.crash(error)
         return 0
 
-    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         if call.flags & ONE_WAY:
-            return self.drop_one_way(call)
+            return self.do_release(call)
         try:
             self.refuse(call, status, text, is_faulty)
         except (Exception, asyncio.CancelledError) as error:
             self.crash(error)
         return 0
 
-    cdef int list_call(self, Call call) except -1:
+    cdef int do_hold(self, Call call) except -1:
         try:
             self.hold(call)
         except (Exception, asyncio.CancelledError) as error:
             self.crash(error)
         return 0
 
-    cdef int drop_one_way(self, Call call) except -1:
+    cdef int do_release(self, Call call) except -1:
         try:
             self.release(call)
         except (Exception, asyncio.CancelledError) as error:

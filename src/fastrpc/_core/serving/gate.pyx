@@ -259,7 +259,7 @@ cdef class Gate(Admission):
             # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
             call.told_status = UNAVAILABLE
-            call.exchange.send_failure(call, Failure(UNAVAILABLE, text))
+            call.exchange.do_fail(call, Failure(UNAVAILABLE, text))
         call.was_cancelled = True
         return call.stop()
 

@@ -212,7 +212,7 @@ cdef class HandlerRunner:
         """List the call of a handler that suspended, and watch its deadline."""
         cdef Exchange exchange = call.exchange
         if not call.flags & ONE_WAY:
-            exchange.list_call(call)
+            exchange.do_hold(call)
         if call.deadline_ns != NO_DEADLINE:
             self.loop_state.start_timer(call, call.deadline_ns)
         if exchange.held is None:
@@ -280,7 +280,7 @@ cdef class HandlerRunner:
         if call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
             return 0
         call.was_ended = True
-        return call.exchange.send_answer(call, payload)
+        return call.exchange.do_answer(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
         """End a call whose answer is nothing, or was a stream."""
@@ -299,7 +299,7 @@ cdef class HandlerRunner:
             return 0
         call.compressor = 0
         call.was_ended = True
-        return call.exchange.send_answer(call, b"")
+        return call.exchange.do_answer(call, b"")
 
     cdef bytes _encoded(self, ServerCall call, object value):
         """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
@@ -367,7 +367,7 @@ cdef class HandlerRunner:
                 except (Exception, SystemExit) as problem:
                     logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
             call.was_ended = True
-            exchange.send_failure(call, failure)
+            exchange.do_fail(call, failure)
         return 0
 
     cdef Failure failure_of(self, ServerCall call, object error):
@@ -415,7 +415,7 @@ cdef class HandlerRunner:
         # A context may keep the call alive, but not its payload and arguments.
         call.given = None
         if call.flags & ONE_WAY:
-            call.exchange.drop_one_way(call)
+            call.exchange.do_release(call)
         return self.tell_watcher() if self.is_watched else 0
 
     cdef int tell_watcher(self) except -1:

@@ -1,7 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.serving.admission cimport Admission
 
@@ -32,12 +32,12 @@ cdef class Openings(Timed):
         bint is_put_off
         bint is_reported
 
-    cdef bint accept(self, Session session) except -1
-    cdef int add(self, Session session) except -1
+    cdef bint accept(self, PartsOwner session) except -1
+    cdef int add(self, PartsOwner session) except -1
     cdef int _add(self, object connection, uint64_t now) except -1
-    cdef int heard(self, Session session) except -1
-    cdef int leave(self, Session session) except -1
-    cdef int _take_slot(self, Session session, set slots, dict waiting) except -1
+    cdef int heard(self, PartsOwner session) except -1
+    cdef int leave(self, PartsOwner session) except -1
+    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1
     cdef int _fill_slots(self, set slots, dict waiting) except -1
     cdef int _look_at(self, uint64_t due_ns) except -1
     cdef int _close_silent(self, uint64_t now) except -1

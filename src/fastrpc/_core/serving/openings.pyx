@@ -13,7 +13,8 @@ A peer that sends its opening in one piece is through with its first bytes, howe
 import logging
 from collections import OrderedDict
 
-from fastrpc._core.native.connection cimport PHASE_PREFACE
+from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
+from fastrpc._core.io.session cimport Session
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.base.wire cimport now_ns
 
@@ -41,7 +42,7 @@ cdef class Openings(Timed):
     def __len__(self):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
-    cdef bint accept(self, Session session) except -1:
+    cdef bint accept(self, PartsOwner session) except -1:
         """Count a connection that was accepted; return whether it is one too many."""
         cdef bint is_surplus = self.admission.add_session(session)
         # It is told why, unless it is one of so many that even that costs too much.
@@ -51,7 +52,7 @@ cdef class Openings(Timed):
         self.add(session)
         return is_surplus
 
-    cdef int add(self, Session session) except -1:
+    cdef int add(self, PartsOwner session) except -1:
         """A connection opens."""
         return self._add(session, session.now)
 
@@ -72,7 +73,7 @@ cdef class Openings(Timed):
             return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
         return 0
 
-    cdef int heard(self, Session session) except -1:
+    cdef int heard(self, PartsOwner session) except -1:
         """Bytes came, and more are to come before the connection is through."""
         if session not in self.heard_ns or session.is_closed:
             return 0
@@ -85,7 +86,7 @@ cdef class Openings(Timed):
             self._fill_slots(self.begun, self.waiting)
         return self._take_slot(session, self.prefaced, self.waiting_prefaced)
 
-    cdef int leave(self, Session session) except -1:
+    cdef int leave(self, PartsOwner session) except -1:
         """A connection is through its opening, or gone."""
         self.heard_ns.pop(session, None)
         self.waiting.pop(session, None)
@@ -98,7 +99,7 @@ cdef class Openings(Timed):
             self.is_reported = False
         return 0
 
-    cdef int _take_slot(self, Session session, set slots, dict waiting) except -1:
+    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1:
         if session in slots:
             return 0
         if len(slots) < self.limit:
@@ -106,20 +107,18 @@ cdef class Openings(Timed):
         else:
             del self.heard_ns[session]
             waiting[session] = None
-            session.is_held_back = True
-            session.transport.pause_reading()
+            hold_back(session, True)
         return 0
 
     cdef int _fill_slots(self, set slots, dict waiting) except -1:
-        cdef Session session
+        cdef PartsOwner session
         while waiting and len(slots) < self.limit:
-            session = <Session>next(iter(waiting))
+            session = <PartsOwner>next(iter(waiting))
             del waiting[session]
             if session.transport is not None and not session.transport.is_closing():
                 slots.add(session)
                 self.heard_ns[session] = now_ns()
-                session.is_held_back = False
-                session.transport.resume_reading()
+                hold_back(session, False)
         return 0
 
     # Silence
@@ -145,7 +144,7 @@ cdef class Openings(Timed):
         while self.heard_ns and len(self) > self.limit:
             connection = next(iter(self.heard_ns))
             heard = self.heard_ns[connection]
-            if isinstance(connection, Session) and (<Session>connection).reader.tail.is_put_off:
+            if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
                 # It said something that nobody had time for.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
@@ -158,9 +157,20 @@ cdef class Openings(Timed):
                     "%d connections are in their opening: silent ones are closed (Admission.handshakes is %d)",
                     len(self), self.limit,
                 )
-            if isinstance(connection, Session):
-                self.leave(<Session>connection)
+            if isinstance(connection, PartsOwner):
+                self.leave(<PartsOwner>connection)
             else:
                 self.leave_undecided(connection)
             connection.abort()
         return 0
+
+
+cdef int hold_back(PartsOwner session, bint is_held_back) except -1:
+    """Read a connection no further, or go on."""
+    cdef Session stream = <Session>session.stream
+    stream.is_held_back = is_held_back
+    if is_held_back:
+        stream.transport.pause_reading()
+    else:
+        stream.transport.resume_reading()
+    return 0

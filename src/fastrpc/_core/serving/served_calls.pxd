@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.io.session cimport Session
 from fastrpc._core.native.call_parts cimport ServingPart
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -17,10 +17,7 @@ cdef class NativeExchange(Exchange):
         # The part that it belongs to, borrowed: NULL once the connection is gone.
         PyObject* _part
 
-        # Who is on the other side, made on first use.
-        object peer_info
-
-    cdef Session owner(self)
+    cdef Connection owner(self)
 
 
 @cython.final
@@ -40,10 +37,11 @@ cdef class ServedCalls(ServingPart):
         # Credit kept back while memory is short.
         int64_t withheld
 
-    cdef Session session(self)
+    cdef Connection session(self)
     cdef int return_credit(self) except -1
-    cdef int take_request(self, Session session, Call call, Frame* frame, bytes payload) except -1
+    cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int flush(self) except -1
     cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1

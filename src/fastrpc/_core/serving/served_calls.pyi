@@ -1,7 +1,7 @@
 from typing import final
 
-from fastrpc._core.io.session import Session
 from fastrpc._core.native.call_parts import ServingPart
+from fastrpc._core.native.connection import Connection
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.gate import Gate
 from fastrpc.calling.peer import Peer
@@ -11,7 +11,7 @@ class NativeExchange(Exchange):
     """The served calls of one connection that speaks the native protocol."""
 
     @property
-    def session(self) -> Session | None:
+    def session(self) -> Connection | None:
         """The connection, or None once it is gone."""
 
     def describe_peer(self) -> Peer:
@@ -29,5 +29,5 @@ class NativeExchange(Exchange):
 class ServedCalls(ServingPart):
     """The calls of theirs on one connection, with what the gate knows of it."""
 
-def serve_on(session: Session, gate: Gate) -> NativeExchange:
-    """Let a session serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""
+def serve_on(session: Connection, gate: Gate) -> NativeExchange:
+    """Let a connection serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""

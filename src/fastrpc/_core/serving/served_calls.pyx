@@ -1,10 +1,10 @@
-"""The part of a session that serves: of a server, and of a client that serves as well.
+"""The part of a connection that serves: of a server, and of a client that serves as well.
 
 ::
 
     REQUEST whole ──► ServedCalls ──► Gate.pass_in ──► handler
                                                          │ answer, fail, refuse
-    RESPONSE ◄── Session ◄── ServedCalls ◄── NativeExchange
+    RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeExchange
 
 This module has the callee's side of the wire: which memory the pieces of a request take, and how decisions of the gate
 become frames.
@@ -31,9 +31,11 @@ from fastrpc._core.framing.frame cimport PUSHBACK_NEVER
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure, process_held
 from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
@@ -47,11 +49,11 @@ cdef class NativeExchange(Exchange):
         if self._part is not NULL:
             (<ServedCalls>self._part)._exchange = NULL
 
-    cdef Session owner(self):
+    cdef Connection owner(self):
         """Return the connection, or None once it is gone; what is sent now is sent at the exchange's instant."""
         if self._part is NULL:
             return None
-        cdef Session session = (<ServedCalls>self._part).session()
+        cdef Connection session = (<ServedCalls>self._part).session()
         if self.now > session.now:
             session.now = self.now
         return session
@@ -73,12 +75,12 @@ cdef class NativeExchange(Exchange):
             (<ServedCalls>self._part).session().note_probe()
 
     @cython.nonecheck(False)
-    cdef int send_answer(self, Call call, bytes payload) except -1:
+    cdef int do_answer(self, Call call, bytes payload) except -1:
         assert call is not None
-        cdef Session session
+        cdef Connection session
         if self._part is NULL:
             return 0
-        session = <Session>(<ServedCalls>self._part).owner
+        session = <Connection>(<ServedCalls>self._part).owner
         if session.is_closed:
             return 0
         if self.now > session.now:
@@ -90,12 +92,12 @@ cdef class NativeExchange(Exchange):
         )
         if <int64_t>session.sender.unsent_bytes() > (<ServedCalls>self._part).gate.send_soft:
             (<ServedCalls>self._part).weigh_output()
-        if session._is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
+        if session.is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
             return (<ServedCalls>self._part).flush_early()
         return 0
 
-    cdef int send_failure(self, Call call, Failure failure) except -1:
-        cdef Session session = self.owner()
+    cdef int do_fail(self, Call call, Failure failure) except -1:
+        cdef Connection session = self.owner()
         cdef Outgoing answer
         if session is None or session.is_closed:
             return 0
@@ -104,22 +106,22 @@ cdef class NativeExchange(Exchange):
         answer.pushback_ms = failure.pushback_ms
         return session.sender.send_failure(call, answer)
 
-    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef Session session = self.owner()
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef Connection session = self.owner()
         return 0 if session is None else (<ServedCalls>self._part).send_refusal(call, status, text, is_faulty)
 
-    cdef int list_call(self, Call call) except -1:
-        cdef Session session = self.owner()
+    cdef int do_hold(self, Call call) except -1:
+        cdef Connection session = self.owner()
         return 0 if session is None else session.callee.hold(call)
 
-    cdef int drop_one_way(self, Call call) except -1:
-        cdef Session session = self.owner()
+    cdef int do_release(self, Call call) except -1:
+        cdef Connection session = self.owner()
         if session is not None:
             session.callee.one_way_calls -= 1
         return 0
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         if session is None or session.is_closed:
             return 0
         if codec >= FIRST_OWN_NUMBER:
@@ -127,22 +129,22 @@ cdef class NativeExchange(Exchange):
         return session.sender.send_message(call, payload, <uint8_t>codec, <uint8_t>compressor)
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None or session.is_closed else session.sender.send_head(call, metadata)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None or session.is_closed else session.assembler.message_taken(call, cost)
 
     cdef int reader_waits(self, Call call) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None or session.is_closed else session.assembler.reader_waits(call)
 
     cdef bint output_is_full(self) noexcept:
         return self._part is not NULL and (<ServedCalls>self._part).session().output_is_full()
 
     cdef int await_output(self, Call call) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None else session.await_output(call)
 
     cdef uint64_t most_message(self) noexcept:
@@ -152,13 +154,13 @@ cdef class NativeExchange(Exchange):
         return self.max_metadata if self._part is NULL else (<ServedCalls>self._part).session().peer.max_metadata
 
     cdef bint takes_codec(self, Call call) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         if session is None or call.flags & ONE_WAY:
             return True
         return session.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
 
     cdef bytes compressed(self, Call call, object compressor, bytes payload):
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         cdef bytes smaller = None
         cdef uint8_t number = 0
         if session is not None:
@@ -172,24 +174,24 @@ cdef class NativeExchange(Exchange):
         self.holding &= ~HOLD_DRAIN
 
     cpdef int return_credit(self) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None else (<ServedCalls>self._part).return_credit()
 
     cdef bint waits_for_turn(self) noexcept:
-        return self._part is not NULL and (<ServedCalls>self._part).session().reader.tail.is_put_off
+        return self._part is not NULL and (<ServedCalls>self._part).session().waits_for_turn()
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         return 0 if session is None else session.schedule_check(due_ns)
 
     cdef int end_turn(self) except -1:
-        cdef Session session = self.owner()
-        return 0 if session is None or session.transport is None else session.flush()
+        cdef Connection session = self.owner()
+        return 0 if session is None else (<ServedCalls>self._part).flush()
 
     cdef int crash(self, object error) except -1:
-        cdef Session session = self.owner()
+        cdef Connection session = self.owner()
         if session is not None:
-            session._crashed(error)
+            session.report_crash(error)
         return 0
 
 
@@ -202,9 +204,9 @@ cdef class ServedCalls(ServingPart):
         if self._exchange is not NULL:
             (<NativeExchange>self._exchange)._part = NULL
 
-    cdef inline Session session(self):
-        # Whoever calls this is the session, or an exchange that knows it.
-        return <Session>self.owner
+    cdef inline Connection session(self):
+        # Whoever calls this is the connection, or an exchange that knows it.
+        return <Connection>self.owner
 
     cdef object exchange_of(self):
         return self.exchange
@@ -224,20 +226,32 @@ cdef class ServedCalls(ServingPart):
         return self.take_request(self.session(), call, frame, payload)
 
     @cython.nonecheck(False)
-    cdef int take_request(self, Session session, Call call, Frame* frame, bytes payload) except -1:
-        """Hand a whole request of this session to the gate."""
+    cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1:
+        """Hand a whole request of this connection to the gate."""
         assert call is not None
         assert payload is not None
         self.exchange.now = session.now
         self.exchange.received_ns = session.received_ns
-        self.exchange.is_reading = session._is_reading
+        self.exchange.is_reading = session.is_reading
         self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
         if self.exchange.ended_ns > session.turn_ends_ns:
-            session.reader.frames_left = 0
+            session.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
             self.gate.spare = <ServerCall>call
         return 0
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if call.stream is None:
+            # Nobody reads it any more, and its answer has not left yet.
+            return self.session().assembler.message_taken(call, cost)
+        return (<StreamChannel>call.stream).put(frame, payload, cost)
+
+    cdef int on_end(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).end_input(None)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.exchange.now = self.session().now
@@ -251,27 +265,32 @@ cdef class ServedCalls(ServingPart):
     @cython.nonecheck(False)
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
-        self.exchange.received_ns = (<Session>self.owner).received_ns
+        self.exchange.received_ns = (<Connection>self.owner).received_ns
         self.exchange.is_reading = False
         return self.gate.runner.leave_task()
 
     cdef int on_stall(self) except -1:
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         if session.loop_state.calm_until_ns == 0:
             return session.loop_state.watch(session.now)
         return self.gate.hold_for_stall(self.exchange, max(session.loop_state.seen_ns, session.received_ns))
 
     # From the exchange to the wire
 
+    cdef int flush(self) except -1:
+        """Let what is written leave now."""
+        cdef Connection session = self.session()
+        return 0 if session._stream is NULL else (<ByteStream>session._stream).flush()
+
     cdef int flush_early(self) except -1:
         """Let answers go while further requests of the same read are handled."""
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         cdef uint64_t stepped = self.exchange.stepped_ns
         if stepped <= self.flush_due_ns:
             return 0
         self.flush_due_ns = stepped + 2 * (stepped - session.now)
-        # A transport that collects what is written would send it no sooner.
-        return session.flush() if session.descriptor >= 0 else 0
+        # A stream that collects what is written would send it no sooner.
+        return self.flush() if session._stream is not NULL and (<ByteStream>session._stream).sends_at_once() else 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
@@ -280,7 +299,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         cdef Outgoing answer
         self._free_one_way(call)
         if call.state == STATE_CANCELLED:
@@ -312,15 +331,13 @@ cdef class ServedCalls(ServingPart):
 
     @cython.nonecheck(False)
     cdef int on_flushed(self) except -1:
-        cdef Session session = <Session>self.owner
+        cdef Connection session = <Connection>self.owner
         if (
-            self.exchange.output_held or session.sender.queued_bytes or session.is_write_paused
-            or self.exchange.holding & HOLD_OUTPUT
+            self.exchange.output_held or session.sender.queued_bytes or self.exchange.holding & HOLD_OUTPUT
+            or session.output_is_stuck()
         ):
             self.weigh_output()
-        if session.drain_step == 2 and self.exchange.output_held == 0:
-            self.gate.runner.tell_watcher()
-        return 0
+        return self.gate.runner.tell_watcher()
 
     cdef int on_tail(self, Py_ssize_t change) except -1:
         self.exchange.tail_held += change
@@ -328,9 +345,11 @@ cdef class ServedCalls(ServingPart):
 
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken."""
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         self.gate.weigh(self.exchange, session.untaken_bytes())
-        return session._note_blocked() if self.exchange.holding & HOLD_OUTPUT else 0
+        if self.exchange.holding & HOLD_OUTPUT:
+            return session.schedule_check(session.liveness.note_blocked(session.now))
+        return 0
 
     cdef int on_piece(self, Call call) except -1:
         """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
@@ -373,7 +392,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int return_credit(self) except -1:
         """Return the connection credit that was kept back."""
-        cdef Session session = self.session()
+        cdef Connection session = self.session()
         cdef int64_t credit
         if self.withheld:
             credit = placed(&session.reader.received, self.withheld)
@@ -389,7 +408,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        return 0 if self.session().transport is None else self.gate.check_waiting(self.exchange, now)
+        return self.gate.check_waiting(self.exchange, now)
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call
@@ -420,8 +439,8 @@ cdef class ServedCalls(ServingPart):
         return 0
 
 
-def serve_on(Session session not None, Gate gate not None):
-    """Let a session serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""
+def serve_on(Connection session not None, Gate gate not None):
+    """Let a connection serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""
     cdef ServedCalls part
     if session.serving is not None:
         raise RuntimeError("a session is initialised once")

@@ -1,12 +1,12 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.openings cimport Openings
 from fastrpc._core.serving.served_calls cimport ServedCalls
 
 
-cdef class ServerSession(Session):
+cdef class ServerSession(Connection):
     cdef:
         # Its `serving`, by its own type. What all connections of the server share; those that open.
         ServedCalls served

@@ -1,24 +1,30 @@
-from asyncio import BaseTransport
 from logging import Logger
 from typing import Any
 
 from fastrpc import config
-from fastrpc._core.io.session import Session
+from fastrpc._core.native.connection import Connection
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.calling.peer import Peer
 
 logger: Logger
 
-class ServerSession(Session):
-    """One connection of one client.
+class ServerSession(Connection):
+    """The server's side of one connection.
 
     Args:
-        options: those of `Session`.
+        timeouts, keepalive: the rules of its life.
+        options: those of `Connection`.
     """
 
     def __init__(
-        self, *, gate: Gate, openings: Openings, timeouts: config.Timeouts, **options: Any
+        self,
+        *,
+        gate: Gate,
+        openings: Openings,
+        timeouts: config.Timeouts,
+        keepalive: config.Keepalive,
+        **options: Any,
     ) -> None: ...
     @property
     def gate(self) -> Gate: ...
@@ -27,9 +33,6 @@ class ServerSession(Session):
     @property
     def held_bytes(self) -> int:
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
-
-    def connection_made(self, transport: BaseTransport) -> None:
-        """Count the connection; its opening has to follow in time."""
 
     def describe_peer(self) -> Peer:
         """Return who is on the other side."""
@@ -40,6 +43,5 @@ class ServerSession(Session):
         Endless handlers learn of it through `current_call().draining`.
         """
 
-    def resume_writing(self) -> None: ...
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, one_way, calling, buffered, credit."""

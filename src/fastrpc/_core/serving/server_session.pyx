@@ -1,9 +1,10 @@
-"""A connection of a server on asyncio that speaks the native protocol: how it opens, drains and leaves.
+"""The server's side of a native connection on an event loop: how it opens, drains and leaves.
 
 Its calls are those of `ServedCalls`; where the client serves too, those of `OwnCalls` as well.
 """
 
 import logging
+from random import uniform
 
 cimport cython
 
@@ -11,7 +12,7 @@ from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport REASON_DRAIN, REASON_MAX_AGE, Frame
-from fastrpc._core.native.connection cimport PHASE_PREFACE
+from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.serving.served_calls cimport call_of
 
@@ -25,11 +26,15 @@ cdef uint64_t LEAVING_NS = 2 * SECOND
 logger = logging.getLogger("fastrpc.server")
 
 
-cdef class ServerSession(Session):
-    """One connection of one client."""
+cdef class ServerSession(Connection):
+    """The server's side of one connection."""
 
-    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, **options):
-        Session.__init__(self, is_client=False, timeouts=timeouts, **options)
+    def __init__(self, *, Gate gate not None, Openings openings not None, timeouts, keepalive, **options):
+        Connection.__init__(self, is_client=False, **options)
+        self.now = now_ns()
+        self.liveness.set_rules(timeouts, keepalive, uniform)
+        self.liveness.is_watched = True
+        self.loop_state = gate.loop_state
         serve_on(self, gate)
         self.served = <ServedCalls?>self.serving
         self.gate = gate
@@ -37,11 +42,12 @@ cdef class ServerSession(Session):
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
 
-    def connection_made(self, transport):
+    cdef int connected(self) except -1:
         """Count the connection; its opening has to follow in time."""
-        Session.connection_made(self, transport)
+        Connection.connected(self)
         self.is_opening = True
         self.is_surplus = self.openings.accept(self)
+        return 0
 
     def describe_peer(self):
         """Who is on the other side."""
@@ -54,16 +60,15 @@ cdef class ServerSession(Session):
 
     # Opening and leaving
 
-    @cython.nonecheck(False)
-    cdef int on_read(self) except -1:
+    cdef int read_done(self) except -1:
         if self.is_opening:
             self.openings.heard(self)
-        return self.served.on_read()
+        return Connection.read_done(self)
 
     # The hooks of every call, without a detour.
 
-    @cython.nonecheck(False)
     cdef Call new_call(self):
+        # Checked for None, unlike what follows: where __init__ was never called, no call gets further.
         return call_of(self.gate, self.served.exchange)
 
     @cython.nonecheck(False)
@@ -91,7 +96,7 @@ cdef class ServerSession(Session):
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
         logger.debug("a connection of %s opened", self.peer_name)
-        return Session.on_ready(self)
+        return Connection.on_ready(self)
 
     def begin_drain(self, int reason, str text=""):
         """Take no new calls; a connection that is only opening is told as soon as it can be.
@@ -106,21 +111,12 @@ cdef class ServerSession(Session):
             self.schedule_check(self.leave_at_ns)
             return
         self.pending_drain = -1
-        Session.begin_drain(self, reason, text)
+        Connection.begin_drain(self, reason, text)
         if self._peer_rests():
             self.finish_drain()
 
     cdef int finish_drain(self) except -1:
-        Session.finish_drain(self)
-        return self.gate.runner.tell_watcher()
-
-    def resume_writing(self):
-        """The transport takes more."""
-        Session.resume_writing(self)
-        self.gate.runner.tell_watcher()
-
-    cdef int _write_output(self) except -1:
-        Session._write_output(self)
+        Connection.finish_drain(self)
         return self.gate.runner.tell_watcher()
 
     cdef bint _peer_rests(self) noexcept:
@@ -141,8 +137,8 @@ cdef class ServerSession(Session):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = Session.check(self, now)
-        if self.is_closed or self.transport is None:
+        cdef uint64_t due = Connection.check(self, now)
+        if self.is_closed:
             return due
         due = earlier(due, self._check_leaving(now))
         return self.liveness.linger_until_ns if self.is_closed else due
@@ -166,11 +162,12 @@ cdef class ServerSession(Session):
             # It would not notice before its next call, and then it reads before it writes.
             self.liveness.linger_ns = 0
         self.leave_opening()
-        return Session.on_closed(self)
+        Connection.on_closed(self)
+        return self.gate.runner.tell_watcher()
 
-    cdef int on_lost(self, object error) except -1:
+    cdef int lost(self, object error) except -1:
         self.leave_opening()
-        return Session.on_lost(self, error)
+        return Connection.lost(self, error)
 
     def stats(self):
         """What is under way on this connection, as plain data."""

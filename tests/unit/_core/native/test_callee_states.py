@@ -24,7 +24,7 @@ def answers(owner: RecordingOwner) -> list[Any]:
 
 def test_whole_request_is_told_and_its_answer_ends_the_call() -> None:
     owner = callee()
-    owner.receive(request(1, b"six"))
+    owner.receive_data(request(1, b"six"))
     assert owner.events == [("on_request", 1, b"six")]
     owner.respond(owner.found(1), b"42")
     assert owner.events[1:] == [("on_answered", 1), ("on_ended", 1)]
@@ -34,7 +34,7 @@ def test_whole_request_is_told_and_its_answer_ends_the_call() -> None:
 def test_cut_request_is_told_once_it_is_whole() -> None:
     owner = callee()
     for block in cut(Request(1, b"arith.mul", bytes(1000)), 400):
-        owner.receive(block)
+        owner.receive_data(block)
     assert owner.callee is not None
     assert owner.events[-1] == ("on_request", 1, bytes(1000))
     assert owner.callee.open_requests == 0
@@ -43,7 +43,7 @@ def test_cut_request_is_told_once_it_is_whole() -> None:
 def test_call_above_the_limit_is_refused_and_not_told_as_a_request() -> None:
     owner = callee()
     for id in (1, 3, 5):
-        owner.receive(request(id))
+        owner.receive_data(request(id))
     assert [event[0] for event in owner.events] == [
         "on_request",
         "on_request",
@@ -60,7 +60,7 @@ def test_call_above_the_limit_is_refused_and_not_told_as_a_request() -> None:
 def test_one_way_calls_above_the_limit_are_dropped_and_counted() -> None:
     owner = callee()
     for id in (1, 3, 5):
-        owner.receive(request(id, flags=FLAG_ONE_WAY))
+        owner.receive_data(request(id, flags=FLAG_ONE_WAY))
     assert owner.callee is not None
     assert (owner.callee.one_way_calls, owner.callee.dropped_one_way) == (2, 1)
     assert answers(owner) == []
@@ -68,14 +68,14 @@ def test_one_way_calls_above_the_limit_are_dropped_and_counted() -> None:
 
 def test_id_that_does_not_rise_is_a_violation() -> None:
     owner = callee()
-    owner.receive(request(3) + request(1))
+    owner.receive_data(request(3) + request(1))
     assert owner.events[-1][0] == "violate"
     assert "REQUEST with id 1, ids up to 3 are used" in str(owner.events[-1][2])
 
 
 def test_cancel_is_told_and_the_call_still_gets_its_answer() -> None:
     owner = callee()
-    owner.receive(request(1) + Cancel(1, 0).encode())
+    owner.receive_data(request(1) + Cancel(1, 0).encode())
     assert owner.events[-1] == ("on_cancel", 1, 0)
     owner.respond(owner.found(1), b"too late")
     (end,) = answers(owner)
@@ -84,9 +84,9 @@ def test_cancel_is_told_and_the_call_still_gets_its_answer() -> None:
 
 def test_cancel_of_a_call_that_is_over_is_discarded() -> None:
     owner = callee()
-    owner.receive(request(1))
+    owner.receive_data(request(1))
     owner.respond(owner.found(1), b"42")
-    owner.receive(Cancel(1, 0).encode())
+    owner.receive_data(Cancel(1, 0).encode())
     assert owner.events[-1] == ("discard", int(Kind.CANCEL), 1)
 
 
@@ -95,7 +95,7 @@ def test_many_calls_opened_to_be_cancelled_are_a_flood() -> None:
     id = 1
     while not owner.is_closed:
         assert id < 10_000
-        owner.receive(request(id) + Cancel(id, 0).encode())
+        owner.receive_data(request(id) + Cancel(id, 0).encode())
         if not owner.is_closed:
             owner.fail(owner.found(id), 1, "")
             owner.take()
@@ -108,7 +108,7 @@ def test_request_above_the_message_limit_is_refused_with_size_limit_side_and_set
         ours = Settings(True)
         ours.max_message = 4_096
         owner = RecordingOwner("reader", "sender", "assembler", "callee", is_client=is_client, ours=ours)
-        owner.receive(request(2 if is_client else 1, bytes(5_000)))
+        owner.receive_data(request(2 if is_client else 1, bytes(5_000)))
         (refusal,) = [
             frame for frame in frames(owner.take(), by_server=not is_client) if isinstance(frame, Response)
         ]

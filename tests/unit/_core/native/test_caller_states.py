@@ -22,7 +22,7 @@ def caller() -> tuple[RecordingOwner, Call]:
 
 def test_answer_ends_the_call_and_frees_its_slot() -> None:
     owner, _ = caller()
-    owner.receive(answer(1, b"42"))
+    owner.receive_data(answer(1, b"42"))
     assert owner.events == [("on_forgotten", 1), ("on_response", 1, 0, b"42")]
     owner.request(owner.call(is_local=True), b"")
     assert owner.take() != b""
@@ -31,18 +31,18 @@ def test_answer_ends_the_call_and_frees_its_slot() -> None:
 def test_cut_answer_is_told_once_it_is_whole() -> None:
     owner, _ = caller()
     first, *rest = cut(Response(1, 0, bytes(1000)), 400)
-    owner.receive(first)
+    owner.receive_data(first)
     assert owner.caller is not None
     assert owner.caller.open_responses == 1
     for block in rest:
-        owner.receive(block)
+        owner.receive_data(block)
     assert owner.caller.open_responses == 0
     assert owner.events[-1] == ("on_response", 1, 0, bytes(1000))
 
 
 def test_answer_to_a_call_that_is_over_is_a_violation() -> None:
     owner, _ = caller()
-    owner.receive(answer(1) + answer(1))
+    owner.receive_data(answer(1) + answer(1))
     assert "RESPONSE to call 1, which is over or was never opened" in str(owner.events[-1][2])
 
 
@@ -52,19 +52,19 @@ def test_call_given_up_keeps_its_slot_until_its_answer_came() -> None:
     assert frames(owner.take()) == [Cancel(1, 0)]
     owner.request(owner.call(is_local=True), b"")
     assert owner.take() == b""
-    owner.receive(answer(1, b"unwanted"))
+    owner.receive_data(answer(1, b"unwanted"))
     assert owner.events == [("on_forgotten", 1), ("on_freed", 1)]
     assert owner.take() != b""
 
 
 def test_answer_above_our_limit_ends_its_call_alone() -> None:
     owner, _ = caller()
-    owner.receive(cut(Response(1, 0, bytes(70_000)), 60_000)[0])
+    owner.receive_data(cut(Response(1, 0, bytes(70_000)), 60_000)[0])
     assert owner.events == [("end_locally", 1, 8)]
     assert not owner.is_closed
 
 
 def test_head_of_a_call_that_streams_nothing_is_a_violation() -> None:
     owner, _ = caller()
-    owner.receive(Head(1).encode())
+    owner.receive_data(Head(1).encode())
     assert "HEAD for call 1, which expects none now" in str(owner.events[-1][2])

@@ -28,14 +28,14 @@ def read_all(owner: RecordingOwner, blocks: list[bytes]) -> None:
         while taken := owner.receive_body(block):
             block = block[taken:]
         rest += block
-        rest = rest[owner.receive(rest) :]
+        rest = rest[owner.receive_data(rest) :]
     assert rest == b""
 
 
 def test_whole_frames_are_told_in_order_and_a_part_of_one_is_left() -> None:
     owner = reader_of_server()
     data = request(1, b"six") + request(3, b"seven")
-    assert owner.receive(data + data[:20]) == len(data)
+    assert owner.receive_data(data + data[:20]) == len(data)
     assert owner.events == [("on_frame", REQUEST, 1, b"six"), ("on_frame", REQUEST, 3, b"seven")]
 
 
@@ -52,7 +52,7 @@ def test_any_cut_of_the_bytes_gives_the_same_frames(cuts: list[int]) -> None:
 def test_long_payload_is_received_into_its_own_memory() -> None:
     owner = reader_of_server()
     data = request(1, bytes(60_000))
-    assert owner.receive(data[:100]) == 100
+    assert owner.receive_data(data[:100]) == 100
     assert owner.reader is not None
     assert owner.reader.sink is not None
     assert owner.reader.body_left == len(data) - 100
@@ -72,8 +72,8 @@ def test_payload_that_the_owner_does_not_want_is_skipped() -> None:
 def test_what_comes_before_frames_goes_to_the_owner_once_it_is_whole() -> None:
     owner = reader_of_server()
     owner.opening_left = 4
-    assert owner.receive(b"\xf5FR") == 0
-    assert owner.receive(b"\xf5FRP" + request(1, b"six")) == 4 + len(request(1, b"six"))
+    assert owner.receive_data(b"\xf5FR") == 0
+    assert owner.receive_data(b"\xf5FRP" + request(1, b"six")) == 4 + len(request(1, b"six"))
     assert owner.events == [("on_opening", b"\xf5FRP"), ("on_frame", REQUEST, 1, b"six")]
 
 
@@ -81,33 +81,33 @@ def test_reading_stops_behind_many_frames_where_the_owner_says_so() -> None:
     owner = reader_of_server()
     data = b"".join(request(2 * i + 1, b"") for i in range(200))
     owner.rounds_left = 1
-    consumed = owner.receive(data)
+    consumed = owner.receive_data(data)
     told = len(owner.events)
     assert consumed == told * len(request(1, b""))
     assert 32 <= told < 200
     owner.rounds_left = 10
-    assert owner.receive(data[consumed:]) == len(data) - consumed
+    assert owner.receive_data(data[consumed:]) == len(data) - consumed
     assert len(owner.events) == 200
 
 
 def test_broken_header_ends_the_connection_and_nothing_more_is_parsed() -> None:
     owner = reader_of_server(max_frame=20_000)
     data = header(REQUEST, 20_001, id=1) + request(3, b"")
-    assert owner.receive(data) == len(data)
+    assert owner.receive_data(data) == len(data)
     assert [event[0] for event in owner.events] == ["violate"]
-    assert owner.receive(request(5, b"")) == len(request(5, b""))
+    assert owner.receive_data(request(5, b"")) == len(request(5, b""))
     assert len(owner.events) == 1
 
 
 def test_data_beyond_the_window_of_the_connection_is_a_violation() -> None:
     owner = reader_of_server()
-    owner.receive(request(1, bytes(60_000)))
-    owner.receive(request(3, bytes(10_000)))
+    owner.receive_data(request(1, bytes(60_000)))
+    owner.receive_data(request(3, bytes(10_000)))
     assert [event[0] for event in owner.events] == ["on_frame", "violate"]
     assert "exceeds the connection window" in str(owner.events[1][2])
 
 
 def test_client_reads_answers() -> None:
     owner = RecordingOwner("reader")
-    owner.receive(answer(1, b"42"))
+    owner.receive_data(answer(1, b"42"))
     assert owner.events == [("on_frame", RESPONSE, 1, b"42")]

@@ -22,23 +22,23 @@ def opened(
 ) -> WatchedConnection:
     """Return a connection whose opening is through at instant 1, with nothing left to send."""
     connection = WatchedConnection(timeouts=timeouts, keepalive=keepalive, **options)
-    connection.receive(opening(options.get("is_client", True)), 1)
+    connection.receive_at(opening(options.get("is_client", True)), 1)
     connection.take()
     return connection
 
 
 def test_without_rules_there_is_nothing_to_look_at() -> None:
     connection = opened()
-    assert connection.check(10**18) == 0
+    assert connection.check_at(10**18) == 0
     assert connection.events == []
 
 
 class TestOpening:
     def test_opening_that_takes_too_long_ends_the_connection(self) -> None:
         connection = WatchedConnection(timeouts=Timeouts(handshake=5), keepalive=NO_KEEPALIVE)
-        connection.receive(early_opening(True), SECOND)
-        assert connection.check(SECOND) == 5 * SECOND
-        assert connection.check(5 * SECOND) == 0
+        connection.receive_at(early_opening(True), SECOND)
+        assert connection.check_at(SECOND) == 5 * SECOND
+        assert connection.check_at(5 * SECOND) == 0
         assert connection.events == [
             ("on_closed", Reason.HANDSHAKE_TIMEOUT, "the opening took more than 5 s")
         ]
@@ -47,63 +47,63 @@ class TestOpening:
         connection = WatchedConnection(
             timeouts=Timeouts(handshake=5), keepalive=NO_KEEPALIVE, is_client=False
         )
-        connection.check(5 * SECOND)
+        connection.check_at(5 * SECOND)
         assert [event[0] for event in connection.events] == ["on_closed", "cut_off"]
 
     def test_opening_in_time_is_looked_at_no_more(self) -> None:
-        assert opened(Timeouts(handshake=5)).check(SECOND) == 0
+        assert opened(Timeouts(handshake=5)).check_at(SECOND) == 0
 
 
 class TestPings:
     def test_silent_peer_is_pinged_and_left_after_a_second_look(self) -> None:
         connection = opened(keepalive=Keepalive(interval=10, timeout=4))
-        assert connection.check(SECOND) == 1 + 10 * SECOND
+        assert connection.check_at(SECOND) == 1 + 10 * SECOND
         pinged = 11 * SECOND
-        assert connection.check(pinged) == pinged + 4 * SECOND
+        assert connection.check_at(pinged) == pinged + 4 * SECOND
         assert [type(frame) for frame in frames(connection.take())] == [Ping]
-        again = connection.check(pinged + 4 * SECOND)
+        again = connection.check_at(pinged + 4 * SECOND)
         assert connection.events == []
         assert again > pinged + 4 * SECOND
-        assert connection.check(again) == 0
+        assert connection.check_at(again) == 0
         assert [event[0] for event in connection.events] == ["on_closed", "cut_off"]
         assert connection.events[0][1] == Reason.KEEPALIVE
 
     def test_any_byte_answers_a_ping(self) -> None:
         connection = opened(keepalive=Keepalive(interval=10, timeout=4))
-        connection.check(11 * SECOND)
+        connection.check_at(11 * SECOND)
         (ping,) = frames(connection.take())
         assert isinstance(ping, Ping)
-        connection.receive(Ping(ping.content, ack=True).encode(), 12 * SECOND)
-        assert connection.check(16 * SECOND) == 22 * SECOND
+        connection.receive_at(Ping(ping.content, ack=True).encode(), 12 * SECOND)
+        assert connection.check_at(16 * SECOND) == 22 * SECOND
 
     def test_time_in_which_nobody_looked_is_given_back(self) -> None:
         connection = opened(keepalive=Keepalive(interval=10, timeout=4))
-        connection.check(11 * SECOND)
+        connection.check_at(11 * SECOND)
         connection.forgive(60 * SECOND)
-        assert connection.check(71 * SECOND) == 75 * SECOND
+        assert connection.check_at(71 * SECOND) == 75 * SECOND
         assert connection.events == []
 
     def test_silence_before_somebody_reads_again_does_not_count(self) -> None:
         connection = opened(keepalive=Keepalive(interval=10, timeout=4))
-        connection.check(11 * SECOND)
+        connection.check_at(11 * SECOND)
         connection.take()
         connection.forget_silence(100 * SECOND)
-        assert connection.check(101 * SECOND) == 110 * SECOND
+        assert connection.check_at(101 * SECOND) == 110 * SECOND
         assert connection.take() == b""
 
     def test_peer_is_pinged_no_faster_than_twice_its_bound(self) -> None:
         connection = WatchedConnection(timeouts=NO_TIMEOUTS, keepalive=Keepalive(interval=1, timeout=4))
-        connection.receive(opening(True, {Setting.MIN_PING_MS: 3000}), 1)
-        assert connection.check(SECOND) == 1 + 6 * SECOND
+        connection.receive_at(opening(True, {Setting.MIN_PING_MS: 3000}), 1)
+        assert connection.check_at(SECOND) == 1 + 6 * SECOND
 
 
 class TestWriting:
     def test_peer_that_takes_nothing_for_ten_seconds_is_cut_off(self) -> None:
         connection = opened()
         connection.held = 100
-        assert connection.check(SECOND) == 2 * SECOND
-        assert connection.check(10 * SECOND) == 11 * SECOND
-        assert connection.check(11 * SECOND) == 0
+        assert connection.check_at(SECOND) == 2 * SECOND
+        assert connection.check_at(10 * SECOND) == 11 * SECOND
+        assert connection.check_at(11 * SECOND) == 0
         text = "nothing could be written for 10 s, 100 bytes wait"
         assert connection.events == [("on_closed", Reason.SLOW_READER, text), ("cut_off",)]
 
@@ -112,32 +112,32 @@ class TestWriting:
         connection.held = 100
         for second in range(1, 60):
             connection.taken += 1
-            assert connection.check(second * SECOND) == (second + 1) * SECOND
+            assert connection.check_at(second * SECOND) == (second + 1) * SECOND
         assert connection.events == []
 
     def test_output_that_left_while_nobody_looked_is_blocked_no_more(self) -> None:
         connection = opened()
         connection.held = 100
-        connection.check(SECOND)
+        connection.check_at(SECOND)
         connection.held = 0
         connection.forget_silence(20 * SECOND)
         connection.held = 100
-        assert connection.check(20 * SECOND) == 21 * SECOND
+        assert connection.check_at(20 * SECOND) == 21 * SECOND
         assert connection.events == []
 
     def test_output_that_nobody_took_stays_blocked_over_a_rest(self) -> None:
         connection = opened()
         connection.held = 100
-        connection.check(SECOND)
+        connection.check_at(SECOND)
         connection.forget_silence(20 * SECOND)
-        assert connection.check(20 * SECOND) == 0
+        assert connection.check_at(20 * SECOND) == 0
         assert connection.events[-1] == ("cut_off",)
 
     def test_above_the_hard_bound_a_second_is_enough(self) -> None:
         connection = opened(send_hard=99)
         connection.held = 100
-        assert connection.check(SECOND) == 2 * SECOND
-        connection.check(2 * SECOND)
+        assert connection.check_at(SECOND) == 2 * SECOND
+        connection.check_at(2 * SECOND)
         assert connection.events[-1] == ("cut_off",)
         assert "Memory.send_hard" in str(connection.events[0][2])
 
@@ -146,34 +146,34 @@ class TestPieces:
     def test_cut_message_that_does_not_go_on_is_told_once_it_stood_for_ten_seconds(self) -> None:
         connection = opened(is_client=False)
         first, second, *_ = cut(Request(1, b"arith.mul", bytes(1000)), 300)
-        connection.receive(first, SECOND)
-        assert connection.check(SECOND) == 7 * SECOND // 2
-        connection.check(4 * SECOND)
-        connection.receive(second, 5 * SECOND)
+        connection.receive_at(first, SECOND)
+        assert connection.check_at(SECOND) == 7 * SECOND // 2
+        connection.check_at(4 * SECOND)
+        connection.receive_at(second, 5 * SECOND)
         for instant in (7, 10, 13, 16):
-            connection.check(instant * SECOND)
+            connection.check_at(instant * SECOND)
         assert connection.events == []
-        connection.check(20 * SECOND)
+        connection.check_at(20 * SECOND)
         assert connection.events == [("on_stuck", 1)]
 
     def test_unfinished_answer_is_watched_as_a_request_is(self) -> None:
         connection = opened()
         connection.request(b"arith.mul")
-        connection.receive(cut(Response(1, 0, bytes(1000)), 300)[0], SECOND)
+        connection.receive_at(cut(Response(1, 0, bytes(1000)), 300)[0], SECOND)
         for instant in (1, 4, 8, 12):
-            connection.check(instant * SECOND)
+            connection.check_at(instant * SECOND)
         assert connection.events == [("on_stuck", 1)]
 
 
 class TestDrain:
     def test_final_follows_a_goaway_after_a_second_at_the_latest(self) -> None:
         connection = opened(is_client=False)
-        assert connection.begin_drain(SECOND) == 2 * SECOND
+        assert connection.begin_drain_at(SECOND) == 2 * SECOND
         assert [
             frame.final for frame in frames(connection.take(), by_server=True) if isinstance(frame, Goaway)
         ] == [False]
-        assert connection.check(3 * SECOND // 2) == 2 * SECOND
-        assert connection.check(2 * SECOND) == 0
+        assert connection.check_at(3 * SECOND // 2) == 2 * SECOND
+        assert connection.check_at(2 * SECOND) == 0
         assert [
             frame.final for frame in frames(connection.take(), by_server=True) if isinstance(frame, Goaway)
         ] == [True]
@@ -181,35 +181,35 @@ class TestDrain:
     def test_lingering_connection_is_cut_off_when_its_time_is_over(self) -> None:
         connection = opened()
         connection.linger_until(5 * SECOND)
-        assert connection.check(SECOND) == 5 * SECOND
-        assert connection.check(5 * SECOND) == 0
+        assert connection.check_at(SECOND) == 5 * SECOND
+        assert connection.check_at(5 * SECOND) == 0
         assert connection.events == [("cut_off",)]
 
 
 class TestAgeAndRest:
     def test_age_is_told_once(self) -> None:
         connection = opened(keepalive=Keepalive(interval=None, max_age=10))
-        assert connection.check(SECOND) == 11 * SECOND
-        connection.check(11 * SECOND)
-        assert connection.check(100 * SECOND) == 0
+        assert connection.check_at(SECOND) == 11 * SECOND
+        connection.check_at(11 * SECOND)
+        assert connection.check_at(100 * SECOND) == 0
         assert connection.events == [("on_aged",)]
 
     def test_connection_without_calls_is_told_as_idle(self) -> None:
         connection = opened(Timeouts(handshake=None, idle=8))
-        assert connection.check(SECOND) == 3 * SECOND
-        connection.check(8 * SECOND)
+        assert connection.check_at(SECOND) == 3 * SECOND
+        connection.check_at(8 * SECOND)
         assert connection.events == []
-        connection.check(9 * SECOND)
+        connection.check_at(9 * SECOND)
         assert connection.events == [("on_idle",)]
 
     def test_call_in_between_begins_the_rest_anew(self) -> None:
         connection = opened(Timeouts(handshake=None, idle=8))
-        connection.check(SECOND)
+        connection.check_at(SECOND)
         connection.request(b"arith.mul")
-        connection.receive(answer(1), 2 * SECOND)
-        connection.check(9 * SECOND)
+        connection.receive_at(answer(1), 2 * SECOND)
+        connection.check_at(9 * SECOND)
         assert connection.events == []
-        connection.check(17 * SECOND)
+        connection.check_at(17 * SECOND)
         assert connection.events == [("on_idle",)]
 
     @pytest.mark.parametrize("instant", [11, 100])
@@ -217,5 +217,5 @@ class TestAgeAndRest:
         connection = opened(
             Timeouts(handshake=None, idle=8), Keepalive(interval=None, max_age=10), is_watched=False
         )
-        assert connection.check(instant * SECOND) == 0
+        assert connection.check_at(instant * SECOND) == 0
         assert connection.events == []

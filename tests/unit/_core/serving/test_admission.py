@@ -8,7 +8,7 @@ import pytest
 from fastrpc import Limits, Memory, ServerConfig
 from fastrpc._core.serving.admission import bytes_held
 from fastrpc._core.serving.gate import Gate
-from fastrpc.protocols.base import EngineSession
+from fastrpc.protocols.base import ServerEngine
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -19,7 +19,7 @@ SMALL = ServerConfig(memory=Memory(process_bytes=16 * MIB), limits=Limits(messag
 
 
 class KeptSession:
-    """A session that keeps what the server says; the rest of `EngineSession` is not asked for here."""
+    """A session that keeps what the server says; the rest of `ServerEngine` is not asked for here."""
 
     def __init__(self, gate: Gate, exchange: Any = None) -> None:
         self.exchange = KeptExchange(gate) if exchange is None else exchange
@@ -27,7 +27,7 @@ class KeptSession:
         self.closed: list[tuple[int, str]] = []
 
     def abort(self) -> None:
-        self.gate.sessions.discard(cast(EngineSession, self))
+        self.gate.sessions.discard(cast(ServerEngine, self))
 
     def close(self, reason: int = 0, text: str = "") -> None:
         self.closed.append((reason, text))
@@ -37,7 +37,7 @@ class KeptSession:
 def joined(gate: Gate, exchange: Any = None) -> KeptSession:
     """Let the gate count a new connection."""
     session = KeptSession(gate, exchange)
-    gate.connection_made(cast(EngineSession, session))
+    gate.connection_made(cast(ServerEngine, session))
     return session
 
 

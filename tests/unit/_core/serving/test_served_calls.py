@@ -1,48 +1,51 @@
-"""The part of a session that serves, held by a session of a client."""
+"""The part of a connection that serves, held by that of a client."""
 
 import asyncio
 import gc
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from fastrpc import Keepalive, Timeouts
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.io.session import Session
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_calls import NativeExchange, serve_on
 from tests.support.frame_factory import opening
 from tests.support.kept_exchange import gate_for
 from tests.support.shop import Shop
+from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Request, Response
 from tests.support.wire_parser import Parser
-from tests.unit._core.native.test_receive_tail import Owner, Stream, receive
+from tests.unit._core.io.test_receive_tail import Owner, receive
 
 PRICE = Request(2, b"shop.price", b"\x91\xa5apple", codec=1)
 
 
-def serving_session(gate: Gate) -> tuple[ClientSession, Stream, NativeExchange]:
+def serving_stream(gate: Gate) -> tuple[Session, StillTransport, NativeExchange]:
     settings = usual_settings(False)
     settings.max_calls = 10
-    stream = Stream()
+    transport, loop = StillTransport(), asyncio.get_running_loop()
     session = ClientSession(
         endpoint="nowhere",
         owner=Owner(),
-        loop=asyncio.get_running_loop(),
+        loop=loop,
         timeouts=Timeouts(),
         keepalive=Keepalive(),
         settings=settings,
     )
     exchange = serve_on(session, gate)
-    session.connection_made(stream)
-    receive(session, opening(True))
-    return session, stream, exchange
+    stream = Session(session, loop=loop)
+    stream.connection_made(transport)
+    receive(stream, opening(True))
+    return stream, transport, exchange
 
 
-def sent(stream: Stream) -> list[Any]:
+def sent(transport: StillTransport) -> list[Any]:
     parser = Parser(True, max_frame=1 << 24)
-    parser.feed(stream.written)
+    parser.feed(transport.written)
     frames = []
     while (frame := parser.next_frame()) is not None:
         frames.append(frame)
@@ -51,32 +54,33 @@ def sent(stream: Stream) -> list[Any]:
 
 async def test_a_client_answers_a_call_of_its_server() -> None:
     async with gate_for(Shop) as gate:
-        session, stream, exchange = serving_session(gate)
+        stream, transport, exchange = serving_stream(gate)
+        session = cast(ClientSession, stream.engine)
         assert session.exchange is exchange
         assert exchange.session is session
         assert gate.sessions == {session}
         # As loops do: outside of any task.
-        asyncio.get_running_loop().call_soon(receive, session, PRICE.encode())
-        await eventually(lambda: any(isinstance(frame, Response) for frame in sent(stream)))
-        (answer,) = [frame for frame in sent(stream) if isinstance(frame, Response)]
+        asyncio.get_running_loop().call_soon(receive, stream, PRICE.encode())
+        await eventually(lambda: any(isinstance(frame, Response) for frame in sent(transport)))
+        (answer,) = [frame for frame in sent(transport) if isinstance(frame, Response)]
         assert (answer.id, answer.status, answer.payload) == (2, 0, b"\x05")
-        session.connection_lost(None)
+        stream.connection_lost(None)
         assert gate.sessions == set()
 
 
 async def test_a_part_is_given_once() -> None:
     async with gate_for(Shop) as gate:
-        session, _, _ = serving_session(gate)
+        stream, _, _ = serving_stream(gate)
         with pytest.raises(RuntimeError, match="initialised once"):
-            serve_on(session, gate)
-        session.connection_lost(None)
+            serve_on(cast(ClientSession, stream.engine), gate)
+        stream.connection_lost(None)
 
 
 async def test_an_exchange_outlives_its_connection() -> None:
     async with gate_for(Shop) as gate:
-        session, _, exchange = serving_session(gate)
-        session.connection_lost(None)
-        del session
+        stream, _, exchange = serving_stream(gate)
+        stream.connection_lost(None)
+        del stream
 
         def is_gone() -> bool:
             gc.collect()

@@ -3,60 +3,22 @@
 import asyncio
 import logging
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from fastrpc import Keepalive, Timeouts
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from tests.support.frame_factory import opening
+from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Ping
 
 DRAINS = Goaway(2**63 - 1, 0).encode()
-
-
-class Stream(asyncio.Transport):
-    """A stream that leads nowhere."""
-
-    def __init__(self) -> None:
-        super().__init__({"peername": "nobody"})
-        self.written = b""
-        self.is_paused = False
-        self.is_broken = False
-        self.is_aborted = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        if self.is_broken:
-            raise ValueError("the stream is broken")
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Nothing is ever full."""
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def is_closing(self) -> bool:
-        return self.is_aborted
-
-    def close(self) -> None:
-        self.abort()
-
-    def abort(self) -> None:
-        self.is_aborted = True
-
-    def pause_reading(self) -> None:
-        self.is_paused = True
-
-    def resume_reading(self) -> None:
-        self.is_paused = False
 
 
 class Owner:
@@ -78,7 +40,7 @@ class Owner:
         self.heard.append("lost")
 
 
-def receive(session: ClientSession, data: bytes) -> None:
+def receive(session: Session, data: bytes) -> None:
     place = session.get_buffer(65_536)
     place[: len(data)] = data
     session.buffer_updated(len(data))
@@ -98,16 +60,18 @@ def use_up_the_turn() -> Turns:
     return turns
 
 
-def open_session() -> tuple[ClientSession, Stream, Owner]:
-    owner, stream = Owner(), Stream()
-    session = ClientSession(
+def open_session() -> tuple[Session, StillTransport, Owner]:
+    owner, stream = Owner(), StillTransport()
+    loop = asyncio.get_running_loop()
+    engine = ClientSession(
         endpoint="nowhere",
         owner=owner,
-        loop=asyncio.get_running_loop(),
+        loop=loop,
         timeouts=Timeouts(),
         keepalive=Keepalive(),
         settings=usual_settings(False),
     )
+    session = Session(engine, loop=loop)
     session.connection_made(stream)
     receive(session, opening(True))
     assert owner.heard == ["ready"]
@@ -188,7 +152,7 @@ async def test_a_session_that_closes_while_it_waits_reads_on() -> None:
     session, _, owner = open_session()
     use_up_the_turn()
     receive(session, DRAINS)
-    session.close()
+    cast(ClientSession, session.engine).close()
     assert not session.is_put_off
     await asyncio.sleep(0)
     assert owner.heard == ["ready", "draining"]

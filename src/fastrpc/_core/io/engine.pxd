@@ -1,0 +1,95 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.timed cimport Timed
+
+cdef enum:
+    # Bytes of ours that may lie in the stream while an engine still chooses what comes next.
+    STREAM_SHARE = 262_144
+    # So many messages are handled without a look at the clock.
+    MESSAGES_AT_ONCE = 32
+
+
+cdef class ByteStream(Timed):
+    cdef:
+        # Its engine, borrowed, NULL once it is gone. Whichever of the two is freed first clears the other's pointer.
+        PyObject* _engine
+
+    # What an engine asks and tells.
+    cdef int on_output(self) except -1
+    cdef int flush(self) except -1
+    cdef int push(self) except -1
+    cdef int schedule_check(self, uint64_t due_ns) except -1
+    cdef bint ends_turn(self) except -1
+    cdef bint waits_for_turn(self) noexcept
+    cdef bint is_stuck(self) noexcept
+    cdef bint sends_at_once(self) noexcept
+    cdef int64_t untaken_bytes(self) except? -1
+    cdef int64_t taken_bytes(self) except? -1
+    cdef bint finish(self, bint lingers) except -1
+    cdef int cut_off(self) except -1
+
+
+cdef class Engine:
+    cdef:
+        # The stream that brings it bytes and time: borrowed, NULL before there is one and once it is gone.
+        PyObject* _stream
+
+        # Set by the stream before each use: the instant, that of the last bytes, and that of bytes that had to wait for
+        # their turn (0: these did not).
+        public uint64_t now
+        public uint64_t received_ns
+        uint64_t came_ns
+
+        # While a read is handled, at whose end the stream flushes: when this turn of the loop has handled enough, and how
+        # many messages are left until the stream is asked.
+        bint is_reading
+        uint64_t turn_ends_ns
+        int messages_left
+
+        # Whether what came before the end of the stream counts even if it waits for its turn.
+        bint reads_to_end
+
+        # Whether the connection is over.
+        readonly bint is_closed
+
+    # Bytes in. What `receive` leaves is presented again, with more behind it; a place is valid until the next call.
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
+    cdef char* body_place(self, Py_ssize_t* room) except? NULL
+    cdef int body_received(self, Py_ssize_t size) except -1
+    cdef bint completes_body(self, Py_ssize_t size) noexcept
+    cdef int eof(self) except -1
+    cdef int lost(self, object error) except -1
+
+    # Bytes out.
+    cdef int pump(self) except -1
+    cdef Py_ssize_t has_output(self) noexcept
+    cdef const char* plain_output(self, Py_ssize_t* size) noexcept
+    cdef object take_output(self)
+    cdef int skip_output(self) except -1
+    cdef bint has_more(self) noexcept
+
+    # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
+    cdef bint has_to_wait(self) except -1
+
+    # Time: compare every running instant with now; return the next one, 0 = none.
+    cdef uint64_t check(self, uint64_t now) except? 0
+
+    # What the stream tells.
+    cdef int connected(self) except -1
+    cdef int read_done(self) except -1
+    cdef int flushed(self) except -1
+    cdef uint64_t blocked(self) except? 0
+    cdef int unblocked(self) except -1
+    cdef int stalled(self) except -1
+    cdef int was_late(self, uint64_t late) except -1
+    cdef int tail_changed(self, Py_ssize_t change) except -1
+    cdef int left_behind(self) except -1
+    cdef bint may_spin(self) noexcept
+    cdef int crash(self) except -1
+
+    # For streams and exchanges: log an internal error, and `crash`.
+    cdef int report_crash(self, object error) except -1
+
+
+cdef int bind(Engine engine, ByteStream stream) except -1

@@ -1,0 +1,37 @@
+from fastrpc._core.io.engine import Engine
+
+class PythonEngine(Engine):
+    """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
+
+    def connection_made(self) -> None:
+        """Begin: the stream is connected."""
+
+    def receive_data(self, data: bytes) -> int:
+        """Handle received bytes; return how many were consumed.
+
+        The rest is presented again with what follows, so an incomplete message needs no buffer.
+        """
+
+    def check_at(self, now: int) -> int:
+        """Compare the engine's instants with now, in nanoseconds; return the next one, 0 = none."""
+
+    def eof_received(self) -> None:
+        """Learn that the peer sends no more; the stream closes."""
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """Learn that the stream is gone."""
+
+    def send(self, data: bytes) -> None:
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+
+    def turn_is_over(self) -> bool:
+        """Note that one message was handled. Return whether the rest has to wait: `receive_data` leaves it."""
+
+    def schedule_check(self, due_ns: int) -> None:
+        """Have `check_at` called at an instant, or before."""
+
+    def unsent_bytes(self) -> int:
+        """Return the bytes of output that the peer has not taken."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent; a protocol with a last word sends it first."""

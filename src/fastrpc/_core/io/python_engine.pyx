@@ -1,0 +1,120 @@
+"""The Python face of an engine: the base of protocols that are written in Python.
+
+::
+
+    Engine.receive ──► receive_data(bytes)        send(bytes) ──► Engine.take_output
+    Engine.check ────► check_at(instant)          schedule_check(instant)
+    Engine.connected, eof, lost ──► connection_made, eof_received, connection_lost
+
+The names are those of asyncio and h2. It costs a few calls of Python a read; a protocol on a hot path is compiled.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.engine cimport ByteStream
+
+
+cdef class PythonEngine(Engine):
+    """An engine whose protocol is written in Python."""
+
+    def __cinit__(self, *arguments, **options):
+        self._output = []
+
+    # What an engine in Python implements
+
+    def connection_made(self):
+        """The stream is connected."""
+
+    def receive_data(self, data):
+        """Handle received bytes; return how many were consumed."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement receive_data()")
+
+    def check_at(self, now):
+        """Compare the engine's instants with now, in nanoseconds; return the next one, 0 = none."""
+        return 0
+
+    def eof_received(self):
+        """The peer sends no more; the stream closes."""
+
+    def connection_lost(self, error):
+        """The stream is gone."""
+
+    # What it uses
+
+    def send(self, bytes data not None):
+        """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
+        if self.is_closed:
+            return
+        self._output.append(data)
+        self._output_bytes += PyBytes_GET_SIZE(data)
+        if not self.is_reading and self._stream is not NULL:
+            (<ByteStream>self._stream).on_output()
+
+    def turn_is_over(self):
+        """Note that one message was handled. Return whether the rest of the data has to wait: it is presented again."""
+        self.messages_left -= 1
+        return self.messages_left < 0 and self.has_to_wait()
+
+    def schedule_check(self, uint64_t due_ns):
+        """Have `check_at` called at an instant, or before."""
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).schedule_check(due_ns)
+
+    def unsent_bytes(self):
+        """Return the bytes of output that the peer has not taken."""
+        return self._output_bytes + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
+
+    def close(self, reason=0, text=""):
+        """Close once all output is sent; a protocol with a last word sends it first."""
+        cdef ByteStream stream
+        if self.is_closed or self._stream is NULL:
+            return
+        self.is_closed = True
+        stream = <ByteStream>self._stream
+        stream.finish(False)
+
+    # The engine
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t consumed
+        if self.is_closed:
+            return size
+        consumed = self.receive_data(PyBytes_FromStringAndSize(data, size))
+        if not 0 <= consumed <= size:
+            raise ValueError(f"receive_data() of {type(self).__name__} consumed {consumed} of {size} bytes")
+        return consumed
+
+    cdef int connected(self) except -1:
+        self.connection_made()
+        return 0
+
+    cdef int eof(self) except -1:
+        self.eof_received()
+        return 0
+
+    cdef int lost(self, object error) except -1:
+        self.connection_lost(error)
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        return self.check_at(now)
+
+    cdef Py_ssize_t has_output(self) noexcept:
+        return self._output_bytes
+
+    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
+        if len(self._output) != 1:
+            return NULL
+        size[0] = self._output_bytes
+        return PyBytes_AS_STRING(self._output[0])
+
+    cdef object take_output(self):
+        cdef bytes output = b"".join(self._output)
+        self.skip_output()
+        return output
+
+    cdef int skip_output(self) except -1:
+        self._output.clear()
+        self._output_bytes = 0
+        return 0

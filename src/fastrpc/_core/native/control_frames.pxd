@@ -1,0 +1,73 @@
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.framing.window cimport Budget
+from fastrpc._core.native.call_slots cimport CallSlots
+from fastrpc._core.native.callee_states cimport CalleeStates
+from fastrpc._core.native.caller_states cimport CallerStates
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.native.send_queue cimport SendQueue
+
+
+@cython.final
+cdef class ControlFrames:
+    cdef:
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that its frames concern.
+        PyObject* owner
+        CalleeStates callee
+        CallerStates caller
+        CallSlots slots
+        SendQueue sender
+
+        # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
+        bint was_announced
+        Queue unacknowledged
+        Settings acknowledged
+        uint32_t ping_gap_ms
+
+        # PINGs of ours that wait for their answer, when the peer's last one came and how many were too early.
+        Queue pings
+        bint was_pinged
+        uint64_t last_ping_ns
+        int ping_strikes
+        readonly uint64_t pings_sent
+        uint64_t ping_acks_unsent
+
+        # How many GOAWAYs came, and why we drain.
+        int goaways_received
+        int drain_reason
+
+        # Which of our PINGs stands behind the first step of our drain: once it is answered the peer has read that step.
+        uint64_t drain_ping
+
+        # What the peer may send of these frames, and of unknown ones.
+        Budget settings_budget
+        Budget auth_budget
+        Budget skip_budget
+        readonly uint64_t skipped_frames
+
+    cdef int start(self, Settings acknowledged) except -1
+    cdef int take(self, Frame* frame) except -1
+    cdef int announce(self, Settings settings) except -1
+    cdef int send_ping(self, bytes body) except -1
+    cdef int start_drain(self, int reason, str text) except -1
+    cdef int finish_drain(self) except -1
+    cdef int send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1
+
+    cdef int _enforce(self) except -1
+    cdef int _settings(self, Frame* frame) except -1
+    cdef int _settings_acknowledged(self) except -1
+    cdef int _ping(self, Frame* frame) except -1
+    cdef int _ping_answered(self, bytes body) except -1
+    cdef int _auth(self, Frame* frame) except -1
+    cdef int _goaway(self, Frame* frame) except -1
+    cdef int _fail_above(self, uint64_t last_id) except -1
+
+
+cdef ControlFrames new_control(
+    PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
+)

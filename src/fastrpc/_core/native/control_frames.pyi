@@ -1,0 +1,16 @@
+from operator import attrgetter
+from typing import Final, final
+
+NO_LAST_ID: Final[int]
+NOT_CONFIGURED: Final[bytes]
+BY_ID: Final[attrgetter[int]]
+
+@final
+class ControlFrames:
+    """What the two sides say of the connection itself, a part of it: SETTINGS, PING, AUTH, GOAWAY."""
+
+    @property
+    def pings_sent(self) -> int: ...
+    @property
+    def skipped_frames(self) -> int:
+        """Frames of unknown kinds that could be skipped."""

@@ -1,0 +1,276 @@
+"""The frames of the connection itself: SETTINGS, PING, AUTH, GOAWAY, and the two steps of a drain.
+
+::
+
+    Connection.on_control ──► take(frame) ──► the frame's effect on calls: callee, caller, slots
+    announce, send_ping, start_drain ──► sender
+"""
+
+import struct
+from operator import attrgetter
+
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.status cimport UNIMPLEMENTED
+from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load64
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport (
+    ACK,
+    AUTH,
+    FINAL,
+    GOAWAY,
+    GOAWAY_TEXT_LIMIT,
+    PING,
+    REASON_CALM_DOWN,
+    REASON_MAX_AGE,
+    REASON_PROTOCOL,
+    REASON_SETTINGS,
+    SETTINGS,
+)
+from fastrpc._core.framing.settings cimport decode_settings
+from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, spend, widen
+from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+
+from fastrpc.errors import LocalProtocolError
+
+cdef enum:
+    # PROTOCOL.md, "Budgets".
+    PING_STRIKES = 3
+    UNSENT_PING_ACKS = 1000
+    DRAIN_GOAWAYS = 2
+    HIGHEST_PING_GAP = 3_600_000
+
+NO_LAST_ID = 2**63 - 1
+NOT_CONFIGURED = b"authentication is not configured"
+BY_ID = attrgetter("id")
+
+
+cdef class ControlFrames:
+    """What the two sides say of the connection itself."""
+
+    def __cinit__(self):
+        self.unacknowledged = Queue()
+        self.acknowledged = Settings(False)
+        self.pings = Queue()
+        open_budget(&self.settings_budget, 32, 32, MINUTE)
+        open_budget(&self.auth_budget, 10, 10, MINUTE)
+        open_budget(&self.skip_budget, 1000, 330, SECOND)
+
+    cdef int start(self, Settings acknowledged) except -1:
+        """Begin with the settings that the peer may count on before ours came."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        self.acknowledged = acknowledged
+        owner.wire.frame_limit = acknowledged.max_frame
+        return 0
+
+    cdef int take(self, Frame* frame) except -1:
+        """Take a frame that belongs to no call; unknown kinds are skipped, up to a budget."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if frame.kind == PING:
+            return self._ping(frame)
+        if frame.kind == SETTINGS:
+            return self._settings(frame)
+        if frame.kind == GOAWAY:
+            return self._goaway(frame)
+        if frame.kind == AUTH:
+            return self._auth(frame)
+        if not spend(&self.skip_budget, 1, owner.now):
+            return owner.violate(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
+        self.skipped_frames += 1
+        return 0
+
+    # SETTINGS
+
+    cdef int announce(self, Settings settings) except -1:
+        """Send SETTINGS; what they lower binds the peer behind its ACK, what they raise counts at once."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef bint first = not self.was_announced
+        if settings.stream_window != owner.our_stream_window:
+            raise LocalProtocolError(
+                f"the stream window is {owner.our_stream_window} bytes for as long as the connection lasts, "
+                f"not {settings.stream_window}"
+            )
+        self.was_announced = True
+        owner.ours = settings
+        self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
+        self.callee.serves_calls = self.callee.most_calls > 0
+        widen(&self.callee.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.callee.most_calls)
+        self.unacknowledged.append(owner.ours)
+        self.sender.send_control(self.sender.out, SETTINGS, 0, settings.encode(first))
+        return self._enforce()
+
+    cdef int _enforce(self) except -1:
+        """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Settings announced
+        owner.wire.frame_limit = self.acknowledged.max_frame
+        owner.open_messages = self.acknowledged.open_messages
+        self.callee.call_bound = self.acknowledged.max_calls
+        self.callee.stream_bound = self.acknowledged.max_streams
+        # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
+        self.ping_gap_ms = self.acknowledged.min_ping_ms if owner.first_settings_acknowledged else HIGHEST_PING_GAP
+        for announced in self.unacknowledged:
+            owner.wire.frame_limit = max(owner.wire.frame_limit, <Py_ssize_t>announced.max_frame)
+            owner.open_messages = max(owner.open_messages, <int>announced.open_messages)
+            self.callee.call_bound = max(self.callee.call_bound, <Py_ssize_t>announced.max_calls)
+            self.callee.stream_bound = max(self.callee.stream_bound, <Py_ssize_t>announced.max_streams)
+            self.ping_gap_ms = min(self.ping_gap_ms, announced.min_ping_ms)
+        return 0
+
+    cdef int _settings(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Settings peer
+        if frame.flags & ACK:
+            return self._settings_acknowledged()
+        if not spend(&self.settings_budget, 1, owner.now):
+            return owner.violate(REASON_CALM_DOWN, "more than 32 SETTINGS in a minute")
+        peer = owner.peer.copy()
+        try:
+            peer.apply(decode_settings(frame.payload[:frame.payload_size], not owner.settled))
+        except ValueError as problem:
+            return owner.violate(REASON_SETTINGS, str(problem))
+        owner.peer = peer
+        self.slots.know_slots(peer.max_calls)
+        # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
+        self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
+        owner.wire.needs_settings = False
+        if not owner.settled:
+            owner.settled = True
+            self.slots.early_until = self.slots.next_id
+            owner.phase = PHASE_OPEN
+            owner.on_ready()
+            for call in self.slots.opened.entries():
+                self.sender.unpark(<Call>call)
+        return self.slots.release_slots()
+
+    cdef int _settings_acknowledged(self) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not self.unacknowledged:
+            return owner.violate(REASON_SETTINGS, "SETTINGS ACK without SETTINGS")
+        self.acknowledged = self.unacknowledged.popleft()
+        owner.first_settings_acknowledged = True
+        return self._enforce()
+
+    # PING, AUTH
+
+    cdef int _ping(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef bytes body = frame.payload[:8]
+        if frame.flags & ACK:
+            return self._ping_answered(body)
+        if self.was_pinged and owner.now - self.last_ping_ns < <uint64_t>self.ping_gap_ms * 500_000:
+            self.ping_strikes += 1
+            if self.ping_strikes >= PING_STRIKES:
+                return owner.violate(REASON_CALM_DOWN, f"PINGs faster than half of MIN_PING_MS {self.ping_gap_ms}")
+        else:
+            self.ping_strikes = 0
+        self.was_pinged = True
+        self.last_ping_ns = owner.now
+        self.ping_acks_unsent = self.ping_acks_unsent + 1 if owner.output_is_stuck() else 0
+        if self.ping_acks_unsent > UNSENT_PING_ACKS:
+            return owner.violate(REASON_CALM_DOWN, f"{UNSENT_PING_ACKS} PING answers wait to be read")
+        return self.sender.send_control(self.sender.control, PING, ACK, body)
+
+    cdef int _ping_answered(self, bytes body) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not self.pings or self.pings[0] != body:
+            return owner.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
+        self.pings.popleft()
+        if owner.drain_step == 1 and self.pings_sent - len(self.pings) == self.drain_ping:
+            return owner.finish_drain()
+        return 0
+
+    cdef int send_ping(self, bytes body) except -1:
+        self.pings.append(body)
+        self.pings_sent += 1
+        return self.sender.send_control(self.sender.control, PING, 0, body)
+
+    cdef int _auth(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if not spend(&self.auth_budget, 1, owner.now):
+            return owner.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
+        if owner.is_client or frame.flags & ACK:
+            return owner.violate(REASON_PROTOCOL, "AUTH that answers none")
+        verdict = struct.pack("<HHI", UNIMPLEMENTED, len(NOT_CONFIGURED), 0) + NOT_CONFIGURED
+        return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
+
+    # GOAWAY
+
+    cdef int _goaway(self, Frame* frame) except -1:
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef uint64_t last_id = load64(frame.payload)
+        cdef int reason = load16(frame.payload + 8)
+        cdef Py_ssize_t size = load16(frame.payload + 10)
+        text = frame.payload[16:16 + size].decode()
+        if reason > REASON_MAX_AGE:
+            owner.peer_last_id = min(owner.peer_last_id, last_id)
+            owner.peer_drains = owner.peer_sent_final = True
+            self._fail_above(last_id)
+            return owner.end_connection(reason, text, True)
+        if owner.peer_sent_final:
+            return owner.violate(REASON_PROTOCOL, "GOAWAY behind GOAWAY FINAL")
+        self.goaways_received += 1
+        if self.goaways_received > DRAIN_GOAWAYS:
+            return owner.violate(REASON_CALM_DOWN, f"more than {DRAIN_GOAWAYS} GOAWAY")
+        if last_id > owner.peer_last_id:
+            return owner.violate(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
+        owner.peer_last_id = last_id
+        owner.peer_drains = True
+        if frame.flags & FINAL:
+            owner.peer_sent_final = True
+            self._fail_above(last_id)
+        return owner.on_peer_drains(reason, text)
+
+    cdef int _fail_above(self, uint64_t last_id) except -1:
+        """Our calls above the last id the peer took were not started."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef Call call
+        for call in sorted(self.slots.opened.entries(), key=BY_ID):
+            if call.id > last_id:
+                self.caller.forget(call)
+                owner.on_not_started(call)
+        return 0
+
+    cdef int start_drain(self, int reason, str text) except -1:
+        """Step 1: tell the peer to open nothing new; a PING behind it shows when it knows."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if owner.drain_step or owner.is_closed or not owner.preface_sent:
+            return 0
+        owner.drain_step = 1
+        self.drain_reason = reason
+        self.send_goaway(reason, False, NO_LAST_ID, text)
+        body = struct.pack("<Q", self.pings_sent)
+        self.pings.append(body)
+        self.pings_sent += 1
+        self.drain_ping = self.pings_sent
+        # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
+        return self.sender.send_control(self.sender.out, PING, 0, body)
+
+    cdef int finish_drain(self) except -1:
+        """Step 2: name the last call that was taken; whatever comes above it was not started."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if owner.drain_step != 1 or owner.is_closed:
+            return 0
+        owner.drain_step = 2
+        self.callee.last_taken = self.callee.highest_id
+        fill(&owner.late_bytes)
+        return self.send_goaway(self.drain_reason, True, self.callee.highest_id, "")
+
+    cdef int send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1:
+        cdef bytes raw = text.encode("utf-8", "replace")[:GOAWAY_TEXT_LIMIT].decode("utf-8", "ignore").encode()
+        body = struct.pack("<QHHI", last_id, reason, len(raw), 0) + raw
+        return self.sender.send_control(self.sender.out, GOAWAY, FINAL if final else 0, body)
+
+
+cdef ControlFrames new_control(
+    PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
+):
+    """Make this part of a connection; the owner takes `owner` back when it goes."""
+    cdef ControlFrames control = ControlFrames.__new__(ControlFrames)
+    control.owner = <PyObject*>owner
+    owner.peer_last_id = NO_LAST_ID
+    control.callee = callee
+    control.caller = caller
+    control.slots = slots
+    control.sender = sender
+    return control

@@ -1,0 +1,65 @@
+from typing import Any, final
+
+from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.serving.exchange import Exchange, Failure
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.protocols.base import ServerParts
+
+@final
+class EngineExchange(Exchange):
+    """The served calls of one connection whose engine is written in Python."""
+
+    @property
+    def engine(self) -> ServedEngine | None:
+        """The connection, or None once it is gone."""
+
+    def answer(self, call: ServerCall, payload: bytes) -> None: ...
+    def fail(self, call: ServerCall, failure: Failure) -> None: ...
+    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None: ...
+    def hold(self, call: ServerCall) -> None: ...
+    def release(self, call: ServerCall) -> None: ...
+    def abandon(self) -> None: ...
+
+class ServedEngine(PythonEngine):
+    """The server's side of one connection, for protocols in Python.
+
+    Subclasses implement `receive_data`, which passes each request to `gate.begin(self.exchange, …)`, and `answer` and
+    `fail`; `hold` and `release` where a protocol can cancel.
+
+    Args:
+        parts: what all connections of the server share.
+        protocol: the name under which calls are counted.
+    """
+
+    def __init__(self, parts: ServerParts, protocol: str) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def exchange(self) -> EngineExchange:
+        """What the gate knows of this connection."""
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        """Send the result of a call."""
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        """Send the failure of a call, or that it was not started."""
+
+    def hold(self, call: ServerCall) -> None:
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def release(self, call: ServerCall) -> None:
+        """Note the end of a one-way call, which has no answer."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; a protocol that can say so overrides this."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether no call is under way and all output is sent."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way as plain data: calls, one_way, buffered, credit."""

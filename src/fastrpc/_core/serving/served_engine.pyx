@@ -1,0 +1,148 @@
+"""The server's side of a protocol that is written in Python.
+
+::
+
+    receive_data ──► gate.begin(exchange, …) ──► handler
+    answer, fail ◄── EngineExchange ◄─────────────┘
+
+What is not the protocol is here: counting of the connection, memory, stalls of the loop, drain, the end of its calls.
+"""
+
+cimport cython
+
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.serving.exchange cimport Failure
+
+
+@cython.final
+cdef class EngineExchange(Exchange):
+    """The served calls of one connection whose engine is written in Python."""
+
+    def __dealloc__(self):
+        if self._engine is not NULL:
+            (<ServedEngine>self._engine)._exchange = NULL
+
+    @property
+    def engine(self):
+        """The connection, or None once it is gone."""
+        return None if self._engine is NULL else <object>self._engine
+
+    def answer(self, call, payload):
+        """Send the result of a call."""
+        if self._engine is not NULL and not self.is_closed:
+            self.engine.answer(call, payload)
+
+    def fail(self, call, failure):
+        """Send the failure of a call."""
+        if self._engine is not NULL and not self.is_closed:
+            self.engine.fail(call, failure)
+
+    def refuse(self, call, status, text, is_faulty):
+        """Send that a call was not started."""
+        self.fail(call, Failure(status, text, has_run=False))
+
+    def hold(self, call):
+        """Note that a call outlasts this turn."""
+        if self._engine is not NULL:
+            self.engine.hold(call)
+
+    def release(self, call):
+        """Note the end of a one-way call."""
+        if self._engine is not NULL:
+            self.engine.release(call)
+
+    def abandon(self):
+        """Close the connection: one of these methods raised."""
+        if self._engine is not NULL:
+            self.engine.abort()
+
+
+cdef class ServedEngine(PythonEngine):
+    """The server's side of one connection, for protocols in Python."""
+
+    def __init__(self, parts, str protocol not None):
+        if self._exchange is not NULL:
+            raise RuntimeError("an engine is initialised once")
+        self.gate = parts.gate
+        self.exchange = EngineExchange(self.gate, protocol)
+        self.exchange.reveals_services = parts.reveals_services
+        self.exchange._engine = <PyObject*>self
+        self._exchange = <PyObject*>self.exchange
+
+    def __dealloc__(self):
+        # The collector may have cleared `exchange` before, while a call still holds it.
+        if self._exchange is not NULL:
+            (<EngineExchange>self._exchange)._engine = NULL
+
+    # What an engine in Python implements
+
+    def answer(self, call, payload):
+        """Send the result of a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement answer()")
+
+    def fail(self, call, failure):
+        """Send the failure of a call, or that it was not started."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
+
+    def hold(self, call):
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def release(self, call):
+        """Note the end of a one-way call, which has no answer."""
+
+    # What a server calls
+
+    def begin_drain(self, reason, text=""):
+        """Take no new calls; a protocol that can say so overrides this."""
+        self.exchange.note_drain()
+
+    @property
+    def has_drained(self):
+        """Whether no call is under way and all output is sent."""
+        return not (self.exchange.held or self.exchange.queue or self.unsent_bytes())
+
+    def end_calls(self, text):
+        """Answer every call that is still under way, and stop its handler."""
+        self.gate.end_calls(self.exchange, text)
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {
+            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
+            "one_way": 0,
+            "buffered": self.unsent_bytes(),
+            "credit": 0,
+        }
+
+    # The engine
+
+    cdef int connected(self) except -1:
+        self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
+        self.gate.connection_made(self)
+        return PythonEngine.connected(self)
+
+    cdef int lost(self, object error) except -1:
+        self.gate.connection_lost(self.exchange)
+        self.gate.sessions.discard(self)
+        self.gate.dispatcher.session_lost(self.exchange, error)
+        return PythonEngine.lost(self, error)
+
+    cdef int read_done(self) except -1:
+        self.exchange.received_ns = self.received_ns
+        return 0
+
+    cdef int flushed(self) except -1:
+        if self.exchange.output_held or self.unsent_bytes():
+            self.gate.weigh_output(self.exchange, self.unsent_bytes())
+        return self.gate.runner.tell_watcher()
+
+    cdef int stalled(self) except -1:
+        cdef LoopState loop_state = self.gate.loop_state
+        if loop_state.calm_until_ns == 0:
+            return loop_state.watch(self.now)
+        self.exchange.now = self.now
+        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+
+    cdef int tail_changed(self, Py_ssize_t change) except -1:
+        self.exchange.tail_held += change
+        return self.gate.count(change)
