@@ -62,7 +62,9 @@ class RecordingOwner(PartsOwner):
     def begin_drain(self, reason: int, text: str) -> None:
         """Take the first step of a drain."""
 
-    def call(self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0) -> Call:
+    def call(
+        self, id: int = 0, *, flags: int = 0, is_local: bool = False, window: int = 0, priority: int = 0
+    ) -> Call:
         """Make a call that the parts find by its id; `window`: what either side may send of its stream."""
 
     def found(self, id: int) -> Call:

@@ -94,10 +94,11 @@ cdef class RecordingOwner(PartsOwner):
         if self.control is not None:
             self.control.owner = NULL
 
-    def call(self, uint64_t id=0, *, int flags=0, bint is_local=False, int64_t window=0):
+    def call(self, uint64_t id=0, *, int flags=0, bint is_local=False, int64_t window=0, int priority=0):
         cdef Call call = Call.__new__(Call)
         call.id = id
         call.flags = flags
+        call.priority = priority
         call.is_local = is_local
         call.state = STATE_OPEN if window else STATE_INPUT_ENDED
         call.send_left = window

@@ -36,13 +36,8 @@ def checked_options(options: Mapping[str, Any]) -> dict[str, Any]:
     for name, nothing in (("priority", 0), ("wait_for_ready", False)):
         if name in checked and checked[name] is None:
             checked[name] = nothing
-    if checked.get("priority", 0) not in (0, 1, 2):
+    if type(checked.get("priority", 0)) is not int or checked.get("priority", 0) not in (0, 1, 2):
         raise ConfigError(
             f"priority is {checked['priority']!r}, it must be 0 (normal), 1 (sheddable) or 2 (high)"
-        )
-    if checked.get("priority", 0):
-        raise ConfigError(
-            f"priority is {checked['priority']!r}, but servers do not yet look at it: it would have no effect",
-            hint="leave priority out",
         )
     return checked

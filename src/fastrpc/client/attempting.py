@@ -215,7 +215,10 @@ class Attempting(BaseAttempting):
             if session is None:
                 session = await self._in_time(
                     pool.acquire(
-                        wait=call._options.wait_for_ready, ready=call._needs_ready, patience=self.patience()
+                        wait=call._options.wait_for_ready,
+                        ready=call._needs_ready,
+                        patience=self.patience(),
+                        priority=call._options.priority,
                     )
                 )
             return session, None
@@ -260,7 +263,8 @@ class Attempting(BaseAttempting):
                 subchannels = [subchannel] if pinned else pool.subchannels
                 if not call._options.wait_for_ready and pool.is_in_vain(subchannels, patience):
                     raise pool.unreachable(subchannels)
-                await (pool.wait_changed() if pinned is None else subchannel.wait_changed())
+                priority = call._options.priority
+                await (pool if pinned is None else subchannel).wait_changed(priority)
                 if not is_kept or not subchannel.may_come:
                     pick.undone()
                     self._connecting.remove(pick)

@@ -22,6 +22,7 @@ from fastrpc.client.probing import Prober
 from fastrpc.client.serving import ClientServices
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.target import Target
+from fastrpc.client.waiters import Waiters
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectError, NoEndpointError, UnavailableError
@@ -65,7 +66,7 @@ class Pool:
         #: Decides which subchannels may dial now.
         self.dials = DialQueue()
         self._on_change = on_change
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         # The list of subchannels started last, and whether one of them lost a connection since.
         self._started: list[Subchannel] | None = None
         self._has_idle = False
@@ -213,10 +214,7 @@ class Pool:
         for session in self.sessions:
             session.announces_calls = is_dormant
         self._on_change()
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._waiters.wake()
 
     def wake(self) -> None:
         """Connect the dormant subchannels."""
@@ -224,17 +222,12 @@ class Pool:
             if subchannel.is_dormant:
                 subchannel.start()
 
-    async def wait_changed(self) -> None:
-        """Wait for the next change."""
-        waiter: asyncio.Future[None] = self.loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+    async def wait_changed(self, priority: int = 0) -> None:
+        """Wait for the next change; calls of higher priority go on before others."""
+        await self._waiters.wait(self.loop, priority)
 
     async def acquire(
-        self, *, wait: bool, ready: bool = False, patience: Patience | None = None
+        self, *, wait: bool, ready: bool = False, patience: Patience | None = None, priority: int = 0
     ) -> ClientSession:
         """Return a usable connection, dialling if there is none.
 
@@ -242,6 +235,7 @@ class Pool:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             ready: accept only a connection whose SETTINGS arrived.
             patience: the waiting time of a further attempt; None for a first one.
+            priority: that of the call; of those that wait the higher ones go on first.
 
         Raises:
             UnavailableError: no endpoint could be reached; the message names every address and its error.
@@ -254,7 +248,7 @@ class Pool:
             self.start()
             if not wait and self.is_in_vain(self.subchannels, patience):
                 raise self.unreachable(self.subchannels)
-            await self.wait_changed()
+            await self.wait_changed(priority)
 
     async def try_all(self) -> None:
         """Return once one endpoint completed the handshake, or none of them could be reached."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
+from fastrpc.client.waiters import Waiters
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import StreamSession
@@ -43,7 +44,7 @@ class Subchannel(EndpointPlan):
         self._turn = 0
         self._probes: EndpointProbes | None = None
         # Calls that wait for a connection to this endpoint alone.
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
         self._sessions: dict[ClientSession, float | None] = {}
 
@@ -162,23 +163,12 @@ class Subchannel(EndpointPlan):
 
     def _changed(self) -> None:
         """Announce a change to the calls that wait for this endpoint or for any."""
-        self._wake_waiters()
+        self._waiters.wake()
         self._pool.changed()
 
-    def _wake_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, set()
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait_changed(self) -> None:
-        """Wait for the next change at this endpoint."""
-        waiter: asyncio.Future[None] = self._pool.loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self._waiters.discard(waiter)
+    async def wait_changed(self, priority: int = 0) -> None:
+        """Wait for the next change at this endpoint; calls of higher priority go on before others."""
+        await self._waiters.wait(self._pool.loop, priority)
 
     # Reports of sessions
 
@@ -281,7 +271,7 @@ class Subchannel(EndpointPlan):
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._wake_waiters()
+        self._waiters.wake()
         if self._probes is not None:
             self._probes.end()
 

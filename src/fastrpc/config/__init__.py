@@ -227,8 +227,8 @@ class Admission(Settings):
         handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
             0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory
             before they are known.
-        queue_length: calls that may wait for a handler; more are refused at once. Too low refuses short bursts, too
-            high only fills with calls that expire while they wait.
+        queue_length: calls that may wait for a handler; more are refused at once, those of priority 1 first. Too low
+            refuses short bursts, too high only fills with calls that expire while they wait.
         queue_age: seconds a call may wait for a handler before it is refused. Too low refuses short bursts, too
             high answers callers that have long given up.
         handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking

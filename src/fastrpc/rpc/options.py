@@ -28,7 +28,8 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: By name: "gzip", "lz4", "zstd".
     compressor: str | None
-    #: 0 normal, 1 shed first, 2 high. Servers do not yet use it: anything but 0 is refused.
+    #: 0 normal; 1 sheddable: last in every queue and refused first by a busy server; 2 high: first among the calls of
+    #: this client. A server counts 2 as 0. Calls made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; what the method says by default.
     idempotent: bool | None

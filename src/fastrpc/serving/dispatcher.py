@@ -225,7 +225,7 @@ class Dispatcher:
         """Queue a `def` handler; the runner gets its outcome by `thread_finished`."""
         job = ThreadJob(call, handler, self._thread_finished)
         self._jobs[call] = job
-        self._workers.submit(job)
+        self._workers.submit(job, priority=call.priority)
         return 0
 
     def drive_in_thread(self, call: ServerCall) -> Coroutine[Any, Any, None]:

@@ -67,7 +67,7 @@ class GeneratorJob(AwaitedJob):
 
     async def drive(self) -> None:
         """Send the messages until the generator ends; raise what it raises."""
-        self._workers.submit(self, stream=True)
+        self._workers.submit(self, stream=True, priority=self._call.priority)
         try:
             while True:
                 self._is_told = False

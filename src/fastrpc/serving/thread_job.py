@@ -84,7 +84,7 @@ class AwaitedJob(ThreadJob):
 
     async def result(self) -> Any:
         """Run the handler; return what it returned, or raise what it raised."""
-        self._workers.submit(self)
+        self._workers.submit(self, priority=self._call.priority)
         try:
             while not self._is_over:
                 await self._change()

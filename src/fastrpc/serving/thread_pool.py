@@ -8,6 +8,9 @@ A thread starts when a job waits and no thread is idle, and ends after ten idle 
 another: a thread that takes a job and sees more jobs wakes or starts the next thread. So one thread runs a burst of
 short jobs alone, and blocking jobs soon have a thread each.
 
+Jobs wait by the priority of their calls, as calls in the admission queue do, and within each in the order of arrival.
+Where the queue is full the last sheddable job makes room for one that is not.
+
 There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then
 checks the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks
 for a job. So at least one of the two sees the other.
@@ -56,8 +59,13 @@ class Job(Protocol):
         """Deliver the outcome. On the loop, never within `submit`."""
 
 
-#: A job, the instant of its arrival, whether it belongs to a stream.
-_Entry = tuple[Job, float, bool]
+#: A job, the instant of its arrival, whether it belongs to a stream, and the rank of its priority.
+_Entry = tuple[Job, float, bool, int]
+
+#: Jobs that wait, by rank: high, normal, sheddable.
+_Queues = tuple[deque[_Entry], deque[_Entry], deque[_Entry]]
+_RANKS = {2: 0, 0: 1, 1: 2}
+_SHEDDABLE = 2
 
 
 class ThreadPool:
@@ -86,7 +94,7 @@ class ThreadPool:
         self._in_flight = 0
         self._streams = 0
         self._most_streams = max(1, threads // 2)
-        self._waiting_streams: deque[_Entry] = deque()
+        self._waiting_streams: _Queues = (deque(), deque(), deque())
         self._rejected: deque[tuple[Job, str]] = deque()
         self._age_timer: asyncio.TimerHandle | None = None
         self._next_search = 0.0
@@ -94,7 +102,7 @@ class ThreadPool:
         self._bell: Bell | None = None
 
         # Shared. A slot is the right to be a thread; it is in _free or held by one.
-        self._queue: deque[_Entry] = deque()
+        self._queue: _Queues = (deque(), deque(), deque())
         self._finished: deque[_Entry] = deque()
         self._refused: deque[tuple[_Entry, str]] = deque()
         self._ended: deque[threading.Thread] = deque()
@@ -109,15 +117,16 @@ class ThreadPool:
 
     # --- on the loop --------------------------------------------------------------------------
 
-    def submit(self, job: Job, *, stream: bool = False) -> None:
-        """Queue a job. Without room, refuse it in a later turn of the loop.
+    def submit(self, job: Job, *, stream: bool = False, priority: int = 0) -> None:
+        """Queue a job, by the priority of its call. Without room, refuse it in a later turn of the loop.
 
         A stream's job holds its thread until the stream ends, so only half of the threads take such jobs.
         """
         if self._is_closed:
             self._reject(job, "the server is closing")
             return
-        if self._in_flight >= self.threads + self.queue_length and not self._make_room():
+        rank = _RANKS[priority]
+        if self._in_flight >= self.threads + self.queue_length and not self._make_room(rank):
             self._reject(
                 job,
                 f"all {self.threads} threads are busy (Admission.handler_threads) "
@@ -130,10 +139,10 @@ class ThreadPool:
             contextvars.Context().run(self._loop.add_reader, self._bell.descriptor, self._answer)
         self._in_flight += 1
         if stream and self._streams >= self._most_streams:
-            self._waiting_streams.append((job, monotonic(), True))
+            self._waiting_streams[rank].append((job, monotonic(), True, rank))
         else:
             self._streams += stream
-            self._queue.append((job, monotonic(), stream))
+            self._queue[rank].append((job, monotonic(), stream, rank))
             if not self._is_waking:
                 self._wake()
         if self._age_timer is None:
@@ -149,7 +158,7 @@ class ThreadPool:
         return {
             "threads": len(self._alive),
             "idle": len(self._idle),
-            "waiting": len(self._queue) + len(self._waiting_streams),
+            "waiting": sum(map(len, (*self._queue, *self._waiting_streams))),
             "in_flight": self._in_flight,
         }
 
@@ -160,8 +169,8 @@ class ThreadPool:
         """
         if not self._is_closed:
             self._is_closed = True
-            for queue in (self._queue, self._waiting_streams):
-                while (entry := _take(queue)) is not None:
+            for queues in (self._queue, self._waiting_streams):
+                while (entry := _take_next(queues)) is not None:
                     self._in_flight -= 1
                     self._reject(entry[0], "the server is closing")
             if self._age_timer is not None:
@@ -222,32 +231,58 @@ class ThreadPool:
         """Release the slots of a job that was queued or running."""
         self._in_flight -= 1
         if entry[2]:
-            following = _take(self._waiting_streams)
+            following = _take_next(self._waiting_streams)
             if following is None:
                 self._streams -= 1
             else:
-                self._queue.append(following)
+                self._queue[following[3]].append(following)
                 if not self._is_waking:
                     self._wake()
 
-    def _make_room(self) -> bool:
-        """Drop jobs whose callers gave up from a full queue. Search seldom: a search visits each job."""
+    def _make_room(self, rank: int) -> bool:
+        """Drop jobs whose callers gave up from a full queue, or a sheddable job for one that is not.
+
+        Search seldom: a search visits each job.
+        """
         now = monotonic()
-        if now < self._next_search:
-            return False
-        self._next_search = now + _SEARCH_SECONDS
         before = self._in_flight
-        for _ in range(len(self._queue)):
-            entry = _take(self._queue)
+        if now >= self._next_search:
+            self._next_search = now + _SEARCH_SECONDS
+            for queue in self._queue:
+                self._drop_expired(queue)
+            self._look_again()
+        if self._in_flight == before and rank < _SHEDDABLE:
+            self._shed()
+        return self._in_flight < before
+
+    def _drop_expired(self, queue: deque[_Entry]) -> None:
+        for _ in range(len(queue)):
+            entry = _take(queue)
             if entry is None:
                 break
             if entry[0].expired:
                 self._release(entry)
                 self._reject(entry[0], "nobody waits for it any more")
             else:
-                self._queue.append(entry)
-        self._look_again()
-        return self._in_flight < before
+                queue.append(entry)
+
+    def _shed(self) -> None:
+        """Refuse the sheddable job that came last, if there is one."""
+        for queues in (self._waiting_streams, self._queue):
+            try:
+                entry = queues[_SHEDDABLE].pop()
+            except IndexError:
+                continue
+            if queues is self._queue:
+                self._release(entry)
+            else:
+                self._in_flight -= 1
+            self._reject(
+                entry[0],
+                f"it has priority 1 and made room for another call: {self.queue_length} calls wait "
+                "(Admission.queue_length)",
+            )
+            return
 
     def _watch_age(self, seconds: float) -> None:
         self._age_timer = self._loop.call_later(seconds, self._drop_aged, context=contextvars.Context())
@@ -257,13 +292,13 @@ class ThreadPool:
         now = monotonic()
         youngest_too_old = now - self.queue_age
         left: list[float] = []
-        for queue in (self._queue, self._waiting_streams):
+        for queue in (*self._queue, *self._waiting_streams):
             while (entry := _take(queue)) is not None:
                 if entry[1] > youngest_too_old:
                     queue.appendleft(entry)
                     left.append(entry[1])
                     break
-                if queue is self._queue:
+                if any(queue is one for one in self._queue):
                     self._release(entry)
                 else:
                     self._in_flight -= 1
@@ -277,7 +312,7 @@ class ThreadPool:
 
     def _look_again(self) -> None:
         # While this method held entries, a thread may have found the queue empty and become idle.
-        if self._queue and not self._is_waking:
+        if any(self._queue) and not self._is_waking:
             self._wake()
 
     def _end_if_quiet(self) -> None:
@@ -324,7 +359,7 @@ class ThreadPool:
         self._is_waking = False
         owes_ring = False
         while True:
-            entry = _take(queue)
+            entry = _take_next(queue)
             if entry is None:
                 if not self._rest(gate, bell, owes_ring):
                     break
@@ -333,11 +368,11 @@ class ThreadPool:
             if owes_ring:
                 # Ring now: a result waits, and the next job may take long.
                 bell.ring()
-            if queue and not self._is_waking:
+            if any(queue) and not self._is_waking:
                 self._wake()
             owes_ring = self._run(entry)
         self._free.append(slot)
-        if queue and not self._is_closed:
+        if any(queue) and not self._is_closed:
             self._wake()
         self._ended.append(threading.current_thread())
         self._is_collecting = True
@@ -345,7 +380,7 @@ class ThreadPool:
 
     def _run(self, entry: _Entry) -> bool:
         """Run or refuse a job; return whether this thread has to ring for the loop."""
-        job, since, _ = entry
+        job, since = entry[:2]
         if job.expired:
             self._refused.append((entry, "nobody waits for it any more"))
         elif monotonic() - since > self.queue_age:
@@ -366,7 +401,7 @@ class ThreadPool:
         if self._is_closed:
             return False
         self._idle.append(gate)
-        if (self._queue or self._is_closed) and self._is_taken_back(gate):
+        if (any(self._queue) or self._is_closed) and self._is_taken_back(gate):
             if owes_ring:
                 bell.ring()
             return True
@@ -393,3 +428,11 @@ def _take(queue: deque[_Entry]) -> _Entry | None:
         return queue.popleft()
     except IndexError:
         return None
+
+
+def _take_next(queues: _Queues) -> _Entry | None:
+    for queue in queues:
+        entry = _take(queue)
+        if entry is not None:
+            return entry
+    return None

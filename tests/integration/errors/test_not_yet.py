@@ -86,15 +86,6 @@ def test_an_argument_that_there_is_not_stays_a_type_error(owner: str) -> None:
         LATER[owner][0](colour="red")
 
 
-@pytest.mark.parametrize("priority", [1, 2])
-@pytest.mark.parametrize("kind", [Client, SyncClient])
-def test_a_priority_is_refused(kind: Any, priority: int) -> None:
-    with pytest.raises(ConfigError, match=r"^priority is .*not yet"):
-        kind(NOWHERE).with_options(priority=priority)
-    with pytest.raises(ConfigError, match=r"^priority is .*not yet"):
-        kind(NOWHERE).with_options(timeout=1).with_options(priority=priority, hash_key="a")
-
-
 def test_defaults_written_out_are_taken() -> None:
     for kind in (Client, SyncClient):
         assert kind(NOWHERE).with_options(priority=0).priority == 0

@@ -42,7 +42,7 @@ class Connecting:
     def is_in_vain(self, subchannels: list[Any], patience: object) -> bool:
         return False
 
-    async def wait_changed(self) -> None:
+    async def wait_changed(self, priority: int = 0) -> None:
         self.waiting.append(asyncio.get_running_loop().create_future())
         await self.waiting[-1]
 
@@ -58,7 +58,7 @@ def attempts_of(pool: Connecting) -> Attempting:
         hash_key="key",
         _needs_ready=False,
         remaining=lambda: None,
-        _options=SimpleNamespace(endpoint=None, wait_for_ready=False),
+        _options=SimpleNamespace(endpoint=None, wait_for_ready=False, priority=0),
     )
     return Attempting(cast(Any, pool), cast(Any, call), None)
 

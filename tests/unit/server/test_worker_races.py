@@ -15,11 +15,11 @@ async def test_thread_about_to_rest_sees_the_job_that_came_meanwhile(monkeypatch
     monkeypatch.setattr(module, "IDLE_SECONDS", 0.0)
     async with pool() as workers:
         bell, gate = Bell(), Gate()
-        workers._queue.append((RecordedJob(), 0.0, False))
+        workers._queue[1].append((RecordedJob(), 0.0, False, 1))
         assert workers._rest(gate, bell, True)
         assert workers._idle == []
         assert select.select([bell.descriptor], [], [], 0)[0], "a ring that was owed is lost"
-        workers._queue.clear()
+        workers._queue[1].clear()
 
 
 async def test_thread_that_is_about_to_be_woken_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +51,7 @@ async def test_job_that_comes_while_the_last_thread_ends_gets_another(
             super().append(slot)
             if not submitted:
                 submitted = True
-                workers._queue.append((second, time.monotonic(), False))
+                workers._queue[1].append((second, time.monotonic(), False, 1))
 
     async with pool() as workers:
         workers._free = Slots([1])
@@ -73,7 +73,7 @@ async def test_thread_that_became_idle_during_a_search_is_woken() -> None:
         def expired(self, value: bool) -> None: ...
 
     async with pool() as workers:
-        workers._queue.append((Searched(), time.monotonic(), False))
-        assert not workers._make_room()
+        workers._queue[1].append((Searched(), time.monotonic(), False, 1))
+        assert not workers._make_room(1)
         assert gate.wait(0)
-        workers._queue.clear()
+        workers._queue[1].clear()

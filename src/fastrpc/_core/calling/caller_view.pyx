@@ -360,7 +360,7 @@ Args:
     timeout: seconds for one call.
     metadata: text values, or bytes under keys that end in `-bin`.
     codec, compressor: by name.
-    priority: 0 normal, 1 sheddable, 2 high. Only 0 is supported yet; others are refused.
+    priority: 0 normal; 1 sheddable, refused first by a busy server; 2 high, first among its client's calls.
     idempotent: whether the server may run the call twice.
     wait_for_ready: wait within the deadline while no server is reachable.
     fail_mode: the rule for failed attempts, by name or as an object; a SyncClient refuses `"failbackup"`.

@@ -2,6 +2,7 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.base.priority_queue cimport PriorityQueue
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
@@ -33,12 +34,13 @@ cdef class CallSlots:
         uint64_t early_until
 
         # Calls of ours that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for
-        # a slot: those of streams apart, because they need two; both None until one waits. Dropped ones stay there until
-        # they are too many.
+        # a slot, by priority: those of streams apart, because they need two; both None until one waits. How many have
+        # waited: between the two the older one goes first. Dropped ones stay there until they are too many.
         Py_ssize_t slots_taken
         Py_ssize_t streams_taken
-        Queue slot_waiters
-        Queue stream_waiters
+        PriorityQueue slot_waiters
+        PriorityQueue stream_waiters
+        uint64_t arrivals
         Py_ssize_t dropped
         bint is_releasing
 
@@ -66,9 +68,15 @@ cdef class CallSlots:
 
     # The parts of opening calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
-    cdef Queue _waiters_of(self, Call call)
+    cdef PriorityQueue _waiters_of(self, Call call)
     cdef int _take_slot(self, Call call) noexcept
-    cdef int _release(self, Queue waiters) except -1
+    cdef int _release_early(self, PriorityQueue waiters) except -1
+    cdef int _release_all(self) except -1
+    cdef Queue _next_waiters(self)
+    cdef Queue _live(self, PriorityQueue waiters)
+    cdef bint _precedes(self, Queue one, Queue other) except -1
+    cdef bint _has_waiters(self) noexcept
+    cdef tuple _own_queues(self)
     cdef bint _is_in_debt(self) noexcept
     cdef int _withhold(self) except -1
     cdef int _keep_untold(self, Call call, int reason) except -1

@@ -4,7 +4,7 @@
 
     send_request ──► a slot at the peer, its size, early? ──► SendQueue
                           │
-                     slot_waiters, stream_waiters
+                     slot_waiters, stream_waiters: by priority, then by arrival
 
 Ids are given when the first frame is written: they appear in rising order whatever waited.
 
@@ -87,7 +87,7 @@ cdef class CallSlots:
         if not fits and owner.settled:
             raise too_large(size, owner.peer.max_message)
         if fits and self.may_open(call):
-            if size <= SMALL_MESSAGE and not self.sender.small and self._write_request(call, payload):
+            if size <= SMALL_MESSAGE and not self.sender.small.has_items() and self._write_request(call, payload):
                 return 0
             self._take_slot(call)
             return self.sender.send(new_item(call, REQUEST, payload))
@@ -95,7 +95,9 @@ cdef class CallSlots:
         item.last = item
         call.unsent = item
         self.sender.queued_bytes += size
-        self._waiters_of(call).append(item)
+        self.arrivals += 1
+        item.arrival = self.arrivals
+        self._waiters_of(call).of(call.priority).append(item)
         if self.their_idle_work.left < 0:
             self._withhold()
         return 0
@@ -147,14 +149,14 @@ cdef class CallSlots:
 
     # Slots at the peer
 
-    cdef Queue _waiters_of(self, Call call):
+    cdef PriorityQueue _waiters_of(self, Call call):
         """Return the queue in which a REQUEST waits for its slot."""
         if call.flags & (STREAM_IN | STREAM_OUT):
             if self.stream_waiters is None:
-                self.stream_waiters = Queue()
+                self.stream_waiters = PriorityQueue()
             return self.stream_waiters
         if self.slot_waiters is None:
-            self.slot_waiters = Queue()
+            self.slot_waiters = PriorityQueue()
         return self.slot_waiters
 
     cdef int _take_slot(self, Call call) noexcept:
@@ -172,7 +174,7 @@ cdef class CallSlots:
             self.slots_taken -= 1
             if call.flags & (STREAM_IN | STREAM_OUT):
                 self.streams_taken -= 1
-            if self.slot_waiters or self.stream_waiters:
+            if self._has_waiters():
                 self.release_slots()
         return 0
 
@@ -183,41 +185,98 @@ cdef class CallSlots:
             return 0
         self.is_releasing = True
         try:
-            if self.slot_waiters is not None:
-                self._release(self.slot_waiters)
-            if self.stream_waiters is not None:
-                self._release(self.stream_waiters)
+            if (<PartsOwner>self.owner).settled:
+                self._release_all()
+            else:
+                self._release_early(self.slot_waiters)
+                self._release_early(self.stream_waiters)
         finally:
             self.is_releasing = False
         return 0
 
-    cdef int _release(self, Queue waiters) except -1:
+    cdef int _release_early(self, PriorityQueue waiters) except -1:
+        """Start those that may be early; the others keep their order."""
         cdef Outgoing item
-        cdef Py_ssize_t size, left = len(waiters)
-        cdef bint fits
+        cdef Queue queue
+        cdef Py_ssize_t left
         cdef PartsOwner owner = <PartsOwner>self.owner
-        while left > 0 and waiters:
-            left -= 1
+        if waiters is None:
+            return 0
+        for queue in waiters.queues():
+            left = len(queue)
+            while left > 0 and queue._items is not None:
+                left -= 1
+                item = <Outgoing>queue.popleft()
+                if item.is_dropped:
+                    continue
+                if <uint64_t>PyBytes_GET_SIZE(item.payload) <= owner.peer.max_message and self.may_open(item.call):
+                    self._take_slot(item.call)
+                    self.sender.enqueue(item)
+                else:
+                    queue.append(item)
+        return 0
+
+    cdef int _release_all(self) except -1:
+        """Start waiting calls by priority, then by arrival, as far as slots allow."""
+        cdef Outgoing item
+        cdef Call call
+        cdef Queue waiters
+        cdef Py_ssize_t size
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        while True:
+            waiters = self._next_waiters()
+            if waiters is None:
+                break
             item = <Outgoing>waiters.popleft()
-            if item.is_dropped:
-                continue
+            call = item.call
             size = PyBytes_GET_SIZE(item.payload)
-            fits = <uint64_t>size <= owner.peer.max_message
-            if fits and self.may_open(item.call):
-                self._take_slot(item.call)
+            if <uint64_t>size <= owner.peer.max_message:
+                self._take_slot(call)
                 self.sender.enqueue(item)
-            elif not owner.settled:
-                waiters.append(item)
-            elif fits:
-                waiters.appendleft(item)
-                if self.their_idle_work.left < 0:
-                    self._withhold()
-                return 0
             else:
-                call = item.call
                 self.sender.drop_unsent(call)
                 owner.on_unsendable(call, too_large(size, owner.peer.max_message))
+        if self.their_idle_work.left < 0 and self._has_waiters():
+            self._withhold()
         return 0
+
+    cdef Queue _next_waiters(self):
+        """Return the queue whose first REQUEST is the next to be sent; None: there is none, or no slot for it.
+
+        A stream that waits for its second slot does not hold up what needs one.
+        """
+        cdef Outgoing item
+        cdef Queue queue, other
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        queue, other = self._live(self.slot_waiters), self._live(self.stream_waiters)
+        if queue is None or (other is not None and self._precedes(other, queue)):
+            queue, other = other, queue
+        while queue is not None:
+            item = <Outgoing>queue[0]
+            if <uint64_t>PyBytes_GET_SIZE(item.payload) > owner.peer.max_message or self.may_open(item.call):
+                return queue
+            queue, other = other, None
+        return None
+
+    cdef Queue _live(self, PriorityQueue waiters):
+        """Return the queue whose first REQUEST is the next one there; None: there is none. Forget dropped ones before it."""
+        cdef Queue queue
+        while waiters is not None and waiters.has_items():
+            queue = waiters.first()
+            if not (<Outgoing>queue[0]).is_dropped:
+                return queue
+            queue.popleft()
+        return None
+
+    cdef bint _precedes(self, Queue one, Queue other) except -1:
+        """Return whether the first REQUEST of a stream goes before the first one that does not stream."""
+        cdef int rank = self.stream_waiters.first_rank(), other_rank = self.slot_waiters.first_rank()
+        return rank < other_rank or (rank == other_rank and (<Outgoing>one[0]).arrival < (<Outgoing>other[0]).arrival)
+
+    cdef bint _has_waiters(self) noexcept:
+        return (self.slot_waiters is not None and self.slot_waiters.has_items()) or (
+            self.stream_waiters is not None and self.stream_waiters.has_items()
+        )
 
     # What is taken back
 
@@ -310,7 +369,7 @@ cdef class CallSlots:
         if not call.has_slot:
             self.dropped += 1
             if self.dropped > FEW_DROPPED:
-                forget_dropped((self.slot_waiters, self.stream_waiters), &self.dropped)
+                forget_dropped(self._own_queues(), &self.dropped)
         return self.return_slot(call)
 
     cdef list unsent_calls(self):
@@ -324,8 +383,15 @@ cdef class CallSlots:
 
     cdef tuple queues(self):
         """Everything a message may wait in, a REQUEST for its slot included."""
-        waiters = [queue for queue in (self.slot_waiters, self.stream_waiters) if queue is not None]
-        return (*waiters, *self.sender.queues())
+        return (*self._own_queues(), *self.sender.queues())
+
+    cdef tuple _own_queues(self):
+        cdef PriorityQueue waiters
+        cdef list queues = []
+        for waiters in (self.slot_waiters, self.stream_waiters):
+            if waiters is not None:
+                queues += waiters.queues()
+        return tuple(queues)
 
     cdef Call find(self, uint64_t id):
         cdef PyObject* entry = self.opened.get(id)

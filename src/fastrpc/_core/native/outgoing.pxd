@@ -26,6 +26,9 @@ cdef class Outgoing:
         bint has_waited
         bint is_cut
 
+        # A REQUEST that waits for its slot: the order of arrival.
+        uint64_t arrival
+
         # How a stream message is encoded; a REQUEST or RESPONSE is as its call says.
         uint8_t codec
         uint8_t compressor

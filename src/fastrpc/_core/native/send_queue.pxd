@@ -3,6 +3,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.priority_queue cimport PriorityQueue
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
@@ -31,9 +32,9 @@ cdef class SendQueue:
         bint cancel_waits
         readonly uint64_t flushes
 
-        # Messages that wait for credit or for their turn: small ones, large ones, and large ones whose first piece is
-        # sent; the last two None until there is one. Dropped ones stay in their queue until they are too many.
-        Queue small
+        # Messages that wait for credit or for their turn: small ones by priority, large ones, and large ones whose first
+        # piece is sent; the last two None until there is one. Dropped ones stay in their queue until they are too many.
+        PriorityQueue small
         Queue large
         Queue begun
         bint begun_first

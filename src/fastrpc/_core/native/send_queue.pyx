@@ -7,7 +7,8 @@
                 small    large ──► begun: one piece a message ─┘
     control frames ──────────────► `control`: before everything ┘
 
-A message is cut when it is sent, never earlier, so a small one that comes later still goes first.
+A message is cut when it is sent, never earlier, so a small one that comes later still goes first. Small ones that wait for
+credit go by priority.
 """
 
 cimport cython
@@ -59,7 +60,7 @@ cdef class SendQueue:
     def __cinit__(self):
         self.control = WriteBuffer()
         self.out = WriteBuffer()
-        self.small = Queue()
+        self.small = PriorityQueue()
         self.send_left = FIRST_CONNECTION_WINDOW
 
     # Messages
@@ -79,7 +80,7 @@ cdef class SendQueue:
             return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
         if <uint64_t>size > peer.max_message:
             raise too_large(size, peer.max_message)
-        if size <= SMALL_MESSAGE and call.unsent is None and not self.small:
+        if size <= SMALL_MESSAGE and call.unsent is None and not self.small.has_items():
             whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
                 whole += PyBytes_GET_SIZE(call.sent_metadata)
@@ -145,7 +146,7 @@ cdef class SendQueue:
         if (<PartsOwner>self.owner).settled and <uint64_t>size > limit:
             raise too_large(size, limit)
         if (
-            size < UNCOPIED and call.unsent is None and call.id and not self.small and <uint64_t>size <= limit
+            size < UNCOPIED and call.unsent is None and call.id and not self.small.has_items() and <uint64_t>size <= limit
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
         ):
             # Nothing holds it back: no object is made of it.
@@ -268,9 +269,9 @@ cdef class SendQueue:
             if PyBytes_GET_SIZE(item.payload) > SMALL_MESSAGE:
                 self._queue_large(item)
                 break
-            done = BLOCKED if self.small else self._write_whole(item)
+            done = BLOCKED if self.small.has_items() else self._write_whole(item)
             if done == BLOCKED:
-                self.small.append(item)
+                self.small.of(call.priority).append(item)
             item = <Outgoing>call.unsent
         return (<PartsOwner>self.owner).on_output()
 
@@ -303,7 +304,7 @@ cdef class SendQueue:
 
     cdef tuple queues(self):
         """Everything a message may wait in."""
-        return tuple([queue for queue in (self.small, self.large, self.begun) if queue is not None])
+        return tuple([*self.small.queues(), *(queue for queue in (self.large, self.begun) if queue is not None)])
 
     cdef int _queue_large(self, Outgoing item) except -1:
         if self.large is None:
@@ -452,7 +453,7 @@ cdef class SendQueue:
         # What is left of it fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
-            self.small.appendleft(item)
+            self.small.of(item.call.priority).appendleft(item)
             done = PARKED
         return done
 
@@ -503,13 +504,13 @@ cdef class SendQueue:
         """Move what credit allows into the output: small messages first, then pieces until `room` bytes lie there."""
         cdef Outgoing item
         cdef Call call
-        while self.small:
-            item = <Outgoing>self.small.popleft()
+        while self.small.has_items():
+            item = <Outgoing>self.small.first().popleft()
             if item.is_dropped:
                 continue
             call = item.call
             if self._write_whole(item) == BLOCKED:
-                self.small.appendleft(item)
+                self.small.of(call.priority).appendleft(item)
                 return 0
             if call.unsent is not None and call.unsent is not item:
                 self.enqueue(<Outgoing>call.unsent)
@@ -593,7 +594,7 @@ cdef class SendQueue:
 
     cdef bint is_waiting(self) noexcept:
         """Whether messages wait for credit or for their turn."""
-        return self.small or self.large or self.begun
+        return self.small.has_items() or self.has_pieces()
 
 
 cdef SendQueue new_sender(PartsOwner owner):

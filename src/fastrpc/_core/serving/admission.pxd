@@ -8,6 +8,7 @@ from fastrpc._core.calls.call cimport Route
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.serving.waiting_calls cimport WaitingCalls
 
 
 cdef class Admission(Timed):
@@ -19,8 +20,10 @@ cdef class Admission(Timed):
         readonly uint64_t refused_connections
         object __weakref__
 
-        # Calls that wait for their start, over all connections; exchanges to be looked at in the next turn.
+        # Calls that wait for their start, over all connections, and those among them whose priority is not 0; exchanges to
+        # be looked at in the next turn.
         readonly Py_ssize_t waiting
+        WaitingCalls marked
         Py_ssize_t queue_length
         uint64_t queue_age_ns
         object turn
@@ -47,6 +50,8 @@ cdef class Admission(Timed):
         int64_t process_bytes
         int64_t lend_below
         int64_t refuse_above
+        int64_t shed_above
+        int64_t shed_requests_above
         public uint64_t full_wait_ns
         readonly bint is_full
 
@@ -59,7 +64,10 @@ cdef class Admission(Timed):
     cdef int schedule(self, Exchange exchange) except -1
     cdef int count(self, int64_t change) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
-    cdef str over_budget(self, Exchange exchange, Py_ssize_t size, bint is_new)
+    cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
+    cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
+    cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
+    cdef int _shed(self, ServerCall call, str why) except -1
     cdef int weigh(self, Exchange exchange, int64_t size) except -1
     cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1
     cdef int slow_start(self, ServerCall call, bytes payload) except -1
@@ -69,7 +77,10 @@ cdef class Admission(Timed):
     cdef int drop_waiting(self, ServerCall call) except -1
     cdef int drop_all_waiting(self, Exchange exchange) except -1
     cdef uint64_t check_waiting(self, Exchange exchange, uint64_t now) except? 0
-    cdef int _start_waiting(self, Exchange exchange) except -1
+    cdef int _start_waiting(self, Exchange exchange, int last_rank) except -1
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
+    cdef int _start_on(self, Exchange exchange, uint64_t began, int last_rank) except -1
+    cdef bint _come_others_first(self, int rank) except -1
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, Exchange exchange, uint64_t now) except -1
     cdef bint _is_caught_up(self, Exchange exchange) except -1

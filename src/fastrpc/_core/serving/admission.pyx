@@ -8,6 +8,9 @@
                              ▼
                            queue ──► Admission, once a turn ──► aged? refused ──► start
 
+Calls of priority 1 are sheddable. They start when no other call waits, and their memory budgets are lower. When the queue is
+full, or a budget is used up, the sheddable call that arrived last is refused to make room for one that is not sheddable.
+
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
 count, and what expired meanwhile is never started.
 """
@@ -16,7 +19,7 @@ import contextvars
 import logging
 import os
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
@@ -38,6 +41,7 @@ from fastrpc._core.serving.exchange cimport (
     hold_bytes,
     process_held,
 )
+from fastrpc._core.serving.waiting_calls cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE, is_sheddable
 
 from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
 
@@ -75,6 +79,7 @@ cdef class Admission(Timed):
         self.loop_state = loop_state(loop)
         self.sessions = set()
         self.turn = deque()
+        self.marked = WaitingCalls()
         self._look = self._look_at_waiting
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
@@ -90,6 +95,8 @@ cdef class Admission(Timed):
         self.process_bytes = memory.process_bytes
         self.lend_below = memory.process_bytes * 70 // 100
         self.refuse_above = memory.process_bytes * 85 // 100
+        self.shed_above = memory.process_bytes * 70 // 100
+        self.shed_requests_above = self.request_bytes * 3 // 4
         self.full_wait_ns = FULL_NS
         self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
         self._counters = {}
@@ -197,25 +204,55 @@ cdef class Admission(Timed):
         call.charge = size
         exchange.request_held += change
         exchange.record_held += record
-        if exchange.request_held + exchange.piece_bytes > self.request_bytes:
+        if exchange.request_held + exchange.piece_bytes > self.shed_requests_above:
             exchange.holding |= HOLD_REQUESTS
         else:
             exchange.holding &= ~HOLD_REQUESTS
         return self.count(change + record)
 
-    cdef str over_budget(self, Exchange exchange, Py_ssize_t size, bint is_new):
-        """Return why nothing more of this size is taken, or None."""
-        if is_new and process_held > self.refuse_above:
+    cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
+        """Return why nothing more of this size is taken of a call, or None. Calls that may be shed make room for others."""
+        cdef ServerCall shed
+        cdef str problem = self._over_budget(call, size, is_new)
+        while problem is not None and not is_sheddable(call):
+            shed = self._call_to_shed(call.exchange, is_new and process_held > self.refuse_above)
+            if shed is None:
+                break
+            self._shed(shed, problem)
+            problem = self._over_budget(call, size, is_new)
+        return problem
+
+    cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
+        cdef Exchange exchange = call.exchange
+        cdef bint is_last = is_sheddable(call)
+        cdef int64_t most = self.shed_above if is_last else self.refuse_above
+        if is_new and process_held > most:
             return (
-                f"the server's connections hold {process_held} bytes, new calls are refused above "
-                f"{self.refuse_above} (85 % of Memory.process_bytes)"
+                f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
+                f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
             )
-        if exchange.request_held + size > self.request_bytes:
+        most = self.request_bytes
+        if is_last and exchange.request_held:
+            # Alone it may be as large as any.
+            most = self.shed_requests_above
+        if exchange.request_held + size > most:
             return (
                 f"the requests of this connection hold {exchange.request_held} bytes, {size} more are over the "
-                f"server's {self.request_bytes} (Memory.request_bytes)"
+                f"server's {most} ({'75 % of ' if most < self.request_bytes else ''}Memory.request_bytes"
+                f"{', for calls of priority 1' if most < self.request_bytes else ''})"
             )
         return None
+
+    cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any):
+        """Return the sheddable call that arrived last, of this connection or of any; None: there is none."""
+        if of_any:
+            return self.marked.last_sheddable()
+        return None if exchange.queue is None else (<WaitingCalls>exchange.queue).last_sheddable()
+
+    cdef int _shed(self, ServerCall call, str why) except -1:
+        self.drop_waiting(call)
+        text = f"{call.route.method} has priority 1 and made room for another call: {why}"
+        return self.refuse(call, RESOURCE_EXHAUSTED, text)
 
     cdef int weigh(self, Exchange exchange, int64_t size) except -1:
         """Count the output that the peer has not taken; above `send_soft` nothing more starts."""
@@ -267,7 +304,7 @@ cdef class Admission(Timed):
         if exchange.holding & HOLD_DRAIN:
             return self.refuse(call, UNAVAILABLE, "the server drains")
         # What was taken in pieces is no new call any more.
-        problem = self.over_budget(exchange, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+        problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is not None:
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
@@ -283,20 +320,23 @@ cdef class Admission(Timed):
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1:
         cdef Exchange exchange = call.exchange
         if self.waiting >= self.queue_length:
-            return self.refuse(
-                call,
-                RESOURCE_EXHAUSTED,
+            text = (
                 f"{self.waiting} calls wait for their start, the server lets {self.queue_length} wait "
-                "(Admission.queue_length)",
+                "(Admission.queue_length)"
             )
+            if is_sheddable(call) or not self.marked.sheddable:
+                return self.refuse(call, RESOURCE_EXHAUSTED, text)
+            self._shed(self.marked.last_sheddable(), text)
         if not call.flags & ONE_WAY:
             exchange.do_hold(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(exchange.now + self.queue_age_ns)
         call.waiting_context = PyContext_CopyCurrent()
         if exchange.queue is None:
-            exchange.queue = OrderedDict()
-        exchange.queue[call] = None
+            exchange.queue = WaitingCalls()
+        (<WaitingCalls>exchange.queue).add(call)
+        if call.priority:
+            self.marked.add(call)
         call.waiting_payload = payload
         call.queued_ns = exchange.now
         self.waiting += 1
@@ -305,7 +345,9 @@ cdef class Admission(Timed):
     cdef int drop_waiting(self, ServerCall call) except -1:
         """Take a call out of the queue."""
         if call.waiting_payload is not None:
-            del call.exchange.queue[call]
+            (<WaitingCalls>call.exchange.queue).drop(call)
+            if call.priority:
+                self.marked.drop(call)
             if not call.exchange.queue:
                 # Few connections ever have one, and it is as large as a call.
                 call.exchange.queue = None
@@ -322,13 +364,15 @@ cdef class Admission(Timed):
                     (<StreamChannel>(<ServerCall>call).stream).close(None)
         return 0
 
-    cdef int _start_waiting(self, Exchange exchange) except -1:
-        """Begin the calls that wait, in order, until something holds them back again."""
+    cdef int _start_waiting(self, Exchange exchange, int last_rank) except -1:
+        """Begin the calls that wait, in order and up to a rank, until something holds them back again."""
         cdef ServerCall call
         cdef bytes payload
         self._refuse_aged(exchange, exchange.now)
-        while exchange.queue and not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
-            call = <ServerCall>next(iter(exchange.queue))
+        while exchange.queue is not None and not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
+            call = (<WaitingCalls>exchange.queue).first(last_rank)
+            if call is None:
+                return 0
             payload = call.waiting_payload
             context = call.waiting_context
             self.drop_waiting(call)
@@ -346,8 +390,8 @@ cdef class Admission(Timed):
     cdef int _refuse_aged(self, Exchange exchange, uint64_t now) except -1:
         cdef ServerCall call
         cdef uint64_t limit = self.queue_age_ns
-        while exchange.queue:
-            call = <ServerCall>next(iter(exchange.queue))
+        while exchange.queue is not None:
+            call = (<WaitingCalls>exchange.queue).oldest()
             if now < call.queued_ns + limit:
                 return 0
             self.drop_waiting(call)
@@ -364,7 +408,7 @@ cdef class Admission(Timed):
         self._refuse_aged(exchange, now)
         if not exchange.queue:
             return 0
-        return (<ServerCall>next(iter(exchange.queue))).queued_ns + self.queue_age_ns
+        return (<WaitingCalls>exchange.queue).oldest().queued_ns + self.queue_age_ns
 
     def look_at(self, Exchange exchange not None):
         """Refuse what waited for too long on an exchange whose connection has no such check of its own."""
@@ -387,9 +431,9 @@ cdef class Admission(Timed):
         return 0
 
     def _look_at_waiting(self):
-        """Start what may start, connection after connection, for as long as a stall is not."""
+        """Start what may start, by priority and connection after connection, for as long as a stall is not."""
         cdef Exchange exchange
-        cdef uint64_t began = now_ns()
+        cdef list ready = []
         self.is_scheduled = False
         for _ in range(len(self.turn)):
             exchange = <Exchange>self.turn.popleft()
@@ -398,24 +442,53 @@ cdef class Admission(Timed):
                 continue
             if exchange.holding & HOLD_STALL and not self._is_caught_up(exchange):
                 self.schedule(exchange)
-                continue
-            exchange.now = exchange.turn_ns = began
-            try:
-                self._start_waiting(exchange)
-                exchange.end_turn()
-            except Exception as error:
-                exchange.crash(error)
-            if exchange.queue and not exchange.holding & HOLD_OUTPUT:
-                self.schedule(exchange)
-            if now_ns() > began + STALL_NS:
+            else:
+                ready.append(exchange)
+        began = now_ns()
+        for rank in range(RANK_NORMAL if not self.marked.high else RANK_HIGH, RANK_SHEDDABLE + 1):
+            if rank == RANK_SHEDDABLE and not self.marked.sheddable:
                 break
-        else:
-            return
-        # These handlers took long: what the other peers sent meanwhile is read first.
+            if self._come_others_first(rank) or not self._start_ready(ready, began, rank):
+                break
+        for exchange in ready:
+            if exchange.queue is not None and not exchange.is_closed and not exchange.holding & HOLD_OUTPUT:
+                self.schedule(exchange)
+
+    cdef bint _come_others_first(self, int rank) except -1:
+        """Return whether a call of higher rank waits on a connection that catches up."""
+        cdef Exchange exchange
+        if rank == RANK_HIGH or not self.marked:
+            return False
         for exchange in self.turn:
-            self.hold_for_stall(exchange, began)
-        if self.turn:
-            self.schedule(<Exchange>self.turn[0])
+            if exchange.queue is not None and (<WaitingCalls>exchange.queue).first(rank - 1) is not None:
+                return True
+        return False
+
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
+        """Start what waits on these connections; return 0 if that took so long that the sockets have to be read first."""
+        cdef Exchange exchange
+        cdef Py_ssize_t index
+        for index in range(len(ready)):
+            exchange = <Exchange>ready[index]
+            if exchange.is_closed:
+                continue
+            self._start_on(exchange, began, last_rank)
+            if now_ns() > began + STALL_NS:
+                # What the other peers sent meanwhile is read first.
+                for exchange in (*ready[index + 1:], *self.turn):
+                    if exchange.queue is not None or exchange.is_in_turn:
+                        self.hold_for_stall(exchange, began)
+                return 0
+        return 1
+
+    cdef int _start_on(self, Exchange exchange, uint64_t began, int last_rank) except -1:
+        exchange.now = exchange.turn_ns = began
+        try:
+            self._start_waiting(exchange, last_rank)
+            return exchange.end_turn()
+        except Exception as error:
+            exchange.crash(error)
+        return 0
 
     # Stalls
 

@@ -35,6 +35,9 @@ cdef class Gate(Admission):
         object _limit
         bint has_guards
 
+        # Which calls may have priority 2, as a function; None: none.
+        public object allows_high
+
         # An ended call that can be reused.
         ServerCall spare
 
@@ -48,6 +51,7 @@ cdef class Gate(Admission):
     cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1
     cdef bint _passes_guards(self, ServerCall call) except -1
     cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1
+    cdef bint _may_be_high(self, ServerCall call) except -1
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1
     cdef int _refuse_late(self, ServerCall call) except -1
     cdef bint _may_answer(self, ServerCall call) except -1

@@ -33,6 +33,9 @@ class Gate(Admission):
     authorise: _Guard
     limit: _Guard
 
+    #: Returns whether the caller of a call may use priority 2 for its method; else it counts as 0. None: nobody may.
+    allows_high: Callable[[ServerCall], bool] | None
+
     def __init__(
         self,
         *,

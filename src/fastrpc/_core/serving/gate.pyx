@@ -17,6 +17,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
+from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
@@ -304,10 +305,12 @@ cdef class Gate(Admission):
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         if self.has_guards and not self._passes_guards(call):
             return 0
+        if call.priority == PRIORITY_HIGH and not self._may_be_high(call):
+            call.priority = PRIORITY_NORMAL
         if (names or (route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not self._fits(call, names):
             return 0
         set_deadline(self, call)
-        if call.exchange.holding or process_held > self.refuse_above:
+        if call.exchange.holding or process_held > self.shed_above:
             return self.slow_start(call, payload)
         return start_now(self, call, payload)
 
@@ -346,6 +349,17 @@ cdef class Gate(Admission):
             return False
         self.refuse(call, status, f"{call.route.method}: {text}", is_faulty)
         return False
+
+    cdef bint _may_be_high(self, ServerCall call) except -1:
+        """Return whether a rule lets the caller use priority 2 for the method. A rule that fails lets nobody."""
+        if self.allows_high is None:
+            return False
+        try:
+            return self.allows_high(call) is True
+        except BaseException as error:
+            logger.error("fastrpc: %r could not decide about %s", self.allows_high, call.route.method, exc_info=error)
+            self.runner.pass_interrupt(error)
+            return False
 
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
         """Return whether the call has the shape of its method; refuse it if not."""

@@ -360,7 +360,7 @@ cdef class ServedCalls(ServingPart):
         size = (<Assembly>call.incoming.assembly).filled
         # At its first piece the whole of it has to fit, from then on what was received in fact.
         problem = self.gate.over_budget(
-            self.exchange,
+            served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
             served.charge == 0,
         )

@@ -2,6 +2,9 @@
 
 With several endpoints the pool picks in Python, under its lock, because a pick also says where to dial. With one
 address, calls stay in compiled code.
+
+Threads that wait for a connection are woken together, whatever the priority of their calls: which of them runs first is
+up to the system. Priority orders their calls from there on, in the call slots.
 """
 
 import math

@@ -1,0 +1,27 @@
+from fastrpc._core.base.queue cimport Queue
+
+cdef enum Priority:
+    # As a REQUEST states it.
+    PRIORITY_NORMAL = 0
+    PRIORITY_SHEDDABLE = 1
+    PRIORITY_HIGH = 2
+
+
+cdef class PriorityQueue:
+    cdef:
+        # By priority; those of the other two None until one of theirs waits.
+        readonly Queue normal
+        readonly Queue sheddable
+        readonly Queue high
+
+    cdef Queue of(self, int priority)
+    cdef Queue first(self)
+    cdef int first_rank(self) noexcept
+    cdef list queues(self)
+
+    cdef inline bint has_items(self) noexcept:
+        return (
+            self.normal._items is not None
+            or (self.high is not None and self.high._items is not None)
+            or (self.sheddable is not None and self.sheddable._items is not None)
+        )

@@ -1,0 +1,25 @@
+from fastrpc._core.serving.served_call cimport ServerCall
+
+cdef enum Rank:
+    # The order in which calls start, by priority.
+    RANK_HIGH
+    RANK_NORMAL
+    RANK_SHEDDABLE
+
+
+cdef class WaitingCalls:
+    cdef:
+        # Calls in the order of arrival, by priority: few are not normal, and what waits seldom shares a connection.
+        readonly object high
+        readonly object normal
+        readonly object sheddable
+
+    cdef object of(self, ServerCall call)
+    cdef int add(self, ServerCall call) except -1
+    cdef int drop(self, ServerCall call) except -1
+    cdef ServerCall first(self, int last_rank)
+    cdef ServerCall oldest(self)
+    cdef ServerCall last_sheddable(self)
+
+
+cdef bint is_sheddable(ServerCall call) noexcept

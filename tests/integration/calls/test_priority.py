@@ -1,0 +1,353 @@
+"""What `with_options(priority=)` does: the order of calls that wait, and which are refused first."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import (
+    Admission,
+    CallError,
+    Client,
+    Limits,
+    Memory,
+    OverloadedError,
+    ServerConfig,
+    Status,
+    SyncClient,
+    current_call,
+)
+from tests.support.served import served
+from tests.support.threaded_server import ThreadedServer
+from tests.support.waiting import eventually
+
+MIB = 2**20
+
+#: Seconds for which a handler keeps the loop: more than what counts as a stall.
+STALL = 0.06
+
+
+@fastrpc.service("desk")
+class Desk:
+    """Notes in which order its handlers start."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.priorities: list[int] = []
+        self.go_on = threading.Event()
+        self.is_taken = threading.Event()
+        self.back: Client | None = None
+
+    def _note(self, name: str) -> None:
+        self.started.append(name)
+        self.priorities.append(current_call().priority)
+
+    @fastrpc.method(inline=True)
+    def hold_loop(self) -> str:
+        time.sleep(STALL)
+        return "held"
+
+    @fastrpc.method
+    async def note(self, name: str, _ballast: bytes = b"") -> str:
+        self._note(name)
+        return name
+
+    @fastrpc.method
+    def note_in_thread(self, name: str) -> str:
+        self._note(name)
+        return name
+
+    @fastrpc.method
+    async def list_notes(self, name: str) -> AsyncIterator[str]:
+        self._note(name)
+        yield name
+
+    @fastrpc.method
+    async def take(self, names: AsyncIterator[str]) -> str:
+        found = [name async for name in names]
+        self._note(found[0])
+        return found[0]
+
+    @fastrpc.method
+    def hold_thread(self) -> None:
+        self.is_taken.set()
+        assert self.go_on.wait(20)
+
+    @fastrpc.method
+    async def hold(self) -> None:
+        self.is_taken.set()
+        while not self.go_on.is_set():
+            await asyncio.sleep(0.001)
+
+    @fastrpc.method
+    async def keep(self, ballast: bytes) -> int:
+        self._note("keep")
+        while not self.go_on.is_set():
+            await asyncio.sleep(0.001)
+        return len(ballast)
+
+    @fastrpc.method
+    async def nested(self, name: str) -> int:
+        self._note(f"outer {name}")
+        assert self.back is not None
+        await self.back.call(Desk.note, name)
+        return current_call().priority
+
+
+async def outcomes(calls: Sequence[Any]) -> list[str]:
+    """Return what became of calls: their value, or the name of their status."""
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    names: list[str] = []
+    for one in found:
+        if isinstance(one, CallError | OverloadedError):
+            assert one.processed == "no"
+            names.append(one.status.name)
+        else:
+            assert isinstance(one, str), one
+            names.append(one)
+    return names
+
+
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_a_priority_is_one_of_three(kind: Any) -> None:
+    for priority in (0, 1, 2):
+        assert kind("tcp://127.0.0.1:1").with_options(priority=priority).priority == priority
+    for wrong in (-1, 3, True, "high", 1.0):
+        with pytest.raises(fastrpc.ConfigError, match="^priority is"):
+            kind("tcp://127.0.0.1:1").with_options(priority=wrong)
+
+
+async def test_a_handler_sees_the_priority_and_high_counts_as_normal_there() -> None:
+    desk = Desk()
+    async with served(desk, scheme="tcp") as target, Client(target) as client:
+        for priority in (0, 1, 2):
+            view = client.with_options(priority=priority)
+            await view.call(Desk.note, "async")
+            await view.call("desk.note", "by name")
+            await view.call_many(Desk.note, [("batch",)])
+            await view.notify(Desk.note, "one-way")
+            async with view.stream(Desk.list_notes, "stream") as notes:
+                assert [note async for note in notes] == ["stream"]
+            await view.call(Desk.take, ["streamed in"])
+            await view.call(Desk.note_in_thread, "thread")
+            await eventually(lambda wanted=7 * (priority + 1): len(desk.started) == wanted)  # type: ignore[misc]
+    assert desk.priorities == [0] * 7 + [1] * 7 + [0] * 7
+
+
+async def test_every_other_way_to_call_carries_the_priority() -> None:
+    async def proceed_only(call: Any, proceed: Any) -> Any:
+        return await proceed(call)
+
+    desk = Desk()
+    async with served(desk, scheme="tcp") as target:
+        async with Client([target, target.replace("127.0.0.1", "localhost")]) as client:
+            view = client.with_options(priority=1)
+            await view.with_options(timeout=5).request(Desk.note, "request")
+            await view.bind(Desk).note("bound")
+            await view.broadcast(Desk.note, "broadcast")
+            await view.fork(Desk.note, "fork")
+            async with view.open(Desk.take) as stream:
+                await stream.send("open")
+                await stream.end()
+                assert await stream.receive() == "open"
+            await eventually(lambda: set(desk.started) == {"request", "bound", "broadcast", "fork", "open"})
+        async with Client(target, interceptors=[proceed_only], selector="least_loaded") as client:
+            await client.with_options(priority=1).call(Desk.note, "intercepted")
+    assert set(desk.priorities) == {1}
+
+
+async def test_a_server_states_the_priority_of_calls_to_its_clients() -> None:
+    called = Desk()
+
+    @fastrpc.service("caller")
+    class Caller:
+        @fastrpc.method
+        async def call_back(self, name: str) -> int:
+            peer = current_call().peer.client
+            assert peer is not None
+            await peer.with_options(priority=1).call(Desk.note, name)
+            return current_call().priority
+
+    async with served(Caller, scheme="tcp") as target, Client(target, services=[called]) as client:
+        assert await client.call(Caller.call_back, "back") == 0
+    assert called.priorities == [1]
+
+
+def test_a_blocking_client_sends_the_priority_too() -> None:
+    desk = Desk()
+    with ThreadedServer(desk) as server, SyncClient(server.address) as client:
+        view = client.with_options(priority=1)
+        view.call(Desk.note, "call")
+        view.call_many(Desk.note, [("batch",)])
+        with view.stream(Desk.list_notes, "stream") as notes:
+            assert list(notes) == ["stream"]
+    assert desk.priorities == [1, 1, 1]
+
+
+async def test_calls_of_a_handler_do_not_inherit_its_priority() -> None:
+    desk = Desk()
+    async with served(desk) as target, Client(target) as client, Client(target) as back:
+        desk.back = back
+        assert await client.with_options(priority=1).call(Desk.nested, "inner") == 1
+    assert dict(zip(desk.started, desk.priorities, strict=True)) == {"outer inner": 1, "inner": 0}
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_calls_wait_for_a_place_at_the_server_by_priority(scheme: str) -> None:
+    desk = Desk()
+    config = ServerConfig(limits=Limits(concurrent_calls=1, streams=1))
+    async with served(desk, scheme=scheme, config=config) as target, Client(target) as client:
+        await client.ready()
+        holding = asyncio.ensure_future(client.call(Desk.hold))
+        await eventually(desk.is_taken.is_set)
+        calls = []
+        for name, priority in (("a", 1), ("b", 0), ("c", 2), ("d", 1), ("e", 0), ("f", 2)):
+            calls.append(asyncio.ensure_future(client.with_options(priority=priority).call(Desk.note, name)))
+            await eventually(lambda: client.stats()["live"]["waiting"] == len(calls))
+        desk.go_on.set()
+        await asyncio.gather(holding, *calls)
+    assert desk.started == ["c", "f", "b", "e", "a", "d"]
+
+
+def test_threads_of_a_blocking_client_wait_for_a_place_by_priority() -> None:
+    desk = Desk()
+    config = ServerConfig(limits=Limits(concurrent_calls=1, streams=1))
+    with ThreadedServer(desk, config=config) as server, SyncClient(server.address) as client:
+        client.ready()
+        threads = [threading.Thread(target=client.call, args=(Desk.hold,))]
+        threads[0].start()
+        assert desk.is_taken.wait(20)
+        for name, priority in (("a", 1), ("b", 0), ("c", 2), ("d", 1), ("e", 0), ("f", 2)):
+            view = client.with_options(priority=priority)
+            threads.append(threading.Thread(target=view.call, args=(Desk.note, name)))
+            threads[-1].start()
+            while client.stats()["live"]["waiting"] < len(threads) - 1:
+                time.sleep(0)
+        desk.go_on.set()
+        for thread in threads:
+            thread.join(20)
+    assert desk.started == ["c", "f", "b", "e", "a", "d"]
+
+
+async def test_calls_that_wait_for_a_connection_go_on_by_priority() -> None:
+    desk = Desk()
+    config = ServerConfig(limits=Limits(concurrent_calls=1, streams=1))
+    async with served(desk, scheme="tcp", config=config) as target, Client(target) as client:
+        calls = [
+            asyncio.ensure_future(client.with_options(priority=priority).call(Desk.note, name))
+            for name, priority in (("a", 1), ("b", 0), ("c", 2), ("d", 1), ("e", 0), ("f", 2))
+        ]
+        await asyncio.gather(*calls)
+    assert desk.started == ["c", "f", "b", "e", "a", "d"]
+
+
+async def test_calls_that_wait_for_their_start_go_by_priority() -> None:
+    """A handler keeps the loop: what came behind it waits until the socket was seen empty."""
+    desk = Desk()
+    with ThreadedServer(desk) as server:
+        async with Client(server.address) as client:
+            await client.ready()
+            calls = [client.call(Desk.hold_loop)]
+            for name, priority in (("a", 1), ("b", 0), ("c", 1), ("d", 2), ("e", 0)):
+                calls.append(client.with_options(priority=priority).call(Desk.note, name))
+            await asyncio.gather(*calls)
+    assert desk.started == ["b", "d", "e", "a", "c"]
+
+
+async def test_a_rule_lets_calls_be_high_at_the_server() -> None:
+    desk = Desk()
+    with ThreadedServer(desk) as server:
+        assert server.server._gate is not None
+        server.server._gate.allows_high = lambda call: call.method == "desk.note"
+        async with Client(server.address) as one, Client(server.address) as other:
+            await asyncio.gather(one.ready(), other.ready())
+            calls = [one.call(Desk.hold_loop)]
+            for name, priority in (("a", 1), ("b", 0), ("c", 2), ("d", 1), ("e", 0)):
+                calls.append(one.with_options(priority=priority).call(Desk.note, name))
+            calls.append(other.with_options(priority=2).call(Desk.note, "f"))
+            await asyncio.gather(*calls)
+            assert set(desk.started[:2]) == {"c", "f"}
+            assert desk.started[2:] == ["b", "e", "a", "d"]
+            await one.with_options(priority=2).call(Desk.note_in_thread, "thread")
+    assert desk.priorities == [2, 2, 0, 0, 1, 1, 0]
+
+
+async def test_a_rule_that_fails_lets_nobody_be_high(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    with ThreadedServer(desk) as server:
+        assert server.server._gate is not None
+        async with Client(server.address) as client:
+            for rule in (lambda call: 1 / 0, lambda call: "yes", lambda call: None):
+                server.server._gate.allows_high = rule
+                await client.with_options(priority=2).call(Desk.note, "a")
+    assert desk.priorities == [0, 0, 0]
+    assert "could not decide about desk.note" in caplog.text
+
+
+async def test_sheddable_calls_of_one_client_start_behind_those_of_another() -> None:
+    desk = Desk()
+    with ThreadedServer(desk) as server:
+        async with Client(server.address) as one, Client(server.address) as other:
+            await asyncio.gather(one.ready(), other.ready())
+            calls = [one.call(Desk.hold_loop), one.with_options(priority=1).call(Desk.note, "sheddable")]
+            calls.append(other.call(Desk.note, "normal"))
+            await asyncio.gather(*calls)
+    assert desk.started == ["normal", "sheddable"]
+
+
+async def test_a_full_queue_sheds_the_last_sheddable_call_first() -> None:
+    desk = Desk()
+    config = ServerConfig(admission=Admission(queue_length=3))
+    with ThreadedServer(desk, config=config) as server:
+        async with Client(server.address) as client:
+            await client.ready()
+            names = (("a", 1), ("b", 0), ("c", 1), ("d", 0), ("e", 1), ("f", 0), ("g", 0))
+            once = client.with_options(fail_mode="failfast")
+            calls = [once.with_options(priority=priority).call(Desk.note, name) for name, priority in names]
+            found = await outcomes([client.call(Desk.hold_loop), *calls])
+    full = Status.RESOURCE_EXHAUSTED.name
+    assert found == ["held", full, "b", full, "d", full, "f", full]
+    assert desk.started == ["b", "d", "f"]
+
+
+async def test_threads_take_calls_by_priority_and_a_full_queue_sheds() -> None:
+    desk = Desk()
+    config = ServerConfig(admission=Admission(handler_threads=1, queue_length=3, queue_age=20))
+    async with served(desk, config=config) as target, Client(target) as client:
+        holding = asyncio.ensure_future(client.call(Desk.hold_thread))
+        await asyncio.to_thread(desk.is_taken.wait, 20)
+        names = (("a", 1), ("b", 0), ("c", 1), ("d", 0), ("e", 1))
+        calls = [
+            asyncio.ensure_future(
+                client.with_options(priority=priority, fail_mode="failfast").call(Desk.note_in_thread, name)
+            )
+            for name, priority in names
+        ]
+        await eventually(lambda: calls[2].done() and calls[4].done())
+        desk.go_on.set()
+        found = await outcomes(calls)
+        await holding
+    full = Status.RESOURCE_EXHAUSTED.name
+    assert found == ["a", "b", full, "d", full]
+    assert desk.started == ["b", "d", "a"]
+
+
+async def test_sheddable_calls_are_refused_before_the_memory_of_requests_is_used_up() -> None:
+    desk = Desk()
+    config = ServerConfig(
+        limits=Limits(message_bytes=4 * MIB), memory=Memory(request_bytes=8 * MIB, process_bytes=2**30)
+    )
+    async with served(desk, config=config) as target, Client(target) as client:
+        held = [asyncio.ensure_future(client.call(Desk.keep, bytes(3 * MIB))) for _ in range(2)]
+        await eventually(lambda: len(desk.started) == 2)
+        ballast = bytes(3 * MIB // 2)
+        with pytest.raises(OverloadedError, match=r"75 % of Memory\.request_bytes"):
+            await client.with_options(priority=1).call(Desk.note, "sheddable", ballast)
+        assert await client.call(Desk.note, "normal", ballast) == "normal"
+        desk.go_on.set()
+        await asyncio.gather(*held)
+        assert await client.with_options(priority=1).call(Desk.note, "alone", bytes(7 * MIB // 2)) == "alone"
