@@ -1,6 +1,7 @@
 """What `import fastrpc` costs, and what it leaves alone."""
 
 import ast
+import importlib
 import json
 import os
 import statistics
@@ -15,48 +16,86 @@ import fastrpc
 from tests.support.source_tree import PACKAGE, tree
 
 REPORT = """
-import asyncio, json, os, sys, threading, time
+import json, os, sys, threading, time
+{before}
 descriptors, started = len(os.listdir("/proc/self/fd")), time.process_time()
-import fastrpc
+{statement}
 seconds = time.process_time() - started  # What other processes use meanwhile is not the import's.
-print(json.dumps({
+print(json.dumps({{
     "seconds": seconds,
-    "modules": {name: getattr(module, "__file__", None) for name, module in sys.modules.items()},
+    "modules": {{name: getattr(module, "__file__", None) for name, module in sys.modules.items()}},
     "threads": threading.active_count(),
     "descriptors": len(os.listdir("/proc/self/fd")) - descriptors,
-}))
+}}))
 """
 
+#: What the package imports of itself before a program asks for a name of it.
+FRONT_DOOR = {"fastrpc", "fastrpc._version", "fastrpc.escaping"}
 
-def report_of_an_import() -> dict[str, Any]:
+
+def report_of_an_import(statement: str = "import fastrpc", before: str = "") -> dict[str, Any]:
     """Import the package in an interpreter of its own and return what that did."""
     # What users have: compiled modules, once the first import has written them.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(
-        [sys.executable, "-c", REPORT], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-c", REPORT.format(statement=statement, before=before)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     assert done.stderr == ""
     report: dict[str, Any] = json.loads(done.stdout)
     return report
 
 
-@pytest.mark.parametrize(
-    "optional",
-    [
-        "aiohttp",
-        "google.protobuf",
-        "grpc",
-        "lz4",
-        "msgpack",
-        "opentelemetry",
-        "prometheus_client",
-        "rich",
-        "typer",
-        "uvloop",
-    ],
-)
-def test_import_leaves_what_is_optional_unloaded(optional: str) -> None:
-    assert optional not in report_of_an_import()["modules"]
+#: What no program needs before it asks for it.
+OPTIONAL = {
+    "aiohttp",
+    "google.protobuf",
+    "grpc",
+    "lz4",
+    "msgpack",
+    "opentelemetry",
+    "prometheus_client",
+    "rich",
+    "typer",
+    "uvloop",
+}
+#: Parts of the package that few programs need.
+SELDOM = {f"fastrpc.{part}" for part in ("cli", "coordination", "files", "metrics", "testing")}
+
+
+def ours(report: dict[str, Any]) -> set[str]:
+    """Return the modules of the package among those that an import loaded."""
+    return {name for name in report["modules"] if name.partition(".")[0] == "fastrpc"}
+
+
+def test_import_loads_the_front_door_alone() -> None:
+    report = report_of_an_import()
+    assert ours(report) == FRONT_DOOR
+    assert {"asyncio", "msgspec", *OPTIONAL} & set(report["modules"]) == set()
+
+
+def test_all_names_together_leave_what_is_optional_unloaded() -> None:
+    report = report_of_an_import("from fastrpc import *")
+    assert (OPTIONAL | SELDOM) & set(report["modules"]) == set()
+
+
+def test_contract_of_a_service_loads_neither_client_nor_server() -> None:
+    report = report_of_an_import("from fastrpc import FastRPCError, method, service")
+    assert {name for name in ours(report) if name.startswith(("fastrpc.client", "fastrpc.server"))} == set()
+
+
+def test_client_loads_no_server() -> None:
+    report = report_of_an_import("from fastrpc import Client, SyncClient")
+    assert {name for name in ours(report) if name.startswith("fastrpc.server")} == set()
+
+
+def test_errors_load_neither_asyncio_nor_compiled_modules() -> None:
+    report = report_of_an_import("from fastrpc import CallError, Status")
+    assert "asyncio" not in report["modules"]
+    assert {name for name in ours(report) if name.startswith("fastrpc._core")} == set()
 
 
 def test_import_starts_no_thread_and_opens_no_descriptor() -> None:
@@ -66,7 +105,7 @@ def test_import_starts_no_thread_and_opens_no_descriptor() -> None:
 
 
 def test_import_takes_no_names_of_modules_but_its_own() -> None:
-    modules = report_of_an_import()["modules"]
+    modules = report_of_an_import("from fastrpc import *")["modules"]
     package = Path(modules["fastrpc"]).parent
     ours = {name for name, file in modules.items() if file and package in Path(file).parents}
     assert "fastrpc._core._shared" in ours
@@ -85,22 +124,45 @@ def test_an_application_may_have_modules_named_like_ours(tmp_path: Path) -> None
     assert done.stdout.split() == ["application"] * len(names)
 
 
-def modules_promised_to_type_checkers() -> list[str]:
+def promised_to_type_checkers() -> dict[str, set[str]]:
+    """Return the names that type checkers find in the front door, by the module they come from."""
     front_door = tree(PACKAGE / "__init__.py")
     checked = next(node for node in front_door.body if isinstance(node, ast.If))
-    return [node.names[0].name for node in checked.body if isinstance(node, ast.ImportFrom)]
+    promised: dict[str, set[str]] = {}
+    for node in checked.body:
+        if isinstance(node, ast.ImportFrom):
+            promised.setdefault(str(node.module), set()).update(alias.name for alias in node.names)
+    return promised
 
 
-@pytest.mark.parametrize("name", modules_promised_to_type_checkers())
-def test_public_module_is_there_once_it_is_asked_for(name: str) -> None:
-    program = f"import fastrpc\nprint({name!r} in dir(fastrpc), fastrpc.{name}.__name__)"
+def test_every_module_is_there_once_it_is_asked_for() -> None:
+    names = sorted(promised_to_type_checkers()["fastrpc"])
+    program = (
+        "import sys, fastrpc\n"
+        "for name in sys.argv[1:]: print(name in dir(fastrpc), getattr(fastrpc, name).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *names], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [f"True fastrpc.{name}" for name in names]
+
+
+def test_every_name_is_what_type_checkers_take_it_for() -> None:
+    promised = promised_to_type_checkers()
+    del promised["fastrpc"]
+    for module, names in promised.items():
+        for name in names:
+            assert getattr(fastrpc, name) is getattr(importlib.import_module(module), name)
+    listed = {name for names in promised.values() for name in names}
+    assert listed == set(fastrpc.__all__) - {"__version__"}
+
+
+def test_dir_tells_of_every_name_before_it_is_loaded() -> None:
+    program = "import fastrpc\nprint(*sorted(set(fastrpc.__all__) - set(dir(fastrpc))))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", f"fastrpc.{name}"]
+    assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["coordination", "files", "metrics", "registries", "testing"])
-def test_import_leaves_what_few_programs_need_unloaded(name: str) -> None:
-    assert f"fastrpc.{name}" not in report_of_an_import()["modules"]
+def test_name_is_a_plain_attribute_once_it_was_asked_for() -> None:
+    assert fastrpc.current_call is vars(fastrpc)["current_call"]
 
 
 def test_an_unknown_name_is_no_attribute() -> None:
@@ -111,5 +173,6 @@ def test_an_unknown_name_is_no_attribute() -> None:
 
 @pytest.mark.measures
 def test_import_takes_at_most_40_milliseconds_over_asyncio() -> None:
-    report_of_an_import()  # Writes the byte code.
-    assert statistics.median(report_of_an_import()["seconds"] for _ in range(10)) <= 0.040
+    before = "import asyncio"
+    report_of_an_import(before=before)  # Writes the byte code.
+    assert statistics.median(report_of_an_import(before=before)["seconds"] for _ in range(10)) <= 0.040

@@ -23,6 +23,7 @@ from bench.promises.crowd import crowd
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
+from bench.promises.imports import imports
 from bench.promises.notified import tell_many
 from bench.promises.picks import pick_nanoseconds
 
@@ -353,5 +354,6 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         resting_streams,
         notified_clients,
         files,
+        imports,
     )
 }

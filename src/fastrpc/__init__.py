@@ -16,79 +16,10 @@
 
 import importlib
 import logging
-from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.calls.call import Call, current_call
-from fastrpc._core.payload.metadata import Metadata
 from fastrpc._version import __version__
-from fastrpc.calling.peer import Peer
-from fastrpc.calling.peer_client import PeerClient
-from fastrpc.calling.stream import Stream
-from fastrpc.client.blocking.client import SyncClient
-from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.client.client import Client
-from fastrpc.config import (
-    TLS,
-    Admission,
-    Backoff,
-    ClientConfig,
-    Keepalive,
-    Limits,
-    Memory,
-    Pool,
-    ServerConfig,
-    Timeouts,
-)
-from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import (
-    BrokerError,
-    CallError,
-    CircuitOpenError,
-    CodecError,
-    ConfigError,
-    ConnectError,
-    ConnectionLostError,
-    DeadlineExceededError,
-    DecodeError,
-    EncodeError,
-    FastRPCError,
-    LocalProtocolError,
-    NoEndpointError,
-    OverloadedError,
-    ProtocolError,
-    RemoteProtocolError,
-    StoreError,
-    StreamEndedError,
-    UnavailableError,
-)
 from fastrpc.escaping import escape_loggers as _escape_loggers
-from fastrpc.rpc.identity import Identity
-from fastrpc.rpc.interceptor import Interceptor, Proceed
-from fastrpc.rpc.reply import Reply
-from fastrpc.rpc.scope import detached, timeout
-from fastrpc.rpc.service import method, service
-from fastrpc.server.app import App
-from fastrpc.server.serve import serve
-from fastrpc.server.server import Server
-from fastrpc.status import Status
-
-_MODULES = frozenset(
-    {
-        "codecs",
-        "config",
-        "coordination",
-        "endpoint",
-        "errors",
-        "failmodes",
-        "files",
-        "metrics",
-        "registries",
-        "selectors",
-        "status",
-        "testing",
-    }
-)
 
 __all__ = [
     "TLS",
@@ -146,6 +77,96 @@ __all__ = [
     "timeout",
 ]
 
+#: The public names by the module that defines them. It is imported when a program first asks for one of its names:
+#: a command line starts at once, a client loads no server.
+_NAMES = {
+    "_core.calls.call": (
+        "Call",
+        "current_call",
+    ),
+    "_core.payload.metadata": ("Metadata",),
+    "calling.peer": ("Peer",),
+    "calling.peer_client": ("PeerClient",),
+    "calling.stream": ("Stream",),
+    "client.blocking.client": ("SyncClient",),
+    "client.blocking.stream": ("SyncStream",),
+    "client.client": ("Client",),
+    "config": (
+        "TLS",
+        "Admission",
+        "Backoff",
+        "ClientConfig",
+        "Keepalive",
+        "Limits",
+        "Memory",
+        "Pool",
+        "ServerConfig",
+        "Timeouts",
+    ),
+    "endpoint": (
+        "Address",
+        "Endpoint",
+    ),
+    "errors": (
+        "BrokerError",
+        "CallError",
+        "CircuitOpenError",
+        "CodecError",
+        "ConfigError",
+        "ConnectError",
+        "ConnectionLostError",
+        "DeadlineExceededError",
+        "DecodeError",
+        "EncodeError",
+        "FastRPCError",
+        "LocalProtocolError",
+        "NoEndpointError",
+        "OverloadedError",
+        "ProtocolError",
+        "RemoteProtocolError",
+        "StoreError",
+        "StreamEndedError",
+        "UnavailableError",
+    ),
+    "rpc.identity": ("Identity",),
+    "rpc.interceptor": (
+        "Interceptor",
+        "Proceed",
+    ),
+    "rpc.reply": ("Reply",),
+    "rpc.scope": (
+        "detached",
+        "timeout",
+    ),
+    "rpc.service": (
+        "method",
+        "service",
+    ),
+    "server.app": ("App",),
+    "server.serve": ("serve",),
+    "server.server": ("Server",),
+    "status": ("Status",),
+}
+
+_MODULES = frozenset(
+    {
+        "codecs",
+        "config",
+        "coordination",
+        "endpoint",
+        "errors",
+        "failmodes",
+        "files",
+        "metrics",
+        "registries",
+        "selectors",
+        "status",
+        "testing",
+    }
+)
+
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
 if TYPE_CHECKING:
     from fastrpc import codecs as codecs
     from fastrpc import config as config
@@ -159,17 +180,72 @@ if TYPE_CHECKING:
     from fastrpc import selectors as selectors
     from fastrpc import status as status
     from fastrpc import testing as testing
+    from fastrpc._core.calls.call import Call, current_call
+    from fastrpc._core.payload.metadata import Metadata
+    from fastrpc.calling.peer import Peer
+    from fastrpc.calling.peer_client import PeerClient
+    from fastrpc.calling.stream import Stream
+    from fastrpc.client.blocking.client import SyncClient
+    from fastrpc.client.blocking.stream import SyncStream
+    from fastrpc.client.client import Client
+    from fastrpc.config import (
+        TLS,
+        Admission,
+        Backoff,
+        ClientConfig,
+        Keepalive,
+        Limits,
+        Memory,
+        Pool,
+        ServerConfig,
+        Timeouts,
+    )
+    from fastrpc.endpoint import Address, Endpoint
+    from fastrpc.errors import (
+        BrokerError,
+        CallError,
+        CircuitOpenError,
+        CodecError,
+        ConfigError,
+        ConnectError,
+        ConnectionLostError,
+        DeadlineExceededError,
+        DecodeError,
+        EncodeError,
+        FastRPCError,
+        LocalProtocolError,
+        NoEndpointError,
+        OverloadedError,
+        ProtocolError,
+        RemoteProtocolError,
+        StoreError,
+        StreamEndedError,
+        UnavailableError,
+    )
+    from fastrpc.rpc.identity import Identity
+    from fastrpc.rpc.interceptor import Interceptor, Proceed
+    from fastrpc.rpc.reply import Reply
+    from fastrpc.rpc.scope import detached, timeout
+    from fastrpc.rpc.service import method, service
+    from fastrpc.server.app import App
+    from fastrpc.server.serve import serve
+    from fastrpc.server.server import Server
+    from fastrpc.status import Status
 else:  # Type checkers would accept any attribute name.
 
-    def __getattr__(name: str) -> ModuleType:
-        """Import a public module of the package on first access: `fastrpc.testing`."""
+    def __getattr__(name: str) -> Any:
+        """Import a public name or module of the package on first access: `fastrpc.Client`, `fastrpc.testing`."""
         if name in _MODULES:
             return importlib.import_module(f"fastrpc.{name}")
-        raise AttributeError(f"module 'fastrpc' has no attribute {name!r}")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module 'fastrpc' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"fastrpc.{_MODULE_OF[name]}"), name)
+        globals()[name] = value  # From now on it is a plain attribute.
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | _MODULES)
+    return sorted(globals().keys() | _MODULES | _MODULE_OF.keys())
 
 
 # Silent unless the program configures logging: without a handler Python itself prints warnings to stderr.

@@ -108,6 +108,37 @@ def test_each_thread_has_its_own_operation() -> None:
     assert measurement.samples > 0
 
 
+async def test_a_window_of_tasks_lasts_until_a_call_has_ended() -> None:
+    calls = itertools.count()
+
+    async def call() -> bytes:
+        if 0 < next(calls) < 200:
+            await asyncio.sleep(0.15)  # Longer than the window.
+        return b"x" * 32
+
+    measurement = await drive_tasks(AsyncOperation(call), order_for("W2"))
+    assert measurement.calls > 0
+    assert measurement.seconds > 0.1
+
+
+def test_a_window_of_threads_lasts_until_a_call_has_ended() -> None:
+    over = threading.Event()
+
+    def connect() -> BlockingOperation:
+        calls = itertools.count()
+
+        def call() -> bytes:
+            if next(calls):
+                over.wait(0.15)
+            return b"x" * 32
+
+        return BlockingOperation(call)
+
+    measurement = drive_threads(connect, order_for("W2"))
+    assert measurement.calls > 0
+    assert measurement.seconds > 0.1
+
+
 def test_a_failing_thread_ends_the_load() -> None:
     def connect() -> BlockingOperation:
         raise ConnectionRefusedError("nobody there")

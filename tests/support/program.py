@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import IO, Self
 
 import fastrpc
+from tests.conftest import SCALE
+from tests.support.warm_process import WarmProcess
 
 __all__ = ["WAIT_SECONDS", "Finished", "Program", "run_program"]
 
@@ -43,6 +45,7 @@ class Program:
         arguments: what follows `python`.
         folder: its working directory.
         stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
+        is_anew: start an interpreter, which imports everything again, for a test of that.
     """
 
     def __init__(
@@ -52,18 +55,26 @@ class Program:
         environment: Mapping[str, str] | None = None,
         *,
         stdin: "int | IO[bytes]" = subprocess.DEVNULL,
+        is_anew: bool = False,
     ) -> None:
         self.output = ""
         self.errors = ""
-        self._process = subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=folder,
-            env=_environment(environment or {}),
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+        extra = environment or {}
+        # Variables of Python itself, and of the locale, act when an interpreter starts.
+        is_anew = is_anew or SCALE > 1 or any(name.startswith(("PYTHON", "LC_", "LANG")) for name in extra)
+        self._process: subprocess.Popen[bytes] | WarmProcess
+        if WarmProcess.IS_POSSIBLE and not is_anew:
+            self._process = WarmProcess(arguments, folder, _environment(extra), stdin)
+        else:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=folder,
+                env=_environment(extra),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
         self._selector = selectors.DefaultSelector()
         for stream in (self._process.stdout, self._process.stderr):
             assert stream is not None
@@ -88,6 +99,8 @@ class Program:
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+        if isinstance(self._process, WarmProcess):
+            self._process.close()
 
     def write(self, text: str) -> None:
         """Write to its standard input."""
@@ -162,10 +175,14 @@ class Program:
 
 
 def run_program(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    is_anew: bool = False,
 ) -> Finished:
     """Run a program to its end."""
-    with Program(arguments, folder, environment) as program:
+    with Program(arguments, folder, environment, is_anew=is_anew) as program:
         return program.wait()
 
 

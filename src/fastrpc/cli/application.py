@@ -1,35 +1,90 @@
 """The table of commands, and their common exit codes and options."""
 
+import importlib
 import platform
 import sys
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.core import TyperGroup
 
 from fastrpc._version import __version__
-from fastrpc.cli.benchmark import bench
-from fastrpc.cli.calling import call
-from fastrpc.cli.checking import health
-from fastrpc.cli.contracting import contract
-from fastrpc.cli.copying import get, put
-from fastrpc.cli.listing import list_services
-from fastrpc.cli.printing import accept_every_character, describe_error, print_error, stdout
-from fastrpc.cli.registering import registry
-from fastrpc.cli.serving import dev, run
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import accept_every_character, describe_error, print_error
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["application", "run_command_line"]
 
-#: Values may be negative numbers, which look like options.
-_VALUES = {"ignore_unknown_options": True}
+
+class _Command(NamedTuple):
+    """Where a command is defined, and what its help adds to its docstring."""
+
+    module: str
+    function: str
+    example: str
+    help: str | None = None
+    #: Values may be negative numbers, which look like options.
+    takes_values: bool = False
+
+
+_COMMANDS = {
+    "run": _Command("serving", "run", "run app:services --address tcp://0.0.0.0:8972 --workers 4"),
+    "serve": _Command(
+        "serving", "run", "serve app:services --address tcp://0.0.0.0:8972", help="The same as run."
+    ),
+    "dev": _Command("serving", "dev", "dev app:services"),
+    "call": _Command("calling", "call", "call tcp://127.0.0.1:8972 arith.mul 6 b=7", takes_values=True),
+    "list": _Command("listing", "list_services", "list tcp://127.0.0.1:8972"),
+    "health": _Command("checking", "health", "health tcp://127.0.0.1:8972 arith"),
+    "bench": _Command(
+        "benchmark", "bench", "bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5", takes_values=True
+    ),
+    "get": _Command("copying", "get", "get tcp://127.0.0.1:8972 reports/may.csv"),
+    "put": _Command("copying", "put", "put tcp://127.0.0.1:8972 may.csv reports/may.csv"),
+    "contract": _Command("contracting", "contract", "contract --check tcp://127.0.0.1:8972 app:services"),
+    "registry": _Command(
+        "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
+    ),
+}
+
+#: `markdown` joins the lines of a paragraph.
+_STYLE: dict[str, Any] = {"rich_markup_mode": "markdown", "pretty_exceptions_enable": False}
+
+
+class _Commands(TyperGroup):
+    """Loads the module of a command when it is run, or all of them to list them."""
+
+    def list_commands(self, context: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, context: Any, name: str) -> Any:
+        # For an unknown name typer suggests one of those that are loaded.
+        for known in [name] if name in _COMMANDS else _COMMANDS:
+            if known not in self.commands:
+                self.add_command(_load(known), known)
+        return super().get_command(context, name)
+
+
+def _load(name: str) -> Any:
+    command = _COMMANDS[name]
+    function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
+    alone = typer.Typer(add_completion=False, **_STYLE)
+    alone.command(
+        name,
+        help=command.help,
+        epilog=f"Example: fastrpc {command.example}",
+        context_settings={"ignore_unknown_options": True} if command.takes_values else {},
+    )(function)
+    return typer.main.get_command(alone)
+
 
 application = typer.Typer(
     name="fastrpc",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    **_STYLE,
 )
 
 
@@ -71,32 +126,3 @@ def fastrpc(
 
     Exit codes: 0 done, 1 the call or check failed, 2 usage, 3 start-up or bind, 4 the drain timed out, 130 interrupted.
     """
-
-
-application.command(
-    "run", epilog="Example: fastrpc run app:services --address tcp://0.0.0.0:8972 --workers 4"
-)(run)
-application.command(
-    "serve",
-    help="The same as run.",
-    epilog="Example: fastrpc serve app:services --address tcp://0.0.0.0:8972",
-)(run)
-application.command("dev", epilog="Example: fastrpc dev app:services")(dev)
-application.command(
-    "call", context_settings=_VALUES, epilog="Example: fastrpc call tcp://127.0.0.1:8972 arith.mul 6 b=7"
-)(call)
-application.command("list", epilog="Example: fastrpc list tcp://127.0.0.1:8972")(list_services)
-application.command("health", epilog="Example: fastrpc health tcp://127.0.0.1:8972 arith")(health)
-application.command(
-    "bench",
-    context_settings=_VALUES,
-    epilog="Example: fastrpc bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5",
-)(bench)
-application.command("get", epilog="Example: fastrpc get tcp://127.0.0.1:8972 reports/may.csv")(get)
-application.command("put", epilog="Example: fastrpc put tcp://127.0.0.1:8972 may.csv reports/may.csv")(put)
-application.command("contract", epilog="Example: fastrpc contract --check tcp://127.0.0.1:8972 app:services")(
-    contract
-)
-application.command(
-    "registry", epilog="Example: fastrpc registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
-)(registry)

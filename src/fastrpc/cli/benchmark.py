@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Coroutine, Sequence
 from typing import Annotated, Any, NamedTuple
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn
 
 from fastrpc.cli.benchmark_run import BenchmarkRun, CallBenchmark
 from fastrpc.cli.calling import (
@@ -27,7 +26,8 @@ from fastrpc.cli.calling import (
     time_limit,
 )
 from fastrpc.cli.method_kinds import Kind, KindName, known_method
-from fastrpc.cli.printing import print_error, print_json, reported, stderr, stdout
+from fastrpc.cli.output import stderr, stdout
+from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.cli.stream_benchmark import StreamBenchmark
 from fastrpc.cli.values import call_text, read_arguments, refuse_options
 from fastrpc.client.client import Client
@@ -139,12 +139,14 @@ async def _progress(text: str, seconds: float, *, visible: bool) -> AsyncIterato
     if not visible or not sys.stderr.isatty():
         yield
         return
+    from rich.progress import BarColumn, Progress, TextColumn
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:3.0f} %"),
     )
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr.console, transient=True) as progress:
         bar = progress.add_task(text, total=seconds)
         started = time.perf_counter()
 

@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from fastrpc.cli.calling import Address, AsJson, Timeout, run_async, target_for
-from fastrpc.cli.printing import print_json, print_note, reported, shown, stdout
+from fastrpc.cli.output import shown, stdout
+from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.registries.base.urls import names_registry

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.text import Text
 
 from fastrpc.cli.calling import Timeout
 from fastrpc.cli.contract_check import Change, changes
 from fastrpc.cli.contract_source import read_contracts
 from fastrpc.cli.contract_text import contract_text
-from fastrpc.cli.printing import print_json, reported, shown, stdout
+from fastrpc.cli.output import shown, stdout
+from fastrpc.cli.printing import print_json, reported
 from fastrpc.errors import ConfigError
 from fastrpc.server.plan import ExitCode
 
@@ -70,7 +70,7 @@ def _report(found: Sequence[Change], *, as_json: bool) -> None:
     else:
         for change in sorted(found, key=lambda one: one.is_compatible):
             mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
-            stdout.print(Text.assemble(mark, shown(f"{change.where}: {change.text}")))
+            stdout.print(mark, shown(f"{change.where}: {change.text}"))
         if not found:
             stdout.print("no changes in the compared parts")
         stdout.print(f"not compared: {', '.join(NOT_COMPARED)}")

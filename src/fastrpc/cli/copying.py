@@ -9,17 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from fastrpc.cli.calling import Address, AsJson, run_async, target_for
-from fastrpc.cli.printing import print_json, print_note, reported, shown, stderr, stdout
+from fastrpc.cli.output import shown, stderr, stdout
+from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.escaping import printable
@@ -138,6 +131,15 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
     if not visible or not sys.stderr.isatty():
         yield None
         return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -145,7 +147,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=stderr, transient=True) as progress:
+    with Progress(*columns, console=stderr.console, transient=True) as progress:
         bar = progress.add_task(printable(os.path.basename(source)), total=None)
 
         def show(done: int, total: int) -> None:

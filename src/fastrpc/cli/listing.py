@@ -4,12 +4,11 @@ from itertools import compress
 from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
 from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
-from fastrpc.cli.printing import print_error, print_json, print_note, reported, shown, stdout
+from fastrpc.cli.output import rich_text, shown, stdout
+from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError
@@ -96,22 +95,24 @@ async def explained(asking: Any, address: str) -> Any:
 
 
 def _print(services: list[ServiceDescription]) -> None:
+    from rich.table import Table
+
     for number, service in enumerate(services):
         if number:
             stdout.print()
-        title = shown(service.name, "bold")
-        if service.version:
-            title.append_text(shown(f" {service.version}", "dim"))
+        version = f" {service.version}" if service.version else ""
         summary = _first_line(service.documentation)
-        stdout.print(Text.assemble(title, shown(f"  {summary}" if summary else "")))
+        stdout.print(
+            shown(service.name, "bold"), shown(version, "dim"), shown(f"  {summary}" if summary else "")
+        )
         table = Table.grid(padding=(0, 3))
         streams = any(method.kind != "unary" for method in service.methods)
         for method in service.methods:
             name, _, rest = method.signature.partition("(")
-            signature = Text.assemble("  ", shown(name, "cyan"), shown(f"({rest}"))
-            kind = [shown(KINDS.get(method.kind, ""), "magenta")] if streams else []
-            table.add_row(signature, *kind, shown(_first_line(method.documentation), "dim"))
-        stdout.print(table)
+            signature = rich_text("  ", shown(name, "cyan"), shown(f"({rest}"))
+            kind = [rich_text(shown(KINDS.get(method.kind, ""), "magenta"))] if streams else []
+            table.add_row(signature, *kind, rich_text(shown(_first_line(method.documentation), "dim")))
+        stdout.draw(table)
     if not services:
         stdout.print("no services")
 

@@ -1,7 +1,4 @@
-"""The output for people: results on standard output, messages on standard error.
-
-The consoles here escape everything they print, so texts of a peer cannot control the terminal.
-"""
+"""The output for people: results on standard output, messages on standard error."""
 
 import contextlib
 import errno
@@ -10,16 +7,13 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import typer
-from rich.console import Console, ConsoleOptions, RenderableType
-from rich.highlighter import JSONHighlighter
-from rich.segment import Segment
-from rich.text import Text
 
+from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.server.plan import ExitCode
@@ -36,9 +30,6 @@ __all__ = [
     "print_note",
     "print_value",
     "reported",
-    "shown",
-    "stderr",
-    "stdout",
 ]
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
@@ -46,25 +37,6 @@ _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the s
 
 #: Texts printed behind a label: a line break in them must not look like a line of ours.
 _CONTINUATION = "\n" + " " * len("error: ")
-
-
-class _EscapingConsole(Console):
-    """A console that escapes control characters and interprets no markup."""
-
-    def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=True)
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        for segment in super().render(renderable, options):
-            if segment.control:  # from rich: moves the cursor for a progress bar
-                yield segment
-            else:
-                yield Segment(printable(segment.text, multiline=True), segment.style)
-
-
-#: Tables and answers.
-stdout = _EscapingConsole()
-stderr = _EscapingConsole(stderr=True)
 
 
 class EscapedFormatter(logging.Formatter):
@@ -79,11 +51,6 @@ def accept_every_character() -> None:
     """Escape characters that the encoding of standard output lacks, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def shown(text: str, style: str = "") -> Text:
-    """Return a text of a peer as part of a line."""
-    return Text(printable(text), style=style)
 
 
 @contextlib.contextmanager
@@ -107,9 +74,9 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
 
 def print_error(message: str, hint: str | None = None) -> None:
     """Print an error and its fix."""
-    stderr.print(Text.assemble(("error: ", "bold red"), _continued(message)))
+    stderr.print(("error: ", "bold red"), _continued(message))
     if hint:
-        stderr.print(Text.assemble(("hint: ", "bold"), _continued(hint)))
+        stderr.print(("hint: ", "bold"), _continued(hint))
 
 
 def print_note(text: str) -> None:
@@ -165,9 +132,15 @@ def line_of(message: Any) -> str:
 def print_value(value: Any) -> None:
     """Print an answer: as JSON, coloured for a terminal; bytes that are text as text."""
     if isinstance(value, bytes):
-        stdout.print(Text(printable(_text_of(value), multiline=True)))
+        stdout.print(printable(_text_of(value), multiline=True))
         return
-    stdout.print(JSONHighlighter()(Text(msgspec.json.format(json_text(value), indent=2))))
+    text = msgspec.json.format(json_text(value), indent=2)
+    if stdout.is_styled:
+        from rich.highlighter import JSONHighlighter
+
+        stdout.draw(JSONHighlighter()(rich_text(text)))
+    else:
+        stdout.print(text)
 
 
 def _text_of(value: bytes) -> str:

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from fastrpc.cli.log_output import install_logging
-from fastrpc.cli.printing import print_json, reported, stdout
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
@@ -72,7 +72,6 @@ def _teller(*, as_json: bool) -> Callable[[Started], None]:
             print_json({"urls": urls, "process_ids": started.process_ids})
             return
         for url in urls:
-            stdout.print(Text.assemble("registry at ", (url, "bold")))
-        stdout.file.flush()
+            stdout.print("registry at ", (url, "bold"))
 
     return tell

@@ -4,11 +4,11 @@ import asyncio
 from typing import Any
 
 import typer
-from rich.table import Table
 
 from fastrpc.cli.calling import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
-from fastrpc.cli.printing import print_error, print_json, reported, shown, stdout
+from fastrpc.cli.output import rich_text, shown, stdout
+from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import ClientConfig, Timeouts
@@ -145,6 +145,8 @@ def _values(service: str, endpoints: list[tuple[Endpoint, str]]) -> dict[str, An
 
 
 def _print(found: Found) -> None:
+    from rich.table import Table
+
     for number, (service, endpoints) in enumerate(found.items()):
         if number:
             stdout.print()
@@ -152,8 +154,9 @@ def _print(found: Found) -> None:
         table = Table.grid(padding=(0, 3))
         for endpoint, health in endpoints:
             style = HEALTH_STYLES.get(health, "red")
-            table.add_row(shown(f"  {endpoint}"), shown(health, style), shown(_details(endpoint), "dim"))
-        stdout.print(table)
+            columns = (shown(f"  {endpoint}"), shown(health, style), shown(_details(endpoint), "dim"))
+            table.add_row(*(rich_text(column) for column in columns))
+        stdout.draw(table)
     if not found:
         stdout.print("no services")
 

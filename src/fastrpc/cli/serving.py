@@ -11,19 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.panel import Panel
-from rich.text import Text
 
 from fastrpc._version import __version__
 from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.output import rich_text, stderr, stdout
 from fastrpc.cli.printing import (
     describe_error,
     print_error,
     print_json,
     reported,
-    stderr,
-    stdout,
 )
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.errors import ConfigError
@@ -135,7 +132,7 @@ def run(
         plan = make_plan(settings, print_started_json if as_json else print_started)
     install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
     for warning in warnings:
-        stderr.print(Text.assemble(("warning: ", "yellow"), warning))
+        stderr.print(("warning: ", "yellow"), warning)
     known = [plan]
     code = run_reported(lambda: run_plan(plan, on_loaded=known.append), settings, lambda: known[-1])
     raise typer.Exit(code)
@@ -250,10 +247,9 @@ def print_started(started: Started) -> None:
     stdout.print(f"fastrpc {__version__}, {python}, {started.loop}", style="dim")
     for address in started.addresses:
         suffix = f" with {workers} workers" if workers > 1 else ""
-        stdout.print(Text.assemble("serving at ", (address, "bold"), suffix))
+        stdout.print("serving at ", (address, "bold"), suffix)
     for service, methods in started.services.items():
-        stdout.print(Text.assemble("  ", (service, "cyan"), f"  {', '.join(methods)}"))
-    stdout.file.flush()
+        stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
 
 
 def print_started_json(started: Started) -> None:
@@ -271,8 +267,9 @@ def _print_box(started: Started) -> None:
         "",
         f"started {datetime.now().astimezone():%H:%M:%S}, loads again when a file changes, Ctrl-C ends it",
     ]
-    stdout.print(Panel(Text("\n".join(lines)), expand=False))
-    stdout.file.flush()
+    from rich.panel import Panel
+
+    stdout.draw(Panel(rich_text("\n".join(lines)), expand=False))
 
 
 def _print_failure(error: Exception) -> None:

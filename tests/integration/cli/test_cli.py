@@ -103,7 +103,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(shared: Path) -> Iterator[Program]:
     """One server for all tests that only call it."""
-    with Program(["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"], shared) as program:
+    arguments = ["-m", "fastrpc", "run", "app:services", "-a", "tcp://127.0.0.1:0"]
+    with Program(arguments, shared, is_anew=True) as program:
         program.wait_output(r"serving at \S+\n")
         yield program
 
@@ -404,14 +405,14 @@ class TestHelp:
         assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
 
     def test_version_is_printed(self, folder: Path) -> None:
-        ended = command(folder, "--version")
+        ended = run_program(["-m", "fastrpc", "--version"], folder, is_anew=True)
         assert ended.code == 0
         assert ended.output.startswith(f"fastrpc {fastrpc.__version__} (CPython ")
 
     @pytest.mark.parametrize("missing", ["typer", "rich"])
     def test_missing_extra_is_told_with_the_install_line(self, folder: Path, missing: str) -> None:
         (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError('gone', name={missing!r})")
-        ended = command(folder, "--version")
+        ended = run_program(["-m", "fastrpc", "--version"], folder, is_anew=True)
         assert ended.code == 3
         assert ended.errors == (
             f"error: the command line needs {missing}, which is not installed\n"
@@ -422,7 +423,7 @@ class TestHelp:
         (folder / "look.py").write_text(
             "import sys, fastrpc\nprint({'typer', 'rich', 'fastrpc.cli'} & set(sys.modules))"
         )
-        assert run_program(["look.py"], folder).output == "set()\n"
+        assert run_program(["look.py"], folder, is_anew=True).output == "set()\n"
 
 
 WRONG = [

@@ -200,4 +200,4 @@ def test_the_command_line_loads_the_transfers_only_for_them() -> None:
         "import sys, fastrpc.cli.application; "
         "print([name for name in sys.modules if name.startswith('fastrpc.files')])"
     )
-    assert run_program(["-c", program], Path()).output == "[]\n"
+    assert run_program(["-c", program], Path(), is_anew=True).output == "[]\n"

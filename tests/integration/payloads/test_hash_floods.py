@@ -31,7 +31,6 @@ MODULUS = 2**61 - 1
 DAY = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 DECIMALS = alike_decimals(300)
 NUMBERS = colliding_numbers(14, 6_000, 1_000)
-VALUES = colliding_set_values(15, 18_000, 700)
 PAIRS = [(x, y) for n in range(10, 2_010, 10) for x in alike_numbers(n) for y in alike_numbers(n + 1)]
 
 
@@ -120,7 +119,7 @@ async def test_a_call_with_such_keys_is_not_started_and_the_connection_lives(sch
         for method, table in (
             (Tables.numbers, dict.fromkeys(NUMBERS, 0)),
             (Tables.decimals, dict.fromkeys(DECIMALS, 0)),
-            ("tables.values", VALUES),
+            ("tables.values", colliding_set_values(15, 18_000, 700)),
             (Tables.nested, Ledger([dict.fromkeys(DECIMALS, "")], set())),
             (Tables.plain, dict.fromkeys(NUMBERS, 0)),
             (Tables.plain, [{"a": dict.fromkeys(NUMBERS, 0)}]),

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,7 +20,6 @@ from tests.support.colliding_payloads import json_map, packed_map
 
 MSGPACK, JSON = 1, 2
 COLLIDING = colliding_numbers(14, 6_000, 1_000)
-COLLIDING_IN_SETS = colliding_set_values(15, 18_000, 700)
 MODULUS = 2**61 - 1
 UTC = datetime.UTC
 DAY = datetime.datetime(2026, 1, 1, tzinfo=UTC)
@@ -41,13 +41,15 @@ class Part(msgspec.Struct, frozen=True):
     second: int
 
 
-#: 12,800 pairs, 64 of each hash.
-ALIKE_PAIRS = [
-    (first, second)
-    for number in range(10, 4_010, 20)
-    for first in alike_numbers(number)
-    for second in alike_numbers(number + 1)
-]
+@cache
+def alike_pairs() -> list[tuple[int, int]]:
+    """Return 12,800 pairs, 64 of each hash."""
+    return [
+        (first, second)
+        for number in range(10, 4_010, 20)
+        for first in alike_numbers(number)
+        for second in alike_numbers(number + 1)
+    ]
 
 
 def scan_of(kind: Any, codec: int = MSGPACK, *, of_sets: bool = False) -> PayloadScan:
@@ -67,101 +69,127 @@ def shuffled(keys: Iterable[Any]) -> list[Any]:
     return found
 
 
+def drawn(bits: int, count: int) -> list[int]:
+    """Return random numbers, the same each time."""
+    chance = random.Random(1)
+    return [chance.getrandbits(bits) for _ in range(count)]
+
+
+#: Keys are made when their test runs: whoever collects the tests would wait for them, in each process.
 HOSTILE = [
-    pytest.param(int, COLLIDING, id="numbers"),
-    pytest.param(int, [*range(300), *COLLIDING], id="numbers behind others"),
+    pytest.param(int, lambda: COLLIDING, id="numbers"),
+    pytest.param(int, lambda: [*range(300), *COLLIDING], id="numbers behind others"),
     pytest.param(
-        float, [m * 2.0 ** (61 * k) for m in range(1, 2_000, 2) for k in range(-15, 16)], id="floats"
+        float, lambda: [m * 2.0 ** (61 * k) for m in range(1, 2_000, 2) for k in range(-15, 16)], id="floats"
     ),
-    pytest.param(Decimal, alike_decimals(300), id="decimals"),
-    pytest.param(Decimal, shuffled([*map(Decimal, range(3_000)), *alike_decimals(80)]), id="few decimals"),
-    pytest.param(tuple[int, int], ALIKE_PAIRS, id="tuples"),
-    pytest.param(tuple[int, ...], ALIKE_PAIRS, id="long tuples"),
-    pytest.param(tuple[str, Decimal], [("a", number) for number in alike_decimals(300)], id="tuples of text"),
-    pytest.param(Pair, ALIKE_PAIRS, id="named tuples"),
-    pytest.param(Place, [{"x": x, "y": y} for x, y in ALIKE_PAIRS], id="dataclasses"),
-    pytest.param(Part, [Part(*pair) for pair in ALIKE_PAIRS], id="structs"),
-    pytest.param(frozenset[Decimal], [[number] for number in alike_decimals(300)], id="frozen sets"),
-    pytest.param(uuid.UUID, [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
-    pytest.param(uuid.UUID, [uuid.UUID(int=number).bytes for number in COLLIDING], id="uuids as bytes"),
-    pytest.param(int | Decimal | None, alike_decimals(300), id="unions"),
-    pytest.param(Any, COLLIDING, id="untyped numbers"),
-    pytest.param(Any, [("a", pair) for pair in ALIKE_PAIRS], id="untyped tuples"),
+    pytest.param(Decimal, lambda: alike_decimals(300), id="decimals"),
+    pytest.param(
+        Decimal, lambda: shuffled([*map(Decimal, range(3_000)), *alike_decimals(80)]), id="few decimals"
+    ),
+    pytest.param(tuple[int, int], alike_pairs, id="tuples"),
+    pytest.param(tuple[int, ...], alike_pairs, id="long tuples"),
+    pytest.param(
+        tuple[str, Decimal], lambda: [("a", number) for number in alike_decimals(300)], id="tuples of text"
+    ),
+    pytest.param(Pair, alike_pairs, id="named tuples"),
+    pytest.param(Place, lambda: [{"x": x, "y": y} for x, y in alike_pairs()], id="dataclasses"),
+    pytest.param(Part, lambda: [Part(*pair) for pair in alike_pairs()], id="structs"),
+    pytest.param(frozenset[Decimal], lambda: [[number] for number in alike_decimals(300)], id="frozen sets"),
+    pytest.param(uuid.UUID, lambda: [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
+    pytest.param(
+        uuid.UUID, lambda: [uuid.UUID(int=number).bytes for number in COLLIDING], id="uuids as bytes"
+    ),
+    pytest.param(int | Decimal | None, lambda: alike_decimals(300), id="unions"),
+    pytest.param(Any, lambda: COLLIDING, id="untyped numbers"),
+    pytest.param(Any, lambda: [("a", pair) for pair in alike_pairs()], id="untyped tuples"),
 ]
 
 HONEST = [
-    pytest.param(int, range(100_000), id="in a row"),
-    pytest.param(int, range(0, -100_000, -1), id="negative"),
-    pytest.param(int, [number**2 for number in range(100_000)], id="squares"),
-    pytest.param(int, [random.Random(1).getrandbits(63) for _ in range(100_000)], id="random"),
+    pytest.param(int, lambda: range(100_000), id="in a row"),
+    pytest.param(int, lambda: range(0, -100_000, -1), id="negative"),
+    pytest.param(int, lambda: [number**2 for number in range(100_000)], id="squares"),
+    pytest.param(int, lambda: drawn(63, 100_000), id="random"),
     *(
-        pytest.param(int, range(0, min(50_000 << bits, 1 << 63), 1 << bits), id=f"steps of 2**{bits}")
+        pytest.param(
+            int, partial(range, 0, min(50_000 << bits, 1 << 63), 1 << bits), id=f"steps of 2**{bits}"
+        )
         for bits in (8, 16, 22, 28, 32, 40, 44, 48)
     ),
     *(
-        pytest.param(int, range(0, 50_000 * 10**digits, 10**digits), id=f"steps of 10**{digits}")
+        pytest.param(int, partial(range, 0, 50_000 * 10**digits, 10**digits), id=f"steps of 10**{digits}")
         for digits in (3, 6, 9, 12)
     ),
-    pytest.param(float, [number / 100 for number in range(50_000)], id="prices"),
-    pytest.param(float, [number / 1024 for number in range(50_000)], id="fractions"),
-    pytest.param(float, [float("nan"), float("inf"), float("-inf"), *range(100)], id="no numbers"),
-    pytest.param(Decimal, [Decimal(number) / 100 for number in range(50_000)], id="decimals"),
-    pytest.param(tuple[int, int], [(x, y) for x in range(-100, 100) for y in range(-100, 100)], id="grid"),
+    pytest.param(float, lambda: [number / 100 for number in range(50_000)], id="prices"),
+    pytest.param(float, lambda: [number / 1024 for number in range(50_000)], id="fractions"),
+    pytest.param(float, lambda: [float("nan"), float("inf"), float("-inf"), *range(100)], id="no numbers"),
+    pytest.param(Decimal, lambda: [Decimal(number) / 100 for number in range(50_000)], id="decimals"),
+    pytest.param(
+        tuple[int, int], lambda: [(x, y) for x in range(-100, 100) for y in range(-100, 100)], id="grid"
+    ),
     pytest.param(
         tuple[int, int, int],
-        [(x, y, z) for x in range(-20, 20) for y in range(-20, 20) for z in range(-20, 20)],
+        lambda: [(x, y, z) for x in range(-20, 20) for y in range(-20, 20) for z in range(-20, 20)],
         id="space",
     ),
-    pytest.param(tuple[str, int], [("a", number) for number in range(50_000)], id="tuples of text"),
-    pytest.param(Place, [{"x": x, "y": y} for x in range(-70, 70) for y in range(70)], id="dataclasses"),
+    pytest.param(tuple[str, int], lambda: [("a", number) for number in range(50_000)], id="tuples of text"),
     pytest.param(
-        datetime.datetime, [DAY + datetime.timedelta(minutes=number) for number in range(50_000)], id="aware"
+        Place, lambda: [{"x": x, "y": y} for x in range(-70, 70) for y in range(70)], id="dataclasses"
     ),
     pytest.param(
-        datetime.timedelta, [datetime.timedelta(hours=number) for number in range(9_000)], id="spans"
+        datetime.datetime,
+        lambda: [DAY + datetime.timedelta(minutes=number) for number in range(50_000)],
+        id="aware",
     ),
     pytest.param(
-        uuid.UUID, [uuid.UUID(int=random.Random(1).getrandbits(128)) for _ in range(9_000)], id="uuids"
+        datetime.timedelta, lambda: [datetime.timedelta(hours=number) for number in range(9_000)], id="spans"
     ),
-    pytest.param(uuid.UUID, [uuid.UUID(int=number) for number in range(9_000)], id="uuids in a row"),
-    pytest.param(int | str, [*range(5_000), *map(str, range(5_000))], id="unions"),
     pytest.param(
-        Any, [*range(5_000), *map(str, range(5_000)), *[(n, "a") for n in range(5_000)]], id="untyped"
+        uuid.UUID,
+        lambda: [uuid.UUID(int=number) for number in drawn(128, 9_000)],
+        id="uuids",
+    ),
+    pytest.param(uuid.UUID, lambda: [uuid.UUID(int=number) for number in range(9_000)], id="uuids in a row"),
+    pytest.param(int | str, lambda: [*range(5_000), *map(str, range(5_000))], id="unions"),
+    pytest.param(
+        Any, lambda: [*range(5_000), *map(str, range(5_000)), *[(n, "a") for n in range(5_000)]], id="untyped"
     ),
 ]
 
 
 @pytest.mark.parametrize(("kind", "keys"), HOSTILE)
-def test_keys_chosen_to_collide_are_refused(kind: Any, keys: list[Any]) -> None:
-    assert verdict(kind, packed_map(keys)) == "colliding keys"
+def test_keys_chosen_to_collide_are_refused(kind: Any, keys: Callable[[], list[Any]]) -> None:
+    assert verdict(kind, packed_map(keys())) == "colliding keys"
 
 
 @pytest.mark.parametrize(
     ("kind", "values"),
     [
-        pytest.param(int, [*range(200), *COLLIDING_IN_SETS], id="numbers"),
-        pytest.param(Any, COLLIDING_IN_SETS, id="untyped numbers"),
-        pytest.param(Decimal, alike_decimals(300), id="decimals"),
-        pytest.param(tuple[int, int], ALIKE_PAIRS, id="tuples"),
-        pytest.param(Place, [{"x": x, "y": y} for x, y in ALIKE_PAIRS], id="dataclasses"),
-        pytest.param(uuid.UUID, [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
+        pytest.param(int, lambda: [*range(200), *colliding_set_values(15, 18_000, 700)], id="numbers"),
+        pytest.param(Any, lambda: colliding_set_values(15, 18_000, 700), id="untyped numbers"),
+        pytest.param(Decimal, lambda: alike_decimals(300), id="decimals"),
+        pytest.param(tuple[int, int], alike_pairs, id="tuples"),
+        pytest.param(Place, lambda: [{"x": x, "y": y} for x, y in alike_pairs()], id="dataclasses"),
+        pytest.param(uuid.UUID, lambda: [uuid.UUID(int=5 + m * MODULUS) for m in range(300)], id="uuids"),
     ],
 )
 @pytest.mark.parametrize("codec", [MSGPACK, JSON])
-def test_values_of_sets_chosen_to_collide_are_refused(codec: int, kind: Any, values: list[Any]) -> None:
+def test_values_of_sets_chosen_to_collide_are_refused(
+    codec: int, kind: Any, values: Callable[[], list[Any]]
+) -> None:
     encode = msgspec.msgpack.encode if codec == MSGPACK else msgspec.json.encode
-    for payload in (values, [1, {"a": values}], [*values, None]):
+    made = values()
+    for payload in (made, [1, {"a": made}], [*made, None]):
         assert verdict(kind, encode(payload), codec, of_sets=True) == "colliding keys"
 
 
 @pytest.mark.parametrize(("kind", "keys"), HONEST)
-def test_ordinary_keys_pass(kind: Any, keys: Iterable[Any]) -> None:
-    assert verdict(kind, packed_map(keys)) == "ok"
+def test_ordinary_keys_pass(kind: Any, keys: Callable[[], Iterable[Any]]) -> None:
+    assert verdict(kind, packed_map(keys())) == "ok"
 
 
 @pytest.mark.parametrize(("kind", "values"), HONEST)
-def test_ordinary_values_of_sets_pass(kind: Any, values: Iterable[Any]) -> None:
-    assert verdict(kind, msgspec.msgpack.encode(list(values)), of_sets=True) == "ok"
+def test_ordinary_values_of_sets_pass(kind: Any, values: Callable[[], Iterable[Any]]) -> None:
+    assert verdict(kind, msgspec.msgpack.encode(list(values())), of_sets=True) == "ok"
 
 
 def test_it_is_the_collisions_that_are_refused() -> None:
@@ -314,16 +342,17 @@ def seconds_of(action: Callable[[], Any]) -> float:
 
 @pytest.mark.measures
 @pytest.mark.parametrize(
-    ("collect", "hostile", "is_set"),
+    ("collect", "make", "is_set"),
     [
-        pytest.param(dict.fromkeys, colliding_numbers(17, 50_000, 1_000), False, id="dict"),
-        pytest.param(set, colliding_set_values(17, 70_000, 800), True, id="set"),
+        pytest.param(dict.fromkeys, partial(colliding_numbers, 17, 50_000, 1_000), False, id="dict"),
+        pytest.param(set, partial(colliding_set_values, 17, 70_000, 800), True, id="set"),
     ],
 )
 def test_refusals_are_fast_for_payloads_that_would_take_long(
-    collect: Callable[[Any], Any], hostile: list[int], is_set: bool
+    collect: Callable[[Any], Any], make: Callable[[], tuple[int, ...]], is_set: bool
 ) -> None:
     """Should a dict or a set walk otherwise some day, these keys would be nothing special and the count wrong."""
+    hostile = make()
     assert KeyTable(is_set=is_set).weigh(hostile)
     honest = list(range(len(hostile)))
     filling = seconds_of(lambda: collect(hostile))

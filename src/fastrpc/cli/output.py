@@ -1,0 +1,96 @@
+"""Standard output and standard error: lines of styled parts, and what rich draws.
+
+Nothing that is printed here can control the terminal: control characters of a peer's texts are escaped. rich is loaded
+only for a terminal, a table or a frame.
+"""
+
+import os
+import sys
+from collections.abc import Iterable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fastrpc.escaping import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.segment import Segment
+    from rich.text import Text
+
+__all__ = ["Output", "Part", "rich_text", "shown", "stderr", "stdout"]
+
+#: A part of a line: its text, or its text and its style.
+Part = str | tuple[str, str]
+
+#: With one of these rich may style what goes to a file or a pipe, too.
+_STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
+
+
+class Output:
+    """Prints on standard output, or on standard error."""
+
+    def __init__(self, *, is_error: bool = False) -> None:
+        self._is_error = is_error
+
+    def print(self, *parts: Part, style: str = "") -> None:
+        """Print the parts one behind the other, and end the line."""
+        if self.is_styled:
+            self.console.print(rich_text(*parts, style=style))
+            return
+        file = sys.stderr if self._is_error else sys.stdout
+        if file is not None:
+            text = "".join(part if isinstance(part, str) else part[0] for part in parts)
+            file.write(printable(text.expandtabs(), multiline=True) + "\n")
+            file.flush()
+
+    def draw(self, drawing: "RenderableType") -> None:
+        """Print a table, a frame or a highlighted text."""
+        self.console.print(drawing)
+
+    @property
+    def is_styled(self) -> bool:
+        """Whether styles may reach the reader, as rich decides."""
+        file = sys.stderr if self._is_error else sys.stdout
+        return any(name in os.environ for name in _STYLED_ANYWHERE) or (file is not None and file.isatty())
+
+    @cached_property
+    def console(self) -> "Console":
+        """The console of rich."""
+        return _escaping_console(is_error=self._is_error)
+
+
+def _escaping_console(*, is_error: bool) -> "Console":
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class EscapingConsole(Console):
+        """A console that escapes control characters and interprets no markup."""
+
+        def render(
+            self, renderable: "RenderableType", options: "ConsoleOptions | None" = None
+        ) -> "Iterable[Segment]":
+            for segment in super().render(renderable, options):
+                if segment.control:  # from rich: moves the cursor for a progress bar
+                    yield segment
+                else:
+                    yield Segment(printable(segment.text, multiline=True), segment.style)
+
+    return EscapingConsole(stderr=is_error, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+#: Answers and tables.
+stdout = Output()
+#: Messages.
+stderr = Output(is_error=True)
+
+
+def shown(text: str, style: str = "") -> tuple[str, str]:
+    """Return a text of a peer as part of a line."""
+    return printable(text), style
+
+
+def rich_text(*parts: Part, style: str = "") -> "Text":
+    """Return the parts as rich takes them, as in a table."""
+    from rich.text import Text
+
+    return Text.assemble(*parts, style=style)

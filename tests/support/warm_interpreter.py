@@ -1,0 +1,176 @@
+"""An interpreter that has imported the package and forks a program when it is asked to; `warm_process` starts it.
+
+It is run as a script and imports nothing of `tests`. A request has its working directory, environment and arguments as
+JSON, and four descriptors: standard input, output and error of the program, and a socket on which the process id and
+later the exit code are told. The program is killed when the other end of that socket is closed.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+import types
+from typing import Any
+
+#: What most programs of tests import. The last two are what typer loads for arguments, if it has them.
+MODULES = (
+    "asyncio",
+    "uvloop",
+    "msgpack",
+    "fastrpc",
+    *(
+        f"fastrpc.cli.{name}"
+        for name in ("application", "benchmark", "calling", "checking", "contracting", "copying", "listing")
+    ),
+    *(f"fastrpc.cli.{name}" for name in ("registering", "serving")),
+    "fastrpc.coordination",
+    "fastrpc.server.supervisor",
+    "fastrpc.server.announcer",
+    "typer._adapters",
+    "pydantic.main",
+)
+
+#: More than a request has.
+REQUEST_BYTES = 2**20
+
+
+class Children:
+    """The programs that run, by the descriptor that tells when they end."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self.control = control
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+        self._running: dict[int, tuple[int, socket.socket]] = {}
+        self._reports: dict[int, int] = {}
+
+    def serve(self) -> dict[str, Any] | None:
+        """Fork programs until nobody asks any more; returns the request in each of them, and None at the end."""
+        while True:
+            for descriptor, _ in self._poll.poll():
+                if descriptor == self.control.fileno():
+                    data, descriptors, _, _ = socket.recv_fds(self.control, REQUEST_BYTES, 4)
+                    if not data:
+                        return None
+                    if self._fork(descriptors):
+                        request: dict[str, Any] = json.loads(data)
+                        return request
+                elif descriptor in self._running:
+                    self._tell_end(descriptor)
+                elif descriptor in self._reports:
+                    self._reap(descriptor)
+
+    def _fork(self, descriptors: list[int]) -> bool:
+        """Return True in the program."""
+        process = os.fork()
+        if process == 0:
+            os.setsid()
+            for number, descriptor in enumerate(descriptors[:3]):
+                os.dup2(descriptor, number)
+            # No object may close a descriptor that the program opens in the place of its own.
+            for _, report in self._running.values():
+                report.detach()
+            self.control.detach()
+            os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+            return True
+        for descriptor in descriptors[:3]:
+            os.close(descriptor)
+        report = socket.socket(fileno=descriptors[3])
+        report.sendall(process.to_bytes(4, "big"))
+        ended = os.pidfd_open(process)
+        self._running[ended] = (process, report)
+        self._reports[report.fileno()] = ended
+        self._poll.register(ended, select.POLLIN)
+        self._poll.register(report, select.POLLHUP)
+        return False
+
+    def _tell_end(self, ended: int) -> None:
+        """Tell the exit code; its process id stays taken until the other side has closed the socket."""
+        self._poll.unregister(ended)
+        found = os.waitid(os.P_PIDFD, ended, os.WEXITED | os.WNOWAIT)
+        assert found is not None
+        code = found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        with contextlib.suppress(OSError):
+            self._running[ended][1].sendall(code.to_bytes(4, "big", signed=True))
+
+    def _reap(self, descriptor: int) -> None:
+        self._poll.unregister(descriptor)
+        ended = self._reports.pop(descriptor)
+        process, report = self._running.pop(ended)
+        with contextlib.suppress(KeyError):
+            self._poll.unregister(ended)
+        os.kill(process, signal.SIGKILL)  # It may have ended, but its process id is still its own.
+        os.waitpid(process, 0)
+        os.close(ended)
+        report.close()
+
+
+def become(request: dict[str, Any]) -> None:
+    """Run the program that was asked for, as `python` would run it."""
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    open_standard_streams()
+    arguments: list[str] = request["arguments"]
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        if arguments[0] == "-m":
+            sys.argv = arguments[1:]
+            sys.path.insert(0, os.getcwd())
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        elif arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path.insert(0, "")
+            exec(compile(arguments[1], "<string>", "exec", dont_inherit=True), vars(main))
+        else:
+            sys.argv = list(arguments)
+            sys.path.insert(0, os.path.dirname(os.path.realpath(arguments[0])))
+            main.__file__ = arguments[0]
+            with open(arguments[0], "rb") as file:
+                source = file.read()
+            exec(compile(source, arguments[0], "exec", dont_inherit=True), vars(main))
+    except Exception as error:
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_code.co_filename in {
+            __file__,
+            "<frozen runpy>",
+        }:
+            traceback = traceback.tb_next
+        sys.excepthook(type(error), error.with_traceback(traceback), traceback)
+        sys.exit(1)
+
+
+def open_standard_streams() -> None:
+    """Open them as the start of an interpreter does: each text file knows what kind of descriptor it has."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        before = getattr(sys, name)
+        mode, buffering = ("w" if number else "r"), (1 if number == 2 else -1)
+        opened = open(number, mode, buffering, encoding=before.encoding, errors=before.errors)  # noqa: SIM115
+        setattr(sys, name, opened)
+        setattr(sys, f"__{name}__", opened)
+
+
+def main() -> None:
+    """Import what programs need, then fork them."""
+    sys.path.pop(0)
+    for name in MODULES:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    package = importlib.import_module("fastrpc")
+    for name in package.__all__:
+        getattr(package, name)
+    gc.collect()
+    gc.freeze()
+    request = Children(socket.socket(fileno=int(sys.argv[1]))).serve()
+    if request is not None:
+        become(request)
+
+
+if __name__ == "__main__":
+    main()

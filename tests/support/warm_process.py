@@ -1,0 +1,111 @@
+"""Programs that are forked from an interpreter that has imported the package already.
+
+Most of the time of a short program goes into imports: half a second for a command. The process, its standard streams,
+signals and exit code are real; only its imports have been done before. `make soak` starts each program anew, and so
+does a test of what a start does.
+"""
+
+import atexit
+import functools
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+__all__ = ["WarmProcess"]
+
+_INTERPRETER = Path(__file__).with_name("warm_interpreter.py")
+_ASKING = threading.Lock()
+
+
+class WarmProcess:
+    """What `subprocess.Popen` is for a program that is forked: its standard output and error are pipes."""
+
+    #: Whether this system tells of the end of a process that is not a child.
+    IS_POSSIBLE = hasattr(os, "pidfd_open")
+
+    def __init__(
+        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], stdin: "int | IO[bytes]"
+    ) -> None:
+        given, self.stdin = _input(stdin)
+        output, output_end = os.pipe()
+        errors, errors_end = os.pipe()
+        self.stdout: IO[bytes] = open(output, "rb")  # noqa: SIM115
+        self.stderr: IO[bytes] = open(errors, "rb")  # noqa: SIM115
+        self._report, told = socket.socketpair()
+        request = {
+            "arguments": list(arguments),
+            "folder": str(folder.absolute()),
+            "environment": dict(environment),
+        }
+        with _ASKING:
+            socket.send_fds(
+                _interpreter(), [json.dumps(request).encode()], [given, output_end, errors_end, told.fileno()]
+            )
+        for descriptor in (given, output_end, errors_end):
+            os.close(descriptor)
+        told.close()
+        self.pid = self._told()
+        self.returncode: int | None = None
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, waiting for the end."""
+        if self.returncode is None:
+            self._report.settimeout(timeout)
+            try:
+                self.returncode = self._told()
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("a forked program", timeout or 0) from None
+        return self.returncode
+
+    def close(self) -> None:
+        """Let its process id go; kills it if it still runs."""
+        self._report.close()
+
+    def _told(self) -> int:
+        """Return the next number that the interpreter tells: first the process id, then the exit code."""
+        return int.from_bytes(self._report.recv(4), "big", signed=True)
+
+
+def _input(stdin: "int | IO[bytes]") -> tuple[int, IO[bytes] | None]:
+    """Return a descriptor for standard input of the program, and what writes into it."""
+    if stdin == subprocess.PIPE:
+        given, written = os.pipe()
+        return given, open(written, "wb", buffering=0)
+    if stdin == subprocess.DEVNULL:
+        return os.open(os.devnull, os.O_RDONLY), None
+    return os.dup(stdin if isinstance(stdin, int) else stdin.fileno()), None
+
+
+@functools.cache
+def _interpreter() -> socket.socket:
+    """Start the interpreter that forks; returns the socket for requests."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    process = subprocess.Popen(
+        [sys.executable, str(_INTERPRETER), str(theirs.fileno())],
+        env={name: value for name, value in os.environ.items() if not name.startswith("FASTRPC_")}
+        | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.DEVNULL,
+        pass_fds=[theirs.fileno()],
+        start_new_session=True,
+    )
+    theirs.close()
+
+    def end() -> None:
+        ours.close()
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+    atexit.register(end)
+    return ours
