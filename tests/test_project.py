@@ -17,8 +17,8 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint", "installed", "types"),
-    3: ("_core", "codecs", "compressors", "stores"),
+    2: ("bounded_http", "config", "endpoint", "installed", "method_patterns", "types"),
+    3: ("_core", "codecs", "compressors", "limits", "stores"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes", "calling"),
     6: ("serving",),
@@ -32,7 +32,7 @@ RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 # The same within the compiled core: its rooms.
 CORE_RANKS = {
     0: ("base",),
-    1: ("payload", "framing", "loop", "balancing"),
+    1: ("payload", "framing", "loop", "balancing", "limiting"),
     2: ("calls", "io"),
     3: ("native",),
     4: ("streams",),
@@ -44,7 +44,7 @@ CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 SHARED_BY_IMPLEMENTATIONS = {"transports": {"sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing"}
+SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing", "limiting"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 # What serves the calls of every protocol.
@@ -55,7 +55,7 @@ FUNCTION_LINES = 40
 ARGUMENTS = 7
 CONSTRUCTOR_ARGUMENTS = 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
-OPTION_TAKERS = {"with_options", "method"}  # Their arguments are settings.
+OPTION_TAKERS = {"with_options", "method", "serve"}  # Their arguments are settings.
 
 VAGUE_NAMES = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "managers"}
 # Abbreviations, and words for which the glossary has another.

@@ -157,6 +157,7 @@ _MODULES = frozenset(
         "errors",
         "failmodes",
         "files",
+        "limits",
         "metrics",
         "registries",
         "selectors",
@@ -175,6 +176,7 @@ if TYPE_CHECKING:
     from fastrpc import errors as errors
     from fastrpc import failmodes as failmodes
     from fastrpc import files as files
+    from fastrpc import limits as limits
     from fastrpc import metrics as metrics
     from fastrpc import registries as registries
     from fastrpc import selectors as selectors

@@ -22,6 +22,7 @@ from demo_service import Demo, Order, Receipt
 
 import fastrpc
 from fastrpc.config import Pool, Retries
+from fastrpc.limits import RateLimit
 
 #: Longer than all of it may take.
 LIMIT_SECONDS = 55
@@ -203,6 +204,24 @@ async def show_deadline(client: fastrpc.Client) -> None:
     else:
         check(False, "the deadline ends the call")
     check(await client.call(Demo.see_cancelled), "the handler was cancelled")
+
+
+async def show_limits() -> None:
+    """Call a server more often than it allows."""
+    say('A server limits its callers: Server(…, limits=[RateLimit(5, burst=2, per="peer")])')
+    async with fastrpc.Server(Demo, limits=[RateLimit(5, burst=2, per="peer")]) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        async with fastrpc.Client(str(address)) as client:
+            impatient = client.with_options(fail_mode="failfast")
+            try:
+                for number in range(3):
+                    check(await impatient.call(Demo.mul, 6, number) == 6 * number, f"call {number + 1}")
+            except fastrpc.OverloadedError as error:
+                check(number == 2, error.message)
+                check(0 < (error.retry_after or 0) <= 0.2, f"retry_after is {error.retry_after} s")
+            check(
+                await client.call(Demo.mul, 6, 7) == 42, "the usual fail mode waits for that, and tries again"
+            )
 
 
 async def show_cancellation(client: fastrpc.Client) -> None:
@@ -409,6 +428,7 @@ async def show_one_server(running: Cluster) -> None:
         await show_cancellation(client)
         await show_compression(address)
         await show_rates(client)
+    await show_limits()
     await asyncio.to_thread(show_sync_client, running.registry, address)
 
 

@@ -14,7 +14,8 @@ def policy(
     *, share: float = 0.2, per_second: float = 10, clock: Callable[[], float] = lambda: 100.0
 ) -> RetryPolicy:
     """Return a policy whose pauses have no jitter and whose time stands still."""
-    return RetryPolicy(budget=RetryBudget(share, per_second, clock=clock), uniform=lambda low, high: 1.0)
+    budget = RetryBudget(share, per_second, clock=clock)
+    return RetryPolicy(budget=budget, uniform=lambda low, high: 1.0, clock=clock)
 
 
 class FakeCall:

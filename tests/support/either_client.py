@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from fastrpc import Client, Interceptor, Reply, ServerConfig, StreamEndedError, SyncClient, SyncStream
+from fastrpc.limits import Limit
 from tests.support.served import served
 
 __all__ = ["CLIENTS", "Stepped", "SteppedStream", "either", "nowhere", "taken"]
@@ -24,11 +25,12 @@ async def either(
     scheme: str = "tcp",
     server_config: ServerConfig | None = None,
     server_interceptors: Sequence[Interceptor] = (),
+    limits: Sequence[Limit] = (),
     **options: Any,
 ) -> AsyncIterator[Any]:
     """Serve sources and yield a client of a kind that is connected."""
     async with served(
-        *sources, scheme=scheme, config=server_config, interceptors=server_interceptors
+        *sources, scheme=scheme, config=server_config, interceptors=server_interceptors, limits=limits
     ) as target:
         if kind == "async":
             async with Client(target, **options) as client:

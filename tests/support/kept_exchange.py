@@ -11,6 +11,7 @@ from fastrpc import Interceptor, Server, ServerConfig, Status
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.limits import Limit
 
 __all__ = ["KeptExchange", "gate_for"]
 
@@ -23,6 +24,8 @@ class KeptExchange(Exchange):
         self.answers: list[Any] = []
         self.failures: list[Failure] = []
         self.refusals: list[tuple[Status, str, bool]] = []
+        #: Of each refusal: milliseconds after which to retry.
+        self.pauses: list[int] = []
         self.reply_metadata: list[dict[str, str | bytes]] = []
         self.listed: list[ServerCall] = []
         self.released: list[ServerCall] = []
@@ -51,6 +54,7 @@ class KeptExchange(Exchange):
 
     def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
         self.refusals.append((Status(status), text, is_faulty))
+        self.pauses.append(call.pushback_ms)
         self.ends.set()
 
     def hold(self, call: ServerCall) -> None:
@@ -63,10 +67,13 @@ class KeptExchange(Exchange):
 
 @asynccontextmanager
 async def gate_for(
-    *sources: Any, config: ServerConfig | None = None, interceptors: Sequence[Interceptor] = ()
+    *sources: Any,
+    config: ServerConfig | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    limits: Sequence[Limit] = (),
 ) -> AsyncIterator[Gate]:
     """Yield the gate of a server that listens nowhere."""
-    server = Server(*sources, config=config or ServerConfig(), interceptors=interceptors)
+    server = Server(*sources, config=config or ServerConfig(), interceptors=interceptors, limits=limits)
     await server.start()
     try:
         assert server._gate is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastrpc import Interceptor, Server, ServerConfig
+from fastrpc.limits import Limit
 
 __all__ = ["SCHEMES", "Served", "served"]
 
@@ -30,10 +31,13 @@ async def served(
     scheme: str = "memory",
     config: ServerConfig | None = None,
     interceptors: Sequence[Interceptor] = (),
+    limits: Sequence[Limit] = (),
 ) -> AsyncIterator[Served]:
     """Serve `sources` and yield the target for clients; the server drains on leaving."""
     with _address(scheme) as address:
-        async with Server(*sources, interceptors=interceptors, config=config or ServerConfig()) as server:
+        async with Server(
+            *sources, interceptors=interceptors, limits=limits, config=config or ServerConfig()
+        ) as server:
             target = Served(await server.listen(address))
             target.server = server
             yield target

@@ -52,6 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "stream_window_bytes": 64 * 1024,
         "connections": 10_000,
         "depth": 100,
+        "longest_call": None,
     },
     "Memory": {
         "process_bytes": 1024 * MIB,

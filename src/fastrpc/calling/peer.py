@@ -1,5 +1,6 @@
 """The peer of a connection, as handlers and `authenticate` see it."""
 
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,9 @@ from fastrpc.endpoint import Address
 
 __all__ = ["Peer"]
 
+#: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+
 
 class Peer:
     """The other side of a connection: what it claims, and what the transport knows.
@@ -16,7 +20,17 @@ class Peer:
     A server's `authenticate` gets one; `current_call().peer` is another.
     """
 
-    __slots__ = ("_calling", "_client", "_session", "address", "certificate", "credentials", "id", "scheme")
+    __slots__ = (
+        "_calling",
+        "_client",
+        "_session",
+        "_user",
+        "address",
+        "certificate",
+        "credentials",
+        "id",
+        "scheme",
+    )
 
     #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
     address: Address
@@ -45,6 +59,8 @@ class Peer:
         self._calling: PeerCalling | None = None
         self._session: Connection | None = None
         self._client: PeerClient | None = None
+        #: Of a unix socket: the number of the user whose process connected.
+        self._user: int | None = None
 
     @property
     def client(self) -> "PeerClient | None":
@@ -58,6 +74,12 @@ class Peer:
         self.id = session.peer.client_id.hex() or None
         self._session, self._calling = session, calling
 
+    def _limit_name(self) -> bytes:
+        """Return the name under which limits count its calls: an IP address, an IPv6 /64, a user of this machine."""
+        if self.address.host:
+            return _network(self.address.host)
+        return f"{self.address.scheme}:{'' if self._user is None else self._user}".encode()
+
     def _lose(self) -> None:
         """Note that the connection is gone."""
         self._session = None
@@ -69,3 +91,14 @@ class Peer:
         # Credentials must not get into a log.
         shown = "" if self.credentials is None else ", credentials=…"
         return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
+
+
+def _network(host: str) -> bytes:
+    """Return an IPv4 address, or the /64 of an IPv6 address: a caller chooses the rest of the latter freely."""
+    text = host.partition("%")[0]
+    if ":" not in text:
+        return text.encode()
+    packed = socket.inet_pton(socket.AF_INET6, text)
+    if packed.startswith(_MAPPED_IPV4):
+        return socket.inet_ntoa(packed[len(_MAPPED_IPV4) :]).encode()
+    return packed[:8]

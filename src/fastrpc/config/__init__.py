@@ -150,6 +150,9 @@ class Limits(Settings):
             descriptors or memory first.
         depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
             use up the stack of decoders.
+        longest_call: seconds after which a call that is served ends, streams included, however late its caller's
+            deadline is; None leaves it to callers and methods. Built-in services are exempt. Too low ends honest
+            work, too high lets callers hold handlers that nobody needs any more.
     """
 
     message_bytes: int = 16 * _MIB
@@ -160,6 +163,7 @@ class Limits(Settings):
     stream_window_bytes: int = 64 * _KIB
     connections: int = 10_000
     depth: int = 100
+    longest_call: float | None = None
 
     def __post_init__(self) -> None:
         check_count(self, "message_bytes", 4 * _KIB, _LARGEST_SIZE)
@@ -170,6 +174,7 @@ class Limits(Settings):
         check_count(self, "stream_window_bytes", 16 * _KIB)
         check_count(self, "connections", 1)
         check_count(self, "depth", 1, 1_024)
+        check_seconds(self, "longest_call", optional=True)
 
 
 @settings_class

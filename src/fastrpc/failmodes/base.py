@@ -12,6 +12,7 @@ callers to retry raises its own error.
 """
 
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
@@ -137,6 +138,7 @@ class RetryPolicy:
     Args:
         budget: shared by all calls of the client, which counts its calls there.
         uniform: returns a random number between two; for tests.
+        clock: returns seconds that only grow; for tests.
     """
 
     def __init__(
@@ -145,10 +147,12 @@ class RetryPolicy:
         *,
         budget: RetryBudget | None = None,
         uniform: Callable[[float, float], float] = random.uniform,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or Retries()
         self.budget = budget or RetryBudget(self.settings.budget_share, self.settings.budget_per_second)
         self._uniform = uniform
+        self.clock = clock
 
     def pause(self, retries: int) -> float:
         """Return the seconds to wait after this many retries."""
@@ -178,9 +182,13 @@ class Attempts:
         self._elsewhere = elsewhere
         self._had_free = False
         self._worst: FastRPCError | None = None
+        # No retry before this: a refusal asked for it, while another attempt was running.
+        self._earliest = 0.0
 
     def note(self, error: Exception) -> None:
         """Record an error without another attempt, as one is still running."""
+        if asked := getattr(error, "retry_after", None):
+            self._earliest = max(self._earliest, self._policy.clock() + asked)
         if isinstance(error, FastRPCError) and (
             self._worst is None or _CERTAINTY[error.processed] > _CERTAINTY[self._worst.processed]
         ):
@@ -197,12 +205,16 @@ class Attempts:
         self.note(error)
         if self._call.inside_retry or not self._may_repeat(error):
             return None
-        if self._is_free(error):
+        if self._earliest:
+            waits, self._earliest = max(0.0, self._earliest - self._policy.clock()), 0.0
+        else:
+            waits = 0.0
+        if not waits and self._is_free(error):
             self._had_free = True
             return 0.0
         if not self._left:
             return None
-        pause = self._pause_after(error)
+        pause = max(waits, self._pause_after(error))
         remaining = self._call.remaining()
         if remaining is not None and pause >= remaining:
             return None

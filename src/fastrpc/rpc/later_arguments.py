@@ -26,10 +26,6 @@ _SYNC_CLIENT: Final[_Later] = {
 _SERVER: Final[_Later] = {
     "authenticate": (None, "servers do not yet authenticate callers: every caller would be accepted"),
     "authorize": (None, "servers do not yet authorize calls: every caller would be accepted"),
-    "limits": (
-        (),
-        "servers do not yet limit the rate of single callers: no call would be refused",
-    ),
 }
 
 #: By what takes them.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
+from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.plan import Plan
@@ -40,10 +41,11 @@ class App:
     Args:
         sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
         interceptors: functions around every call, the first outermost.
+        limits: how much callers may ask for, see `fastrpc.limits`.
         config: the settings. The command line, the environment and the settings file override them.
 
     Raises:
-        ConfigError: interceptors or config are invalid.
+        ConfigError: interceptors, limits or config are invalid.
     """
 
     #: The advice of `serving/sources.py` where one is given as a source.
@@ -53,10 +55,12 @@ class App:
 
     sources: Any
     interceptors: Sequence[Interceptor] = field(default=(), kw_only=True)
+    limits: Sequence[Limit] = field(default=(), kw_only=True)
     config: ServerConfig = field(default=_DEFAULT_CONFIG, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interceptors", checked_interceptors(self.interceptors))
+        object.__setattr__(self, "limits", checked_limits(self.limits))
         if not isinstance(self.config, ServerConfig):
             raise ConfigError(
                 f"config is a {type(self.config).__name__}, it must be a ServerConfig",
@@ -78,7 +82,7 @@ def loaded(plan: Plan) -> Plan:
     if len(sources) > 1:
         raise ConfigError("an App is served alone", hint="put the other services into its sources")
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
-    for name, default in (("interceptors", ()), ("config", _DEFAULT_CONFIG)):
+    for name, default in (("interceptors", ()), ("limits", ()), ("config", _DEFAULT_CONFIG)):
         if plan.configure is None and getattr(plan, name) != default:
             raise ConfigError(
                 f"{name} is given together with an App", hint=f"give it to the App: App(…, {name}=…)"
@@ -88,6 +92,7 @@ def loaded(plan: Plan) -> Plan:
         load=lambda: (app.sources,),
         is_loaded=True,
         interceptors=tuple(app.interceptors),
+        limits=tuple(app.limits),
         config=app.config if plan.configure is None else plan.configure(app.config),
     )
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.limits import Limit
 from fastrpc.rpc.interceptor import Interceptor
 
 if TYPE_CHECKING:
+    from fastrpc._core.limiting.rate_limiter import RateLimiter
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.registrar import Advertise
 
@@ -55,6 +57,9 @@ class Plan:
     workers: int = 1
     config: ServerConfig = field(default_factory=ServerConfig)
     interceptors: tuple[Interceptor, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    #: What counts the calls of each rate limit for all workers; empty with one process.
+    shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
     #: Applies the command line to the settings of an App; None without a command line.

@@ -55,8 +55,14 @@ class ServingProcess:
         """
         plan = loaded(self._plan)
         server = Server(
-            *plan.load(), config=plan.config, interceptors=plan.interceptors, registry=plan.registry
+            *plan.load(),
+            config=plan.config,
+            interceptors=plan.interceptors,
+            registry=plan.registry,
+            limits=plan.limits,
         )
+        if plan.shared_limits:
+            server.share_limits(plan.shared_limits)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._main(server))

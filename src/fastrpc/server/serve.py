@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
@@ -42,6 +43,7 @@ def serve(
     advertise: "Advertise | Sequence[Advertise]" = None,
     config: ServerConfig = _DEFAULT_CONFIG,
     interceptors: Sequence[Interceptor] = (),
+    limits: Sequence[Limit] = (),
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
@@ -51,7 +53,7 @@ def serve(
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
             lists of these, or functions marked `@contextlib.asynccontextmanager` that yield a list. Classes and
             functions run once in each worker, on its loop. Or one `App`, or a function that returns one, with its own
-            interceptors and config.
+            interceptors, limits and config.
         address: one address to listen at, or several.
         workers: the number of processes that share the connections. A worker that dies is restarted.
         registry: the registry for every service, used once for all workers: a URL, or an object of
@@ -60,6 +62,7 @@ def serve(
             their order; addresses beyond its end are not registered.
         config: the settings, see `fastrpc.config`.
         interceptors: functions around every call, the first outermost.
+        limits: how much callers may ask for, see `fastrpc.limits`.
 
     Raises:
         OSError: an address is not available; the message names it.
@@ -73,6 +76,7 @@ def serve(
         workers=workers,
         config=config,
         interceptors=checked_interceptors(interceptors),
+        limits=checked_limits(limits),
         registry=registry,
         advertise=_several(advertise),
     )

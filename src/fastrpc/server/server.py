@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import fastrpc.protocols.native  # noqa: F401 - it registers itself
+from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
@@ -21,6 +22,7 @@ from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.limits import Limit, checked_limits
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
@@ -61,6 +63,7 @@ class Server:
         config: the settings, see `fastrpc.config`.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes,
             or an object of `fastrpc.registries`, which its owner closes.
+        limits: how much callers may ask for, see `fastrpc.limits`.
     """
 
     @later_arguments("Server")
@@ -70,6 +73,7 @@ class Server:
         config: ServerConfig = _DEFAULT_CONFIG,
         interceptors: Sequence[Interceptor] = (),
         registry: "str | Registry | None" = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         self._sources = list(sources)
         self._config = checked_config(config)
@@ -92,7 +96,8 @@ class Server:
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
         calling = PeerCalling(config, self._numbers)
-        self._served = Services(config, self._interceptors, self._numbers, self._life, calling)
+        bounds = checked_limits(limits)
+        self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
         self._services = self._served.definitions
         # The announced settings, shared by all connections.
         self._settings = server_settings(config, self._numbers)
@@ -105,6 +110,10 @@ class Server:
     def log_drain(self, level: int) -> None:
         """Log the drain at another level than INFO: the supervisor of several workers logs it itself."""
         self._life.level = level
+
+    def share_limits(self, shared: Sequence[RateLimiter | None]) -> None:
+        """Count rates together with other processes, by limiters that were made before the fork."""
+        self._served.shared = shared
 
     async def __aenter__(self) -> Self:
         await self.start()

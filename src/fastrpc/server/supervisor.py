@@ -26,6 +26,7 @@ from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 from fastrpc.server.worker_process import run_worker
 from fastrpc.serving.life import log_listening
+from fastrpc.serving.method_limits import shared_limiters
 
 __all__ = ["Supervisor", "WorkerRecord"]
 
@@ -77,7 +78,7 @@ class Supervisor:
     """Keep `Plan.workers` processes serving until a stop request."""
 
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._plan = plan
+        self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
         self._workers = [WorkerRecord(f"worker {number}") for number in range(1, plan.workers + 1)]
         #: The process that registers their services; it takes no connections.

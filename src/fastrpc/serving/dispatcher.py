@@ -158,9 +158,20 @@ class Dispatcher:
     def describe_peer(self, connection: Connection) -> Peer:
         """Return the peer of a connection."""
         peer = Peer(self._address_of(connection))
+        if peer.address.scheme == "unix" and connection.transport is not None:
+            # Imported on first use: most servers listen at no such address.
+            from fastrpc.transports.unix import user_of
+
+            # Now: the system tells it only while the connection is open.
+            peer._user = user_of(connection.transport)
         if isinstance(connection, NativeConnection) and connection.peer.max_calls:
             peer._serve(connection, self._calling)
         return peer
+
+    def peer_name(self, exchange: Exchange) -> bytes:
+        """Return the name under which limits count the calls of a connection's peer."""
+        peer = exchange.describe_peer()
+        return b"" if peer is None else peer._limit_name()
 
     def changed(self) -> None:
         """Wake `wait_idle` and `wait_closed` for another check."""

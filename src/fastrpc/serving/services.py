@@ -8,17 +8,21 @@ from typing import Any
 from fastrpc._core.base.histogram import default_registry
 from fastrpc._core.calls.call import Route
 from fastrpc._core.framing.settings import WireNumbers
+from fastrpc._core.limiting.rate_limiter import RateLimiter
+from fastrpc._core.serving.call_limits import CallLimits
 from fastrpc._core.serving.gate import Gate
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
+from fastrpc.limits import Limit
 from fastrpc.protocols.base import Connection
-from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
-from fastrpc.rpc.service import service_definition
+from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 from fastrpc.serving.dispatcher import Dispatcher, accepted_address
 from fastrpc.serving.life import Life
+from fastrpc.serving.method_limits import MethodLimits, check_patterns, limiter_for
 from fastrpc.serving.sources import opened_sources
 from fastrpc.serving.thread_pool import ThreadPool
 
@@ -31,6 +35,7 @@ class Services:
     Args:
         calling: what calls to the other side share, where that serves as well.
         address_of: names the other side of a connection.
+        limits: how much callers may ask for.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Services:
         life: Life,
         calling: PeerCalling,
         address_of: Callable[[Connection], Address] = accepted_address,
+        limits: Sequence[Limit] = (),
     ) -> None:
         self._config = config
         self._interceptors = interceptors
@@ -48,7 +54,10 @@ class Services:
         self._life = life
         self._calling = calling
         self._address_of = address_of
+        self._limits = limits
         self._stack = AsyncExitStack()
+        #: What counts the calls of each rate limit in all processes of the server; None counts them in this one.
+        self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
         self._threads: ThreadPool | None = None
         #: The services, in the order in which they were added.
         self.definitions: list[ServiceDefinition] = []
@@ -80,6 +89,11 @@ class Services:
         gate.runner.checks_results = config.check_results
         if config.timeouts.stream_idle is not None:
             gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
+        if self._limits:
+            limiters = [
+                shared or limiter_for(limit) for shared, limit in zip(self.shared, self._limits, strict=True)
+            ]
+            gate.limit(CallLimits(MethodLimits(self._limits, limiters).bind))
         dispatcher.gate = self.gate = gate
         return gate
 
@@ -87,6 +101,7 @@ class Services:
         """Make and enter the sources, and serve what they give."""
         for service in await self._stack.enter_async_context(opened_sources(sources)):
             self.add(service)
+        check_patterns(self._limits, [route.method for route in self.gate.routes])
 
     def add(self, service: Any) -> None:
         """Serve the methods of an instance.
@@ -103,7 +118,13 @@ class Services:
             codec = codec_for(method, "msgpack")
             marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
             counters = default_registry.counters(method.full_name, "server")
-            self.gate.routes.add(Route(method, marshal, counters, handler=handler))
+            route = Route(method, marshal, counters, handler=handler, timeout=self._longest(method))
+            self.gate.routes.add(route)
+
+    def _longest(self, method: MethodDefinition) -> float | None:
+        """Return the seconds that a call of a method may take here; None is no limit."""
+        caps = [method.timeout, None if _is_built_in(method) else self._config.limits.longest_call]
+        return min((cap for cap in caps if cap is not None), default=None)
 
     async def leave(self) -> None:
         """Leave the sources, in reverse order."""
@@ -113,3 +134,7 @@ class Services:
         """Take no more jobs for threads."""
         if self._threads is not None:
             self._threads.close(wait=False)
+
+
+def _is_built_in(method: MethodDefinition) -> bool:
+    return method.full_name.startswith(BUILTIN_PREFIX)

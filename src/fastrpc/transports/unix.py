@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,13 +18,16 @@ from fastrpc.endpoint import Address
 from fastrpc.transports.base import BACKLOG, DialOptions, Listener, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
 
-__all__ = ["TRANSPORT", "UnixTransport", "bind"]
+__all__ = ["TRANSPORT", "UnixTransport", "bind", "user_of"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
 #: Seconds to wait for another process that is starting in the same directory. A start takes microseconds; a process
 #: that holds the lock for longer has other reasons, and the start continues without the lock.
 _LOCK_SECONDS = 1.0
+
+#: The process, the user and the group of a peer (struct ucred of Linux).
+_CREDENTIALS = struct.Struct("iII")
 
 
 class UnixTransport:
@@ -86,6 +90,20 @@ class UnixTransport:
             connected.close()
             raise
         return SocketIO(connected)
+
+
+def user_of(transport: asyncio.BaseTransport) -> int | None:
+    """Return the number of the user whose process connected; None where the system does not tell."""
+    connected = transport.get_extra_info("socket")
+    option = getattr(socket, "SO_PEERCRED", None)
+    if connected is None or option is None:
+        return None
+    try:
+        raw = connected.getsockopt(socket.SOL_SOCKET, option, _CREDENTIALS.size)
+    except OSError:
+        return None
+    user: int = _CREDENTIALS.unpack(raw)[1]
+    return user
 
 
 class _Removal:

@@ -236,7 +236,9 @@ class TestDev:
         with Program(["-m", "fastrpc", "dev", "app:services", "-a", "tcp://127.0.0.1:0"], folder) as program:
             program.wait_errors("error: app:services cannot be imported: SyntaxError: .*app.py, line 1")
             program.wait_errors("waiting for a change")
-            (folder / "app.py").write_text(APP)
+            # In one step: an empty file in between would be a change of its own.
+            (folder / "app.new").write_text(APP)
+            (folder / "app.new").replace(folder / "app.py")
             target = program.wait_output(r"(?s)serving at (\S+).*started")[1]
             ended = command(folder, "call", target, "arith.crash")
             assert "LookupError: secret" in ended.errors

@@ -46,12 +46,12 @@ def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
 LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
     "Client": (partial(Client, NOWHERE), {"credentials": None}),
     "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None}),
-    "Server": (Server, {"authenticate": None, "authorize": None, "limits": ()}),
+    "Server": (Server, {"authenticate": None, "authorize": None}),
     "App": (
         partial(fastrpc.App, []),
-        {"authenticate": None, "authorize": None, "limits": (), "registry": None},
+        {"authenticate": None, "authorize": None, "registry": None},
     ),
-    "serve": (fastrpc.serve, {"authenticate": None, "authorize": None, "limits": ()}),
+    "serve": (fastrpc.serve, {"authenticate": None, "authorize": None}),
     "method": (fastrpc.method, {"roles": (), "safe": False, "tool": False, "alias": ()}),
     "service": (partial(fastrpc.service, "arith"), {"alias": (), "rpcx": None}),
 }

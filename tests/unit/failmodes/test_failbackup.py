@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConfigError, ConnectionLostError, OverloadedError
+from fastrpc.errors import ConfigError, ConnectionLostError, OverloadedError, UnavailableError
 from fastrpc.failmodes import FailBackup
 from fastrpc.failmodes.failbackup import SlowLimit
 from tests.support.attempts import FakeCall, Script, policy
@@ -71,6 +71,22 @@ def test_failure_of_one_leaves_the_other_running(first: int) -> None:
         attempts.ends[1 - first].set_result(42)
         assert await task == 42
         assert attempts.cancelled == []
+
+    asyncio.run(main())
+
+
+def test_pause_that_a_refusal_asked_for_holds_when_the_other_attempt_fails() -> None:
+    async def main() -> None:
+        call = FakeCall()
+        task, attempts = await hedged(call, Hanging())
+        attempts.ends[1].set_exception(OverloadedError("full", retry_after=5.0))
+        await asyncio.sleep(0)
+        # By itself this failure would be followed by another attempt at once.
+        attempts.ends[0].set_exception(UnavailableError("it drains", processed="no", retryable=True))
+        await attempts.has_started(3)
+        attempts.ends[2].set_result(42)
+        assert await task == 42
+        assert call.pauses == [5.0]
 
     asyncio.run(main())
 

@@ -6,6 +6,9 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.coroutine_call import CoroutineCall
 from fastrpc._core.native.connection import Connection
 
+async def slept(seconds: float) -> None:
+    """Sleep for no less than so many seconds."""
+
 class PickedCall(CoroutineCall):
     """What the endpoint set gave a place, one call or a batch of them."""
 

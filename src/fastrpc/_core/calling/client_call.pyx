@@ -13,7 +13,7 @@ import asyncio
 
 cimport cython
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
 from fastrpc._core.calling.own_calls cimport next_usable, output_waits
@@ -31,6 +31,24 @@ cdef extern from "Python.h":
     object PyObject_Call(object function, object arguments, object options)
 
 cdef object Future = asyncio.Future
+
+cdef double LONGEST_SLEEP = 1e9
+
+
+async def slept(seconds):
+    """Sleep for no less than so many seconds."""
+    cdef uint64_t until, now
+    if not 0 < seconds < LONGEST_SLEEP:
+        await asyncio.sleep(seconds)
+        return
+    until = now_ns() + <uint64_t>(<double>seconds * 1e9)
+    # uvloop counts whole milliseconds from the start of its turn: its timers may be early.
+    while True:
+        await asyncio.sleep(seconds)
+        now = now_ns()
+        if now >= until:
+            return
+        seconds = <double>(until - now) / 1e9
 
 
 cdef class PickedCall(CoroutineCall):
@@ -200,7 +218,7 @@ cdef class ClientCall(PickedCall):
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
-        return asyncio.sleep(seconds)
+        return slept(seconds)
 
     # For the runner
 

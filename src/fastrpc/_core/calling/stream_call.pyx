@@ -28,6 +28,7 @@ from fastrpc._core.framing.frame cimport (
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.payload.metadata cimport encode_metadata
 
+from fastrpc._core.calling.client_call import slept
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
 
 logger = logging.getLogger("fastrpc.client")
@@ -327,7 +328,7 @@ cdef class StreamCall(PendingCall):
 
     def sleep(self, seconds):
         """Wait, in an interceptor."""
-        return asyncio.sleep(seconds)
+        return slept(seconds)
 
     @property
     def _needs_ready(self):

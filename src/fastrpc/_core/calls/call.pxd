@@ -84,6 +84,8 @@ cdef class Route:
         readonly object handler
         int style
         bint is_public
+        # What limits its calls (`serving.call_limits`), found at the first of them.
+        tuple limits
         bint takes_stream
         bint gives_stream
 

@@ -30,6 +30,7 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, REASON_MEMORY
+from fastrpc._core.limiting.concurrency_limiter cimport leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.serving.exchange cimport (
@@ -285,6 +286,9 @@ cdef class Admission(Timed):
         """Count a call that ends without having started."""
         cdef MethodCounters counters = self.counters_of(call.exchange, call.route)
         self.refused += 1
+        if call.permit is not None:
+            leave_all(call.permit, 0)
+            call.permit = None
         counters.started()
         counters.ended(status, now_ns() - call.started_ns)
         if logger.isEnabledFor(DEBUG):
@@ -360,6 +364,8 @@ cdef class Admission(Timed):
         if exchange.queue:
             for call in list(exchange.queue):
                 self.drop_waiting(<ServerCall>call)
+                leave_all((<ServerCall>call).permit, 0)
+                (<ServerCall>call).permit = None
                 if (<ServerCall>call).stream is not None:
                     (<StreamChannel>(<ServerCall>call).stream).close(None)
         return 0

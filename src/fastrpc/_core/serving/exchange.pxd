@@ -51,6 +51,8 @@ cdef class Exchange:
 
         # The peer's identity, or None; whether it may list the services.
         public object identity
+        # The key of the peer under limits (`limiting.key_table.key_of`), 0 until one asks.
+        uint64_t peer_key
         public bint reveals_services
 
         # Who is on the other side, for handlers and logs; None until an engine knows.

@@ -83,8 +83,8 @@ cdef class Exchange:
         raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
 
     def refuse(self, call, status, text, is_faulty):
-        """Send that a call was not started."""
-        self.fail(call, Failure(status, text, has_run=False))
+        """Send that a call was not started; `call.pushback_ms` says when its caller may retry."""
+        self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
     def hold(self, call):
         """Note that a call outlasts this turn: a cancel has to find it until it is answered."""

@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Route, RouteTable
 from fastrpc._core.serving.admission cimport Admission
+from fastrpc._core.serving.call_limits cimport CallLimits
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.handler_runner cimport HandlerRunner
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -32,11 +33,13 @@ cdef class Gate(Admission):
         # The guards of every call, in this order, or None; whether there is any of them.
         object _authenticate
         object _authorise
-        object _limit
         bint has_guards
 
         # Which calls may have priority 2, as a function; None: none.
         public object allows_high
+
+        # How much callers may ask for, or None.
+        readonly CallLimits limits
 
         # An ended call that can be reused.
         ServerCall spare
@@ -50,6 +53,7 @@ cdef class Gate(Admission):
     cdef int leave(self, Exchange exchange) except -1
     cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1
     cdef bint _passes_guards(self, ServerCall call) except -1
+    cdef bint _is_within_limits(self, ServerCall call) except -1
     cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1
     cdef bint _may_be_high(self, ServerCall call) except -1
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1

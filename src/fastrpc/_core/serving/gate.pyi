@@ -6,6 +6,7 @@ from typing import Any, final
 from fastrpc._core.calls.call import RouteTable
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.serving.admission import Admission
+from fastrpc._core.serving.call_limits import CallLimits
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.handler_runner import HandlerRunner
 from fastrpc._core.serving.served_call import ServerCall
@@ -31,7 +32,6 @@ class Gate(Admission):
     #: run in this order, after the method is found and before anything is decoded.
     authenticate: _Guard
     authorise: _Guard
-    limit: _Guard
 
     #: Returns whether the caller of a call may use priority 2 for its method; else it counts as 0. None: nobody may.
     allows_high: Callable[[ServerCall], bool] | None
@@ -45,6 +45,13 @@ class Gate(Admission):
         call_timeout: float | None,
         **bounds: Any,
     ) -> None: ...
+    @property
+    def limits(self) -> CallLimits | None:
+        """How much callers may ask for."""
+
+    def limit(self, limits: CallLimits | None) -> None:
+        """Hold the calls of every connection to limits, after the guards; None lifts them."""
+
     @property
     def routes(self) -> RouteTable: ...
     @property

@@ -28,6 +28,7 @@ from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
+from fastrpc._core.serving.call_limits cimport BoundLimit
 from fastrpc._core.serving.exchange cimport Failure, process_held
 from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
@@ -131,18 +132,13 @@ cdef class Gate(Admission):
         self._authorise = guard
         self._count_guards()
 
-    @property
-    def limit(self):
-        """The guard that limits the caller's rate; None skips the step."""
-        return self._limit
-
-    @limit.setter
-    def limit(self, guard):
-        self._limit = guard
-        self._count_guards()
-
     def _count_guards(self):
-        self.has_guards = not (self._authenticate is None and self._authorise is None and self._limit is None)
+        self.has_guards = not (self._authenticate is None and self._authorise is None and self.limits is None)
+
+    def limit(self, CallLimits limits):
+        """Hold the calls of every connection to limits; None lifts them."""
+        self.limits = limits
+        self._count_guards()
 
     # The interface for engines
 
@@ -326,8 +322,17 @@ cdef class Gate(Admission):
         return (
             self._ask(call, self._authenticate, True)
             and self._ask(call, self._authorise, True)
-            and self._ask(call, self._limit, False)
+            and (self.limits is None or self._is_within_limits(call))
         )
+
+    cdef bint _is_within_limits(self, ServerCall call) except -1:
+        cdef BoundLimit over = self.limits.take(call)
+        if over is None:
+            return True
+        call.pushback_ms = self.limits.pause_ms
+        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
+        call.pushback_ms = 0
+        return False
 
     cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1:
         """Ask one guard. A guard that fails, or returns no verdict, refuses the call."""
@@ -497,6 +502,8 @@ cdef class Gate(Admission):
         """The counts of refusals since the server started."""
         return {
             "refused": self.refused,
+            "refused_by_rate": 0 if self.limits is None else self.limits.refused_by_rate,
+            "refused_by_concurrency": 0 if self.limits is None else self.limits.refused_by_concurrency,
             "expired_before_start": self.expired_unstarted,
             "refused_connections": self.refused_connections,
         }

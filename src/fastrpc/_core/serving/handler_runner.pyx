@@ -28,6 +28,7 @@ from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_OUT
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.limiting.concurrency_limiter cimport leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.serving.exchange cimport Exchange, Failure
@@ -408,6 +409,9 @@ cdef class HandlerRunner:
         call.counters.ended(call.told_status or status, now - call.started_ns)
         self.running -= 1
         call.is_running = False
+        if call.permit is not None:
+            leave_all(call.permit, now - call.started_ns)
+            call.permit = None
         if call.is_held:
             self.unwatch(call)
         if call.stream is not None:

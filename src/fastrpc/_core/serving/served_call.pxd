@@ -1,7 +1,8 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.limiting.concurrency_limiter cimport Permit
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.serving.exchange cimport Exchange
 
@@ -25,6 +26,11 @@ cdef class ServerCall(Call):
 
         # Who called, where that is not who the connection belongs to; None: it is.
         object own_identity
+
+        # Its places under limits of concurrency, until its end; while it is refused, milliseconds after which its caller may
+        # retry, 0: not stated.
+        Permit permit
+        readonly uint32_t pushback_ms
 
         # Bytes of its decoded arguments, known once they are; bytes counted for it now, at the connection.
         Py_ssize_t weight

@@ -57,6 +57,10 @@ class ServerCall(Call):
         """Whether its deadline passed while the handler ran."""
 
     @property
+    def pushback_ms(self) -> int:
+        """While it is refused: milliseconds after which its caller may retry; 0: not stated."""
+
+    @property
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
 

@@ -300,15 +300,18 @@ cdef class ServedCalls(ServingPart):
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
         cdef Connection session = self.session()
+        cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer
         self._free_one_way(call)
         if call.state == STATE_CANCELLED:
             # The wire ends a cancelled call by CANCELLED, whatever kept it from its start (PROTOCOL.md, "Calls").
             status = CANCELLED
-        if is_faulty and status == RESOURCE_EXHAUSTED and not call.flags & ONE_WAY:
+        if is_faulty and status == RESOURCE_EXHAUSTED:
             # It would else look as if the same call could succeed a little later.
+            pushback_ms = PUSHBACK_NEVER
+        if pushback_ms and not call.flags & ONE_WAY:
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
-            answer.pushback_ms = PUSHBACK_NEVER
+            answer.pushback_ms = pushback_ms
             session.callee.ended(call)
             session.sender.send_failure(call, answer)
         else:

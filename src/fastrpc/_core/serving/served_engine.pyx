@@ -39,7 +39,7 @@ cdef class EngineExchange(Exchange):
 
     def refuse(self, call, status, text, is_faulty):
         """Send that a call was not started."""
-        self.fail(call, Failure(status, text, has_run=False))
+        self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
     def hold(self, call):
         """Note that a call outlasts this turn."""

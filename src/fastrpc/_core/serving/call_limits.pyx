@@ -1,0 +1,109 @@
+"""The limits of one server, applied to calls: which of them a method has, and under which key each call counts.
+
+::
+
+    call ──► its method's limits ──► key: the method, the peer, … ──► a token, or a place  ──► the next limit
+                                                                  └─► none: all are given back, the call is refused
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.limiting.concurrency_limiter cimport Permit, leave_all
+from fastrpc._core.limiting.key_table cimport key_of
+from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.waiting_calls cimport is_sheddable
+
+cdef uint64_t MILLISECOND_NS = 1_000_000
+# The largest pause that the wire can carry: the number above it means "never" (PROTOCOL.md).
+cdef uint64_t LONGEST_PAUSE_MS = 0xFFFFFFFE
+
+cdef dict KINDS = {"peer": KEY_PEER, "identity": KEY_IDENTITY, "metadata": KEY_METADATA}
+
+
+@cython.final
+cdef class BoundLimit:
+    """A limit as it holds for one method."""
+
+    def __init__(self, limiter not None, str per not None, bytes name not None, str text not None):
+        if isinstance(limiter, RateLimiter):
+            self.rate = limiter
+        else:
+            self.concurrency = <ConcurrencyLimiter?>limiter
+        kind, _, self.entry = per.partition(":")
+        self.kind = <KeyKind><int>KINDS.get(kind, KEY_FIXED)
+        self.key = key_of(name)
+        self.text = text
+
+    cdef uint64_t key_for(self, ServerCall call) except 0:
+        cdef Exchange exchange = call.exchange
+        if self.kind == KEY_FIXED:
+            return self.key
+        if self.kind == KEY_PEER:
+            if not exchange.peer_key:
+                exchange.peer_key = key_of(exchange.gate.dispatcher.peer_name(exchange))
+            return exchange.peer_key
+        if self.kind == KEY_IDENTITY:
+            identity = call.own_identity if call.own_identity is not None else exchange.identity
+            # No identity has this name.
+            return key_of(b"anonymous" if identity is None else identity.name.encode())
+        value = call.metadata.get(self.entry, "")
+        return key_of(value if isinstance(value, bytes) else value.encode())
+
+
+@cython.final
+cdef class CallLimits:
+    """The limits of one server."""
+
+    def __init__(self, bind not None):
+        self._bind = bind
+
+    @cython.nonecheck(False)
+    cdef BoundLimit take(self, ServerCall call):
+        """Count a call on all limits of its method; return the one that is reached, with nothing counted, or None."""
+        cdef Route route = call.route
+        cdef tuple limits = route.limits
+        cdef Py_ssize_t index
+        if limits is None:
+            limits = route.limits = <tuple?>self._bind(route.method)
+        for index in range(len(limits)):
+            if not self._take_one(<BoundLimit>limits[index], call):
+                self._give_back(call, limits, index)
+                return <BoundLimit>limits[index]
+        return None
+
+    @cython.nonecheck(False)
+    cdef bint _take_one(self, BoundLimit limit, ServerCall call) except -1:
+        cdef uint64_t key = limit.key_for(call), wait_ns
+        cdef Permit permit
+        cdef Py_ssize_t place
+        if limit.rate is not None:
+            wait_ns = <uint64_t>limit.rate.take(key, call.exchange.now, is_sheddable(call))
+            if wait_ns == 0:
+                return True
+            self.refused_by_rate += 1
+        else:
+            place = limit.concurrency.enter(key, is_sheddable(call))
+            if place >= 0:
+                permit = Permit.__new__(Permit)
+                permit.limiter = limit.concurrency
+                permit.place = place
+                permit.next = call.permit
+                call.permit = permit
+                return True
+            self.refused_by_concurrency += 1
+            wait_ns = limit.concurrency.pause()
+        self.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
+        return False
+
+    cdef int _give_back(self, ServerCall call, tuple limits, Py_ssize_t count) except -1:
+        cdef Py_ssize_t index
+        cdef BoundLimit limit
+        for index in range(count):
+            limit = <BoundLimit>limits[index]
+            if limit.rate is not None:
+                limit.rate.give_back()
+        leave_all(call.permit, 0)
+        call.permit = None
+        return 0

@@ -1,0 +1,135 @@
+"""How much callers may ask for: `RateLimit` and `ConcurrencyLimit`, for `Server(limits=[…])`.
+
+::
+
+    limits = [
+        RateLimit(1_000, burst=100),                                # of the whole server
+        RateLimit(50, burst=20, per="peer", methods="shop.**"),
+        ConcurrencyLimit(8, methods="shop.report"),
+    ]
+
+A call over a limit is refused before anything of it is decoded: it does not start, and its caller gets an
+`OverloadedError` with `retry_after`. A call that one limit refuses counts on no other.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from fastrpc.config import Limits
+from fastrpc.config.validation import LONGEST_SECONDS, check_count, check_number, wrong
+from fastrpc.errors import ConfigError
+from fastrpc.method_patterns import method_patterns
+
+__all__ = ["ConcurrencyLimit", "Limit", "RateLimit", "checked_limits", "patterns_in_vain"]
+
+_KEYS: Final = ("server", "service", "method", "peer", "identity")
+_METADATA: Final = "metadata:"
+_HIGHEST_RATE: Final = 100_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `rate` calls a second, after `burst` at once.
+
+    A bucket holds `burst` tokens and is filled by `rate` tokens a second; each call takes one. Each key has its own
+    bucket. 10,000 keys are kept; beyond that, new ones share one bucket until others are full again. The workers of a
+    server share all buckets.
+
+    Args:
+        rate: calls a second; 0.1 is one in ten seconds.
+        burst: calls at once after a quiet time. Too low refuses calls that honest callers send together, too high lets
+            many come at the same moment.
+        per: what has its own bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
+            address by its /64, the user of a unix socket), "identity" or "metadata:<key>".
+        methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
+            too), `**` (all but `fastrpc.*`), or a list of these.
+
+    Raises:
+        ConfigError: an argument has the wrong type or range.
+    """
+
+    rate: float
+    burst: int
+    per: str = field(default="server", kw_only=True)
+    methods: str | Sequence[str] = field(default="**", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_number(self, "rate", 0, _HIGHEST_RATE, above=True)
+        check_count(self, "burst", 1)
+        if self.burst / self.rate > LONGEST_SECONDS:
+            raise ConfigError(
+                f"RateLimit.burst is {self.burst}, which takes {self.burst / self.rate:.3g} s to refill at "
+                f"{self.rate} a second; {LONGEST_SECONDS:,} s are allowed"
+            )
+        _check_key(self)
+        method_patterns(self.methods)
+
+
+@dataclass(frozen=True, slots=True)
+class ConcurrencyLimit:
+    """At most `limit` calls in progress, streams included. Each worker of a server counts its own.
+
+    Args:
+        limit: calls from their start, or from the queue before it, to their end. Too low leaves the server idle, too
+            high lets calls wait for each other inside their handlers.
+        per: what is counted by itself, as for `RateLimit`.
+        methods: the calls that count, as for `RateLimit`.
+
+    Raises:
+        ConfigError: an argument has the wrong type or range.
+    """
+
+    limit: int
+    per: str = field(default="server", kw_only=True)
+    methods: str | Sequence[str] = field(default="**", kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_count(self, "limit", 1)
+        _check_key(self)
+        method_patterns(self.methods)
+
+
+Limit: TypeAlias = RateLimit | ConcurrencyLimit
+
+
+def checked_limits(given: Any) -> tuple[Limit, ...]:
+    """Return the limits, checked.
+
+    Raises:
+        ConfigError: the value is not a list of limits, or one of them needs callers that are authenticated.
+    """
+    hint = "write limits=[RateLimit(100, burst=20)]"
+    if isinstance(given, Limits):
+        hint = "these are settings: write config=ServerConfig(limits=…)"
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise ConfigError(f"limits is {given!r}, it must be a list", hint=hint)
+    limits = tuple(given)
+    for index, limit in enumerate(limits):
+        if not isinstance(limit, RateLimit | ConcurrencyLimit):
+            raise ConfigError(
+                f"limits[{index}] is {limit!r}, it must be a RateLimit or a ConcurrencyLimit", hint=hint
+            )
+        if limit.per == "identity" or limit.per.startswith(_METADATA):
+            raise ConfigError(
+                f"limits[{index}] is per={limit.per!r}, but servers do not yet authenticate callers: everybody could "
+                "name another key with each call",
+                hint='write per="peer"',
+            )
+    return limits
+
+
+def patterns_in_vain(limits: Iterable[Limit], methods: Sequence[str]) -> Iterable[tuple[str, str]]:
+    """Yield each pattern that no method fits, with the service it names."""
+    for limit in limits:
+        for pattern in method_patterns(limit.methods):
+            service = pattern.missing_in(methods)
+            if service is not None:
+                yield pattern.text, service
+
+
+def _check_key(limit: Any) -> None:
+    per = limit.per
+    if isinstance(per, str) and (per in _KEYS or (per.startswith(_METADATA) and len(per) > len(_METADATA))):
+        return
+    raise wrong(limit, "per", f"one of {', '.join(map(repr, _KEYS))}, or 'metadata:<key>'")

@@ -1,0 +1,81 @@
+"""The values of `fastrpc.limits`: what they take, what they refuse."""
+
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import ConfigError
+from fastrpc.limits import ConcurrencyLimit, RateLimit, checked_limits
+
+
+def test_rate_limit_is_for_the_whole_server_and_all_methods_unless_it_says_otherwise() -> None:
+    limit = RateLimit(10, 5)
+    assert (limit.rate, limit.burst, limit.per, limit.methods) == (10, 5, "server", "**")
+    assert RateLimit(rate=10, burst=5) == limit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"rate": 0}, "RateLimit.rate is 0, it must be a number above 0"),
+        ({"rate": -1}, "RateLimit.rate is -1"),
+        ({"rate": float("nan")}, "RateLimit.rate is nan"),
+        ({"rate": float("inf")}, "RateLimit.rate is inf"),
+        ({"rate": "10"}, "RateLimit.rate is '10'"),
+        ({"rate": True}, "RateLimit.rate is True"),
+        ({"rate": 1e12}, "RateLimit.rate is 1000000000000.0"),
+        ({"burst": 0}, "RateLimit.burst is 0, it must be a whole number from 1"),
+        ({"burst": 1.5}, "RateLimit.burst is 1.5"),
+        ({"rate": 1e-9, "burst": 10}, "takes 1e\\+10 s to refill"),
+        ({"per": "ip"}, "RateLimit.per is 'ip', it must be one of 'server', 'service'"),
+        ({"per": "metadata:"}, "RateLimit.per is 'metadata:'"),
+        ({"per": None}, "RateLimit.per is None"),
+        ({"methods": "shop"}, "'shop' is no pattern of methods"),
+        ({"methods": []}, r"methods is \[\]"),
+    ],
+)
+def test_rate_limit_refuses_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        RateLimit(**{"rate": 10, "burst": 5, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"limit": 0}, "ConcurrencyLimit.limit is 0, it must be a whole number from 1"),
+        ({"limit": 2.5}, r"ConcurrencyLimit.limit is 2.5"),
+        ({"limit": "many"}, "ConcurrencyLimit.limit is 'many'"),
+        ({"per": "host"}, "ConcurrencyLimit.per is 'host'"),
+        ({"methods": 7}, "methods is 7"),
+    ],
+)
+def test_concurrency_limit_refuses_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=text):
+        ConcurrencyLimit(**{"limit": 10, **arguments})
+
+
+def test_per_and_methods_are_given_by_name() -> None:
+    with pytest.raises(TypeError):
+        RateLimit(10, 5, "peer")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("per", ["identity", "metadata:tenant"])
+@pytest.mark.parametrize("kind", [RateLimit, ConcurrencyLimit])
+def test_keys_that_a_caller_could_choose_need_authentication(kind: Any, per: str) -> None:
+    limit = kind(10, 5, per=per) if kind is RateLimit else kind(10, per=per)
+    with pytest.raises(ConfigError, match=r"limits\[0\] is per=.*do not yet authenticate callers"):
+        checked_limits([limit])
+
+
+def test_settings_that_are_called_limits_are_told_their_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        fastrpc.Server(limits=fastrpc.Limits(streams=5))  # type: ignore[arg-type]
+    assert caught.value.hint == "these are settings: write config=ServerConfig(limits=…)"
+
+
+@pytest.mark.parametrize("given", [RateLimit(1, 1), "limits", 7, [7], [RateLimit], None])
+@pytest.mark.parametrize("make", [fastrpc.Server, fastrpc.App, fastrpc.serve])
+def test_limits_are_a_list_of_limits(given: Any, make: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^limits"):
+        make([], limits=given)
