@@ -83,14 +83,17 @@ async def drive_tasks(operation: AsyncOperation, order: LoadOrder) -> Measuremen
             await asyncio.sleep(order.warm_seconds)
             latencies.clear()
             first = clocks.read(completed)
-            await asyncio.sleep(order.seconds)
-            # On a busy machine a short window may see the end of no call; it goes on until it has. To set an event
-            # would cost every call.
-            while completed == first.completed:  # noqa: ASYNC110
-                await asyncio.sleep(LONGER_SECONDS)
+            await _window(order.seconds, lambda: completed > first.completed)
             last = clocks.read(completed)
             running = False
     return measured(first, last, workload.batch, latencies)
+
+
+async def _window(seconds: float, has_ended: Callable[[], bool]) -> None:
+    """Wait for the end of a window. On a busy machine no call may have ended by then: it lasts until one has."""
+    await asyncio.sleep(seconds)
+    while not has_ended():  # noqa: ASYNC110 - to set an event would cost every call
+        await asyncio.sleep(LONGER_SECONDS)
 
 
 def drive_threads(connect: Callable[[], BlockingOperation], order: LoadOrder) -> Measurement:
@@ -129,13 +132,18 @@ def drive_threads(connect: Callable[[], BlockingOperation], order: LoadOrder) ->
         stop.wait(order.warm_seconds)
         latencies.clear()
         first = clocks.read(sum(completed))
-        stop.wait(order.seconds)
-        until = time.monotonic() + STALL_SECONDS
-        while sum(completed) == first.completed and not stop.is_set() and time.monotonic() < until:
-            stop.wait(LONGER_SECONDS)
+        _thread_window(order.seconds, stop, lambda: sum(completed) > first.completed)
         last = clocks.read(sum(completed))
         stop.set()
     return measured(first, last, workload.batch, latencies)
+
+
+def _thread_window(seconds: float, stop: threading.Event, has_ended: Callable[[], bool]) -> None:
+    """Wait for the end of a window as `_window` does, but for no stalled peer."""
+    stop.wait(seconds)
+    until = time.monotonic() + STALL_SECONDS
+    while not has_ended() and not stop.is_set() and time.monotonic() < until:
+        stop.wait(LONGER_SECONDS)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, Keepalive, ServerConfig, Timeouts
+from fastrpc import Admission, Client, ClientConfig, Keepalive, ServerConfig, Timeouts
 from tests.support.frame_factory import opening, request
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
@@ -18,6 +18,9 @@ from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 #: Calls of one read, and how long each keeps the loop: many times what one turn may take.
 CALLS = 300
 BURN_SECONDS = 0.0003
+
+#: However long a busy machine takes, no call waits too long to be started.
+PATIENT = Admission(queue_age=60)
 
 each_scheme = pytest.mark.parametrize("scheme", SCHEMES)
 
@@ -63,7 +66,10 @@ async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme:
             await asyncio.sleep(0)
             most, before = max(most, len(work.started) - before), len(work.started)
 
-    async with served(work, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
         await client.ready()
         watching = asyncio.ensure_future(watch())
         values = await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
@@ -77,7 +83,11 @@ async def test_one_turn_of_the_loop_handles_a_few_milliseconds_of_a_read(scheme:
 @each_scheme
 async def test_another_connection_is_served_in_between(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target, Client(target) as busy, Client(target) as other:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as busy,
+        Client(target) as other,
+    ):
         await other.ready()
         batch = asyncio.ensure_future(busy.call_many(Work.burn, [(number,) for number in range(CALLS)]))
         await eventually(lambda: bool(work.started))
@@ -87,7 +97,10 @@ async def test_another_connection_is_served_in_between(scheme: str) -> None:
 
 async def test_frames_behind_the_rest_of_a_read_come_after_it() -> None:
     work = Work()
-    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+    async with (
+        served(work, scheme="tcp", config=ServerConfig(admission=PATIENT)) as target,
+        raw_client(target) as peer,
+    ):
         peer.send(opening(False))
         calls = range(1, 2 * CALLS + 1, 2)
         frames = [
@@ -107,7 +120,10 @@ async def test_frames_behind_the_rest_of_a_read_come_after_it() -> None:
 
 async def test_a_broken_rule_behind_the_rest_of_a_read_is_found_after_it() -> None:
     work = Work()
-    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+    async with (
+        served(work, scheme="tcp", config=ServerConfig(admission=PATIENT)) as target,
+        raw_client(target) as peer,
+    ):
         peer.send(opening(False))
         calls = range(1, 2 * CALLS + 1, 2)
         frames = [
@@ -123,7 +139,10 @@ async def test_a_broken_rule_behind_the_rest_of_a_read_is_found_after_it() -> No
 @each_scheme
 async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
         await client.ready()
         batch = asyncio.ensure_future(
             client.call_many(Work.burn, [(number,) for number in range(CALLS)], return_exceptions=True)
@@ -140,7 +159,10 @@ async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> Non
 @each_scheme
 async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
         await client.ready()
         [left] = target.server._gate.sessions  # type: ignore[union-attr]
         batch = asyncio.ensure_future(
@@ -158,7 +180,10 @@ async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
 @each_scheme
 async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
         await client.ready()
         hasty = client.with_options(timeout=BURN_SECONDS * CALLS / 3)
         values = await hasty.call_many(
@@ -172,7 +197,10 @@ async def test_time_spent_in_the_queue_counts_from_the_arrival(scheme: str) -> N
 @each_scheme
 async def test_calls_are_cancelled_by_what_lies_in_the_rest_of_a_read(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target, Client(target) as client:
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
         await client.ready()
         calls = [asyncio.ensure_future(client.call(Work.wait, number)) for number in range(CALLS)]
         await asyncio.sleep(0)
@@ -188,7 +216,7 @@ async def test_calls_are_cancelled_by_what_lies_in_the_rest_of_a_read(scheme: st
 async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
     work = Work()
     keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)
-    server = ServerConfig(keepalive=keepalive)
+    server = ServerConfig(keepalive=keepalive, admission=PATIENT)
     async with (
         served(work, scheme=scheme, config=server) as target,
         Client(target, config=ClientConfig(keepalive=keepalive)) as client,
@@ -202,7 +230,7 @@ async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
 async def test_a_spinning_loop_does_not_read_past_what_waits(scheme: str) -> None:
     work = Work()
-    config = ServerConfig(spin_microseconds=200)
+    config = ServerConfig(spin_microseconds=200, admission=PATIENT)
     async with served(work, scheme=scheme, config=config) as target, Client(target) as client:
         await client.ready()
         batches = [
@@ -236,7 +264,7 @@ async def test_answers_in_front_of_the_end_of_the_stream_all_count(scheme: str) 
 @each_scheme
 async def test_nothing_is_left_behind(scheme: str) -> None:
     work = Work()
-    async with served(work, scheme=scheme) as target:
+    async with served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target:
         for _ in range(3):
             async with Client(target) as client:
                 await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
@@ -248,7 +276,10 @@ async def test_nothing_is_left_behind(scheme: str) -> None:
 
 async def test_one_way_calls_of_unknown_methods_are_dropped_in_slices_too() -> None:
     work = Work()
-    async with served(work, scheme="tcp") as target, raw_client(target) as peer:
+    async with (
+        served(work, scheme="tcp", config=ServerConfig(admission=PATIENT)) as target,
+        raw_client(target) as peer,
+    ):
         peer.send(opening(False))
         frames = [request(call, method=b"work.nothing", flags=FLAG_ONE_WAY) for call in range(1, 40_001, 2)]
         peer.send(*frames, request(50_001, b"\x90", method=b"work.now", codec=1))

@@ -50,7 +50,9 @@ async def test_a_client_passes_any_number_of_silent_openings_at_once() -> None:
         config = few(handshake=60)
         target = await stack.enter_async_context(served(Noted(Journal()), scheme="tcp", config=config))
         for _ in range(3):
-            await peers(stack, target, 3 * LIMIT)
+            # Accepted before the client, in the order of their connecting.
+            for _ in range(3 * LIMIT):
+                await stack.enter_async_context(raw_client(target))
             async with Client(target) as client:
                 await client.ready(5)
 
