@@ -18,7 +18,7 @@ RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
     2: ("bounded_http", "config", "endpoint", "installed", "method_patterns", "types"),
-    3: ("_core", "codecs", "compressors", "limits", "stores"),
+    3: ("_core", "codecs", "compressors", "limits", "stores", "tls"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("interceptors", "failmodes", "calling"),
     6: ("serving",),

@@ -18,7 +18,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastrpc.escaping import printable
@@ -79,16 +79,21 @@ class BoundedHttpClient:
     """A client of one server over one kept connection, for one thread; another thread may call `close`.
 
     Args:
-        tls: encrypts and authenticates the server; None is plain HTTP.
+        encrypt: does a TLS handshake on a connected socket, which then checked the server; None is plain HTTP.
         most_bytes: longest response.
     """
 
     def __init__(
-        self, host: str, port: int, *, tls: ssl.SSLContext | None = None, most_bytes: int = ANSWER_BYTES
+        self,
+        host: str,
+        port: int,
+        *,
+        encrypt: Callable[[socket.socket], ssl.SSLSocket] | None = None,
+        most_bytes: int = ANSWER_BYTES,
     ) -> None:
         self._host = host
         self._port = port
-        self._tls = tls
+        self._encrypt = encrypt
         self._most_bytes = most_bytes
         # Re-entrant: a finalizer may call `close`, and it can run on any line of the thread that holds the lock.
         self._lock = threading.RLock()
@@ -198,8 +203,8 @@ class BoundedHttpClient:
                 one.connect(address)
                 one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 one.settimeout(_left(due))
-                if self._tls is not None:
-                    one = self._tls.wrap_socket(one, server_hostname=self._host)
+                if self._encrypt is not None:
+                    one = self._encrypt(one)
                     self._hold(one)
                 return one
             except OSError:

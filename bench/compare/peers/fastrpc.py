@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 import fastrpc
+from bench.compare.certificates import AUTHORITY, CERTIFICATE, KEY, make_certificates
 from bench.compare.fastrpc_streams import FastRPCBlockingStreams, FastRPCStreams, Streams
 from bench.compare.load import AsyncOperation, BlockingOperation
 from bench.compare.peers.base import AsyncClient, AsyncServer, BlockingClient, Loop, Peer
@@ -93,7 +94,7 @@ class _Serving(AsyncServer):
         title: str,
         *,
         loop: Loop = "uvloop",
-        scheme: Literal["tcp", "unix"] = "tcp",
+        scheme: Literal["tcp", "tls", "unix"] = "tcp",
         spin_microseconds: int = 0,
         by_default: bool = False,
     ) -> None:
@@ -102,16 +103,24 @@ class _Serving(AsyncServer):
         self._scheme = scheme
         self._spin_microseconds = spin_microseconds
 
+    def prepare(self) -> None:
+        super().prepare()
+        if self._scheme == "tls":
+            make_certificates()
+
     @asynccontextmanager
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
-        config = fastrpc.ServerConfig(spin_microseconds=self._spin_microseconds)
+        tls = fastrpc.TLS(cert_file=CERTIFICATE, key_file=KEY) if self._scheme == "tls" else None
+        config = fastrpc.ServerConfig(spin_microseconds=self._spin_microseconds, tls=tls)
         interceptors = [pass_on] if workload.operation == "echo_metadata" else []
         async with fastrpc.Server(_service(workload)(), config=config, interceptors=interceptors) as server:
-            target = "tcp://127.0.0.1:0" if self._scheme == "tcp" else f"unix://{directory}/socket"
+            is_local = self._scheme == "unix"
+            target = f"unix://{directory}/socket" if is_local else f"{self._scheme}://127.0.0.1:0"
             yield str(await server.listen(target))
 
     def _client_config(self) -> fastrpc.ClientConfig:
-        return fastrpc.ClientConfig(spin_microseconds=self._spin_microseconds)
+        tls = fastrpc.TLS(ca_file=AUTHORITY) if self._scheme == "tls" else None
+        return fastrpc.ClientConfig(spin_microseconds=self._spin_microseconds, tls=tls)
 
 
 def _service(workload: Workload) -> type[Any]:
@@ -228,6 +237,8 @@ PEERS: tuple[Peer, ...] = (
     FastRPCAsync("fastrpc", "fastrpc, uvloop", by_default=True),
     FastRPCAsync("fastrpc_asyncio", "fastrpc, asyncio", loop="asyncio", by_default=True),
     FastRPCAsync("fastrpc_unix", "fastrpc, unix socket", scheme="unix"),
+    FastRPCAsync("fastrpc_tls", "fastrpc, TLS 1.3", scheme="tls"),
+    FastRPCBlocking("fastrpc_blocking_tls", "fastrpc, blocking client, TLS 1.3", scheme="tls"),
     FastRPCAsync("fastrpc_spin", "fastrpc, spinning", spin_microseconds=SPIN_MICROSECONDS),
     FastRPCBlocking("fastrpc_blocking", "fastrpc, blocking client"),
     FastRPCBlocking(

@@ -38,7 +38,8 @@ class Peer:
     scheme: str
     #: Its credentials, such as a token; None if it sent none.
     credentials: str | None
-    #: Its TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it; None without one.
+    #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
+    #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
     certificate: Mapping[str, Any] | None
     #: The same on all connections of one Client that serves; None for a peer that serves nothing, and for a server.
     id: str | None

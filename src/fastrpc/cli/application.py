@@ -45,6 +45,7 @@ _COMMANDS = {
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
+    "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),
 }
 
 #: `markdown` joins the lines of a paragraph.
@@ -68,6 +69,9 @@ class _Commands(TyperGroup):
 def _load(name: str) -> Any:
     command = _COMMANDS[name]
     function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
+    if isinstance(function, typer.Typer):
+        # A group of commands.
+        return typer.main.get_command(function)
     alone = typer.Typer(add_completion=False, **_STYLE)
     alone.command(
         name,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from fastrpc.cli.calling import Address, AsJson, Timeout, run_async, target_for
+from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
@@ -22,6 +23,10 @@ def health(
     address: Address,
     service: Annotated[str, typer.Argument(metavar="SERVICE", help="Only this one.")] = "",
     timeout: Timeout = 5.0,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the health of a server: exit code 0 if it is SERVING, else 1.
@@ -30,7 +35,8 @@ def health(
     checks all of them.
     """
     with reported(ExitCode.USAGE):
-        client = Client(target_for(address, service))
+        config = client_config(ca, cert, key, server_name)
+        client = Client(target_for(address, service), config=config)
 
     async def ask() -> Reply[Any]:
         async with client:

@@ -13,6 +13,7 @@ from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_d
 from fastrpc.cli.import_string import import_from_string
 from fastrpc.cli.listing import explained
 from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
@@ -22,8 +23,10 @@ from fastrpc.server.builtin import BUILTIN_PREFIX
 __all__ = ["read_contracts"]
 
 
-def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
+def read_contracts(source: str, timeout: float, config: ClientConfig) -> list[ServiceDescription]:
     """Return the services of an address, a `.json` or `.py` file, or `module:name`, without fastrpc's own.
+
+    `config` is for addresses.
 
     Raises:
         ConfigError: it is none of these, or holds no service.
@@ -32,7 +35,7 @@ def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
         OSError: the file cannot be read.
     """
     if "://" in source:
-        found = read_descriptions(_asked(source, timeout), source)
+        found = read_descriptions(_asked(source, timeout, config), source)
     elif source.endswith(".json"):
         found = read_descriptions(_decoded(Path(source)), source)
     elif source.endswith(".py"):
@@ -45,8 +48,8 @@ def read_contracts(source: str, timeout: float) -> list[ServiceDescription]:
     return services
 
 
-def _asked(address: str, timeout: float) -> Any:
-    client = Client(address)
+def _asked(address: str, timeout: float, config: ClientConfig) -> Any:
+    client = Client(address, config=config)
 
     async def ask() -> Any:
         async with client:

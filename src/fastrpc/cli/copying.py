@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastrpc.cli.calling import Address, AsJson, run_async, target_for
+from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
 from fastrpc.cli.output import shown, stderr, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.escaping import printable
 from fastrpc.server.plan import ExitCode
@@ -43,12 +45,16 @@ def get(
     ] = None,
     service: Service = "files",
     no_resume: NoResume = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a file of a server to this machine, behind what an earlier attempt left."""
     with reported(ExitCode.USAGE):
         target = _inside(path or Path(), name.rpartition("/")[2])
-        client = _client(address, service)
+        client = _client(address, service, client_config(ca, cert, key, server_name))
 
     async def copy(show: Show | None) -> "FileDigest":
         from fastrpc.files import download
@@ -67,6 +73,10 @@ def put(
     ] = None,
     service: Service = "files",
     no_resume: NoResume = False,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a file of this machine to a server, behind what an earlier attempt left."""
@@ -74,7 +84,7 @@ def put(
     with reported(ExitCode.USAGE):
         if not path.is_file():
             raise ConfigError(f"{path} is no file", hint="give the path of a file on this machine")
-        client = _client(address, service)
+        client = _client(address, service, client_config(ca, cert, key, server_name))
 
     async def copy(show: Show | None) -> "FileDigest":
         from fastrpc.files import upload
@@ -85,11 +95,11 @@ def put(
     _run(copy, str(path), there, service, as_json=as_json)
 
 
-def _client(address: str, service: str) -> Client:
+def _client(address: str, service: str, config: ClientConfig) -> Client:
     from fastrpc.files.service import service_named
 
     service_named(service)
-    return Client(target_for(address, service))
+    return Client(target_for(address, service), config=config)
 
 
 def _inside(path: Path, name: str) -> Path:

@@ -7,6 +7,7 @@ import typer
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
 from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
 from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_listing import list_registry
@@ -42,23 +43,22 @@ def list_services(
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Only this one.")] = None,
     with_builtin: Annotated[bool, typer.Option("--all", help="Show fastrpc's own services too.")] = False,
     timeout: Timeout = 5.0,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
     as_json: AsJson = False,
 ) -> None:
     """List services, methods and signatures of a server, or services, endpoints and health of a registry."""
+    with reported(ExitCode.USAGE):
+        config = client_config(ca, cert, key, server_name)
     if names_registry(address):
-        list_registry(address, service, timeout, as_json=as_json)
+        list_registry(address, service, timeout, config.tls, as_json=as_json)
         return
     with reported(ExitCode.USAGE):
-        client = Client(address)
-
-    async def ask() -> list[dict[str, Any]]:
-        async with client:
-            view = client.with_options(timeout=timeout, idempotent=True)
-            services: list[dict[str, Any]] = await view.call(SERVICES_METHOD)
-            return services
-
+        client = Client(address, config=config)
     with reported(ExitCode.FAILED, as_json=as_json):
-        told = run_async(explained(ask(), address))
+        told = run_async(explained(_ask(client, timeout), address))
         services = read_descriptions(told, address)
     names = [one.name for one in services]
     wanted = [with_builtin or not name.startswith(BUILTIN_PREFIX) for name in names]
@@ -71,6 +71,13 @@ def list_services(
     else:
         _print(list(compress(services, wanted)))
         _note_registry(address, names)
+
+
+async def _ask(client: Client, timeout: float) -> list[dict[str, Any]]:
+    async with client:
+        view = client.with_options(timeout=timeout, idempotent=True)
+        services: list[dict[str, Any]] = await view.call(SERVICES_METHOD)
+        return services
 
 
 def _refuse(address: str, service: str, names: list[str]) -> NoReturn:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fastrpc.cli.encryption import ClientAuthorities, ServerCertificate, ServerKey, server_tls
 from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
@@ -44,6 +45,9 @@ def registry(
     records_bytes: Annotated[
         int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
     ] = MOST_BYTES,
+    tls_cert: ServerCertificate = None,
+    tls_key: ServerKey = None,
+    tls_ca: ClientAuthorities = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
@@ -57,6 +61,7 @@ def registry(
         plan = Plan(
             load=lambda: [RegistryService(data_dir, records_bytes=records_bytes)],
             addresses=addresses,
+            config=ServerConfig(tls=server_tls(tls_cert, tls_key, tls_ca)),
             on_started=_teller(as_json=as_json),
         )
     texts = tuple(str(one) for one in addresses)

@@ -1,7 +1,7 @@
 """`fastrpc list` of a registry: its services, their endpoints and the health of each."""
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 
@@ -11,7 +11,7 @@ from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
-from fastrpc.config import ClientConfig, Timeouts
+from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.registry import WatchedRegistry
@@ -30,22 +30,23 @@ UNKNOWN = "UNKNOWN"
 ASKED_AT_ONCE = 256
 
 #: Closing does not wait long: a silent server sends nothing more.
-_CONFIG = ClientConfig(timeouts=Timeouts(linger=0.1))
+_TIMEOUTS = Timeouts(linger=0.1)
 
 Found = dict[str, list[tuple[Endpoint, str]]]
 
 
-def list_registry(url: str, service: str | None, timeout: float, *, as_json: bool) -> None:
+def list_registry(url: str, service: str | None, timeout: float, tls: TLS | None, *, as_json: bool) -> None:
     """Print services, endpoints and their health; `url` may name a service too."""
     with reported(ExitCode.USAGE):
         url, named = _split(url)
         service = service or named
-        registry = open_registry(url)
+        registry = open_registry(url, tls=tls)
 
     async def look() -> Found:
         try:
             # A DNS name is a host name: the servers there know no service of that name.
-            return await _look(registry, service, timeout, overall=url.lower().startswith("dns:"))
+            wanted = _Wanted(service, timeout, url.lower().startswith("dns:"), tls)
+            return await _look(registry, wanted)
         except StoreError as error:
             if error.status is Status.UNAVAILABLE:
                 error.hint = error.hint or "check the address, and that the registry runs there"
@@ -72,9 +73,19 @@ def _split(url: str) -> tuple[str, str | None]:
     return split_target(url) or (url, None)
 
 
-async def _look(registry: WatchedRegistry, service: str | None, timeout: float, *, overall: bool) -> Found:
-    names = [service] if service is not None else await _names(registry)
-    lists = await asyncio.gather(*(_endpoints(registry, name, timeout) for name in names))
+class _Wanted(NamedTuple):
+    """What is asked, and how."""
+
+    service: str | None
+    timeout: float
+    #: Whether servers are asked for their health as a whole.
+    overall: bool
+    tls: TLS | None
+
+
+async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
+    names = [wanted.service] if wanted.service is not None else await _names(registry)
+    lists = await asyncio.gather(*(_endpoints(registry, name, wanted.timeout) for name in names))
     served: dict[Address, list[str]] = {}
     for name, endpoints in zip(names, lists, strict=True):
         for endpoint in endpoints:
@@ -83,7 +94,7 @@ async def _look(registry: WatchedRegistry, service: str | None, timeout: float, 
 
     async def ask(address: Address) -> dict[str, str]:
         async with places:
-            return await _health(address, served[address], timeout, overall=overall)
+            return await _health(address, served[address], wanted)
 
     answers = dict(zip(served, await asyncio.gather(*map(ask, served)), strict=True))
     return {
@@ -111,12 +122,13 @@ async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) ->
             raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
 
 
-async def _health(address: Address, services: list[str], timeout: float, *, overall: bool) -> dict[str, str]:
-    """Return the health of each service of a server, or of the server as a whole, within `timeout` seconds."""
-    async with Client(address, config=_CONFIG) as client:
-        view = client.with_options(timeout=timeout, idempotent=True)
+async def _health(address: Address, services: list[str], wanted: _Wanted) -> dict[str, str]:
+    """Return the health of each service of a server, or of the server as a whole, in time."""
+    config = ClientConfig(timeouts=_TIMEOUTS, tls=wanted.tls)
+    async with Client(address, config=config) as client:
+        view = client.with_options(timeout=wanted.timeout, idempotent=True)
         answers: list[Any] = await view.call_many(
-            HEALTH_METHOD, [("" if overall else name,) for name in services], return_exceptions=True
+            HEALTH_METHOD, [("" if wanted.overall else name,) for name in services], return_exceptions=True
         )
     return {name: _said(answer) for name, answer in zip(services, answers, strict=True)}
 

@@ -29,7 +29,7 @@ from fastrpc.client.target import Target, endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
-from fastrpc.config.validation import check_later_parts, check_timeout
+from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
@@ -100,7 +100,7 @@ class Client(Caller, FanOut, StreamVerbs):
     ) -> None:
         check_config(config)
         numbers = numbers_of_all()
-        where = target_of(target, registry)
+        where = target_of(target, registry, config.tls)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
         prober = prober_for(endpoint_set, config)
         settings = client_settings(config, numbers)
@@ -308,7 +308,6 @@ def check_config(config: Any) -> ClientConfig:
             f"config is a {type(config).__name__}, it must be a ClientConfig",
             hint="write config=ClientConfig(…)",
         )
-    check_later_parts(config, tls="nothing would be encrypted")
     return config
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc.config import Breaker, Pool
+from fastrpc.config import TLS, Breaker, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.selectors.base import selector_for
@@ -40,8 +40,10 @@ class Target:
         return self.service if self.registry is not None else ", ".join(map(str, self.endpoints))
 
 
-def target_of(target: Any, registry: Any) -> Target:
+def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     """Return the Target of addresses, of the URL of a service, or of its name together with a registry.
+
+    `tls` are the client's certificates, which an encrypted registry gets as well.
 
     Raises:
         ConfigError: it is none of these, no transport or registry supports it, or the registry cannot hold the name.
@@ -52,10 +54,10 @@ def target_of(target: Any, registry: Any) -> Target:
                 f"the target is {target!r}, with registry={registry!r}",
                 hint="give the name of the service, such as 'arith'",
             )
-        return _followed(registry, target)
+        return _followed(registry, target, tls)
     named = _service_of(target)
     if named is not None:
-        return _followed(*named)
+        return _followed(*named, tls)
     if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
         raise ConfigError(
             f"{target!r} is not an address",
@@ -64,11 +66,11 @@ def target_of(target: Any, registry: Any) -> Target:
     return Target(endpoints_of(target))
 
 
-def _followed(place: Any, service: str) -> Target:
+def _followed(place: Any, service: str, tls: TLS | None) -> Target:
     # Imported on first use: most clients have no registry.
     from fastrpc.registries.base.urls import open_registry
 
-    registry = open_registry(place)
+    registry = open_registry(place, tls=tls)
     # Optional: the Registry interface does not require it of user-defined registries.
     check_service = getattr(registry, "check_service", None)
     if check_service is not None:
@@ -113,12 +115,12 @@ def endpoints_of(target: Any) -> list[Endpoint]:
 
 def _check_place(address: Address) -> None:
     """Refuse an address that parses but cannot be dialled."""
-    if address.scheme != "tcp":
+    if address.scheme not in {"tcp", "tls"}:
         return
     if not address.port:
         raise ConfigError(f"{address} has port 0", hint="give the port that listen() returned")
     if address.path:
-        raise ConfigError(f"{address} has a path after its port", hint="write tcp://host:port")
+        raise ConfigError(f"{address} has a path after its port", hint=f"write {address.scheme}://host:port")
 
 
 def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointSet | None:

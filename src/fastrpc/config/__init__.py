@@ -26,6 +26,7 @@ from fastrpc.config.validation import (
     check_parts,
     check_path,
     check_seconds,
+    check_tls,
     settings_class,
     wrong,
 )
@@ -64,8 +65,8 @@ class Timeouts(Settings):
     """The timeouts, in seconds; `None` means no limit.
 
     Attributes:
-        connect: time for one attempt to open a connection, name look-up included. Too low fails on slow networks,
-            too high delays the turn of the next address.
+        connect: time for one attempt to open a connection, name look-up and TLS handshake included. Too low fails on
+            slow networks, too high delays the turn of the next address.
         call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
             low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
         handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
@@ -287,39 +288,40 @@ class Pool(Settings):
 
 @settings_class
 class TLS(Settings):
-    """Certificates as PEM files. They are read when a server listens or a client connects.
+    """Certificates as PEM files, for `tls://host:port`. They are read when a server listens or a client connects.
 
     Attributes:
         cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
         key_file: the key of `cert_file`; None when the same file holds both.
+        key_password: the password of an encrypted key; never shown.
         ca_file: the trusted certificate authorities; None takes those of the system. Too many let strangers
-            vouch for a peer, a missing one refuses it.
+            vouch for a peer, a missing one refuses it. A server with it asks clients for a certificate, and refuses
+            one that it cannot verify.
+        crl_file: certificates that their authorities revoked; a peer whose authority has no list in it is refused.
         require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
         server_name: Client: the name expected in the server's certificate; None takes the host of the address.
+        server_identities: Client: URIs such as `spiffe://corp/orders`, of which the server's certificate has to have
+            one, in place of the host name.
     """
 
     cert_file: str | os.PathLike[str] | None = None
     key_file: str | os.PathLike[str] | None = None
+    key_password: str | None = None
     ca_file: str | os.PathLike[str] | None = None
+    crl_file: str | os.PathLike[str] | None = None
     require_client_cert: bool = False
     server_name: str | None = None
+    server_identities: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("cert_file", "key_file", "ca_file"):
+        for name in ("cert_file", "key_file", "ca_file", "crl_file"):
             check_path(self, name)
         check_flag(self, "require_client_cert")
         if self.server_name is not None:
             check_name(self, "server_name")
-        if self.key_file is not None and self.cert_file is None:
-            raise ConfigError(
-                f"TLS.key_file is {os.fspath(self.key_file)!r}, but cert_file is None",
-                hint="set cert_file to the certificate that belongs to this key",
-            )
-        if self.require_client_cert and self.ca_file is None:
-            raise ConfigError(
-                "TLS.require_client_cert is True, but ca_file is None",
-                hint="set ca_file to the authority that signs the clients' certificates",
-            )
+        if self.server_identities != ():
+            check_names(self, "server_identities")
+        check_tls(self)
 
 
 @settings_class
@@ -339,7 +341,8 @@ class ClientConfig(Settings):
         limits: the limits for one peer.
         pool: the connections that the client keeps.
         backoff: the delays before a lost connection is opened again.
-        tls: certificates for `tls` addresses; None connects without TLS.
+        tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
+            dialled on loopback only.
         early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
             trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
         spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
@@ -386,7 +389,8 @@ class ServerConfig(Settings):
         limits: the limits for one peer.
         memory: budgets in bytes where counts alone would bound nothing.
         admission: the limits before the server starts to work.
-        tls: certificates for `tls` addresses; None listens without TLS.
+        tls: certificates for `tls://` addresses; None has none. With it, the server listens at `tcp://` on loopback
+            only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
             attack surface.
         codecs: codecs accepted; calls in any other are refused before they start.

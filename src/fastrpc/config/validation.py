@@ -27,6 +27,7 @@ __all__ = [
     "check_seconds",
     "check_text",
     "check_timeout",
+    "check_tls",
     "is_duration",
     "settings_class",
     "wrong",
@@ -39,6 +40,9 @@ SERVER_PROTOCOLS = ["native"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
+
+# Settings whose value is shown nowhere, neither in errors.
+_SECRETS = frozenset({"key_password"})
 
 # The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
@@ -57,7 +61,7 @@ class Settings:
     def __repr__(self) -> str:
         # Without the defaults: they would fill the `help` of clients and servers, which take these as arguments.
         parts = (
-            f"{field.name}={getattr(self, field.name)!r}"
+            f"{field.name}={_shown(field.name, getattr(self, field.name))}"
             for field in fields(cast(Any, self))
             if getattr(self, field.name) != _default_of(field)
         )
@@ -68,6 +72,11 @@ class Settings:
 
     def __hash__(self) -> int:
         return hash(self._values())
+
+
+def _shown(name: str, value: Any) -> str:
+    """Return the text of a value; secrets must not get into logs."""
+    return "…" if name in _SECRETS else repr(value)
 
 
 def _default_of(field: Any) -> Any:
@@ -222,3 +231,23 @@ def check_parts(settings: Any, **kinds: type[Any]) -> None:
         if not isinstance(value, kind) and not (value is None and name in _OPTIONAL_PARTS):
             allowed = f"a {kind.__name__}{', or None' if name in _OPTIONAL_PARTS else ''}"
             raise wrong(settings, name, allowed, hint=f"write {name}={kind.__name__}(…)")
+
+
+def check_tls(tls: Any) -> None:
+    """Refuse certificates whose settings contradict each other."""
+    if tls.key_password is not None and (not isinstance(tls.key_password, str) or not tls.key_password):
+        kind = type(tls.key_password).__name__
+        raise ConfigError(
+            f"TLS.key_password is <{kind} object>, it must be a text that is not empty, or None"
+        )
+    for name in ("key_file", "key_password"):
+        if getattr(tls, name) is not None and tls.cert_file is None:
+            raise ConfigError(
+                f"TLS.{name} is {'set' if name in _SECRETS else repr(os.fspath(tls.key_file))}, but cert_file is None",
+                hint="set cert_file to the certificate that belongs to this key",
+            )
+    if tls.require_client_cert and tls.ca_file is None:
+        raise ConfigError(
+            "TLS.require_client_cert is True, but ca_file is None",
+            hint="set ca_file to the authority that signs the clients' certificates",
+        )

@@ -3,11 +3,12 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.config import Backoff, ClientConfig, Keepalive, Timeouts
+from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registration import check_record_size
 from fastrpc.coordination.registry_service import FOLLOWED_BYTES, RegistryService, ServiceList
 from fastrpc.endpoint import Address, Endpoint
@@ -52,11 +53,15 @@ _CONFIG = ClientConfig(
 
 
 def open_embedded(url: RegistryURL) -> BackedRegistry:
-    """Open `registry://host:port`; the option `ttl` is the seconds after which a crashed server is dropped (10)."""
-    (host, port), *others = url.places(None)
-    addresses = [Address("tcp", host=host, port=port) for host, port in [(host, port), *others]]
+    """Open `registry://host:port`; the option `ttl` is the seconds after which a crashed server is dropped (10).
+
+    With `tls=true` the connection is encrypted.
+    """
+    tls = url.take_tls()
+    scheme = "tcp" if tls is None else "tls"
+    addresses = [Address(scheme, host=host, port=port) for host, port in url.places(None)]
     lease_seconds = url.take("ttl", 10.0, _seconds)
-    return BackedRegistry(EmbeddedRegistry(addresses, lease_seconds), str(url), **url.take_shared())
+    return BackedRegistry(EmbeddedRegistry(addresses, lease_seconds, tls), str(url), **url.take_shared())
 
 
 class EmbeddedRegistry:
@@ -65,10 +70,12 @@ class EmbeddedRegistry:
     Args:
         addresses: of one registry; several lead to the same one.
         lease_seconds: silence after which a server is dropped.
+        tls: certificates for `tls://` addresses.
     """
 
-    def __init__(self, addresses: list[Address], lease_seconds: float) -> None:
+    def __init__(self, addresses: list[Address], lease_seconds: float, tls: TLS | None = None) -> None:
         self._addresses = addresses
+        self._config = replace(_CONFIG, tls=tls)
         self._lease_seconds = lease_seconds
         # All leases share one client, as one thread uses them.
         self._client: SyncClient | None = None
@@ -100,7 +107,7 @@ class EmbeddedRegistry:
             return names
 
     def _connect(self) -> SyncClient:
-        return SyncClient(self._addresses, config=_CONFIG)
+        return SyncClient(self._addresses, config=self._config)
 
     def close(self) -> None:
         if self._client is not None:

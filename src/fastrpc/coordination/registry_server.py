@@ -4,6 +4,7 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from fastrpc.config import TLS, ServerConfig
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.endpoint import Address
 from fastrpc.server.server import Server
@@ -21,6 +22,7 @@ class RegistryServer:
         address: where it listens; port 0 takes a free one.
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
+        tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
     """
 
     def __init__(
@@ -29,9 +31,11 @@ class RegistryServer:
         *,
         data_dir: str | os.PathLike[str] | None = None,
         records_bytes: int = MOST_BYTES,
+        tls: TLS | None = None,
     ) -> None:
         self._wanted = Address.parse(address)
-        self._server = Server(RegistryService(data_dir, records_bytes=records_bytes))
+        service = RegistryService(data_dir, records_bytes=records_bytes)
+        self._server = Server(service, config=ServerConfig(tls=tls))
         #: The addresses it listens at; `url` is for clients.
         self.address = self._wanted
 
@@ -65,4 +69,5 @@ class RegistryServer:
 
 def registry_url(address: Address) -> str:
     """Return the URL of the registry that listens at an address."""
-    return f"registry://{str(address).partition('://')[2]}"
+    place = str(address).partition("://")[2]
+    return f"registry://{place}{'?tls=true' if address.scheme == 'tls' else ''}"

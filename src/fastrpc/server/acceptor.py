@@ -4,10 +4,12 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 
-from fastrpc.config import ServerConfig
+from fastrpc.config import TLS, ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.server.encryption import check_listening
+from fastrpc.tls.contexts import server_contexts
 from fastrpc.transports import tcp, unix
 from fastrpc.transports.base import BACKLOG
 from fastrpc.transports.sockets import close_all, listen_error
@@ -56,10 +58,14 @@ class Acceptor:
             raise
 
     def _bind(self, index: int, address: Address, config: ServerConfig) -> None:
-        if address.scheme == "tcp":
+        check_listening(address, config)
+        if address.scheme == "tls":
+            # Each worker makes its own: here mistakes are found before the first of them starts.
+            server_contexts(config.tls or TLS())
+        if address.scheme in {"tcp", "tls"}:
             bound = tcp.bind(address, silence_seconds=silence_seconds(config.keepalive))
             host, port = bound[0].getsockname()[:2]
-            address = Address("tcp", host=address.host or host, port=port, path=address.path)
+            address = Address(address.scheme, host=address.host or host, port=port, path=address.path)
         elif address.scheme == "unix":
             try:
                 one, remove = asyncio.run(unix.bind(address))

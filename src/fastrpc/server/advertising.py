@@ -27,7 +27,7 @@ class Advertising:
         config: ServerConfig,
         serving: Callable[[], Mapping[str, str | None]],
     ) -> None:
-        self._registrar = Registrar(registry)
+        self._registrar = Registrar(registry, config.tls)
         self._config = config
         self._serving = serving
         # The advertised endpoint of each listener.

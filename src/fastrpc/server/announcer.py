@@ -36,7 +36,7 @@ def run_announcer(plan: Plan, channel: WorkerEnd, addresses: list[Address], star
 
 async def _announce(plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint]) -> ExitCode:
     assert plan.registry is not None
-    registrar = Registrar(plan.registry)
+    registrar = Registrar(plan.registry, plan.config.tls)
     orders = _Orders(channel)
     registrar.want(records)
     settling = asyncio.ensure_future(registrar.settle())

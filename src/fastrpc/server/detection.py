@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from fastrpc.protocols.base import Protocol, ServerParts, StreamSession, Verdict, server_stream
+from fastrpc.tls.contexts import ALPN
+from fastrpc.tls.failures import HandshakeError
 
 __all__ = ["Detection", "UndecidedConnection"]
 
@@ -70,22 +72,41 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         # A YES is final, even if a protocol before it could match more bytes.
         for protocol, verdict in verdicts:
             if verdict is Verdict.YES:
-                self._hand_over(protocol)
+                if self._fits_alpn(protocol):
+                    self._hand_over(protocol)
                 return
         if all(verdict is Verdict.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
-            dispatcher = self._parts.gate.dispatcher
-            reason = f"its first bytes match none of the protocols {names}"
-            dispatcher.stranger(dispatcher.describe_peer(self), reason)
-            self.abort()
+            self._refuse(f"its first bytes match none of the protocols {names}")
             return
         self._parts.openings.add_undecided(self)
+
+    def _refuse(self, reason: str) -> None:
+        dispatcher = self._parts.gate.dispatcher
+        dispatcher.stranger(dispatcher.describe_peer(self), reason)
+        self.abort()
+
+    def _fits_alpn(self, protocol: Protocol) -> bool:
+        """Return whether TLS agreed to the protocol that these bytes are of; close the connection if not.
+
+        The native protocol has a name there, the others have none.
+        """
+        if self.transport.get_extra_info("ssl_object") is None:
+            return True
+        agreed = self.transport.get_extra_info("alpn_protocol")
+        if (agreed == ALPN) == (protocol.name == "native"):
+            return True
+        self._refuse(f"it speaks {protocol.name}, and TLS agreed to {agreed or 'no protocol'} (ALPN)")
+        return False
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._leave()
+        if isinstance(exc, HandshakeError):
+            dispatcher = self._parts.gate.dispatcher
+            dispatcher.refused_tls(dispatcher.describe_peer(self), exc)
 
     def abort(self) -> None:
         """Close without an error frame: the peer's protocol is unknown."""

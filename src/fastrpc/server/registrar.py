@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from typing import Literal, TypeAlias
 
-from fastrpc.config import Backoff, ServerConfig
+from fastrpc.config import TLS, Backoff, ServerConfig
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, FastRPCError
@@ -37,14 +37,15 @@ class Registrar:
 
     Args:
         registry: a URL, opened and closed here, or an object, which its owner closes.
+        tls: the server's certificates, which an encrypted registry gets as well.
 
     Raises:
         ConfigError: it is neither.
     """
 
-    def __init__(self, registry: str | Registry) -> None:
+    def __init__(self, registry: str | Registry, tls: TLS | None = None) -> None:
         self._is_ours = isinstance(registry, str)
-        self._registry = open_registry(registry)
+        self._registry = open_registry(registry, tls=tls)
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}

@@ -31,6 +31,7 @@ from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
 from fastrpc.server.detection import Detection
+from fastrpc.server.encryption import Encryption, check_listening
 from fastrpc.server.health import Health, ServingState
 from fastrpc.server.settings import checked_config, server_settings
 from fastrpc.serving.life import Life
@@ -103,6 +104,7 @@ class Server:
         self._settings = server_settings(config, self._numbers)
         self._protocols = [protocol_named(name) for name in config.protocols]
         self._detection = Detection(self._protocols) if len(self._protocols) > 1 else None
+        self._encryption = Encryption(config)
         self._spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
 
     # Life
@@ -208,6 +210,7 @@ class Server:
         backlog: int = BACKLOG,
         reuse_port: bool = False,
         socket: socket.socket | None = None,
+        allow_plain: bool = False,
     ) -> Address:
         """Accept connections at an address; may be called several times.
 
@@ -218,17 +221,20 @@ class Server:
                 port; an Endpoint with weight, zone and labels; or False for no registration.
             backlog: the number of connections that may wait to be accepted.
             reuse_port: let several processes listen at one port; the system spreads connections over them (tcp).
-            socket: a bound socket to listen on instead of a new one; the server then owns it (tcp, unix).
+            socket: a bound socket to listen on instead of a new one; the server then owns it (tcp, tls, unix).
+            allow_plain: listen at `tcp://` beyond loopback although `ServerConfig.tls` is set.
 
         Returns:
             The bound address, with the real port in place of 0; its `str()` is a target for a client.
 
         Raises:
-            ConfigError: the address is invalid, no transport supports its scheme, or it cannot be registered.
+            ConfigError: the address is invalid, no transport supports its scheme, it cannot be registered, or
+                certificates are missing for it.
             StoreError: the registry refuses it.
             OSError: the address is not available; the message names it.
         """
         wanted = Address.parse(address)
+        check_listening(wanted, self._config, allow_plain=allow_plain)
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
         await self.start()
@@ -239,6 +245,7 @@ class Server:
             socket=socket,
             silence_seconds=silence_seconds(self._config.keepalive),
             tls=self._config.tls,
+            agreed=self._encryption.agreed,
         )
         listener = await transport_for(wanted).listen(wanted, self._session_maker(wanted), options)
         self._listeners.append(listener)
@@ -267,7 +274,8 @@ class Server:
             return
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
-        taking = asyncio.ensure_future(loop.connect_accepted_socket(self._session_maker(address), connection))
+        make = self._encryption.wrapped(self._session_maker(address), address)
+        taking = asyncio.ensure_future(loop.connect_accepted_socket(make, connection))
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
         await taking

@@ -18,7 +18,7 @@ def checked_config(config: Any) -> ServerConfig:
             f"config is a {type(config).__name__}, it must be a ServerConfig",
             hint="write config=ServerConfig(…)",
         )
-    check_later_parts(config, tls="nothing would be encrypted", admin_address="nobody would listen there")
+    check_later_parts(config, admin_address="nobody would listen there")
     return config
 
 

@@ -32,6 +32,8 @@ from fastrpc.serving.thread_job import AwaitedJob, ThreadJob
 from fastrpc.serving.thread_pool import ThreadPool
 from fastrpc.serving.unpacking import Unpacking
 from fastrpc.status import Status
+from fastrpc.tls.certificate import certificate_of
+from fastrpc.tls.failures import HandshakeError
 
 __all__ = ["Dispatcher", "accepted_address"]
 
@@ -146,10 +148,17 @@ class Dispatcher:
     def session_lost(self, exchange: Exchange, error: BaseException | None) -> None:
         """Record the loss of a connection."""
         peer = exchange.describe_peer()
-        if peer is not None:
+        if isinstance(error, HandshakeError) and peer is not None:
+            self.refused_tls(peer, error)
+        elif peer is not None:
             self._life.connection_lost(peer.address, error)
             peer._lose()
         self.changed()
+
+    def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
+        """Record a connection whose TLS handshake failed."""
+        # The transport is gone by now, which would tell the scheme.
+        self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
     def stranger(self, peer: Peer, reason: str) -> None:
         """Record a connection whose first bytes match no protocol of this server."""
@@ -157,7 +166,10 @@ class Dispatcher:
 
     def describe_peer(self, connection: Connection) -> Peer:
         """Return the peer of a connection."""
-        peer = Peer(self._address_of(connection))
+        transport = connection.transport
+        ssl_object = None if transport is None else transport.get_extra_info("ssl_object")
+        certificate = None if ssl_object is None else certificate_of(ssl_object)
+        peer = Peer(self._address_of(connection), certificate=certificate)
         if peer.address.scheme == "unix" and connection.transport is not None:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
@@ -263,8 +275,9 @@ class Dispatcher:
 def accepted_address(connection: Connection) -> Address:
     """Return the address of the peer of an accepted connection, as the transport knows it."""
     name = connection.peer_name
-    if isinstance(name, tuple):
-        return Address("tcp", host=name[0], port=name[1])
     transport = connection.transport
+    if isinstance(name, tuple):
+        is_encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
+        return Address("tls" if is_encrypted else "tcp", host=name[0], port=name[1])
     is_socket = transport is not None and transport.get_extra_info("socket") is not None
     return Address("unix" if is_socket else "memory", path=str(name or ""))

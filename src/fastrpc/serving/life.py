@@ -18,6 +18,9 @@ logger = logging.getLogger("fastrpc.server")
 #: Seconds between two records about strangers.
 STRANGER_SECONDS = 60.0
 
+#: Connections refused by TLS that are logged one by one in so many seconds.
+TLS_REFUSALS = 10
+
 
 def log_listening(address: Address, workers: int = 1) -> None:
     """Log a listening address. `event` marks the record for `fastrpc run`, which prints the address itself."""
@@ -35,6 +38,9 @@ class Life:
         self._strangers = 0
         self._told_at = float("-inf")
         self._last = ""
+        # Connections that TLS refused: since when they are counted, how many were logged, how many were not.
+        self._tls_minute = float("-inf")
+        self._tls_told = self._tls_untold = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def listening(self, address: Address) -> None:
@@ -71,8 +77,27 @@ class Life:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(rest, self._tell_strangers)
 
+    def refused_tls(self, peer: Any, error: BaseException) -> None:
+        """Log a connection that TLS refused: the first ten in a minute each, further ones as a count."""
+        now = time.monotonic()
+        if now >= self._tls_minute + STRANGER_SECONDS:
+            self._tell_untold_tls()
+            self._tls_minute, self._tls_told = now, 0
+        if self._tls_told >= TLS_REFUSALS:
+            self._tls_untold += 1
+            return
+        self._tls_told += 1
+        logger.warning("refused %s: %s", peer, error, extra={"event": "tls_refused", "peer": str(peer)})
+
+    def _tell_untold_tls(self) -> None:
+        count, self._tls_untold = self._tls_untold, 0
+        if count:
+            text = "further connections that TLS refused: %d"
+            logger.warning(text, count, extra={"event": "tls_refused", "count": count})
+
     def close(self) -> None:
         """Log the strangers counted so far."""
+        self._tell_untold_tls()
         if self._timer is not None:
             self._timer.cancel()
             self._tell_strangers()

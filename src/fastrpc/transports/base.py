@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from fastrpc.config import TLS, ClientConfig
 from fastrpc.config.delays import silence_seconds
-from fastrpc.config.validation import check_later_parts
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.tls.contexts import ALPN
 
 if TYPE_CHECKING:
     from fastrpc._core.io.blocking_io import BlockingIO
@@ -57,30 +57,22 @@ _Socket = socket.socket
 class DialOptions:
     """The options of `Transport.dial` and `BlockingTransport.connect`.
 
-    A transport ignores options that do not apply to it, except `tls`.
-
-    Raises:
-        ConfigError: `tls` is set, which this version does not have yet.
+    A transport ignores options that do not apply to it.
     """
 
     #: Seconds without a sign of life after which the system drops a connection (tcp).
     silence_seconds: float = SILENCE_SECONDS
 
-    #: Certificates of an encrypted connection; None does not encrypt.
+    #: Certificates of an encrypted connection (tls); None trusts the system's authorities. With it, only loopback is
+    #: dialled without encryption (tcp).
     tls: TLS | None = None
-
-    def __post_init__(self) -> None:
-        check_later_parts(self, tls="nothing would be encrypted")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenOptions:
     """The options of `Transport.listen`.
 
-    A transport ignores options that do not apply to it, except `tls`.
-
-    Raises:
-        ConfigError: `tls` is set, which this version does not have yet.
+    A transport ignores options that do not apply to it.
     """
 
     #: Connections that may wait to be accepted.
@@ -95,11 +87,11 @@ class ListenOptions:
     #: Seconds without a sign of life after which the system drops a connection (tcp).
     silence_seconds: float = SILENCE_SECONDS
 
-    #: Certificates of encrypted connections; None does not encrypt.
+    #: Certificates of encrypted connections (tls).
     tls: TLS | None = None
 
-    def __post_init__(self) -> None:
-        check_later_parts(self, tls="nothing would be encrypted")
+    #: What client and server may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
+    agreed: tuple[str | None, ...] = (ALPN,)
 
 
 class Listener(Protocol):
@@ -158,6 +150,7 @@ class BlockingTransport(Protocol):
 #: scheme -> module and name of its transport, loaded on first use.
 _TRANSPORTS = {
     "tcp": "fastrpc.transports.tcp:TRANSPORT",
+    "tls": "fastrpc.transports.tcp:ENCRYPTED",
     "unix": "fastrpc.transports.unix:TRANSPORT",
     "memory": "fastrpc.transports.memory:TRANSPORT",
 }

@@ -7,11 +7,22 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
+from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
+from fastrpc.tls.ends import ClientEnd, ServerEnd
+from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.base import Listener, SessionFactory
 
-__all__ = ["Handover", "close_all", "connect_error", "listen_error", "open_listener"]
+__all__ = [
+    "Handover",
+    "close_all",
+    "connect_error",
+    "encrypted",
+    "encrypted_session",
+    "listen_error",
+    "open_listener",
+]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -94,6 +105,48 @@ class Handover(asyncio.BufferedProtocol):
             early = early[size:]
         if self._is_ended and not transport.is_closing() and not session.eof_received():
             transport.close()
+
+
+class _Layer(TLSLayer, asyncio.BufferedProtocol):
+    """The layer as a BufferedProtocol, which asyncio's own loops check for."""
+
+    __slots__ = ()
+
+
+def encrypted(session_factory: SessionFactory, end: ServerEnd) -> SessionFactory:
+    """Return the session factory for accepted connections with TLS.
+
+    The session is connected before the handshake, so that its limits and its timeout hold during it.
+    """
+    loop = asyncio.get_running_loop()
+
+    def layer() -> asyncio.BufferedProtocol:
+        made = _Layer(loop, end)
+        made.set_protocol(session_factory())
+        return made
+
+    return layer
+
+
+async def encrypted_session(
+    handover: Handover, end: ClientEnd, session_factory: Callable[[], S]
+) -> tuple[asyncio.Transport, S]:
+    """Open TLS on a new connection; return the transport above it and its session.
+
+    Raises:
+        OSError: the handshake failed; the text says why.
+    """
+    layer = handover.to(lambda: _Layer(asyncio.get_running_loop(), end))
+    try:
+        await layer.opened()
+        session = session_factory()
+        layer.connect(session)
+    except BaseException:
+        if layer.failure is None:
+            layer.abort()
+        raise
+    # It has all methods of a transport.
+    return cast(asyncio.Transport, layer), session
 
 
 class _Listener:
@@ -205,6 +258,8 @@ def _reason(failure: Exception) -> str:
 
 
 def _connect_hint(failure: Exception) -> str | None:
+    if isinstance(failure, HandshakeError):
+        return failure.hint
     if isinstance(failure, socket.gaierror):
         return "check the host name"
     if isinstance(failure, ConnectionRefusedError | FileNotFoundError):

@@ -1,4 +1,4 @@
-"""TCP: `tcp://host:port`."""
+"""TCP, `tcp://host:port`, and TCP with TLS, `tls://host:port`."""
 
 import asyncio
 import errno
@@ -8,13 +8,24 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from fastrpc._core.io.blocking_io import SocketIO
+from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
+from fastrpc._core.io.tls_blocking_io import TLSBlockingIO
+from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
+from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
-from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
+from fastrpc.transports.sockets import (
+    Handover,
+    close_all,
+    connect_error,
+    encrypted,
+    encrypted_session,
+    listen_error,
+    open_listener,
+)
 
-__all__ = ["TRANSPORT", "TcpTransport", "bind"]
+__all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -34,9 +45,11 @@ _Made = tuple[asyncio.Transport, Handover]
 
 
 class TcpTransport:
-    """Dial and listen over TCP, IPv4 and IPv6."""
+    """Dial and listen over TCP, IPv4 and IPv6; with the scheme `tls`, encrypted."""
 
-    scheme = "tcp"
+    def __init__(self, scheme: str = "tcp") -> None:
+        self.scheme = scheme
+        self._is_encrypted = scheme == "tls"
 
     async def dial(
         self, address: Address, session_factory: Callable[[], S], options: DialOptions
@@ -44,9 +57,15 @@ class TcpTransport:
         """Connect to the first address of the host that answers."""
         started = time.monotonic()
         failures: list[_Failure] = []
+        end = ClientEnd(options.tls, address.host) if self._is_encrypted else None
         try:
-            transport, handover = await _connect_any(await _resolve(address), failures)
+            places = await _resolve(address)
         except (OSError, UnicodeError) as failure:
+            raise _connect_error(address, failures, failure, started) from failure
+        self._check_places(address, places, options)
+        try:
+            transport, handover = await _connect_any(places, failures)
+        except OSError as failure:
             raise _connect_error(address, failures, failure, started) from failure
         try:
             handover.ensure_alive()
@@ -54,7 +73,12 @@ class TcpTransport:
         except OSError as failure:
             transport.abort()
             raise _connect_error(address, failures, failure, started) from failure
-        return transport, handover.to(session_factory)
+        if end is None:
+            return transport, handover.to(session_factory)
+        try:
+            return await encrypted_session(handover, end, session_factory)
+        except OSError as failure:
+            raise _connect_error(address, failures, failure, started) from failure
 
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
@@ -69,7 +93,10 @@ class TcpTransport:
                 # Accepted connections inherit the options of the listening socket.
                 _set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
-            shown = Address("tcp", host=address.host or host, port=port, path=address.path)
+            shown = Address(self.scheme, host=address.host or host, port=port, path=address.path)
+            if self._is_encrypted:
+                end = ServerEnd(options.tls or TLS(), agreed=options.agreed)
+                session_factory = encrypted(session_factory, end)
             return await open_listener(shown, sockets, session_factory, options.backlog)
         except BaseException as failure:
             close_all(sockets)
@@ -77,8 +104,18 @@ class TcpTransport:
                 raise listen_error(address, failure) from failure
             raise
 
-    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:
+    def _check_places(self, address: Address, places: Sequence[_Place], options: DialOptions) -> None:
+        """Refuse to send unencrypted bytes beyond this machine for a client that has certificates."""
+        if self._is_encrypted or options.tls is None or all(map(_is_loopback, places)):
+            return
+        raise ConnectError(
+            f"cannot connect to {address}: it is not encrypted, and ClientConfig.tls is set",
+            hint=f"dial tls://{str(address).partition('://')[2]}, or leave tls out",
+        )
+
+    def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
         """Connect without an event loop. `timeout` does not bound the name lookup."""
+        end = ClientEnd(options.tls, address.host) if self._is_encrypted else None
         started = time.monotonic()
         failures: list[_Failure] = []
         try:
@@ -86,19 +123,35 @@ class TcpTransport:
         except (OSError, UnicodeError) as failure:
             raise _connect_error(address, failures, failure, started) from failure
         places = list(dict.fromkeys(_numeric(place) for *_, place in found))
+        self._check_places(address, places, options)
         for index, place in enumerate(places):
             # A share each, so that a silent address leaves time for the next one.
             left = None if timeout is None else timeout - (time.monotonic() - started)
             share = None if left is None else max(0.001, left / (len(places) - index))
             try:
-                connected = socket.create_connection(place, share)
-                connected.settimeout(None)
-                _set_options(connected, options.silence_seconds)
+                return _connected(place, share, end, options)
             except OSError as failure:
                 failures.append((place[0], failure))
-            else:
-                return SocketIO(connected)
         raise _connect_error(address, failures, failures[-1][1], started)
+
+
+def _connected(
+    place: _Place, seconds: float | None, end: ClientEnd | None, options: DialOptions
+) -> BlockingIO:
+    """Connect to one numeric address, the handshake of TLS included."""
+    due = None if seconds is None else time.monotonic() + seconds
+    connected = socket.create_connection(place, seconds)
+    try:
+        connected.settimeout(None)
+        _set_options(connected, options.silence_seconds)
+        if end is None:
+            return SocketIO(connected)
+        io = TLSBlockingIO(connected, end)
+        io.open(None if due is None else max(0.0, due - time.monotonic()))
+        return io
+    except BaseException:
+        connected.close()
+        raise
 
 
 def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[socket.socket]:
@@ -119,6 +172,15 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
         close_all(bound)
         raise listen_error(address, failure) from failure
     return bound
+
+
+def _is_loopback(place: _Place) -> bool:
+    # Imported here: it takes a millisecond, and few clients need it.
+    import ipaddress
+
+    found = ipaddress.ip_address(place[0].partition("%")[0])
+    inner = getattr(found, "ipv4_mapped", None)
+    return (inner or found).is_loopback
 
 
 class _HasOptions(Protocol):
@@ -305,3 +367,4 @@ def _set_reuse_port(bound: socket.socket) -> None:
 
 
 TRANSPORT = TcpTransport()
+ENCRYPTED = TcpTransport("tls")

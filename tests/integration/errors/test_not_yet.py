@@ -14,14 +14,12 @@ import fastrpc
 from fastrpc import (
     CallError,
     Client,
-    ClientConfig,
     ConfigError,
     Server,
     ServerConfig,
     Status,
     SyncClient,
 )
-from fastrpc.config import TLS
 from fastrpc.testing import connected
 
 pytestmark = pytest.mark.one_loop
@@ -30,8 +28,6 @@ NOWHERE = "tcp://127.0.0.1:9"
 
 REFUSED: dict[str, Callable[[], object]] = {
     "public": lambda: fastrpc.method(public=True),
-    "ClientConfig.tls": lambda: Client(NOWHERE, config=ClientConfig(tls=TLS())),
-    "ServerConfig.tls": lambda: Server(config=ServerConfig(tls=TLS(cert_file="a.pem"))),
     "ServerConfig.admin_address": lambda: Server(config=ServerConfig(admin_address="tcp://127.0.0.1:0")),
 }
 

@@ -11,14 +11,41 @@ import pytest
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
 from fastrpc.transports.base import DialOptions, ListenOptions, Transport, transport_for
+from tests.support.certificates import Authority
 from tests.support.recording_session import RecordingSession, Sessions
 
 
-@pytest.fixture(params=["tcp", "tcp6", "unix", "memory"])
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("contract"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def options(authority: Authority) -> None:
+    """Set the certificates with which all tests listen and dial; other transports than `tls` ignore them."""
+    tls = authority.certificate().tls(authority)
+    LISTENING.append(ListenOptions(tls=tls))
+    DIALLING.append(DialOptions(tls=tls))
+
+
+LISTENING: list[ListenOptions] = []
+DIALLING: list[DialOptions] = []
+
+
+def listening() -> ListenOptions:
+    return LISTENING[-1]
+
+
+def dialling() -> DialOptions:
+    return DIALLING[-1]
+
+
+@pytest.fixture(params=["tcp", "tcp6", "tls", "unix", "memory"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Address:
     return {
         "tcp": Address("tcp", host="127.0.0.1"),
         "tcp6": Address("tcp", host="::1"),
+        "tls": Address("tls", host="127.0.0.1"),
         "unix": Address("unix", path=str(tmp_path / "socket")),
         "memory": Address("memory", path="contract"),
     }[request.param]
@@ -35,9 +62,9 @@ async def connection(
 ) -> AsyncIterator[tuple[RecordingSession, RecordingSession]]:
     """Connect; yield the client's and the server's session; close everything."""
     server = server or Sessions()
-    listener = await transport.listen(address, server, ListenOptions())
+    listener = await transport.listen(address, server, listening())
     try:
-        _, near = await transport.dial(listener.address, client or Sessions(), DialOptions())
+        _, near = await transport.dial(listener.address, client or Sessions(), dialling())
         far = await server.one()
         yield near, far
         for session in (near, far):
@@ -61,8 +88,8 @@ async def test_bytes_cross_both_ways(transport: Transport, address: Address) -> 
 async def test_dial_returns_the_transport_its_session_was_given(
     transport: Transport, address: Address
 ) -> None:
-    listener = await transport.listen(address, Sessions(), ListenOptions())
-    made, session = await transport.dial(listener.address, Sessions(), DialOptions())
+    listener = await transport.listen(address, Sessions(), listening())
+    made, session = await transport.dial(listener.address, Sessions(), dialling())
     assert session.events == ["made"]
     assert session.transport is made
     assert made.get_protocol() is session
@@ -92,6 +119,48 @@ async def test_what_the_server_writes_at_once_is_not_lost(transport: Transport, 
             await near.until_received(5)
             assert near.events == ["made"]
             assert bytes(near.received) == b"hello"
+
+
+async def test_what_a_server_writes_before_it_closes_at_once_arrives(
+    transport: Transport, address: Address
+) -> None:
+    class Refusing(RecordingSession):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.write(b"go away")
+            self.transport.close()
+            assert self.transport.is_closing()
+            self.transport.write(b"nobody reads this")
+
+    for _ in range(20):
+        async with connection(transport, address, Sessions(Refusing)) as (near, far):
+            await near.until_event("lost")
+            await far.until_event("lost")
+        assert near.events == ["made", "eof", "lost"]
+        assert bytes(near.received) == b"go away"
+        assert near.loss is None
+
+
+async def test_what_a_server_writes_before_it_ends_at_once_arrives(
+    transport: Transport, address: Address
+) -> None:
+    class Listening(RecordingSession):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            assert self.transport.can_write_eof()
+            self.transport.write(b"your turn")
+            self.transport.write_eof()
+            with pytest.raises(RuntimeError, match="write_eof"):
+                self.transport.write(b"too late")
+
+    client = Sessions(lambda: RecordingSession(keep_open=True))
+    async with connection(transport, address, Sessions(Listening), client) as (near, far):
+        await near.until_event("eof")
+        assert bytes(near.received) == b"your turn"
+        near.transport.write(b"all I have")
+        near.transport.close()
+        await far.until_event("lost")
+        assert bytes(far.received) == b"all I have"
 
 
 async def test_peer_close_is_end_of_file_and_then_loss(transport: Transport, address: Address) -> None:
@@ -246,21 +315,21 @@ async def test_another_session_can_take_the_connection_over(transport: Transport
 
 
 async def test_closed_listener_refuses_and_frees_its_address(transport: Transport, address: Address) -> None:
-    listener = await transport.listen(address, Sessions(), ListenOptions())
+    listener = await transport.listen(address, Sessions(), listening())
     listener.close()
     listener.close()
     await listener.wait_closed()
     with pytest.raises(ConnectError):
-        await transport.dial(listener.address, Sessions(), DialOptions())
-    again = await transport.listen(listener.address, Sessions(), ListenOptions())
+        await transport.dial(listener.address, Sessions(), dialling())
+    again = await transport.listen(listener.address, Sessions(), listening())
     assert again.address == listener.address
     again.close()
 
 
 async def test_connections_outlive_their_listener(transport: Transport, address: Address) -> None:
     server = Sessions()
-    listener = await transport.listen(address, server, ListenOptions())
-    _, near = await transport.dial(listener.address, Sessions(), DialOptions())
+    listener = await transport.listen(address, server, listening())
+    _, near = await transport.dial(listener.address, Sessions(), dialling())
     far = await server.one()
     listener.close()
     async with asyncio.timeout(5):
@@ -272,9 +341,9 @@ async def test_connections_outlive_their_listener(transport: Transport, address:
 
 
 async def test_an_address_in_use_is_refused_naming_it(transport: Transport, address: Address) -> None:
-    listener = await transport.listen(address, Sessions(), ListenOptions())
+    listener = await transport.listen(address, Sessions(), listening())
     with pytest.raises(OSError, match="already in use") as caught:
-        await transport.listen(listener.address, Sessions(), ListenOptions())
+        await transport.listen(listener.address, Sessions(), listening())
     assert str(listener.address) in str(caught.value)
     assert not isinstance(caught.value, ConnectError)
     listener.close()
@@ -283,11 +352,11 @@ async def test_an_address_in_use_is_refused_naming_it(transport: Transport, addr
 async def test_a_failed_dial_names_the_address_the_reason_and_what_to_do(
     transport: Transport, address: Address
 ) -> None:
-    listener = await transport.listen(address, Sessions(), ListenOptions())
+    listener = await transport.listen(address, Sessions(), listening())
     listener.close()
     client = Sessions()
     with pytest.raises(ConnectError) as caught:
-        await transport.dial(listener.address, client, DialOptions())
+        await transport.dial(listener.address, client, dialling())
     text = str(caught.value)
     assert f"cannot connect to {listener.address}" in text
     assert ("No such file" if address.scheme == "unix" else "Connection refused") in text
@@ -304,9 +373,9 @@ async def test_a_failing_session_factory_leaves_no_connection(transport: Transpo
         raise LookupError("no session today")
 
     server = Sessions()
-    listener = await transport.listen(address, server, ListenOptions())
+    listener = await transport.listen(address, server, listening())
     with pytest.raises(LookupError, match="no session today"):
-        await transport.dial(listener.address, fail, DialOptions())
+        await transport.dial(listener.address, fail, dialling())
     await (await server.one()).until_event("lost")
     listener.close()
 
@@ -319,5 +388,5 @@ async def test_no_resource_is_left_open(transport: Transport, address: Address) 
 
 
 async def test_unknown_scheme_names_those_that_are_known() -> None:
-    with pytest.raises(ConfigError, match=r"'pigeon'.*known are memory, tcp, unix"):
+    with pytest.raises(ConfigError, match=r"'pigeon'.*known are memory, tcp, tls, unix"):
         transport_for(Address("pigeon", path="loft"))

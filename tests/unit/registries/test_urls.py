@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError
+from fastrpc import TLS, ConfigError
 from fastrpc.registries import StaticRegistry, open_registry, split_target
 from fastrpc.registries.base.urls import RegistryURL
 
@@ -61,7 +61,7 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
         ("consul://a:1,b:2", "names 2 agents"),
         (
             "consul://host?color=red&moon=full",
-            r"has no option color, moon \(there are ca_file, cache_file, check, dc",
+            r"has no option color, moon \(there are ca_file, cache_file, cert_file, check, dc",
         ),
         ("consul://host?dc=a&dc=b", "given 2 times"),
         ("consul://host?layout=etcd", "one of catalogue, rpcx"),
@@ -69,6 +69,14 @@ def test_target_without_a_service_is_refused(target: str, form: str) -> None:
         ("consul://host:0", "is not host and port"),
         ("consul://host?ttl=1", "from 2 to 86400"),
         ("consul://host?tls=perhaps", "true or false"),
+        ("consul://host?ca_file=ca.pem", r"the option ca_file has no effect without tls \(add tls=true\)"),
+        ("consul://host?tls=true&ca_file=", "the option ca_file is '': it is empty"),
+        (
+            "consul://host?tls=true&ca_file=/nowhere/ca.pem",
+            r"TLS\.ca_file is '/nowhere/ca\.pem': No such file",
+        ),
+        ("registry://host:1?tls=false&server_name=a", "the option server_name has no effect without tls"),
+        ("registry://host:1?tls=true&key_file=a.key", r"TLS\.key_file is 'a\.key', but cert_file is None"),
         ("consul://host?layout=rpcx&base=/", "base is empty"),
         ("consul://host?networks=10.0.0.0/99", "is not a network"),
         ("registry://host", "is not host and port"),
@@ -131,3 +139,12 @@ def test_other_packages_bring_registries_by_entry_point(monkeypatch: pytest.Monk
 
 def test_places_take_the_default_port() -> None:
     assert RegistryURL("consul://a,b:1,[::1]:2").places(8500) == [("a", 8500), ("b", 1), ("::1", 2)]
+
+
+def test_certificates_are_those_of_the_url_or_of_who_opens_it() -> None:
+    mine = TLS(ca_file="mine.pem")
+    assert RegistryURL("registry://host:1", mine).take_tls() is None
+    assert RegistryURL("registry://host:1?tls=true", mine).take_tls() is mine
+    assert RegistryURL("registry://host:1?tls=yes").take_tls() == TLS()
+    theirs = RegistryURL("registry://host:1?tls=1&ca_file=theirs.pem&server_name=registry.corp", mine)
+    assert theirs.take_tls() == TLS(ca_file="theirs.pem", server_name="registry.corp")

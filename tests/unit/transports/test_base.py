@@ -45,7 +45,7 @@ def test_transport_of_another_package_is_found_by_entry_point(monkeypatch: pytes
     assert transport_for(address).scheme == pigeon.scheme
     with pytest.raises(ConfigError, match="needs an event loop"):
         blocking.connect(address, 1, DialOptions())
-    with pytest.raises(ConfigError, match="known are memory, pigeon, tcp, unix"):
+    with pytest.raises(ConfigError, match="known are memory, pigeon, tcp, tls, unix"):
         transport_for(Address("raven", path="tower"))
 
 
@@ -128,12 +128,9 @@ def test_options_have_the_defaults_of_the_settings() -> None:
     assert ListenOptions().backlog == BACKLOG
 
 
-@pytest.mark.parametrize("kind", [DialOptions, ListenOptions])
-def test_options_refuse_tls_as_long_as_nothing_is_encrypted(kind: Any) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"{kind.__name__}\.tls is set.*not yet.*nothing would be encrypted"
-    ):
-        kind(tls=TLS(ca_file="authority.pem"))
+def test_the_certificates_of_a_client_reach_its_transport() -> None:
+    tls = TLS(ca_file="authority.pem")
+    assert base.dial_options(ClientConfig(tls=tls)).tls is tls
 
 
 async def test_listening_takes_no_option_of_another_name() -> None:

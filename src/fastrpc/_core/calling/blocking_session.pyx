@@ -506,6 +506,7 @@ cdef class BlockingSession(Connection):
         return self._end_all(self.closed_text or "it was closed")
 
     cdef int lost(self, object error) except -1:
+        self.note_unread(error)
         return self._end_all(str(error) if error is not None else "the server closed it")
 
     cdef int _end_all(self, str why) except -1:

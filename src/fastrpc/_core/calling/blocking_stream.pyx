@@ -220,7 +220,7 @@ cdef class BlockingStream(ByteStream):
         if engine.is_closed:
             return 0
         if came <= 0:
-            return self.lose(None if came == 0 else OSError(-came, os.strerror(-came)))
+            return self.lose(None if came == 0 else self.io.failure or OSError(-came, os.strerror(-came)))
         engine.now = engine.received_ns = now_ns()
         try:
             if self.in_body:
@@ -338,7 +338,7 @@ cdef class BlockingStream(ByteStream):
 
     cdef int _cannot_write(self, int number) except -1:
         """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
-        self.write_error = OSError(number, os.strerror(number))
+        self.write_error = self.io.failure or OSError(number, os.strerror(number))
         self.parts = []
         self.part_at = 0
         self.has_news = False

@@ -67,6 +67,7 @@ cdef tuple STRANGERS = (
     (b"\x00\x00\x12\x04", "an HTTP/2 server"),
     (b"SSH-", "an SSH server"),
     (b"\x15\x03", "a TLS server"),
+    (b"\x16\x03", "one that speaks TLS, which tcp:// does not"),
     (b"220", "an SMTP or FTP server"),
     (b"-ERR", "a Redis server"),
     (b"-NOAUTH", "a Redis server"),

@@ -8,6 +8,9 @@ cdef class BlockingIO:
         # What is polled: that of the socket, whatever becomes of its bytes. -1 once it is closed.
         readonly int descriptor
 
+        # The error behind a negative size, in words; None where its number says all.
+        readonly object failure
+
     # A size, 0 at the end of the stream, or -errno; -EAGAIN where it would have to wait. None of them needs the GIL.
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil

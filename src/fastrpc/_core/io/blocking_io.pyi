@@ -11,6 +11,10 @@ class BlockingIO:
     def descriptor(self) -> int:
         """The socket's, for poll; -1 once it is closed."""
 
+    @property
+    def failure(self) -> OSError | None:
+        """The error that broke the stream, in words; None where the system's says all."""
+
     def close(self) -> None:
         """Close the socket, without a word to the peer. Closing twice is fine."""
 

@@ -4,8 +4,9 @@
 
     BlockingIO          the interface; by itself it is closed
       SocketIO          a socket, each method one system call or a loop of them
+      TLSBlockingIO     a socket with TLS (`tls_blocking_io`)
 
-Only here it is known what lies between the bytes of a connection and those of its socket: nothing, so far.
+Only here it is known what lies between the bytes of a connection and those of its socket.
 """
 
 cimport cython

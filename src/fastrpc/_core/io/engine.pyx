@@ -8,7 +8,7 @@
                       └◄──────── on_output, schedule_check, finish, cut_off ────────┘
 
 A stream holds its engine; an engine borrows its stream. Users of a connection, such as calls and pools, hold the engine, so
-it may outlive the stream. Between the two there are only bytes and instants: a layer that encrypts is put into the stream.
+it may outlive the stream. Between the two there are only bytes and instants: a layer that encrypts lies below the stream.
 
 A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, has_output twice,
 plain_output, skip_output, has_more, flushed. `on_output` crosses only where no read is handled. Instructions (`make guard`)

@@ -8,7 +8,7 @@
 An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the final
 memory of a long payload. What a turn of the loop has no time for waits here, with reading paused.
 
-Bytes come in at `_took_in` and leave at `_write_output`. A layer below the engine, such as TLS, belongs there.
+Bytes come in at `_took_in` and leave at `_write_output`. TLS lies below: `TLSLayer` is a transport as well.
 """
 
 import logging

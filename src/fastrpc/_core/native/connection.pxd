@@ -31,10 +31,11 @@ cdef class Connection(PartsOwner):
         # CREDIT frames, against the sender's `data_frames_sent`.
         uint64_t credits_received
 
-        # Whether the peer's first bytes showed that it did not read ours: no call of ours ran there.
+        # Whether the peer did not read our bytes, as its first ones showed, or TLS that was refused: no call of ours ran there.
         bint is_unreadable
 
     cdef int open(self) except -1
+    cdef int note_unread(self, object error) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef bint was_handed(self, Call call) noexcept
     cdef bint was_written(self, Call call) noexcept

@@ -257,6 +257,16 @@ cdef class Connection(PartsOwner):
             )
         return self.open()
 
+    cdef int lost(self, object error) except -1:
+        self.note_unread(error)
+        return PartsOwner.lost(self, error)
+
+    cdef int note_unread(self, object error) except -1:
+        """Note whether the error that ended the opening tells that the peer has decrypted nothing of ours."""
+        if not self.settled and getattr(error, "is_unread", False):
+            self.is_unreadable = True
+        return 0
+
     # The frames of calls
 
     @cython.nonecheck(False)

@@ -237,7 +237,7 @@ class _Parts:
     def give(self, state: BlockingState) -> SyncPool:
         """Make the parts and install them in the client's state."""
         config = self.config
-        where = target_of(self.target, self.registry)
+        where = target_of(self.target, self.registry, config.tls)
         endpoint_set = endpoint_set_for(where, self.selector, config.pool)
         pool = SyncPool(
             where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False)

@@ -85,7 +85,9 @@ class AddressPolicy:
         ConfigError: a network cannot be parsed.
     """
 
-    def __init__(self, *, schemes: Iterable[str] = ("tcp",), networks: Iterable[str] | None = None) -> None:
+    def __init__(
+        self, *, schemes: Iterable[str] = ("tcp", "tls"), networks: Iterable[str] | None = None
+    ) -> None:
         self._schemes = frozenset(schemes)
         self._networks = None if networks is None else [_network(text) for text in networks]
         self._never = [ipaddress.ip_network(text) for text in _NEVER]

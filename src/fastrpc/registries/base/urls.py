@@ -1,6 +1,7 @@
 """Open a registry by its URL, such as `consul://10.0.0.1:8500?dc=west&tag=blue`.
 
-Every URL takes these options:
+Every URL takes these options, and those of registries on a network also `tls` (`true`) with `ca_file`, `cert_file`,
+`key_file`, `server_name`:
 
 `cache_file`
     a path where the last good lists are saved, for a start while the registry is unreachable
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, TypedDict, TypeVar, cast, overload
 from urllib.parse import parse_qsl, urlsplit
 
+from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, WatchedRegistry
@@ -42,6 +44,9 @@ _REGISTRIES = {
     "registry": "fastrpc.coordination.registry_client:open_embedded",
 }
 
+#: The options of a URL that are fields of `TLS`.
+_TLS_OPTIONS = ("ca_file", "cert_file", "key_file", "server_name")
+
 T = TypeVar("T")
 
 
@@ -61,7 +66,7 @@ class RegistryURL:
         ConfigError: the text is no URL.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tls: TLS | None = None) -> None:
         if not isinstance(text, str) or "://" not in text:
             raise ConfigError(
                 f"{text!r} is not the URL of a registry",
@@ -73,6 +78,8 @@ class RegistryURL:
         self.place, _, path = rest.partition("/")
         self.scheme = scheme.lower()
         self.path = path.strip("/")
+        # The certificates of the client or server that opens it; options replace them.
+        self._tls = tls
         self._options: dict[str, list[str]] = {}
         self._known: set[str] = set()
         for name, value in parse_qsl(options, keep_blank_values=True):
@@ -119,9 +126,28 @@ class RegistryURL:
         self._known.add(name)
         return self._options.pop(name, [])
 
+    def take_tls(self) -> TLS | None:
+        """Return the certificates for an encrypted connection to the registry; None where the URL asks for none.
+
+        They are those of the options, and without any those of the client or server that opens the registry.
+
+        Raises:
+            ConfigError: an option is wrong, or has no effect without `tls=true`.
+        """
+        is_encrypted = self.take("tls", False, _truth)
+        taken = {name: self.take(name, None, _file_name) for name in _TLS_OPTIONS}
+        given: dict[str, Any] = {name: value for name, value in taken.items() if value is not None}
+        if given and not is_encrypted:
+            raise ConfigError(
+                f"{self}: the option {next(iter(given))} has no effect without tls", hint="add tls=true"
+            )
+        if not is_encrypted:
+            return None
+        return TLS(**given) if given else self._tls or TLS()
+
     def take_shared(self) -> SharedOptions:
         """Return the options that every registry has; call it last, as it refuses all unread options."""
-        schemes = self.take("schemes", ["tcp"], _comma_separated)
+        schemes = self.take("schemes", ["tcp", "tls"], _comma_separated)
         networks = self.take("networks", None, _comma_separated)
         cache_file = self.take("cache_file", None, os.path.expanduser)
         if self._options:
@@ -136,11 +162,14 @@ class RegistryURL:
 
 
 @overload
-def open_registry(registry: str) -> WatchedRegistry: ...
+def open_registry(registry: str, *, tls: TLS | None = None) -> WatchedRegistry: ...
 @overload
-def open_registry(registry: Registry) -> Registry: ...
-def open_registry(registry: str | Registry) -> Registry:
+def open_registry(registry: Registry, *, tls: TLS | None = None) -> Registry: ...
+def open_registry(registry: str | Registry, *, tls: TLS | None = None) -> Registry:
     """Return the registry at a URL; a registry object is returned as it is.
+
+    Args:
+        tls: the certificates for a URL with `tls=true` that names none.
 
     Raises:
         ConfigError: the scheme is unknown, an option is wrong, or an extra is not installed.
@@ -151,7 +180,7 @@ def open_registry(registry: str | Registry) -> Registry:
                 f"{registry!r} is not a registry", hint="give a URL, or an object of fastrpc.registries"
             )
         return registry
-    url = RegistryURL(registry)
+    url = RegistryURL(registry, tls)
     if url.path and url.scheme in _REGISTRIES:
         raise ConfigError(
             f"{url} is more than a registry", hint=f"leave /{url.path} out: each client names its service"
@@ -195,6 +224,18 @@ def split_target(target: str) -> tuple[str, str] | None:
     return f"{scheme}://{place}{mark}{options}", service
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ValueError("it is true or false")
+    return text.lower() in {"true", "1", "yes"}
+
+
+def _file_name(text: str) -> str:
+    if not text:
+        raise ValueError("it is empty")
+    return os.path.expanduser(text)
+
+
 def _comma_separated(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
@@ -217,7 +258,7 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
 
 
 def _foreign_names(scheme: str) -> set[str]:
-    if scheme in {"tcp", "unix", "memory"}:
+    if scheme in {"tcp", "tls", "unix", "memory"}:
         return set()
     from importlib.metadata import entry_points
 

@@ -5,7 +5,7 @@
     agent       the HTTP interface of the agent: the package py-consul over `BoundedHttpClient`
 
 Options: `token`, `dc`, `tag` (may repeat), `check` (`ttl` or `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`),
-`base` (of the rpcx layout), `tls` (`true`), `ca_file`.
+`base` (of the rpcx layout), and those of TLS (`registries/base/urls.py`).
 """
 
 from collections.abc import Callable

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import random
-import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -14,6 +13,7 @@ from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["KEY_CHARACTERS", "Access", "Agent", "Index", "typed"]
 
@@ -51,9 +51,8 @@ class Access:
         if not (self._token.isascii() and self._token.isprintable()):
             raise ConfigError(f"{url}: the token has characters that no header may have")
         self.dc = url.take("dc", None, str)
-        is_encrypted = url.take("tls", False, _truth)
-        ca_file = url.take("ca_file", None, str)
-        self._tls = _trusting(url, ca_file) if is_encrypted else None
+        tls = url.take_tls()
+        self._encrypt = None if tls is None else HttpEnd(tls, self.host).wrap
         self._consul = consul
         #: The errors of py-consul and of the client below it.
         self.errors: tuple[type[Exception], ...] = (consul.ConsulException, HttpError)
@@ -63,7 +62,7 @@ class Access:
         """Return a client for one thread; connects when it is used."""
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
         client.token = self._token
-        http = BoundedHttpClient(self.host, self.port, tls=self._tls)
+        http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
         # Replaces py-consul's own client, which follows redirects with the token and has no bounds.
         client.http = _Transport(http, {"X-Consul-Token": self._token} if self._token else {})
         return Agent(client, http, self)
@@ -212,17 +211,3 @@ def typed(found: Any, expected: Any) -> Any:
         return msgspec.convert(found, expected)
     except msgspec.ValidationError as error:
         raise HttpError(f"the answer does not fit: {error}") from None
-
-
-def _trusting(url: RegistryURL, ca_file: str | None) -> ssl.SSLContext:
-    """Return what trusts the authorities of a file, or those of the system."""
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(f"{url}: the option ca_file is {ca_file!r}: {error}") from None
-
-
-def _truth(text: str) -> bool:
-    if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
-        raise ValueError("it is true or false")
-    return text.lower() in {"true", "1", "yes"}

@@ -1,0 +1,28 @@
+"""Certificates for the peers that encrypt, made anew for each run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.compare.paths import BUILD, ROOT
+from bench.compare.peers.base import PeerUnavailableError
+
+__all__ = ["AUTHORITY", "CERTIFICATE", "KEY", "make_certificates"]
+
+_FOLDER = BUILD / "certificates"
+
+AUTHORITY: Path = _FOLDER / "authority.pem"
+CERTIFICATE: Path = _FOLDER / "server.pem"
+KEY: Path = _FOLDER / "server.key"
+
+
+def make_certificates() -> None:
+    """Make an authority and a server's certificate.
+
+    Raises:
+        PeerUnavailableError: the program `openssl` is missing.
+    """
+    command = [sys.executable, "-m", "fastrpc", "certs", "dev", str(_FOLDER), "--force"]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    if outcome.returncode:
+        raise PeerUnavailableError(f"no certificates: {outcome.stderr.strip()}")

@@ -1,0 +1,100 @@
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from fastrpc._core.loop.loop_state import LoopState
+
+class _End(Protocol):
+    """What makes an SSL object, checks the open connection, and finds words for failures."""
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...
+    def check(self, ssl_object: ssl.SSLObject) -> None: ...
+    def explain(self, error: Exception, is_open: bool) -> OSError: ...
+
+class TLSLayer:
+    """TLS over one connection of a loop: a protocol to the transport below, a transport to the protocol above.
+
+    Args:
+        end: makes the SSL object, checks the open connection, finds words for failures.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, end: _End) -> None: ...
+    @property
+    def end(self) -> _End: ...
+    @property
+    def ssl_object(self) -> ssl.SSLObject: ...
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport below."""
+
+    @property
+    def descriptor(self) -> int:
+        """The socket to which output goes directly; -1 where all of it goes through the transport."""
+
+    @property
+    def loop_state(self) -> LoopState: ...
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is over, and the check behind it."""
+
+    @property
+    def failure(self) -> OSError | None:
+        """The error that ended the connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connect the protocol above, if it is there, and begin the handshake."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the place for encrypted bytes: the loop's shared buffer."""
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take encrypted bytes."""
+
+    def eof_received(self) -> bool:
+        """Take the end of the stream below."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Take the loss of the stream below."""
+
+    def pause_writing(self) -> None: ...
+    def resume_writing(self) -> None: ...
+    async def opened(self) -> None:
+        """Wait until the handshake is over.
+
+        Raises:
+            OSError: it failed; the text says why.
+        """
+
+    def connect(self, protocol: asyncio.BufferedProtocol) -> None:
+        """Connect the protocol above, once the handshake is over, and hand over what came behind it."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Take another protocol above."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol | None: ...
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or what the transport below has."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypt and send; before the handshake is over it is kept."""
+
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def is_reading(self) -> bool: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+    def get_write_buffer_limits(self) -> tuple[int, int]: ...
+    def can_write_eof(self) -> bool:
+        """Return whether the end can be said."""
+
+    def write_eof(self) -> None:
+        """Say close_notify and shut down writing, once the handshake is over; what the peer says can still be read."""
+
+    def is_closing(self) -> bool: ...
+    def close(self) -> None:
+        """Say close_notify, and close once all is written; a server in the middle of a handshake ends it first."""
+
+    def abort(self) -> None:
+        """Close at once."""

@@ -1,0 +1,199 @@
+"""`fastrpc certs dev`: an authority and certificates for trying TLS out.
+
+The program `openssl` writes them. It is part of nearly every system that runs servers, where a package that writes
+certificates would be a large dependency for this one command.
+"""
+
+import ipaddress
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, print_note, reported
+from fastrpc.errors import ConfigError
+from fastrpc.server.plan import ExitCode
+
+__all__ = ["certs", "dev"]
+
+#: The files that are written, each with its key beside it.
+NAMES = ("authority", "server", "client")
+
+_SECONDS = 60
+
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
+
+_CONFIG = """
+[req]
+distinguished_name = subject
+prompt = no
+[subject]
+CN = fastrpc dev
+[authority]
+basicConstraints = critical, CA:TRUE, pathlen:0
+keyUsage = critical, keyCertSign, cRLSign
+subjectKeyIdentifier = hash
+"""
+
+_EXTENSIONS = """
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = {purpose}
+subjectAltName = {names}
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
+certs = typer.Typer(no_args_is_help=True, help="Certificates for TLS.", rich_markup_mode="markdown")
+
+
+@certs.callback()
+def _group() -> None:
+    """Certificates for TLS."""
+
+
+@certs.command("dev", epilog="Example: fastrpc certs dev certs --name localhost --name 10.0.0.7")
+def dev(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where they go.")] = Path("certs"),
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name",
+            metavar="NAME",
+            help="A host name or IP address of the server; may be repeated. [default: localhost, 127.0.0.1, ::1]",
+        ),
+    ] = None,
+    client: Annotated[
+        str, typer.Option("--client", metavar="NAME", help="The name in the client's certificate.")
+    ] = "client",
+    days: Annotated[int, typer.Option("--days", min=1, max=397, help="How long they are valid.")] = 30,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the files as one line of JSON.")] = False,
+) -> None:
+    """Make an authority, a server's and a client's certificate, for development only.
+
+    Anyone who can read the authority's key can make certificates that are trusted: give it to nobody.
+    """
+    with reported(ExitCode.FAILED, as_json=as_json):
+        names = _alternative_names(name or ["localhost", "127.0.0.1", "::1"])
+        files = {kind: (folder / f"{kind}.pem", folder / f"{kind}.key") for kind in NAMES}
+        present = [str(path) for pair in files.values() for path in pair if path.exists()]
+        if present and not force:
+            raise ConfigError(f"{', '.join(present)} exists already", hint="--force replaces it")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="fastrpc") as scratch:
+            maker = _Maker(Path(scratch), folder, days)
+            maker.make_authority()
+            maker.make("server", "serverAuth", names)
+            maker.make("client", "clientAuth", _alternative_names([client]))
+    if as_json:
+        print_json({kind: {"cert": str(cert), "key": str(key)} for kind, (cert, key) in files.items()})
+        return
+    for kind, (cert, key) in files.items():
+        stdout.print(Text.assemble((f"{kind:10}", "cyan"), f"{cert}  {key}"))
+    print_note(f"valid for {days} days; for development only")
+
+
+def _alternative_names(names: list[str]) -> str:
+    """Return names as OpenSSL writes them.
+
+    Raises:
+        ConfigError: one is no host name; a comma would begin another entry.
+    """
+    return ",".join(map(_alternative_name, names))
+
+
+def _alternative_name(name: str) -> str:
+    try:
+        return f"IP:{ipaddress.ip_address(name)}"
+    except ValueError:
+        if not _HOST_NAME.fullmatch(name):
+            raise ConfigError(
+                f"{name!r} is no host name or IP address", hint="write it as orders.example or 10.0.0.7"
+            ) from None
+        return f"DNS:{name}"
+
+
+class _Maker:
+    """Makes the certificates of one authority."""
+
+    def __init__(self, scratch: Path, folder: Path, days: int) -> None:
+        self._scratch = scratch
+        self._folder = folder
+        self._days = str(days)
+        self._config = self._write("config", _CONFIG)
+
+    def make_authority(self) -> None:
+        """Make the authority, which signs itself."""
+        cert, key = self._paths("authority")
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
+        _openssl(
+            *("req", "-x509", "-config", self._config, "-extensions", "authority", "-days", self._days),
+            *(*new_key, "-sha256", "-out", cert),
+        )
+        self._publish("authority")
+
+    def make(self, kind: str, purpose: str, names: str) -> None:
+        """Make a certificate with these names, for this purpose."""
+        cert, key = self._paths(kind)
+        request = str(self._scratch / f"{kind}.csr")
+        extensions = self._write(f"{kind}.ext", _EXTENSIONS.format(purpose=purpose, names=names))
+        authority, authority_key = self._paths("authority")
+        new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key)
+        subject = f"/CN={names.partition(',')[0].partition(':')[2]}"
+        _openssl("req", "-new", "-config", self._config, "-subj", subject, *new_key, "-out", request)
+        _openssl(
+            *("x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority_key, "-days", self._days),
+            *("-set_serial", f"0x{_serial()}", "-sha256", "-extfile", extensions, "-out", cert),
+        )
+        self._publish(kind)
+
+    def _paths(self, kind: str) -> tuple[str, str]:
+        return str(self._folder / f"{kind}.pem"), str(self._folder / f"{kind}.key")
+
+    def _write(self, name: str, text: str) -> str:
+        path = self._scratch / name
+        path.write_text(text)
+        return str(path)
+
+    def _publish(self, kind: str) -> None:
+        # A certificate is for everybody; keys were written for their owner alone.
+        (self._folder / f"{kind}.pem").chmod(0o644)
+
+
+def _serial() -> str:
+    import secrets
+
+    # Positive, and at most 20 bytes (RFC 5280, 4.1.2.2).
+    return "01" + secrets.token_hex(15)
+
+
+def _openssl(*arguments: str) -> None:
+    """Run the program `openssl`.
+
+    Raises:
+        ConfigError: it is not installed, or refuses.
+    """
+    try:
+        done = subprocess.run(  # noqa: S603 (the arguments are ours, names are checked)
+            ["openssl", *arguments],  # noqa: S607 (the system's own)
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_SECONDS,
+            umask=0o077,
+        )
+    except FileNotFoundError:
+        raise ConfigError(
+            "the program openssl is not installed", hint="install it, such as by: apt install openssl"
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise ConfigError(f"openssl {arguments[0]} did not end within {_SECONDS} s") from None
+    if done.returncode:
+        raise ConfigError(f"openssl {arguments[0]} failed: {' '.join(done.stderr.split())[:300]}")

@@ -1,0 +1,51 @@
+"""TLS of a server: where it may listen without, and the sessions of connections that another process accepted."""
+
+from fastrpc.config import TLS, ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.server.builtin import is_local
+from fastrpc.tls.contexts import ALPN
+from fastrpc.tls.ends import ServerEnd
+from fastrpc.transports.base import SessionFactory
+from fastrpc.transports.sockets import encrypted
+
+__all__ = ["Encryption", "check_listening"]
+
+
+def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool = False) -> None:
+    """Refuse an address whose connections would not be encrypted as the settings promise.
+
+    Raises:
+        ConfigError: it is `tls://` and there are no certificates, or it is `tcp://` beyond loopback and there are some.
+    """
+    if address.scheme == "tls" and config.tls is None:
+        raise ConfigError(
+            f"cannot listen at {address}: ServerConfig.tls is None",
+            hint="write config=ServerConfig(tls=TLS(cert_file=…, key_file=…))",
+        )
+    if address.scheme == "tcp" and config.tls is not None and not allow_plain and not is_local(address):
+        raise ConfigError(
+            f"cannot listen at {address}: it is not encrypted, and ServerConfig.tls is set",
+            hint=f"listen at tls://{str(address).partition('://')[2]}, or write listen(…, allow_plain=True)",
+        )
+
+
+class Encryption:
+    """The TLS of connections that another process accepted, made with the first of them."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._tls = config.tls
+        #: What clients and the server may agree to by ALPN: only the native protocol has a name there.
+        self.agreed = tuple({ALPN if name == "native" else None: None for name in config.protocols})
+        self._end: ServerEnd | None = None
+
+    def wrapped(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
+        """Return the session factory for connections at an address.
+
+        Raises:
+            ConfigError: a certificate file cannot be used.
+        """
+        if address.scheme != "tls":
+            return session_factory
+        self._end = self._end or ServerEnd(self._tls or TLS(), agreed=self.agreed)
+        return encrypted(session_factory, self._end)

@@ -1,0 +1,265 @@
+"""SSL contexts from certificate files, made again when the files change."""
+
+import logging
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import NoReturn
+
+from fastrpc.config import TLS
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "ALPN",
+    "ContextSource",
+    "client_context",
+    "client_contexts",
+    "http_contexts",
+    "server_context",
+    "server_contexts",
+]
+
+#: The name of the native protocol in ALPN (RFC 7301).
+ALPN = "fastrpc/1"
+
+#: Seconds between two looks at the files. Too low costs system calls, too high uses old certificates for longer.
+LOOK_SECONDS = 1.0
+
+# Of TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others.
+_CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!aDSS"
+
+_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_BEGIN_CRL = b"-----BEGIN X509 CRL-----"
+
+logger = logging.getLogger("fastrpc.tls")
+
+_Fingerprint = tuple[tuple[int, ...] | None, ...]
+
+
+class ContextSource:
+    """The context of one TLS value, made again when its files change.
+
+    A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
+    replaces them. A change is taken once two looks a second apart agree, or once nobody has touched the files for a
+    second. Files that cannot be used keep the context before them. Open connections keep theirs.
+    """
+
+    def __init__(
+        self,
+        tls: TLS,
+        make: Callable[[TLS], ssl.SSLContext],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._tls = tls
+        self._make = make
+        self._seen = self._taken = _fingerprint(tls)
+        # The files that could not be used, and were logged.
+        self._warned: _Fingerprint | None = None
+        self._context = make(tls)
+        self._look_due = clock() + LOOK_SECONDS
+
+    def current(self) -> ssl.SSLContext:
+        """Return the context for a new connection."""
+        now = self._clock()
+        if now >= self._look_due:
+            self._look_due = now + LOOK_SECONDS
+            self._look()
+        return self._context
+
+    def _look(self) -> None:
+        before, self._seen = self._seen, _fingerprint(self._tls)
+        if self._seen == self._taken or not (
+            self._seen == before or _rest_since(self._tls, self._wall_clock() - LOOK_SECONDS)
+        ):
+            return
+        try:
+            context = self._make(self._tls)
+        except ConfigError as error:
+            # Tried again at each look: a file that becomes readable does not change.
+            if self._warned != self._seen:
+                self._warned = self._seen
+                logger.warning("the changed certificate files cannot be used, the old ones stay: %s", error)
+            return
+        if _fingerprint(self._tls) == self._seen:
+            self._taken = self._seen
+            self._context = context
+            logger.info("certificate files were read again: %s", ", ".join(_paths(self._tls)))
+
+
+def server_contexts(tls: TLS) -> ContextSource:
+    """Return the contexts of a server.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    return ContextSource(tls, server_context)
+
+
+@lru_cache(maxsize=64)
+def client_contexts(tls: TLS) -> ContextSource:
+    """Return the contexts of clients; equal settings share them, as the system's authorities take long to read.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    return ContextSource(tls, client_context)
+
+
+@lru_cache(maxsize=64)
+def http_contexts(tls: TLS) -> ContextSource:
+    """Return the contexts of HTTP clients.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    return ContextSource(tls, partial(client_context, protocol="http/1.1"))
+
+
+def server_context(tls: TLS) -> ssl.SSLContext:
+    """Return a context for accepted connections.
+
+    Raises:
+        ConfigError: there is no certificate, or a file cannot be used.
+    """
+    if tls.cert_file is None:
+        raise ConfigError(
+            "TLS.cert_file is None, a server needs a certificate", hint="set cert_file and key_file"
+        )
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    # Resumption would outlive the authorities that a reload removes.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
+    if tls.ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED if tls.require_client_cert else ssl.CERT_OPTIONAL
+    return context
+
+
+def client_context(tls: TLS, protocol: str = ALPN) -> ssl.SSLContext:
+    """Return a context for connections that are dialled, on which this protocol is named.
+
+    Raises:
+        ConfigError: a file cannot be used.
+    """
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, protocol)
+    context.check_hostname = not tls.server_identities
+    context.verify_mode = ssl.CERT_REQUIRED
+    # A name in the subject is no host name (RFC 9525).
+    setattr(context, "hostname_checks_common_name", False)  # noqa: B010 (the word is not of our glossary)
+    if tls.ca_file is None:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    return context
+
+
+def _strict(context: ssl.SSLContext, tls: TLS, protocol: str = ALPN) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_ciphers(_CIPHERS)
+    context.set_alpn_protocols([protocol])
+    if tls.cert_file is not None:
+        _load_chain(context, tls)
+    if tls.ca_file is not None:
+        _check_pem("ca_file", tls.ca_file, _BEGIN_CERTIFICATE, "certificate")
+        _load_verified(context, "ca_file", tls.ca_file)
+    if tls.crl_file is not None:
+        # `ssl` would trust a certificate that it finds here.
+        if _BEGIN_CERTIFICATE in _check_pem("crl_file", tls.crl_file, _BEGIN_CRL, "revocation list"):
+            _refuse("crl_file", tls.crl_file, "it holds a certificate", "put authorities into ca_file")
+        _load_verified(context, "crl_file", tls.crl_file)
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
+    assert tls.cert_file is not None
+    _check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate")
+    key_name, key_file = ("cert_file", tls.cert_file) if tls.key_file is None else ("key_file", tls.key_file)
+    _check_pem(key_name, key_file, b"PRIVATE KEY-----", "private key")
+
+    def password() -> str:
+        # Without it OpenSSL asks at the terminal.
+        if tls.key_password is None:
+            _refuse(key_name, key_file, "its key is encrypted", "set key_password")
+        return tls.key_password
+
+    try:
+        context.load_cert_chain(tls.cert_file, tls.key_file, password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            _refuse(
+                key_name,
+                key_file,
+                f"it is not the key of {os.fspath(tls.cert_file)!r}",
+                "replace both together",
+            )
+        if tls.key_password is not None and (error.reason is None or "DECRYPT" in error.reason):
+            _refuse(key_name, key_file, "key_password does not open it", None)
+        _refuse("cert_file", tls.cert_file, _words(error), None)
+    except (OSError, ValueError) as error:
+        _refuse("cert_file", tls.cert_file, _words(error), None)
+
+
+def _load_verified(context: ssl.SSLContext, name: str, path: str | os.PathLike[str]) -> None:
+    try:
+        context.load_verify_locations(path)
+    except (OSError, ValueError) as error:
+        _refuse(name, path, _words(error), None)
+
+
+def _check_pem(name: str, path: str | os.PathLike[str], begin: bytes, kind: str) -> bytes:
+    """Return the content of a PEM file, which has to hold one of a kind."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (OSError, ValueError) as error:
+        _refuse(name, path, _words(error), None)
+    if begin not in content:
+        _refuse(name, path, f"it holds no {kind} in PEM", None)
+    return content
+
+
+def _refuse(name: str, path: str | os.PathLike[str], reason: str, hint: str | None) -> NoReturn:
+    raise ConfigError(f"TLS.{name} is {os.fspath(path)!r}: {reason}", hint=hint)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.lower().replace("_", " ")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _paths(tls: TLS) -> Iterator[str]:
+    for path in (tls.cert_file, tls.key_file, tls.ca_file, tls.crl_file):
+        if path is not None:
+            yield os.fspath(path)
+
+
+def _fingerprint(tls: TLS) -> _Fingerprint:
+    """Return what tells whether the files changed; None stands for a file that is not there."""
+    found: list[tuple[int, ...] | None] = []
+    for path in _paths(tls):
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError):
+            found.append(None)
+        else:
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
+def _rest_since(tls: TLS, instant: float) -> bool:
+    """Return whether nobody has touched the files since an instant, so that one look is as good as two."""
+    for path in _paths(tls):
+        try:
+            if os.stat(path).st_ctime > instant:
+                return False
+        except (OSError, ValueError):
+            return False
+    return True

@@ -1,0 +1,133 @@
+"""The two ends of a TLS connection: which context it takes, what is checked once it is open, what a failure means."""
+
+import socket
+import ssl
+from typing import Protocol
+
+from fastrpc.config import TLS
+from fastrpc.tls.certificate import alternative_names
+from fastrpc.tls.contexts import ALPN, ContextSource, client_contexts, http_contexts, server_contexts
+from fastrpc.tls.failures import HandshakeError, explained
+
+__all__ = ["ClientEnd", "End", "HttpEnd", "ServerEnd"]
+
+
+class End(Protocol):
+    """One end of TLS connections."""
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """Return the object that encrypts one connection."""
+
+    def check(self, ssl_object: ssl.SSLObject) -> None:
+        """Check a connection whose handshake is over, before any byte of it is parsed.
+
+        Raises:
+            HandshakeError: it is refused.
+        """
+
+    def explain(self, error: Exception, is_open: bool) -> OSError:
+        """Return an error of TLS in words; `is_open` tells whether the handshake was over."""
+
+
+class ServerEnd:
+    """The end of a server.
+
+    Raises:
+        ConfigError: a certificate file cannot be used.
+
+    Args:
+        agreed: what both sides may agree to by ALPN; None stands for no protocol.
+    """
+
+    def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
+        self._contexts: ContextSource = server_contexts(tls)
+        self._agreed = agreed
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return self._contexts.current().wrap_bio(incoming, outgoing, server_side=True)
+
+    def check(self, ssl_object: ssl.SSLObject) -> None:
+        found = ssl_object.selected_alpn_protocol()
+        if found in self._agreed:
+            return
+        if found is None:
+            raise HandshakeError(f"the client did not name the protocol {ALPN} (ALPN)")
+        raise HandshakeError(f"the client wants the protocol {found} (ALPN), which is not spoken here")
+
+    def explain(self, error: Exception, is_open: bool) -> OSError:
+        return explained(error, other="client", is_open=is_open)
+
+
+class ClientEnd:
+    """The end of a client.
+
+    Raises:
+        ConfigError: a certificate file cannot be used.
+
+    Args:
+        host: the host that was dialled.
+    """
+
+    def __init__(self, tls: TLS | None, host: str) -> None:
+        settings = tls or TLS()
+        self._contexts: ContextSource = client_contexts(settings)
+        self._identities = settings.server_identities
+        # The scope of an IPv6 address is known to this machine alone.
+        self._name = settings.server_name or host.partition("%")[0]
+
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        return self._contexts.current().wrap_bio(incoming, outgoing, server_hostname=self._name)
+
+    def check(self, ssl_object: ssl.SSLObject) -> None:
+        if ssl_object.selected_alpn_protocol() != ALPN:
+            raise HandshakeError(
+                f"the server does not speak the protocol {ALPN} (ALPN)", hint="is it a fastrpc server?"
+            )
+        _check_identity(ssl_object, self._identities)
+
+    def explain(self, error: Exception, is_open: bool) -> OSError:
+        return explained(error, other="server", is_open=is_open)
+
+
+class HttpEnd:
+    """The end of an HTTP client, over blocking sockets.
+
+    Raises:
+        ConfigError: a certificate file cannot be used.
+    """
+
+    def __init__(self, tls: TLS, host: str) -> None:
+        self._contexts: ContextSource = http_contexts(tls)
+        self._identities = tls.server_identities
+        self._name = tls.server_name or host.partition("%")[0]
+
+    def wrap(self, connected: socket.socket) -> ssl.SSLSocket:
+        """Do the handshake on a connected socket, within its timeout; the result owns it.
+
+        Raises:
+            OSError: it failed; the text says why.
+        """
+        try:
+            wrapped = self._contexts.current().wrap_socket(connected, server_hostname=self._name)
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:
+            raise explained(error, other="server", is_open=False) from None
+        try:
+            _check_identity(wrapped, self._identities)
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
+def _check_identity(opened: ssl.SSLObject | ssl.SSLSocket, identities: tuple[str, ...]) -> None:
+    """Check that the certificate of the server has one of these URIs, if there are any."""
+    if not identities:
+        return
+    found = alternative_names(opened.getpeercert() or {}, "URI")
+    if not set(found) & set(identities):
+        shown = ", ".join(map(repr, found)) or "none"
+        raise HandshakeError(
+            f"the certificate of the server is refused: its URIs are {shown}, none of them is in server_identities"
+        )

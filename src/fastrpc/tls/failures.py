@@ -1,0 +1,140 @@
+"""What a failed handshake means, in words."""
+
+import ssl
+
+__all__ = ["HandshakeError", "explained"]
+
+
+class HandshakeError(ConnectionError):
+    """TLS refused the other side, or the other side refused us; the text says which and why."""
+
+    #: Whether nothing that we sent can have been decrypted by the other side.
+    is_unread = True
+
+    def __init__(self, text: str, *, hint: str | None = None) -> None:
+        super().__init__(text)
+        self.hint = hint
+
+
+# Codes of X509_verify_cert (openssl/x509_vfy.h).
+_UNVERIFIED = {
+    3: "its authority has no revocation list in crl_file",
+    7: "its signature is wrong",
+    9: "it is not valid yet",
+    10: "it has expired",
+    12: "the revocation list of its authority has expired",
+    18: "it is signed by itself",
+    19: "its authority is not trusted",
+    20: "its authority is not trusted",
+    21: "its authority is not trusted",
+    23: "it is revoked",
+    24: "its authority may sign no certificates",
+    25: "its chain is longer than its authority allows",
+    26: "its purpose is another one",
+    47: "its authority may not sign for this name",
+    62: "it is for another host name",
+    64: "it is for another IP address",
+    66: "its key is too weak",
+    67: "the key of its authority is too weak",
+    68: "it is signed by a weak hash",
+    79: "its authority may sign no certificates",
+}
+
+_HINTS = {
+    19: "set ca_file to the authority that signed it",
+    18: "set ca_file to it, or to the authority that should have signed it",
+    20: "set ca_file to the authority that signed it",
+    21: "set ca_file to the authority that signed it",
+    62: "dial the name that it holds, or set server_name",
+    64: "dial the name that it holds, or set server_name",
+}
+
+# Alerts of RFC 8446 6, as OpenSSL names them behind the version: what the other side has against our certificate.
+_ALERTS = {
+    "ALERT_BAD_CERTIFICATE": "our certificate is bad, or for another name",
+    "ALERT_UNSUPPORTED_CERTIFICATE": "our certificate is for another purpose",
+    "ALERT_CERTIFICATE_REVOKED": "our certificate is revoked",
+    "ALERT_CERTIFICATE_EXPIRED": "our certificate has expired",
+    "ALERT_CERTIFICATE_UNKNOWN": "our certificate is not accepted",
+    "ALERT_UNKNOWN_CA": "it does not trust the authority of our certificate",
+    "ALERT_CERTIFICATE_REQUIRED": "it demands a certificate of ours",
+    "ALERT_ACCESS_DENIED": "our certificate has no access",
+    "ALERT_NO_APPLICATION_PROTOCOL": "it does not speak fastrpc/1 (ALPN)",
+    "ALERT_PROTOCOL_VERSION": "it has no TLS version in common with us, which is 1.2 at least",
+    "ALERT_INSUFFICIENT_SECURITY": "our ciphers are too weak for it",
+    "ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us, or demands a certificate of ours",
+    "ALERT_UNRECOGNIZED_NAME": "it does not know the host name",
+    "ALERT_DECRYPT_ERROR": "it could not verify our signature",
+}
+
+_NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE"})
+
+_MISMATCHES = {
+    "UNSUPPORTED_PROTOCOL": "no TLS version is common to both, the least here is 1.2",
+    "VERSION_TOO_LOW": "no TLS version is common to both, the least here is 1.2",
+    "NO_PROTOCOLS_AVAILABLE": "no TLS version is common to both, the least here is 1.2",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "it has no TLS version in common with us, which is 1.2 at least",
+    "NO_SHARED_CIPHER": "no cipher is common to both",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it sent no certificate, and require_client_cert is set",
+    "EE_KEY_TOO_SMALL": "the key of its certificate is too weak",
+    "CA_KEY_TOO_SMALL": "the key of its authority is too weak",
+    "CA_MD_TOO_WEAK": "its certificate is signed by a weak hash",
+    "DH_KEY_TOO_SMALL": "its Diffie-Hellman parameters are too weak",
+    "NO_RENEGOTIATION": "it wanted to negotiate anew",
+}
+
+
+def explained(error: Exception, *, other: str, is_open: bool) -> OSError:
+    """Return the error of TLS in words.
+
+    Args:
+        other: who is on the other side, "server" or "client".
+        is_open: whether the handshake was over on this side.
+    """
+    if isinstance(error, HandshakeError):
+        return error
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _unverified(error, other)
+    if isinstance(error, ssl.SSLEOFError):
+        if is_open:
+            return ConnectionResetError(f"the {other} ended the TLS stream without close_notify")
+        return _cut(other)
+    if isinstance(error, ssl.SSLError):
+        return _refused(error, other, is_open)
+    if isinstance(error, OSError) and is_open:
+        return error
+    return _cut(other) if isinstance(error, OSError) else HandshakeError(str(error))
+
+
+def _unverified(error: ssl.SSLCertVerificationError, other: str) -> HandshakeError:
+    words = _UNVERIFIED.get(error.verify_code)
+    told = f" ({error.verify_message})" if error.verify_message else ""
+    text = f"the certificate of the {other} is refused: {words or 'it could not be verified'}{told}"
+    hint = _HINTS.get(error.verify_code)
+    if other == "client" and hint is not None and "server_name" in hint:
+        hint = None
+    return HandshakeError(text, hint=hint)
+
+
+def _refused(error: ssl.SSLError, other: str, is_open: bool) -> OSError:
+    reason = error.reason or ""
+    for name, words in _ALERTS.items():
+        if reason.endswith(name):
+            hint = "set cert_file and key_file" if name.endswith("CERTIFICATE_REQUIRED") else None
+            return HandshakeError(f"the {other} refuses TLS: {words}", hint=hint)
+    if reason in _MISMATCHES:
+        return HandshakeError(f"the TLS handshake with the {other} failed: {_MISMATCHES[reason]}")
+    told = reason.lower().replace("_", " ") or str(error)
+    if is_open:
+        return ConnectionResetError(f"the TLS stream of the {other} is broken: {told}")
+    if reason in _NOT_TLS:
+        return HandshakeError(f"the {other} does not speak TLS{_plain(other)}")
+    return HandshakeError(f"the TLS handshake with the {other} failed: {told}")
+
+
+def _cut(other: str) -> HandshakeError:
+    return HandshakeError(f"the {other} closed the connection during the TLS handshake{_plain(other)}")
+
+
+def _plain(other: str) -> str:
+    return "; it may listen at tcp:// rather than tls://" if other == "server" else ""
