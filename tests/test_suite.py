@@ -47,7 +47,6 @@ WITHOUT_A_TEST_FILE = {
     "calling/caller",
     "calling/caller_state",
     "calling/called_stream",
-    "calling/client_call",
     "calling/client_session",
     "calling/coroutine_call",
     "calling/pending_call",

@@ -4,6 +4,9 @@
  *   c_echo load ADDRESS --size BYTES --in-flight N --warm SECONDS --seconds SECONDS
  *               [--connections N] [--sample N] [--server PID] [--spin]
  *
+ * Compiled with -DTLS it is `c_echo_tls`, the same over OpenSSL: `serve` then takes --cert and --key, `load` takes --ca, one
+ * connection, and prints the cipher on standard error.
+ *
  * ADDRESS is tcp://IPV4:PORT (port 0: any) or unix:///path. `serve` prints one JSON line with the
  * address it listens on and ends when its standard input closes; `load` prints one JSON line with
  * what it measured.
@@ -15,10 +18,9 @@
  * ring, and the id it expects next is known. It still writes a fresh id into each frame and checks
  * it in each answer.
  */
-#include "yardstick.h"
+#include "channel.h"
 
 #include <getopt.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <sys/epoll.h>
@@ -30,7 +32,7 @@
 /* --------------------------------------------------------------------------------------- server */
 
 struct connection {
-    int descriptor;
+    struct channel channel;
     bool waits_to_send; /* registered for EPOLLOUT instead of EPOLLIN */
 
     /* block[sent:ready] are complete frames to send back, block[ready:end] the start of the next one;
@@ -46,7 +48,7 @@ static void watch(int epoll, struct connection *connection, bool for_sending)
     if (connection->waits_to_send == for_sending)
         return;
     struct epoll_event event = {.events = for_sending ? EPOLLOUT : EPOLLIN, .data.ptr = connection};
-    if (epoll_ctl(epoll, EPOLL_CTL_MOD, connection->descriptor, &event))
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, connection->channel.descriptor, &event))
         fail("epoll_ctl");
     connection->waits_to_send = for_sending;
 }
@@ -54,8 +56,8 @@ static void watch(int epoll, struct connection *connection, bool for_sending)
 static enum progress send_answers(struct connection *connection)
 {
     while (connection->sent < connection->ready) {
-        ssize_t sent = send(connection->descriptor, connection->block + connection->sent,
-                            connection->ready - connection->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = channel_send(&connection->channel, connection->block + connection->sent,
+                                    connection->ready - connection->sent);
         if (sent < 0)
             return errno == EAGAIN ? BLOCKED : BROKEN;
         connection->sent += (size_t)sent;
@@ -101,9 +103,9 @@ static void make_room(struct connection *connection, size_t next_frame, bool was
 
 static enum progress receive_and_answer(struct connection *connection)
 {
-    for (int read = 0; read < STEPS_PER_TURN; read++) {
+    for (int read = 0; read < STEPS_PER_TURN || channel_holds(&connection->channel); read++) {
         size_t room = connection->capacity - connection->end;
-        ssize_t received = recv(connection->descriptor, connection->block + connection->end, room, MSG_DONTWAIT);
+        ssize_t received = channel_receive(&connection->channel, connection->block + connection->end, room);
         if (received == 0)
             return BROKEN;
         if (received < 0)
@@ -133,14 +135,14 @@ static enum progress serve_connection(struct connection *connection)
     return receive_and_answer(connection);
 }
 
-static void accept_connection(int epoll, int listener)
+static void accept_connection(int epoll, int listener, struct certificates *certificates)
 {
     int descriptor = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (descriptor < 0)
         return;
     send_at_once(descriptor);
     struct connection *connection = must_allocate(calloc(1, sizeof *connection));
-    connection->descriptor = descriptor;
+    open_channel(&connection->channel, descriptor, certificates, true);
     connection->capacity = FIRST_BLOCK;
     connection->block = must_allocate(malloc(connection->capacity));
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
@@ -150,12 +152,12 @@ static void accept_connection(int epoll, int listener)
 
 static void close_connection(struct connection *connection)
 {
-    close(connection->descriptor);
+    close_channel(&connection->channel);
     free(connection->block);
     free(connection);
 }
 
-static int serve(const char *text, bool spin)
+static int serve(const char *text, bool spin, struct certificates certificates)
 {
     static char listener_mark, input_mark; /* told from connections by their addresses */
     int listener = open_listener(text), epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -170,7 +172,7 @@ static int serve(const char *text, bool spin)
             if (events[i].data.ptr == &input_mark)
                 return 0;
             if (events[i].data.ptr == &listener_mark) {
-                accept_connection(epoll, listener);
+                accept_connection(epoll, listener, &certificates);
                 continue;
             }
             struct connection *connection = events[i].data.ptr;
@@ -190,11 +192,12 @@ struct options {
     double warm_seconds, seconds;
     pid_t server;
     bool spin;
+    struct certificates certificates;
 };
 
 struct load {
     struct options options;
-    int descriptor;
+    struct channel channel;
 
     /* The ring: `in_flight` frames side by side, sent over and over. Byte counts never wrap. */
     char *ring;
@@ -219,7 +222,7 @@ static char *slot_of(struct load *load, uint64_t id)
 
 static void open_load(struct load *load, const char *text)
 {
-    load->descriptor = open_connection(text);
+    open_channel(&load->channel, open_connection(text), &load->options.certificates, false);
     load->frame_size = sizeof(struct header) + load->options.payload_size;
     load->ring_size = load->frame_size * load->options.in_flight;
     load->ring = must_allocate(malloc(load->ring_size));
@@ -244,9 +247,13 @@ static bool send_requests(struct load *load)
         size_t offset = load->bytes_sent % load->ring_size;
         size_t waiting = load->bytes_allowed - load->bytes_sent;
         size_t first = waiting < load->ring_size - offset ? waiting : load->ring_size - offset;
+#ifdef TLS
+        ssize_t sent = channel_send(&load->channel, load->ring + offset, first);
+#else
         struct iovec parts[2] = {{load->ring + offset, first}, {load->ring, waiting - first}};
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = waiting > first ? 2 : 1};
-        ssize_t sent = sendmsg(load->descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = sendmsg(load->channel.descriptor, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+#endif
         if (sent < 0 && errno != EAGAIN)
             fail("sendmsg");
         if (sent < 0)
@@ -266,20 +273,23 @@ static void receive_answers(struct load *load, bool all_sent)
         load->end -= load->begin;
         load->begin = 0;
     }
-    int flags = all_sent && !load->options.spin ? 0 : MSG_DONTWAIT;
     for (;;) {
-        ssize_t received = recv(load->descriptor, load->in + load->end, load->capacity - load->end, flags);
+#ifdef TLS
+        ssize_t received = channel_receive(&load->channel, load->in + load->end, load->capacity - load->end);
+#else
+        /* Sleeps in recv(2), which costs one system call less than poll(2). */
+        int flags = all_sent && !load->options.spin ? 0 : MSG_DONTWAIT;
+        ssize_t received = recv(load->channel.descriptor, load->in + load->end, load->capacity - load->end, flags);
+#endif
         if (received > 0) {
             load->end += (size_t)received;
             return;
         }
         if (received == 0 || errno != EAGAIN)
             fail("recv");
-        if (all_sent)
-            continue; /* spinning */
-        struct pollfd either = {.fd = load->descriptor, .events = POLLIN | POLLOUT};
-        poll(&either, 1, -1);
-        if (!(either.revents & POLLIN))
+        if (all_sent && load->options.spin)
+            continue;
+        if (!(channel_wait(&load->channel, all_sent ? POLLIN : POLLIN | POLLOUT) & POLLIN))
             return;
     }
 }
@@ -481,6 +491,8 @@ static struct options parse_options(int count, char **arguments)
         {"warm", required_argument, NULL, 'w'},    {"seconds", required_argument, NULL, 't'},
         {"sample", required_argument, NULL, 'e'},  {"server", required_argument, NULL, 'p'},
         {"spin", no_argument, NULL, 'i'},          {"connections", required_argument, NULL, 'c'},
+        {"cert", required_argument, NULL, 'C'},    {"key", required_argument, NULL, 'K'},
+        {"ca", required_argument, NULL, 'A'},
         {0},
     };
     struct options options = {.payload_size = 32, .in_flight = 1, .sample = 1, .connections = 1, .seconds = 1};
@@ -493,6 +505,9 @@ static struct options parse_options(int count, char **arguments)
         case 'e': options.sample = strtoul(optarg, NULL, 10); break;
         case 'p': options.server = (pid_t)strtol(optarg, NULL, 10); break;
         case 'i': options.spin = true; break;
+        case 'C': options.certificates.cert = optarg; break;
+        case 'K': options.certificates.key = optarg; break;
+        case 'A': options.certificates.ca = optarg; break;
         case 'c': options.connections = strtoul(optarg, NULL, 10); break;
         default: exit(2);
         }
@@ -512,6 +527,6 @@ int main(int count, char **arguments)
     }
     struct options options = parse_options(count - 2, arguments + 2);
     if (serves)
-        return serve(arguments[2], options.spin);
+        return serve(arguments[2], options.spin, options.certificates);
     return options.connections > 1 ? run_spread_load(arguments[2], options) : run_load(arguments[2], options);
 }

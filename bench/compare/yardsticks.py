@@ -1,4 +1,4 @@
-"""Compiles the yardsticks in C, `c_echo.c` and `c_sink.c`."""
+"""Compiles the yardsticks in C, `c_echo.c` (with and without TLS) and `c_sink.c`."""
 
 import shutil
 import subprocess
@@ -11,7 +11,10 @@ from bench.compare.peers.base import PeerUnavailableError
 __all__ = ["build_yardstick", "yardstick_program"]
 
 #: What the yardsticks share.
-SHARED = SOURCES / "yardstick.h"
+SHARED = (SOURCES / "yardstick.h", SOURCES / "channel.h")
+
+#: Programs that are compiled from the source of another one, with these options of the compiler.
+VARIANTS = {"c_echo_tls": ("c_echo", ("-DTLS",), ("-lssl", "-lcrypto"))}
 
 
 def yardstick_program(name: str) -> Path:
@@ -21,14 +24,15 @@ def yardstick_program(name: str) -> Path:
 
 def build_yardstick(name: str) -> Path:
     """Compile a yardstick if a source of it is newer; return the program."""
-    program, source = yardstick_program(name), SOURCES / f"{name}.c"
-    if is_newer(program, [source, SHARED]):
+    stem, options, libraries = VARIANTS.get(name, (name, (), ()))
+    program, source = yardstick_program(name), SOURCES / f"{stem}.c"
+    if is_newer(program, [source, *SHARED]):
         return program
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise PeerUnavailableError("no C compiler (cc, gcc, clang) found")
     program.parent.mkdir(parents=True, exist_ok=True)
-    command = [compiler, "-O2", "-Wall", "-Wextra", "-o", str(program), str(source)]
+    command = [compiler, "-O2", "-Wall", "-Wextra", *options, "-o", str(program), str(source), *libraries]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if outcome.returncode:
         raise PeerUnavailableError(f"{source.name} does not compile: {outcome.stderr}")

@@ -24,6 +24,7 @@ from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
 from bench.promises.imports import imports
+from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
 from bench.promises.picks import pick_nanoseconds
 
@@ -355,5 +356,9 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         notified_clients,
         files,
         imports,
+        kept_rates,
+        overload,
+        greedy_caller,
+        many_keys,
     )
 }

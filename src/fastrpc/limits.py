@@ -14,7 +14,7 @@ A call over a limit is refused before anything of it is decoded: it does not sta
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from fastrpc.config import Limits
 from fastrpc.config.validation import LONGEST_SECONDS, check_count, check_number, wrong
@@ -26,6 +26,7 @@ __all__ = ["ConcurrencyLimit", "Limit", "RateLimit", "checked_limits", "patterns
 _KEYS: Final = ("server", "service", "method", "peer", "identity")
 _METADATA: Final = "metadata:"
 _HIGHEST_RATE: Final = 100_000_000
+_ADAPTIVE: Final = {"initial": 20, "floor": 4, "ceiling": 1_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,24 +71,60 @@ class RateLimit:
 class ConcurrencyLimit:
     """At most `limit` calls in progress, streams included. Each worker of a server counts its own.
 
+    "adaptive" finds the limit: ten times a second it falls while calls take longer than in the best of the last ten
+    seconds, or miss their deadlines, and rises while they do not. Streams and one-way calls do not count there.
+
     Args:
-        limit: calls from their start, or from the queue before it, to their end. Too low leaves the server idle, too
-            high lets calls wait for each other inside their handlers.
-        per: what is counted by itself, as for `RateLimit`.
+        limit: calls from their start, or from the queue before it, to their end; or "adaptive". Too low leaves the
+            server idle, too high lets calls wait for each other inside their handlers.
+        per: what is counted by itself, as for `RateLimit`; "server" or "method" for an adaptive limit.
         methods: the calls that count, as for `RateLimit`.
+        initial: an adaptive limit before the first call.
+        floor: the lowest adaptive limit. Too low lets a slow moment stop nearly everything.
+        ceiling: the highest adaptive limit.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
     """
 
-    limit: int
+    limit: int | Literal["adaptive"]
     per: str = field(default="server", kw_only=True)
     methods: str | Sequence[str] = field(default="**", kw_only=True)
+    initial: int = field(default=20, kw_only=True)
+    floor: int = field(default=4, kw_only=True)
+    ceiling: int = field(default=1_000, kw_only=True)
 
     def __post_init__(self) -> None:
-        check_count(self, "limit", 1)
         _check_key(self)
         method_patterns(self.methods)
+        for name in _ADAPTIVE:
+            check_count(self, name, 1)
+        given: Any = self.limit
+        if given == "adaptive":
+            self._check_adaptive()
+        elif isinstance(given, str):
+            raise wrong(self, "limit", "a whole number from 1, or 'adaptive'")
+        else:
+            check_count(self, "limit", 1)
+            self._check_fixed()
+
+    def _check_fixed(self) -> None:
+        for name, default in _ADAPTIVE.items():
+            value = getattr(self, name)
+            if value != default:
+                raise ConfigError(
+                    f"ConcurrencyLimit.{name} is {value}, but the limit is {self.limit} and does not adapt",
+                    hint=f"leave {name} out, or write ConcurrencyLimit('adaptive', {name}=…)",
+                )
+
+    def _check_adaptive(self) -> None:
+        if self.per not in {"server", "method"}:
+            raise wrong(self, "per", "'server' or 'method' for an adaptive limit")
+        if not self.floor <= self.initial <= self.ceiling:
+            raise ConfigError(
+                f"ConcurrencyLimit.initial is {self.initial}, it must be from floor ({self.floor}) to ceiling "
+                f"({self.ceiling})"
+            )
 
 
 Limit: TypeAlias = RateLimit | ConcurrencyLimit

@@ -1,15 +1,18 @@
 """The yardstick must be right before it may be fast."""
 
 import socket
+import ssl
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.compare.certificates import AUTHORITY
 from bench.compare.measurement import LoadOrder
 from bench.compare.peers.c_echo import PEERS
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
+from bench.compare.workloads import WORKLOADS
 from bench.compare.yardsticks import build_yardstick
 
 HEADER = struct.Struct("<IIQ")
@@ -101,4 +104,45 @@ def test_load_counts_calls_latency_and_processor_time(server: RunningServer, wor
     assert 0.1 <= result["seconds"] < 5
     assert 0 < result["p50_seconds"] <= result["p99_seconds"] <= result["p999_seconds"]
     assert 0 < result["client_cpu_seconds"] < 2 * result["seconds"]
+    assert 0 < result["server_cpu_seconds"] < 2 * result["seconds"]
+
+
+@pytest.fixture
+def encrypting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningServer]:
+    # What the peer sets for a run, and this undoes.
+    monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
+    ENCRYPTED.prepare()
+    command = ENCRYPTED.server_command(tmp_path, WORKLOADS["W2"])
+    with running_server(command, choose_cores().server) as running:
+        yield running
+
+
+ENCRYPTED = next(peer for peer in PEERS if peer.name == "c_echo_tls")
+
+
+def test_the_encrypting_yardstick_echoes_in_the_chosen_cipher(encrypting: RunningServer) -> None:
+    host, port = encrypting.address.removeprefix("tcp://").split(":")
+    context = ssl.create_default_context(cafile=str(AUTHORITY))
+    with (
+        socket.create_connection((host, int(port)), 5) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+    ):
+        assert connection.cipher()[:2] == ("TLS_AES_128_GCM_SHA256", "TLSv1.3")  # type: ignore[index]
+        for id, size in enumerate([0, 1, 32, 16 * 1024, 70_000, 1_000_000, 5]):
+            sent = frame(id, bytes([id]) * size)
+            connection.sendall(sent)
+            assert receive(connection, len(sent)) == sent
+
+
+@pytest.mark.parametrize("workload", ["W1", "W2", "W5"])
+def test_the_encrypting_yardstick_measures(encrypting: RunningServer, workload: str) -> None:
+    order = LoadOrder(
+        address=encrypting.address,
+        workload=workload,
+        warm_seconds=0.02,
+        seconds=0.1,
+        server_processes=encrypting.processes,
+    )
+    result = run_client(ENCRYPTED.client_command(order), choose_cores().client, 1)
+    assert result["calls"] > 0
     assert 0 < result["server_cpu_seconds"] < 2 * result["seconds"]

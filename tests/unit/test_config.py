@@ -136,6 +136,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "reflection": None,
         "expose_errors": False,
         "check_results": False,
+        "proxy_protocol": (),
         "admin_address": None,
         "spin_microseconds": 0,
     },

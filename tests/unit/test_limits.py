@@ -55,6 +55,29 @@ def test_concurrency_limit_refuses_wrong_arguments(arguments: dict[str, Any], te
         ConcurrencyLimit(**{"limit": 10, **arguments})
 
 
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"per": "peer"}, "ConcurrencyLimit.per is 'peer', it must be 'server' or 'method'"),
+        ({"floor": 0}, "ConcurrencyLimit.floor is 0"),
+        ({"floor": 30}, r"ConcurrencyLimit.initial is 20, it must be from floor \(30\) to ceiling \(1000\)"),
+        ({"ceiling": 10}, "ConcurrencyLimit.initial is 20"),
+        ({"initial": "20"}, "ConcurrencyLimit.initial is '20'"),
+    ],
+)
+def test_adaptive_limit_refuses_wrong_arguments(arguments: dict[str, Any], text: str) -> None:
+    assert ConcurrencyLimit("adaptive", per="method", initial=5, floor=5, ceiling=5).limit == "adaptive"
+    with pytest.raises(ConfigError, match=text):
+        ConcurrencyLimit("adaptive", **arguments)
+
+
+@pytest.mark.parametrize("name", ["initial", "floor", "ceiling"])
+def test_fixed_limit_refuses_what_only_an_adaptive_one_needs(name: str) -> None:
+    options: dict[str, Any] = {name: 5}
+    with pytest.raises(ConfigError, match=f"ConcurrencyLimit.{name} is 5, but the limit is 10"):
+        ConcurrencyLimit(10, **options)
+
+
 def test_per_and_methods_are_given_by_name() -> None:
     with pytest.raises(TypeError):
         RateLimit(10, 5, "peer")  # type: ignore[misc]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
@@ -96,7 +95,7 @@ def dev(
         print_json({kind: {"cert": str(cert), "key": str(key)} for kind, (cert, key) in files.items()})
         return
     for kind, (cert, key) in files.items():
-        stdout.print(Text.assemble((f"{kind:10}", "cyan"), f"{cert}  {key}"))
+        stdout.print((f"{kind:10}", "cyan"), f"{cert}  {key}")
     print_note(f"valid for {days} days; for development only")
 
 

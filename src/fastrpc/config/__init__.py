@@ -22,6 +22,7 @@ from fastrpc.config.validation import (
     check_flag,
     check_name,
     check_names,
+    check_networks,
     check_number,
     check_parts,
     check_path,
@@ -400,6 +401,9 @@ class ServerConfig(Settings):
             developing; elsewhere it reveals internals to strangers.
         check_results: whether a result is checked against its annotation before it is sent; one that does not fit
             is INTERNAL, logged. Helps while developing; each call pays for decoding its result.
+        proxy_protocol: networks of proxies, such as "10.0.0.0/8", whose connections must begin with a PROXY header
+            (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
+            lets its machines pretend to be any peer.
         admin_address: address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
             It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
@@ -417,6 +421,7 @@ class ServerConfig(Settings):
     reflection: bool | None = None
     expose_errors: bool = False
     check_results: bool = False
+    proxy_protocol: tuple[str, ...] = ()
     admin_address: str | None = None
     spin_microseconds: int = 0
 
@@ -431,6 +436,9 @@ class ServerConfig(Settings):
             check_flag(self, "reflection")
         check_flag(self, "expose_errors")
         check_flag(self, "check_results")
+        if self.proxy_protocol != ():
+            check_names(self, "proxy_protocol")
+            check_networks(self, "proxy_protocol")
         if self.admin_address is not None:
             check_name(self, "admin_address")
         check_count(self, "spin_microseconds", 0, 1_000_000)

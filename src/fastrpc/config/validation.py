@@ -20,6 +20,7 @@ __all__ = [
     "check_later_parts",
     "check_name",
     "check_names",
+    "check_networks",
     "check_not_yet",
     "check_number",
     "check_parts",
@@ -211,6 +212,18 @@ def check_names(settings: Any, name: str) -> tuple[str, ...]:
     names = tuple(value)
     object.__setattr__(settings, name, names)
     return names
+
+
+def check_networks(settings: Any, name: str) -> None:
+    """Refuse texts that are not networks of IP addresses."""
+    # Imported on first use: few servers have any.
+    import ipaddress
+
+    for text in getattr(settings, name):
+        try:
+            ipaddress.ip_network(text)
+        except ValueError as error:
+            raise wrong(settings, name, f"networks such as '10.0.0.0/8' ({error})") from None
 
 
 def check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:

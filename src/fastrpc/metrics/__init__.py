@@ -24,6 +24,9 @@ def collector(
     `calls_in_flight`, `received_bytes_total` and `sent_bytes_total` have service, method and protocol. The service is
     the part of the full name before its last dot. Calls of unknown methods count as service and method `_other`.
 
+    `fastrpc_server_refused_total` counts calls that servers of this process did not start, by `reason`: rate,
+    concurrency, queue, memory, drain or decode.
+
     The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s. `buckets_per_doubling` = 2 or 4
     makes it finer, with that many times the series.
 

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from fastrpc._core.base.histogram import CounterRegistry
+from fastrpc._core.base.histogram import REFUSALS, CounterRegistry, default_registry
 
 __all__ = ["CallCollector"]
 
@@ -36,22 +36,35 @@ class CallCollector(Collector):
             raise ValueError(f"buckets_per_doubling is {buckets_per_doubling}, it must be 1, 2 or 4")
         collectors.add(self)
         self._registry = registry
+        # Refusals are counted for the process.
+        self._is_of_process = registry is default_registry
         self._step = PARTS // buckets_per_doubling
 
     def describe(self) -> Iterator[Metric]:
         """Yield the empty metrics, so that registering detects a name clash without reading counters."""
-        return _all_of(_families())
+        return itertools.chain(_all_of(_families()), [_refused()] if self._is_of_process else [])
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric of servers and clients with a sample for every method."""
         families = _families()
         for counters in self._registry:
             families[counters.side].add(counters.snapshot(), self._step)
-        return _all_of(families)
+        if not self._is_of_process:
+            return _all_of(families)
+        refused = _refused()
+        for reason, count in sorted(REFUSALS.items()):
+            refused.add_metric((reason,), count)
+        return itertools.chain(_all_of(families), [refused])
 
 
 def _families() -> "dict[str, _Families]":
     return {side: _Families(side) for side in ("server", "client")}
+
+
+def _refused() -> CounterMetricFamily:
+    return CounterMetricFamily(
+        "fastrpc_server_refused", "Calls that were not started, by reason.", labels=("reason",)
+    )
 
 
 def _all_of(families: "dict[str, _Families]") -> Iterator[Metric]:

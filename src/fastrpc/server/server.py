@@ -42,6 +42,7 @@ from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.advertising import Advertising
+    from fastrpc.server.proxies import Proxies
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
@@ -87,6 +88,7 @@ class Server:
         self._life = Life()
         self._gate: Gate | None = None
         self._openings: Openings | None = None
+        self._proxies: Proxies | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         # The process and the loop of the first use; 0 before.
@@ -178,6 +180,11 @@ class Server:
         self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
         self._gate = self._served.make_gate()
         self._openings = Openings(self._gate, self._config.admission.handshakes)
+        if self._config.proxy_protocol:
+            # Imported on first use: most servers have no proxy.
+            from fastrpc.server.proxies import Proxies
+
+            self._proxies = Proxies(self._config, self._gate, self._openings)
         self._quiet = asyncio.Event()
         await self._served.enter(self._sources)
         self._served.add(Health(self._health))
@@ -246,6 +253,7 @@ class Server:
             silence_seconds=silence_seconds(self._config.keepalive),
             tls=self._config.tls,
             agreed=self._encryption.agreed,
+            wrap=None if self._proxies is None else partial(self._proxies.wrap, address=wanted),
         )
         listener = await transport_for(wanted).listen(wanted, self._session_maker(wanted), options)
         self._listeners.append(listener)
@@ -275,6 +283,8 @@ class Server:
         connection.setblocking(False)
         loop = asyncio.get_running_loop()
         make = self._encryption.wrapped(self._session_maker(address), address)
+        if self._proxies is not None:
+            make = self._proxies.wrap(make, address)
         taking = asyncio.ensure_future(loop.connect_accepted_socket(make, connection))
         self._taking.add(taking)
         taking.add_done_callback(self._taking.discard)
@@ -377,6 +387,8 @@ class Server:
             await listener.wait_closed()
         if self._detection is not None:
             self._detection.shut()
+        if self._proxies is not None:
+            self._proxies.shut()
         if self._taking:
             # A session made after the start of a drain would never learn of it.
             await asyncio.wait(self._taking)

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from fastrpc._core.limiting.adaptive_limit import AdaptiveLimit
 from fastrpc._core.limiting.concurrency_limiter import ConcurrencyLimiter
 from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.serving.call_limits import BoundLimit
 from fastrpc.errors import ConfigError
-from fastrpc.limits import Limit, RateLimit, patterns_in_vain
+from fastrpc.limits import ConcurrencyLimit, Limit, RateLimit, patterns_in_vain
 from fastrpc.method_patterns import method_patterns
 
 __all__ = ["Limiter", "MethodLimits", "check_patterns", "limiter_for", "shared_limiters"]
@@ -22,7 +23,10 @@ def limiter_for(limit: Limit) -> Limiter:
     """Make what counts the calls of a limit."""
     if isinstance(limit, RateLimit):
         return RateLimiter(limit.rate, limit.burst)
-    return ConcurrencyLimiter(limit.limit)
+    if isinstance(limit.limit, int):
+        return ConcurrencyLimiter(limit.limit)
+    adaptive = AdaptiveLimit(limit.initial, limit.floor, limit.ceiling)
+    return ConcurrencyLimiter(limit.initial, adaptive=adaptive)
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
@@ -48,7 +52,7 @@ class MethodLimits:
     def bind(self, method: str) -> tuple[BoundLimit, ...]:
         """Return the limits of a method, in the order in which they were given."""
         return tuple(
-            BoundLimit(limiter, limit.per, _name(limit.per, method), _text(limit))
+            BoundLimit(_own(limit, limiter), limit.per, _name(limit.per, method), _text(limit))
             for limit, limiter, patterns in self._limits
             if any(pattern.matches(method) for pattern in patterns)
         )
@@ -71,6 +75,12 @@ def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
         logger.warning("a limit is for %r, but no service %r is served here", pattern, service)
 
 
+def _own(limit: Limit, limiter: Limiter) -> Limiter:
+    """Return what counts the calls of one method: an adaptive limit per method is another one for each."""
+    is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
+    return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
+
+
 def _name(per: str, method: str) -> bytes:
     """Return the name under which all calls of a method count."""
     if per == "method":
@@ -82,4 +92,6 @@ def _text(limit: Limit) -> str:
     per = "" if limit.per == "server" else f" per {limit.per}"
     if isinstance(limit, RateLimit):
         return f"over the rate of {limit.rate:g} calls/s{per} with a burst of {limit.burst} (RateLimit)"
+    if limit.limit == "adaptive":
+        return f"as many calls{per} are in progress as the server does well (an adaptive ConcurrencyLimit)"
     return f"{limit.limit} calls{per} are in progress, the limit (ConcurrencyLimit)"

@@ -33,7 +33,7 @@ _CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:!aNULL:!aDSS"
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _BEGIN_CRL = b"-----BEGIN X509 CRL-----"
 
-logger = logging.getLogger("fastrpc.tls")
+logger = logging.getLogger("fastrpc.audit")
 
 _Fingerprint = tuple[tuple[int, ...] | None, ...]
 

@@ -93,6 +93,9 @@ class ListenOptions:
     #: What client and server may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
+    #: Makes what begins an accepted connection, before anything of it is read, from what would (tcp, tls).
+    wrap: Callable[[SessionFactory], SessionFactory] | None = None
+
 
 class Listener(Protocol):
     """A listening address: it makes a session for each accepted connection."""

@@ -97,6 +97,9 @@ class TcpTransport:
             if self._is_encrypted:
                 end = ServerEnd(options.tls or TLS(), agreed=options.agreed)
                 session_factory = encrypted(session_factory, end)
+            if options.wrap is not None:
+                # What a proxy says comes first, in plain bytes.
+                session_factory = options.wrap(session_factory)
             return await open_listener(shown, sockets, session_factory, options.backlog)
         except BaseException as failure:
             close_all(sockets)

@@ -5,6 +5,13 @@ from typing import Any, Literal, final
 #: the methods beyond the limit of a registry.
 OTHER_METHODS: str
 
+#: Calls that servers of this process did not start, by reason: "rate", "concurrency", "queue", "memory", "drain",
+#: "decode".
+REFUSALS: dict[str, int]
+
+def count_refusal(reason: str) -> None:
+    """Count a call that was not started."""
+
 @final
 class MethodCounters:
     """The calls of one method as seen from one side, over one protocol.

@@ -23,6 +23,13 @@ cdef tuple SIDES = ("client", "server")
 
 OTHER_METHODS = "_other"
 
+REFUSALS = {}
+
+
+def count_refusal(str reason not None):
+    """Count a call that was not started."""
+    REFUSALS[reason] = REFUSALS.get(reason, 0) + 1
+
 
 cdef tuple labels_of(str name):
     """Take the name of a method apart: its service, which may have dots itself, and the rest."""

@@ -1,7 +1,15 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.limiting.adaptive_limit cimport AdaptiveLimit
 from fastrpc._core.limiting.key_table cimport KeyTable
+
+cdef enum CallEnd:
+    # How a call ended: it was never started, its handler failed, it missed its deadline, it succeeded.
+    END_UNSTARTED = 0
+    END_FAILED = 1
+    END_LATE = 2
+    END_GOOD = 3
 
 
 @cython.final
@@ -11,11 +19,14 @@ cdef class ConcurrencyLimiter:
         readonly KeyTable table
         readonly int64_t limit
 
+        # What moves the limit, or None. It then has one key.
+        readonly AdaptiveLimit adaptive
+
         # The mean time that a call holds its place, in nanoseconds: an exponential average, 0 before the first end.
         readonly uint64_t mean_ns
 
     cdef Py_ssize_t enter(self, uint64_t key, bint is_sheddable) noexcept
-    cdef int leave(self, Py_ssize_t place, uint64_t held_ns) noexcept
+    cdef int leave(self, Py_ssize_t place, uint64_t held_ns, uint64_t now, CallEnd end) noexcept
     cdef uint64_t pause(self) noexcept
 
 
@@ -28,5 +39,5 @@ cdef class Permit:
         Permit next
 
 
-# Leave the places of all permits in a chain; of a call that was not started `held_ns` is 0.
-cdef int leave_all(Permit permit, uint64_t held_ns) noexcept
+# Leave the places of all permits in a chain.
+cdef int leave_all(Permit permit, uint64_t held_ns, uint64_t now, CallEnd end) noexcept

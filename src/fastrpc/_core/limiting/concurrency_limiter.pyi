@@ -1,16 +1,22 @@
 from typing import final
 
+from fastrpc._core.limiting.adaptive_limit import AdaptiveLimit
 from fastrpc._core.limiting.key_table import KeyTable
 
 @final
 class ConcurrencyLimiter:
     """Calls in progress for each key, all under one limit.
 
+    Args:
+        adaptive: moves the limit, which is then for one key.
+
     Raises:
         ValueError: the limit is below 1.
     """
 
-    def __init__(self, limit: int) -> None: ...
+    def __init__(self, limit: int, *, adaptive: AdaptiveLimit | None = None) -> None: ...
+    @property
+    def adaptive(self) -> AdaptiveLimit | None: ...
     @property
     def table(self) -> KeyTable: ...
     @property

@@ -17,11 +17,12 @@ cdef uint64_t LONGEST_PAUSE_NS = 10_000_000_000
 @cython.final
 cdef class ConcurrencyLimiter:
 
-    def __init__(self, int64_t limit):
+    def __init__(self, int64_t limit, *, AdaptiveLimit adaptive=None):
         if limit < 1:
             raise ValueError(f"limit is {limit}, it must be at least 1")
         self.table = KeyTable()
         self.limit = limit
+        self.adaptive = adaptive
 
     def try_enter(self, bytes name not None, *, bint is_sheddable=False):
         cdef Py_ssize_t place = self.enter(key_of(name), is_sheddable)
@@ -30,7 +31,7 @@ cdef class ConcurrencyLimiter:
     def note_left(self, Py_ssize_t place, uint64_t held_ns):
         if not 0 <= place <= OVERFLOW or not self.table.words[place]:
             raise ValueError(f"no call holds place {place}")
-        self.leave(place, held_ns)
+        self.leave(place, held_ns, 0, END_GOOD if held_ns else END_UNSTARTED)
 
     @property
     def pause_ns(self):
@@ -47,7 +48,11 @@ cdef class ConcurrencyLimiter:
         self.table.words[place] += 1
         return place
 
-    cdef int leave(self, Py_ssize_t place, uint64_t held_ns) noexcept:
+    cdef int leave(self, Py_ssize_t place, uint64_t held_ns, uint64_t now, CallEnd end) noexcept:
+        if self.adaptive is not None:
+            if end == END_GOOD or end == END_LATE:
+                self.adaptive.note(now, held_ns, end == END_LATE, self.table.words[place])
+                self.limit = self.adaptive.now_allowed()
         self.table.words[place] -= 1
         if not self.table.words[place]:
             if self.table.is_full():
@@ -55,7 +60,7 @@ cdef class ConcurrencyLimiter:
             else:
                 # Should the table be full later, a sweep finds this place.
                 self.table.sweep_at = 0
-        if held_ns:
+        if end != END_UNSTARTED and held_ns:
             self.mean_ns += (held_ns >> MEAN_BITS) - (self.mean_ns >> MEAN_BITS) if self.mean_ns else held_ns
         return 0
 
@@ -72,8 +77,8 @@ cdef class Permit:
     """The place that a call holds under one limit."""
 
 
-cdef int leave_all(Permit permit, uint64_t held_ns) noexcept:
+cdef int leave_all(Permit permit, uint64_t held_ns, uint64_t now, CallEnd end) noexcept:
     while permit is not None:
-        permit.limiter.leave(permit.place, held_ns)
+        permit.limiter.leave(permit.place, held_ns, now, end)
         permit = permit.next
     return 0

@@ -31,7 +31,7 @@ cdef class Connection(PartsOwner):
         # CREDIT frames, against the sender's `data_frames_sent`.
         uint64_t credits_received
 
-        # Whether the peer did not read our bytes, as its first ones showed, or TLS that was refused: no call of ours ran there.
+        # Whether the peer read nothing of ours, as its first bytes showed, or a refusal of TLS: no call of ours ran there.
         bint is_unreadable
 
     cdef int open(self) except -1

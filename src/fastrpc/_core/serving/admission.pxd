@@ -67,7 +67,7 @@ cdef class Admission(Timed):
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
-    cdef int _shed(self, ServerCall call, str why) except -1
+    cdef int _shed(self, ServerCall call, str why, str reason) except -1
     cdef int weigh(self, Exchange exchange, int64_t size) except -1
     cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1
     cdef int slow_start(self, ServerCall call, bytes payload) except -1

@@ -26,11 +26,11 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.instants cimport nanoseconds
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, REASON_MEMORY
-from fastrpc._core.limiting.concurrency_limiter cimport leave_all
+from fastrpc._core.limiting.concurrency_limiter cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.serving.exchange cimport (
@@ -44,7 +44,7 @@ from fastrpc._core.serving.exchange cimport (
 )
 from fastrpc._core.serving.waiting_calls cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE, is_sheddable
 
-from fastrpc._core.base.histogram import OTHER_METHODS, default_registry
+from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 
 cdef enum:
     # After so many reads calls are started although there is still more to read: about a megabyte.
@@ -219,7 +219,7 @@ cdef class Admission(Timed):
             shed = self._call_to_shed(call.exchange, is_new and process_held > self.refuse_above)
             if shed is None:
                 break
-            self._shed(shed, problem)
+            self._shed(shed, problem, "memory")
             problem = self._over_budget(call, size, is_new)
         return problem
 
@@ -250,8 +250,9 @@ cdef class Admission(Timed):
             return self.marked.last_sheddable()
         return None if exchange.queue is None else (<WaitingCalls>exchange.queue).last_sheddable()
 
-    cdef int _shed(self, ServerCall call, str why) except -1:
+    cdef int _shed(self, ServerCall call, str why, str reason) except -1:
         self.drop_waiting(call)
+        count_refusal(reason)
         text = f"{call.route.method} has priority 1 and made room for another call: {why}"
         return self.refuse(call, RESOURCE_EXHAUSTED, text)
 
@@ -287,7 +288,7 @@ cdef class Admission(Timed):
         cdef MethodCounters counters = self.counters_of(call.exchange, call.route)
         self.refused += 1
         if call.permit is not None:
-            leave_all(call.permit, 0)
+            leave_all(call.permit, 0, now_ns(), END_LATE if status == DEADLINE_EXCEEDED else END_UNSTARTED)
             call.permit = None
         counters.started()
         counters.ended(status, now_ns() - call.started_ns)
@@ -306,10 +307,12 @@ cdef class Admission(Timed):
         cdef Exchange exchange = call.exchange
         cdef uint64_t waited
         if exchange.holding & HOLD_DRAIN:
+            count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
         # What was taken in pieces is no new call any more.
         problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is not None:
+            count_refusal("memory")
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
         if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
             return self.start(call, payload)
@@ -329,8 +332,9 @@ cdef class Admission(Timed):
                 "(Admission.queue_length)"
             )
             if is_sheddable(call) or not self.marked.sheddable:
+                count_refusal("queue")
                 return self.refuse(call, RESOURCE_EXHAUSTED, text)
-            self._shed(self.marked.last_sheddable(), text)
+            self._shed(self.marked.last_sheddable(), text, "queue")
         if not call.flags & ONE_WAY:
             exchange.do_hold(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
@@ -364,7 +368,7 @@ cdef class Admission(Timed):
         if exchange.queue:
             for call in list(exchange.queue):
                 self.drop_waiting(<ServerCall>call)
-                leave_all((<ServerCall>call).permit, 0)
+                leave_all((<ServerCall>call).permit, 0, 0, END_UNSTARTED)
                 (<ServerCall>call).permit = None
                 if (<ServerCall>call).stream is not None:
                     (<StreamChannel>(<ServerCall>call).stream).close(None)
@@ -401,6 +405,7 @@ cdef class Admission(Timed):
             if now < call.queued_ns + limit:
                 return 0
             self.drop_waiting(call)
+            count_refusal("queue")
             self.refuse(
                 call,
                 RESOURCE_EXHAUSTED,

@@ -10,7 +10,8 @@ cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.limiting.concurrency_limiter cimport Permit, leave_all
+from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT
+from fastrpc._core.limiting.concurrency_limiter cimport END_UNSTARTED, Permit, leave_all
 from fastrpc._core.limiting.key_table cimport key_of
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.waiting_calls cimport is_sheddable
@@ -83,7 +84,7 @@ cdef class CallLimits:
             if wait_ns == 0:
                 return True
             self.refused_by_rate += 1
-        else:
+        elif limit.concurrency.adaptive is None or not call.flags & (ONE_WAY | STREAM_IN | STREAM_OUT):
             place = limit.concurrency.enter(key, is_sheddable(call))
             if place >= 0:
                 permit = Permit.__new__(Permit)
@@ -94,6 +95,9 @@ cdef class CallLimits:
                 return True
             self.refused_by_concurrency += 1
             wait_ns = limit.concurrency.pause()
+        else:
+            # How long a stream lasts says nothing about the server, and a one-way caller waits for nothing.
+            return True
         self.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
         return False
 
@@ -104,6 +108,6 @@ cdef class CallLimits:
             limit = <BoundLimit>limits[index]
             if limit.rate is not None:
                 limit.rate.give_back()
-        leave_all(call.permit, 0)
+        leave_all(call.permit, 0, 0, END_UNSTARTED)
         call.permit = None
         return 0

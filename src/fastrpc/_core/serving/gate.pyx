@@ -33,6 +33,7 @@ from fastrpc._core.serving.exchange cimport Failure, process_held
 from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
+from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError, DecodeError
 from fastrpc.status import Status
 
@@ -329,6 +330,7 @@ cdef class Gate(Admission):
         cdef BoundLimit over = self.limits.take(call)
         if over is None:
             return True
+        count_refusal("concurrency" if over.rate is None else "rate")
         call.pushback_ms = self.limits.pause_ms
         self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
         call.pushback_ms = 0
@@ -486,6 +488,7 @@ cdef class Gate(Admission):
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
         cdef int status = error.status
+        count_refusal("decode")
         if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
             status = INVALID_ARGUMENT
         text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"

@@ -28,7 +28,7 @@ from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
 from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_OUT
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.limiting.concurrency_limiter cimport leave_all
+from fastrpc._core.limiting.concurrency_limiter cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.serving.exchange cimport Exchange, Failure
@@ -410,7 +410,12 @@ cdef class HandlerRunner:
         self.running -= 1
         call.is_running = False
         if call.permit is not None:
-            leave_all(call.permit, now - call.started_ns)
+            leave_all(
+                call.permit,
+                now - call.started_ns,
+                now,
+                END_LATE if call.is_expired else END_GOOD if status == OK else END_FAILED,
+            )
             call.permit = None
         if call.is_held:
             self.unwatch(call)

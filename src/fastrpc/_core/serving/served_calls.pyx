@@ -37,6 +37,8 @@ from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure, pr
 from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
+from fastrpc._core.base.histogram import count_refusal
+
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 
@@ -368,6 +370,7 @@ cdef class ServedCalls(ServingPart):
             served.charge == 0,
         )
         if problem is not None:
+            count_refusal("memory")
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
         return self.gate.charge(served, max(size, <Py_ssize_t>1))
 

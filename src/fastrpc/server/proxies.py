@@ -1,0 +1,54 @@
+"""The proxies of one server: whose connections begin with a PROXY header, and those that still wait for it."""
+
+import ipaddress
+
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.openings import Openings
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.server.proxied import ProxiedConnection
+from fastrpc.transports.base import SessionFactory
+
+__all__ = ["Proxies"]
+
+
+class Proxies:
+    """What a server knows of its proxies; fits `fastrpc.server.proxied.Proxies`."""
+
+    def __init__(self, config: ServerConfig, gate: Gate, openings: Openings) -> None:
+        self.networks = [ipaddress.ip_network(text) for text in config.proxy_protocol]
+        self.seconds = config.timeouts.handshake
+        self._gate = gate
+        self._openings = openings
+        self._waiting: set[ProxiedConnection] = set()
+        self._is_shut = False
+
+    def wrap(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
+        """Return a factory of connections at an address that wait for their header, if they have to."""
+        if address.scheme in {"unix", "memory"}:
+            return session_factory
+        return lambda: ProxiedConnection(self, session_factory)
+
+    def enter(self, connection: ProxiedConnection) -> None:
+        """Note that a connection waits for its header, or that some of it came."""
+        if self._is_shut:
+            connection.abort()
+            return
+        self._waiting.add(connection)
+        self._openings.add_undecided(connection)
+
+    def leave(self, connection: ProxiedConnection) -> None:
+        """Note that it waits no more."""
+        self._waiting.discard(connection)
+        self._openings.leave_undecided(connection)
+
+    def refuse(self, connection: ProxiedConnection, reason: str) -> None:
+        """Log a connection without a header."""
+        dispatcher = self._gate.dispatcher
+        dispatcher.stranger(dispatcher.describe_peer(connection), reason)
+
+    def shut(self) -> None:
+        """Close all that wait: the server takes no more work."""
+        self._is_shut = True
+        for connection in list(self._waiting):
+            connection.abort()
