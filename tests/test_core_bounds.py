@@ -129,3 +129,9 @@ def test_byte_streams_know_no_protocol() -> None:
 def test_engines_know_of_byte_streams_only_their_interface() -> None:
     engine = [path for path in (CORE / "native").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
     assert {module for path in engine for module in imported_by(path, "io")} == {"fastrpc._core.io.engine"}
+
+
+def test_what_serves_reaches_no_byte_stream_past_its_interface() -> None:
+    serving = [path for path in (CORE / "serving").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
+    found = {module for path in serving for module in imported_by(path, "io")}
+    assert found == {"fastrpc._core.io.engine", "fastrpc._core.io.python_engine"}

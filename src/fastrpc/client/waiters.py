@@ -2,10 +2,9 @@
 
 import asyncio
 
-__all__ = ["Waiters"]
+from fastrpc._core.base.priority_queue import RANKS
 
-#: The order of priorities: high, normal, sheddable.
-_RANKS = {2: 0, 0: 1, 1: 2}
+__all__ = ["Waiters"]
 
 
 class Waiters:
@@ -21,7 +20,7 @@ class Waiters:
     async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
         """Wait for the next change."""
         waiter: asyncio.Future[None] = loop.create_future()
-        self._waiting[waiter] = _RANKS[priority]
+        self._waiting[waiter] = RANKS[priority]
         try:
             await waiter
         finally:

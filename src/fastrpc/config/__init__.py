@@ -187,11 +187,11 @@ class Memory(Settings):
     raising that limit alone is enough.
 
     Attributes:
-        process_bytes: memory of all connections of a process. At 70 % streams stop growing, at 85 % new calls are
-            refused, at 100 % the largest holder is closed. Too low refuses work the machine could do, too high ends
-            in the system's out-of-memory killer.
-        request_bytes: requests being received, waiting or decoded. Too low refuses bursts of large requests, too
-            high lets one client hold this much.
+        process_bytes: memory of all connections of a process. At 70 % streams stop growing and new calls of priority 1
+            are refused, at 85 % all new calls, at 100 % the largest holder is closed. Too low refuses work the machine
+            could do, too high ends in the system's out-of-memory killer.
+        request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
+            bursts of large requests, too high lets one client hold this much.
         stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection: half of
             it for windows that grow, each to a quarter of the pool, and all that is left for messages larger than
             their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.

@@ -75,7 +75,7 @@ class ServerEngine(Connection, typing.Protocol):
     """What a server asks of an `Engine` of its side, beside bytes.
 
     `connected` calls `Gate.connection_made`. `lost` calls `Gate.connection_lost`, removes the engine from
-    `Gate.sessions` and tells `Gate.dispatcher.session_lost`. `PythonEngine` does this for engines in Python.
+    `Gate.sessions` and tells `Gate.dispatcher.session_lost`. `ServedEngine` does this for engines in Python.
     """
 
     @property
@@ -115,8 +115,6 @@ class Protocol:
     #: even if a protocol before it asked for more.
     detect: Callable[[bytes], Verdict]
     server_engine: Callable[[ServerParts], Engine]
-    #: Makes the engine of a client's connection, from the options of `ClientSession`; None: clients do not speak it.
-    client_engine: Callable[..., Engine] | None = None
 
 
 _protocols: dict[str, Protocol] = {}
@@ -126,19 +124,17 @@ def register(
     name: str,
     detect: Callable[[bytes], Verdict],
     server_engine: Callable[[ServerParts], Engine],
-    client_engine: Callable[..., Engine] | None = None,
 ) -> None:
     """Register a protocol for servers: `ServerConfig(protocols=("native", name))`.
 
     Args:
         detect: tells by the first bytes of a connection whether it speaks the protocol.
         server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
-        client_engine: makes that of a client's.
 
     Raises:
         ConfigError: another protocol has that name.
     """
-    protocol = Protocol(name, detect, server_engine, client_engine)
+    protocol = Protocol(name, detect, server_engine)
     if _protocols.setdefault(name, protocol) != protocol:
         raise ConfigError(f"protocol {name!r} is registered already", hint="choose another name")
     if name not in SERVER_PROTOCOLS:

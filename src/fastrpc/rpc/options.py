@@ -28,8 +28,9 @@ class CallOptions(TypedDict, total=False):
     codec: str | None
     #: By name: "gzip", "lz4", "zstd".
     compressor: str | None
-    #: 0 normal; 1 sheddable: last in every queue and refused first by a busy server; 2 high: first among the calls of
-    #: this client. A server counts 2 as 0. Calls made by a handler do not inherit it.
+    #: 0 normal; 1 sheddable: last of the calls that wait, and refused first by a busy server; 2 high: first among the
+    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0. Calls
+    #: made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; what the method says by default.
     idempotent: bool | None

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from fastrpc._core.base.priority_queue import RANKS
 from fastrpc._core.base.thread_gate import Bell, Gate
 
 __all__ = ["Job", "ThreadPool"]
@@ -64,8 +65,7 @@ _Entry = tuple[Job, float, bool, int]
 
 #: Jobs that wait, by rank: high, normal, sheddable.
 _Queues = tuple[deque[_Entry], deque[_Entry], deque[_Entry]]
-_RANKS = {2: 0, 0: 1, 1: 2}
-_SHEDDABLE = 2
+_SHEDDABLE = RANKS[1]
 
 
 class ThreadPool:
@@ -125,7 +125,7 @@ class ThreadPool:
         if self._is_closed:
             self._reject(job, "the server is closing")
             return
-        rank = _RANKS[priority]
+        rank = RANKS[priority]
         if self._in_flight >= self.threads + self.queue_length and not self._make_room(rank):
             self._reject(
                 job,
@@ -268,21 +268,22 @@ class ThreadPool:
 
     def _shed(self) -> None:
         """Refuse the sheddable job that came last, if there is one."""
-        for queues in (self._waiting_streams, self._queue):
-            try:
-                entry = queues[_SHEDDABLE].pop()
-            except IndexError:
-                continue
-            if queues is self._queue:
-                self._release(entry)
-            else:
-                self._in_flight -= 1
+        streams, queue = self._waiting_streams[_SHEDDABLE], self._queue[_SHEDDABLE]
+        entry = _take(queue, last=True)
+        if streams and (entry is None or entry[1] < streams[-1][1]):
+            if entry is not None:
+                queue.append(entry)
+                self._look_again()
+            entry = streams.pop()
+            self._in_flight -= 1
+        elif entry is not None:
+            self._release(entry)
+        if entry is not None:
             self._reject(
                 entry[0],
                 f"it has priority 1 and made room for another call: {self.queue_length} calls wait "
                 "(Admission.queue_length)",
             )
-            return
 
     def _watch_age(self, seconds: float) -> None:
         self._age_timer = self._loop.call_later(seconds, self._drop_aged, context=contextvars.Context())
@@ -423,9 +424,9 @@ class ThreadPool:
         return True
 
 
-def _take(queue: deque[_Entry]) -> _Entry | None:
+def _take(queue: deque[_Entry], *, last: bool = False) -> _Entry | None:
     try:
-        return queue.popleft()
+        return queue.pop() if last else queue.popleft()
     except IndexError:
         return None
 

@@ -21,11 +21,16 @@ from fastrpc import (
     SyncClient,
     current_call,
 )
+from fastrpc._core.serving.admission import bytes_held
+from tests.support.held_calls import held_calls
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 
+KIB = 2**10
 MIB = 2**20
+
+FULL = Status.RESOURCE_EXHAUSTED.name
 
 #: Seconds for which a handler keeps the loop: more than what counts as a stall.
 STALL = 0.06
@@ -41,6 +46,8 @@ class Desk:
         self.go_on = threading.Event()
         self.is_taken = threading.Event()
         self.back: Client | None = None
+        self.blocking = [threading.Event() for _ in range(2)]
+        self.unblocked = [threading.Event() for _ in range(2)]
 
     def _note(self, name: str) -> None:
         self.started.append(name)
@@ -50,6 +57,12 @@ class Desk:
     def hold_loop(self) -> str:
         time.sleep(STALL)
         return "held"
+
+    @fastrpc.method(inline=True)
+    def block_loop(self, number: int) -> int:
+        self.blocking[number].set()
+        assert self.unblocked[number].wait(20)
+        return number
 
     @fastrpc.method
     async def note(self, name: str, _ballast: bytes = b"") -> str:
@@ -299,6 +312,35 @@ async def test_sheddable_calls_of_one_client_start_behind_those_of_another() -> 
     assert desk.started == ["normal", "sheddable"]
 
 
+@pytest.mark.parametrize("priority", [0, 1])
+async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_the_loop(priority: int) -> None:
+    desk = Desk()
+    with ThreadedServer(desk) as server:
+        async with Client(server.address) as one, Client(server.address) as other:
+            await asyncio.gather(one.ready(), other.ready())
+            calls = [asyncio.ensure_future(one.call(Desk.block_loop, 0))]
+            view = one.with_options(priority=1)
+            waiting = [asyncio.ensure_future(view.call(Desk.note, str(number))) for number in range(20)]
+            await asyncio.to_thread(desk.blocking[0].wait, 20)
+            calls.append(
+                asyncio.ensure_future(other.with_options(priority=priority).call(Desk.block_loop, 1))
+            )
+            await asyncio.sleep(STALL)
+            desk.unblocked[0].set()
+            await asyncio.to_thread(desk.blocking[1].wait, 20)
+            for call in waiting:
+                call.cancel()
+            await asyncio.sleep(STALL)
+            desk.unblocked[1].set()
+            await asyncio.gather(*calls)
+            # Where the calls waited in front of the one that kept the loop, they have started before their cancel.
+            before = list(desk.started)
+            assert await view.call(Desk.note, "last") == "last"
+    if priority == 0:
+        assert before == []
+    assert desk.started == [*before, "last"]
+
+
 async def test_a_full_queue_sheds_the_last_sheddable_call_first() -> None:
     desk = Desk()
     config = ServerConfig(admission=Admission(queue_length=3))
@@ -351,3 +393,48 @@ async def test_sheddable_calls_are_refused_before_the_memory_of_requests_is_used
         desk.go_on.set()
         await asyncio.gather(*held)
         assert await client.with_options(priority=1).call(Desk.note, "alone", bytes(7 * MIB // 2)) == "alone"
+
+
+THREE_SHEDDABLE = (("a", 1, 5 * KIB), ("b", 1, 5 * KIB), ("c", 1, 5 * KIB))
+THREE_LARGE = (("a", 1, 80 * KIB), ("b", 1, 80 * KIB), ("c", 1, 80 * KIB))
+
+
+@pytest.mark.parametrize(("size", "shed"), [(192, 1), (288, 2), (416, 0)])
+async def test_sheddable_calls_make_room_in_the_memory_of_requests_if_that_is_enough(
+    size: int, shed: int
+) -> None:
+    """Of 1,024 KiB, 240 are held by sheddable calls and 640 by another one."""
+    config = ServerConfig(
+        limits=Limits(message_bytes=MIB),
+        memory=Memory(request_bytes=MIB, send_soft=64 * KIB),
+        admission=Admission(queue_age=30),
+    )
+    async with held_calls(Desk(), config, (*THREE_LARGE, ("large", 0, 640 * KIB))) as found:
+        found.add("new", 0, size * KIB)
+        await eventually(lambda: found.refused() == (shed or 1))
+        await eventually(lambda: found.waiting() == (5 - shed if shed else 4))
+    kept = ["a", "b", "c"][: 3 - shed]
+    assert await outcomes(found.calls) == [*kept, *[FULL] * shed, "large", "new" if shed else FULL]
+
+
+@pytest.mark.parametrize(("surplus", "shed"), [(4, 1), (12, 2), (60, 0)])
+async def test_sheddable_calls_make_room_in_the_memory_of_the_process_if_that_is_enough(
+    surplus: int, shed: int
+) -> None:
+    """The connections hold more than 85 % of `process_bytes`; three sheddable calls hold 24 KiB of that."""
+    config = ServerConfig(
+        memory=Memory(process_bytes=16 * MIB, send_soft=64 * KIB),
+        limits=Limits(message_bytes=16 * MIB),
+        admission=Admission(queue_age=30),
+    )
+    desk = Desk()
+    async with held_calls(desk, config, THREE_SHEDDABLE) as found, Client(found.target) as other:
+        size = 16 * MIB * 85 // 100 + surplus * KIB - bytes_held() - 3 * KIB
+        held = asyncio.ensure_future(other.call(Desk.keep, bytes(size)))
+        await eventually(lambda: desk.started == ["keep"])
+        new = asyncio.ensure_future(other.with_options(fail_mode="failfast").call(Desk.note, "new"))
+        assert await outcomes([new]) == (["new"] if shed else [FULL])
+        assert (found.refused(), found.waiting()) == (shed or 1, 3 - shed)
+        desk.go_on.set()
+        await held
+    assert await outcomes(found.calls) == [*["a", "b", "c"][: 3 - shed], *[FULL] * shed]

@@ -173,12 +173,11 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
             [session] = sessions(target.server)
             ids = range(1, 2 * count, 2)
             peer.send(*(request(id, b"\x91\xcd\x80\x00", method=b"bulk.answer", codec=1) for id in ids))
-            await eventually(lambda: target.server.stats()["live"]["waiting"])
-            waiting = target.server.stats()["live"]["waiting"]
+            # A busy machine reads them in more than one turn.
+            await eventually(lambda: bulk.started + target.server.stats()["live"]["waiting"] == count)
             # What is held is what was started before: a little over 256 KiB, and what the system took.
             assert session.buffered_bytes() < 512 * KIB
             assert bulk.started < count // 2
-            assert bulk.started + waiting == count
             answers = [await peer.next(Response) for _ in range(count)]
             assert [answer.id for answer in answers] == list(ids)
             assert all(answer.status == Status.OK for answer in answers)

@@ -50,7 +50,7 @@ class Scrape:
             (sample.name, frozenset(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.labels["service"] in ("metered", "_other")
+            if sample.labels.get("service") in ("metered", "_other")
         }
 
     def value(self, name: str, *, side: str, service: str = "metered", **labels: str) -> float:

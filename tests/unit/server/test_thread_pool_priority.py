@@ -50,3 +50,19 @@ async def test_the_last_sheddable_job_makes_room_in_a_full_queue(stream: bool) -
         assert await job.end() == ["run", "done"]
         assert await early.end() == ["run", "done"]
     assert workers.stats()["in_flight"] == 0
+
+
+@pytest.mark.parametrize("last_streams", [False, True])
+async def test_of_streams_and_other_jobs_the_last_sheddable_one_makes_room(last_streams: bool) -> None:
+    async with pool(threads=2, queue_length=2) as workers:
+        running = [await begun(workers, BlockedJob(), stream=stream) for stream in (True, False)]
+        early, late, job = (RecordedJob() for _ in range(3))
+        workers.submit(early, stream=not last_streams, priority=1)
+        workers.submit(late, stream=last_streams, priority=1)
+        workers.submit(job)
+        assert await late.end() == ["refuse", "done"]
+        for one in running:
+            one.released.set()
+        assert await early.end() == ["run", "done"]
+        assert await job.end() == ["run", "done"]
+    assert workers.stats()["in_flight"] == 0

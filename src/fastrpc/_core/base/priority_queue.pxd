@@ -6,6 +6,13 @@ cdef enum Priority:
     PRIORITY_SHEDDABLE = 1
     PRIORITY_HIGH = 2
 
+cdef enum Rank:
+    # Where a priority stands in their order.
+    RANK_HIGH
+    RANK_NORMAL
+    RANK_SHEDDABLE
+    RANKS_IN_ALL
+
 
 cdef class PriorityQueue:
     cdef:
@@ -15,6 +22,7 @@ cdef class PriorityQueue:
         readonly Queue high
 
     cdef Queue of(self, int priority)
+    cdef Queue at(self, int rank)
     cdef Queue first(self)
     cdef int first_rank(self) noexcept
     cdef list queues(self)

@@ -3,6 +3,9 @@ from typing import Any, final
 
 from fastrpc._core.base.queue import Queue
 
+#: Where each priority stands in their order, from 0.
+RANKS: dict[int, int]
+
 @final
 class PriorityQueue:
     """A queue in the order of priorities: 2 high, 0 normal, 1 sheddable; within each in the order of arrival."""

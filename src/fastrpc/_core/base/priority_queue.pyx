@@ -2,6 +2,8 @@
 
 cimport cython
 
+RANKS = {PRIORITY_HIGH: RANK_HIGH, PRIORITY_NORMAL: RANK_NORMAL, PRIORITY_SHEDDABLE: RANK_SHEDDABLE}
+
 
 @cython.final
 cdef class PriorityQueue:
@@ -39,6 +41,12 @@ cdef class PriorityQueue:
             return self.sheddable
         return self.normal
 
+    cdef Queue at(self, int rank):
+        """Return the queue of the priority of this rank; None: none of its items has ever waited."""
+        if rank == RANK_NORMAL:
+            return self.normal
+        return self.high if rank == RANK_HIGH else self.sheddable
+
     cdef Queue first(self):
         """Return the queue whose first item is the next one; without any item an empty queue."""
         if self.high is not None and self.high._items is not None:
@@ -48,12 +56,12 @@ cdef class PriorityQueue:
         return self.sheddable
 
     cdef int first_rank(self) noexcept:
-        """Return where the priority of the next item stands in their order, from 0; 3: there is no item."""
+        """Return the rank of the next item's priority; RANKS_IN_ALL: there is no item."""
         if self.high is not None and self.high._items is not None:
-            return 0
+            return RANK_HIGH
         if self.normal._items is not None:
-            return 1
-        return 2 if self.sheddable is not None and self.sheddable._items is not None else 3
+            return RANK_NORMAL
+        return RANK_SHEDDABLE if self.sheddable is not None and self.sheddable._items is not None else RANKS_IN_ALL
 
     cdef list queues(self):
         """Return the queues that were used, the highest priority first."""

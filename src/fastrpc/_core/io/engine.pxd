@@ -28,6 +28,8 @@ cdef class ByteStream(Timed):
     cdef int64_t taken_bytes(self) except? -1
     cdef bint finish(self, bint lingers) except -1
     cdef int cut_off(self) except -1
+    cdef int hold_back(self, bint is_held_back) except -1
+    cdef bint is_ending(self) except -1
 
 
 cdef class Engine:

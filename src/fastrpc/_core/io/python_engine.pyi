@@ -9,7 +9,9 @@ class PythonEngine(Engine):
     def receive_data(self, data: bytes) -> int:
         """Handle received bytes; return how many were consumed.
 
-        The rest is presented again with what follows, so an incomplete message needs no buffer.
+        The rest is presented again with what follows, so an incomplete message needs no buffer. What is left of 393,216
+        bytes, as many as are received at once, may not be all of them: the connection is closed. And each time the
+        rest is copied, so a protocol with long messages takes them over in parts.
         """
 
     def check_at(self, now: int) -> int:

@@ -11,7 +11,8 @@ cdef class Session(ByteStream):
         # Who knows the protocol.
         readonly Engine engine
 
-        # The transport below and the loop it lives on; None before connection_made and after connection_lost.
+        # The transport below and the loop it lives on; None before connection_made and after connection_lost. The callback
+        # holds the stream, until connection_lost.
         readonly object transport
         readonly LoopState loop_state
         object _write
@@ -36,7 +37,7 @@ cdef class Session(ByteStream):
         bint has_turn
         bint has_end
 
-        # Whether it is not read from for another reason; kept by whoever has that reason.
+        # Whether it is not read from for another reason, which `hold_back` told.
         bint is_held_back
 
         # Whether a flush is scheduled, and whether the transport is full.

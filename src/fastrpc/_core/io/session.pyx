@@ -159,7 +159,13 @@ cdef class Session(ByteStream):
         size += self.tail.size
         consumed = self.engine.receive(buffer.data, size)
         if consumed == 0 and size == buffer.capacity:
-            raise OverflowError(f"the engine left all of {size} bytes, as many as are received at once")
+            # The peer's doing, not ours: a message without an end.
+            logger.warning(
+                "closed the connection of %s: its engine left all of %d bytes, as many as are received at once",
+                self.peer_name, size,
+            )
+            self.engine.crash()
+            return self.tail.drop()
         return self.tail.keep(buffer.data + consumed, size - consumed)
 
     # What is received and cannot be handled in one turn of the loop
@@ -264,7 +270,7 @@ cdef class Session(ByteStream):
         if self.tail.is_put_off and engine.reads_to_end and not engine.is_closed:
             self._hear_last_answers()
         self.transport = None
-        self._write = None
+        self._write = self._flush_callback = None
         self.descriptor = -1
         engine.now = now_ns()
         self.tail.drop()
@@ -312,6 +318,8 @@ cdef class Session(ByteStream):
         return 0 if self._flush_scheduled else self.schedule_flush()
 
     cdef int schedule_flush(self) except -1:
+        if self._flush_callback is None:
+            return 0
         try:
             self.loop_state.call_soon(self._flush_callback)
         except RuntimeError:
@@ -487,6 +495,19 @@ cdef class Session(ByteStream):
         if self.transport is not None:
             self.transport.abort()
         return 0
+
+    cdef int hold_back(self, bint is_held_back) except -1:
+        self.is_held_back = is_held_back
+        if self.transport is None:
+            return 0
+        if is_held_back:
+            self.transport.pause_reading()
+        elif not self.has_turn:
+            self.transport.resume_reading()
+        return 0
+
+    cdef bint is_ending(self) except -1:
+        return self.transport is None or self.transport.is_closing()
 
     cdef bint finish(self, bint lingers) except -1:
         if self.transport is None:

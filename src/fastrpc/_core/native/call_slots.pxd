@@ -70,7 +70,10 @@ cdef class CallSlots:
     cdef bint _write_request(self, Call call, bytes payload) except -1
     cdef PriorityQueue _waiters_of(self, Call call)
     cdef int _take_slot(self, Call call) noexcept
-    cdef int _release_early(self, PriorityQueue waiters) except -1
+    cdef bint _gives_way(self, Call call) noexcept
+    cdef int _release_early(self) except -1
+    cdef int _release_early_of(self, Queue calls, Queue streams) except -1
+    cdef int _release_if_early(self, Queue queue) except -1
     cdef int _release_all(self) except -1
     cdef Queue _next_waiters(self)
     cdef Queue _live(self, PriorityQueue waiters)

@@ -16,6 +16,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 
+from fastrpc._core.base.priority_queue cimport RANKS_IN_ALL
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
@@ -86,7 +87,7 @@ cdef class CallSlots:
         cdef bint fits = <uint64_t>size <= owner.peer.max_message
         if not fits and owner.settled:
             raise too_large(size, owner.peer.max_message)
-        if fits and self.may_open(call):
+        if fits and not (self.withholds and self._gives_way(call)) and self.may_open(call):
             if size <= SMALL_MESSAGE and not self.sender.small.has_items() and self._write_request(call, payload):
                 return 0
             self._take_slot(call)
@@ -98,9 +99,10 @@ cdef class CallSlots:
         self.arrivals += 1
         item.arrival = self.arrivals
         self._waiters_of(call).of(call.priority).append(item)
-        if self.their_idle_work.left < 0:
-            self._withhold()
-        return 0
+        if self.withholds:
+            # Time may have made room for those before it.
+            return self.release_slots()
+        return self._withhold() if self.their_idle_work.left < 0 else 0
 
     @cython.nonecheck(False)
     cdef bint _write_request(self, Call call, bytes payload) except -1:
@@ -149,6 +151,10 @@ cdef class CallSlots:
 
     # Slots at the peer
 
+    cdef bint _gives_way(self, Call call) noexcept:
+        """Whether calls wait before this one. Time makes room for them unnoticed; a one-way call needs none."""
+        return self._has_waiters() and not call.flags & ONE_WAY
+
     cdef PriorityQueue _waiters_of(self, Call call):
         """Return the queue in which a REQUEST waits for its slot."""
         if call.flags & (STREAM_IN | STREAM_OUT):
@@ -188,33 +194,49 @@ cdef class CallSlots:
             if (<PartsOwner>self.owner).settled:
                 self._release_all()
             else:
-                self._release_early(self.slot_waiters)
-                self._release_early(self.stream_waiters)
+                self._release_early()
         finally:
             self.is_releasing = False
         return 0
 
-    cdef int _release_early(self, PriorityQueue waiters) except -1:
-        """Start those that may be early; the others keep their order."""
-        cdef Outgoing item
-        cdef Queue queue
-        cdef Py_ssize_t left
-        cdef PartsOwner owner = <PartsOwner>self.owner
-        if waiters is None:
-            return 0
-        for queue in waiters.queues():
-            left = len(queue)
-            while left > 0 and queue._items is not None:
-                left -= 1
-                item = <Outgoing>queue.popleft()
-                if item.is_dropped:
-                    continue
-                if <uint64_t>PyBytes_GET_SIZE(item.payload) <= owner.peer.max_message and self.may_open(item.call):
-                    self._take_slot(item.call)
-                    self.sender.enqueue(item)
-                else:
-                    queue.append(item)
+    cdef int _release_early(self) except -1:
+        """Start those that may be early, by priority, then by arrival; the others keep their order."""
+        cdef int rank
+        for rank in range(<int>RANKS_IN_ALL):
+            self._release_early_of(
+                None if self.slot_waiters is None else self.slot_waiters.at(rank),
+                None if self.stream_waiters is None else self.stream_waiters.at(rank),
+            )
         return 0
+
+    cdef int _release_early_of(self, Queue calls, Queue streams) except -1:
+        """Start those of one priority, by arrival. Each queue is taken once around."""
+        cdef Queue queue
+        cdef Py_ssize_t calls_left = 0 if calls is None else len(calls)
+        cdef Py_ssize_t streams_left = 0 if streams is None else len(streams)
+        while calls_left > 0 or streams_left > 0:
+            if not streams_left or (calls_left and (<Outgoing>calls[0]).arrival < (<Outgoing>streams[0]).arrival):
+                queue = calls
+                calls_left -= 1
+            else:
+                queue = streams
+                streams_left -= 1
+            self._release_if_early(queue)
+            # A call that ended meanwhile may have taken dropped ones with it.
+            calls_left = min(calls_left, 0 if calls is None else len(calls))
+            streams_left = min(streams_left, 0 if streams is None else len(streams))
+        return 0
+
+    cdef int _release_if_early(self, Queue queue) except -1:
+        """Start the first of a queue, or put it behind the others."""
+        cdef Outgoing item = <Outgoing>queue.popleft()
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if item.is_dropped:
+            return 0
+        if <uint64_t>PyBytes_GET_SIZE(item.payload) <= owner.peer.max_message and self.may_open(item.call):
+            self._take_slot(item.call)
+            return self.sender.enqueue(item)
+        return queue.append(item)
 
     cdef int _release_all(self) except -1:
         """Start waiting calls by priority, then by arrival, as far as slots allow."""

@@ -21,13 +21,14 @@ cdef class Admission(Timed):
         object __weakref__
 
         # Calls that wait for their start, over all connections, and those among them whose priority is not 0; exchanges to
-        # be looked at in the next turn.
+        # be looked at in the next turn, and since when they are to.
         readonly Py_ssize_t waiting
-        WaitingCalls marked
+        WaitingCalls prioritised
         Py_ssize_t queue_length
         uint64_t queue_age_ns
         object turn
         bint is_scheduled
+        uint64_t scheduled_ns
         object _look
         object _context
 
@@ -65,6 +66,7 @@ cdef class Admission(Timed):
     cdef int count(self, int64_t change) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
+    cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept
     cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
     cdef int _shed(self, ServerCall call, str why, str reason) except -1
@@ -80,7 +82,7 @@ cdef class Admission(Timed):
     cdef int _start_waiting(self, Exchange exchange, int last_rank) except -1
     cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
     cdef int _start_on(self, Exchange exchange, uint64_t began, int last_rank) except -1
-    cdef bint _come_others_first(self, int rank) except -1
+    cdef bint _higher_rank_waits(self, int rank) except -1
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
     cdef int _refuse_aged(self, Exchange exchange, uint64_t now) except -1
     cdef bint _is_caught_up(self, Exchange exchange) except -1

@@ -8,8 +8,9 @@
                              ▼
                            queue ──► Admission, once a turn ──► aged? refused ──► start
 
-Calls of priority 1 are sheddable. They start when no other call waits, and their memory budgets are lower. When the queue is
-full, or a budget is used up, the sheddable call that arrived last is refused to make room for one that is not sheddable.
+Calls of priority 1 are sheddable. Of calls that wait they start last, and their memory budgets are lower. When the queue
+is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is used
+up, as many as it takes, and none where all of them are not enough.
 
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
 count, and what expired meanwhile is never started.
@@ -26,6 +27,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 
 from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
@@ -37,12 +39,13 @@ from fastrpc._core.serving.exchange cimport (
     CALL_RECORD,
     HOLD_DRAIN,
     HOLD_OUTPUT,
+    HOLD_QUEUE,
     HOLD_REQUESTS,
     HOLD_STALL,
     hold_bytes,
     process_held,
 )
-from fastrpc._core.serving.waiting_calls cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE, is_sheddable
+from fastrpc._core.serving.waiting_calls cimport is_sheddable
 
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 
@@ -80,7 +83,7 @@ cdef class Admission(Timed):
         self.loop_state = loop_state(loop)
         self.sessions = set()
         self.turn = deque()
-        self.marked = WaitingCalls()
+        self.prioritised = WaitingCalls()
         self._look = self._look_at_waiting
         self._context = contextvars.copy_context()
         self.queue_length = admission.queue_length
@@ -215,13 +218,25 @@ cdef class Admission(Timed):
         """Return why nothing more of this size is taken of a call, or None. Calls that may be shed make room for others."""
         cdef ServerCall shed
         cdef str problem = self._over_budget(call, size, is_new)
-        while problem is not None and not is_sheddable(call):
+        if problem is None or is_sheddable(call) or not self._can_make_room(call.exchange, size, is_new):
+            return problem
+        while problem is not None:
             shed = self._call_to_shed(call.exchange, is_new and process_held > self.refuse_above)
             if shed is None:
                 break
             self._shed(shed, problem, "memory")
             problem = self._over_budget(call, size, is_new)
         return problem
+
+    cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept:
+        """Return whether neither budget would be used up without the calls that may be shed."""
+        cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
+        if is_new and process_held - waiting > self.refuse_above:
+            return False
+        waiting = 0
+        if exchange.queue is not None:
+            waiting = (<WaitingCalls>exchange.queue).sheddable_bytes
+        return exchange.request_held - waiting + size <= self.request_bytes
 
     cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
         cdef Exchange exchange = call.exchange
@@ -247,7 +262,7 @@ cdef class Admission(Timed):
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any):
         """Return the sheddable call that arrived last, of this connection or of any; None: there is none."""
         if of_any:
-            return self.marked.last_sheddable()
+            return self.prioritised.last_sheddable()
         return None if exchange.queue is None else (<WaitingCalls>exchange.queue).last_sheddable()
 
     cdef int _shed(self, ServerCall call, str why, str reason) except -1:
@@ -268,6 +283,7 @@ cdef class Admission(Timed):
         elif exchange.holding & HOLD_OUTPUT:
             exchange.holding &= ~HOLD_OUTPUT
             if exchange.queue:
+                exchange.holding |= HOLD_QUEUE
                 self.schedule(exchange)
         return 0
 
@@ -314,7 +330,7 @@ cdef class Admission(Timed):
         if problem is not None:
             count_refusal("memory")
             return self.refuse(call, RESOURCE_EXHAUSTED, problem)
-        if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
+        if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT | HOLD_QUEUE):
             return self.start(call, payload)
         if exchange.holding & HOLD_STALL and call.started_ns > exchange.dated_ns:
             # Nobody knows when it came; it may have waited for as long as nobody looked.
@@ -331,34 +347,36 @@ cdef class Admission(Timed):
                 f"{self.waiting} calls wait for their start, the server lets {self.queue_length} wait "
                 "(Admission.queue_length)"
             )
-            if is_sheddable(call) or not self.marked.sheddable:
+            if is_sheddable(call) or not self.prioritised.sheddable:
                 count_refusal("queue")
                 return self.refuse(call, RESOURCE_EXHAUSTED, text)
-            self._shed(self.marked.last_sheddable(), text, "queue")
+            self._shed(self.prioritised.last_sheddable(), text, "queue")
         if not call.flags & ONE_WAY:
             exchange.do_hold(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(exchange.now + self.queue_age_ns)
         call.waiting_context = PyContext_CopyCurrent()
+        call.waiting_payload = payload
+        call.queued_ns = exchange.now
+        self.waiting += 1
+        self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if exchange.queue is None:
             exchange.queue = WaitingCalls()
         (<WaitingCalls>exchange.queue).add(call)
         if call.priority:
-            self.marked.add(call)
-        call.waiting_payload = payload
-        call.queued_ns = exchange.now
-        self.waiting += 1
-        return self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
+            self.prioritised.add(call)
+        return 0
 
     cdef int drop_waiting(self, ServerCall call) except -1:
         """Take a call out of the queue."""
         if call.waiting_payload is not None:
             (<WaitingCalls>call.exchange.queue).drop(call)
             if call.priority:
-                self.marked.drop(call)
+                self.prioritised.drop(call)
             if not call.exchange.queue:
                 # Few connections ever have one, and it is as large as a call.
                 call.exchange.queue = None
+                call.exchange.holding &= ~HOLD_QUEUE
             self.waiting -= 1
             call.waiting_payload = call.waiting_context = None
             self.charge(call, 0)
@@ -438,6 +456,7 @@ cdef class Admission(Timed):
             self.turn.append(exchange)
         if not self.is_scheduled and not self.loop_state.loop.is_closed():
             self.is_scheduled = True
+            self.scheduled_ns = now_ns()
             self.loop_state.call_soon(self._look, context=self._context)
         return 0
 
@@ -445,30 +464,34 @@ cdef class Admission(Timed):
         """Start what may start, by priority and connection after connection, for as long as a stall is not."""
         cdef Exchange exchange
         cdef list ready = []
+        cdef uint64_t began = now_ns(), scheduled = self.scheduled_ns
+        cdef bint is_late = began > scheduled + STALL_NS
         self.is_scheduled = False
         for _ in range(len(self.turn)):
             exchange = <Exchange>self.turn.popleft()
             exchange.is_in_turn = False
             if exchange.is_closed:
                 continue
+            if is_late:
+                # Something blocked the loop since then: cancels may lie in the socket, which is read after this.
+                self.hold_for_stall(exchange, scheduled)
             if exchange.holding & HOLD_STALL and not self._is_caught_up(exchange):
                 self.schedule(exchange)
             else:
                 ready.append(exchange)
-        began = now_ns()
-        for rank in range(RANK_NORMAL if not self.marked.high else RANK_HIGH, RANK_SHEDDABLE + 1):
-            if rank == RANK_SHEDDABLE and not self.marked.sheddable:
+        for rank in range(RANK_NORMAL if not self.prioritised.high else RANK_HIGH, RANK_SHEDDABLE + 1):
+            if rank == RANK_SHEDDABLE and not self.prioritised.sheddable:
                 break
-            if self._come_others_first(rank) or not self._start_ready(ready, began, rank):
+            if self._higher_rank_waits(rank) or not self._start_ready(ready, began, rank):
                 break
         for exchange in ready:
             if exchange.queue is not None and not exchange.is_closed and not exchange.holding & HOLD_OUTPUT:
                 self.schedule(exchange)
 
-    cdef bint _come_others_first(self, int rank) except -1:
+    cdef bint _higher_rank_waits(self, int rank) except -1:
         """Return whether a call of higher rank waits on a connection that catches up."""
         cdef Exchange exchange
-        if rank == RANK_HIGH or not self.marked:
+        if rank == RANK_HIGH or not self.prioritised:
             return False
         for exchange in self.turn:
             if exchange.queue is not None and (<WaitingCalls>exchange.queue).first(rank - 1) is not None:
@@ -477,18 +500,16 @@ cdef class Admission(Timed):
 
     cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
         """Start what waits on these connections; return 0 if that took so long that the sockets have to be read first."""
-        cdef Exchange exchange
-        cdef Py_ssize_t index
-        for index in range(len(ready)):
-            exchange = <Exchange>ready[index]
+        cdef Exchange exchange, other
+        for exchange in ready:
             if exchange.is_closed:
                 continue
             self._start_on(exchange, began, last_rank)
             if now_ns() > began + STALL_NS:
-                # What the other peers sent meanwhile is read first.
-                for exchange in (*ready[index + 1:], *self.turn):
-                    if exchange.queue is not None or exchange.is_in_turn:
-                        self.hold_for_stall(exchange, began)
+                # What the peers sent meanwhile is read first. Calls of lower priority wait on any of these connections.
+                for other in (*ready, *self.turn):
+                    if other.queue is not None or other.is_in_turn:
+                        self.hold_for_stall(other, began)
                 return 0
         return 1
 
@@ -505,7 +526,11 @@ cdef class Admission(Timed):
 
     cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1:
         """Something blocked the loop: nothing starts before the socket was seen empty."""
-        if exchange.holding & HOLD_STALL or exchange.is_closed:
+        if exchange.is_closed:
+            return 0
+        if exchange.holding & HOLD_STALL:
+            # Where it was seen empty, that was before.
+            exchange.seen_read_ns = 0
             return 0
         exchange.holding |= HOLD_STALL
         exchange.dated_ns = since
@@ -524,4 +549,6 @@ cdef class Admission(Timed):
             exchange.seen_read_ns = exchange.received_ns
             return False
         exchange.holding &= ~HOLD_STALL
+        if exchange.queue:
+            exchange.holding |= HOLD_QUEUE
         return True

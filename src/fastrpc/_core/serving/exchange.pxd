@@ -14,6 +14,8 @@ cdef enum Hold:
     HOLD_REQUESTS = 4
     # The connection drains: further requests are refused.
     HOLD_DRAIN = 8
+    # Calls that came before are about to start: a new one comes after them.
+    HOLD_QUEUE = 16
 
 cdef enum:
     # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").

@@ -14,7 +14,7 @@ import logging
 from collections import OrderedDict
 
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
-from fastrpc._core.io.session cimport Session
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.base.wire cimport now_ns
 
@@ -47,7 +47,7 @@ cdef class Openings(Timed):
         cdef bint is_surplus = self.admission.add_session(session)
         # It is told why, unless it is one of so many that even that costs too much.
         if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
-            session.transport.abort()
+            session.abort()
             return True
         self.add(session)
         return is_surplus
@@ -115,7 +115,7 @@ cdef class Openings(Timed):
         while waiting and len(slots) < self.limit:
             session = <PartsOwner>next(iter(waiting))
             del waiting[session]
-            if session.transport is not None and not session.transport.is_closing():
+            if session._stream is not NULL and not (<ByteStream>session._stream).is_ending():
                 slots.add(session)
                 self.heard_ns[session] = now_ns()
                 hold_back(session, False)
@@ -167,10 +167,4 @@ cdef class Openings(Timed):
 
 cdef int hold_back(PartsOwner session, bint is_held_back) except -1:
     """Read a connection no further, or go on."""
-    cdef Session stream = <Session>session.stream
-    stream.is_held_back = is_held_back
-    if is_held_back:
-        stream.transport.pause_reading()
-    else:
-        stream.transport.resume_reading()
-    return 0
+    return 0 if session._stream is NULL else (<ByteStream>session._stream).hold_back(is_held_back)

@@ -10,6 +10,7 @@ What is not the protocol is here: counting of the connection, memory, stalls of 
 
 cimport cython
 
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.exchange cimport Failure
 
@@ -55,6 +56,10 @@ cdef class EngineExchange(Exchange):
         """Close the connection: one of these methods raised."""
         if self._engine is not NULL:
             self.engine.abort()
+
+    cdef bint waits_for_turn(self) noexcept:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<ServedEngine>self._engine)._stream
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
 
 
 cdef class ServedEngine(PythonEngine):

@@ -1,10 +1,6 @@
-from fastrpc._core.serving.served_call cimport ServerCall
+from libc.stdint cimport int64_t
 
-cdef enum Rank:
-    # The order in which calls start, by priority.
-    RANK_HIGH
-    RANK_NORMAL
-    RANK_SHEDDABLE
+from fastrpc._core.serving.served_call cimport ServerCall
 
 
 cdef class WaitingCalls:
@@ -13,6 +9,10 @@ cdef class WaitingCalls:
         readonly object high
         readonly object normal
         readonly object sheddable
+
+        # What the sheddable ones hold: the bytes that were charged for each, and their call records.
+        readonly int64_t sheddable_bytes
+        readonly int64_t sheddable_records
 
     cdef object of(self, ServerCall call)
     cdef int add(self, ServerCall call) except -1

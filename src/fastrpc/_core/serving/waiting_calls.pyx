@@ -4,7 +4,8 @@ from collections import OrderedDict
 
 cimport cython
 
-from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
+from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE, RANK_NORMAL, RANK_SHEDDABLE
+from fastrpc._core.serving.exchange cimport CALL_RECORD
 
 
 @cython.final
@@ -30,13 +31,20 @@ cdef class WaitingCalls:
         return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
 
     cdef int add(self, ServerCall call) except -1:
-        """Put a call behind those of its priority."""
-        self.of(call)[call] = None
+        """Put a call, which has been charged, behind those of its priority."""
+        cdef int64_t charge = call.charge
+        self.of(call)[call] = charge
+        if is_sheddable(call):
+            self.sheddable_bytes += charge
+            self.sheddable_records += CALL_RECORD
         return 0
 
     cdef int drop(self, ServerCall call) except -1:
         """Take a call out."""
-        self.of(call).pop(call, None)
+        charge = self.of(call).pop(call, None)
+        if charge is not None and is_sheddable(call):
+            self.sheddable_bytes -= <int64_t>charge
+            self.sheddable_records -= CALL_RECORD
         return 0
 
     cdef ServerCall first(self, int last_rank):

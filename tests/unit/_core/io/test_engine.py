@@ -8,11 +8,15 @@ import weakref
 
 import pytest
 
+from fastrpc import Client
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.io.python_engine import PythonEngine
 from fastrpc._core.io.session import Session
+from tests.support.served import served
+from tests.support.shop import Shop
 from tests.support.source_tree import ROOT
 from tests.support.still_transport import StillTransport
+from tests.support.waiting import eventually
 
 
 class Silent(PythonEngine):
@@ -48,6 +52,47 @@ async def test_an_engine_outlives_its_stream() -> None:
     engine.schedule_check(1)
     engine.close()
     engine.abort()
+
+
+@pytest.mark.parametrize("has_output", [False, True])
+async def test_a_stream_and_its_engine_go_without_the_collector(has_output: bool) -> None:
+    engine = Silent()
+    watch = weakref.ref(engine)
+    session = Session(engine, loop=asyncio.get_running_loop())
+    session.connection_made(StillTransport())
+    gc.disable()
+    try:
+        if has_output:
+            engine.send(b"x")
+        session.connection_lost(None)
+        # Answers that come too late have nowhere to go.
+        engine.send(b"y")
+        await asyncio.sleep(0)
+        engine.send(b"z")
+        await asyncio.sleep(0)
+        del session, engine
+        assert watch() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_a_connection_that_ends_goes_without_the_collector(scheme: str) -> None:
+    def alive() -> int:
+        return sum(isinstance(one, Session | Engine) for one in gc.get_objects())
+
+    async with served(Shop, scheme=scheme) as target:
+        gc.collect()
+        gc.disable()
+        try:
+            before = alive()
+            async with Client(target) as client:
+                await client.call(Shop.price, "apple")
+                assert alive() > before
+            del client
+            await eventually(lambda: alive() == before)
+        finally:
+            gc.enable()
 
 
 async def test_an_engine_names_its_peer_and_its_transport() -> None:

@@ -120,7 +120,9 @@ async def test_an_impossible_count_of_consumed_bytes_ends_the_connection(consume
     assert transport.is_aborted
 
 
-async def test_an_engine_that_never_consumes_is_closed_at_the_size_of_the_buffer() -> None:
+async def test_an_engine_that_never_consumes_is_closed_at_the_size_of_the_buffer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     class Hoarding(PythonEngine):
         def receive_data(self, data: bytes) -> int:
             return 0
@@ -133,6 +135,10 @@ async def test_an_engine_that_never_consumes_is_closed_at_the_size_of_the_buffer
         session.buffer_updated(size)
         received += size
     assert received == READ_BUFFER
+    # It is the peer that sent no end of its message: no error of the program, no traceback.
+    [record] = caplog.records
+    assert (record.levelname, record.exc_info) == ("WARNING", None)
+    assert f"left all of {READ_BUFFER} bytes" in caplog.text
 
 
 async def test_an_engine_checks_the_instants_it_asked_for() -> None:

@@ -5,8 +5,9 @@ import pytest
 from fastrpc._core.framing.settings import Settings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
+from tests.support.frame_factory import answer
 from tests.support.wire_frames import Request
-from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_STREAM_IN, FLAG_STREAM_OUT
+from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT
 
 STREAM = FLAG_STREAM_IN | FLAG_STREAM_OUT
 
@@ -115,3 +116,58 @@ def test_requests_that_wait_for_credit_go_by_priority() -> None:
     sent = [frame for frame in frames(owner.take()) if isinstance(frame, Request)]
     assert [frame.payload[:1] for frame in sent] == [b"c", b"e", b"b", b"a", b"d"]
     assert [frame.id for frame in sent] == sorted(frame.id for frame in sent)
+
+
+@pytest.mark.parametrize("is_settled", [False, True])
+def test_early_calls_go_by_priority_and_then_by_arrival_whether_they_stream_or_not(is_settled: bool) -> None:
+    owner = client(is_settled=is_settled)
+    waiting = [
+        (b"a", STREAM, 1),
+        (b"b", 0, 0),
+        (b"c", STREAM, 0),
+        (b"d", 0, 0),
+        (b"e", 0, 1),
+        (b"f", STREAM, 2),
+    ]
+    calls = {b"first": owner.call(flags=FLAG_IDEMPOTENT)}
+    owner.request(calls[b"first"], b"first")
+    late = owner.call(priority=2)
+    if not is_settled:
+        owner.request(late, b"late")
+    for payload, flags, priority in waiting:
+        calls[payload] = owner.call(flags=flags | FLAG_IDEMPOTENT, priority=priority)
+        owner.request(calls[payload], payload)
+    order = []
+    while found := [frame.payload for frame in frames(owner.take()) if isinstance(frame, Request)]:
+        assert len(found) == 1
+        order += found
+        owner.end(calls[found[0]])
+    assert order == [b"first", b"f", b"b", b"c", b"d", b"a", b"e"]
+
+
+def test_a_new_call_overtakes_no_call_that_waits_for_time_to_pass() -> None:
+    """Refusals have used the server's budget up, which time fills again: nobody says when."""
+    owner = RecordingOwner(
+        "reader", "sender", "slots", "assembler", "caller", peer=client(max_calls=100).peer
+    )
+    owner.now = 1
+    for _ in range(10_000):
+        call = owner.call(is_local=True)
+        owner.request(call, b"")
+        if not owner.take():
+            break
+        owner.receive_data(answer(call.id, status=12, outcome=1))
+    waiting = owner.call(is_local=True)
+    owner.request(waiting, b"waiting")
+    assert not owner.take()
+    owner.now += 1_000_000
+    one_way = owner.call(is_local=True, flags=FLAG_ONE_WAY, priority=1)
+    owner.request(one_way, b"one-way")
+    new = owner.call(is_local=True, priority=1)
+    owner.request(new, b"new")
+    assert [frame.payload for frame in frames(owner.take()) if isinstance(frame, Request)] == [
+        b"one-way",
+        b"",
+        b"waiting",
+        b"new",
+    ]

@@ -9,6 +9,7 @@ from fastrpc import Limits, Memory, ServerConfig
 from fastrpc._core.serving.admission import bytes_held
 from fastrpc._core.serving.gate import Gate
 from fastrpc.protocols.base import ServerEngine
+from tests.support.blocking import keep_the_loop
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -106,6 +107,26 @@ class TestMemory:
             gate.connection_lost(exchange)
             gate.weigh_output(exchange, MIB)
             assert (exchange.held_bytes, bytes_held()) == (0, 0)
+
+
+class TestStalls:
+    async def test_what_may_start_in_the_next_turn_waits_if_the_loop_is_blocked_before_it(self) -> None:
+        """The cancel of such a call may lie unread in the socket."""
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, 64 * MIB)
+            given_up, kept = exchange.call("shop.pack", "apple"), exchange.call("shop.pack", "pear")
+            gate.weigh_output(exchange, 0)
+            keep_the_loop(0.03)
+            await asyncio.sleep(0)
+            assert shop.started == 0
+            gate.cancel_call(given_up)
+            await eventually(lambda: shop.started == 1)
+            shop.go_on.set()
+            await eventually(lambda: exchange.answers == ["packed pear"])
+            assert [text for _, text, _ in exchange.refusals] == ["shop.pack was cancelled before it started"]
+            assert kept in exchange.listed
 
 
 class TestConnections:

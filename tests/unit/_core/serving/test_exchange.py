@@ -51,6 +51,21 @@ class TestEnds:
             exchange.call("shop.count", "apple")
             assert (shop.started, gate.waiting, exchange.held_bytes) == (0, 0, 0)
 
+    async def test_a_new_call_starts_behind_those_that_waited(self) -> None:
+        async with gate_for(Shop) as gate:
+            exchange = KeptExchange(gate)
+            gate.weigh_output(exchange, MUCH)
+            exchange.call("shop.pack", "apple")
+            gate.weigh_output(exchange, 0)
+            # The one before starts in the next turn of the loop, this one was read before that.
+            late = exchange.call("shop.pack", "pear")
+            assert exchange.listed[-1] is late
+            assert gate.running == 0
+            await eventually(lambda: gate.running == 2)
+            # Nothing waits any more, so that nothing is in the way.
+            exchange.call("shop.pack", "plum")
+            assert gate.running == 3
+
     async def test_a_late_cancel_of_a_waiting_call_carries_that_reason(self) -> None:
         async with gate_for(Shop) as gate:
             exchange = KeptExchange(gate)

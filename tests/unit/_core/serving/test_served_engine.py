@@ -11,6 +11,7 @@ from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_engine import ServedEngine
 from fastrpc.protocols.base import Verdict, register
+from tests.support.blocking import keep_the_loop
 from tests.support.served import served
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -35,8 +36,32 @@ class Pipe(ServedEngine):
         self.send(b"-")
 
 
+class SlowPipe(Pipe):
+    """Begins with `#`; each `.` takes half a millisecond, and `x` cancels the first call."""
+
+    def __init__(self, parts: Any) -> None:
+        super().__init__(parts)
+        self.calls: list[ServerCall] = []
+
+    def receive_data(self, data: bytes) -> int:
+        for at, byte in enumerate(data):
+            if byte == ord("."):
+                keep_the_loop(0.0005)
+            elif byte == ord("x"):
+                self.gate.cancel_call(self.calls[0])
+            elif byte != ord("#"):
+                super().receive_data(data[at : at + 1])
+            if self.turn_is_over():
+                return at + 1
+        return len(data)
+
+    def hold(self, call: ServerCall) -> None:
+        self.calls.append(call)
+
+
+register("slow pipe", lambda data: Verdict.YES if data[:1] == b"#" else Verdict.NO, SlowPipe)
 register("pipe", lambda data: Verdict.YES if data[:1] in b"!?" else Verdict.NO, Pipe)
-CONFIG = ServerConfig(protocols=("native", "pipe"))
+CONFIG = ServerConfig(protocols=("native", "pipe", "slow pipe"))
 
 
 async def open_pipe(target: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -105,4 +130,20 @@ async def test_an_engine_is_initialised_once() -> None:
         [engine] = target.server._gate.sessions
         with pytest.raises(RuntimeError, match="initialised once"):
             ServedEngine.__init__(engine, None, "pipe")
+        writer.close()
+
+
+async def test_a_call_does_not_start_while_its_cancel_waits_for_a_turn_of_the_loop() -> None:
+    shop = Shop()
+    async with served(shop, scheme="tcp", config=CONFIG) as target:
+        reader, writer = await open_pipe(target)
+        # The watch for stalls begins with the first read.
+        writer.write(b"#!")
+        assert await reader.readexactly(1) == b"+"
+        [session] = target.server._gate.sessions
+        keep_the_loop(0.1)
+        writer.write(b"?" + b"." * 1_000 + b"x")
+        await eventually(lambda: session.calls)
+        assert await reader.readexactly(1) == b"-"
+        assert shop.started == 1
         writer.close()
