@@ -356,7 +356,8 @@ def _is_stub(function: Any) -> bool:
     Python keeps only the code of a body, so it is compared with the code of functions without a body.
     """
     code: Any = getattr(function, "__code__", None)
-    return isinstance(code, types.CodeType) and _steps(code) in _stub_steps()
+    # Most bodies name something, which stubs do not, and need no closer look.
+    return isinstance(code, types.CodeType) and not code.co_names and _steps(code) in _stub_steps()
 
 
 @functools.cache
