@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep 14,000 collected tests out of the collector: a look at them all holds a loop for a second."""
+    """Keep the thousands of collected tests out of the collector: a look at them all holds a loop for a second."""
     gc.collect()
     gc.freeze()
 

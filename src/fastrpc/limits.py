@@ -42,7 +42,8 @@ class RateLimit:
         burst: calls at once after a quiet time. Too low refuses calls that honest callers send together, too high lets
             many come at the same moment.
         per: what has its own bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
-            address by its /64, the user of a unix socket), "identity" or "metadata:<key>".
+            address by its /64, the user of a unix socket). "identity" and "metadata:<key>" are refused by `Server`,
+            which does not yet authenticate callers.
         methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
             too), `**` (all but `fastrpc.*`), or a list of these.
 
