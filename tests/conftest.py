@@ -11,8 +11,10 @@ import pytest
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
-#: The share of its random inputs that a test tries in a normal run; a longer one tries all, times its scale.
-SHARE = 0.1
+#: The shares of its random inputs, and of hypothesis' examples, that a test tries in a normal run; a longer one tries
+#: all, times its scale.
+SHARE_OF_EXAMPLES = 0.5
+SHARE = 0.05
 
 
 class Scale:
@@ -45,7 +47,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "fastrpc",
         deadline=None,
         derandomize=SCALE <= 1,
-        max_examples=max(10, round(100 * SCALE)),
+        max_examples=max(10, round(100 * SCALE * (SHARE_OF_EXAMPLES if SCALE <= 1 else 1))),
         print_blob=True,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )

@@ -34,22 +34,19 @@ PEERS = (
 #: Our own and the yardsticks in C run each time, the rest in `make soak`: no change of ours touches other stacks.
 TRIED = PEERS if SCALE > 1 else ("c_echo", "c_sink", "fastrpc", "fastrpc_blocking")
 
-#: Raw bytes, integers and the record; then what only some offer.
-WORKLOADS = ("W5", "mul", "W4")
+#: Raw bytes, integers and the record; then what only some offer. Each peer starts two processes for each workload: of
+#: those that differ in the operation alone, one is enough for `make test`.
+WORKLOADS = ("W5", "mul", "W4") if SCALE > 1 else ("W5", "W4")
 #: Each kind of stream, and both sizes.
-STREAMS = ("server_stream", "client_stream_64K", "both_ways")
+STREAMS = ("server_stream", "client_stream_64K", "both_ways") if SCALE > 1 else ("server_stream",)
 SPECIAL_WORKLOADS = (
-    "W2meta",
-    "W2def",
-    "many",
-    "connections@10",
-    "methods@10",
-    "server_stream_many",
-    "server_stream_def",
+    ("W2meta", "W2def", "many", "connections@10", "methods@10", "server_stream_many", "server_stream_def")
+    if SCALE > 1
+    else ("many", "connections@10", "server_stream_def")
 )
 
 #: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
-OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"}}
+OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"} & {*STREAMS}}
 STREAMING = ("fastrpc", "fastrpc_asyncio", "fastrpc_blocking", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
 
 BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
@@ -97,4 +94,4 @@ def test_what_only_some_offer_is_measured_of_those(tmp_path: Path) -> None:
     result = compare(tmp_path, ["c_echo", "fastrpc"], SPECIAL_WORKLOADS)
     measured = {(row["peer"], row["workload"]) for row in result["summary"]}
     assert measured == {("fastrpc", name) for name in SPECIAL_WORKLOADS} | {("c_echo", "connections@10")}
-    assert (tmp_path / "compare.md").read_text().count("fastrpc, uvloop") > 5
+    assert (tmp_path / "compare.md").read_text().count("fastrpc, uvloop") >= len(SPECIAL_WORKLOADS) - 1

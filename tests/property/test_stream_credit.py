@@ -96,7 +96,7 @@ class StreamLives:
             self.link.carry()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_credit_is_exact_after_any_life(random: Random) -> None:
     lives = StreamLives(random)
@@ -121,7 +121,7 @@ def test_credit_is_exact_after_any_life(random: Random) -> None:
         assert connection.waiting == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_messages_that_wait_account_for_the_whole_window(random: Random) -> None:
     lives = StreamLives(random)

@@ -18,7 +18,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.conftest import SCALE
 from tests.support.program import Program
+from tests.support.warm_process import WarmProcess, launcher
 
 __all__ = ["BASH", "Block", "Page", "Ran", "blocks_of", "file_name"]
 
@@ -87,12 +89,17 @@ class Page:
         for block in self.blocks:
             if name := file_name(block):
                 (folder / name).write_text(block.text, encoding="utf-8")
-        # What the shell finds is this very Python and the package under test.
+        # What the shell finds is this very Python and the package under test. A dozen pages start fifty programs, and
+        # most of their time would go into imports.
+        python, self._inherited = sys.executable, []
+        if WarmProcess.IS_POSSIBLE and SCALE <= 1:
+            python, descriptor = launcher()
+            self._inherited = [descriptor]
         (folder / "bin").mkdir()
         for name, options in (("python", ""), ("fastrpc", "-m fastrpc")):
-            launcher = folder / "bin" / name
-            launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" {options} "$@"\n', encoding="utf-8")
-            launcher.chmod(0o755)
+            command = folder / "bin" / name
+            command.write_text(f'#!/bin/sh\nexec {python} {options} "$@"\n', encoding="utf-8")
+            command.chmod(0o755)
 
     def run(self) -> tuple[list[Ran], str]:
         """Run the `sh` blocks; returns what became of each, and what reached standard error."""
@@ -102,8 +109,9 @@ class Page:
         script += "jobs -p | xargs -r kill 2> /dev/null; wait\n"
         (self._folder / "page.sh").write_text(script, encoding="utf-8")
         start = f"import os; os.execv({BASH!r}, ['bash', 'page.sh'])"
+        path = f"{self._folder / 'bin'}:/usr/bin:/bin"
         with Program(
-            ["-c", start], self._folder, {"PATH": f"{self._folder / 'bin'}:/usr/bin:/bin"}
+            ["-c", start], self._folder, {"PATH": path}, is_anew=True, inherited=self._inherited
         ) as program:
             ended = program.wait(PAGE_SECONDS)
         parts = _END.split(ended.output)

@@ -46,6 +46,7 @@ class Program:
         folder: its working directory.
         stdin: its standard input; nothing is in it unless `subprocess.PIPE` lets a test `write` there.
         is_anew: start an interpreter, which imports everything again, for a test of that.
+        inherited: descriptors that it has from the start; only one that is started anew has them.
     """
 
     def __init__(
@@ -56,12 +57,16 @@ class Program:
         *,
         stdin: "int | IO[bytes]" = subprocess.DEVNULL,
         is_anew: bool = False,
+        inherited: Sequence[int] = (),
     ) -> None:
         self.output = ""
         self.errors = ""
         extra = environment or {}
         # Variables of Python itself, and of the locale, act when an interpreter starts.
-        is_anew = is_anew or SCALE > 1 or any(name.startswith(("PYTHON", "LC_", "LANG")) for name in extra)
+        is_anew = is_anew or SCALE > 1
+        is_anew = is_anew or any(
+            name.startswith(("PYTHON", "LC_", "LANG")) for name in extra if name != "PYTHONPATH"
+        )
         self._process: subprocess.Popen[bytes] | WarmProcess
         if WarmProcess.IS_POSSIBLE and not is_anew:
             self._process = WarmProcess(arguments, folder, _environment(extra), stdin)
@@ -74,6 +79,7 @@ class Program:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
+                pass_fds=inherited,
             )
         self._selector = selectors.DefaultSelector()
         for stream in (self._process.stdout, self._process.stderr):

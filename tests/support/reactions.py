@@ -8,7 +8,7 @@ from tests.support.wire_frames import Cancel as CancelFrame
 from tests.support.wire_frames import Credit, Data, End, Head
 from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT
 
-__all__ = ["callee_cells", "caller_cells"]
+__all__ = ["TABLES"]
 
 DISCARD = ("discarded",)
 BROKEN = ("CE2",)
@@ -193,3 +193,7 @@ CALLER: dict[str, dict[str, tuple[str, ...]]] = {
     "END": {},
     "CANCEL": {},
 }
+
+
+#: Both tables: a function of the role of the side under test.
+TABLES = {"callee": callee_cells, "caller": caller_cells}

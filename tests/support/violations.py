@@ -40,29 +40,10 @@ from tests.support.wire_layout import (
 from tests.support.wire_parser import Preface
 from tests.support.wire_settings import Setting
 
-__all__ = ["violations"]
+__all__ = ["VIOLATIONS"]
 
 FRAME_LIMIT = 262_144
 KIB = 1_024
-
-
-def violations(is_server: bool) -> Iterator[Scenario]:
-    """Yield all violations that a side of this role must answer."""
-    for group in (
-        opening_violations,
-        kind_violations,
-        flag_violations,
-        id_violations,
-        length_violations,
-        body_violations,
-        connection_body_violations,
-        settings_violations,
-        message_violations,
-        credit_violations,
-        flood_violations,
-        connection_violations,
-    ):
-        yield from group(is_server)
 
 
 def judged(name: str, is_server: bool, final: bytes, reason: int, **fields: Any) -> Scenario:
@@ -404,3 +385,20 @@ def connection_violations(is_server: bool) -> Iterator[Scenario]:
         yield broken("a challenge that nobody asked for", Auth(b"scram").encode())
     for frame in (Head(own_id(is_server)), Credit(own_id(is_server), 1), Data(own_id(is_server))):
         yield broken(f"{type(frame).__name__} on a call never opened", frame.encode())
+
+
+#: All violations that a side must answer, by what they break: a function of the role of that side.
+VIOLATIONS: dict[str, Callable[[bool], Iterator[Scenario]]] = {
+    "opening": opening_violations,
+    "kinds": kind_violations,
+    "flags": flag_violations,
+    "ids": id_violations,
+    "lengths": length_violations,
+    "bodies": body_violations,
+    "bodies of the connection": connection_body_violations,
+    "settings": settings_violations,
+    "messages": message_violations,
+    "credit": credit_violations,
+    "floods": flood_violations,
+    "connection": connection_violations,
+}

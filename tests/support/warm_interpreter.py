@@ -116,6 +116,8 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [place for place in places if place and place not in sys.path]
     open_standard_streams()
     arguments: list[str] = request["arguments"]
     main = sys.modules["__main__"] = types.ModuleType("__main__")

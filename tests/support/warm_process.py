@@ -18,9 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-__all__ = ["WarmProcess"]
+__all__ = ["WarmProcess", "launcher"]
 
 _INTERPRETER = Path(__file__).with_name("warm_interpreter.py")
+_LAUNCHER = Path(__file__).with_name("warm_launcher.py")
 _ASKING = threading.Lock()
 
 
@@ -76,6 +77,12 @@ class WarmProcess:
     def _told(self) -> int:
         """Return the next number that the interpreter tells: first the process id, then the exit code."""
         return int.from_bytes(self._report.recv(4), "big", signed=True)
+
+
+def launcher() -> tuple[str, int]:
+    """Return the command line that stands for `python` in a shell, and the descriptor that the shell has to inherit."""
+    descriptor = _interpreter().fileno()
+    return f"{sys.executable} -IS {_LAUNCHER} {descriptor}", descriptor
 
 
 def _input(stdin: "int | IO[bytes]") -> tuple[int, IO[bytes] | None]:

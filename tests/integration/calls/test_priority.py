@@ -27,6 +27,8 @@ from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 KIB = 2**10
 MIB = 2**20
 

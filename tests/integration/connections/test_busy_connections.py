@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 import fastrpc
-from fastrpc import Client, Keepalive, ServerConfig
+from fastrpc import Admission, Client, Keepalive, ServerConfig, Timeouts
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.serving.admission import bytes_held
@@ -23,6 +23,9 @@ from tests.support.wire_layout import FLAG_ONE_WAY
 BURN_SECONDS = 0.0003
 #: Between two looks at the loop: a round of what waits, and the reads of this turn.
 MOST_SECONDS = 0.015
+
+#: However long a busy machine takes, no call waits too long to be started, and a drain cuts none off.
+PATIENT = ServerConfig(admission=Admission(queue_age=60), timeouts=Timeouts(drain=60))
 
 streams = pytest.mark.parametrize("scheme", ["tcp", "unix"])
 
@@ -140,7 +143,7 @@ async def test_all_connections_together_keep_the_loop_no_longer_than_one(
     scheme: str, connections: int, calls: int
 ) -> None:
     work, total = Work(), connections * calls
-    async with served(work, scheme=scheme) as target:
+    async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
             await settled(target, connections)
             async with Watch(work) as watch:
@@ -158,7 +161,7 @@ async def test_all_connections_together_keep_the_loop_no_longer_than_one(
 @streams
 async def test_calls_behind_an_opening_share_the_turn_as_well(scheme: str) -> None:
     work, connections, calls = Work(), 80, 10
-    async with served(work, scheme=scheme) as target, Watch(work) as watch:
+    async with served(work, scheme=scheme, config=PATIENT) as target, Watch(work) as watch:
         with opened(target, connections) as sockets:
             for stream in sockets:
                 stream.sendall(burns(range(calls)))
@@ -171,7 +174,7 @@ async def test_calls_behind_an_opening_share_the_turn_as_well(scheme: str) -> No
 async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: str) -> None:
     work, connections, payload = Work(), 200, bytes(60_000)
     frame = request(1, payload, method=b"work.burn_bytes")
-    async with served(work, scheme=scheme) as target:
+    async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
             await settled(target, connections)
             for stream in sockets:
@@ -189,7 +192,7 @@ async def test_long_payloads_that_become_whole_together_share_the_turn(scheme: s
 @streams
 async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
     work, connections = Work(), 30
-    async with served(work, scheme=scheme) as target:
+    async with served(work, scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
             await settled(target, connections)
             assert bytes_held() == 0
@@ -214,7 +217,7 @@ async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
 @pytest.mark.parametrize("end", ["close", "abort", "leave"])
 async def test_nothing_stays_counted_of_connections_that_end_while_they_wait(scheme: str, end: str) -> None:
     connections = 30
-    async with served(Work(), scheme=scheme) as target:
+    async with served(Work(), scheme=scheme, config=PATIENT) as target:
         with opened(target, connections) as sockets:
             await settled(target, connections)
             with crowded_loop():
@@ -236,12 +239,16 @@ async def test_nothing_stays_counted_of_connections_that_end_while_they_wait(sch
 @streams
 async def test_a_drain_answers_what_waits(scheme: str) -> None:
     calls = 20
-    async with served(Work(), scheme=scheme) as target:
+    async with served(Work(), scheme=scheme, config=PATIENT) as target:
         clients = [Client(target) for _ in range(10)]
         await asyncio.gather(*(client.ready() for client in clients))
         with crowded_loop():
             batches = [
-                asyncio.ensure_future(client.call_many(Work.burn, [(number,) for number in range(calls)]))
+                asyncio.ensure_future(
+                    client.with_options(timeout=60).call_many(
+                        Work.burn, [(number,) for number in range(calls)]
+                    )
+                )
                 for client in clients
             ]
             await eventually(lambda: some_wait(target))

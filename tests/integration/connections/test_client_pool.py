@@ -18,6 +18,8 @@ from tests.support.served import Served, served
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 QUICK = Backoff(first=0.01, longest=0.05)
 
 

@@ -53,8 +53,12 @@ STEPS = ("close the client", "close the server", "cancel the call", "drop the co
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("order", list(itertools.permutations(STEPS)), ids=lambda order: ", ".join(order))
-async def test_closing_in_every_order_ends_everything(scheme: str, order: tuple[str, ...]) -> None:
+async def test_closing_in_every_order_ends_everything(scheme: str) -> None:
+    for order in itertools.permutations(STEPS):
+        await end_everything(scheme, order)
+
+
+async def end_everything(scheme: str, order: tuple[str, ...]) -> None:
     patient = Patient()
     async with asyncio.timeout(5), served(patient, scheme=scheme) as target:
         client = Client(target)

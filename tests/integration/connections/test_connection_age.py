@@ -17,6 +17,8 @@ from tests.support.waiting import eventually
 from tests.support.wire_frames import Goaway, Ping, Response, SettingsFrame
 from tests.support.wire_layout import HIGHEST_ID, Reason
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("holding")
 class Holding:

@@ -19,6 +19,10 @@ from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 CALLS = 300
 BURN_SECONDS = 0.0003
 
+#: How long a call keeps the loop after which the sockets are read before the next one starts; a quarter of a turn.
+STALL_SECONDS = 0.025
+LONG_SECONDS = 0.001
+
 #: However long a busy machine takes, no call waits too long to be started.
 PATIENT = Admission(queue_age=60)
 
@@ -35,8 +39,12 @@ class Work:
 
     @fastrpc.method
     async def burn(self, number: int) -> int:
+        return await self.burn_for(number, BURN_SECONDS)
+
+    @fastrpc.method
+    async def burn_for(self, number: int, seconds: float) -> int:
         self.started.append(number)
-        until = time.perf_counter() + BURN_SECONDS
+        until = time.perf_counter() + seconds
         while time.perf_counter() < until:
             pass
         return number
@@ -92,6 +100,49 @@ async def test_another_connection_is_served_in_between(scheme: str) -> None:
         batch = asyncio.ensure_future(busy.call_many(Work.burn, [(number,) for number in range(CALLS)]))
         await eventually(lambda: bool(work.started))
         assert await other.call(Work.now) < CALLS
+        await batch
+
+
+@each_scheme
+async def test_calls_that_waited_for_the_end_of_a_stall_start_in_slices(scheme: str) -> None:
+    work = Work()
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            before = len(work.started)
+            await asyncio.sleep(0)
+            most = max(most, len(work.started) - before)
+
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as client,
+    ):
+        await client.ready()
+        watching = asyncio.ensure_future(watch())
+        calls = [(0, STALL_SECONDS), *((number, LONG_SECONDS) for number in range(1, 100))]
+        assert await client.call_many(Work.burn_for, calls) == work.started == list(range(100))
+        watching.cancel()
+    # A turn takes four milliseconds, and the call that is then under way. A slower machine starts fewer.
+    assert most <= 4
+
+
+@each_scheme
+async def test_a_connection_whose_calls_block_the_loop_takes_turns_with_another(scheme: str) -> None:
+    work = Work()
+    async with (
+        served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target,
+        Client(target) as busy,
+        Client(target) as other,
+    ):
+        await busy.ready()
+        await other.ready()
+        calls = [(number, STALL_SECONDS) for number in range(30)]
+        batch = asyncio.ensure_future(busy.call_many(Work.burn_for, calls))
+        # By now the rest of them waits for the sockets to be read.
+        await eventually(lambda: len(work.started) > 2)
+        assert await other.call(Work.now) <= 10
         await batch
 
 
@@ -251,7 +302,7 @@ async def test_answers_in_front_of_the_end_of_the_stream_all_count(scheme: str) 
         def give(self, number: int) -> int:
             return number
 
-    config = ServerConfig(timeouts=Timeouts(drain=5))
+    config = ServerConfig(timeouts=Timeouts(drain=60), admission=PATIENT)
     async with served(Answers(), scheme=scheme, config=config) as target, Client(target) as client:
         await client.ready()
         calls = [asyncio.ensure_future(client.call(Answers.give, number)) for number in range(3_000)]

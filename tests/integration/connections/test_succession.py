@@ -18,6 +18,8 @@ from tests.support.reference_server import ReferenceConnection, ReferenceServer,
 from tests.support.wire_frames import Goaway, Request
 from tests.support.wire_layout import HIGHEST_ID
 
+pytestmark = pytest.mark.one_loop
+
 #: Long enough for what a test does in one age, also where others keep the machine busy.
 AGE_SECONDS = 1.0
 

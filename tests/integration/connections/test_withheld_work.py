@@ -164,7 +164,7 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], Status]] = {
 }
 
 #: More than the budget has, and gets in the time that they take.
-WRONG_CALLS = 12_000
+WRONG_CALLS = 8_000
 
 
 def check(found: list[Any], status: Status) -> None:

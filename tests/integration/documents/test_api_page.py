@@ -18,6 +18,8 @@ from fastrpc import Client, Server, Status
 from fastrpc.testing import connected
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 WORDS = """
     service method Server serve Client SyncClient Reply current_call Call CallError Status timeout detached Interceptor
     Proceed Metadata Peer Identity Address Endpoint Timeouts Keepalive Limits Memory Admission Pool Backoff TLS

@@ -32,6 +32,8 @@ from tests.support.served import SCHEMES, Served, served
 from tests.support.waiting import eventually
 from tests.support.who import Who
 
+pytestmark = pytest.mark.one_loop
+
 HEALTH = "fastrpc.health.check"
 OFTEN = 0.01
 

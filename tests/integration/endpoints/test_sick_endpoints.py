@@ -17,6 +17,8 @@ from tests.support.open_loop import OpenLoop
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 #: How long an endpoint is out, and how often all are compared.
 OUT_SECONDS, INTERVAL_SECONDS = 0.5, 0.5
 

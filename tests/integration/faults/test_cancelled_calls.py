@@ -113,7 +113,7 @@ async def test_cancelled_handlers_are_told_within_100_ms(scale: Any) -> None:
 
 @pytest.mark.parametrize("blocker", ["block", "block_later", "block_inline"])
 async def test_what_expired_while_the_loop_was_blocked_never_starts(blocker: str, scale: Any) -> None:
-    stalling, count = Stalling(), min(scale(10_000), MANY)
+    stalling, count = Stalling(), min(scale(4_000), MANY)
     config = ServerConfig(limits=Limits(concurrent_calls=count + 2))
     with ThreadedServer(stalling, config=config, make_loop=own_loop()) as server:
         async with Client(server.address, config=ClientConfig(early_calls="all")) as client:
@@ -197,7 +197,7 @@ async def test_the_limit_of_calls_is_never_exceeded(limit: int, scheme: str, sca
                 task.cancel()
             await asyncio.wait([task])
 
-        await asyncio.gather(*(caller() for _ in range(scale(1_000))))
+        await asyncio.gather(*(caller() for _ in range(scale(500))))
         await eventually(lambda: live(client, target.server) == base)
     assert 0 < noted.most_running <= limit
     assert ledger.problems(journal) == []

@@ -77,7 +77,7 @@ async def open_up(peer: RawPeer, **settings: int) -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
 async def test_large_calls_both_ways_at_once_end(scheme: str, scale: Any) -> None:
-    bulk, count = Bulk(), scale(512)
+    bulk, count = Bulk(), scale(256)
     async with served(bulk, scheme=scheme) as target, Client(target) as client:
         view = client.with_options(timeout=60)
         answers = await asyncio.gather(*(view.call(Bulk.echo, LARGE) for _ in range(count)))
@@ -88,7 +88,7 @@ async def test_large_calls_both_ways_at_once_end(scheme: str, scale: Any) -> Non
 
 async def test_two_clients_in_opposite_directions_end(scale: Any) -> None:
     """Each loop is both a server and a client, and both write at once."""
-    count = scale(256)
+    count = scale(128)
     with ThreadedServer(Bulk(), make_loop=type(asyncio.get_running_loop())) as other:
         async with served(Bulk(), scheme="tcp") as target, Client(other.address) as there:
             async with Client(target) as here:

@@ -103,7 +103,7 @@ async def test_every_promise_holds(fault: str, scheme: str, scale: Any) -> None:
             async with FaultProxy(target) as proxy, Client(proxy.address, config=config) as client:
                 await client.ready()
                 FAULTS[fault](proxy, random)
-                await make_calls(client, ledger, random, scale(200))
+                await make_calls(client, ledger, random, scale(100))
             assert client.stats()["live"] == {"connections": 0, "calls": 0, "waiting": 0}
             await eventually(lambda: not differences(base[0], live(target.server)[0]))
             assert journal.running() == []

@@ -30,6 +30,8 @@ from tests.support.served import served
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Request
 
+pytestmark = pytest.mark.one_loop
+
 BACKOFF = Backoff(first=0.04, factor=1.6, longest=0.2, jitter=0.2)
 
 #: What connecting and noticing a loss may add to a pause.

@@ -23,6 +23,8 @@ from tests.support.frame_factory import answer, opening
 from tests.support.raw_peer import RawPeer, RawServer
 from tests.support.wire_frames import Goaway, Request
 
+pytestmark = pytest.mark.one_loop
+
 #: What the answer is in msgpack.
 ANSWER = b"\x2a"
 

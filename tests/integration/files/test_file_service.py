@@ -16,6 +16,8 @@ from tests.support.served import SCHEMES, served
 from tests.support.transfers import PIECE, content, digest_of, parts_in
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 async def pieces_of(data: bytes, size: int = PIECE) -> AsyncIterator[bytes]:
     for first in range(0, len(data), size):

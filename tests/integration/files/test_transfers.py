@@ -27,6 +27,8 @@ from tests.support.transfers import (
 )
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 DATA = content(10_000_000)
 DIGEST = digest_of(DATA)
 HALF = 5_000_000

@@ -15,6 +15,8 @@ from fastrpc import Client, Identity, current_call
 from fastrpc.testing import connected, handling, serving
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
 
 

@@ -73,9 +73,17 @@ def reports(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if "blocked the loop" in record.message]
 
 
-@pytest.mark.parametrize("with_interceptor", [False, True])
 @pytest.mark.parametrize(
-    "name", ["at_first", "at_first_and_on", "later", "later_and_on", "failing", "inline"]
+    ("name", "with_interceptor"),
+    [
+        ("at_first", False),
+        ("at_first_and_on", False),
+        ("later", False),
+        ("later_and_on", True),
+        ("failing", False),
+        ("inline", False),
+        ("inline", True),
+    ],
 )
 async def test_whoever_holds_the_loop_is_named(
     name: str, with_interceptor: bool, caplog: pytest.LogCaptureFixture

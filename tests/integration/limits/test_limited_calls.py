@@ -14,6 +14,8 @@ from tests.support.either_client import CLIENTS, either, taken
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 #: So few calls that no test sees another one become free.
 RARE = 0.001
 

@@ -12,6 +12,8 @@ from tests.support.either_client import CLIENTS, either
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.served import served
 
+pytestmark = pytest.mark.one_loop
+
 CONFIG = ServerConfig(limits=Limits(longest_call=0.1))
 
 

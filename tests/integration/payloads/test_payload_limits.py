@@ -10,6 +10,8 @@ from fastrpc import CallError, Client, ClientConfig, EncodeError, Limits, Memory
 from fastrpc.testing import connected
 from tests.support.served import SCHEMES, served
 
+pytestmark = pytest.mark.one_loop
+
 MIB = 1 << 20
 
 

@@ -12,6 +12,8 @@ from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 from tests.support.watcher import Hub, Watcher
 
+pytestmark = pytest.mark.one_loop
+
 KIB = 1024
 
 

@@ -13,6 +13,8 @@ from tests.support.served import SCHEMES, Served, served
 from tests.support.waiting import eventually
 from tests.support.watcher import Hub, Watcher
 
+pytestmark = pytest.mark.one_loop
+
 
 @asynccontextmanager
 async def watched(

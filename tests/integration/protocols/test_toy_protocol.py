@@ -21,6 +21,8 @@ from tests.support.toy_protocol import ToyEngine
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Response, SettingsFrame
 
+pytestmark = pytest.mark.one_loop
+
 BOTH = ("native", "toy")
 serving_both = partial(served, scheme="tcp", config=ServerConfig(protocols=BOTH))
 

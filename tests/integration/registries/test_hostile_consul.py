@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -97,10 +98,13 @@ def test_discovery_begins_by_itself_after_every_kind_of_bad_answer(
         *map(hostile, WRONG),
     ]
     # A gap between two answers grows with each failure: several in one row would only be slower.
-    for one in bad:
-        with HostileHttpServer(one, answer(LAYOUTS[layout])) as server:
-            with opened(server, f"layout={layout}") as registry, registry.watch("arith") as watch:
-                assert len(watch.wait(10).endpoints) == 1
+    with ExitStack() as stack:
+        watches = []
+        for one in bad:
+            server = stack.enter_context(HostileHttpServer(one, answer(LAYOUTS[layout])))
+            registry = stack.enter_context(opened(server, f"layout={layout}"))
+            watches.append(stack.enter_context(registry.watch("arith")))
+        assert [len(watch.wait(10).endpoints) for watch in watches] == [1] * len(bad)
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(messages) == len(bad)
     assert [text for text in messages if not text.isprintable()] == []

@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[3]
 QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
 METHODS = (Noted.once, Noted.again, Noted.at_once)
 CALLERS = 30
+#: Between two calls of a caller: three calls begin in each millisecond, and the servers that start have time to do so.
+PAUSE_SECONDS = 0.01
 
 APP = """
 import os
@@ -59,6 +61,7 @@ class Traffic:
             entry = self.ledger.begin(idempotent=method is Noted.again, timeout=5)
             await self.ledger.run(entry, self._client.call(method, entry.nonce))
             self.ended += 1
+            await asyncio.sleep(PAUSE_SECONDS)
 
     async def more(self, count: int) -> None:
         """Return once so many further calls have ended."""
@@ -105,7 +108,7 @@ async def test_restarting_servers_in_turn_fails_no_call(scale: Any) -> None:
             await client.ready()
             traffic = Traffic(client)
             async with traffic.going_on():
-                for number in range(scale(6)):
+                for number in range(scale(3)):
                     index = number % 3
                     await traffic.more(200)
                     assert await servers[index].drain() is True

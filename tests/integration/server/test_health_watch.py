@@ -23,6 +23,8 @@ from tests.support.served import SCHEMES, served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 WATCH = "fastrpc.health.watch"
 
 

@@ -11,6 +11,8 @@ from fastrpc.registries import StaticRegistry
 from tests.support.served import served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("arith")
 class Arith:

@@ -116,6 +116,7 @@ async def through(call: Any, proceed: Any) -> Any:
     return await proceed(call)
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("kind", KINDS, ids=NAMES)
 class TestWhatIsSeen:
     async def test_idle_wait_for_room_is_a_cancellation_at_the_yield(self, kind: Any) -> None:

@@ -15,6 +15,8 @@ from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 POOL = 33_554_432
 SIZE = 30_000
 #: Many times what the first windows hold.

@@ -23,6 +23,8 @@ from fastrpc import (
 from tests.support.served import SCHEMES, served
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 QUICK = ClientConfig(backoff=Backoff(first=0.01, longest=0.05), early_calls="all")
 
 #: Seconds that a server gives its calls to end.

@@ -406,12 +406,12 @@ class TestManyStreams:
         # The frames are read in Python in the server's own loop, which holds it up.
         config = ServerConfig(admission=Admission(queue_age=60))
         async with served(Feed, scheme="tcp", config=config) as target, stream_peer(target) as peer:
-            calls = [peer.open("feed.count", 100) for _ in range(1_000)]
+            calls = [peer.open("feed.count", 30) for _ in range(1_000)]
             ends = [await peer.peer.next(Response) for _ in calls]
             assert sorted((end.id, end.status) for end in ends) == [(call, 0) for call in calls]
             by_call: dict[int, list[int]] = {call: [] for call in calls}
             for frame in peer.peer.frames:
                 if isinstance(frame, Data):
                     by_call[frame.id].append(msgspec.msgpack.decode(frame.payload))
-            assert all(numbers == list(range(100)) for numbers in by_call.values())
+            assert all(numbers == list(range(30)) for numbers in by_call.values())
             await is_at_base(target)

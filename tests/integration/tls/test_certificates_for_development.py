@@ -2,8 +2,6 @@
 
 import json
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +11,20 @@ import fastrpc
 from fastrpc import TLS, ServerConfig
 from fastrpc.coordination.registry_server import RegistryServer
 from tests.support.arith import Arith
+from tests.support.program import Finished, run_program
 from tests.support.threaded_server import ThreadedServer
 
 
-def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastrpc", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        cwd=folder,
-    )
+def command(*arguments: str, folder: Path | None = None) -> Finished:
+    return run_program(["-m", "fastrpc", *arguments], folder or Path.cwd())
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("development")
     made = command("certs", "dev", "certs", "--json", folder=path)
-    assert made.returncode == 0, made.stderr
-    files: dict[str, Any] = json.loads(made.stdout)
+    assert made.code == 0, made.errors
+    files: dict[str, Any] = json.loads(made.output)
     assert files["server"] == {"cert": "certs/server.pem", "key": "certs/server.key"}
     return path / "certs"
 
@@ -65,21 +57,21 @@ def test_keys_are_readable_by_their_owner_alone(folder: Path) -> None:
 
 
 def test_what_is_there_is_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:
-    assert command("certs", "dev", "here", folder=tmp_path).returncode == 0
+    assert command("certs", "dev", "here", folder=tmp_path).code == 0
     before = (tmp_path / "here" / "server.pem").read_bytes()
     refused = command("certs", "dev", "here", folder=tmp_path)
-    assert refused.returncode == 2
-    assert "--force replaces it" in refused.stderr
+    assert refused.code == 2
+    assert "--force replaces it" in refused.errors
     assert (tmp_path / "here" / "server.pem").read_bytes() == before
-    assert command("certs", "dev", "here", "--force", folder=tmp_path).returncode == 0
+    assert command("certs", "dev", "here", "--force", folder=tmp_path).code == 0
     assert (tmp_path / "here" / "server.pem").read_bytes() != before
 
 
 @pytest.mark.parametrize("name", ["a b", "a,DNS:b", "", "-", "ä.example", "a\nb", "a/b"])
 def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
     refused = command("certs", "dev", f"--name={name}", folder=tmp_path)
-    assert refused.returncode == 2
-    assert "is no host name or IP address" in refused.stderr
+    assert refused.code == 2
+    assert "is no host name or IP address" in refused.errors
     assert not (tmp_path / "certs").exists()
 
 
@@ -99,20 +91,20 @@ def test_every_command_that_dials_takes_the_options(folder: Path, name: str) -> 
     with ThreadedServer(Arith, config=config, listen="tls://127.0.0.1:0") as server:
         filled = [one.format(server.address) for one in arguments]
         done = command(*filled, *options(folder))
-        assert done.returncode == 0, done.stderr
-        assert answer in done.stdout
+        assert done.code == 0, done.errors
+        assert answer in done.output
         without = command(*filled, *options(folder, shows=False))
-        assert without.returncode == 1
-        assert "certificate" in without.stderr
+        assert without.code == 1
+        assert "certificate" in without.errors
         nameless = command(*filled)
-        assert nameless.returncode == 1
-        assert "its authority is not trusted" in nameless.stderr
+        assert nameless.code == 1
+        assert "its authority is not trusted" in nameless.errors
 
 
 def test_a_key_without_a_certificate_is_a_wrong_use(folder: Path) -> None:
     refused = command("call", "tls://127.0.0.1:9", "arith.mul", "--key", str(folder / "client.key"))
-    assert refused.returncode == 2
-    assert "--key is given without --cert" in refused.stderr
+    assert refused.code == 2
+    assert "--key is given without --cert" in refused.errors
 
 
 async def test_an_encrypted_registry_serves_clients_and_servers_with_their_own_certificates(

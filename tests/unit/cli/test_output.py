@@ -67,25 +67,33 @@ def test_nothing_is_written_where_standard_output_is_closed(monkeypatch: pytest.
     Output().print("x")
 
 
-#: Runs a command and prints which modules that took.
+#: Runs commands, each in a fork of an interpreter that has imported what all of them need, and prints which modules
+#: that took.
 LOADED = """
-import json, sys
+import json, os, sys
 from fastrpc.cli.application import run_command_line
-sys.argv[0] = "fastrpc"
-code = run_command_line()
-sys.stdout.flush()
-loaded = [name for name in sys.modules if name.startswith(("rich.", "fastrpc."))]
-print("\\n" + json.dumps([code, loaded]))
+for arguments in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        sys.argv = ["fastrpc", *arguments]
+        code = run_command_line()
+        sys.stdout.flush()
+        loaded = [name for name in sys.modules if name.startswith(("rich.", "fastrpc."))]
+        print("\\n" + json.dumps([code, loaded]), flush=True)
+        os._exit(0)
+    os.wait()
 """
 
 
-def loaded_by(*arguments: str) -> set[str]:
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What each command of `WRONG` loads."""
+    commands = json.dumps([arguments for arguments, _ in WRONG.values()])
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", LOADED, commands], capture_output=True, text=True, check=True, timeout=60
     )
-    code, modules = json.loads(done.stdout.splitlines()[-1])
-    assert code == 2, done
-    return set(modules)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert [code for code, _ in found] == [2] * len(WRONG), done
+    return {name: set(modules) for name, (_, modules) in zip(WRONG, found, strict=True)}
 
 
 #: A command, ended by an argument that is wrong, and its module.
@@ -101,15 +109,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "module"), WRONG.values(), ids=WRONG)
-def test_a_command_loads_neither_rich_nor_what_only_others_need(arguments: list[str], module: str) -> None:
-    loaded = loaded_by(*arguments)
-    assert f"fastrpc.cli.{module}" in loaded
-    assert {name for name in loaded if name.startswith("rich.") and name != "rich._extension"} == set()
+@pytest.mark.parametrize("name", WRONG)
+def test_a_command_loads_neither_rich_nor_what_only_others_need(
+    name: str, loaded: dict[str, set[str]]
+) -> None:
+    modules, module = loaded[name], WRONG[name][1]
+    assert f"fastrpc.cli.{module}" in modules
+    assert {name for name in modules if name.startswith("rich.") and name != "rich._extension"} == set()
     needed = {"listing": {"calling", "checking"}, "contracting": {"calling", "checking", "listing"}}
     shared = {"calling"} if module in {"checking", "benchmark", "copying"} else set()
     shared |= {"serving"} if module == "registering" else set()
     commands = {f"fastrpc.cli.{name}" for _, name in WRONG.values()}
-    assert loaded & commands == {
+    assert modules & commands == {
         f"fastrpc.cli.{name}" for name in {module} | shared | needed.get(module, set())
     }

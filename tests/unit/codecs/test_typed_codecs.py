@@ -75,14 +75,14 @@ def codec(request: pytest.FixtureRequest) -> Codec:
     return codec_named(request.param)
 
 
-@pytest.mark.parametrize(("type", "value"), VALUES)
-def test_value_survives_the_round_trip(codec: Codec, type: Any, value: Any) -> None:
-    assert codec.decode(codec.encode(value), type) == value
+def test_values_survive_the_round_trip(codec: Codec) -> None:
+    for kind, value in VALUES:
+        assert codec.decode(codec.encode(value), kind) == value
 
 
-@pytest.mark.parametrize(("type", "value"), VALUES)
-def test_prepared_pair_does_the_same(codec: Codec, type: Any, value: Any) -> None:
-    assert codec.decoder(type)(codec.encoder()(value)) == value
+def test_prepared_pair_does_the_same(codec: Codec) -> None:
+    for kind, value in VALUES:
+        assert codec.decoder(kind)(codec.encoder()(value)) == value
 
 
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])

@@ -153,14 +153,14 @@ CASES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "sent", "returned"), CASES)
 @pytest.mark.parametrize("library", [msgspec.msgpack, msgspec.json])
-def test_decoded_objects_encode_all_their_fields(library: Any, kind: Any, sent: Any, returned: Any) -> None:
-    decode: Callable[[Any], Any] = filled(library.Decoder(kind).decode, (kind,), as_row=False)
-    value = decode(library.encode(sent))
-    assert library.decode(library.encode(value)) == returned
-    rows = filled(library.Decoder(tuple[int, kind]).decode, (int, kind), as_row=True)
-    assert library.decode(library.encode(rows(library.encode([7, sent])))) == [7, returned]
+def test_decoded_objects_encode_all_their_fields(library: Any) -> None:
+    for kind, sent, returned in CASES:
+        decode: Callable[[Any], Any] = filled(library.Decoder(kind).decode, (kind,), as_row=False)
+        value = decode(library.encode(sent))
+        assert library.decode(library.encode(value)) == returned, kind
+        rows = filled(library.Decoder(tuple[int, kind]).decode, (int, kind), as_row=True)
+        assert library.decode(library.encode(rows(library.encode([7, sent])))) == [7, returned], kind
 
 
 def test_keys_of_maps_are_filled_too() -> None:

@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from tests.support.golden import FOLDER, GOLDEN, golden_bytes, golden_text, read_golden
 from tests.support.wire_frames import Header, SettingsFrame, Skipped, decode_body
 from tests.support.wire_layout import HEADER, Kind
@@ -12,17 +10,17 @@ from tests.support.wire_parser import Preface
 PROTOCOL = FOLDER.parent.parent / "PROTOCOL.md"
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_file_equals_the_output_of_the_reference(name: str) -> None:
-    assert (FOLDER / f"{name}.hex").read_text(encoding="utf-8") == golden_text(name)
+def test_files_equal_the_output_of_the_reference() -> None:
+    found = {name: (FOLDER / f"{name}.hex").read_text(encoding="utf-8") for name in GOLDEN}
+    assert found == {name: golden_text(name) for name in GOLDEN}
 
 
-@pytest.mark.parametrize("name", GOLDEN)
-def test_file_reads_back_as_its_frame(name: str) -> None:
-    raw, frame = read_golden(name), GOLDEN[name][1]
-    assert raw == golden_bytes(name)
-    if not isinstance(frame, Preface | Skipped):
-        assert decode_body(Header.decode(raw), raw[HEADER.size :]) == frame
+def test_files_read_back_as_their_frames() -> None:
+    for name, (_, frame) in GOLDEN.items():
+        raw = read_golden(name)
+        assert raw == golden_bytes(name), name
+        if not isinstance(frame, Preface | Skipped):
+            assert decode_body(Header.decode(raw), raw[HEADER.size :]) == frame, name
 
 
 def test_the_folder_holds_no_other_files() -> None:

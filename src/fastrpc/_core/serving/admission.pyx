@@ -12,6 +12,8 @@ Calls of priority 1 are sheddable. Of calls that wait they start last, and their
 is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is used
 up, as many as it takes, and none where all of them are not enough.
 
+Calls that waited start for STARTS_NS in one turn of the loop. The connections that had no time come first in the next.
+
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
 count, and what expired meanwhile is never started.
 """
@@ -52,6 +54,9 @@ from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_r
 cdef enum:
     # After so many reads calls are started although there is still more to read: about a megabyte.
     MOST_LOOKS = 6
+
+# In one turn of the loop, calls that waited start for as long as slices run (`turns`).
+cdef uint64_t STARTS_NS = 4_000_000
 
 # PROTOCOL.md, "Memory": credit is held back for at most so long.
 cdef uint64_t FULL_NS = 5_000_000_000
@@ -393,9 +398,10 @@ cdef class Admission(Timed):
         return 0
 
     cdef int _start_waiting(self, Exchange exchange, int last_rank) except -1:
-        """Begin the calls that wait, in order and up to a rank, until something holds them back again."""
+        """Begin the calls that wait, in order and up to a rank, until something holds them back or the time is over."""
         cdef ServerCall call
         cdef bytes payload
+        cdef uint64_t ends_ns = exchange.turn_ns + STARTS_NS
         self._refuse_aged(exchange, exchange.now)
         while exchange.queue is not None and not exchange.holding & (HOLD_STALL | HOLD_OUTPUT):
             call = (<WaitingCalls>exchange.queue).first(last_rank)
@@ -405,6 +411,8 @@ cdef class Admission(Timed):
             context = call.waiting_context
             self.drop_waiting(call)
             self.start_inside(context, call, payload)
+            if now_ns() >= ends_ns:
+                return 0
         return 0
 
     cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1:
@@ -461,7 +469,7 @@ cdef class Admission(Timed):
         return 0
 
     def _look_at_waiting(self):
-        """Start what may start, by priority and connection after connection, for as long as a stall is not."""
+        """Start what may start, by priority and connection after connection, as long as this turn may take."""
         cdef Exchange exchange
         cdef list ready = []
         cdef uint64_t began = now_ns(), scheduled = self.scheduled_ns
@@ -499,18 +507,33 @@ cdef class Admission(Timed):
         return False
 
     cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
-        """Start what waits on these connections; return 0 if that took so long that the sockets have to be read first."""
+        """Start what waits on these connections; return 0 if there was no time for all, and turn `ready` further then."""
         cdef Exchange exchange, other
-        for exchange in ready:
+        cdef Py_ssize_t position
+        cdef uint64_t now
+        cdef bint is_again
+        for position in range(len(ready)):
+            exchange = <Exchange>ready[position]
             if exchange.is_closed:
                 continue
             self._start_on(exchange, began, last_rank)
-            if now_ns() > began + STALL_NS:
+            now = now_ns()
+            if now < began + STARTS_NS:
+                continue
+            ready[:] = ready[position + 1:] + ready[:position + 1]
+            # Where its call blocked the loop, it is in turn already, before those that had no time.
+            is_again = exchange.is_in_turn
+            if is_again:
+                self.turn.remove(exchange)
+                exchange.is_in_turn = False
+            if now > began + STALL_NS:
                 # What the peers sent meanwhile is read first. Calls of lower priority wait on any of these connections.
                 for other in (*ready, *self.turn):
                     if other.queue is not None or other.is_in_turn:
                         self.hold_for_stall(other, began)
-                return 0
+            if is_again:
+                self.schedule(exchange)
+            return 0
         return 1
 
     cdef int _start_on(self, Exchange exchange, uint64_t began, int last_rank) except -1:

@@ -107,12 +107,11 @@ def test_duration_is_counted_between_the_bounds_of_its_bucket(elapsed_ns: int) -
     assert bucket == 0 or elapsed_ns / 1e9 > UPPER_SECONDS[bucket - 1]
 
 
-@pytest.mark.parametrize("bucket", range(105))
-def test_bound_belongs_to_its_bucket(bucket: int) -> None:
-    # Bounds of a few microseconds are no whole numbers of nanoseconds.
-    bound = int(UPPER_SECONDS[bucket] * 1e9 + 1e-3)
-    assert bucket_of(bound) == bucket
-    assert bucket_of(bound + 1) == bucket + 1
+def test_bound_belongs_to_its_bucket() -> None:
+    for bucket in range(105):
+        # Bounds of a few microseconds are no whole numbers of nanoseconds.
+        bound = int(UPPER_SECONDS[bucket] * 1e9 + 1e-3)
+        assert (bucket_of(bound), bucket_of(bound + 1)) == (bucket, bucket + 1)
 
 
 def test_quantile_of_no_calls_is_not_a_number() -> None:

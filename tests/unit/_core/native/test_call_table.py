@@ -313,4 +313,6 @@ class TableAgainstDict(RuleBasedStateMachine):
 
 
 TestTableAgainstDict = TableAgainstDict.TestCase
-TestTableAgainstDict.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTableAgainstDict.settings = settings(
+    max_examples=settings().max_examples, stateful_step_count=40, deadline=None
+)

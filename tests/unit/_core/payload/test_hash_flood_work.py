@@ -121,15 +121,15 @@ def test_one_key_shows_that_a_type_does_not_match_the_map(count: int) -> None:
     assert work.calls <= 3_000 * (min(count, 2) + matching)
 
 
-@pytest.mark.parametrize("place", [*range(1, 70), 500, 1_999])
-def test_a_key_of_another_type_is_found_with_few_calls_wherever_it_is(place: int) -> None:
-    keys: list[Any] = list(range(2_000))
-    keys[place] = "text"
-    payload = packed_map(keys)
-    found, work = looked_at(payload, keys=(int,))
-    assert found == "ok"
-    assert work.calls <= 80
-    assert work.decoded < 3 * len(payload)
+def test_a_key_of_another_type_is_found_with_few_calls_wherever_it_is() -> None:
+    for place in (*range(1, 70), 500, 1_999):
+        keys: list[Any] = list(range(2_000))
+        keys[place] = "text"
+        payload = packed_map(keys)
+        found, work = looked_at(payload, keys=(int,))
+        assert found == "ok", place
+        assert work.calls <= 80, place
+        assert work.decoded < 3 * len(payload), place
 
 
 def deep_tables(width: int, *inner: int) -> dict[int, Any]:
