@@ -4,8 +4,8 @@
  *   c_echo load ADDRESS --size BYTES --in-flight N --warm SECONDS --seconds SECONDS
  *               [--connections N] [--sample N] [--server PID] [--spin]
  *
- * Compiled with -DTLS it is `c_echo_tls`, the same over OpenSSL: `serve` then takes --cert and --key, `load` takes --ca, one
- * connection, and prints the cipher on standard error.
+ * Compiled with -DTLS it is `c_echo_tls`, the same over OpenSSL: `serve` then takes --cert and --key, `load` takes --ca and one
+ * connection.
  *
  * ADDRESS is tcp://IPV4:PORT (port 0: any) or unix:///path. `serve` prints one JSON line with the
  * address it listens on and ends when its standard input closes; `load` prints one JSON line with

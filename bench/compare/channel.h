@@ -100,7 +100,7 @@ static void open_channel(struct channel *channel, int descriptor, struct certifi
     if ((is_server ? SSL_accept(channel->ssl) : SSL_connect(channel->ssl)) != 1)
         fail_tls("handshake");
     if (!is_server)
-        fprintf(stderr, "%s %s\n", SSL_get_version(channel->ssl), SSL_get_cipher_name(channel->ssl));
+        negotiated_cipher = SSL_get_cipher_name(channel->ssl);
     fcntl(descriptor, F_SETFL, fcntl(descriptor, F_GETFL) | O_NONBLOCK);
 }
 

@@ -1,8 +1,8 @@
 """Peers in Go and Rust: programs built from `go/` and `rust/` that load as `load.py` does.
 
-Each program takes `serve` or `load ORDER`; the order is one JSON object with all that the workload asks for, so
-that no value stands twice. The toolchains fetch what `go.sum` and `Cargo.lock` name; everything built and
-generated goes to the build directory.
+Each program takes `serve`, or `serve CERT KEY` for TLS, or `load ORDER`; the order is one JSON object with all that the
+workload asks for, so that no value stands twice. The toolchains fetch what `go.sum` and `Cargo.lock` name; everything
+built and generated goes to the build directory.
 """
 
 import importlib.util
@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import ClassVar
 
+from bench.compare.certificates import AUTHORITY, CERTIFICATE, KEY, make_certificates
 from bench.compare.measurement import LoadOrder
 from bench.compare.paths import BUILD, SOURCES
 from bench.compare.peers.base import PeerUnavailableError, find_peers
@@ -96,12 +97,17 @@ class GoPeer(CompiledPeer):
     sources = SOURCES / "go"
 
     @property
+    def package(self) -> str:
+        """The folder of its program."""
+        return self.name
+
+    @property
     def program(self) -> Path:
-        return BUILD / "go" / self.name
+        return BUILD / "go" / self.package
 
     @property
     def version(self) -> str:
-        own_module = self.sources / self.name / "go.mod"
+        own_module = self.sources / self.package / "go.mod"
         module = own_module if own_module.exists() else self.sources / "go.mod"
         lines = (line.split() for line in module.read_text().splitlines())
         return next(words[1].removeprefix("v") for words in lines if words[:1] == [self._library])
@@ -110,8 +116,32 @@ class GoPeer(CompiledPeer):
         go = toolchain("go")
         overlay = _generate_go(go)
         command = [go, "build", f"-overlay={overlay}", "-o", str(self.program), "."]
-        _run(command, self.sources / self.name)
+        _run(command, self.sources / self.package)
         self.program.touch()
+
+
+class EncryptedGoPeer(GoPeer):
+    """The program of another peer in Go, over TLS 1.3."""
+
+    def __init__(self, plain: GoPeer, *, library: str, has_streams: bool = False) -> None:
+        title = f"{plain.title}, TLS 1.3"
+        super().__init__(f"{plain.name}_tls", title, library=library, has_streams=has_streams)
+        self.by_default = False
+        self._plain = plain
+
+    @property
+    def package(self) -> str:
+        return self._plain.package
+
+    def prepare(self) -> None:
+        super().prepare()
+        make_certificates()
+
+    def server_command(self, directory: Path, workload: Workload | None = None) -> list[str]:
+        return [*super().server_command(directory, workload), str(CERTIFICATE), str(KEY)]
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        return [str(self.program), "load", json.dumps({**full_order(order), "authority": str(AUTHORITY)})]
 
 
 class RustPeer(CompiledPeer):
@@ -141,7 +171,9 @@ def built_versions() -> dict[str, str]:
     """Return the versions of the libraries that the programs built so far measure, by title."""
     peers = find_peers()[0].values()
     return {
-        peer.title: peer.version for peer in peers if isinstance(peer, CompiledPeer) and peer.program.exists()
+        peer.title: peer.version
+        for peer in peers
+        if isinstance(peer, CompiledPeer) and not isinstance(peer, EncryptedGoPeer) and peer.program.exists()
     }
 
 

@@ -1,6 +1,8 @@
 """One measured window: calls, time, latencies, and the CPU both sides spent on it."""
 
 import ctypes
+import gc
+import ssl
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ class Measurement:
     p999_seconds: float
     #: How many operations were timed for the percentiles.
     samples: int
+    #: The cipher that the connections agreed to; empty without TLS.
+    cipher: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,15 @@ def measured(first: Reading, last: Reading, batch: int, latencies: list[float]) 
         p99_seconds=percentile(latencies, 0.99),
         p999_seconds=percentile(latencies, 0.999),
         samples=len(latencies),
+        cipher=agreed_cipher(),
     )
+
+
+def agreed_cipher() -> str:
+    """Return the cipher of this process's open connections, if Python's `ssl` encrypts them."""
+    connections = [each for each in gc.get_objects() if isinstance(each, ssl.SSLObject)]
+    ciphers = {cipher[0] for each in connections if (cipher := each.cipher()) is not None}
+    return ", ".join(sorted(ciphers))
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

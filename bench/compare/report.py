@@ -12,6 +12,7 @@ from bench.compare.growth import growth_tables
 from bench.compare.rounds import Outcome
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, share_cell, table, times_cell
+from bench.compare.tls_report import encrypted_table
 from bench.compare.workloads import STREAMS, TABLE, WORKLOADS, Workload
 
 #: Shares are of this family, multiples of that one unless a workload names another.
@@ -48,6 +49,8 @@ class Figures:
     server_peak_bytes: float
     #: Share of the two cores that other programs took; above a few percent the figures are too low.
     disturbance: float
+    #: What the connections of all rounds agreed to; empty without TLS.
+    cipher: str
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def _figures(workload: Workload, outcomes: Sequence[Outcome]) -> Figures:
         server_cpu_per_call=statistics.median(each.server_cpu_seconds / each.calls for each in measurements),
         server_peak_bytes=statistics.median(outcome.server_peak_bytes for outcome in outcomes),
         disturbance=statistics.median(outcome.disturbance for outcome in outcomes),
+        cipher=", ".join(sorted({each.cipher for each in measurements if each.cipher})),
     )
 
 
@@ -170,6 +174,8 @@ def markdown(result: Mapping[str, Any]) -> str:
             _details(peers, workloads, rows),
             "\n".join(_legend(workload) for workload in workloads) + "\n",
         ]
+    if encrypted := encrypted_table(result):
+        parts += ["Over TLS, against the same run.\n", encrypted]
     parts += _stream_parts(result)
     if growth := growth_tables(result):
         parts.append(growth)

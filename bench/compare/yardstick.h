@@ -181,13 +181,16 @@ struct percentiles {
     size_t samples;
 };
 
+/* The cipher that the connection agreed to; empty without TLS. */
+static const char *negotiated_cipher = "";
+
 static void print_measurement(struct reading first, struct reading last, struct percentiles latency)
 {
     printf("{\"calls\": %llu, \"seconds\": %.9f, \"client_cpu_seconds\": %.9f, \"server_cpu_seconds\": %.9f, "
-           "\"p50_seconds\": %.9f, \"p99_seconds\": %.9f, \"p999_seconds\": %.9f, \"samples\": %zu}\n",
+           "\"p50_seconds\": %.9f, \"p99_seconds\": %.9f, \"p999_seconds\": %.9f, \"samples\": %zu, \"cipher\": \"%s\"}\n",
            (unsigned long long)(last.completed - first.completed), (double)(last.now - first.now) * 1e-9,
            (double)(last.client_cpu - first.client_cpu) * 1e-9, (double)(last.server_cpu - first.server_cpu) * 1e-9,
-           latency.p50, latency.p99, latency.p999, latency.samples);
+           latency.p50, latency.p99, latency.p999, latency.samples, negotiated_cipher);
 }
 
 #endif

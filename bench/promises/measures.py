@@ -20,6 +20,7 @@ from bench.promises.attacks import (
     stalls,
 )
 from bench.promises.crowd import crowd
+from bench.promises.encryption import handshakes, rotations
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
@@ -360,5 +361,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         overload,
         greedy_caller,
         many_keys,
+        handshakes,
+        rotations,
     )
 }

@@ -145,4 +145,5 @@ def test_the_encrypting_yardstick_measures(encrypting: RunningServer, workload: 
     )
     result = run_client(ENCRYPTED.client_command(order), choose_cores().client, 1)
     assert result["calls"] > 0
+    assert result["cipher"] == "TLS_AES_128_GCM_SHA256"
     assert 0 < result["server_cpu_seconds"] < 2 * result["seconds"]

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from bench.compare import compiled
-from bench.compare.compiled import CompiledPeer, full_order, is_newer, toolchain
+from bench.compare.certificates import make_certificates
+from bench.compare.compiled import CompiledPeer, EncryptedGoPeer, full_order, is_newer, toolchain
 from bench.compare.measurement import LoadOrder, Measurement
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
@@ -31,9 +32,17 @@ def order_for(workload: str, address: str = "", server_processes: tuple[int, ...
     )
 
 
+@pytest.fixture(autouse=True)
+def openssl_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A peer over TLS sets it for a run, and this undoes that.
+    monkeypatch.setenv("OPENSSL_CONF", "/dev/null")
+
+
 def needs_program(peer: CompiledPeer) -> None:
     if not peer.program.exists():
         pytest.skip(f"{peer.name} is not built: python -m bench.compare --peers={peer.name}")
+    if isinstance(peer, EncryptedGoPeer):
+        make_certificates()
 
 
 @each_peer
@@ -57,6 +66,7 @@ def test_load_counts_calls_latency_and_processor_time(
         assert 0 < measurement.p50_seconds <= measurement.p99_seconds <= measurement.p999_seconds
     assert 0 < measurement.client_cpu_seconds < 2 * measurement.seconds
     assert 0 < measurement.server_cpu_seconds < 2 * measurement.seconds
+    assert measurement.cipher == ("TLS_AES_128_GCM_SHA256" if isinstance(peer, EncryptedGoPeer) else "")
 
 
 @each_peer

@@ -3,6 +3,7 @@
 import pytest
 
 from bench.promises.finding import Finding
+from bench.promises.limits import overload
 from bench.promises.measures import MEASURES, idle_connection_kib
 from bench.promises.picks import pick_nanoseconds
 from tests.conftest import Scale
@@ -32,3 +33,10 @@ def test_one_more_idle_connection_takes_six_kibibytes_at_most(scale: Scale) -> N
 @pytest.mark.measures
 def test_consistent_hash_picks_one_of_a_thousand_in_150_nanoseconds() -> None:
     assert pick_nanoseconds("consistent_hash", 1_000) <= 150
+
+
+@pytest.mark.measures
+def test_goodput_holds_at_three_times_the_capacity_and_all_is_normal_afterwards(scale: Scale) -> None:
+    # A minute in `make soak`: what adapts may drift slowly.
+    findings = overload(min(60, scale(6)))
+    assert [finding for finding in findings if not finding.is_kept] == []

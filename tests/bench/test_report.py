@@ -14,6 +14,8 @@ PEERS = {
     "grpc_asyncio": PeerNames("grpc.aio, asyncio", "grpc.aio"),
     "grpc_uvloop": PeerNames("grpc.aio, uvloop", "grpc.aio"),
     "grpc_sync": PeerNames("grpcio, threads", "grpcio sync"),
+    "fastrpc_tls": PeerNames("fastrpc, TLS 1.3", "fastrpc"),
+    "grpc_go_tls": PeerNames("grpc-go, TLS 1.3", "grpc-go, TLS 1.3"),
 }
 
 CONDITIONS = {
@@ -143,3 +145,25 @@ def test_a_disturbed_run_says_so() -> None:
     loud = markdown(result_of(Outcome(**{**vars(disturbed), "disturbance": 0.2})))
     assert "Other programs took" not in quiet
     assert "Other programs took up to 20%" in loud
+
+
+def test_what_is_encrypted_has_its_cipher_in_each_row_and_a_table_of_what_it_costs() -> None:
+    def encrypted(peer: str, calls: int, cipher: str, round: int = 1) -> Outcome:
+        measurement = replace(measurement_of(calls), cipher=cipher)
+        return Outcome(peer=peer, workload="W2", round=round, measurement=measurement)
+
+    result = result_of(
+        outcome("fastrpc", "W2", 1000),
+        encrypted("fastrpc_tls", 600, "AES_128"),
+        encrypted("grpc_go_tls", 100, "AES_128"),
+        encrypted("grpc_go_tls", 100, "CHACHA20", round=2),
+    )
+    ciphers = {row["peer"]: row["cipher"] for row in result["summary"]}
+    assert ciphers == {"fastrpc": "", "fastrpc_tls": "AES_128", "grpc_go_tls": "AES_128, CHACHA20"}
+    lines = markdown(result).splitlines()
+    assert "| W2 fastrpc, TLS 1.3 | 300 | AES_128 | 60% | 6.00 × | – |" in lines
+    assert "| W2 grpc-go, TLS 1.3 | 50 | AES_128, CHACHA20 | – | 1.00 × | – |" in lines
+
+
+def test_without_tls_there_is_no_table_of_ciphers() -> None:
+    assert "cipher" not in markdown(result_of(outcome("fastrpc", "W2", 1000)))

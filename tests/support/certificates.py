@@ -77,16 +77,18 @@ class Authority:
         key: tuple[str, ...] = ("ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
         digest: str = "sha256",
         password: str = "",
+        extensions: str = "",
     ) -> Certificate:
         """Make a certificate with these alternative names.
 
         Args:
             period: begin and end as `YYYYMMDDHHMMSSZ`; by default it is valid now.
             key: what `openssl req -newkey` takes.
+            extensions: further lines of the section that `openssl ca -extfile` takes.
         """
         self._number += 1
         stem = f"certificate{self._number}"
-        extensions = f"extendedKeyUsage={purpose}\nbasicConstraints=critical,CA:FALSE\n"
+        extensions = f"extendedKeyUsage={purpose}\nbasicConstraints=critical,CA:FALSE\n{extensions}\n"
         if names:
             extensions += f"subjectAltName={names}\n"
         (self.folder / f"{stem}.ext").write_text(extensions)

@@ -1,6 +1,9 @@
-"""gRPC's Go stack (`bench/compare/go/grpc_go`)."""
+"""gRPC's Go stack (`bench/compare/go/grpc_go`), plain and over TLS."""
 
-from bench.compare.compiled import GoPeer
+from bench.compare.compiled import EncryptedGoPeer, GoPeer
 from bench.compare.peers.base import Peer
 
-PEERS: tuple[Peer, ...] = (GoPeer("grpc_go", "grpc-go", library="google.golang.org/grpc", has_streams=True),)
+_LIBRARY = "google.golang.org/grpc"
+_PLAIN = GoPeer("grpc_go", "grpc-go", library=_LIBRARY, has_streams=True)
+
+PEERS: tuple[Peer, ...] = (_PLAIN, EncryptedGoPeer(_PLAIN, library=_LIBRARY, has_streams=True))

@@ -99,6 +99,11 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self._refuse(f"it speaks {protocol.name}, and TLS agreed to {agreed or 'no protocol'} (ALPN)")
         return False
 
+    def heard_below(self) -> None:
+        """TLS below got bytes of its handshake."""
+        if self in self._detection.undecided:
+            self._parts.openings.add_undecided(self)
+
     def eof_received(self) -> bool:
         return False
 

@@ -7,10 +7,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
@@ -24,11 +26,19 @@ const messageBytes = 64 * 1024 * 1024
 
 func main() {
 	encoding.RegisterCodecV2(rawCodec{})
-	load.Main(load.Peer{Serve: serve, Connect: connect, ConnectStreams: connectStreams})
+	load.Main(load.Peer{Serve: servePlain, ServeTLS: serveTLS, Connect: connect, ConnectStreams: connectStreams})
 }
 
-func serve(listener net.Listener) error {
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(messageBytes))
+func servePlain(listener net.Listener) error {
+	return serve(listener)
+}
+
+func serveTLS(listener net.Listener, config *tls.Config) error {
+	return serve(listener, grpc.Creds(credentials.NewTLS(config)))
+}
+
+func serve(listener net.Listener, options ...grpc.ServerOption) error {
+	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(messageBytes))...)
 	server.RegisterService(&rawService, rawServer{})
 	benchpb.RegisterTypedServer(server, typedServer{})
 	benchpb.RegisterStreamsServer(server, streamsServer{})
@@ -36,9 +46,17 @@ func serve(listener net.Listener) error {
 }
 
 func dial(order load.Order) (*grpc.ClientConn, error) {
+	security := insecure.NewCredentials()
+	if order.Authority != "" {
+		config, err := order.ClientTLS()
+		if err != nil {
+			return nil, err
+		}
+		security = credentials.NewTLS(config)
+	}
 	return grpc.NewClient(
 		order.Address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(security),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(messageBytes)),
 	)
 }

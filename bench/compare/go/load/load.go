@@ -24,6 +24,8 @@ type Order struct {
 	// ServerProcesses are those whose processor time is read at both ends of the window.
 	ServerProcesses []int  `json:"server_processes"`
 	Record          Record `json:"record"`
+	// Authority is the file of the authority that the server's certificate is of; empty without TLS.
+	Authority string `json:"authority"`
 }
 
 // Record holds the values of the typed record that is built for each call.
@@ -49,6 +51,8 @@ type Measurement struct {
 	P99Seconds       float64 `json:"p99_seconds"`
 	P999Seconds      float64 `json:"p999_seconds"`
 	Samples          int     `json:"samples"`
+	// Cipher is what the connections agreed to; empty without TLS.
+	Cipher string `json:"cipher"`
 }
 
 // ErrWrongAnswer says that the peer answered something else than the workload asks for.
@@ -201,6 +205,7 @@ func measured(first, last reading, latencies []time.Duration) Measurement {
 		P99Seconds:       percentile(latencies, 0.99),
 		P999Seconds:      percentile(latencies, 0.999),
 		Samples:          len(latencies),
+		Cipher:           agreedCipher(),
 	}
 }
 

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,8 @@ import (
 type Peer struct {
 	// Serve answers connections of the listener until that fails.
 	Serve func(net.Listener) error
+	// ServeTLS does so over TLS; nil where the peer is measured without.
+	ServeTLS func(net.Listener, *tls.Config) error
 	// Connect returns the ordered operation, shared by all callers.
 	Connect func(Order) (Operation, error)
 	// ConnectStreams returns the streams of a connection; nil where the stack has none.
@@ -22,8 +25,8 @@ type Peer struct {
 
 // Main runs the side that the command line names and ends the process:
 //
-//	serve          prints {"address": …, "processes": [id]} and ends with its standard input
-//	load ORDER     prints the measurement as JSON
+//	serve [CERT KEY]  prints {"address": …, "processes": [id]} and ends with its standard input
+//	load ORDER        prints the measurement as JSON
 func Main(peer Peer) {
 	// Each side has one core to itself: more threads that run Go code would only take turns on it.
 	runtime.GOMAXPROCS(1)
@@ -36,21 +39,27 @@ func Main(peer Peer) {
 func run(peer Peer, arguments []string) error {
 	switch {
 	case len(arguments) == 1 && arguments[0] == "serve":
-		return serve(peer)
+		return serve(peer.Serve)
+	case len(arguments) == 3 && arguments[0] == "serve" && peer.ServeTLS != nil:
+		config, err := serverTLS(arguments[1], arguments[2])
+		if err != nil {
+			return err
+		}
+		return serve(func(listener net.Listener) error { return peer.ServeTLS(listener, config) })
 	case len(arguments) == 2 && arguments[0] == "load":
 		return load(peer, arguments[1])
 	}
-	return errors.New("usage: serve | load ORDER")
+	return errors.New("usage: serve [CERT KEY] | load ORDER")
 }
 
-func serve(peer Peer) error {
+func serve(answer func(net.Listener) error) error {
 	// Go sets TCP_NODELAY on every connection by itself, see net.TCPConn.SetNoDelay.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	failed := make(chan error)
-	go func() { failed <- peer.Serve(listener) }()
+	go func() { failed <- answer(listener) }()
 	announcement := map[string]any{"address": listener.Addr().String(), "processes": []int{os.Getpid()}}
 	if err := json.NewEncoder(os.Stdout).Encode(announcement); err != nil {
 		return err

@@ -80,6 +80,7 @@ cdef class Engine:
     # What the stream tells.
     cdef int connected(self) except -1
     cdef int read_done(self) except -1
+    cdef int heard_below(self) except -1
     cdef int flushed(self) except -1
     cdef uint64_t blocked(self) except? 0
     cdef int unblocked(self) except -1

@@ -198,6 +198,10 @@ cdef class Engine:
         """All that was received is handled; a flush follows."""
         return 0
 
+    cdef int heard_below(self) except -1:
+        """Bytes came that the layer below keeps for its own handshake."""
+        return 0
+
     cdef int flushed(self) except -1:
         """The stream has all output that it takes."""
         return 0

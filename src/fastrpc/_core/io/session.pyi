@@ -52,6 +52,9 @@ class Session(ByteStream):
     def buffer_updated(self, size: int) -> None:
         """Take `size` bytes that were received into the last buffer."""
 
+    def heard_below(self) -> None:
+        """Learn that TLS below got bytes of its handshake."""
+
     def eof_received(self) -> bool:
         """Learn that the peer writes no more; the transport closes."""
 

@@ -25,6 +25,7 @@ from fastrpc._core.base.wire cimport SECOND, now_ns
 from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
+from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport Turns
@@ -95,6 +96,11 @@ cdef class Session(ByteStream):
         if self.spinner is not None:
             self.spinner.has_waiting = True
         self._took_in(size)
+
+    def heard_below(self):
+        """TLS below got bytes of its handshake."""
+        self.engine.now = now_ns()
+        self.engine.heard_below()
 
     cdef char* _place(self, Py_ssize_t* room) except NULL:
         """Where the next bytes are received: a long payload's memory, else the buffer, behind what is not handled yet."""
@@ -390,7 +396,9 @@ cdef class Session(ByteStream):
         return self.is_write_paused
 
     cdef bint sends_at_once(self) noexcept:
-        return self.descriptor >= 0
+        if self.descriptor >= 0:
+            return True
+        return isinstance(self.transport, TLSLayer) and (<TLSLayer>self.transport).descriptor >= 0
 
     # While the loop spins
 

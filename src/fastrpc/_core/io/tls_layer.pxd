@@ -19,10 +19,11 @@ cdef class TLSLayer:
         readonly int descriptor
         bint transport_holds
 
-        # The protocol above, and whether it has a place for what is received. What it writes before the handshake has ended
-        # waits in `_early`.
+        # The protocol above, whether it has a place for what is received, and what it is told by that bytes of the handshake
+        # came; None where it does not care. What it writes before the handshake has ended waits in `_early`.
         object _protocol
         bint _is_buffered
+        object _heard_below
         readonly LoopState loop_state
         list _early
 

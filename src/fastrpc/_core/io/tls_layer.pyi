@@ -70,7 +70,7 @@ class TLSLayer:
         """Connect the protocol above, once the handshake is over, and hand over what came behind it."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Take another protocol above."""
+        """Take another protocol above; its `heard_below`, if it has one, is called for bytes of the handshake."""
 
     def get_protocol(self) -> asyncio.BaseProtocol | None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any:

@@ -35,6 +35,7 @@ cdef class Openings(Timed):
     cdef bint accept(self, PartsOwner session) except -1
     cdef int add(self, PartsOwner session) except -1
     cdef int _add(self, object connection, uint64_t now) except -1
+    cdef int goes_on(self, PartsOwner session) except -1
     cdef int heard(self, PartsOwner session) except -1
     cdef int leave(self, PartsOwner session) except -1
     cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1

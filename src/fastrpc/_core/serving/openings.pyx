@@ -3,6 +3,7 @@
 ::
 
     accepted ──► heard_ns: read from, silent so far ──► all of it came: through
+                    │                ├─► bytes of a TLS handshake: not silent
                     │                └─► a part of it came: begun, then prefaced; at most `limit` of each,
                     │                                       the others wait, not read from
                     └─► more than `limit` openings: the one silent for longest is closed
@@ -71,6 +72,13 @@ cdef class Openings(Timed):
         self.heard_ns[connection] = now
         if len(self) > self.limit:
             return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
+        return 0
+
+    cdef int goes_on(self, PartsOwner session) except -1:
+        """Bytes came of a handshake below. They take no slot: it has two turns at least, so nobody is through at once."""
+        if session in self.heard_ns:
+            self.heard_ns[session] = session.now
+            self.heard_ns.move_to_end(session)
         return 0
 
     cdef int heard(self, PartsOwner session) except -1:

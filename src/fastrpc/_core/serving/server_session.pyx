@@ -65,6 +65,9 @@ cdef class ServerSession(Connection):
             self.openings.heard(self)
         return Connection.read_done(self)
 
+    cdef int heard_below(self) except -1:
+        return self.openings.goes_on(self) if self.is_opening else 0
+
     # The hooks of every call, without a detour.
 
     cdef Call new_call(self):

@@ -1,0 +1,149 @@
+"""What a server dials while it refuses connections, as strace sees it: nothing that its configuration did not name."""
+
+import asyncio
+import os
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from fastrpc.coordination import RegistryServer
+from tests.support.certificates import Authority, Certificate
+
+SERVER = """
+import asyncio, sys
+import fastrpc
+
+@fastrpc.service("guarded")
+class Guarded:
+    @fastrpc.method
+    async def enter(self) -> None:
+        pass
+
+async def main(cert, key, authority, registry):
+    tls = fastrpc.TLS(cert_file=cert, key_file=key, ca_file=authority, require_client_cert=True)
+    config = fastrpc.ServerConfig(tls=tls)
+    async with fastrpc.Server(Guarded, config=config, registry=registry or None) as server:
+        print((await server.listen("tls://127.0.0.1:0")).port, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+#: Port 1 is reserved for a service that nobody runs: whoever follows these addresses is seen, and gets nowhere.
+NAMED_IN_CERTIFICATE = """
+authorityInfoAccess=OCSP;URI:http://127.0.0.1:1/ocsp,caIssuers;URI:http://127.0.0.1:1/issuer
+crlDistributionPoints=URI:http://127.0.0.1:1/revoked
+"""
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The program; skips the test where it is missing."""
+    found = os.environ.get("FASTRPC_STRACE") or shutil.which("strace")
+    if found is None:
+        pytest.skip("strace is not installed; `make services` fetches it")
+    return found
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("tls"))
+
+
+class Traced:
+    """A server under strace."""
+
+    def __init__(self, port: int, trace: Path) -> None:
+        self.port = port
+        self._trace = trace
+
+    def dialled(self) -> list[str]:
+        """Return the addresses that were connected to, or sent to without a connection; it has ended."""
+        lines = self._trace.read_text().splitlines()
+        named = [
+            line for line in lines if re.search(r"\b(connect|sendto|sendmsg|sendmmsg)\(.*sa_family=", line)
+        ]
+        return [line.partition("sa_family=")[2] for line in named]
+
+
+@contextmanager
+def traced_server(strace: str, folder: Path, authority: Authority, registry: str = "") -> Iterator[Traced]:
+    shown = authority.certificate()
+    program, trace = folder / "server.py", folder / "trace"
+    program.write_text(SERVER)
+    files = [str(each) for each in (shown.cert_file, shown.key_file, authority.cert_file)]
+    command = [strace, "-f", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)]
+    with subprocess.Popen(
+        [*command, sys.executable, str(program), *files, registry],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield Traced(int(process.stdout.readline()), trace)
+
+
+def refused(port: int, sent: bytes) -> None:
+    """Send bytes that are no TLS, and wait for the end."""
+    with socket.create_connection(("127.0.0.1", port), 20) as connection:
+        connection.sendall(sent)
+        with suppress(ConnectionResetError):
+            while connection.recv(4096):
+                pass
+
+
+def refused_tls(port: int, authority: Authority, shown: Certificate | None) -> None:
+    """Open TLS as a client whose certificate is refused, and wait for the alert."""
+    context = ssl.create_default_context(cafile=str(authority.cert_file))
+    context.set_alpn_protocols(["fastrpc/1"])
+    if shown is not None:
+        context.load_cert_chain(shown.cert_file, shown.key_file)
+    with (
+        pytest.raises((ssl.SSLError, ConnectionResetError)),
+        socket.create_connection(("127.0.0.1", port), 20) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+    ):
+        # TLS 1.3: the client has finished its half before the server refuses its certificate.
+        connection.recv(1)
+
+
+def test_a_server_that_refuses_dials_nobody(strace: str, authority: Authority, tmp_path: Path) -> None:
+    stranger = Authority(tmp_path / "strange").certificate(extensions=NAMED_IN_CERTIFICATE)
+    expired = authority.certificate(
+        period=("20200101000000Z", "20210101000000Z"), extensions=NAMED_IN_CERTIFICATE
+    )
+    wrong_use = authority.certificate(purpose="serverAuth", extensions=NAMED_IN_CERTIFICATE)
+    with traced_server(strace, tmp_path, authority) as server:
+        for sent in (
+            b"GET http://127.0.0.1:1/ HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n",
+            b"\x00" * 64,
+            b"FRPC\x01",
+        ):
+            refused(server.port, sent)
+        for shown in (None, stranger, expired, wrong_use):
+            refused_tls(server.port, authority, shown)
+    assert server.dialled() == []
+
+
+async def test_strace_sees_the_registry_that_a_server_was_told_of_and_nothing_else(
+    strace: str, authority: Authority, tmp_path: Path
+) -> None:
+    async with RegistryServer("tcp://127.0.0.1:0") as registry:
+
+        def serve_and_refuse() -> list[str]:
+            with traced_server(strace, tmp_path, authority, registry.url) as server:
+                refused_tls(server.port, authority, None)
+            return server.dialled()
+
+        dialled = await asyncio.to_thread(serve_and_refuse)
+        port = registry.url.rpartition(":")[2].partition("/")[0]
+    assert dialled
+    assert [each for each in dialled if f"sin_port=htons({port})" not in each] == []
