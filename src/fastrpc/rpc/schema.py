@@ -8,6 +8,7 @@ from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
 
+from fastrpc._core.payload.bytes_coders import BytesDecoder, BytesEncoder
 from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, decode_failure
@@ -302,6 +303,8 @@ def _encoder(codec: Codec, kinds: Sequence[Any] = ()) -> Callable[[Any], bytes]:
 
         return aligned_encoder()
     encode = codec.encoder()
+    if codec.name == "msgpack" and any(kind is bytes for kind in kinds):
+        return BytesEncoder(encode)
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
@@ -328,6 +331,8 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
     try:
         if codec.name in _ONE_VALUE:
             return codec.decoder(kind)
+        if kind is bytes and codec.name == "msgpack":
+            return BytesDecoder(codec.decoder(bytes))
         hooks = hooks_for(codec.name, kind)
         if codec.name in _TYPED:
             return filled(_typed_decoder(codec, kind, hooks), (kind,), as_row=False)

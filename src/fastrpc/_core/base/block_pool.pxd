@@ -8,3 +8,4 @@ cdef PyObject* used_block(Py_ssize_t size) except? NULL
 cdef int keep_block(PyObject* block) except -1
 
 cdef bytes copied(const char* data, Py_ssize_t size)
+cdef bytes new_block(Py_ssize_t size)

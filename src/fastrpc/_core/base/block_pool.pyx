@@ -93,15 +93,21 @@ cdef int forget(int i) except -1:
 
 cdef bytes copied(const char* data, Py_ssize_t size):
     """Copy a payload into a bytes object; a large one into pooled memory."""
-    cdef PyObject* block
+    cdef bytes payload
     if size < SMALLEST_BLOCK:
         return PyBytes_FromStringAndSize(data, size)
-    block = used_block(size)
+    payload = new_block(size)
+    memcpy(PyBytes_AS_STRING(payload), data, size)
+    return payload
+
+
+cdef bytes new_block(Py_ssize_t size):
+    """Return pooled memory of this size, at least SMALLEST_BLOCK; fill it before any other code can see it."""
+    cdef PyObject* block = used_block(size)
     if block is NULL:
         block = new_bytes(NULL, size)
     payload = <bytes><object>block
     Py_DECREF(payload)
-    memcpy(PyBytes_AS_STRING(payload), data, size)
     keep_block(block)
     return payload
 
