@@ -5,9 +5,12 @@ import math
 import os
 import platform
 import signal
+from collections.abc import Generator
 
 import hypothesis
 import pytest
+
+from tests.support.planted import told
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
@@ -52,6 +55,20 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.load_profile("fastrpc")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that printed or logged a secret which tests planted."""
+    report = yield
+    if report.when == "teardown" and not report.failed:
+        found = told(report.sections)
+        if found:
+            report.outcome = "failed"
+            report.longrepr = f"a planted secret was told: {', '.join(found)}"
+    return report
 
 
 def pytest_collection_finish() -> None:

@@ -17,10 +17,10 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint", "installed", "method_patterns", "types"),
+    2: ("bounded_http", "config", "endpoint", "installed", "method_patterns", "types", "watched_file"),
     3: ("_core", "codecs", "compressors", "limits", "stores", "tls"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
-    5: ("interceptors", "failmodes", "calling"),
+    5: ("auth", "interceptors", "failmodes", "calling"),
     6: ("serving",),
     7: ("client", "server"),
     8: ("brokers", "coordination", "dashboard", "files", "gateway", "testing"),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bench.compare.processes import choose_cores, run_client, running_server
 from bench.compare.yardsticks import build_yardstick
+from bench.promises.access import guarded_rate, token_timing
 from bench.promises.arrays import array_seconds
 from bench.promises.attacks import (
     given_up_answers,
@@ -138,6 +139,16 @@ def _slowdown(
         f"32 B, 64 in flight: {slower:,.0f} and {faster:,.0f} calls/s, medians of {pairs} alternating pairs"
     )
     return Finding(title, percent, limit, "% slower", details)
+
+
+def access() -> list[Finding]:
+    """Callers that are known, allowed by a policy and counted one by one."""
+    title = "authentication, a policy of 100 rules and a rate for each caller"
+    # 80 % of the rate without them.
+    slower = _slowdown(
+        title, lambda: guarded_rate("plain"), lambda: guarded_rate("guarded"), pairs=3, limit=25
+    )
+    return [slower, token_timing()]
 
 
 def selectors() -> list[Finding]:
@@ -344,6 +355,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         live_deadlines,
         counters,
         selectors,
+        access,
         idle_work,
         stalls,
         given_up_answers,

@@ -150,6 +150,7 @@ _NAMES = {
 
 _MODULES = frozenset(
     {
+        "auth",
         "codecs",
         "config",
         "coordination",
@@ -169,6 +170,7 @@ _MODULES = frozenset(
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 if TYPE_CHECKING:
+    from fastrpc import auth as auth
     from fastrpc import codecs as codecs
     from fastrpc import config as config
     from fastrpc import coordination as coordination

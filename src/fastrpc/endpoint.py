@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["Address", "Endpoint"]
+__all__ = ["Address", "Endpoint", "is_local"]
 
 _HIGHEST_PORT = 65_535
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
@@ -171,3 +171,16 @@ def _checked_names(name: str, names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(each, str) for each in names):
         raise ConfigError(f"{name} is {names!r}, it must be a list of texts")
     return tuple(names)
+
+
+def is_local(address: Address) -> bool:
+    """Return whether only programs on this machine can connect to an address."""
+    if address.scheme in {"unix", "memory"} or address.host == "localhost":
+        return True
+    # Imported here: it takes a millisecond, and only servers on numeric addresses need it.
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(address.host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

@@ -12,6 +12,7 @@ A call over a limit is refused before anything of it is decoded: it does not sta
 `OverloadedError` with `retry_after`. A call that one limit refuses counts on no other.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -25,6 +26,7 @@ __all__ = ["ConcurrencyLimit", "Limit", "RateLimit", "checked_limits", "patterns
 
 _KEYS: Final = ("server", "service", "method", "peer", "identity")
 _METADATA: Final = "metadata:"
+_METADATA_KEY: Final = re.compile(r"metadata:(?!frpc-)[a-z0-9._-]{1,255}(?<!-bin)")
 _HIGHEST_RATE: Final = 100_000_000
 _ADAPTIVE: Final = {"initial": 20, "floor": 4, "ceiling": 1_000}
 
@@ -42,8 +44,8 @@ class RateLimit:
         burst: calls at once after a quiet time. Too low refuses calls that honest callers send together, too high lets
             many come at the same moment.
         per: what has its own bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
-            address by its /64, the user of a unix socket). "identity" and "metadata:<key>" are refused by `Server`,
-            which does not yet authenticate callers.
+            address by its /64, the user of a unix socket), "identity", or "metadata:<key>", the value of that entry.
+            The last two need `Server(authenticate=…)`; callers without an identity then share one bucket.
         methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
             too), `**` (all but `fastrpc.*`), or a list of these.
 
@@ -131,8 +133,11 @@ class ConcurrencyLimit:
 Limit: TypeAlias = RateLimit | ConcurrencyLimit
 
 
-def checked_limits(given: Any) -> tuple[Limit, ...]:
+def checked_limits(given: Any, *, has_identities: bool = True) -> tuple[Limit, ...]:
     """Return the limits, checked.
+
+    Args:
+        has_identities: whether callers are authenticated.
 
     Raises:
         ConfigError: the value is not a list of limits, or one of them needs callers that are authenticated.
@@ -148,11 +153,11 @@ def checked_limits(given: Any) -> tuple[Limit, ...]:
             raise ConfigError(
                 f"limits[{index}] is {limit!r}, it must be a RateLimit or a ConcurrencyLimit", hint=hint
             )
-        if limit.per == "identity" or limit.per.startswith(_METADATA):
+        if not has_identities and (limit.per == "identity" or limit.per.startswith(_METADATA)):
             raise ConfigError(
-                f"limits[{index}] is per={limit.per!r}, but servers do not yet authenticate callers: everybody could "
-                "name another key with each call",
-                hint='write per="peer"',
+                f"limits[{index}] is per={limit.per!r}, but authenticate is not given: everybody could name another "
+                "key with each call",
+                hint='write per="peer", or give authenticate',
             )
     return limits
 
@@ -168,6 +173,8 @@ def patterns_in_vain(limits: Iterable[Limit], methods: Sequence[str]) -> Iterabl
 
 def _check_key(limit: Any) -> None:
     per = limit.per
-    if isinstance(per, str) and (per in _KEYS or (per.startswith(_METADATA) and len(per) > len(_METADATA))):
+    if isinstance(per, str) and (per in _KEYS or _METADATA_KEY.fullmatch(per)):
         return
-    raise wrong(limit, "per", f"one of {', '.join(map(repr, _KEYS))}, or 'metadata:<key>'")
+    raise wrong(
+        limit, "per", f"one of {', '.join(map(repr, _KEYS))}, or 'metadata:<key>' (a-z 0-9 . _ -, no -bin)"
+    )

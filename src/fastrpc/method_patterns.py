@@ -46,6 +46,11 @@ class MethodPattern:
         ):
             raise ConfigError(f"{text!r} is no pattern of methods", hint=_FORMS)
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it is the name of one method."""
+        return not self._reach
+
     def matches(self, method: str) -> bool:
         """Return whether a full method name fits."""
         if not self._reach:
@@ -54,6 +59,10 @@ class MethodPattern:
             return not method.startswith(_BUILT_IN)
         service = method.rpartition(".")[0]
         return service == self._service or (self._reach == "**" and service.startswith(f"{self._service}."))
+
+    def covers(self, service: str) -> bool:
+        """Return whether every method of a service fits."""
+        return bool(self._reach) and self.matches(f"{service}.x")
 
     def missing_in(self, methods: Iterable[str]) -> str | None:
         """Return the service that a pattern names in vain, as none of these methods fits; None if one does."""

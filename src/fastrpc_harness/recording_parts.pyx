@@ -50,6 +50,7 @@ cdef class RecordingOwner(PartsOwner):
         self.wire.peer_parity = 0 if is_client else 1
         self.peer = Settings(is_client) if peer is None else peer
         self.ours = Settings(not is_client) if ours is None else ours
+        self.bound_messages()
         self.wire.frame_limit = self.ours.max_frame
         self.our_stream_window = self.ours.stream_window
         self.settled = is_settled

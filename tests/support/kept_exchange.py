@@ -1,17 +1,16 @@
 """An exchange without a connection: keeps what the gate says of its calls."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from fastrpc import Interceptor, Server, ServerConfig, Status
+from fastrpc import Server, Status
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc.limits import Limit
 
 __all__ = ["KeptExchange", "gate_for"]
 
@@ -66,14 +65,9 @@ class KeptExchange(Exchange):
 
 
 @asynccontextmanager
-async def gate_for(
-    *sources: Any,
-    config: ServerConfig | None = None,
-    interceptors: Sequence[Interceptor] = (),
-    limits: Sequence[Limit] = (),
-) -> AsyncIterator[Gate]:
-    """Yield the gate of a server that listens nowhere."""
-    server = Server(*sources, config=config or ServerConfig(), interceptors=interceptors, limits=limits)
+async def gate_for(*sources: Any, **options: Any) -> AsyncIterator[Gate]:
+    """Yield the gate of a server that listens nowhere, made with options of a Server."""
+    server = Server(*sources, **options)
     await server.start()
     try:
         assert server._gate is not None

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -72,19 +73,26 @@ class RawPeer:
 
 
 @asynccontextmanager
-async def raw_client(address: str, *, receive_bytes: int | None = None) -> AsyncIterator[RawPeer]:
-    """Connect to `tcp://host:port`.
+async def raw_client(
+    address: str, *, receive_bytes: int | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RawPeer]:
+    """Connect to `tcp://host:port`, or with a context of TLS to `tls://host:port`.
 
     Args:
         receive_bytes: how much the system may keep unread, as little as it allows when small.
     """
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    host, _, port = address.partition("://")[2].rpartition(":")
     opened = socket.socket()
     opened.setblocking(False)
     if receive_bytes is not None:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
     await asyncio.get_running_loop().sock_connect(opened, (host, int(port)))
-    reader, writer = await asyncio.open_connection(sock=opened, limit=4096 if receive_bytes else 65_536)
+    reader, writer = await asyncio.open_connection(
+        sock=opened,
+        limit=4096 if receive_bytes else 65_536,
+        ssl=tls,
+        server_hostname=None if tls is None else host,
+    )
     peer = RawPeer(reader, writer, is_server=False)
     try:
         yield peer

@@ -17,6 +17,7 @@ class ThreadedServer:
     Args:
         make_loop: makes the server's loop.
         listen: where it listens.
+        options: of the Server.
     """
 
     def __init__(
@@ -25,12 +26,13 @@ class ThreadedServer:
         config: ServerConfig | None = None,
         make_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
         listen: str = "tcp://127.0.0.1:0",
+        **options: Any,
     ) -> None:
         self.address = ""
         self._listen = listen
         self.server: Server
         self._sources = sources
-        self._config = config or ServerConfig()
+        self._options = {"config": config or ServerConfig(), **options}
         self._make_loop = make_loop
         self.loop: asyncio.AbstractEventLoop
         self._stopping: asyncio.Event
@@ -78,7 +80,7 @@ class ThreadedServer:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        async with Server(*self._sources, config=self._config) as self.server:
+        async with Server(*self._sources, **self._options) as self.server:
             self.address = str(await self.server.listen(self._listen))
             self._is_listening.set()
             await self._stopping.wait()

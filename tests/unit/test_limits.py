@@ -6,7 +6,8 @@ import pytest
 
 import fastrpc
 from fastrpc import ConfigError
-from fastrpc.limits import ConcurrencyLimit, RateLimit, checked_limits
+from fastrpc.auth import Identity, StaticTokens
+from fastrpc.limits import ConcurrencyLimit, RateLimit
 
 
 def test_rate_limit_is_for_the_whole_server_and_all_methods_unless_it_says_otherwise() -> None:
@@ -30,6 +31,9 @@ def test_rate_limit_is_for_the_whole_server_and_all_methods_unless_it_says_other
         ({"rate": 1e-9, "burst": 10}, "takes 1e\\+10 s to refill"),
         ({"per": "ip"}, "RateLimit.per is 'ip', it must be one of 'server', 'service'"),
         ({"per": "metadata:"}, "RateLimit.per is 'metadata:'"),
+        ({"per": "metadata:Tenant"}, "RateLimit.per is 'metadata:Tenant'"),
+        ({"per": "metadata:tenant-bin"}, "RateLimit.per is 'metadata:tenant-bin'"),
+        ({"per": "metadata:frpc-x"}, "RateLimit.per is 'metadata:frpc-x'"),
         ({"per": None}, "RateLimit.per is None"),
         ({"methods": "shop"}, "'shop' is no pattern of methods"),
         ({"methods": []}, r"methods is \[\]"),
@@ -87,8 +91,13 @@ def test_per_and_methods_are_given_by_name() -> None:
 @pytest.mark.parametrize("kind", [RateLimit, ConcurrencyLimit])
 def test_keys_that_a_caller_could_choose_need_authentication(kind: Any, per: str) -> None:
     limit = kind(10, 5, per=per) if kind is RateLimit else kind(10, per=per)
-    with pytest.raises(ConfigError, match=r"limits\[0\] is per=.*do not yet authenticate callers"):
-        checked_limits([limit])
+    with pytest.raises(ConfigError, match=r"limits\[0\] is per=.*authenticate is not given"):
+        fastrpc.Server(limits=[limit])
+    with pytest.raises(ConfigError, match="authenticate is not given"):
+        fastrpc.serve(limits=[limit])
+    fastrpc.Server(limits=[limit], authenticate=StaticTokens({"token": Identity("ada")}))
+    # The command line may give the tokens.
+    assert fastrpc.App([], limits=[limit]).limits == (limit,)
 
 
 def test_settings_that_are_called_limits_are_told_their_place() -> None:

@@ -29,6 +29,7 @@ class Peer:
         "certificate",
         "credentials",
         "id",
+        "protocol",
         "scheme",
     )
 
@@ -41,6 +42,8 @@ class Peer:
     #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
     #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
     certificate: Mapping[str, Any] | None
+    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default.
+    protocol: str
     #: The same on all connections of one Client that serves; None for a peer that serves nothing, and for a server.
     id: str | None
 
@@ -51,11 +54,13 @@ class Peer:
         credentials: str | None = None,
         *,
         certificate: Mapping[str, Any] | None = None,
+        protocol: str = "native",
     ) -> None:
         self.address = address
         self.scheme = scheme
         self.credentials = credentials
         self.certificate = certificate
+        self.protocol = protocol
         self.id = None
         self._calling: PeerCalling | None = None
         self._session: Connection | None = None

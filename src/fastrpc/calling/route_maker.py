@@ -101,6 +101,7 @@ class _NamedMethod:
     style = "async"
     idempotent = False
     public = False
+    roles: frozenset[str] = frozenset()
     timeout = None
     #: Nothing is known of its result.
     admits_none = True

@@ -45,6 +45,7 @@ _COMMANDS = {
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
+    "policy": _Command("policies", "policy", "policy check policy.toml app:services"),
     "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),
 }
 

@@ -25,7 +25,7 @@ from fastrpc.cli.calling import (
     target_for,
     time_limit,
 )
-from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.method_kinds import Kind, KindName, known_method
 from fastrpc.cli.output import stderr, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
@@ -66,6 +66,7 @@ def bench(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure rate and latency of a method: callers that each await one call, or one stream, after the other.
@@ -79,14 +80,14 @@ def bench(
         read_arguments(texts, codec=codec)
         options: dict[str, Any] = {} if codec is None else {"codec": codec}
         target = target_for(address, method.rpartition(".")[0])
-        config = client_config(ca, cert, key, server_name)
-        clients = [Client(target, config=config) for _ in range(min(connections, callers))]
+        dial = dialing(ca, cert, key, server_name, token_file)
+        clients = [dial.client(target) for _ in range(min(connections, callers))]
         views = [client.with_options(**options) for client in clients]
 
     measuring = _measure(
         views, _Wanted(method, texts, codec, kind, timeout), callers, seconds, as_json=as_json
     )
-    with reported(ExitCode.FAILED, as_json=as_json), hinted(address, config):
+    with reported(ExitCode.FAILED, as_json=as_json), hinted(address, dial):
         benchmark = run_async(_entered(clients, measuring))
     _end(benchmark, as_json=as_json)
 

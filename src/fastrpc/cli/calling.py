@@ -9,13 +9,15 @@ import typer
 
 from fastrpc.calling.stream import Stream
 from fastrpc.cli.descriptions import ASK_SECONDS, SERVICES_METHOD
-from fastrpc.cli.encryption import (
-    TLS_OPTIONS,
+from fastrpc.cli.dialing import (
+    DIAL_OPTIONS,
     Authorities,
     Certificate,
+    Dialing,
     Key,
     ServerName,
-    client_config,
+    TokenPath,
+    dialing,
 )
 from fastrpc.cli.method_kinds import (
     Kind,
@@ -29,7 +31,6 @@ from fastrpc.cli.printing import json_text, line_of, print_json, print_note, pri
 from fastrpc.cli.standard_streams import write_lines
 from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
-from fastrpc.config import ClientConfig
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
@@ -98,7 +99,7 @@ Codec = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
 
-OPTIONS = ("--timeout", "--codec", "--metadata", "--kind", *TLS_OPTIONS, "--json", "--help")
+OPTIONS = ("--timeout", "--codec", "--metadata", "--kind", *DIAL_OPTIONS, "--json", "--help")
 
 
 def call(
@@ -116,6 +117,7 @@ def call(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Call a method and print its answer, or each message of its stream on a line.
@@ -126,13 +128,13 @@ def call(
     with reported(ExitCode.USAGE):
         refuse_options(texts, OPTIONS)
         read_arguments(texts, codec=codec)
-        config = client_config(ca, cert, key, server_name)
-        client = Client(target_for(address, method.rpartition(".")[0]), config=config)
+        dial = dialing(ca, cert, key, server_name, token_file)
+        client = dial.client(target_for(address, method.rpartition(".")[0]))
         options: dict[str, Any] = {"metadata": read_metadata(metadata or ())}
         if codec is not None:
             options["codec"] = codec
         view = client.with_options(**options)
-    with reported(ExitCode.FAILED, as_json=as_json), hinted(address, config):
+    with reported(ExitCode.FAILED, as_json=as_json), hinted(address, dial):
         run_async(_call(client, view, _Wanted(method, texts, codec, kind, timeout, as_json)))
 
 
@@ -240,7 +242,7 @@ def target_for(address: str, service: str) -> str:
 
 
 @contextlib.contextmanager
-def hinted(address: str, config: ClientConfig) -> Iterator[None]:
+def hinted(address: str, dial: Dialing) -> Iterator[None]:
     """Point to `fastrpc list` when the arguments do not fit the signature."""
     try:
         yield
@@ -249,18 +251,18 @@ def hinted(address: str, config: ClientConfig) -> Iterator[None]:
         has_signature = (
             error.status in {Status.UNIMPLEMENTED, Status.INVALID_ARGUMENT} and error.processed == "no"
         )
-        if has_signature and not error.hint and _tells_signatures(address, config):
+        if has_signature and not error.hint and _tells_signatures(address, dial):
             error.hint = f"fastrpc list {address} shows methods and signatures"
         raise
 
 
-def _tells_signatures(address: str, config: ClientConfig) -> bool:
+def _tells_signatures(address: str, dial: Dialing) -> bool:
     """Return whether `fastrpc list` would show them: a registry has none, and reflection may be off."""
     if names_registry(address):
         return False
 
     async def ask() -> None:
-        async with Client(address, config=config) as client:
+        async with dial.client(address) as client:
             await client.with_options(timeout=ASK_SECONDS).call(SERVICES_METHOD)
 
     try:

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from fastrpc.cli.calling import Address, AsJson, Timeout, run_async, target_for
-from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
-from fastrpc.client.client import Client
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
@@ -27,6 +26,7 @@ def health(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the health of a server: exit code 0 if it is SERVING, else 1.
@@ -35,8 +35,8 @@ def health(
     checks all of them.
     """
     with reported(ExitCode.USAGE):
-        config = client_config(ca, cert, key, server_name)
-        client = Client(target_for(address, service), config=config)
+        dial = dialing(ca, cert, key, server_name, token_file)
+        client = dial.client(target_for(address, service))
 
     async def ask() -> Reply[Any]:
         async with client:

@@ -10,23 +10,25 @@ import msgspec
 
 from fastrpc.cli.calling import run_async
 from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.import_string import import_from_string
 from fastrpc.cli.listing import explained
-from fastrpc.client.client import Client
-from fastrpc.config import ClientConfig
-from fastrpc.errors import ConfigError
+from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
-from fastrpc.server.app import App
-from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.app import app_of
+from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
+from fastrpc.server.health import Health
+from fastrpc.serving.sources import opened_sources
 
-__all__ = ["read_contracts"]
+__all__ = ["definitions_in", "read_contracts"]
 
 
-def read_contracts(source: str, timeout: float, config: ClientConfig) -> list[ServiceDescription]:
+def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDescription]:
     """Return the services of an address, a `.json` or `.py` file, or `module:name`, without fastrpc's own.
 
-    `config` is for addresses.
+    Addresses are dialled with `dial`.
 
     Raises:
         ConfigError: it is none of these, or holds no service.
@@ -35,7 +37,7 @@ def read_contracts(source: str, timeout: float, config: ClientConfig) -> list[Se
         OSError: the file cannot be read.
     """
     if "://" in source:
-        found = read_descriptions(_asked(source, timeout, config), source)
+        found = read_descriptions(_asked(source, timeout, dial), source)
     elif source.endswith(".json"):
         found = read_descriptions(_decoded(Path(source)), source)
     elif source.endswith(".py"):
@@ -48,8 +50,40 @@ def read_contracts(source: str, timeout: float, config: ClientConfig) -> list[Se
     return services
 
 
-def _asked(address: str, timeout: float, config: ClientConfig) -> Any:
-    client = Client(address, config=config)
+def definitions_in(text: str) -> list[ServiceDefinition]:
+    """Return the services that `fastrpc run` would serve by an import string, with those that every server adds.
+
+    Functions and context managers are run, as only they know what they make.
+
+    Raises:
+        ConfigError: it cannot be imported or run, or names something else.
+    """
+    value = import_from_string(text)
+    app = app_of(value)
+    try:
+        own = run_async(_definitions_of(value if app is None else app.sources))
+    except FastRPCError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{text} cannot be opened: {type(error).__name__}: {error}",
+            hint="name the classes of its services, which are not run: module:Class",
+        ) from error
+    return [*own, service_definition(Health), service_definition(Reflection)]
+
+
+async def _definitions_of(source: Any) -> list[ServiceDefinition]:
+    if isinstance(source, list | tuple):
+        return [definition for one in source for definition in await _definitions_of(one)]
+    try:
+        return [service_definition(source)]
+    except TypeError:
+        async with opened_sources([source]) as services:
+            return [service_definition(service) for service in services]
+
+
+def _asked(address: str, timeout: float, dial: Dialing) -> Any:
+    client = dial.client(address)
 
     async def ask() -> Any:
         async with client:
@@ -98,11 +132,12 @@ def _services_in(module: Any) -> list[Any]:
 
 
 def _services_of(value: Any) -> list[Any]:
-    """Return the services of a module's attribute, without running it."""
+    """Return the services of a module's attribute; of functions, only one that returns an App is run."""
     if inspect.ismodule(value):
         return _services_in(value)
-    if isinstance(value, App):
-        return _services_of(value.sources)
+    app = app_of(value)
+    if app is not None:
+        return _services_of(app.sources)
     if isinstance(value, list | tuple):
         return [service for one in value for service in _services_of(one)]
     try:

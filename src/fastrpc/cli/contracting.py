@@ -11,7 +11,7 @@ from fastrpc.cli.calling import Timeout
 from fastrpc.cli.contract_check import Change, changes
 from fastrpc.cli.contract_source import read_contracts
 from fastrpc.cli.contract_text import contract_text
-from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, reported
 from fastrpc.errors import ConfigError
@@ -41,6 +41,7 @@ def contract(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the description, or the changes, as one line of JSON.")
     ] = False,
@@ -56,9 +57,9 @@ def contract(
             raise ConfigError(f"{len(sources)} sources are given", hint=wanted)
         if check and sync:
             raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
-        config = client_config(ca, cert, key, server_name)
+        dial = dialing(ca, cert, key, server_name, token_file)
     with reported(ExitCode.FAILED, as_json=as_json):
-        found = [read_contracts(source, timeout, config) for source in sources]
+        found = [read_contracts(source, timeout, dial) for source in sources]
     if check:
         _report(list(changes(*found)), as_json=as_json)
     elif as_json:

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fastrpc.cli.calling import Address, AsJson, run_async, target_for
-from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
+from fastrpc.cli.dialing import Authorities, Certificate, Dialing, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stderr, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.client import Client
-from fastrpc.config import ClientConfig
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.escaping import printable
 from fastrpc.server.plan import ExitCode
@@ -49,12 +48,13 @@ def get(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a file of a server to this machine, behind what an earlier attempt left."""
     with reported(ExitCode.USAGE):
         target = _inside(path or Path(), name.rpartition("/")[2])
-        client = _client(address, service, client_config(ca, cert, key, server_name))
+        client = _client(address, service, dialing(ca, cert, key, server_name, token_file))
 
     async def copy(show: Show | None) -> "FileDigest":
         from fastrpc.files import download
@@ -77,6 +77,7 @@ def put(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy a file of this machine to a server, behind what an earlier attempt left."""
@@ -84,7 +85,7 @@ def put(
     with reported(ExitCode.USAGE):
         if not path.is_file():
             raise ConfigError(f"{path} is no file", hint="give the path of a file on this machine")
-        client = _client(address, service, client_config(ca, cert, key, server_name))
+        client = _client(address, service, dialing(ca, cert, key, server_name, token_file))
 
     async def copy(show: Show | None) -> "FileDigest":
         from fastrpc.files import upload
@@ -95,11 +96,11 @@ def put(
     _run(copy, str(path), there, service, as_json=as_json)
 
 
-def _client(address: str, service: str, config: ClientConfig) -> Client:
+def _client(address: str, service: str, dial: Dialing) -> Client:
     from fastrpc.files.service import service_named
 
     service_named(service)
-    return Client(target_for(address, service), config=config)
+    return dial.client(target_for(address, service))
 
 
 def _inside(path: Path, name: str) -> Path:

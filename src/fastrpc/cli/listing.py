@@ -7,7 +7,7 @@ import typer
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
 from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
-from fastrpc.cli.encryption import Authorities, Certificate, Key, ServerName, client_config
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_listing import list_registry
@@ -47,16 +47,17 @@ def list_services(
     cert: Certificate = None,
     key: Key = None,
     server_name: ServerName = None,
+    token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
     """List services, methods and signatures of a server, or services, endpoints and health of a registry."""
     with reported(ExitCode.USAGE):
-        config = client_config(ca, cert, key, server_name)
+        dial = dialing(ca, cert, key, server_name, token_file)
     if names_registry(address):
-        list_registry(address, service, timeout, config.tls, as_json=as_json)
+        list_registry(address, service, timeout, dial, as_json=as_json)
         return
     with reported(ExitCode.USAGE):
-        client = Client(address, config=config)
+        client = dial.client(address)
     with reported(ExitCode.FAILED, as_json=as_json):
         told = run_async(explained(_ask(client, timeout), address))
         services = read_descriptions(told, address)

@@ -17,6 +17,7 @@ from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.server.plan import ExitCode
+from fastrpc.status import Status
 from fastrpc.types.base import ARRAY_EXTENSION
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
+_TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC_TOKEN in the environment"  # noqa: S105
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
 #: Texts printed behind a label: a line break in them must not look like a line of ours.
@@ -160,6 +162,8 @@ def _hint_of(error: FastRPCError) -> str | None:
         return _CONNECT_HINT
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
+    if error.status is Status.UNAUTHENTICATED:
+        return error.hint or _TOKEN_HINT
     return error.hint
 
 

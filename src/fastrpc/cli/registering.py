@@ -6,15 +6,26 @@ from typing import Annotated
 
 import typer
 
-from fastrpc.cli.encryption import ClientAuthorities, ServerCertificate, ServerKey, server_tls
+from fastrpc.auth.policy import Policy
+from fastrpc.auth.static_tokens import StaticTokens
+from fastrpc.cli.listening import (
+    ClientAuthorities,
+    PolicyFile,
+    ServerCertificate,
+    ServerKey,
+    TokensFile,
+    check_encrypts,
+    server_tls,
+)
 from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
 from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
-from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_url
+from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_rights, registry_url
 from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.errors import ConfigError
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
@@ -23,45 +34,64 @@ from fastrpc.stores.memory import MOST_BYTES
 __all__ = ["registry"]
 
 
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen; may be repeated. [default: {DEFAULT_REGISTRY_ADDRESS}]",
+    ),
+]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="FOLDER",
+        help="Keep the registrations in this folder across restarts.",
+        file_okay=False,
+    ),
+]
+RecordsBytes = Annotated[
+    int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
+]
+
+
 def registry(
-    address: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--address",
-            "-a",
-            metavar="ADDRESS",
-            help=f"Where to listen; may be repeated. [default: {DEFAULT_REGISTRY_ADDRESS}]",
-        ),
-    ] = None,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            "--data-dir",
-            metavar="FOLDER",
-            help="Keep the registrations in this folder across restarts.",
-            file_okay=False,
-        ),
-    ] = None,
-    records_bytes: Annotated[
-        int, typer.Option("--records-bytes", help="Bytes of all records together; more are refused.", min=1)
-    ] = MOST_BYTES,
+    address: Addresses = None,
+    data_dir: DataFolder = None,
+    records_bytes: RecordsBytes = MOST_BYTES,
     tls_cert: ServerCertificate = None,
     tls_key: ServerKey = None,
     tls_ca: ClientAuthorities = None,
+    tokens: TokensFile = None,
+    policy: PolicyFile = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
     """Run a registry of services and their endpoints, for servers and clients with registry://host:port.
 
     A server that does not renew its lease for some seconds is dropped; watchers get each change at once.
+
+    With --tokens every server and client needs one: registry://host:port?token_file=FILE. With --policy they also need
+    a right: rules have the keys register = ["shop.*"] and read = ["**"].
     """
     with reported(ExitCode.USAGE):
         level: LogLevel = checked_level(log_level) or "info"
         addresses = addresses_of(address or [DEFAULT_REGISTRY_ADDRESS])
+        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}, addresses)
+        if policy is not None and tokens is None:
+            raise ConfigError(
+                "--policy is given without --tokens: nobody would have a right", hint="give --tokens FILE"
+            )
+        authenticate = None if tokens is None else StaticTokens.from_file(tokens)
+        rights = registry_rights(authenticate, None if policy is None else Policy.from_file(policy))
         plan = Plan(
-            load=lambda: [RegistryService(data_dir, records_bytes=records_bytes)],
+            load=lambda: [RegistryService(data_dir, records_bytes=records_bytes, rights=rights)],
             addresses=addresses,
             config=ServerConfig(tls=server_tls(tls_cert, tls_key, tls_ca)),
+            authenticate=authenticate,
+            authorize=rights,
             on_started=_teller(as_json=as_json),
         )
     texts = tuple(str(one) for one in addresses)

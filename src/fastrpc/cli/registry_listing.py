@@ -7,6 +7,7 @@ import typer
 
 from fastrpc.cli.calling import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
+from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
@@ -15,7 +16,7 @@ from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.registry import WatchedRegistry
-from fastrpc.registries.base.urls import open_registry, split_target
+from fastrpc.registries.base.urls import split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
@@ -35,17 +36,17 @@ _TIMEOUTS = Timeouts(linger=0.1)
 Found = dict[str, list[tuple[Endpoint, str]]]
 
 
-def list_registry(url: str, service: str | None, timeout: float, tls: TLS | None, *, as_json: bool) -> None:
+def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, *, as_json: bool) -> None:
     """Print services, endpoints and their health; `url` may name a service too."""
     with reported(ExitCode.USAGE):
         url, named = _split(url)
         service = service or named
-        registry = open_registry(url, tls=tls)
+        registry = dial.registry(url)
 
     async def look() -> Found:
         try:
             # A DNS name is a host name: the servers there know no service of that name.
-            wanted = _Wanted(service, timeout, url.lower().startswith("dns:"), tls)
+            wanted = _Wanted(service, timeout, url.lower().startswith("dns:"), dial.config.tls)
             return await _look(registry, wanted)
         except StoreError as error:
             if error.status is Status.UNAVAILABLE:
@@ -123,7 +124,10 @@ async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) ->
 
 
 async def _health(address: Address, services: list[str], wanted: _Wanted) -> dict[str, str]:
-    """Return the health of each service of a server, or of the server as a whole, in time."""
+    """Return the health of each service of a server, or of the server as a whole, in time.
+
+    The token of the command is for the registry alone: whoever may register a service there would get it here.
+    """
     config = ClientConfig(timeouts=_TIMEOUTS, tls=wanted.tls)
     async with Client(address, config=config) as client:
         view = client.with_options(timeout=wanted.timeout, idempotent=True)

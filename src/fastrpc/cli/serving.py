@@ -13,7 +13,18 @@ from typing import Annotated, Any
 import typer
 
 from fastrpc._version import __version__
+from fastrpc.auth.policy import Policy
+from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.cli.import_string import check_import_string, import_from_string
+from fastrpc.cli.listening import (
+    ClientAuthorities,
+    PolicyFile,
+    ServerCertificate,
+    ServerKey,
+    TokensFile,
+    check_encrypts,
+    tls_settings,
+)
 from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.output import rich_text, stderr, stdout
 from fastrpc.cli.printing import (
@@ -62,6 +73,22 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
 ]
+ShowsServices = Annotated[
+    bool | None,
+    typer.Option(
+        "--reflection/--no-reflection",
+        help="Show callers the services and signatures. [default: on loopback addresses]",
+    ),
+]
+RegistryURL = Annotated[
+    str | None,
+    typer.Option(
+        "--registry",
+        "-r",
+        help="Where to register, such as registry://host:port; ?token_file=FILE behind it names a token.",
+        metavar="URL",
+    ),
+]
 Advertised = Annotated[
     list[str] | None,
     typer.Option(
@@ -91,20 +118,14 @@ def run(
     app: App = None,
     address: Addresses = None,
     workers: Workers = None,
-    reflection: Annotated[
-        bool | None,
-        typer.Option(
-            "--reflection/--no-reflection",
-            help="Show callers the services and signatures. [default: on loopback addresses]",
-        ),
-    ] = None,
-    registry: Annotated[
-        str | None,
-        typer.Option(
-            "--registry", "-r", help="Where to register, such as registry://host:port.", metavar="URL"
-        ),
-    ] = None,
+    reflection: ShowsServices = None,
+    registry: RegistryURL = None,
     advertise: Advertised = None,
+    tls_cert: ServerCertificate = None,
+    tls_key: ServerKey = None,
+    tls_ca: ClientAuthorities = None,
+    tokens: TokensFile = None,
+    policy: PolicyFile = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
@@ -121,20 +142,28 @@ def run(
             "reflection": reflection,
             "registry": registry,
             "advertise": advertise or None,
+            "tokens": tokens and str(tokens),
+            "policy": policy and str(policy),
             "log_level": checked_level(log_level),
         }
+        arguments |= tls_settings(tls_cert, tls_key, tls_ca)
         settings, warnings = read_settings(arguments, os.environ, config)
-        if advertise and settings.registry is None:
-            raise ConfigError(
-                f"{', '.join(advertise)} is advertised to no registry",
-                hint="--advertise goes with --registry",
-            )
+        if settings.registry is None:  # An encrypted one gets the certificates as well.
+            files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
+            check_encrypts(files, addresses_of(settings.addresses))
         plan = make_plan(settings, print_started_json if as_json else print_started)
     install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
     for warning in warnings:
         stderr.print(("warning: ", "yellow"), warning)
     known = [plan]
-    code = run_reported(lambda: run_plan(plan, on_loaded=known.append), settings, lambda: known[-1])
+
+    def check(loaded: Plan) -> None:
+        known.append(loaded)
+        # An App may have brought the registry.
+        with reported(ExitCode.USAGE):
+            _check_advertised(loaded)
+
+    code = run_reported(lambda: run_plan(plan, on_loaded=check), settings, lambda: known[-1])
     raise typer.Exit(code)
 
 
@@ -176,7 +205,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     """Return the sources to serve.
 
     Raises:
-        ConfigError: no source is given, or an address cannot be parsed.
+        ConfigError: no source is given, an address cannot be parsed, or a file of tokens or rules cannot be used.
     """
     if settings.app is None:
         raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
@@ -201,18 +230,32 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         workers=settings.workers,
         config=settings.config,
         configure=settings.over,
+        authenticate=None if settings.tokens is None else StaticTokens.from_file(settings.tokens),
+        authorize=None if settings.policy is None else Policy.from_file(settings.policy),
         registry=settings.registry,
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
     )
     if settings.registry is not None:
-        for address, told in zip(addresses, plan.advertised(), strict=True):
-            if told is None and address.host in UNDIALABLE:
-                raise ConfigError(
-                    f"{address} is an address to listen at, no client can dial it",
-                    hint="name the address that clients dial: --advertise tcp://10.0.0.7:8972",
-                )
+        _check_advertised(plan)
     return plan
+
+
+def _check_advertised(plan: Plan) -> None:
+    """Refuse addresses that nobody can dial, and those that are advertised in vain."""
+    if plan.registry is None:
+        if plan.advertise:
+            raise ConfigError(
+                f"{', '.join(map(str, plan.advertise))} is advertised to no registry",
+                hint="--advertise goes with --registry",
+            )
+        return
+    for address, told in zip(plan.addresses, plan.advertised(), strict=True):
+        if told is None and address.host in UNDIALABLE:
+            raise ConfigError(
+                f"{address} is an address to listen at, no client can dial it",
+                hint="name the address that clients dial: --advertise tcp://10.0.0.7:8972",
+            )
 
 
 def run_reported(
@@ -225,6 +268,8 @@ def run_reported(
     """
     try:
         code = serve()
+    except typer.Exit:
+        raise  # It is reported.
     except Exception as error:
         cause, hint = describe_error(error)
         print_error(cause, hint or _trace_hint(settings))

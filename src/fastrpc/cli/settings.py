@@ -1,7 +1,7 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
-The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `registry`, `advertise`,
-`log_level`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `registry`, `advertise`, `tokens`,
+`policy`, `log_level`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
 """
 
 import dataclasses
@@ -23,6 +23,9 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
+#: FASTRPC_TOKEN is what commands show that dial.
+_CLIENT_TOKEN = "TOKEN"  # noqa: S105 (a name)
+
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
 #: Keys beside those of ServerConfig, with their types.
@@ -32,6 +35,8 @@ _OWN_KEYS: dict[str, Any] = {
     "workers": int,
     "registry": str | None,
     "advertise": str | list[str],
+    "tokens": str | None,
+    "policy": str | None,
     "log_level": LogLevel,
 }
 
@@ -47,6 +52,9 @@ class RunSettings:
     config: ServerConfig
     registry: str | None = None
     advertise: tuple[str, ...] = ()
+    #: Files of tokens and rules.
+    tokens: str | None = None
+    policy: str | None = None
     #: Whether the level was set, not defaulted.
     log_level_is_demanded: bool = False
     #: The values for ServerConfig, by key.
@@ -85,6 +93,8 @@ def read_settings(
         said={key: value for key, value in values.items() if key not in _OWN_KEYS},
         registry=values.get("registry"),
         advertise=_several(values.get("advertise", ())),
+        tokens=values.get("tokens"),
+        policy=values.get("policy"),
     )
     return settings, _suspicious(environment, keys)
 
@@ -210,7 +220,7 @@ def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -
 
 def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:
     """Return a warning for each variable whose name is close to one of ours."""
-    known = {_variable(key).removeprefix(PREFIX) for key in keys} | {"CONFIG"}
+    known = {_variable(key).removeprefix(PREFIX) for key in keys} | {"CONFIG", _CLIENT_TOKEN}
     warnings = []
     for name in environment:
         rest = name.removeprefix(PREFIX)

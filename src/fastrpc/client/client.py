@@ -18,6 +18,7 @@ from fastrpc.calling.proxy import Proxy
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream_verbs import StreamVerbs
 from fastrpc.client.call_runner import CallRunner
+from fastrpc.client.credentials import ClientCredentials, CredentialSource, credentials_of
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import REACH_HINT
@@ -47,6 +48,7 @@ __all__ = [
     "DEFAULT_FAIL_MODE",
     "check_config",
     "checked_endpoints",
+    "client_credentials",
     "client_settings",
     "client_stats",
     "name_of",
@@ -78,6 +80,8 @@ class Client(Caller, FanOut, StreamVerbs):
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
             on another endpoint where that is safe.
         interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
+        credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is asked for
+            each connection, and again before a token expires.
         services: what the client serves on its connections: instances, classes or functions as for `Server`. It then
             is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
         config: the settings, see `fastrpc.config`.
@@ -95,6 +99,7 @@ class Client(Caller, FanOut, StreamVerbs):
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
+        credentials: CredentialSource | None = None,
         services: Sequence[Any] = (),
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
@@ -106,6 +111,7 @@ class Client(Caller, FanOut, StreamVerbs):
         settings = client_settings(config, numbers)
         serving = client_services(services, config, interceptors, numbers)
         pool = Pool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
+        pool.credentials = client_credentials(credentials, config, where)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         routes = RouteMaker(config, pool.totals)
@@ -340,6 +346,15 @@ def checked_endpoints(
     if not subchannels and endpoint_set is not None:
         raise endpoint_set.nobody(method)
     return [subchannel.endpoint for subchannel in subchannels]
+
+
+def client_credentials(source: Any, config: ClientConfig, target: Target) -> ClientCredentials | None:
+    """Return the credentials of a client; ConfigError for a token that would travel in the clear."""
+    found = credentials_of(source, allows_plain=config.allow_insecure_credentials)
+    if found is not None:
+        for endpoint in target.endpoints:
+            found.check(endpoint.address)
+    return found
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:

@@ -27,7 +27,8 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.errors import CallError, ConnectError, FastRPCError
+from fastrpc.status import Status
 
 __all__ = ["LOOK_SECONDS", "REACH_HINT", "ConnectionPlan", "EndpointPlan", "Patience"]
 
@@ -134,6 +135,14 @@ class EndpointPlan:
         self.error = _without_frames(error)
         self.failures += 1
         self.put_off(at)
+
+    def note_refusal(self, status: int, text: object, at: float) -> None:
+        """Record that the server refused the credentials: calls fail with its verdict until another one is dialled."""
+        told = f"{self.endpoint} refused the credentials: {text}"
+        if status == Status.UNAVAILABLE:
+            self.note_failure(ConnectError(told), at)
+        else:
+            self.note_failure(CallError(Status(status), told, processed="no"), at)
 
     def put_off(self, at: float) -> None:
         """Pause before the next dial, longer each time."""
@@ -388,8 +397,12 @@ class ConnectionPlan(Generic[E]):
             return f"no endpoint of {self.target} is known{cause}"
         return _what_came_of(self.subchannels)
 
-    def unreachable(self, endpoints: Sequence[EndpointPlan]) -> ConnectError:
+    def unreachable(self, endpoints: Sequence[EndpointPlan]) -> FastRPCError:
         """Return the error of a call without a connection to any of these."""
+        refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
+        if refusals and len(refusals) == len(endpoints):
+            # An error of its own for each call.
+            return CallError(refusals[0].status, refusals[0].message, processed="no")
         return ConnectError(
             f"no endpoint could be reached: {_what_came_of(endpoints)}", hint=_reach_hint(endpoints)
         )

@@ -15,6 +15,7 @@ from typing import Any
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
@@ -25,7 +26,7 @@ from fastrpc.client.target import Target
 from fastrpc.client.waiters import Waiters
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectError, NoEndpointError, UnavailableError
+from fastrpc.errors import FastRPCError, NoEndpointError, UnavailableError
 
 __all__ = ["Pool"]
 
@@ -39,6 +40,9 @@ LONGEST_PAUSE = 0.25
 
 class Pool:
     """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
+
+    #: What connections show to servers; None: nothing.
+    credentials: ClientCredentials | None = None
 
     def __init__(
         self,
@@ -308,7 +312,7 @@ class Pool:
         """Return the state of each address, for the message of an error."""
         return self._plan.tried(None if self._follower is None else self._follower.error)
 
-    def unreachable(self, subchannels: Sequence[Subchannel]) -> ConnectError:
+    def unreachable(self, subchannels: Sequence[Subchannel]) -> FastRPCError:
         """Return the error of a call without a connection to any of these."""
         return self._plan.unreachable(subchannels)
 

@@ -7,12 +7,14 @@ import asyncio
 import contextvars
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.waiters import Waiters
+from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import StreamSession
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Subchannel"]
 
 logger = logging.getLogger("fastrpc.client")
+
+#: Of the time for which a credential is valid: then it is renewed.
+RENEWED_AT = 0.8
 
 
 class Subchannel(EndpointPlan):
@@ -43,6 +48,8 @@ class Subchannel(EndpointPlan):
         self._pause: asyncio.TimerHandle | None = None
         self._turn = 0
         self._probes: EndpointProbes | None = None
+        # The renewal of each connection's credential, where that expires.
+        self._renewals: dict[ClientSession, asyncio.Task[None]] = {}
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
@@ -128,7 +135,11 @@ class Subchannel(EndpointPlan):
         config = self._pool.config
         try:
             async with asyncio.timeout(config.timeouts.connect):
-                _, stream = await transport_for(address).dial(address, self._new_stream, dial_options(config))
+                credentials = self._pool.credentials
+                token = None if credentials is None else await credentials.current(address)
+                _, stream = await transport_for(address).dial(
+                    address, partial(self._new_stream, token), dial_options(config)
+                )
         except TimeoutError:
             raise ConnectError(
                 f"no connection to {address} within {config.timeouts.connect:g} s",
@@ -137,7 +148,7 @@ class Subchannel(EndpointPlan):
         self._pool.totals.connections += 1
         return cast(ClientSession, stream.engine)
 
-    def _new_stream(self) -> StreamSession:
+    def _new_stream(self, credential: bytes | None) -> StreamSession:
         config = self._pool.config
         session = ClientSession(
             endpoint=self.endpoint,
@@ -147,6 +158,7 @@ class Subchannel(EndpointPlan):
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
+            credential=credential,
             stream_pool=config.memory.stream_pool,
         )
         if self._pool.serving is not None:
@@ -159,6 +171,9 @@ class Subchannel(EndpointPlan):
         made, now = self._sessions.get(session), self._pool.loop.time()
         if made is not None and not self.is_removed and not self._pool.is_closed:
             self._sessions[session] = None
+            if session.auth_status > 0:
+                self.note_refusal(session.auth_status, session.auth_text, now)
+                return
             self.ended(was_ready=session.is_ready, lived=now - made, reason=reason, at=now)
 
     def _changed(self) -> None:
@@ -183,6 +198,40 @@ class Subchannel(EndpointPlan):
         if prober is not None and not self.is_removed and not self._pool.is_closed:
             self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
             self._probes.begin()
+
+    def session_accepted(self, session: ClientSession, seconds: float) -> None:
+        """Renew a credential that the server takes for so many seconds, while the connection is used."""
+        credentials = self._pool.credentials
+        if credentials is not None and credentials.can_renew:
+            renewal = self._renewals.pop(session, None)
+            if renewal is not None:
+                renewal.cancel()
+            self._renewals[session] = self._pool.loop.create_task(
+                self._renew(session, seconds), context=contextvars.Context()
+            )
+
+    async def _renew(self, session: ClientSession, seconds: float) -> None:
+        """Show another token at four fifths of the time; if none can be had, again until the time is over."""
+        credentials, loop = self._pool.credentials, self._pool.loop
+        assert credentials is not None
+        ends = loop.time() + seconds
+        delays = Delays(self._pool.config.backoff)
+        await asyncio.sleep(RENEWED_AT * seconds)
+        while not session.is_closed:
+            try:
+                async with asyncio.timeout(max(0.0, ends - loop.time())):
+                    token = await credentials.current(self.endpoint.address)
+            except (FastRPCError, TimeoutError) as error:
+                logger.warning("%s: the credentials cannot be renewed: %s", self.endpoint, error)
+                pause = delays.take()
+                if loop.time() + pause >= ends:
+                    # A new connection begins with new credentials.
+                    session.retire()
+                    return
+                await asyncio.sleep(pause)
+            else:
+                session.present(token)
+                return
 
     def session_aged(self, session: ClientSession) -> None:
         """Replace an aged connection, which takes calls until then."""
@@ -210,6 +259,9 @@ class Subchannel(EndpointPlan):
         """Record the loss of a connection."""
         if not session.is_ready:
             self._note_end(session, session.closed_text or error or "the server closed it")
+        renewal = self._renewals.pop(session, None)
+        if renewal is not None:
+            renewal.cancel()
         self._leave(session)
         self._sessions.pop(session, None)
         self._changed()

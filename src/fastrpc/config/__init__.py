@@ -351,6 +351,8 @@ class ClientConfig(Settings):
             too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
         memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
         admission: the admission of calls that the client serves.
+        allow_insecure_credentials: whether credentials may go over plain TCP beyond loopback, where whoever is between
+            can read and use them.
     """
 
     codec: str = "msgpack"
@@ -367,8 +369,10 @@ class ClientConfig(Settings):
     spin_microseconds: int = 0
     memory: Memory = field(default_factory=Memory)
     admission: Admission = field(default_factory=Admission)
+    allow_insecure_credentials: bool = False
 
     def __post_init__(self) -> None:
+        check_flag(self, "allow_insecure_credentials")
         check_name(self, "codec")
         if self.compressor is not None:
             check_name(self, "compressor")

@@ -1,17 +1,20 @@
 """`registry://host:port`: the embedded registry, called by a blocking client in the registry object's threads."""
 
 import contextlib
+import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from fastrpc.auth.token_file import TokenFile
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.client.blocking.stream import SyncStream
+from fastrpc.client.credentials import CredentialSource
 from fastrpc.config import TLS, Backoff, ClientConfig, Keepalive, Timeouts
 from fastrpc.coordination.registration import check_record_size
 from fastrpc.coordination.registry_service import FOLLOWED_BYTES, RegistryService, ServiceList
-from fastrpc.endpoint import Address, Endpoint
+from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError, UnavailableError
 from fastrpc.escaping import printable
 from fastrpc.registries.base.backed import BackedRegistry
@@ -20,6 +23,7 @@ from fastrpc.registries.base.poller import WAIT_SECONDS
 from fastrpc.registries.base.record import RecordError, decode_record, encode_record
 from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
+from fastrpc.rpc.token import checked_token
 from fastrpc.status import Status
 from fastrpc.stores.memory import MOST_ITEMS
 
@@ -55,13 +59,34 @@ _CONFIG = ClientConfig(
 def open_embedded(url: RegistryURL) -> BackedRegistry:
     """Open `registry://host:port`; the option `ttl` is the seconds after which a crashed server is dropped (10).
 
-    With `tls=true` the connection is encrypted.
+    With `tls=true` the connection is encrypted. `token_file` names a file with the token to show, which is read again
+    when it changes; `token` is the token itself.
+
+    Raises:
+        ConfigError: an option is wrong, or a token would travel in the clear.
     """
     tls = url.take_tls()
     scheme = "tcp" if tls is None else "tls"
     addresses = [Address(scheme, host=host, port=port) for host, port in url.places(None)]
     lease_seconds = url.take("ttl", 10.0, _seconds)
-    return BackedRegistry(EmbeddedRegistry(addresses, lease_seconds, tls), str(url), **url.take_shared())
+    credentials = _credentials(url, addresses)
+    backend = EmbeddedRegistry(addresses, lease_seconds, tls, credentials)
+    return BackedRegistry(backend, str(url), **url.take_shared())
+
+
+def _credentials(url: RegistryURL, addresses: list[Address]) -> TokenFile | str | None:
+    path, token = url.take("token_file", None, str), url.take("token", None, str)
+    if path is None and token is None:
+        return None
+    if path is not None and token is not None:
+        raise ConfigError(f"{url}: the options token and token_file are both given", hint="leave one out")
+    if any(address.scheme == "tcp" and not is_local(address) for address in addresses):
+        raise ConfigError(f"{url}: its token would travel in the clear", hint="add tls=true")
+    try:
+        # Not read by `take`, which would tell the token in its error.
+        return checked_token(token) if path is None else TokenFile(os.path.expanduser(path))
+    except ConfigError as error:
+        raise ConfigError(f"{url}: {error.message}", hint=error.hint) from None
 
 
 class EmbeddedRegistry:
@@ -71,10 +96,18 @@ class EmbeddedRegistry:
         addresses: of one registry; several lead to the same one.
         lease_seconds: silence after which a server is dropped.
         tls: certificates for `tls://` addresses.
+        credentials: the token to show, or what returns it.
     """
 
-    def __init__(self, addresses: list[Address], lease_seconds: float, tls: TLS | None = None) -> None:
+    def __init__(
+        self,
+        addresses: list[Address],
+        lease_seconds: float,
+        tls: TLS | None = None,
+        credentials: CredentialSource | None = None,
+    ) -> None:
         self._addresses = addresses
+        self._credentials = credentials
         self._config = replace(_CONFIG, tls=tls)
         self._lease_seconds = lease_seconds
         # All leases share one client, as one thread uses them.
@@ -107,7 +140,7 @@ class EmbeddedRegistry:
             return names
 
     def _connect(self) -> SyncClient:
-        return SyncClient(self._addresses, config=self._config)
+        return SyncClient(self._addresses, credentials=self._credentials, config=self._config)
 
     def close(self) -> None:
         if self._client is not None:

@@ -4,13 +4,17 @@ import os
 from types import TracebackType
 from typing import Any, Self
 
+from fastrpc.auth.policy import Policy
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.coordination.registry_service import RegistryService
+from fastrpc.coordination.rights import RegistryRights
 from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
 from fastrpc.server.server import Server
+from fastrpc.serving.authentication import Authenticate
 from fastrpc.stores.memory import MOST_BYTES
 
-__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_url"]
+__all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_rights", "registry_url"]
 
 DEFAULT_REGISTRY_ADDRESS = "tcp://127.0.0.1:8970"
 
@@ -23,6 +27,11 @@ class RegistryServer:
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
+        authenticate: who calls, see `Server`; without it everyone who can connect may register and read.
+        policy: the rules whose keys `register` and `read` say who may do that; without them every identity may.
+
+    Raises:
+        ConfigError: the policy comes without `authenticate`, or cannot be used.
     """
 
     def __init__(
@@ -32,10 +41,17 @@ class RegistryServer:
         data_dir: str | os.PathLike[str] | None = None,
         records_bytes: int = MOST_BYTES,
         tls: TLS | None = None,
+        authenticate: Authenticate | None = None,
+        policy: Policy | None = None,
     ) -> None:
         self._wanted = Address.parse(address)
-        service = RegistryService(data_dir, records_bytes=records_bytes)
-        self._server = Server(service, config=ServerConfig(tls=tls))
+        rights = registry_rights(authenticate, policy)
+        self._server = Server(
+            RegistryService(data_dir, records_bytes=records_bytes, rights=rights),
+            config=ServerConfig(tls=tls),
+            authenticate=authenticate,
+            authorize=rights,
+        )
         #: The addresses it listens at; `url` is for clients.
         self.address = self._wanted
 
@@ -62,9 +78,33 @@ class RegistryServer:
         """Return the current work, like `Server.stats`."""
         return self._server.stats()
 
+    def reload(self) -> None:
+        """Read the files of tokens and rules again now; open connections stay."""
+        self._server.reload()
+
     async def close(self) -> None:
         """Stop at once, without waiting for running calls."""
         await self._server.close()
+
+
+def registry_rights(authenticate: Authenticate | None, policy: Policy | None) -> RegistryRights | None:
+    """Return what checks the rights of callers; None where every caller has all of them.
+
+    Raises:
+        ConfigError: the policy comes without `authenticate`, or cannot be used.
+    """
+    if policy is None:
+        return None
+    if not isinstance(policy, Policy):
+        raise ConfigError(
+            f"policy is a {type(policy).__name__}, it must be a Policy", hint="write Policy.from_file(…)"
+        )
+    if authenticate is None:
+        raise ConfigError(
+            "policy is given without authenticate: nobody would have a right",
+            hint="write authenticate=StaticTokens.from_file(…); fastrpc registry takes --tokens FILE",
+        )
+    return RegistryRights(policy)
 
 
 def registry_url(address: Address) -> str:

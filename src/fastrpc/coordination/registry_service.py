@@ -18,8 +18,10 @@ from types import TracebackType
 from typing import Self
 
 from fastrpc._core.calls.call import current_call
+from fastrpc.auth.policy import Right
 from fastrpc.coordination.listings import Listings, page_of
 from fastrpc.coordination.registration import check_lease_seconds, check_registration
+from fastrpc.coordination.rights import RegistryRights
 from fastrpc.coordination.snapshot import Fault, encode_snapshot, read_snapshot
 from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.errors import CallError, ConfigError, StoreError
@@ -82,17 +84,23 @@ class RegistryService:
     Args:
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together; more are refused.
+        rights: who may register and read; None: everyone who may call.
 
     Raises:
         ConfigError: `records_bytes` is not a positive whole number.
     """
 
     def __init__(
-        self, data_dir: str | os.PathLike[str] | None = None, *, records_bytes: int = MOST_BYTES
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        records_bytes: int = MOST_BYTES,
+        rights: RegistryRights | None = None,
     ) -> None:
         if not isinstance(records_bytes, int) or isinstance(records_bytes, bool) or records_bytes < 1:
             raise ConfigError(f"records_bytes is {records_bytes!r}, it must be a whole number from 1")
         self._store = MemoryStore(most_bytes=records_bytes, on_change=self._wake)
+        self._rights = rights
         # By service, as long as it has any.
         self._watchers: dict[str, Watchers] = {}
         # The message of the latest change: all watchers of a service get the same.
@@ -135,6 +143,7 @@ class RegistryService:
     @method(idempotent=True)
     async def register(self, service: str, record: str, lease_seconds: float) -> str:
         """Put an endpoint into the list of a service, replacing one with its address; return the lease."""
+        self._check("register", service)
         try:
             key = check_registration(service, record)
             check_lease_seconds(lease_seconds)
@@ -155,11 +164,13 @@ class RegistryService:
         """Renew a registration; False if it is gone and must be registered again."""
         # Another server at the address may have taken the record over, and then removed it. One that still holds it
         # must not be replaced, or the two would replace each other for ever.
+        self._check("register", *self._store.written_under(lease))
         return await self._store.renew(lease) and self._store.is_whole(lease)
 
     @method(idempotent=True)
     async def deregister(self, lease: str) -> bool:
         """Remove an endpoint; False if it was already gone."""
+        self._check("register", *self._store.written_under(lease))
         return await self._store.revoke(lease)
 
     @method(idempotent=True, timeout=LONGEST_WAIT_SECONDS + 10)
@@ -171,10 +182,12 @@ class RegistryService:
         Otherwise wait for a change, at most `wait_seconds`, and return the list as it is then. With `page_bytes` the
         answer has only the first records, of about this many bytes; `page` returns the others.
         """
+        self._check("read", service)
         found = await self._store.list(service)
         wait = min(wait_seconds, LONGEST_WAIT_SECONDS)
         if wait > 0 and self._cursor(found) == after:
             found = await self._changed(service, found, wait)
+            self._check("read", service)
         if page_bytes > 0:
             return self._page(service, found, 0, page_bytes)
         if found.size > WHOLE_LIST_BYTES:
@@ -204,6 +217,8 @@ class RegistryService:
         size = min(max(page_bytes, 1), FOLLOWED_BYTES)
         with self._watching(service) as wakeup:
             while True:
+                # Each time: a right may end before the stream does.
+                self._check("read", service)
                 found = await self._store.list(service)
                 cursor = self._cursor(found)
                 if cursor != after:
@@ -220,6 +235,7 @@ class RegistryService:
 
         ABORTED means that the list has changed and is no longer kept: begin again with `watch`.
         """
+        self._check("read", service)
         found = await self._store.list(service)
         if self._cursor(found) != cursor:
             instance, _, revision = cursor.partition(".")
@@ -237,15 +253,21 @@ class RegistryService:
 
     @method(idempotent=True)
     async def services(self, after: str = "", limit: int = 0) -> dict[str, int]:
-        """Return the number of endpoints of each service.
+        """Return the number of endpoints of each service that the caller may read.
 
         With a limit, return the first `limit` services whose names sort after `after`.
         """
         counts = self._store.folders()
+        if self._rights is not None:
+            counts = {name: counts[name] for name in self._rights.readable(counts)}
         if limit <= 0:
             return counts
         behind = (item for item in counts.items() if item[0] > after)
         return dict(itertools.islice(behind, limit))
+
+    def _check(self, right: Right, *services: str) -> None:
+        if self._rights is not None:
+            self._rights.check(right, services)
 
     @contextlib.contextmanager
     def _watching(self, service: str) -> Iterator[Wakeup]:

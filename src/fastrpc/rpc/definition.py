@@ -52,6 +52,7 @@ class MethodDefinition:
         "promised",
         "public",
         "renamed",
+        "roles",
         "service",
         "signature",
         "timeout",
@@ -85,6 +86,8 @@ class MethodDefinition:
         self.idempotent = bool(options.idempotent)
         self.inline = bool(options.inline) and not signature.is_async
         self.public = bool(options.public)
+        #: The roles of which a caller needs one; empty: none.
+        self.roles = options.roles or frozenset()
         #: The client's default and the server's cap; None = not given.
         self.timeout = options.timeout
         #: The value of `codec=`; `schema.codec_for` returns the codec of a call.

@@ -16,33 +16,20 @@ T = TypeVar("T")
 #: The default of each argument, and why anything else would have no effect.
 _Later = Mapping[str, tuple[object, str]]
 
-_CLIENT: Final[_Later] = {
-    "credentials": (None, "clients do not yet authenticate: the credentials would not be sent"),
-}
+_CLIENT: Final[_Later] = {}
 _SYNC_CLIENT: Final[_Later] = {
-    **_CLIENT,
     "services": ((), "it reads only while it waits, so that nobody could call them (use Client)"),
 }
-_SERVER: Final[_Later] = {
-    "authenticate": (None, "servers do not yet authenticate callers: every caller would be accepted"),
-    "authorize": (None, "servers do not yet authorize calls: every caller would be accepted"),
-}
+_SERVER: Final[_Later] = {}
 
 #: By what takes them.
 LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
     "Client": _CLIENT,
     "SyncClient": _SYNC_CLIENT,
     "Server": _SERVER,
-    "App": {
-        **_SERVER,
-        "registry": (
-            None,
-            "an App does not yet register itself (give it to serve, or to --registry)",
-        ),
-    },
+    "App": _SERVER,
     "serve": _SERVER,
     "method": {
-        "roles": ((), "servers do not yet authenticate callers: every caller would be accepted"),
         "safe": (False, "no feature yet depends on whether a method is safe"),
         "tool": (False, "methods are not yet offered as tools"),
         "alias": ((), "methods do not yet have aliases: calls by them would fail"),

@@ -2,11 +2,12 @@
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from fastrpc.config.validation import check_timeout
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import hidden_in
 from fastrpc.rpc.signature import HandlerSignature
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "check_renamed",
     "checked_method_name",
     "checked_renamed",
+    "checked_roles",
     "checked_timeout",
 ]
 
@@ -34,6 +36,8 @@ class MethodOptions(NamedTuple):
     timeout: float | None = None
     codec: str | None = None
     public: bool | None = None
+    #: The roles of which a caller needs one.
+    roles: frozenset[str] | None = None
     #: Old names of parameters, each with the present one.
     renamed: Mapping[str, str] | None = None
 
@@ -54,6 +58,20 @@ def checked_method_name(name: str | None) -> str | None:
 def checked_timeout(timeout: float | None) -> float | None:
     check_timeout(timeout, hint="leave it out for the default")
     return None if timeout is None else float(timeout)
+
+
+def checked_roles(roles: Iterable[str] | None) -> frozenset[str] | None:
+    if roles is None:
+        return None
+    if isinstance(roles, str) or not isinstance(roles, Iterable):
+        raise TypeError(f"roles is {roles!r}, it must be a list of texts: write roles=('admin',)")
+    found = frozenset(roles)
+    for role in found:
+        if not isinstance(role, str):
+            raise TypeError(f"roles has {role!r}, a role is a text")
+        if not role or hidden_in(role):
+            raise ConfigError(f"roles has {role!a}, which no identity can have")
+    return found
 
 
 def checked_renamed(renamed: Mapping[str, str] | None) -> Mapping[str, str] | None:

@@ -29,8 +29,8 @@ class CallOptions(TypedDict, total=False):
     #: By name: "gzip", "lz4", "zstd".
     compressor: str | None
     #: 0 normal; 1 sheddable: last of the calls that wait, and refused first by a busy server; 2 high: first among the
-    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0. Calls
-    #: made by a handler do not inherit it.
+    #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0,
+    #: unless its policy allows it. Calls made by a handler do not inherit it.
     priority: int
     #: Whether the server may run the call twice; what the method says by default.
     idempotent: bool | None

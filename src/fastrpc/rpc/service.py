@@ -7,7 +7,7 @@ Both return their argument. `@method` sets a mark on the function. `@service` cl
 import functools
 import inspect
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_origin, overload
 
 from fastrpc.errors import ConfigError
@@ -22,6 +22,7 @@ from fastrpc.rpc.method_options import (
     check_renamed,
     checked_method_name,
     checked_renamed,
+    checked_roles,
     checked_timeout,
 )
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
@@ -61,6 +62,7 @@ def method(
     timeout: float | None = None,
     codec: str | None = None,
     public: bool = False,
+    roles: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
 ) -> Callable[[F], F]: ...
 @later_arguments("method")
@@ -72,6 +74,7 @@ def method(
     timeout: float | None = None,
     codec: str | None = None,
     public: bool = _NOT_GIVEN,
+    roles: Sequence[str] = _NOT_GIVEN,
     renamed: Mapping[str, str] | None = None,
 ) -> Any:
     """Mark a function as a remote method; the function itself is unchanged.
@@ -82,7 +85,8 @@ def method(
         idempotent: running it twice is harmless, so a call that may have run can be retried.
         timeout: seconds; the client's default and the server's cap.
         codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
-        public: callers need not authenticate. Not yet: authentication does not exist, so True is refused.
+        public: callers need not authenticate; what authorises them still has to allow it.
+        roles: the roles of which a caller needs one, where the server authenticates.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
 
     Raises:
@@ -91,11 +95,6 @@ def method(
     """
     if name is not None and not isinstance(name, str):
         return _mark(name, MethodOptions())
-    if public:
-        raise ConfigError(
-            f"public is {public!r}, but servers do not yet authenticate callers: it would have no effect",
-            hint="leave public out",
-        )
     options = MethodOptions(
         name=checked_method_name(name),
         inline=inline,
@@ -103,6 +102,7 @@ def method(
         timeout=checked_timeout(timeout),
         codec=codec,
         public=public,
+        roles=checked_roles(roles),
         renamed=checked_renamed(renamed),
     )
     return functools.partial(_mark, options=options)

@@ -5,7 +5,7 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
@@ -13,8 +13,12 @@ from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.plan import Plan
+from fastrpc.serving.authentication import Authenticate, Authorize, checked_authenticate, checked_authorize
 
-__all__ = ["App", "loaded"]
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+
+__all__ = ["App", "app_of", "loaded"]
 
 A = TypeVar("A", bound=type[Any])
 
@@ -41,11 +45,16 @@ class App:
     Args:
         sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
         interceptors: functions around every call, the first outermost.
+        authenticate, authorize: who calls, and who may; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
-        config: the settings. The command line, the environment and the settings file override them.
+        registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
+        config: the settings.
+
+    The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
+    (`--policy`), `registry` and `config`.
 
     Raises:
-        ConfigError: interceptors, limits or config are invalid.
+        ConfigError: interceptors, limits, registry or config are invalid.
     """
 
     #: The advice of `serving/sources.py` where one is given as a source.
@@ -55,17 +64,33 @@ class App:
 
     sources: Any
     interceptors: Sequence[Interceptor] = field(default=(), kw_only=True)
+    authenticate: Authenticate | None = field(default=None, kw_only=True)
+    authorize: Authorize | None = field(default=None, kw_only=True)
     limits: Sequence[Limit] = field(default=(), kw_only=True)
+    #: Its URL may hold a token.
+    registry: "str | Registry | None" = field(default=None, kw_only=True, repr=False)
     config: ServerConfig = field(default=_DEFAULT_CONFIG, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interceptors", checked_interceptors(self.interceptors))
+        checked_authenticate(self.authenticate)
+        checked_authorize(self.authorize)
         object.__setattr__(self, "limits", checked_limits(self.limits))
         if not isinstance(self.config, ServerConfig):
             raise ConfigError(
                 f"config is a {type(self.config).__name__}, it must be a ServerConfig",
                 hint="write config=ServerConfig(…)",
             )
+        if self.registry is not None:
+            _check_registry(self.registry, self.config)
+
+
+def _check_registry(registry: Any, config: ServerConfig) -> None:
+    # Imported on first use: most servers have no registry.
+    from fastrpc.registries.base.urls import open_registry
+
+    # Each process opens its own; a wrong URL is told where it is written.
+    open_registry(registry, tls=config.tls)
 
 
 def loaded(plan: Plan) -> Plan:
@@ -82,19 +107,44 @@ def loaded(plan: Plan) -> Plan:
     if len(sources) > 1:
         raise ConfigError("an App is served alone", hint="put the other services into its sources")
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
-    for name, default in (("interceptors", ()), ("limits", ()), ("config", _DEFAULT_CONFIG)):
-        if plan.configure is None and getattr(plan, name) != default:
-            raise ConfigError(
-                f"{name} is given together with an App", hint=f"give it to the App: App(…, {name}=…)"
-            )
+    if plan.configure is None:
+        _check_given_once(plan, app)
     return replace(
         plan,
         load=lambda: (app.sources,),
         is_loaded=True,
         interceptors=tuple(app.interceptors),
+        authenticate=app.authenticate if plan.authenticate is None else plan.authenticate,
+        authorize=app.authorize if plan.authorize is None else plan.authorize,
         limits=tuple(app.limits),
+        registry=app.registry if plan.registry is None and plan.registers else plan.registry,
         config=app.config if plan.configure is None else plan.configure(app.config),
     )
+
+
+def _check_given_once(plan: Plan, app: App) -> None:
+    """Refuse what a program gives beside an App; a command line overrides the App."""
+    given = {
+        "interceptors": plan.interceptors != (),
+        "authenticate": plan.authenticate is not None,
+        "authorize": plan.authorize is not None,
+        "limits": plan.limits != (),
+        # One without a registry may be served with one.
+        "registry": plan.registry is not None and app.registry is not None,
+        "config": plan.config != _DEFAULT_CONFIG,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(
+                f"{name} is given together with an App", hint=f"give it to the App: App(…, {name}=…)"
+            )
+
+
+def app_of(source: Any) -> App | None:
+    """Return an App, or the one that a function returns, which is called; None for another source."""
+    if isinstance(source, App):
+        return source
+    return _made(source) if _makes_app(source) else None
 
 
 def _flat(sources: Sequence[Any]) -> Sequence[Any]:

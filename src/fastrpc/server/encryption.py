@@ -1,9 +1,8 @@
 """TLS of a server: where it may listen without, and the sessions of connections that another process accepted."""
 
 from fastrpc.config import TLS, ServerConfig
-from fastrpc.endpoint import Address
+from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.server.builtin import is_local
 from fastrpc.tls.contexts import ALPN
 from fastrpc.tls.ends import ServerEnd
 from fastrpc.transports.base import SessionFactory

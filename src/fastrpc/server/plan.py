@@ -57,6 +57,8 @@ class Plan:
     workers: int = 1
     config: ServerConfig = field(default_factory=ServerConfig)
     interceptors: tuple[Interceptor, ...] = ()
+    authenticate: Any = None
+    authorize: Any = None
     limits: tuple[Limit, ...] = ()
     #: What counts the calls of each rate limit for all workers; empty with one process.
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
@@ -64,7 +66,10 @@ class Plan:
     is_loaded: bool = False
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
-    registry: "str | Registry | None" = None
+    #: Its URL may hold a token.
+    registry: "str | Registry | None" = field(default=None, repr=False)
+    #: Whether the registry of an App counts: workers leave it to the announcer, a development server registers nothing.
+    registers: bool = True
     #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
     #: Called once every process serves.

@@ -59,6 +59,8 @@ class ServingProcess:
             config=plan.config,
             interceptors=plan.interceptors,
             registry=plan.registry,
+            authenticate=plan.authenticate,
+            authorize=plan.authorize,
             limits=plan.limits,
         )
         if plan.shared_limits:

@@ -18,6 +18,7 @@ from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
+from fastrpc.serving.authentication import Authenticate, Authorize, checked_authenticate, checked_authorize
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -43,6 +44,8 @@ def serve(
     advertise: "Advertise | Sequence[Advertise]" = None,
     config: ServerConfig = _DEFAULT_CONFIG,
     interceptors: Sequence[Interceptor] = (),
+    authenticate: Authenticate | None = None,
+    authorize: Authorize | None = None,
     limits: Sequence[Limit] = (),
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
@@ -62,6 +65,7 @@ def serve(
             their order; addresses beyond its end are not registered.
         config: the settings, see `fastrpc.config`.
         interceptors: functions around every call, the first outermost.
+        authenticate, authorize: who calls, and who may; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
 
     Raises:
@@ -76,7 +80,9 @@ def serve(
         workers=workers,
         config=config,
         interceptors=checked_interceptors(interceptors),
-        limits=checked_limits(limits),
+        authenticate=checked_authenticate(authenticate),
+        authorize=checked_authorize(authorize),
+        limits=checked_limits(limits, has_identities=authenticate is not None),
         registry=registry,
         advertise=_several(advertise),
     )

@@ -4,45 +4,41 @@ import asyncio
 import os
 import socket
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import fastrpc.protocols.native  # noqa: F401 - it registers itself
 from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
-from fastrpc.config.delays import silence_seconds
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
-from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.wire_numbers import numbers_of
-from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection, is_local
-from fastrpc.server.detection import Detection
-from fastrpc.server.encryption import Encryption, check_listening
+from fastrpc.server.accepting import Accepting
+from fastrpc.server.access import ServerAccess
+from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
+from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
-from fastrpc.server.settings import checked_config, server_settings
+from fastrpc.server.settings import checked_config
+from fastrpc.serving.authentication import Authenticate, Authorize
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
 from fastrpc.serving.sources import is_service
-from fastrpc.transports.base import BACKLOG, Listener, ListenOptions, transport_for
+from fastrpc.transports.base import BACKLOG, Listener
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.advertising import Advertising
-    from fastrpc.server.proxies import Proxies
     from fastrpc.server.registrar import Advertise
 
 __all__ = ["Server"]
@@ -65,6 +61,10 @@ class Server:
         config: the settings, see `fastrpc.config`.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes,
             or an object of `fastrpc.registries`, which its owner closes.
+        authenticate: what tells who calls: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it
+            is given, every method needs an identity, except those with `public=True`.
+        authorize: what tells who may call which method: a `fastrpc.auth.Policy`, or a plain function
+            `(Identity | None, Route) -> bool`.
         limits: how much callers may ask for, see `fastrpc.limits`.
     """
 
@@ -75,20 +75,19 @@ class Server:
         config: ServerConfig = _DEFAULT_CONFIG,
         interceptors: Sequence[Interceptor] = (),
         registry: "str | Registry | None" = None,
+        authenticate: Authenticate | None = None,
+        authorize: Authorize | None = None,
         limits: Sequence[Limit] = (),
     ) -> None:
+        self._access = ServerAccess(authenticate, authorize)
         self._sources = list(sources)
         self._config = checked_config(config)
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
         self._health = ServingState(lambda: [one.name for one in self._services])
-        # Connections handed over by `take` that have no session yet.
-        self._taking: set[asyncio.Future[Any]] = set()
         self._life = Life()
         self._gate: Gate | None = None
-        self._openings: Openings | None = None
-        self._proxies: Proxies | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
         # The process and the loop of the first use; 0 before.
@@ -99,15 +98,11 @@ class Server:
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
         calling = PeerCalling(config, self._numbers)
-        bounds = checked_limits(limits)
+        bounds = checked_limits(limits, has_identities=authenticate is not None)
         self._served = Services(config, self._interceptors, self._numbers, self._life, calling, limits=bounds)
         self._services = self._served.definitions
-        # The announced settings, shared by all connections.
-        self._settings = server_settings(config, self._numbers)
-        self._protocols = [protocol_named(name) for name in config.protocols]
-        self._detection = Detection(self._protocols) if len(self._protocols) > 1 else None
-        self._encryption = Encryption(config)
-        self._spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
+        spin = allowed_spin(config.spin_microseconds, stacklevel=3)
+        self._accepting = Accepting(config, self._numbers, self._access.schemes, spin)
 
     # Life
 
@@ -179,18 +174,19 @@ class Server:
     async def _start(self) -> None:
         self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
         self._gate = self._served.make_gate()
-        self._openings = Openings(self._gate, self._config.admission.handshakes)
-        if self._config.proxy_protocol:
-            # Imported on first use: most servers have no proxy.
-            from fastrpc.server.proxies import Proxies
-
-            self._proxies = Proxies(self._config, self._gate, self._openings)
+        self._access.guard(self._gate, self._config.timeouts.handshake)
+        self._accepting.begin(self._gate)
         self._quiet = asyncio.Event()
         await self._served.enter(self._sources)
         self._served.add(Health(self._health))
         if self._config.reflection is not False:
-            self._served.add(Reflection(lambda: self._services))
+            self._served.add(Reflection(lambda: self._services, self._access.may_call))
+        self._access.check(self._services)
         self._gate.dispatcher.index_methods()
+
+    def reload(self) -> None:
+        """Read the files of tokens and policies again now; open connections stay."""
+        self._access.reload()
 
     def add(self, source: Any) -> None:
         """Serve another source. A running server accepts only instances.
@@ -202,6 +198,7 @@ class Server:
             self._sources.append(source)
         elif is_service(source):
             self._served.add(source)
+            self._access.check(self._services)
             self._health.watchers.wake()
             self._advertise_again()
         else:
@@ -246,16 +243,7 @@ class Server:
             advertise = Address.parse(advertise)
         await self.start()
         self._check_taking()
-        options = ListenOptions(
-            backlog=backlog,
-            reuse_port=reuse_port,
-            socket=socket,
-            silence_seconds=silence_seconds(self._config.keepalive),
-            tls=self._config.tls,
-            agreed=self._encryption.agreed,
-            wrap=None if self._proxies is None else partial(self._proxies.wrap, address=wanted),
-        )
-        listener = await transport_for(wanted).listen(wanted, self._session_maker(wanted), options)
+        listener = await self._accepting.listen(wanted, backlog=backlog, reuse_port=reuse_port, bound=socket)
         self._listeners.append(listener)
         try:
             # The server may have drained while the address was bound: that drain did not close this listener.
@@ -280,33 +268,7 @@ class Server:
         if self._is_shut:
             connection.close()
             return
-        connection.setblocking(False)
-        loop = asyncio.get_running_loop()
-        make = self._encryption.wrapped(self._session_maker(address), address)
-        if self._proxies is not None:
-            make = self._proxies.wrap(make, address)
-        taking = asyncio.ensure_future(loop.connect_accepted_socket(make, connection))
-        self._taking.add(taking)
-        taking.add_done_callback(self._taking.discard)
-        await taking
-
-    def _session_maker(self, address: Address) -> Callable[[], Any]:
-        """Return the factory of byte streams for connections at an address."""
-        assert self._gate is not None
-        assert self._openings is not None
-        allowed = self._config.reflection
-        parts = ServerParts(
-            loop=asyncio.get_running_loop(),
-            gate=self._gate,
-            openings=self._openings,
-            config=self._config,
-            settings=self._settings,
-            spin_microseconds=self._spin_microseconds,
-            reveals_services=is_local(address) if allowed is None else allowed,
-        )
-        if self._detection is not None:
-            return partial(self._detection.connection, parts)
-        return partial(server_stream, self._protocols[0], parts)
+        await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
         """Serve until cancelled, or until another task drains or closes the server."""
@@ -371,6 +333,7 @@ class Server:
                 session.close(_REASON_DRAIN, "the server closes")
             await self._wait_closed(self._gate)
         self._served.close()
+        self._access.close()
         if leaving is not None:
             await leaving
         await self._served.leave()
@@ -385,13 +348,7 @@ class Server:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
-        if self._detection is not None:
-            self._detection.shut()
-        if self._proxies is not None:
-            self._proxies.shut()
-        if self._taking:
-            # A session made after the start of a drain would never learn of it.
-            await asyncio.wait(self._taking)
+        await self._accepting.shut()
 
     async def _wait_closed(self, gate: Gate) -> None:
         """Wait for connections to close; abort those that do not in time."""

@@ -35,7 +35,7 @@ class Worker:
         self._taking: set[asyncio.Task[None]] = set()
         self._process = ServingProcess(
             # The supervisor's announcer registers the services.
-            replace(plan, on_started=self._report, registry=None),
+            replace(plan, on_started=self._report, registry=None, registers=False),
             self._open_listener,
             lambda: channel.report(leaving=True),
         )

@@ -169,7 +169,9 @@ class Dispatcher:
         transport = connection.transport
         ssl_object = None if transport is None else transport.get_extra_info("ssl_object")
         certificate = None if ssl_object is None else certificate_of(ssl_object)
-        peer = Peer(self._address_of(connection), certificate=certificate)
+        exchange = getattr(connection, "exchange", None)
+        protocol = "native" if exchange is None else exchange.protocol
+        peer = Peer(self._address_of(connection), certificate=certificate, protocol=protocol)
         if peer.address.scheme == "unix" and connection.transport is not None:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
@@ -203,7 +205,13 @@ class Dispatcher:
         await self._wait(lambda: not self.gate.sessions)
 
     def _is_idle(self) -> bool:
-        return self.gate.running == 0 and self.gate.waiting == 0 and self._unpacking.is_idle
+        access = self.gate.access
+        return (
+            self.gate.running == 0
+            and self.gate.waiting == 0
+            and self._unpacking.is_idle
+            and (access is None or access.authentication.is_idle)
+        )
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()

@@ -153,6 +153,11 @@ class MemoryStore:
         found = self._alive(lease)
         return found is not None and all(place in self._items for place in found.written)
 
+    def written_under(self, lease: str) -> set[str]:
+        """Return the folders in which something was written under a lease; none if it has ended."""
+        found = self._leases.get(lease)
+        return set() if found is None else {folder for folder, _ in found.written}
+
     def folders(self) -> dict[str, int]:
         """Return the number of items of each folder that has any."""
         return {name: len(keys) for name, keys in sorted(self._folders.items())}

@@ -22,6 +22,8 @@ from fastrpc import (
     current_call,
 )
 from fastrpc._core.serving.admission import bytes_held
+from fastrpc.auth import Policy
+from tests.support.guarded import TOKENS
 from tests.support.held_calls import held_calls
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
@@ -273,12 +275,20 @@ async def test_calls_that_wait_for_their_start_go_by_priority() -> None:
     assert desk.started == ["b", "d", "e", "a", "c"]
 
 
+HIGH_NOTES: list[dict[str, Any]] = [
+    {"who": ["ada"], "allow": ["desk.note"], "priority": 2},
+    {"who": ["*"], "allow": ["desk.*"]},
+]
+ADA, BOB = "token-of-ada", "token-of-bob"
+
+
 async def test_a_rule_lets_calls_be_high_at_the_server() -> None:
     desk = Desk()
-    with ThreadedServer(desk) as server:
-        assert server.server._gate is not None
-        server.server._gate.allows_high = lambda call: call.method == "desk.note"
-        async with Client(server.address) as one, Client(server.address) as other:
+    with ThreadedServer(desk, authenticate=TOKENS, authorize=Policy(HIGH_NOTES)) as server:
+        async with (
+            Client(server.address, credentials=ADA) as one,
+            Client(server.address, credentials=ADA) as other,
+        ):
             await asyncio.gather(one.ready(), other.ready())
             calls = [one.call(Desk.hold_loop)]
             for name, priority in (("a", 1), ("b", 0), ("c", 2), ("d", 1), ("e", 0)):
@@ -291,16 +301,32 @@ async def test_a_rule_lets_calls_be_high_at_the_server() -> None:
     assert desk.priorities == [2, 2, 0, 0, 1, 1, 0]
 
 
-async def test_a_rule_that_fails_lets_nobody_be_high(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("authorize", "token"),
+    [
+        (Policy(HIGH_NOTES), BOB),
+        (Policy([{"who": ["*"], "allow": ["desk.note"]}]), ADA),
+        (Policy([{"who": ["ada"], "allow": ["desk.hold_loop"], "priority": 2}, *HIGH_NOTES[1:]]), ADA),
+        (lambda identity, route: True, ADA),
+        (None, ADA),
+    ],
+)
+async def test_without_a_rule_that_says_so_nobody_is_high(authorize: Any, token: str) -> None:
     desk = Desk()
-    with ThreadedServer(desk) as server:
-        assert server.server._gate is not None
-        async with Client(server.address) as client:
-            for rule in (lambda call: 1 / 0, lambda call: "yes", lambda call: None):
-                server.server._gate.allows_high = rule
-                await client.with_options(priority=2).call(Desk.note, "a")
-    assert desk.priorities == [0, 0, 0]
-    assert "could not decide about desk.note" in caplog.text
+    with ThreadedServer(desk, authenticate=TOKENS, authorize=authorize) as server:
+        async with Client(server.address, credentials=token) as client:
+            await client.with_options(priority=2).call(Desk.note, "a")
+    assert desk.priorities == [0]
+
+
+async def test_a_credential_of_a_call_decides_whether_it_is_high() -> None:
+    desk = Desk()
+    with ThreadedServer(desk, authenticate=TOKENS, authorize=Policy(HIGH_NOTES)) as server:
+        for token, own in ((BOB, ADA), (ADA, BOB)):
+            async with Client(server.address, credentials=token) as client:
+                high = client.with_options(priority=2, metadata={"authorization": f"Bearer {own}"})
+                await high.call(Desk.note, own)
+    assert desk.priorities == [2, 0]
 
 
 async def test_sheddable_calls_of_one_client_start_behind_those_of_another() -> None:

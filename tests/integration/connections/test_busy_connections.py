@@ -133,7 +133,9 @@ def opened(target: Served, count: int) -> Iterator[list[socket.socket]]:
 
 
 async def settled(target: Served, count: int) -> None:
-    await eventually(lambda: len(sessions_of(target)) == count and len(target.server._openings) == 0)  # type: ignore[union-attr]
+    await eventually(
+        lambda: len(sessions_of(target)) == count and len(target.server._accepting.openings) == 0
+    )  # type: ignore[union-attr]
 
 
 @pytest.mark.measures

@@ -27,7 +27,6 @@ pytestmark = pytest.mark.one_loop
 NOWHERE = "tcp://127.0.0.1:9"
 
 REFUSED: dict[str, Callable[[], object]] = {
-    "public": lambda: fastrpc.method(public=True),
     "ServerConfig.admin_address": lambda: Server(config=ServerConfig(admin_address="tcp://127.0.0.1:0")),
 }
 
@@ -40,15 +39,12 @@ def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
 
 #: What takes arguments that only a later version acts upon, with their defaults.
 LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
-    "Client": (partial(Client, NOWHERE), {"credentials": None}),
-    "SyncClient": (partial(SyncClient, NOWHERE), {"credentials": None}),
-    "Server": (Server, {"authenticate": None, "authorize": None}),
-    "App": (
-        partial(fastrpc.App, []),
-        {"authenticate": None, "authorize": None, "registry": None},
-    ),
-    "serve": (fastrpc.serve, {"authenticate": None, "authorize": None}),
-    "method": (fastrpc.method, {"roles": (), "safe": False, "tool": False, "alias": ()}),
+    "Client": (partial(Client, NOWHERE), {}),
+    "SyncClient": (partial(SyncClient, NOWHERE), {}),
+    "Server": (Server, {}),
+    "App": (partial(fastrpc.App, []), {}),
+    "serve": (fastrpc.serve, {}),
+    "method": (fastrpc.method, {"safe": False, "tool": False, "alias": ()}),
     "service": (partial(fastrpc.service, "arith"), {"alias": (), "rpcx": None}),
 }
 
@@ -103,6 +99,7 @@ def test_every_extra_is_used_by_the_package() -> None:
         "cli": "typer",
         "consul": "consul",
         "dns": "dns",
+        "jwt": "jwt",
         "protobuf": "fastrpc.codecs.protobuf",
         "zstd": "zstd",
     }

@@ -64,12 +64,6 @@ def test_an_argument_that_a_client_does_not_take_says_where_it_belongs(
         kind(NOWHERE, **options)
 
 
-@KINDS
-def test_an_argument_of_a_later_version_says_so(kind: Any) -> None:
-    with pytest.raises(ConfigError, match="^credentials .*not yet"):
-        kind(NOWHERE, credentials="x")
-
-
 async def test_an_option_among_the_arguments_of_a_call_says_where_it_belongs() -> None:
     async with connected(Desk) as client:
         for option in ("timeout", "metadata", "idempotent"):

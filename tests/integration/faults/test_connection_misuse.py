@@ -168,7 +168,7 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
 def test_a_session_that_was_never_connected_bears_them_too() -> None:
     async def check() -> None:
         async with Server(Hasty) as server:
-            make_stream = server._session_maker(Address.parse("tcp://127.0.0.1:1"))
+            make_stream = server._accepting.session_maker(Address.parse("tcp://127.0.0.1:1"))
             for first, second in itertools.permutations(range(11), 2):
                 stream = make_stream()
                 callbacks(stream.engine)[first]()

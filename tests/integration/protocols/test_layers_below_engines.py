@@ -68,7 +68,7 @@ class Masked(asyncio.Protocol):
 async def masked(protocol: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     loop = asyncio.get_running_loop()
     async with Server(Shop, config=ServerConfig(protocols=(protocol,))) as server:
-        make_session = server._session_maker(Address.parse("tcp://127.0.0.1:1"))
+        make_session = server._accepting.session_maker(Address.parse("tcp://127.0.0.1:1"))
         listener = await loop.create_server(lambda: Masked(make_session()), "127.0.0.1", 0)
         host, port = listener.sockets[0].getsockname()
         reader, writer = await asyncio.open_connection(host, port)

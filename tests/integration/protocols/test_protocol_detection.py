@@ -27,8 +27,8 @@ async def connect(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamW
 
 
 def undecided(server: Server) -> int:
-    assert server._detection is not None
-    return len(server._detection.undecided)
+    assert server._accepting.detection is not None
+    return len(server._accepting.detection.undecided)
 
 
 async def heard(reader: asyncio.StreamReader) -> bytes:
@@ -59,9 +59,9 @@ async def test_native_clients_are_served_beside_another_protocol(
 async def test_a_server_of_one_protocol_detects_nothing() -> None:
     async with served(Shop, scheme="tcp") as target, Client(target) as client:
         await client.ready()
-        assert target.server._detection is None
+        assert target.server._accepting.detection is None
     async with served(Shop, scheme="tcp", config=ServerConfig(protocols=("toy",))) as target:
-        assert target.server._detection is None
+        assert target.server._accepting.detection is None
         reader, writer = await connect(target.server)
         writer.write(b'shop.price "apple"\n')
         assert await reader.readline() == b"1 OK 5\n"

@@ -197,13 +197,21 @@ def test_what_is_wrong_with_it_is_told_at_the_start(app: str, text: str, folder:
 
 def test_nothing_is_said_twice(folder: Path) -> None:
     program = (
-        "import program, fastrpc\n"
+        "import dataclasses, program, fastrpc, fastrpc.auth, fastrpc.limits\n"
         "try:\n    fastrpc.serve(program.app, address='unix://socket', {})\n"
         "except fastrpc.ConfigError as error:\n    print(error)"
+    )
+    # One without a registry may be served with one.
+    program = program.replace(
+        "program.app,", "dataclasses.replace(program.app, registry='static://127.0.0.1:9'),", 1
     )
     for given, name in (
         ("interceptors=[program.shout]", "interceptors"),
         ("config=fastrpc.ServerConfig(expose_errors=True)", "config"),
+        ("authenticate=fastrpc.auth.StaticTokens({'a': fastrpc.Identity('ann')})", "authenticate"),
+        ("authorize=lambda identity, route: True", "authorize"),
+        ("limits=[fastrpc.limits.RateLimit(1, 1)]", "limits"),
+        ("registry='registry://127.0.0.1:9'", "registry"),
     ):
         done = run_program(["-c", program.format(given)], folder)
         assert f"{name} is given together with an App" in done.output
@@ -223,5 +231,16 @@ def test_it_is_frozen_and_checks_what_it_is_given() -> None:
         fastrpc.App([int], interceptors=[5])  # type: ignore[list-item]
     with pytest.raises(ConfigError, match="config is a dict"):
         fastrpc.App([int], config={})  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="authenticate is int"):
+        fastrpc.App([int], authenticate=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="authorize is int"):
+        fastrpc.App([int], authorize=5)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="limits"):
+        fastrpc.App([int], limits=[5])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match="no registry has the scheme 'nowhere'"):
+        fastrpc.App([int], registry="nowhere://h:1")
+    with pytest.raises(ConfigError, match="5 is not a registry"):
+        fastrpc.App([int], registry=5)  # type: ignore[arg-type]
+    assert "planted" not in repr(fastrpc.App([int], registry="registry://127.0.0.1:9?token=planted"))
     with pytest.raises(TypeError):
         fastrpc.App([int], [plain])  # type: ignore[call-arg, misc]

@@ -2,8 +2,7 @@
 
 import pytest
 
-from fastrpc.endpoint import Address
-from fastrpc.server.builtin import is_local
+from fastrpc.endpoint import Address, is_local
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class BlockingSession(Connection):
         keepalive: Keepalive,
         spin_microseconds: int = 0,
         reentry: ReentryGuard | None = None,
+        credential: bytes | None = None,
         settings: Settings,
         early_calls: str = "idempotent",
     ) -> None: ...

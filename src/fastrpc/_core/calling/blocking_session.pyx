@@ -34,17 +34,20 @@ from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
+from fastrpc._core.calling.pending_call cimport unstarted_error
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, OK
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.status import Status
 
 # How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
+# Of each second for which a credential is valid: then it is replaced.
+cdef uint64_t RENEWED_NS = 800_000_000
 
 
 cdef class BlockingSession(Connection):
@@ -52,7 +55,7 @@ cdef class BlockingSession(Connection):
 
     def __init__(
         self, *, BlockingIO io not None, endpoint, timeouts, keepalive, spin_microseconds=0, ReentryGuard reentry=None,
-        **options,
+        bytes credential=None, **options,
     ):
         Connection.__init__(self, is_client=True, **options)
         self.endpoint = endpoint
@@ -67,6 +70,8 @@ cdef class BlockingSession(Connection):
         self.rests_ns = self.now
         # Leaves together with the first request.
         self.open()
+        if credential is not None:
+            self.control.send_credential(b"bearer", credential)
         self.is_usable = True
 
     # Calls
@@ -463,9 +468,15 @@ cdef class BlockingSession(Connection):
         return (<PendingCall>call).failed(error)
 
     cdef int on_not_started(self, Call call) except -1:
-        return (<PendingCall>call).failed(
-            UnavailableError(f"{call.route.method}: {self.endpoint} drains and did not start the call")
-        )
+        return (<PendingCall>call).failed(unstarted_error(self, self.endpoint, call))
+
+    cdef int on_verdict(self) except -1:
+        """Without a loop nobody renews a credential in time: a younger connection, with a new one, takes its place."""
+        cdef uint64_t age
+        if self.auth_status == OK and self.auth_valid_seconds:
+            age = self.now - self.liveness.made_ns + <uint64_t>self.auth_valid_seconds * RENEWED_NS
+            self.liveness.age_ns = age if self.liveness.age_ns == 0 else min(age, self.liveness.age_ns)
+        return 0
 
     cdef int on_ready(self) except -1:
         cdef Wait wait

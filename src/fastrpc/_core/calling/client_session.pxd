@@ -6,6 +6,8 @@ cdef class ClientSession(Connection):
         # Who is told how it fares (see the stub); whether the peer's SETTINGS came.
         readonly object owner
         readonly bint is_ready
+        # The token that it shows once it is connected, or None.
+        bytes credential
         # Whether it is older than `Keepalive.max_age` and waits for its successor.
         readonly bint is_aged
 

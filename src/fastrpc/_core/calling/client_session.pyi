@@ -11,7 +11,9 @@ class ClientSession(Connection):
     Args:
         endpoint: where it leads; errors name it.
         owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
-            `session_draining(session)`, `session_lost(session, error)` and, if asked for, `session_used(session)`.
+            `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)`, and, of a
+            credential that expires, `session_accepted(session, seconds)`.
+        credential: a token that it shows in front of its first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.
         options: those of `Connection`.
@@ -25,6 +27,7 @@ class ClientSession(Connection):
         loop: AbstractEventLoop,
         timeouts: Timeouts,
         keepalive: Keepalive,
+        credential: bytes | None = None,
         **options: Any,
     ) -> None: ...
     @property
@@ -50,6 +53,9 @@ class ClientSession(Connection):
 
     def end_probe(self, call: PendingCall) -> None:
         """Take note that such a call ended, or was not sent."""
+
+    def present(self, token: bytes) -> None:
+        """Show the server a token."""
 
     def retire(self) -> None:
         """Take no new calls, and close once those under way ended."""

@@ -8,6 +8,7 @@ from random import uniform
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.own_calls cimport new_own_calls
 from fastrpc._core.calling.pending_call cimport PendingCall
@@ -24,7 +25,7 @@ cdef uint64_t SERVED_LOOK_NS = 20_000_000
 cdef class ClientSession(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once."""
 
-    def __init__(self, *, endpoint, owner, loop, timeouts, keepalive, **options):
+    def __init__(self, *, endpoint, owner, loop, timeouts, keepalive, bytes credential=None, **options):
         Connection.__init__(self, is_client=True, **options)
         self.loop_state = loop_state(loop)
         self.now = now_ns()
@@ -32,6 +33,7 @@ cdef class ClientSession(Connection):
         self.liveness.is_watched = True
         new_own_calls(self, endpoint)
         self.owner = owner
+        self.credential = credential
 
     @property
     def endpoint(self):
@@ -41,9 +43,19 @@ cdef class ClientSession(Connection):
     cdef int connected(self) except -1:
         """Begin; early calls may go out from here on."""
         Connection.connected(self)
+        if self.credential is not None:
+            # In front of every call: the server takes none before it knows whose they are.
+            self.control.send_credential(b"bearer", self.credential)
+            self.credential = None
+            self.on_output()
         if self.serving is not None:
             self.serving.on_made()
         self.is_usable = True
+        return 0
+
+    cdef int on_verdict(self) except -1:
+        if self.auth_status == OK and self.auth_valid_seconds:
+            self.owner.session_accepted(self, self.auth_valid_seconds)
         return 0
 
     cdef int on_used(self) except -1:
@@ -88,6 +100,12 @@ cdef class ClientSession(Connection):
             # What the server calls meanwhile would be lost.
             self.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
         return self._close_when_idle()
+
+    def present(self, bytes token not None):
+        """Show the server a token; its verdict comes by `on_auth`."""
+        self.now = now_ns()
+        self.control.send_credential(b"bearer", token)
+        self.on_output()
 
     def retire(self):
         if not self.is_closed:

@@ -14,13 +14,13 @@ from cpython.object cimport PyObject
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, send_again
+from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, send_again, unstarted_error
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.framing.frame cimport ONE_WAY, Frame
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 from fastrpc._core.io.engine cimport ByteStream
 
-from fastrpc.errors import CallError, DeadlineExceededError, UnavailableError
+from fastrpc.errors import CallError, DeadlineExceededError
 from fastrpc.status import Status
 
 cdef enum:
@@ -97,10 +97,7 @@ cdef class OwnCalls(CallingPart):
         return self._fail(<PendingCall>call, error)
 
     cdef int on_not_started(self, Call call) except -1:
-        return self._fail(
-            <PendingCall>call,
-            UnavailableError(f"{call.route.method}: {self.endpoint} drains and did not start the call"),
-        )
+        return self._fail(<PendingCall>call, unstarted_error(self.session(), self.endpoint, call))
 
     # From the connection
 

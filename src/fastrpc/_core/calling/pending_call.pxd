@@ -63,6 +63,7 @@ cdef class PendingCall(Call):
     cdef object _refusal_of(self, Frame* frame, bytes payload, int status, str text, object retry_after)
 
 cdef int mark_own(object error) except -1
+cdef object unstarted_error(Connection connection, object endpoint, Call call)
 cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why)
 cdef object overdue_error(PendingCall call, object endpoint, bint handed)
 cdef int keep_early(Connection connection, PendingCall call, bytes payload) except -1

@@ -21,6 +21,7 @@ from fastrpc._core.base.status cimport (
     DEADLINE_EXCEEDED,
     HIGHEST_STATUS,
     INVALID_ARGUMENT,
+    OK,
     RESOURCE_EXHAUSTED,
     UNAVAILABLE,
     UNKNOWN,
@@ -370,10 +371,27 @@ def decode_details(bytes payload, int codec):
         return payload
 
 
+cdef object unstarted_error(Connection connection, object endpoint, Call call):
+    """What a call is told that the server did not start, as it said."""
+    if connection.auth_status > OK:
+        return refused_error(connection, endpoint, call)
+    return UnavailableError(f"{call.route.method}: {endpoint} drains and did not start the call")
+
+
+cdef object refused_error(Connection connection, object endpoint, Call call):
+    """What a call is told that was not started, as the server refused our credential."""
+    text = f"{call.route.method}: {endpoint} refused the credentials: {connection.auth_text}"
+    if connection.auth_status == UNAVAILABLE:
+        return UnavailableError(text)
+    return CallError(Status(min(connection.auth_status, HIGHEST_STATUS)), text, processed="no")
+
+
 cdef object lost_error(Connection connection, object endpoint, Call call, bint handed, str why):
     """What a call whose connection broke is told: "unknown" once its request was given to the transport."""
     processed, retryable = ("unknown", bool(call.flags & IDEMPOTENT)) if handed else ("no", True)
     doubt = "; the call may have run" if handed else " before the call was sent"
+    if connection.auth_status > OK and not handed:
+        return refused_error(connection, endpoint, call)
     if connection.is_unreadable:
         return ConnectError(f"{call.route.method}: {endpoint}: {why}; the call did not run", hint=UNREADABLE_HINT)
     if connection.is_violated():

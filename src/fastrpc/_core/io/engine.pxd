@@ -21,6 +21,8 @@ cdef class ByteStream(Timed):
     cdef int push(self) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef bint ends_turn(self) except -1
+    cdef int hold_input(self) except -1
+    cdef int release_input(self) except -1
     cdef bint waits_for_turn(self) noexcept
     cdef bint is_stuck(self) noexcept
     cdef bint sends_at_once(self) noexcept

@@ -53,6 +53,14 @@ cdef class ByteStream(Timed):
         """Several messages of one read were handled. Return whether the rest has to wait for another turn."""
         return False
 
+    cdef int hold_input(self) except -1:
+        """Hand over nothing more of what is received, and read nothing more, until `release_input`."""
+        return 0
+
+    cdef int release_input(self) except -1:
+        """Go on with what was received meanwhile, in a turn of its own."""
+        return 0
+
     cdef bint waits_for_turn(self) noexcept:
         """Return whether something received waits for its turn; nothing is read until then."""
         return False

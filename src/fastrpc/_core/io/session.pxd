@@ -37,6 +37,9 @@ cdef class Session(ByteStream):
         bint has_turn
         bint has_end
 
+        # Whether the engine takes nothing more until it says so.
+        bint is_input_held
+
         # Whether it is not read from for another reason, which `hold_back` told.
         bint is_held_back
 

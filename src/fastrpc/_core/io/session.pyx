@@ -183,8 +183,26 @@ cdef class Session(ByteStream):
             return False
         if turns.ends_ns == 0:
             engine.turn_ends_ns = max(engine.turn_ends_ns, turns.begin(engine.now))
-        self.tail.is_put_off = now_ns() >= engine.turn_ends_ns
+        self.tail.is_put_off = self.is_input_held or now_ns() >= engine.turn_ends_ns
         return self.tail.is_put_off
+
+    cdef int hold_input(self) except -1:
+        self.is_input_held = True
+        # This read stops behind the message that is handled now; a later one finds the tail put off.
+        self.tail.is_put_off = True
+        self.engine.messages_left = 0
+        if not self.engine.is_reading:
+            return self._put_off()
+        return 0
+
+    cdef int release_input(self) except -1:
+        if not self.is_input_held:
+            return 0
+        self.is_input_held = False
+        if self.tail.is_put_off and not self.has_turn and self.transport is not None:
+            self.has_turn = True
+            return self.loop_state.turns.add(self)
+        return 0
 
     cdef bint waits_for_turn(self) noexcept:
         return self.tail.is_put_off
@@ -218,7 +236,7 @@ cdef class Session(ByteStream):
         return self.engine.tail_changed(change) if change else 0
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        if not self.tail.is_put_off or self.transport is None:
+        if not self.tail.is_put_off or self.is_input_held or self.transport is None:
             self.has_turn = False
             return False
         self.engine.now = now_ns()

@@ -103,7 +103,7 @@ cdef class CalleeStates:
             and not frame.metadata_size
             and not self.reader.was_skipped
             and self.calls.size - self.one_way_listed < <Py_ssize_t>owner.ours.max_calls
-            and <uint64_t>frame.payload_size <= owner.ours.max_message
+            and <uint64_t>frame.payload_size <= owner.message_bound
         )
 
     @cython.nonecheck(False)
@@ -127,10 +127,11 @@ cdef class CalleeStates:
             if verdict != METADATA_OK:
                 status[0] = INVALID_ARGUMENT
                 return "the metadata of the call is malformed"
-        if size > owner.ours.max_message or self.reader.was_skipped:
+        if size > owner.message_bound or self.reader.was_skipped:
             side = "client" if owner.is_client else "server"
+            of_whom = " of callers that are not authenticated" if owner.keeps_window else ""
             return (
-                f"the request has {size} bytes, the {side} takes at most {owner.ours.max_message} "
+                f"the request has {size} bytes, the {side} takes at most {owner.message_bound}{of_whom} "
                 "(Limits.message_bytes)"
             )
         return None

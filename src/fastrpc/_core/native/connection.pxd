@@ -31,10 +31,20 @@ cdef class Connection(PartsOwner):
         # CREDIT frames, against the sender's `data_frames_sent`.
         uint64_t credits_received
 
+        # What the server last said of our credential: its status, -1 before; a text; for how many seconds, 0 = as long
+        # as the connection lasts.
+        readonly int auth_status
+        readonly str auth_text
+        readonly uint32_t auth_valid_seconds
+
         # Whether the peer read nothing of ours, as its first bytes showed, or a refusal of TLS: no call of ours ran there.
         bint is_unreadable
 
     cdef int open(self) except -1
+    cdef int _raise_window(self, Py_ssize_t window) except -1
+    cdef int hold_input(self) except -1
+    cdef int release_input(self) except -1
+    cdef int on_verdict(self) except -1
     cdef int note_unread(self, object error) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef bint was_handed(self, Call call) noexcept

@@ -40,6 +40,18 @@ class Connection(PartsOwner):
         """
 
     @property
+    def auth_status(self) -> int:
+        """The status of the server's last verdict about our credential; -1 before there is one."""
+
+    @property
+    def auth_text(self) -> str | None:
+        """The text of that verdict."""
+
+    @property
+    def auth_valid_seconds(self) -> int:
+        """For how many seconds the credential is valid; 0: as long as the connection lasts."""
+
+    @property
     def reader(self) -> FrameReader:
         """What cuts received bytes into frames."""
 

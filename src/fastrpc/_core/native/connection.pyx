@@ -35,20 +35,12 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport UNIMPLEMENTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
-from fastrpc._core.framing.frame cimport (
-    CREDIT,
-    HEADER_SIZE,
-    PREFACE_SIZE,
-    REASON_CALM_DOWN,
-    REASON_CREDIT,
-    REASON_FRAME_SIZE,
-    REASON_INTERNAL,
-    REASON_MAX_AGE,
-    REASON_PROTOCOL,
-    REASON_SETTINGS,
-)
-from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
+from fastrpc._core.framing.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE, REASON_AUTHENTICATION, REASON_CALM_DOWN
+from fastrpc._core.framing.frame cimport REASON_CREDIT, REASON_FRAME_SIZE, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
+from fastrpc._core.framing.frame cimport REASON_SETTINGS
+from fastrpc._core.framing.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
 from fastrpc._core.native.call_slots cimport WITHHELD_NS, new_slots
 from fastrpc._core.native.callee_states cimport new_callee
@@ -58,22 +50,15 @@ from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
 from fastrpc._core.native.liveness cimport new_liveness
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.native.parts_owner cimport (
-    LATE_BYTES_PER_SECOND,
-    PHASE_CLOSED,
-    PHASE_OPEN,
-    PHASE_PREFACE,
-    PHASE_SETTINGS,
-)
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND, PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE, PHASE_SETTINGS
 from fastrpc._core.native.send_queue cimport new_sender
 from fastrpc._core.framing.native cimport NativeProtocol, stranger_of
 from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW
-from fastrpc._core.framing.window cimport open_budget, placed
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, placed
 from fastrpc._core.base.wire cimport SECOND, load16, load32, now_ns, store32
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
-from fastrpc._core.native.control_frames import NO_LAST_ID
+from fastrpc._core.native.control_frames import NO_LAST_ID, NOT_CONFIGURED
 from fastrpc.errors import LocalProtocolError
 
 cdef enum:
@@ -107,7 +92,7 @@ cdef class Connection(PartsOwner):
         self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
         self.peer = self.ours = Settings(False)
         self.our_stream_window = self.ours.stream_window
-        self.closed_reason = -1
+        self.closed_reason = self.auth_status = -1
 
     def __init__(
         self,
@@ -193,12 +178,23 @@ cdef class Connection(PartsOwner):
         self._write_raw(PREFACE)
         self.preface_sent = self.sender.opening_waits = True
         self.control.announce(self.ours)
-        self.reader.received.size = window
-        self.reader.received.left += window - FIRST_CONNECTION_WINDOW
         open_budget(&self.late_bytes, window, LATE_BYTES_PER_SECOND, SECOND)
         open_budget(&self.assembler.short_pieces, window, LATE_BYTES_PER_SECOND, SECOND)
-        self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
+        if not self.keeps_window:
+            self._raise_window(window)
         return self.on_output()
+
+    cdef int _raise_window(self, Py_ssize_t window) except -1:
+        self.reader.received.size = window
+        self.reader.received.left += window - FIRST_CONNECTION_WINDOW
+        return self._credit_in_order(<uint32_t>(window - FIRST_CONNECTION_WINDOW))
+
+    cdef int hold_input(self) except -1:
+        """Take no further frame until a credential is verified."""
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).hold_input()
+
+    cdef int release_input(self) except -1:
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).release_input()
 
     def announce(self, Settings settings not None):
         """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once.
@@ -321,7 +317,7 @@ cdef class Connection(PartsOwner):
                 return begun
         if not frame.flags & MORE:
             frame.total = frame.payload_size
-        return Assembly(frame.total) if frame.total <= self.ours.max_message else None
+        return Assembly(frame.total) if frame.total <= self.message_bound else None
 
     cdef int _data(self, Frame* frame, bytes payload) except -1:
         cdef Call call
@@ -377,6 +373,25 @@ cdef class Connection(PartsOwner):
 
     cdef int on_control(self, Frame* frame) except -1:
         return self.control.take(frame)
+
+    cdef int on_auth(self, Frame* frame) except -1:
+        cdef Py_ssize_t size
+        if not self.is_client:
+            return self.control.send_verdict(UNIMPLEMENTED, NOT_CONFIGURED, 0)
+        if not frame.flags & ACK:
+            return self.violate(REASON_AUTHENTICATION, "the server asks back, and a token is all we have")
+        size = load16(frame.payload + 2)
+        self.auth_status = load16(frame.payload)
+        self.auth_valid_seconds = load32(frame.payload + 4)
+        self.auth_text = frame.payload[8:8 + size].decode()
+        if self.auth_status == UNIMPLEMENTED:
+            # It authenticates nobody, and goes on.
+            self.auth_status = -1
+        return self.on_verdict()
+
+    cdef int on_verdict(self) except -1:
+        """The server said whether it accepts our credential; if not, it ends the connection."""
+        return 0
 
     cdef int send_ping(self, bytes body) except -1:
         return self.control.send_ping(body)

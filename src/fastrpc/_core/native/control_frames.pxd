@@ -44,6 +44,9 @@ cdef class ControlFrames:
         # Which of our PINGs stands behind the first step of our drain: once it is answered the peer has read that step.
         uint64_t drain_ping
 
+        # Credentials of ours without a verdict.
+        int auths_sent
+
         # What the peer may send of these frames, and of unknown ones.
         Budget settings_budget
         Budget auth_budget
@@ -56,6 +59,8 @@ cdef class ControlFrames:
     cdef int send_ping(self, bytes body) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1
+    cdef int send_verdict(self, int status, bytes text, uint32_t valid_seconds) except -1
+    cdef int send_credential(self, bytes scheme, bytes data) except -1
     cdef int send_goaway(self, int reason, bint final, uint64_t last_id, str text) except -1
 
     cdef int _enforce(self) except -1

@@ -1,8 +1,8 @@
 from operator import attrgetter
 from typing import Final, final
 
-NO_LAST_ID: Final[int]
 NOT_CONFIGURED: Final[bytes]
+NO_LAST_ID: Final[int]
 BY_ID: Final[attrgetter[int]]
 
 @final

@@ -9,9 +9,8 @@
 import struct
 from operator import attrgetter
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.status cimport UNIMPLEMENTED
 from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load64
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport (
@@ -92,6 +91,7 @@ cdef class ControlFrames:
             )
         self.was_announced = True
         owner.ours = settings
+        owner.bound_messages()
         self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
         self.callee.serves_calls = self.callee.most_calls > 0
         widen(&self.callee.idle_work, IDLE_CALLS + IDLE_CALLS_PER_SLOT * <int64_t>self.callee.most_calls)
@@ -189,10 +189,24 @@ cdef class ControlFrames:
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.auth_budget, 1, owner.now):
             return owner.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
-        if owner.is_client or frame.flags & ACK:
+        if owner.is_client:
+            if not self.auths_sent:
+                return owner.violate(REASON_PROTOCOL, "AUTH that answers none")
+            if frame.flags & ACK:
+                self.auths_sent -= 1
+        elif frame.flags & ACK:
             return owner.violate(REASON_PROTOCOL, "AUTH that answers none")
-        verdict = struct.pack("<HHI", UNIMPLEMENTED, len(NOT_CONFIGURED), 0) + NOT_CONFIGURED
+        return owner.on_auth(frame)
+
+    cdef int send_verdict(self, int status, bytes text, uint32_t valid_seconds) except -1:
+        verdict = struct.pack("<HHI", status, len(text), valid_seconds) + text
         return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
+
+    cdef int send_credential(self, bytes scheme, bytes data) except -1:
+        """Tell the server who we are; its verdict comes by `on_auth`."""
+        self.auths_sent += 1
+        body = struct.pack("<BBH", 0, len(scheme), len(data)) + scheme + data
+        return self.sender.send_control(self.sender.out, AUTH, 0, body)
 
     # GOAWAY
 

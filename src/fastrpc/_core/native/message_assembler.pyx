@@ -146,7 +146,7 @@ cdef class MessageAssembler:
         if continues:
             call.incoming.cost += cost
             return self.piece(call, frame)
-        limit = min((<PartsOwner>self.owner).ours.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
+        limit = min((<PartsOwner>self.owner).message_bound, <uint64_t>STREAM_MESSAGE_LIMIT)
         if size > limit or self.reader.was_skipped:
             text = f"a stream message has {size} bytes, {limit} are allowed (Limits.message_bytes)"
             return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)

@@ -54,6 +54,11 @@ cdef class PartsOwner(Engine):
         ServingPart serving
         CallingPart calling
 
+        # The longest message that the peer may send: what we announced, or the floor for a caller that is not authenticated.
+        # Whether the connection window waits for that.
+        uint64_t message_bound
+        bint keeps_window
+
         # The loop that watches the deadlines of calls, None where there is none. Whether calls of ours may go out:
         # connected, and the peer takes new ones; whether somebody wants to hear of the next one.
         readonly LoopState loop_state
@@ -140,6 +145,10 @@ cdef class PartsOwner(Engine):
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_closed(self) except -1
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1
+
+    # AUTH: whether the peer proved who it is, or what the server says of us.
+    cdef int bound_messages(self) noexcept
+    cdef int on_auth(self, Frame* frame) except -1
 
     # What the call slots tell.
     cdef int on_withheld(self) except -1

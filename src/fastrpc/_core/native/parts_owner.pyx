@@ -18,7 +18,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, fill, give, open_budget, spend
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, give, open_budget, spend
 from fastrpc._core.io.engine cimport ByteStream
 
 cdef enum:
@@ -329,6 +329,18 @@ cdef class PartsOwner(Engine):
         return 0
 
     # Of the connection itself
+
+    @cython.final
+    cdef int bound_messages(self) noexcept:
+        """Take the limit of messages from what we announced, and from whether the peer has to prove who it is."""
+        self.message_bound = self.ours.max_message
+        if self.keeps_window:
+            self.message_bound = min(self.message_bound, <uint64_t>FIRST_CONNECTION_WINDOW)
+        return 0
+
+    cdef int on_auth(self, Frame* frame) except -1:
+        """AUTH came: a credential for a server, a verdict for a client."""
+        return 0
 
     cdef int on_stranger(self, str text) except -1:
         """The first bytes are not those of the protocol; the connection ends with that."""

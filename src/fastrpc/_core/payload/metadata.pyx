@@ -212,7 +212,9 @@ class Metadata(MutableMapping):
         return sum(1 for _ in self)
 
     def __repr__(self):
-        return f"Metadata({self.entries!r})"
+        # A text of it may go into a log, where a credential has no place.
+        shown = {key: "…" if key == "authorization" else value for key, value in self.entries.items()}
+        return f"Metadata({shown!r})"
 
 
 class BinaryMetadata(MutableMapping):

@@ -45,12 +45,13 @@ cdef class BoundLimit:
             if not exchange.peer_key:
                 exchange.peer_key = key_of(exchange.gate.dispatcher.peer_name(exchange))
             return exchange.peer_key
+        identity = call.own_identity if call.own_identity is not None else exchange.identity
+        if identity is None:
+            # No identity has this name. A caller that nobody knows could name another entry with each call.
+            return key_of(b"anonymous")
         if self.kind == KEY_IDENTITY:
-            identity = call.own_identity if call.own_identity is not None else exchange.identity
-            # No identity has this name.
-            return key_of(b"anonymous" if identity is None else identity.name.encode())
-        value = call.metadata.get(self.entry, "")
-        return key_of(value if isinstance(value, bytes) else value.encode())
+            return key_of(identity.name.encode())
+        return key_of(b"=" + call.metadata.get(self.entry, "").encode())
 
 
 @cython.final

@@ -51,10 +51,19 @@ cdef class Exchange:
         readonly str protocol
         dict counters
 
-        # The peer's identity, or None; whether it may list the services.
+        # The peer's identity, or None; the name it has proved, which it keeps; when its credential expires, 0 = not. What
+        # is decided about its calls by method (Access), and by which state of the files.
         public object identity
+        str proven_name
+        readonly uint64_t expires_ns
+        readonly bint is_expired
+        dict answers
+        uint64_t generation
+
         # The key of the peer under limits (`limiting.key_table.key_of`), 0 until one asks.
         uint64_t peer_key
+
+        # Whether the peer may list the services.
         public bint reveals_services
 
         # Who is on the other side, for handlers and logs; None until an engine knows.
@@ -125,6 +134,12 @@ cdef class Exchange:
     cdef int reader_waits(self, Call call) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_output(self, Call call) except -1
+
+    # The credential of the peer, or of a call that waits for its verdict: nothing more is received meanwhile.
+    cdef int expire(self) except -1
+    cdef int prove(self, object identity, uint64_t expires_ns) except -1
+    cdef int hold_input(self) except -1
+    cdef int release_input(self) except -1
 
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept

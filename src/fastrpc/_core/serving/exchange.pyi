@@ -54,6 +54,14 @@ class Exchange:
 
     def __init__(self, gate: Gate, protocol: str) -> None: ...
     @property
+    def expires_ns(self) -> int:
+        """When its credential expires, in nanoseconds of the monotonic clock; 0: it does not."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its credential has expired."""
+
+    @property
     def gate(self) -> Gate: ...
     @property
     def protocol(self) -> str: ...

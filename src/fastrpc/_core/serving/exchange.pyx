@@ -167,6 +167,33 @@ cdef class Exchange:
         """Wake the sender of a stream once the output has left."""
         return 0
 
+    # Who the peer is
+
+    cdef int prove(self, object identity, uint64_t expires_ns) except -1:
+        """Note who the peer proved to be."""
+        self.identity = identity
+        self.proven_name = identity.name
+        self.expires_ns = expires_ns
+        self.is_expired = False
+        self.answers = None
+        return 0
+
+    cdef int expire(self) except -1:
+        """The credential is valid no longer: further calls are those of nobody."""
+        self.identity = None
+        self.expires_ns = 0
+        self.is_expired = True
+        self.answers = None
+        return 0
+
+    cdef int hold_input(self) except -1:
+        """Receive nothing more until `release_input`: a credential is being verified, and calls keep their order."""
+        return 0
+
+    cdef int release_input(self) except -1:
+        """Go on receiving."""
+        return 0
+
     # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:

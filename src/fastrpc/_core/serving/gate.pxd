@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Route, RouteTable
+from fastrpc._core.serving.access cimport Access
 from fastrpc._core.serving.admission cimport Admission
 from fastrpc._core.serving.call_limits cimport CallLimits
 from fastrpc._core.serving.exchange cimport Exchange
@@ -30,16 +31,12 @@ cdef class Gate(Admission):
         uint64_t default_timeout_ns
         readonly uint64_t expired_unstarted
 
-        # The guards of every call, in this order, or None; whether there is any of them.
-        object _authenticate
-        object _authorise
-        bint has_guards
+        # Who may call what; None: whoever is connected may call everything.
+        Access _access
 
-        # Which calls may have priority 2, as a function; None: none.
-        public object allows_high
-
-        # How much callers may ask for, or None.
+        # How much callers may ask for, or None; whether there is any of the two.
         readonly CallLimits limits
+        bint has_guards
 
         # An ended call that can be reused.
         ServerCall spare
@@ -51,11 +48,11 @@ cdef class Gate(Admission):
     cdef int end_call(self, ServerCall call, str text) except -1
     cdef int note_answered(self, ServerCall call, int status, str text) except -1
     cdef int leave(self, Exchange exchange) except -1
-    cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1
-    cdef bint _passes_guards(self, ServerCall call) except -1
+    cdef int _refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
+    cdef bint _has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef int _refuse_access(self, ServerCall call, str method, int status) except -1
+    cdef bint _passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef bint _is_within_limits(self, ServerCall call) except -1
-    cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1
-    cdef bint _may_be_high(self, ServerCall call) except -1
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1
     cdef int _refuse_late(self, ServerCall call) except -1
     cdef bint _may_answer(self, ServerCall call) except -1

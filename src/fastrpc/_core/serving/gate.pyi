@@ -1,21 +1,20 @@
 from asyncio import AbstractEventLoop
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from logging import Logger
 from typing import Any, final
 
 from fastrpc._core.calls.call import RouteTable
 from fastrpc._core.framing.settings import WireNumbers
+from fastrpc._core.serving.access import Access
 from fastrpc._core.serving.admission import Admission
 from fastrpc._core.serving.call_limits import CallLimits
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.handler_runner import HandlerRunner
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.compressors.base import Compressor
-from fastrpc.status import Status
+from fastrpc.rpc.identity import Identity
 
 logger: Logger
-
-_Guard = Callable[[ServerCall], tuple[Status, str] | None] | None
 
 @final
 class Gate(Admission):
@@ -28,13 +27,8 @@ class Gate(Admission):
         bounds: the bounds of `Admission`.
     """
 
-    #: Guards: functions of a call that return None, or a status and a text to refuse it with. None skips the step. They
-    #: run in this order, after the method is found and before anything is decoded.
-    authenticate: _Guard
-    authorise: _Guard
-
-    #: Returns whether the caller of a call may use priority 2 for its method; else it counts as 0. None: nobody may.
-    allows_high: Callable[[ServerCall], bool] | None
+    #: Who may call what; None: whoever is connected may call everything.
+    access: Access | None
 
     def __init__(
         self,
@@ -50,7 +44,7 @@ class Gate(Admission):
         """How much callers may ask for."""
 
     def limit(self, limits: CallLimits | None) -> None:
-        """Hold the calls of every connection to limits, after the guards; None lifts them."""
+        """Hold the calls of every connection to limits, after the callers' rights are checked; None lifts them."""
 
     @property
     def routes(self) -> RouteTable: ...
@@ -110,6 +104,17 @@ class Gate(Admission):
 
     def connection_lost(self, exchange: Exchange) -> None:
         """Stop the calls of a lost peer, which needs no answers any more."""
+
+    def conclude_access(
+        self,
+        call: ServerCall,
+        method: str,
+        names: int,
+        payload: bytes,
+        identity: Identity | None,
+        status: int,
+    ) -> None:
+        """Go on with a call whose own credential was verified."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
         """Continue with a decompressed request, or refuse a damaged one; ValueError if `call` is neither."""

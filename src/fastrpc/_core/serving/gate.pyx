@@ -19,7 +19,7 @@ from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyConte
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
-from fastrpc._core.base.status cimport UNAVAILABLE, UNIMPLEMENTED
+from fastrpc._core.base.status cimport OK, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
@@ -28,6 +28,7 @@ from fastrpc._core.loop.loop_state cimport STALL_NS
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
+from fastrpc._core.serving.access cimport WAITS
 from fastrpc._core.serving.call_limits cimport BoundLimit
 from fastrpc._core.serving.exchange cimport Failure, process_held
 from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
@@ -35,7 +36,6 @@ from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import CallError, DecodeError
-from fastrpc.status import Status
 
 # What a caller is told whose REQUEST has the shape of another kind of method.
 cdef dict SHAPES = {
@@ -96,6 +96,20 @@ cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
     return gate._unpack(call, payload) if call.compressor else gate._begin(call, payload)
 
 
+@cython.nonecheck(False)
+cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
+    """Take the steps of a call that passed the guards."""
+    if call.priority == PRIORITY_HIGH and gate._access is None:
+        # Only the rule of a policy lets a call be high.
+        call.priority = PRIORITY_NORMAL
+    if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
+        return 0
+    set_deadline(gate, call)
+    if call.exchange.holding or process_held > gate.shed_above:
+        return gate.slow_start(call, payload)
+    return start_now(gate, call, payload)
+
+
 @cython.final
 cdef class Gate(Admission):
     """The gate that all connections of one server share, on one loop."""
@@ -111,30 +125,18 @@ cdef class Gate(Admission):
             self.takes_codec[number] = TAKEN if number < FIRST_OWN_NUMBER else TAKEN_IF_ANSWERED
         self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
 
-    # Guards: functions of a call that return None, or a status and a text to refuse it with.
-
     @property
-    def authenticate(self):
-        """The guard that authenticates the caller; None skips the step."""
-        return self._authenticate
+    def access(self):
+        """Who may call what; None: whoever is connected may call everything."""
+        return self._access
 
-    @authenticate.setter
-    def authenticate(self, guard):
-        self._authenticate = guard
-        self._count_guards()
-
-    @property
-    def authorise(self):
-        """The guard that authorises the caller for the method; None skips the step."""
-        return self._authorise
-
-    @authorise.setter
-    def authorise(self, guard):
-        self._authorise = guard
+    @access.setter
+    def access(self, Access access):
+        self._access = access
         self._count_guards()
 
     def _count_guards(self):
-        self.has_guards = not (self._authenticate is None and self._authorise is None and self.limits is None)
+        self.has_guards = not (self._access is None and self.limits is None)
 
     def limit(self, CallLimits limits):
         """Hold the calls of every connection to limits; None lifts them."""
@@ -296,33 +298,94 @@ cdef class Gate(Admission):
         assert payload is not None
         cdef Route route = self.routes.find(method, size)
         if route is None:
-            return self._refuse_unknown(call, method[:size], PyBytes_GET_SIZE(payload))
+            return self._refuse_unknown(call, method[:size], names, payload)
         call.route = route
         call.counters = route.counters if call.exchange.counters is None else self.counters_of(call.exchange, route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
-        if self.has_guards and not self._passes_guards(call):
+        if self.has_guards and not self._passes_guards(call, names, payload):
             return 0
-        if call.priority == PRIORITY_HIGH and not self._may_be_high(call):
-            call.priority = PRIORITY_NORMAL
-        if (names or (route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not self._fits(call, names):
-            return 0
-        set_deadline(self, call)
-        if call.exchange.holding or process_held > self.shed_above:
-            return self.slow_start(call, payload)
-        return start_now(self, call, payload)
+        return go_on(self, call, names, payload)
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
         return start_now(self, call, payload)
 
-    cdef int _refuse_unknown(self, ServerCall call, bytes method, Py_ssize_t size) except -1:
-        self.counters_of(call.exchange, None).moved(size, 0)
-        text = self.dispatcher.unknown_method(method.decode("ascii", "backslashreplace"), call.exchange)
-        return self.refuse(call, UNIMPLEMENTED, text, True)
+    cdef int _refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
+        cdef str name = method.decode("ascii", "backslashreplace")
+        self.counters_of(call.exchange, None).moved(PyBytes_GET_SIZE(payload), 0)
+        if self._access is not None:
+            # Whoever may not call it does not learn whether it exists.
+            self._has_access(call, name, names, payload)
+            return 0
+        return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_method(name, call.exchange), True)
 
-    cdef bint _passes_guards(self, ServerCall call) except -1:
+    # Who may call
+
+    cdef bint _has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
+        """Return whether the caller may call the method; it is refused if not, or waits for a verdict."""
+        cdef int status
+        try:
+            status = self._access.judge(call)
+        except BaseException as error:
+            self._note_undecided(call, method, error)
+            return False
+        if status == WAITS:
+            call.waiting_context = PyContext_CopyCurrent()
+            call.exchange.hold_input()
+            self._access.authentication.wait_for_call(self, call, method, names, payload)
+            return False
+        return status == OK or self._refuse_access(call, method, status)
+
+    def conclude_access(
+        self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status
+    ):
+        """Go on with a call whose own credential was verified: whose it is, or None and the status to refuse it with."""
+        cdef Exchange exchange = call.exchange
+        context = call.waiting_context
+        call.waiting_context = None
+        exchange.now = exchange.turn_ns = now_ns()
+        if exchange.is_closed:
+            self.count_refused(call, CANCELLED, f"{method} was cut off while its credential was verified")
+            return
+        try:
+            if identity is not None:
+                call.own_identity = identity
+                status = self._access.decide(call, identity)
+            if status != OK:
+                self._refuse_access(call, method, status)
+            else:
+                PyContext_Enter(context)
+                try:
+                    if self.limits is None or self._is_within_limits(call):
+                        go_on(self, call, names, payload)
+                finally:
+                    PyContext_Exit(context)
+                    self.runner.leave_task()
+        except Exception as error:
+            self._note_undecided(call, method, error)
+        exchange.end_turn()
+        exchange.release_input()
+
+    def _note_undecided(self, ServerCall call, str method, error):
+        """Refuse a call about which `authorize` raised: whatever it is, it fails only this call."""
+        logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
+        self.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
+        self.runner.pass_interrupt(error)
+
+    cdef int _refuse_access(self, ServerCall call, str method, int status) except -1:
+        """Refuse a call whose caller may not call the method; return 0."""
+        if status == UNAUTHENTICATED:
+            why = "the credential has expired" if call.exchange.is_expired else "the caller is not authenticated"
+        elif status == PERMISSION_DENIED:
+            why = "the caller may not call it"
+        else:
+            why = "the credential cannot be verified now"
+        self._access.authentication.note_refused(call, method, status)
+        self.refuse(call, status, f"{method}: {why}", status != UNAVAILABLE)
+        return 0
+
+    cdef bint _passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
         return (
-            self._ask(call, self._authenticate, True)
-            and self._ask(call, self._authorise, True)
+            (self._access is None or self._has_access(call, call.route.method, names, payload))
             and (self.limits is None or self._is_within_limits(call))
         )
 
@@ -335,38 +398,6 @@ cdef class Gate(Admission):
         self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
         call.pushback_ms = 0
         return False
-
-    cdef bint _ask(self, ServerCall call, object guard, bint is_faulty) except -1:
-        """Ask one guard. A guard that fails, or returns no verdict, refuses the call."""
-        cdef int status
-        if guard is None:
-            return True
-        try:
-            verdict = guard(call)
-            if verdict is None:
-                return True
-            status, text = verdict
-            if Status(status) is Status.OK or not isinstance(text, str):
-                raise TypeError(f"{verdict!r} is neither None nor a status to refuse with and a text")
-        except BaseException as error:
-            # Whatever it is, it fails only this call.
-            logger.error("fastrpc: %r could not decide about %s", guard, call.route.method, exc_info=error)
-            self.refuse(call, INTERNAL, f"{call.route.method}: it could not be decided whether the call may start")
-            self.runner.pass_interrupt(error)
-            return False
-        self.refuse(call, status, f"{call.route.method}: {text}", is_faulty)
-        return False
-
-    cdef bint _may_be_high(self, ServerCall call) except -1:
-        """Return whether a rule lets the caller use priority 2 for the method. A rule that fails lets nobody."""
-        if self.allows_high is None:
-            return False
-        try:
-            return self.allows_high(call) is True
-        except BaseException as error:
-            logger.error("fastrpc: %r could not decide about %s", self.allows_high, call.route.method, exc_info=error)
-            self.runner.pass_interrupt(error)
-            return False
 
     cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
         """Return whether the call has the shape of its method; refuse it if not."""

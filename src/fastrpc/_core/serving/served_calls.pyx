@@ -24,10 +24,12 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t, uint32_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.status cimport UNAVAILABLE
 from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
-from fastrpc._core.framing.frame cimport PUSHBACK_NEVER
+from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
@@ -185,6 +187,14 @@ cdef class NativeExchange(Exchange):
     cdef int look_by(self, uint64_t due_ns) except -1:
         cdef Connection session = self.owner()
         return 0 if session is None else session.schedule_check(due_ns)
+
+    cdef int hold_input(self) except -1:
+        cdef Connection session = self.owner()
+        return 0 if session is None else session.hold_input()
+
+    cdef int release_input(self) except -1:
+        cdef Connection session = self.owner()
+        return 0 if session is None else session.release_input()
 
     cdef int end_turn(self) except -1:
         cdef Connection session = self.owner()
@@ -414,7 +424,32 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        return self.gate.check_waiting(self.exchange, now)
+        cdef uint64_t due = self.gate.check_waiting(self.exchange, now)
+        if self.exchange.expires_ns == 0:
+            return due
+        if now < self.exchange.expires_ns:
+            return earlier(due, self.exchange.expires_ns)
+        self._end_streams()
+        for call in self.exchange.held or ():
+            # A call keeps the identity that it started with.
+            if (<ServerCall>call).own_identity is None:
+                (<ServerCall>call).own_identity = self.exchange.identity
+        self.exchange.expire()
+        return due
+
+    cdef int _end_streams(self) except -1:
+        """End the streams of a peer whose credential has expired; what needs none, or has its own, goes on."""
+        cdef Connection session = self.session()
+        cdef ServerCall call
+        for call in session.callee.calls.entries():
+            if (
+                call.flags & (STREAM_IN | STREAM_OUT)
+                and call.state != STATE_CANCELLED
+                and call.own_identity is None
+                and not (call.route is not None and call.route.is_public)
+            ):
+                session.end_locally(call, UNAUTHENTICATED, f"{call.method}: the credential has expired", 0)
+        return self.flush()
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call

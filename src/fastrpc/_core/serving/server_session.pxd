@@ -20,6 +20,11 @@ cdef class ServerSession(Connection):
         uint64_t leave_at_ns
         uint64_t leave_after_ns
 
+        # Whether the peer's identity is that of its certificate, and when the connection is to be replaced for that.
+        bint is_by_certificate
+        uint64_t replace_at_ns
+
+    cdef int _trust_peer(self) except -1
     cdef int leave_opening(self) except -1
     cdef bint _peer_rests(self) noexcept
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0

@@ -6,6 +6,7 @@ from fastrpc._core.native.connection import Connection
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.calling.peer import Peer
+from fastrpc.rpc.identity import Identity
 
 logger: Logger
 
@@ -36,6 +37,17 @@ class ServerSession(Connection):
 
     def describe_peer(self) -> Peer:
         """Return who is on the other side."""
+
+    def identify(
+        self, identity: Identity, valid_seconds: float | None = None, *, by_certificate: bool = False
+    ) -> bool:
+        """Note who the peer proved to be, and until when; return False for another one than before."""
+
+    def answer_auth(self, status: int, text: str = "", valid_seconds: int = 0) -> None:
+        """Send the verdict about the peer's credential; one that is not OK ends the connection."""
+
+    def go_on(self) -> None:
+        """Take the frames that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; a connection that is only opening is told as soon as it can be.

@@ -7,21 +7,29 @@ import logging
 from random import uniform
 
 cimport cython
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport REASON_DRAIN, REASON_MAX_AGE, Frame
+from fastrpc._core.framing.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_MAX_AGE, Frame
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
+from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.serving.served_calls cimport call_of
 
+from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.serving.served_calls import serve_on
 
 cdef uint64_t SECOND = 1_000_000_000
 # How long a connection that is to drain may take to open, and one that is idle to close by itself.
 cdef uint64_t OPENING_NS = SECOND
 cdef uint64_t LEAVING_NS = 2 * SECOND
+# Of each second for which a certificate is valid: then its connection is replaced, so that a newer one counts in time.
+# A shorter life is not worth a connection.
+cdef uint64_t REPLACED_NS = 800_000_000
+cdef uint64_t SHORTEST_LIFE_NS = SECOND
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -38,6 +46,8 @@ cdef class ServerSession(Connection):
         serve_on(self, gate)
         self.served = <ServedCalls?>self.serving
         self.gate = gate
+        # Whoever has to prove who it is gets the floor of the limits until then.
+        self.keeps_window = gate.access is not None
         self.openings = openings
         self.leave_after_ns = nanoseconds(timeouts.drain)
         self.pending_drain = -1
@@ -47,6 +57,72 @@ cdef class ServerSession(Connection):
         Connection.connected(self)
         self.is_opening = True
         self.is_surplus = self.openings.accept(self)
+        return 0
+
+    # Who the peer is
+
+    cdef int on_auth(self, Frame* frame) except -1:
+        """Let the credential be verified; what comes behind it waits for the verdict."""
+        cdef int scheme = <uint8_t>frame.payload[1]
+        if self.gate.access is None:
+            return Connection.on_auth(self, frame)
+        if frame.payload[0] != 0:
+            return self.violate(REASON_AUTHENTICATION, "AUTH that answers no challenge")
+        if not self.gate.access.authentication.begin(
+            self, frame.payload[4:4 + scheme], frame.payload[4 + scheme:frame.payload_size]
+        ):
+            self.hold_input()
+        return 0
+
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False):
+        """Note who the peer proved to be, and until when; another one than before ends the connection."""
+        cdef Exchange exchange = self.served.exchange
+        cdef uint64_t expires_ns
+        self.now = now_ns()
+        if exchange.proven_name is not None and exchange.proven_name != identity.name:
+            # A token in front of the first call comes before the certificate of the connection.
+            if not self.is_by_certificate or self.callee.highest_id:
+                return False
+        self.is_by_certificate = by_certificate
+        expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        exchange.prove(identity, expires_ns)
+        self.replace_at_ns = 0
+        if by_certificate and expires_ns > self.now + SHORTEST_LIFE_NS:
+            self.replace_at_ns = self.now + (expires_ns - self.now) // SECOND * REPLACED_NS
+            self.schedule_check(self.replace_at_ns)
+        elif expires_ns:
+            self.schedule_check(expires_ns)
+        return True
+
+    def go_on(self):
+        """Take the frames that waited for a verdict."""
+        if not self.is_closed:
+            if self.served.exchange.proven_name is not None:
+                self._trust_peer()
+            self.release_input()
+
+    def answer_auth(self, int status, str text not None="", uint32_t valid_seconds=0):
+        """Send the verdict; one that is not OK ends the connection."""
+        if self.is_closed:
+            return
+        self.now = now_ns()
+        self.control.send_verdict(status, text.encode("utf-8", "replace"), valid_seconds)
+        if status:
+            count_refusal("unauthenticated")
+            self.violate(REASON_AUTHENTICATION, text)
+        else:
+            # Behind the verdict.
+            self._trust_peer()
+            self.on_output()
+            self.release_input()
+
+    cdef int _trust_peer(self) except -1:
+        """The peer proved who it is: from now on it has the announced limits, and the whole window."""
+        if self.keeps_window:
+            self.keeps_window = False
+            self.bound_messages()
+            if self.preface_sent:
+                self._raise_window(max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE))
         return 0
 
     def describe_peer(self):
@@ -99,7 +175,12 @@ cdef class ServerSession(Connection):
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
         logger.debug("a connection of %s opened", self.peer_name)
-        return Connection.on_ready(self)
+        Connection.on_ready(self)
+        if self.gate.access is not None:
+            # A certificate that names an identity counts as its verdict.
+            if not self.gate.access.authentication.opened(self):
+                self.hold_input()
+        return 0
 
     def begin_drain(self, int reason, str text=""):
         """Take no new calls; a connection that is only opening is told as soon as it can be.
@@ -147,8 +228,11 @@ cdef class ServerSession(Connection):
         return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
+        if self.replace_at_ns and now >= self.replace_at_ns:
+            self.replace_at_ns = 0
+            self.begin_drain(REASON_MAX_AGE, "the certificate of the client expires soon")
         if self.leave_at_ns == 0:
-            return 0
+            return self.replace_at_ns
         if now < self.leave_at_ns:
             return self.leave_at_ns
         self.leave_at_ns = 0

@@ -6,7 +6,7 @@ connections, and other threads may be reading either; between calls there is no 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -24,11 +24,13 @@ from fastrpc.client.client import (
     OptionsCheck,
     check_config,
     checked_endpoints,
+    client_credentials,
     client_settings,
     client_stats,
     name_of,
     needs_runner,
 )
+from fastrpc.client.credentials import CredentialSource
 from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import REACH_HINT
@@ -69,6 +71,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         fail_mode: as for `Client`, except `"failbackup"`: a thread makes one attempt at a time, so it cannot hedge.
         interceptors: functions around every call, the first outermost. They run without a loop: they may await
             `proceed`, each other and `call.sleep(seconds)`, nothing else.
+        credentials: a token that the client shows to its servers, or a function that returns one; it is asked for each
+            connection, and a connection is replaced before its token expires.
         config: the settings, see `fastrpc.config`; `Pool.probes` is refused.
 
     Raises:
@@ -84,6 +88,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         selector: str | Selector | None = None,
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
+        credentials: CredentialSource | None = None,
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         _check_probes(check_config(config))
@@ -94,7 +99,16 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         state.message_limit = config.limits.message_bytes
         state.kind = SyncClient
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
-        parts = _Parts(target, registry, selector, fail_mode or DEFAULT_FAIL_MODE, interceptors, config, spin)
+        parts = _Parts(
+            target,
+            registry,
+            selector,
+            fail_mode or DEFAULT_FAIL_MODE,
+            interceptors,
+            config,
+            spin,
+            credentials,
+        )
         parts.give(state)
         state.remake = partial(parts.renew, state)
         codec_named(config.codec)
@@ -233,6 +247,7 @@ class _Parts:
     interceptors: Sequence[Interceptor]
     config: ClientConfig
     spin_microseconds: int
+    credentials: Any = field(repr=False)
 
     def give(self, state: BlockingState) -> SyncPool:
         """Make the parts and install them in the client's state."""
@@ -243,6 +258,7 @@ class _Parts:
             where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False)
         )
         pool.spin_microseconds = self.spin_microseconds
+        pool.credentials = client_credentials(self.credentials, config, where)
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         routes = RouteMaker(config, pool.totals)
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)

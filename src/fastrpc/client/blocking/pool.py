@@ -21,6 +21,7 @@ from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
+from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
@@ -69,6 +70,8 @@ class SyncPool:
         #: How long a reading thread polls; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
         self.config = config
+        #: What connections show to servers; None: nothing.
+        self.credentials: ClientCredentials | None = None
         self._settings = settings
         self._changed = threading.Condition()
         self._turn = 0
@@ -338,6 +341,7 @@ class SyncPool:
         config = self.config
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
+        token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
         io = connect(endpoint.address, min(limits, default=None), dial_options(config))
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent uses the same socket.
@@ -352,6 +356,7 @@ class SyncPool:
             early_calls=config.early_calls,
             spin_microseconds=self.spin_microseconds,
             reentry=self.reentry,
+            credential=token,
         )
 
     def _publish(self) -> None:

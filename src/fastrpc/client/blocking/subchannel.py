@@ -61,6 +61,9 @@ class SyncSubchannel(EndpointPlan):
         if session.is_spent:
             self.spent()
             return
+        if session.auth_status > 0:
+            self.note_refusal(session.auth_status, session.auth_text, time.monotonic())
+            return
         self.ended(
             was_ready=session.is_ready,
             lived=session.lifetime,

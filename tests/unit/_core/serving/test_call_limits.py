@@ -6,15 +6,24 @@ import pytest
 
 import fastrpc
 from fastrpc import Address, Identity, Peer, Status
-from fastrpc._core.serving.call_limits import CallLimits
+from fastrpc.auth import StaticTokens
 from fastrpc.limits import ConcurrencyLimit, RateLimit
-from fastrpc.serving.method_limits import MethodLimits, limiter_for
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
 
 #: So few calls that no test sees another one become free.
 RARE = 0.001
+
+
+TOKENS = StaticTokens({"token-of-ada": Identity("ada")})
+
+
+@fastrpc.service("desk")
+class Desk:
+    @fastrpc.method(public=True)
+    async def hello(self, name: str) -> str:
+        return name
 
 
 def from_address(gate: Any, address: str) -> KeptExchange:
@@ -49,6 +58,13 @@ class TestRefusals:
                 1,
                 0,
             )
+
+    async def test_limits_can_be_lifted(self) -> None:
+        async with gate_for(Shop, limits=[RateLimit(RARE, 1)]) as gate:
+            exchange = KeptExchange(gate)
+            assert [passed(exchange) for _ in range(2)] == [True, False]
+            gate.limit(None)
+            assert passed(exchange)
 
     async def test_a_call_beside_too_many_is_refused_until_one_ends(self) -> None:
         shop = Shop()
@@ -207,19 +223,38 @@ class TestKeys:
             assert passed(from_address(gate, second)) is not together
             assert not passed(from_address(gate, first))
 
-    async def test_per_identity_and_metadata_where_callers_are_authenticated(self) -> None:
-        for per in ("identity", "metadata:tenant"):
-            limits = [RateLimit(RARE, 1, per=per)]
-            async with gate_for(Shop) as gate:
-                bound = MethodLimits(limits, [limiter_for(limit) for limit in limits])
-                gate.limit(CallLimits(bound.bind))
-                seen = []
-                for name in ("ada", "bob", "ada"):
-                    exchange = KeptExchange(gate)
-                    exchange.identity = Identity(name)
-                    seen.append(passed(exchange, metadata={"tenant": name}))
-                assert seen == [True, True, False]
-                assert [passed(KeptExchange(gate)) for _ in range(2)] == [True, False]
+    @pytest.mark.parametrize("per", ["identity", "metadata:tenant"])
+    async def test_per_identity_and_metadata(self, per: str) -> None:
+        async with gate_for(Shop, authenticate=TOKENS, limits=[RateLimit(RARE, 1, per=per)]) as gate:
+            seen = []
+            for name in ("ada", "bob", "ada"):
+                exchange = KeptExchange(gate)
+                exchange.identity = Identity(name)
+                seen.append(passed(exchange, metadata={"tenant": name}))
+            assert seen == [True, True, False]
+
+    async def test_callers_of_one_tenant_share_its_count(self) -> None:
+        limits = [RateLimit(RARE, 1, per="metadata:tenant")]
+        async with gate_for(Shop, authenticate=TOKENS, limits=limits) as gate:
+            seen = []
+            for name in ("ada", "bob"):
+                exchange = KeptExchange(gate)
+                exchange.identity = Identity(name)
+                seen.append(passed(exchange, metadata={"tenant": "acme"}))
+            assert seen == [True, False]
+
+    @pytest.mark.parametrize("per", ["identity", "metadata:tenant"])
+    async def test_callers_without_an_identity_share_one_count(self, per: str) -> None:
+        """Else each of their calls could name another entry, or the entry of somebody known."""
+        async with gate_for(Desk, authenticate=TOKENS, limits=[RateLimit(RARE, 1, per=per)]) as gate:
+            seen = [
+                passed(KeptExchange(gate), "desk.hello", metadata={"tenant": name})
+                for name in ("ada", "bob", "anonymous")
+            ]
+            assert seen == [True, False, False]
+            exchange = KeptExchange(gate)
+            exchange.identity = Identity("ada")
+            assert passed(exchange, "desk.hello", metadata={"tenant": "anonymous"})
 
     async def test_one_greedy_peer_takes_nothing_of_the_others(self) -> None:
         async with gate_for(Shop, limits=[RateLimit(RARE, 3, per="peer")]) as gate:
@@ -269,16 +304,3 @@ def passed_health(exchange: KeptExchange) -> bool:
     before = len(exchange.refusals)
     exchange.call("fastrpc.health.check", "")
     return len(exchange.refusals) == before
-
-
-class TestGuards:
-    async def test_limits_follow_the_guards(self) -> None:
-        async with gate_for(Shop, limits=[RateLimit(RARE, 1)]) as gate:
-            exchange = KeptExchange(gate)
-            gate.authorise = lambda call: (Status.PERMISSION_DENIED, "no")
-            assert not passed(exchange)
-            gate.authorise = None
-            assert passed(exchange)
-            assert not passed(exchange)
-            gate.limit(None)
-            assert passed(exchange)

@@ -1,6 +1,5 @@
 """The steps of the gate, driven by an exchange that has no connection."""
 
-import asyncio
 from typing import Any
 
 import msgspec
@@ -199,70 +198,6 @@ class TestBegin:
             for _ in range(3):
                 exchange.call("shop.price", "apple")
             assert (gate.waiting, len(exchange.refusals)) == (2, 1)
-
-
-class TestGuards:
-    @pytest.mark.parametrize(
-        ("name", "status"),
-        [
-            ("authenticate", Status.UNAUTHENTICATED),
-            ("authorise", Status.PERMISSION_DENIED),
-        ],
-    )
-    async def test_a_guard_refuses_before_anything_is_decoded(self, name: str, status: Status) -> None:
-        shop = Shop()
-        async with gate_for(shop) as gate:
-            exchange = KeptExchange(gate)
-            setattr(gate, name, lambda call: (status, f"not {call.method}"))
-            gate.begin(exchange, method="shop.price", payload=b"\xc1", codec="msgpack")
-            assert exchange.refusals == [(status, "shop.price: not shop.price", True)]
-            setattr(gate, name, None)
-            exchange.call("shop.price", "apple")
-            assert (exchange.answers, shop.started) == ([5], 1)
-
-    async def test_guards_run_in_order_after_the_method_lookup_until_one_refuses(self) -> None:
-        asked: list[str] = []
-        async with gate_for(Shop) as gate:
-            exchange = KeptExchange(gate)
-            gate.authorise = lambda call: asked.append("authorise")
-            gate.authenticate = lambda call: asked.append("authenticate")
-            exchange.call("shop.price", "apple")
-            assert asked == ["authenticate", "authorise"]
-            gate.authorise = lambda call: (Status.PERMISSION_DENIED, "no")
-            exchange.call("shop.price", "apple")
-            assert asked == ["authenticate", "authorise", "authenticate"]
-            exchange.call("shop.nothing")
-            assert len(asked) == 3
-
-    @pytest.mark.parametrize(
-        "guard",
-        [
-            lambda call: 1 / 0,
-            lambda call: True,
-            lambda call: ("x", "y", "z"),
-            lambda call: (Status.OK, "fine"),
-            lambda call: (0, "fine"),
-            lambda call: (999, "unknown"),
-            lambda call: (-1, "unknown"),
-            lambda call: (Status.PERMISSION_DENIED, None),
-            lambda call: fall(asyncio.CancelledError),
-            lambda call: fall(SystemExit),
-        ],
-    )
-    async def test_a_failing_guard_refuses_every_call(
-        self, guard: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        async with gate_for(Shop) as gate:
-            exchange = KeptExchange(gate)
-            gate.authorise = guard
-            exchange.call("shop.price", "apple")
-            text = "shop.price: it could not be decided whether the call may start"
-            assert exchange.refusals == [(Status.INTERNAL, text, False)]
-            assert "could not decide about shop.price" in caplog.text
-
-
-def fall(error: type[BaseException]) -> None:
-    raise error
 
 
 class TestCounters:

@@ -1,0 +1,217 @@
+"""The public keys of an issuer of tokens, fetched by HTTPS and kept."""
+
+import asyncio
+import ipaddress
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from fastrpc.bounded_http import BoundedHttpClient, HttpError
+from fastrpc.errors import ConfigError
+
+__all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
+
+#: Longest answer in bytes, and seconds until it has to be whole.
+MOST_BYTES: Final = 1024 * 1024
+FETCH_SECONDS: Final = 5.0
+
+#: Seconds after which keys are fetched again, and for which they are kept while the endpoint is away.
+RENEW_SECONDS: Final = 300.0
+KEEP_SECONDS: Final = 24 * 3600.0
+
+#: Seconds for which a key that is not in the set counts as unknown without another look.
+UNKNOWN_SECONDS: Final = 60.0
+
+#: Seconds between two attempts at an endpoint that is away.
+RETRY_SECONDS: Final = 5.0
+
+#: Most keys of a set.
+MOST_KEYS: Final = 100
+
+#: Smallest RSA key in bits (NIST SP 800-131A).
+RSA_BITS: Final = 2048
+
+logger = logging.getLogger("fastrpc.audit")
+
+
+class KeysAwayError(Exception):
+    """The keys cannot be had now."""
+
+
+class KeySet:
+    """The keys at a URL, by their ids.
+
+    They are renewed every five minutes, and kept for a day while the endpoint is away. One thread fetches at a time.
+
+    Raises:
+        ConfigError: the URL is not of https; http is accepted for loopback alone.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        parse: Callable[[Any], list[Any]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username is not None:
+            raise ConfigError(
+                "keys is no URL of a key set", hint="write https://host/path, without a password"
+            )
+        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+            raise ConfigError(
+                f"keys is {url!r}: whoever is between could replace the keys", hint="write https://…"
+            )
+        self.url = url
+        self._host = parts.hostname
+        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._is_encrypted = parts.scheme == "https"
+        self._context = context
+        self._parse = parse
+        self._clock = clock
+        self._keys: list[Any] = []
+        self._fetched_at: float | None = None
+        self._failed_at: float | None = None
+        # The fetch under way, for all who wait on its loop.
+        self._fetching: asyncio.Task[bool] | None = None
+
+    def current(self) -> list[Any] | None:
+        """Return the keys that are known now; None if they have to be fetched first."""
+        if self._fetched_at is None or self._clock() - self._fetched_at > KEEP_SECONDS:
+            return None
+        return self._keys
+
+    def renew_if_due(self) -> None:
+        """Fetch in the background if the keys are five minutes old."""
+        now = self._clock()
+        is_due = self._fetched_at is None or now - self._fetched_at > RENEW_SECONDS
+        if is_due and (self._failed_at is None or now - self._failed_at > RETRY_SECONDS):
+            self._begin()
+
+    def is_fresh(self) -> bool:
+        """Return whether a key that is not in the set may be called unknown."""
+        return self._fetched_at is not None and self._clock() - self._fetched_at < UNKNOWN_SECONDS
+
+    async def fetched(self) -> list[Any]:
+        """Return the keys after a fetch.
+
+        Raises:
+            KeysAwayError: the endpoint is away, or its answer is no key set.
+        """
+        if self._failed_at is not None and self._clock() - self._failed_at < RETRY_SECONDS:
+            raise KeysAwayError
+        # Shielded: whoever is cancelled leaves the fetch to the others.
+        if not await asyncio.shield(self._begin()):
+            raise KeysAwayError
+        return self._keys
+
+    def _begin(self) -> "asyncio.Task[bool]":
+        fetching = self._fetching
+        loop = asyncio.get_running_loop()
+        if fetching is None or fetching.done() or fetching.get_loop() is not loop:
+            fetching = self._fetching = loop.create_task(self._fetch())
+        return fetching
+
+    async def _fetch(self) -> bool:
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                body = await _in_thread(self._request)
+            self._keys = self._parse(_json(body))
+        except (HttpError, ConfigError, TimeoutError) as error:
+            self._failed_at = self._clock()
+            logger.warning("the keys at %s cannot be fetched: %s", self.url, error or "no answer in time")
+            return False
+        self._fetched_at, self._failed_at = self._clock(), None
+        return True
+
+    def _request(self) -> str:
+        encrypt = self._encrypt if self._is_encrypted else None
+        client = BoundedHttpClient(self._host, self._port, encrypt=encrypt, most_bytes=MOST_BYTES)
+        try:
+            answer = client.request("GET", self._target, headers={"Accept": "application/json"})
+        finally:
+            client.close()
+        if answer.status != 200:
+            raise HttpError(f"it answered {answer.status}")
+        return answer.json_text()
+
+    def _encrypt(self, plain: socket.socket) -> ssl.SSLSocket:
+        if self._context is None:
+            self._context = ssl.create_default_context()
+        return self._context.wrap_socket(plain, server_hostname=self._host)
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise ConfigError("the answer is not JSON") from None
+
+
+def parsed_keys(content: Any, make: Callable[[Mapping[str, Any]], Any]) -> list[Any]:
+    """Return the keys of a key set (RFC 7517) that can verify signatures; others are left out.
+
+    Args:
+        make: makes a key, or returns None for one that is of no use here.
+
+    Raises:
+        ConfigError: it is no key set, or has no such key.
+    """
+    entries = content.get("keys") if isinstance(content, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ConfigError("it is no set of keys (RFC 7517)")
+    if len(entries) > MOST_KEYS:
+        raise ConfigError(f"it has {len(entries):,} keys, the limit is {MOST_KEYS}")
+    # A symmetric key in a public set is known to everybody.
+    usable = [entry for entry in entries if entry.get("kty") != "oct" and entry.get("use", "sig") == "sig"]
+    keys = [key for key in map(make, usable) if key is not None]
+    if not keys:
+        raise ConfigError("it has no key that verifies signatures of the accepted algorithms")
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _in_thread(function: Callable[[], str]) -> str:
+    """Run a function in a thread of its own, which the end of the program does not wait for."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[str] = loop.create_future()
+
+    def settle(result: str | None, error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result or "")
+
+    def run() -> None:
+        outcome: tuple[str | None, BaseException | None]
+        try:
+            outcome = (function(), None)
+        except Exception as error:
+            outcome = (None, error if isinstance(error, HttpError) else HttpError(str(error)))
+        try:
+            loop.call_soon_threadsafe(settle, *outcome)
+        except RuntimeError:
+            # The loop is closed: nobody waits any more.
+            return
+
+    threading.Thread(target=run, name="fastrpc-keys", daemon=True).start()
+    return await done

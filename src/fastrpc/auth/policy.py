@@ -1,0 +1,275 @@
+"""Rules that say who may call what."""
+
+import logging
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
+from fastrpc.errors import ConfigError
+from fastrpc.method_patterns import MethodPattern
+from fastrpc.rpc.identity import Identity
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule"]
+
+#: What a rule may permit at an embedded registry.
+Right: TypeAlias = Literal["register", "read"]
+
+_HIGH: Final = 2
+_KEYS: Final = ("who", "allow", "deny", "priority", "register", "read")
+_PATTERN_KEYS: Final = ("allow", "deny", "register", "read")
+_HOW: Final = 'write [[rule]] with who = ["…"], allow = ["service.*"]'
+
+#: Most rules of a policy: each is compared with each caller's first call of a method.
+MOST_RULES: Final = 10_000
+
+logger = logging.getLogger("fastrpc.audit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A method, as `authorize` sees it."""
+
+    #: The service's name, and the method's own.
+    service: str
+    method: str
+    #: "unary", "client_stream", "server_stream" or "both_ways".
+    kind: str = "unary"
+    #: What `@method(roles=…)` demands, and whether it is `public`.
+    roles: frozenset[str] = frozenset()
+    public: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The name that callers send: `service.method`."""
+        return f"{self.service}.{self.method}"
+
+    @classmethod
+    def named(cls, full_name: str) -> "Route":
+        """Return a route of this name, without further properties."""
+        service, _, method = full_name.rpartition(".")
+        return cls(service=service, method=method)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a policy says about one caller and one method."""
+
+    is_allowed: bool
+    #: The number of the rule that decided, from 1 on, and its pattern; None: no rule allows it.
+    rule: int | None = None
+    pattern: str | None = None
+    #: Whether an allowing rule lets the caller use priority 2.
+    is_high: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: which callers may call which methods."""
+
+    who: tuple[NamePattern, ...]
+    allow: tuple[MethodPattern, ...] = ()
+    deny: tuple[MethodPattern, ...] = ()
+    #: Services that the callers may register at an embedded registry, and read there.
+    register: tuple[MethodPattern, ...] = ()
+    read: tuple[MethodPattern, ...] = ()
+    priority: int = 0
+
+    def stands_for(self, identity: Identity | None) -> bool:
+        """Return whether the rule concerns a caller."""
+        return any(pattern.matches(identity) for pattern in self.who)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What is wrong with a policy for the services of one server."""
+
+    errors: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+class Policy:
+    """Rules that say who may call what. What no rule allows is denied, and a deny comes before every allow.
+
+    ::
+
+        [[rule]]
+        who = ["alice", "role:admin", "spiffe://corp/*"]
+        allow = ["shop.orders.*", "bank.balance"]
+        deny = ["bank.close_all"]
+        priority = 2
+
+    `who` has names and roles. `*` stands alone for whoever is identified, or last behind `/`, `:` or `.`; `anonymous`
+    is whoever is not identified. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of the service
+    `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
+
+    Args:
+        rules: tables with the keys of the file.
+
+    Raises:
+        ConfigError: a rule cannot be used.
+    """
+
+    def __init__(self, rules: Iterable[Mapping[str, Any]]) -> None:
+        self._rules = _rules(list(rules))
+        self._file: WatchedFile[tuple[Rule, ...]] | None = None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the policy of a TOML file, which is read again when it changes; a broken file keeps the old rules.
+
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        made = cls.__new__(cls)
+        made._file = WatchedFile(path, "the policy", _read, logger=logger)
+        made._rules = made._file.value
+        return made
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, in their order."""
+        return self._rules
+
+    @property
+    def version(self) -> int:
+        """Rises when the file was read again: earlier decisions may have changed."""
+        return 0 if self._file is None else self._file.version
+
+    def look(self) -> None:
+        """Look whether the file changed, at most once a second."""
+        if self._file is not None and self._file.look():
+            self._rules = self._file.value
+
+    def reload(self) -> None:
+        """Read the file again now."""
+        if self._file is not None and self._file.reload():
+            self._rules = self._file.value
+
+    def __call__(self, identity: Identity | None, route: Route) -> bool:
+        """Return whether a caller may call a method; None is a caller without an identity."""
+        return self.decide(identity, route.full_name).is_allowed
+
+    def decide(self, identity: Identity | None, method: str) -> Decision:
+        """Return what the rules say about a caller and the full name of a method."""
+        allowed: Decision | None = None
+        is_high = False
+        for number, rule in enumerate(self._rules, 1):
+            if not rule.stands_for(identity):
+                continue
+            for pattern in rule.deny:
+                if pattern.matches(method):
+                    return Decision(False, number, pattern.text)
+            for pattern in rule.allow:
+                if pattern.matches(method):
+                    is_high = is_high or rule.priority == _HIGH
+                    allowed = allowed or Decision(True, number, pattern.text)
+                    break
+        if allowed is None:
+            return Decision(False)
+        return Decision(True, allowed.rule, allowed.pattern, is_high)
+
+    def patterns(self, identity: Identity | None, right: Right) -> tuple[MethodPattern, ...]:
+        """Return the patterns of the services to which a caller has a right at an embedded registry."""
+        return tuple(
+            pattern
+            for rule in self._rules
+            if rule.stands_for(identity)
+            for pattern in (rule.register if right == "register" else rule.read)
+        )
+
+    def may_register(self, identity: Identity | None, service: str) -> bool:
+        """Return whether a caller may register a service at an embedded registry."""
+        return any(pattern.covers(service) for pattern in self.patterns(identity, "register"))
+
+    def may_read(self, identity: Identity | None, service: str) -> bool:
+        """Return whether a caller may read the records of a service at an embedded registry."""
+        return any(pattern.covers(service) for pattern in self.patterns(identity, "read"))
+
+    def check(self, methods: Iterable[str]) -> Findings:
+        """Compare the patterns of `allow` and `deny` with the methods that a server has.
+
+        An unknown method of a service that is served is an error; a service that is not served is a warning.
+        """
+        known = list(methods)
+        services = {method.rpartition(".")[0] for method in known}
+        found = Findings()
+        for number, rule in enumerate(self._rules, 1):
+            for pattern in (*rule.allow, *rule.deny):
+                service = pattern.missing_in(known)
+                if service is None:
+                    continue
+                if service in services:
+                    found.errors.append(f"rule {number}: {pattern.text!r} is no method of {service!r}")
+                else:
+                    found.warnings.append(f"rule {number}: {pattern.text!r} names no service here")
+        return found
+
+    def __repr__(self) -> str:
+        source = "" if self._file is None else f" of {self._file.path!r}"
+        return f"<Policy{source}: {len(self._rules)} rules>"
+
+
+def _read(text: str) -> tuple[Rule, ...]:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"it is not TOML: {error}") from None
+    rules = content.pop("rule", None)
+    if content:
+        raise ConfigError(f"it has the unknown key {min(content)!r}", hint=_HOW)
+    if not isinstance(rules, list):
+        raise ConfigError("it has no list of rules", hint=_HOW)
+    return _rules(rules)
+
+
+def _rules(entries: Sequence[Any]) -> tuple[Rule, ...]:
+    if not entries:
+        raise ConfigError("a policy has no rule: every call would be denied", hint=_HOW)
+    if len(entries) > MOST_RULES:
+        raise ConfigError(f"a policy has {len(entries):,} rules, the limit is {MOST_RULES:,}")
+    found = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            found.append(_rule(entry))
+        except (ConfigError, TypeError) as error:
+            hint = getattr(error, "hint", None)
+            raise ConfigError(f"rule {number}: {getattr(error, 'message', error)}", hint=hint) from None
+    return tuple(found)
+
+
+def _rule(entry: Any) -> Rule:
+    if not isinstance(entry, Mapping):
+        raise ConfigError("it is not a table", hint=_HOW)
+    if unknown := [name for name in entry if name not in _KEYS]:
+        raise ConfigError(f"it has the unknown key {unknown[0]!r}", hint=f"there are {', '.join(_KEYS)}")
+    who = _texts("who", entry.get("who"))
+    if not any(name in entry for name in _PATTERN_KEYS):
+        raise ConfigError("it allows and denies nothing", hint=_HOW)
+    patterns = {
+        name: tuple(MethodPattern(text) for text in _texts(name, entry[name]))
+        for name in _PATTERN_KEYS
+        if name in entry
+    }
+    for name in ("register", "read"):
+        for pattern in patterns.get(name, ()):
+            if not pattern.text.endswith("*"):
+                raise ConfigError(f"{name} has {pattern.text!r}", hint="write a service as shop.*")
+    priority = entry.get("priority", 0)
+    if isinstance(priority, bool) or priority not in (0, _HIGH):
+        raise ConfigError(f"priority is {priority!r}, it must be {_HIGH}, or left out")
+    if priority and "allow" not in entry:
+        raise ConfigError("priority is given without allow: it would have no effect")
+    return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns)
+
+
+def _texts(name: str, given: Any) -> list[str]:
+    if isinstance(given, str) or not isinstance(given, list | tuple) or not given:
+        example = f'["{ANONYMOUS if name == "who" else "shop.*"}"]'
+        raise ConfigError(
+            f"{name} is {given!r}, it must be a list of texts", hint=f"write {name} = {example}"
+        )
+    return list(given)

@@ -1,0 +1,164 @@
+"""Tokens that are listed, in the program or in a file."""
+
+import hashlib
+import logging
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Final, Self
+
+from fastrpc.auth.verdict import BEARER, Answer, Presented, Refusal, Verdict
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.identity import Identity
+from fastrpc.rpc.token import checked_token
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["StaticTokens"]
+
+_HOW: Final = 'write [[token]] with token = "…" or sha256 = "…", name = "…", roles = […]'
+_KEYS: Final = frozenset({"token", "sha256", "name", "roles", "claims"})
+_DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
+
+_Table = Mapping[bytes, Identity]
+
+logger = logging.getLogger("fastrpc.audit")
+
+
+class StaticTokens:
+    """Identities by their tokens. Only the SHA-256 of each token is kept.
+
+    ::
+
+        StaticTokens({"s3cr3t": Identity("ada", roles={"admin"})})
+
+    A token is compared by its digest, so the time of a comparison tells nothing about the token.
+
+    Raises:
+        TypeError: a token is not text, or its value is not an Identity.
+        ConfigError: there is no token, or one is empty, too long or not of visible ASCII characters.
+    """
+
+    def __init__(self, tokens: Mapping[str, Identity]) -> None:
+        if not isinstance(tokens, Mapping):
+            raise TypeError(
+                f"StaticTokens takes a mapping of tokens to identities, not a {type(tokens).__name__}"
+            )
+        found: dict[bytes, Identity] = {}
+        for token, identity in tokens.items():
+            if not isinstance(identity, Identity):
+                # Without the token: it is a secret.
+                raise TypeError(f"a token stands for a {type(identity).__name__}, it must be an Identity")
+            found[_digest(checked_token(token))] = identity
+        if not found:
+            raise ConfigError("StaticTokens has no token: every caller would be refused")
+        self._tokens: _Table = found
+        self._file: WatchedFile[_Table] | None = None
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the tokens of a TOML file, which is read again when it changes.
+
+        ::
+
+            [[token]]
+            sha256 = "…"             # of the token, in hexadecimal; or token = "…"
+            name = "ada"
+            roles = ["admin"]
+
+        A removed token is refused from then on, on open connections too.
+
+        Raises:
+            ConfigError: the file cannot be used.
+        """
+        made = cls.__new__(cls)
+        made._file = WatchedFile(path, "the file of tokens", _read, logger=logger)
+        made._tokens = made._file.value
+        return made
+
+    @property
+    def version(self) -> int:
+        """Rises when the file was read again."""
+        return 0 if self._file is None else self._file.version
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the identities."""
+        return frozenset(identity.name for identity in self._tokens.values())
+
+    def look(self) -> None:
+        """Look whether the file changed, at most once a second."""
+        if self._file is not None and self._file.look():
+            self._tokens = self._file.value
+
+    def reload(self) -> None:
+        """Read the file again now."""
+        if self._file is not None and self._file.reload():
+            self._tokens = self._file.value
+
+    def handles(self, peer: Presented) -> bool:
+        """Return whether the peer presents a token."""
+        return peer.scheme == BEARER and peer.credentials is not None
+
+    def verify(self, peer: Presented) -> Answer:
+        """Return whose token the peer presents."""
+        if not self.handles(peer):
+            return Refusal("it presents no token")
+        digest = _digest(peer.credentials or "")
+        identity = self._tokens.get(digest)
+        return Refusal("its token is not known") if identity is None else Verdict(identity)
+
+    async def __call__(self, peer: Presented) -> Identity | None:
+        """Return whose token a peer presents; None if it is not known."""
+        self.look()
+        answer = self.verify(peer)
+        return answer.identity if isinstance(answer, Verdict) else None
+
+    def __repr__(self) -> str:
+        source = "" if self._file is None else f" of {self._file.path!r}"
+        return f"<StaticTokens{source}: {len(self._tokens)} tokens>"
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+def _read(text: str) -> _Table:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        # Its text has the place and the kind of the mistake, and one character at most.
+        raise ConfigError(f"it is not TOML: {error}") from None
+    entries = content.pop("token", None)
+    if content or not isinstance(entries, list) or not entries:
+        raise ConfigError("it has no list of tokens", hint=_HOW)
+    found: dict[bytes, Identity] = {}
+    for number, entry in enumerate(entries, 1):
+        try:
+            digest, identity = _entry(entry)
+        except (ConfigError, TypeError) as error:
+            hint = getattr(error, "hint", None)
+            raise ConfigError(
+                f"token {number}: {getattr(error, 'message', error)}", hint=hint or _HOW
+            ) from None
+        if digest in found:
+            raise ConfigError(f"token {number} is listed twice")
+        found[digest] = identity
+    return found
+
+
+def _entry(entry: Any) -> tuple[bytes, Identity]:
+    if not isinstance(entry, dict) or entry.keys() - _KEYS:
+        unknown = sorted(entry.keys() - _KEYS) if isinstance(entry, dict) else []
+        raise ConfigError(f"it has an unknown key {unknown[0]!r}" if unknown else "it is not a table")
+    if ("token" in entry) == ("sha256" in entry):
+        raise ConfigError("it needs either token or sha256")
+    if "token" in entry:
+        digest = _digest(checked_token(entry["token"]))
+    elif isinstance(entry["sha256"], str) and _DIGEST.fullmatch(entry["sha256"]):
+        digest = bytes.fromhex(entry["sha256"])
+    else:
+        raise ConfigError("its sha256 is not 64 hexadecimal digits")
+    if "name" not in entry:
+        raise ConfigError("it has no name")
+    return digest, Identity(entry["name"], roles=entry.get("roles", ()), claims=entry.get("claims", {}))

@@ -1,0 +1,66 @@
+"""What an authenticator is asked, and what it answers."""
+
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastrpc.rpc.identity import Identity
+from fastrpc.status import Status
+
+__all__ = ["BEARER", "CERTIFICATE", "Answer", "Authenticator", "Presented", "Refusal", "Verdict"]
+
+#: The schemes of credentials: a token; a TLS certificate alone.
+BEARER = "bearer"
+CERTIFICATE = "certificate"
+
+
+class Presented(Protocol):
+    """What a caller presents; `fastrpc.Peer` is one."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def credentials(self) -> str | None: ...
+    @property
+    def certificate(self) -> Mapping[str, Any] | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """An accepted credential."""
+
+    identity: Identity
+    #: Until when, in seconds of `time.time()`; None: as long as the connection lasts.
+    valid_until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A refused credential.
+
+    The reason is for the server's log. The caller only gets the status: UNAUTHENTICATED, or UNAVAILABLE if a later
+    attempt with the same credential may succeed.
+    """
+
+    reason: str
+    status: Status = Status.UNAUTHENTICATED
+
+
+Answer = Verdict | Refusal
+
+
+class Authenticator(Protocol):
+    """An object of `fastrpc.auth` that tells who presents a credential."""
+
+    @property
+    def version(self) -> int:
+        """Rises when a file was read again: earlier verdicts may have changed."""
+
+    def look(self) -> None:
+        """Look whether a file changed, at most once a second."""
+
+    def handles(self, peer: Presented) -> bool:
+        """Return whether it knows this kind of credential."""
+
+    def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
+        """Return the answer, or an awaitable of it where something has to be fetched."""

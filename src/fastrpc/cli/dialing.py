@@ -1,0 +1,146 @@
+"""The options of every command that dials: certificates and a token."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import parse_qsl, quote
+
+import typer
+
+from fastrpc.auth.token_file import TokenFile
+from fastrpc.client.client import Client
+from fastrpc.config import TLS, ClientConfig
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.urls import open_registry
+from fastrpc.rpc.token import checked_token
+
+__all__ = [
+    "DIAL_OPTIONS",
+    "TOKEN_VARIABLE",
+    "Authorities",
+    "Certificate",
+    "Dialing",
+    "Key",
+    "ServerName",
+    "TokenPath",
+    "dialing",
+]
+
+#: Holds a token where no file does. There is no option for it: other users of a machine see arguments.
+TOKEN_VARIABLE = "FASTRPC_TOKEN"  # noqa: S105 (a name)
+
+Authorities = Annotated[
+    Path | None,
+    typer.Option("--ca", metavar="FILE", help="Trusted authorities (PEM); the system's if left out."),
+]
+Certificate = Annotated[
+    Path | None, typer.Option("--cert", metavar="FILE", help="A certificate to show to the server (PEM).")
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="The key of --cert, if it does not lie in the same file."),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        "--server-name", metavar="NAME", help="The name in the server's certificate, if it is not the host."
+    ),
+]
+TokenPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help=f"A file with the token to show to the server, and to a registry:// whose URL has no token_file=. "
+        f"{TOKEN_VARIABLE} may hold the token instead.",
+    ),
+]
+
+#: Names of these options, for values of a call that look like options.
+DIAL_OPTIONS = ("--ca", "--cert", "--key", "--server-name", "--token-file")
+
+#: The scheme of registries that take tokens from here.
+_EMBEDDED = "registry"
+
+
+@dataclass(frozen=True, slots=True)
+class Dialing:
+    """What a command shows to those that it dials."""
+
+    config: ClientConfig
+    #: The file with its token; None: there is none, or the environment holds it.
+    token_path: Path | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def client(self, target: str) -> Client:
+        """Return a client of a server, or of a service in a registry.
+
+        Raises:
+            ConfigError: the target or the token cannot be used.
+        """
+        credentials = self.token if self.token_path is None else TokenFile(self.token_path)
+        if credentials is not None and target.lower().startswith("tcp://"):
+            _check_local(Address.parse(target))
+        return Client(self._with_token(target), credentials=credentials, config=self.config)
+
+    def registry(self, url: str) -> WatchedRegistry:
+        """Open a registry.
+
+        Raises:
+            ConfigError: the URL or the token cannot be used.
+        """
+        return open_registry(self._with_token(url), tls=self.config.tls)
+
+    def _with_token(self, target: str) -> str:
+        """Return a target; one of an embedded registry with the token for that, unless it names one."""
+        place, _, options = target.partition("?")
+        names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}
+        if place.partition("://")[0].lower() != _EMBEDDED or names & {"token", "token_file"}:
+            return target
+        if self.token_path is not None:
+            option = f"token_file={quote(str(self.token_path), safe='')}"
+        elif self.token is not None:
+            option = f"token={quote(self.token, safe='')}"
+        else:
+            return target
+        return f"{place}?{options}&{option}" if options else f"{place}?{option}"
+
+
+def dialing(
+    ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None, token_path: Path | None
+) -> Dialing:
+    """Return what a command with these options shows.
+
+    Raises:
+        ConfigError: the key has no certificate, or the token cannot be used.
+    """
+    tls = None
+    if any(given is not None for given in (ca, cert, key, server_name)):
+        if key is not None and cert is None:
+            raise ConfigError("--key is given without --cert", hint="a key belongs to a certificate")
+        tls = TLS(cert_file=cert, key_file=key, ca_file=ca, server_name=server_name)
+    config = ClientConfig(tls=tls)
+    if token_path is not None:
+        TokenFile(token_path)  # Reported before anything is dialled.
+        return Dialing(config, token_path)
+    return Dialing(config, token=_token_of_environment())
+
+
+def _check_local(address: Address) -> None:
+    if not is_local(address):
+        raise ConfigError(
+            f"the token would travel in the clear to {address}", hint="give an address that is tls://"
+        )
+
+
+def _token_of_environment() -> str | None:
+    text = os.environ.get(TOKEN_VARIABLE, "").strip()
+    if not text:
+        return None
+    try:
+        return checked_token(text)
+    except ConfigError as error:
+        raise ConfigError(f"{TOKEN_VARIABLE}: {error.message}", hint=error.hint) from None

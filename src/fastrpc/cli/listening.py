@@ -1,0 +1,85 @@
+"""The options of commands that listen: certificates, tokens and rules."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+
+__all__ = [
+    "ClientAuthorities",
+    "PolicyFile",
+    "ServerCertificate",
+    "ServerKey",
+    "TokensFile",
+    "check_encrypts",
+    "server_tls",
+    "tls_settings",
+]
+
+ServerCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="The certificate for an address tls:// (PEM)."),
+]
+ServerKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="Its key, if it does not lie in the same file."),
+]
+ClientAuthorities = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca", metavar="FILE", help="The authorities of clients, which then need certificates."
+    ),
+]
+
+
+TokensFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--tokens", metavar="FILE", help="The tokens of callers (TOML), of which each call then needs one."
+    ),
+]
+PolicyFile = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="Rules that say who may do what (TOML).")
+]
+
+
+def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[str, Any]:
+    """Return the settings that `--tls-cert`, `--tls-key` and `--tls-ca` stand for; None for those not given."""
+    return {
+        "tls.cert_file": cert and str(cert),
+        "tls.key_file": key and str(key),
+        "tls.ca_file": ca and str(ca),
+        "tls.require_client_cert": True if ca is not None else None,
+    }
+
+
+def check_encrypts(given: Mapping[str, Path | None], addresses: Sequence[Address]) -> None:
+    """Refuse options of TLS where nothing is encrypted.
+
+    Raises:
+        ConfigError: an option is given, and no address is `tls://`.
+    """
+    names = [name for name, file in given.items() if file is not None]
+    if names and not any(address.scheme == "tls" for address in addresses):
+        raise ConfigError(
+            f"{names[0]} encrypts nothing: no address is tls://",
+            hint="listen at one: --address tls://host:port",
+        )
+
+
+def server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | None:
+    """Return the certificates of a server with the options `--tls-cert`, `--tls-key`, `--tls-ca`; None without them.
+
+    Raises:
+        ConfigError: there is a key, or are authorities, without a certificate.
+    """
+    if cert is None:
+        if key is not None or ca is not None:
+            raise ConfigError("--tls-cert is missing", hint="a server with TLS shows a certificate")
+        return None
+    return TLS(cert_file=cert, key_file=key, ca_file=ca, require_client_cert=ca is not None)

@@ -1,0 +1,143 @@
+"""`fastrpc policy`: check a file of rules against the services it is for, and explain what it decides."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastrpc.auth.explanation import explained
+from fastrpc.auth.name_patterns import ANONYMOUS
+from fastrpc.auth.policy import Findings, Policy
+from fastrpc.cli.calling import AsJson
+from fastrpc.cli.contract_source import definitions_in
+from fastrpc.cli.output import Part, shown, stdout
+from fastrpc.cli.printing import describe_error, print_json, reported
+from fastrpc.errors import ConfigError
+from fastrpc.method_patterns import MethodPattern
+from fastrpc.rpc.identity import Identity
+from fastrpc.server.plan import ExitCode
+
+__all__ = ["check", "explain", "policy"]
+
+policy = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Rules that say who may call what.",
+    rich_markup_mode="markdown",
+)
+
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The rules, as TOML.")]
+
+
+@policy.callback()
+def _group() -> None:
+    """Rules that say who may call what."""
+
+
+@policy.command("check", epilog="Example: fastrpc policy check policy.toml app:services")
+def check(
+    file: PolicyFile,
+    services: Annotated[
+        str, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What is served, such as app:services.")
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="A rule for a service that is not served is an error, too.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check a policy against the services it is for: exit code 1 if a rule cannot be right.
+
+    An unknown method of a service that is served is an error. A service that is not served only causes a warning:
+    several servers may share one file. Functions that make services are run, classes are not.
+    """
+    with reported(ExitCode.USAGE, as_json=as_json):
+        if not file.is_file():
+            raise ConfigError(f"{file} is no file", hint="give the path of a policy, a file of TOML")
+        served = definitions_in(services)
+    rules = 0
+    try:
+        read = Policy.from_file(file)
+        rules = len(read.rules)
+        found = read.check(method.full_name for one in served for method in one.methods.values())
+    except ConfigError as error:
+        # The file is the subject here, not an argument of the command.
+        cause, hint = describe_error(error)
+        found = Findings([f"{cause} ({hint})" if hint else cause])
+    is_right = not found.errors and not (strict and found.warnings)
+    if as_json:
+        print_json({"valid": is_right, "rules": rules, "errors": found.errors, "warnings": found.warnings})
+    else:
+        _print_findings(found, rules)
+    if not is_right:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _print_findings(found: Findings, rules: int) -> None:
+    for text in found.errors:
+        stdout.print(("error    ", "bold red"), shown(text))
+    for text in found.warnings:
+        stdout.print(("warning  ", "yellow"), shown(text))
+    counts = (
+        _count(rules, "rule"),
+        _count(len(found.errors), "error"),
+        _count(len(found.warnings), "warning"),
+    )
+    stdout.print(", ".join(counts))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+@policy.command(
+    "explain", epilog="Example: fastrpc policy explain policy.toml ada bank.balance --role auditor"
+)
+def explain(
+    file: PolicyFile,
+    identity: Annotated[
+        str,
+        typer.Argument(metavar="IDENTITY", help=f"The caller's name; {ANONYMOUS} is one without identity."),
+    ],
+    method: Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")],
+    roles: Annotated[
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="A role of the caller; may be repeated."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Explain what a policy decides about a caller and a method: which rule, and why.
+
+    What the method itself demands by `@method(roles=…)` counts besides, and is not in the file.
+    """
+    with reported(ExitCode.USAGE, as_json=as_json):
+        caller = _caller(identity, roles or ())
+        _check_method(method)
+        found = explained(Policy.from_file(file), caller, method)
+    if as_json:
+        print_json(found.as_values())
+        return
+    word: Part = ("allowed: ", "bold green") if found.is_allowed else ("denied: ", "bold red")
+    priority = ", with priority 2" if found.is_high else ""
+    stdout.print(word, shown(f"{found.reason}{priority}"))
+    for effect in found.considered:
+        if effect is not found.decisive:
+            stdout.print(shown(f"  {effect}", "dim"))
+
+
+def _caller(name: str, roles: Sequence[str]) -> Identity | None:
+    for role in roles:
+        if role.startswith("role:"):
+            raise ConfigError(
+                f"--role is {role!r}", hint=f"leave the prefix out: --role {role.removeprefix('role:')}"
+            )
+    if name != ANONYMOUS:
+        return Identity(name, roles=roles)
+    if roles:
+        raise ConfigError(f"{ANONYMOUS} has no roles", hint="leave --role out, or name a caller")
+    return None
+
+
+def _check_method(name: str) -> None:
+    if not MethodPattern(name).is_exact:
+        raise ConfigError(f"{name!r} is a pattern, not a method", hint="name one method: shop.pay")

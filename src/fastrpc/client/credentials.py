@@ -1,0 +1,115 @@
+"""The credentials of a client: a token, or a function that returns one."""
+
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError, ConnectError
+from fastrpc.rpc.token import checked_token
+
+__all__ = ["ClientCredentials", "CredentialSource", "credentials_of"]
+
+CredentialSource = str | Callable[[], Awaitable[str]] | Callable[[], str]
+
+
+class ClientCredentials:
+    """What a client shows to its servers.
+
+    Args:
+        is_protected: whether they may go over plain TCP beyond loopback.
+    """
+
+    def __init__(self, source: CredentialSource, *, allows_plain: bool) -> None:
+        self._source = source
+        self._allows_plain = allows_plain
+
+    @property
+    def can_renew(self) -> bool:
+        """Whether another token can be had before one expires."""
+        return not isinstance(self._source, str)
+
+    def check(self, address: Address) -> None:
+        """Refuse an address to which the token would travel in the clear.
+
+        Raises:
+            ConfigError: it is plain TCP beyond loopback.
+        """
+        if address.scheme == "tcp" and not self._allows_plain and not is_local(address):
+            raise ConfigError(
+                f"credentials would travel in the clear to {address}",
+                hint="use a tls:// address, or write ClientConfig(allow_insecure_credentials=True)",
+            )
+
+    async def current(self, address: Address) -> bytes:
+        """Return a token for a server.
+
+        Raises:
+            ConnectError: there is none, or the address is not safe for it.
+        """
+        self._check_dial(address)
+        try:
+            found: Any = self._source if isinstance(self._source, str) else self._source()
+            if inspect.isawaitable(found):
+                found = await found
+            return checked_token(found).encode()
+        except Exception as error:
+            raise _failed(error) from error
+
+    def current_blocking(self, address: Address) -> bytes:
+        """Return a token for a server, without a loop: a coroutine that waits for one is refused.
+
+        Raises:
+            ConnectError: there is none, or the address is not safe for it.
+        """
+        self._check_dial(address)
+        try:
+            found: Any = self._source if isinstance(self._source, str) else self._source()
+            if inspect.iscoroutine(found):
+                found = _stepped(found)
+            return checked_token(found).encode()
+        except Exception as error:
+            raise _failed(error) from error
+
+    def _check_dial(self, address: Address) -> None:
+        try:
+            self.check(address)
+        except ConfigError as error:
+            raise ConnectError(error.message, hint=error.hint) from None
+
+    def __repr__(self) -> str:
+        # Without the token.
+        return "<ClientCredentials>"
+
+
+def credentials_of(source: Any, *, allows_plain: bool) -> ClientCredentials | None:
+    """Return the credentials of a client.
+
+    Raises:
+        TypeError: they are neither a token nor a function.
+        ConfigError: the token cannot be sent.
+    """
+    if source is None:
+        return None
+    if isinstance(source, str):
+        checked_token(source)
+    elif isinstance(source, type) or not callable(source):
+        raise TypeError(f"credentials is a {type(source).__name__}, it must be a token, or async () -> str")
+    return ClientCredentials(source, allows_plain=allows_plain)
+
+
+def _stepped(coroutine: Any) -> Any:
+    try:
+        coroutine.send(None)
+    except StopIteration as returned:
+        return returned.value
+    coroutine.close()
+    raise RuntimeError(
+        "credentials awaited something, and a SyncClient has no event loop: give it a plain function"
+    )
+
+
+def _failed(error: Exception) -> ConnectError:
+    # A token may stand in the text of an error that is not ours.
+    told = error.message if isinstance(error, ConfigError) else type(error).__name__
+    return ConnectError(f"the credentials cannot be had: {told}")

@@ -1,0 +1,126 @@
+"""How the connections of a server begin: proxies, encryption, the protocol, the session."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import fastrpc.protocols.native  # noqa: F401 - it registers itself
+from fastrpc._core.framing.settings import WireNumbers
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.openings import Openings
+from fastrpc.config import ServerConfig
+from fastrpc.config.delays import silence_seconds
+from fastrpc.endpoint import Address, is_local
+from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
+from fastrpc.server.detection import Detection
+from fastrpc.server.encryption import Encryption
+from fastrpc.server.settings import server_settings
+from fastrpc.transports.base import Listener, ListenOptions, transport_for
+
+if TYPE_CHECKING:
+    from fastrpc.server.proxies import Proxies
+
+__all__ = ["Accepting"]
+
+
+class Accepting:
+    """Makes the sessions of accepted connections, for all listeners of a server.
+
+    Args:
+        schemes: the schemes of credentials that the server announces.
+    """
+
+    def __init__(
+        self, config: ServerConfig, numbers: WireNumbers, schemes: tuple[str, ...], spin_microseconds: int
+    ) -> None:
+        self._config = config
+        self._spin_microseconds = spin_microseconds
+        # The announced settings, shared by all connections.
+        self._settings = server_settings(config, numbers)
+        self._settings.auth_schemes = schemes
+        self._protocols = [protocol_named(name) for name in config.protocols]
+        #: Chooses the protocol of each connection by its first bytes; None with one protocol.
+        #: Chooses the protocol of each connection by its first bytes; None with one protocol.
+        self.detection = Detection(self._protocols) if len(self._protocols) > 1 else None
+        self._encryption = Encryption(config)
+        self._gate: Gate | None = None
+        self._proxies: Proxies | None = None
+        # Connections handed over by `take` that have no session yet.
+        self._taking: set[asyncio.Future[Any]] = set()
+        #: The connections in their opening; None before `begin`.
+        self.openings: Openings | None = None
+
+    def begin(self, gate: Gate) -> None:
+        """Make sessions for a gate from now on."""
+        self._gate = gate
+        self.openings = Openings(gate, self._config.admission.handshakes)
+        if self._config.proxy_protocol:
+            # Imported on first use: most servers have no proxy.
+            from fastrpc.server.proxies import Proxies
+
+            self._proxies = Proxies(self._config, gate, self.openings)
+
+    async def listen(
+        self, address: Address, *, backlog: int, reuse_port: bool, bound: socket.socket | None
+    ) -> Listener:
+        """Accept connections at an address.
+
+        Raises:
+            OSError: the address is not available; the message names it.
+        """
+        options = ListenOptions(
+            backlog=backlog,
+            reuse_port=reuse_port,
+            socket=bound,
+            silence_seconds=silence_seconds(self._config.keepalive),
+            tls=self._config.tls,
+            agreed=self._encryption.agreed,
+            wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
+        )
+        return await transport_for(address).listen(address, self.session_maker(address), options)
+
+    async def take(self, connection: socket.socket, address: Address) -> None:
+        """Serve a connection that another process accepted at `address`.
+
+        Raises:
+            OSError: the connection is already lost.
+        """
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        make = self._encryption.wrapped(self.session_maker(address), address)
+        if self._proxies is not None:
+            make = self._proxies.wrap(make, address)
+        taking = asyncio.ensure_future(loop.connect_accepted_socket(make, connection))
+        self._taking.add(taking)
+        taking.add_done_callback(self._taking.discard)
+        await taking
+
+    def session_maker(self, address: Address) -> Callable[[], Any]:
+        """Return the factory of byte streams for connections at an address."""
+        assert self._gate is not None
+        assert self.openings is not None
+        allowed = self._config.reflection
+        parts = ServerParts(
+            loop=asyncio.get_running_loop(),
+            gate=self._gate,
+            openings=self.openings,
+            config=self._config,
+            settings=self._settings,
+            spin_microseconds=self._spin_microseconds,
+            reveals_services=is_local(address) if allowed is None else allowed,
+        )
+        if self.detection is not None:
+            return partial(self.detection.connection, parts)
+        return partial(server_stream, self._protocols[0], parts)
+
+    async def shut(self) -> None:
+        """Return once every accepted connection has its session, or is gone."""
+        if self.detection is not None:
+            self.detection.shut()
+        if self._proxies is not None:
+            self._proxies.shut()
+        if self._taking:
+            # A session made after the start of a drain would never learn of it.
+            await asyncio.wait(self._taking)

@@ -1,0 +1,125 @@
+"""Who may call a server: its authentication and authorisation, and their checks against its services."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.serving.access import Access
+from fastrpc._core.serving.gate import Gate
+from fastrpc.auth.policy import Policy
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.serving.authentication import (
+    Authenticate,
+    Authentication,
+    Authorize,
+    checked_authenticate,
+    checked_authorize,
+)
+
+__all__ = ["ServerAccess"]
+
+logger = logging.getLogger("fastrpc.audit")
+
+#: Of `Timeouts.handshake`: what a verdict may take.
+VERDICT_SHARE = 0.8
+
+#: Seconds between two looks for changed files.
+LOOK_SECONDS = 1.0
+
+_HINT = (
+    "write authenticate=StaticTokens({…}), or another object of fastrpc.auth; fastrpc run takes --tokens FILE"
+)
+
+
+class ServerAccess:
+    """What authenticates and authorises the callers of one server; nothing, where neither is given.
+
+    Raises:
+        TypeError: one of the two is nothing that can.
+    """
+
+    def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None) -> None:
+        self._authenticate: Authenticate | None = checked_authenticate(authenticate)
+        self._authorize: Authorize | None = checked_authorize(authorize)
+        self._authentication: Authentication | None = None
+        self._gate: Gate | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def schemes(self) -> tuple[str, ...]:
+        """The schemes of credentials that the server announces."""
+        return () if self._authenticate is None else ("bearer",)
+
+    def guard(self, gate: Gate, seconds: float | None) -> None:
+        """Let a gate ask; an opening may take so many seconds, a verdict less."""
+        self._gate = gate
+        if self._authenticate is not None:
+            # Behind a credential nothing is read, so that the opening may end only after the verdict.
+            most = None if seconds is None else VERDICT_SHARE * seconds
+            self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
+            self._authentication.sessions = gate.sessions
+            gate.access = Access(self._authentication, self._authorize)
+            self._look_later()
+
+    def check(self, services: Iterable[ServiceDefinition]) -> None:
+        """Refuse rules that cannot work, and warn of those without effect.
+
+        Raises:
+            ConfigError: roles or an authorisation without an authentication, or a policy that names a method in vain.
+        """
+        methods = [method for service in services for method in service.methods.values()]
+        if self._authenticate is None:
+            if self._authorize is not None:
+                raise ConfigError(
+                    "authorize is given without authenticate: nobody would be allowed", hint=_HINT
+                )
+            for method in methods:
+                if method.roles:
+                    raise ConfigError(
+                        f"{method.full_name} needs a role, and authenticate is not given: nobody has one",
+                        hint=_HINT,
+                    )
+        if isinstance(self._authorize, Policy):
+            found = self._authorize.check(method.full_name for method in methods)
+            if found.errors:
+                raise ConfigError(f"the policy: {'; '.join(found.errors)}")
+            for warning in found.warnings:
+                logger.warning("the policy: %s", warning)
+
+    def may_call(self, method: MethodDefinition) -> bool:
+        """Return whether the caller of the running handler may call a method."""
+        gate = self._gate
+        if gate is None or gate.access is None:
+            return True
+        route = gate.routes.get(method.full_name)
+        return route is not None and gate.access.allows(current_call().identity, route)
+
+    def reload(self) -> None:
+        """Read the files of tokens and policies again now."""
+        if self._authentication is not None:
+            self._authentication.reload()
+            self._look()
+
+    def _look(self) -> None:
+        """Let changed files count for every connection, those without a call included."""
+        if self._gate is not None and self._gate.access is not None:
+            self._gate.access.look(self._gate.sessions)
+
+    def _look_later(self) -> None:
+        if self._timer is not None:
+            # A start that failed, or the last one.
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._look_later()
+        self._look()
+
+    def close(self) -> None:
+        """Give up what is being verified."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._authentication is not None:
+            self._authentication.close()

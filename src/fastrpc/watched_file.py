@@ -1,0 +1,130 @@
+"""A value that is read from a file, and read again when the file changes."""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["LOOK_SECONDS", "WatchedFile"]
+
+#: Seconds between two looks at the file. Too low costs system calls, too high keeps old content for longer.
+LOOK_SECONDS: Final = 1.0
+
+#: Longest file in bytes.
+MOST_BYTES: Final = 16 * 1024 * 1024
+
+T = TypeVar("T")
+
+# Device, inode, size and time of modification; None: there is no file.
+_Print = tuple[int, int, int, int] | None
+
+
+class WatchedFile(Generic[T]):
+    """The value of a file, made again when the file changes.
+
+    A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
+    replaces them. A change is taken once two looks a second apart agree, or once nobody has touched the file for a
+    second, so that a half-written file is not read. A file that cannot be used keeps the value before it.
+
+    Args:
+        kind: names the file in logs: "the policy", "the tokens".
+        read: makes the value; raises ConfigError for content that cannot be used, without secrets in the text.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        kind: str,
+        read: Callable[[str], T],
+        *,
+        logger: logging.Logger,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.path = os.fspath(path)
+        self._kind = kind
+        self._read = read
+        self._logger = logger
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._seen = self._taken = _print_of(self.path)
+        # The file that could not be used, and was logged.
+        self._warned: object = self
+        self.value = self._made()
+        #: How often another value was taken.
+        self.version = 0
+        self._look_due = clock() + LOOK_SECONDS
+
+    def look(self) -> bool:
+        """Look at the file if the last look is a second ago; return whether a new value was taken."""
+        now = self._clock()
+        if now < self._look_due:
+            return False
+        self._look_due = now + LOOK_SECONDS
+        before, self._seen = self._seen, _print_of(self.path)
+        if self._seen == self._taken or not (self._seen == before or self._rests()):
+            return False
+        return self._take()
+
+    def reload(self) -> bool:
+        """Read the file now; return whether its value was taken."""
+        self._seen = _print_of(self.path)
+        return self._take()
+
+    def _take(self) -> bool:
+        try:
+            value = self._made()
+        except ConfigError as error:
+            # Tried again at each look: a file that becomes readable does not change.
+            if self._warned != self._seen:
+                self._warned = self._seen
+                self._logger.warning("%s cannot be used, the old content stays: %s", self._kind, error)
+            return False
+        if _print_of(self.path) != self._seen:
+            return False
+        self._taken = self._seen
+        self._warned = self
+        self.value = value
+        self.version += 1
+        self._logger.info("%s was read again: %s", self._kind, self.path)
+        return True
+
+    def _made(self) -> T:
+        try:
+            with open(self.path, "rb") as file:
+                content = file.read(MOST_BYTES + 1)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"{self._kind} {self.path!r} cannot be read: {reason}") from None
+        if len(content) > MOST_BYTES:
+            raise ConfigError(f"{self._kind} {self.path!r} is longer than {MOST_BYTES:,} bytes")
+        try:
+            text = content.decode()
+        except UnicodeDecodeError as error:
+            # Without the bytes: they may be a secret.
+            raise ConfigError(f"{self._kind} {self.path!r} is not UTF-8 at byte {error.start}") from None
+        try:
+            return self._read(text)
+        except ConfigError as error:
+            raise ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint) from None
+
+    def _rests(self) -> bool:
+        """Return whether nobody has touched the file for a second, so that one look is as good as two."""
+        try:
+            return os.stat(self.path).st_ctime <= self._wall_clock() - LOOK_SECONDS
+        except (OSError, ValueError):
+            return False
+
+
+def _print_of(path: str) -> _Print:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

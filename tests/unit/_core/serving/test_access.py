@@ -1,0 +1,168 @@
+"""The gate's steps authenticate and authorise, driven by an exchange that has no connection."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fastrpc import Status
+from fastrpc.auth import Identity, Policy, StaticTokens
+from fastrpc.auth.verdict import Answer, Presented, Verdict
+from fastrpc.limits import RateLimit
+from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.shop import Shop
+
+ADA = Identity("ada", roles={"buyer"})
+TOKENS = StaticTokens({"token-of-ada": ADA})
+WITH_TOKEN = {"authorization": "Bearer token-of-ada"}
+#: So few calls that no test sees another one become free.
+RARE = 0.001
+
+
+def known_as(gate: Any, identity: Identity | None) -> KeptExchange:
+    """Return the exchange of a caller."""
+    exchange = KeptExchange(gate)
+    exchange.identity = identity
+    return exchange
+
+
+def statuses(exchange: KeptExchange) -> list[Status]:
+    return [status for status, *_ in exchange.refusals]
+
+
+class Slow:
+    """Verifies tokens as one does that has to fetch something."""
+
+    version = 0
+
+    def look(self) -> None:
+        pass
+
+    def handles(self, peer: Presented) -> bool:
+        return True
+
+    async def verify(self, peer: Presented) -> Answer:
+        await asyncio.sleep(0)
+        return Verdict(ADA)
+
+
+class TestCallers:
+    async def test_a_caller_that_nobody_knows_is_refused_before_anything_is_decoded(self) -> None:
+        shop = Shop()
+        async with gate_for(shop, authenticate=TOKENS) as gate:
+            exchange = known_as(gate, None)
+            gate.begin(exchange, method="shop.price", payload=b"\xc1", codec="msgpack")
+            text = "shop.price: the caller is not authenticated"
+            assert exchange.refusals == [(Status.UNAUTHENTICATED, text, True)]
+            known = known_as(gate, ADA)
+            known.call("shop.price", "apple")
+            assert (known.answers, shop.started) == ([5], 1)
+
+    async def test_an_unknown_method_looks_like_a_forbidden_one(self) -> None:
+        async with gate_for(
+            Shop, authenticate=TOKENS, authorize=Policy([{"who": ["*"], "allow": ["shop.look"]}])
+        ) as gate:
+            for identity, status in ((None, Status.UNAUTHENTICATED), (ADA, Status.PERMISSION_DENIED)):
+                exchange = known_as(gate, identity)
+                for method in ("shop.price", "shop.prise", "hidden.price", "fastrpc.health.check"):
+                    exchange.call(method, "apple")
+                assert statuses(exchange) == [status] * 4
+                reasons = {text.partition(": ")[2] for _, text, _ in exchange.refusals}
+                assert len(reasons) == 1
+
+    @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "", "token-of-ada", "Basic token-of-ada"])
+    async def test_a_bad_credential_of_a_call_is_refused_beside_a_good_connection(self, header: str) -> None:
+        async with gate_for(Shop, authenticate=TOKENS) as gate:
+            exchange = known_as(gate, ADA)
+            exchange.call("shop.price", "apple", metadata={"authorization": header})
+            assert statuses(exchange) == [Status.UNAUTHENTICATED]
+
+    async def test_a_verdict_that_takes_time_lets_the_call_go_on(self) -> None:
+        async with gate_for(Shop, authenticate=Slow()) as gate:
+            exchange = known_as(gate, None)
+            exchange.call("shop.price", "apple", metadata=WITH_TOKEN)
+            assert (exchange.answers, exchange.refusals) == ([], [])
+            await exchange.wait()
+            assert exchange.answers == [5]
+
+
+class TestLimits:
+    @pytest.mark.parametrize("authenticate", [TOKENS, Slow()], ids=["at once", "later"])
+    async def test_a_call_with_its_own_credential_is_held_to_the_limits(self, authenticate: Any) -> None:
+        async with gate_for(Shop, authenticate=authenticate, limits=[RateLimit(RARE, 1)]) as gate:
+            exchange = known_as(gate, None)
+            for _ in range(2):
+                exchange.call("shop.price", "apple", metadata=WITH_TOKEN)
+                if not exchange.ends.is_set():
+                    await exchange.wait()
+                exchange.ends.clear()
+            assert (exchange.answers, statuses(exchange)) == ([5], [Status.RESOURCE_EXHAUSTED])
+
+    async def test_a_refused_call_counts_on_no_limit(self) -> None:
+        policy = Policy([{"who": ["ada"], "allow": ["shop.price"]}])
+        async with gate_for(Shop, authenticate=TOKENS, authorize=policy, limits=[RateLimit(RARE, 1)]) as gate:
+            for identity in (None, Identity("bob")):
+                known_as(gate, identity).call("shop.price", "apple")
+            exchange = known_as(gate, ADA)
+            exchange.call("shop.price", "apple")
+            assert exchange.answers == [5]
+
+    async def test_a_credential_of_a_call_names_whose_calls_count(self) -> None:
+        bob = Identity("bob")
+        limits = [RateLimit(RARE, 1, per="identity")]
+        async with gate_for(Shop, authenticate=TOKENS, limits=limits) as gate:
+            exchange = known_as(gate, bob)
+            exchange.call("shop.price", "apple", metadata=WITH_TOKEN)
+            exchange.call("shop.price", "apple")
+            assert exchange.answers == [5, 5]
+            known_as(gate, ADA).call("shop.price", "apple")
+            exchange.call("shop.price", "apple", metadata=WITH_TOKEN)
+            assert statuses(exchange) == [Status.RESOURCE_EXHAUSTED]
+
+
+def fall(error: type[BaseException]) -> Any:
+    raise error
+
+
+class TestFunctions:
+    @pytest.mark.parametrize(
+        "authorize",
+        [
+            lambda identity, route: 1 / 0,
+            lambda identity, route: None,
+            lambda identity, route: 1,
+            lambda identity, route: "yes",
+            lambda identity, route: asyncio.sleep(0),
+            lambda identity, route: fall(asyncio.CancelledError),
+            lambda identity, route: fall(SystemExit),
+        ],
+    )
+    async def test_a_function_that_gives_no_verdict_refuses_every_call(
+        self, authorize: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with gate_for(Shop, authenticate=TOKENS, authorize=authorize) as gate:
+            exchange = known_as(gate, ADA)
+            exchange.call("shop.price", "apple")
+            text = "shop.price: it could not be decided whether the call may start"
+            assert exchange.refusals == [(Status.INTERNAL, text, False)]
+            assert "it could not be decided about shop.price" in caplog.text
+
+    async def test_a_function_is_asked_for_each_call_and_a_policy_once_for_each_method(self) -> None:
+        asked = []
+
+        class Counting(Policy):
+            def decide(self, identity: Identity | None, method: str) -> Any:
+                asked.append(method)
+                return super().decide(identity, method)
+
+        def function(identity: Identity | None, route: Any) -> bool:
+            asked.append(route.full_name)
+            return True
+
+        for authorize, times in ((Counting([{"who": ["*"], "allow": ["**"]}]), 1), (function, 3)):
+            asked.clear()
+            async with gate_for(Shop, authenticate=TOKENS, authorize=authorize) as gate:
+                exchange = known_as(gate, ADA)
+                for _ in range(3):
+                    exchange.call("shop.price", "apple")
+                assert (exchange.answers, asked) == ([5, 5, 5], ["shop.price"] * times)
