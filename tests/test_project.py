@@ -17,7 +17,16 @@ from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_
 RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),
     1: ("errors",),
-    2: ("bounded_http", "config", "endpoint", "installed", "method_patterns", "types", "watched_file"),
+    2: (
+        "bounded_http",
+        "config",
+        "endpoint",
+        "gauges",
+        "installed",
+        "method_patterns",
+        "types",
+        "watched_file",
+    ),
     3: ("_core", "codecs", "compressors", "limits", "stores", "tls"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
     5: ("auth", "interceptors", "failmodes", "calling"),
@@ -34,7 +43,7 @@ CORE_RANKS = {
     0: ("base",),
     1: ("payload", "framing", "loop", "balancing", "limiting"),
     2: ("calls", "io"),
-    3: ("native",),
+    3: ("http1", "native"),
     4: ("streams",),
     5: ("serving", "calling"),
 }
@@ -44,7 +53,7 @@ CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 SHARED_BY_IMPLEMENTATIONS = {"transports": {"sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = {"base", "payload", "framing", "calls", "native", "balancing", "limiting"}
+SANS_IO = {"base", "payload", "framing", "calls", "http1", "native", "balancing", "limiting"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 # What serves the calls of every protocol.

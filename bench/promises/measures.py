@@ -28,6 +28,7 @@ from bench.promises.finding import Finding, call, serving
 from bench.promises.imports import imports
 from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
+from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
 
 __all__ = ["MEASURES", "idle_connection_kib"]
@@ -373,6 +374,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         overload,
         greedy_caller,
         many_keys,
+        page_readers,
         handshakes,
         rotations,
     )

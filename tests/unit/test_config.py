@@ -138,6 +138,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "check_results": False,
         "proxy_protocol": (),
         "admin_address": None,
+        "admin_token": None,
+        "ready_needs_registry": False,
         "spin_microseconds": 0,
     },
 }
@@ -277,6 +279,7 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (ServerConfig, "expose_errors", None),
     (ServerConfig, "check_results", None),
     (ServerConfig, "admin_address", ""),
+    (ServerConfig, "ready_needs_registry", 1),
 ]
 
 

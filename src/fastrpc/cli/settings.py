@@ -109,7 +109,7 @@ def known_keys() -> dict[str, Any]:
     for name, kind in get_type_hints(ServerConfig).items():
         section = _section(kind)
         if section is None:
-            keys[name] = kind
+            keys[name] = _plain(kind)
         else:
             keys |= {f"{name}.{field}": _plain(of) for field, of in get_type_hints(section).items()}
     return keys

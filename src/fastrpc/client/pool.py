@@ -9,7 +9,7 @@ import contextvars
 import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
@@ -18,6 +18,7 @@ from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
+from fastrpc.client.gauges import client_gauges
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.probing import Prober
 from fastrpc.client.serving import ClientServices
@@ -27,6 +28,7 @@ from fastrpc.client.waiters import Waiters
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.gauges import Gauge, tells_gauges
 
 __all__ = ["Pool"]
 
@@ -83,6 +85,7 @@ class Pool:
         self._follower = None if target.registry is None else Follower(target, self.update)
         self._has_list = target.registry is None
         self._take_first(target)
+        tells_gauges(self)
 
     def _take_first(self, target: Target) -> None:
         """Begin with the endpoints that the target names itself."""
@@ -303,6 +306,10 @@ class Pool:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.wait_changed()
+
+    def gauges(self) -> Iterable[Gauge]:
+        """Return the gauges of the client; none once it is closed."""
+        return () if self.is_closed else client_gauges(self.target, self.subchannels)
 
     def subchannel_at(self, address: Address) -> Subchannel | None:
         """Return the subchannel of one endpoint."""

@@ -28,6 +28,7 @@ from fastrpc.config.validation import (
     check_path,
     check_seconds,
     check_tls,
+    check_token,
     settings_class,
     wrong,
 )
@@ -408,7 +409,12 @@ class ServerConfig(Settings):
         proxy_protocol: networks of proxies, such as "10.0.0.0/8", whose connections must begin with a PROXY header
             (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
             lets its machines pretend to be any peer.
-        admin_address: address that serves `/livez`, `/readyz` and `/metrics` over HTTP; None serves them nowhere.
+        admin_address: address that serves the admin pages over HTTP: `/livez`, `/readyz`, `/metrics` and `/`, which
+            lists the others; None serves them nowhere. Beyond loopback all but the first two need `admin_token`.
+        admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
+            once it has changed.
+        ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
+            True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
             It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
             high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
@@ -427,6 +433,8 @@ class ServerConfig(Settings):
     check_results: bool = False
     proxy_protocol: tuple[str, ...] = ()
     admin_address: str | None = None
+    admin_token: str | os.PathLike[str] | None = None
+    ready_needs_registry: bool = False
     spin_microseconds: int = 0
 
     def __post_init__(self) -> None:
@@ -445,4 +453,6 @@ class ServerConfig(Settings):
             check_networks(self, "proxy_protocol")
         if self.admin_address is not None:
             check_name(self, "admin_address")
+        check_token(self, "admin_token")
+        check_flag(self, "ready_needs_registry")
         check_count(self, "spin_microseconds", 0, 1_000_000)

@@ -17,7 +17,6 @@ __all__ = [
     "check_choice",
     "check_count",
     "check_flag",
-    "check_later_parts",
     "check_name",
     "check_names",
     "check_networks",
@@ -29,6 +28,7 @@ __all__ = [
     "check_text",
     "check_timeout",
     "check_tls",
+    "check_token",
     "is_duration",
     "settings_class",
     "wrong",
@@ -43,7 +43,7 @@ SERVER_PROTOCOLS = ["native"]
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
 # Settings whose value is shown nowhere, neither in errors.
-_SECRETS = frozenset({"key_password"})
+_SECRETS = frozenset({"admin_token", "key_password"})
 
 # The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
@@ -160,16 +160,6 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
     )
 
 
-def check_later_parts(config: Any, **effects: str) -> None:
-    """Refuse settings of features that this version lacks, instead of ignoring them."""
-    for name, effect in effects.items():
-        if getattr(config, name) is not None:
-            raise ConfigError(
-                f"{type(config).__name__}.{name} is set, and this version does not yet have it: {effect}",
-                hint=f"leave {name} out",
-            )
-
-
 def check_not_yet(settings: Any, name: str, default: Any, reason: str) -> None:
     """Refuse anything but the default of a setting that has no effect in this version."""
     if getattr(settings, name) != default:
@@ -177,6 +167,19 @@ def check_not_yet(settings: Any, name: str, default: Any, reason: str) -> None:
             f"{type(settings).__name__}.{name} is {getattr(settings, name)!r}, but {reason}: it would have no effect",
             hint=f"leave {name} out",
         )
+
+
+def check_token(settings: Any, name: str) -> None:
+    """Refuse anything but a token, the path of its file, or None. The error does not show it."""
+    value = getattr(settings, name)
+    is_text = isinstance(value, str) and value.isascii() and value.isprintable() and " " not in value
+    if value is None or (value and (is_text or isinstance(value, os.PathLike))):
+        return
+    raise ConfigError(
+        f"{type(settings).__name__}.{name} is <{type(value).__name__} object>, it must be a text of visible ASCII "
+        "without spaces, a path, or None",
+        hint='a text "file:/path" names a file, too',
+    )
 
 
 def check_count(settings: Any, name: str, lowest: int, highest: int = LARGEST_COUNT) -> None:

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias, TypeGuard, TypeVar, cast
 
 from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.base.histogram import count_retry
 from fastrpc.config import Retries
 from fastrpc.config.built_in import built_in
 from fastrpc.endpoint import Endpoint
@@ -211,6 +212,7 @@ class Attempts:
             waits = 0.0
         if not waits and self._is_free(error):
             self._had_free = True
+            count_retry(error.status.name)
             return 0.0
         if not self._left:
             return None
@@ -223,6 +225,7 @@ class Attempts:
             return None
         self._left -= 1
         self._retries += 1
+        count_retry(error.status.name)
         return pause
 
     def final(self, error: Exception) -> Exception:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
+from fastrpc._core.base.histogram import count_retry
 from fastrpc.config.validation import is_duration
 from fastrpc.errors import ConfigError, UnavailableError
 from fastrpc.failmodes.base import Attempt, AttemptedCall, Attempts, Pick, check_retries, try_elsewhere
@@ -173,6 +174,7 @@ class _Race:
             return
         try:
             self._running.append(self._start())
+            count_retry("hedge")
         except UnavailableError:
             return  # The first attempt goes on; what it comes to is the outcome.
 

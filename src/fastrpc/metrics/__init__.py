@@ -24,8 +24,11 @@ def collector(
     `calls_in_flight`, `received_bytes_total` and `sent_bytes_total` have service, method and protocol. The service is
     the part of the full name before its last dot. Calls of unknown methods count as service and method `_other`.
 
-    `fastrpc_server_refused_total` counts calls that servers of this process did not start, by `reason`: rate,
-    concurrency, queue, memory, drain or decode.
+    Without `registry` there is what concerns the whole process as well: `fastrpc_server_refused_total` by `reason`,
+    `fastrpc_server_queue_seconds`, `fastrpc_server_connections` and `fastrpc_client_connections` by `transport` and
+    `protocol`, `fastrpc_client_retries_total` by `reason`, `fastrpc_client_endpoints` by `service` and `state`,
+    `fastrpc_client_breaker_state` by `endpoint`, `fastrpc_registry_up` by `registry`, `fastrpc_loop_lag_seconds` and
+    `fastrpc_loop_blocked_seconds_total`. The guide page "observing" describes them.
 
     The histogram of seconds has the bounds 0.5 ms, 1 ms, 2 ms and so on to 16.384 s. `buckets_per_doubling` = 2 or 4
     makes it finer, with that many times the series.

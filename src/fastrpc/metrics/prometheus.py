@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client.metrics_core import (
@@ -13,7 +13,15 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from fastrpc._core.base.histogram import REFUSALS, CounterRegistry, default_registry
+from fastrpc._core.base.histogram import (
+    REFUSALS,
+    RETRIES,
+    CounterRegistry,
+    default_registry,
+    waits_snapshot,
+)
+from fastrpc._core.loop.loop_state import loop_seconds
+from fastrpc.gauges import gauges
 
 __all__ = ["CallCollector"]
 
@@ -36,13 +44,13 @@ class CallCollector(Collector):
             raise ValueError(f"buckets_per_doubling is {buckets_per_doubling}, it must be 1, 2 or 4")
         collectors.add(self)
         self._registry = registry
-        # Refusals are counted for the process.
+        # The rest is counted for the process.
         self._is_of_process = registry is default_registry
         self._step = PARTS // buckets_per_doubling
 
     def describe(self) -> Iterator[Metric]:
         """Yield the empty metrics, so that registering detects a name clash without reading counters."""
-        return itertools.chain(_all_of(_families()), [_refused()] if self._is_of_process else [])
+        return itertools.chain(_all_of(_families()), _ProcessFamilies() if self._is_of_process else ())
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric of servers and clients with a sample for every method."""
@@ -51,20 +59,13 @@ class CallCollector(Collector):
             families[counters.side].add(counters.snapshot(), self._step)
         if not self._is_of_process:
             return _all_of(families)
-        refused = _refused()
-        for reason, count in sorted(REFUSALS.items()):
-            refused.add_metric((reason,), count)
-        return itertools.chain(_all_of(families), [refused])
+        process = _ProcessFamilies()
+        process.fill(self._step)
+        return itertools.chain(_all_of(families), process)
 
 
 def _families() -> "dict[str, _Families]":
     return {side: _Families(side) for side in ("server", "client")}
-
-
-def _refused() -> CounterMetricFamily:
-    return CounterMetricFamily(
-        "fastrpc_server_refused", "Calls that were not started, by reason.", labels=("reason",)
-    )
 
 
 def _all_of(families: "dict[str, _Families]") -> Iterator[Metric]:
@@ -102,6 +103,86 @@ class _Families:
         self.in_flight.add_metric(labels, snapshot["in_flight"])
         self.received.add_metric(labels, snapshot["received_bytes"])
         self.sent.add_metric(labels, snapshot["sent_bytes"])
+
+
+class _ProcessFamilies:
+    """The metrics of the whole process in one scrape."""
+
+    def __init__(self) -> None:
+        self._refused = CounterMetricFamily(
+            "fastrpc_server_refused",
+            "Calls and connections that were not served, by reason.",
+            labels=("reason",),
+        )
+        self._queued = HistogramMetricFamily(
+            "fastrpc_server_queue_seconds",
+            "How long calls waited for their start, if they had to.",
+            labels=(),
+        )
+        self._retries = CounterMetricFamily(
+            "fastrpc_client_retries", "Further attempts of calls, by reason.", labels=("reason",)
+        )
+        self._lag = GaugeMetricFamily("fastrpc_loop_lag_seconds", "How late the slowest event loop is.")
+        self._blocked = CounterMetricFamily(
+            "fastrpc_loop_blocked_seconds", "Time for which event loops that serve calls were blocked."
+        )
+        connections = ("transport", "protocol")
+        # By name: objects tell them (`fastrpc.gauges`).
+        self._gauges = {
+            name: GaugeMetricFamily(name, text, labels=labels)
+            for name, text, labels in (
+                ("fastrpc_server_connections", "Connections of servers.", connections),
+                ("fastrpc_client_connections", "Connections of clients.", connections),
+                (
+                    "fastrpc_client_endpoints",
+                    "Endpoints of clients, by service and state.",
+                    ("service", "state"),
+                ),
+                (
+                    "fastrpc_client_breaker_state",
+                    "The worst circuit breaker of an endpoint: 0 closed, 1 half open, 2 open.",
+                    ("endpoint",),
+                ),
+                ("fastrpc_registry_up", "Whether a registry answered last.", ("registry",)),
+            )
+        }
+
+    def __iter__(self) -> Iterator[Metric]:
+        return iter(
+            (self._refused, self._queued, self._retries, self._lag, self._blocked, *self._gauges.values())
+        )
+
+    def fill(self, step: int) -> None:
+        """Add all samples."""
+        for reason, count in sorted(REFUSALS.items()):
+            self._refused.add_metric((reason,), count)
+        for reason, count in sorted(RETRIES.items()):
+            self._retries.add_metric((reason,), count)
+        waits = waits_snapshot()
+        self._queued.add_metric((), _cumulative(waits["buckets"], step), waits["sum_seconds"])
+        lag, blocked = loop_seconds()
+        self._lag.add_metric((), lag)
+        self._blocked.add_metric((), blocked)
+        for name, values in _merged_gauges().items():
+            for labels, value in sorted(values.items()):
+                self._gauges[name].add_metric(labels, value)
+
+
+#: How gauges of several objects with the same labels make one series, where they are not added up.
+_MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
+    "fastrpc_client_breaker_state": max,
+    "fastrpc_registry_up": min,
+}
+
+
+def _merged_gauges() -> dict[str, dict[tuple[str, ...], float]]:
+    """Return the gauges of all objects by name and labels: a series may be there only once."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for name, labels, value in gauges():
+        values = found.setdefault(name, {})
+        merged = _MERGED_BY.get(name, sum)
+        values[labels] = merged((values[labels], value)) if labels in values else value
+    return found
 
 
 def _cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:

@@ -53,6 +53,11 @@ class Advertising:
                 self.update()
             raise
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the registry has all records, as far as is known."""
+        return self._registrar.is_registered
+
     def update(self) -> None:
         """Send changes to the registry without waiting for it."""
         self._registrar.want(self._records())

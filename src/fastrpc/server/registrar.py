@@ -49,6 +49,8 @@ class Registrar:
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}
+        # What each registration tells of itself.
+        self._entered: dict[Record, object] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
         self._has_changed = asyncio.Event()
@@ -88,6 +90,14 @@ class Registrar:
         state = "registered" if not self._untaken else "to be registered once the registry is back"
         life.info("%s at %s: %s", state, places, services, extra={"event": "registered"})
 
+    @property
+    def is_registered(self) -> bool:
+        """Whether the registry has every wanted record, as far as is known."""
+        return all(
+            record in self._held and getattr(self._entered.get(record), "is_registered", True)
+            for record in self._wanted
+        )
+
     def follow(self) -> None:
         """Settle in the background, again and again while the registry refuses. Log a refusal once."""
         self._has_changed.set()
@@ -121,9 +131,11 @@ class Registrar:
             entered = await stack.enter_async_context(self._registry.register(record[0], endpoint))
             if not getattr(entered, "is_registered", True):
                 self._untaken.add(record)
+            self._entered[record] = entered
             self._held[record] = stack.pop_all()
 
     async def _leave(self, record: Record) -> None:
+        self._entered.pop(record, None)
         try:
             await self._held.pop(record).aclose()
         except Exception:

@@ -26,6 +26,7 @@ from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
+from fastrpc.server.admin.opening import Admin
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
@@ -82,6 +83,7 @@ class Server:
         self._access = ServerAccess(authenticate, authorize)
         self._sources = list(sources)
         self._config = checked_config(config)
+        self.admin = Admin(config, has_registry=registry is not None)
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []
         self._advertising = None if registry is None else _advertising(registry, config, self._serving_now)
@@ -183,6 +185,7 @@ class Server:
             self._served.add(Reflection(lambda: self._services, self._access.may_call))
         self._access.check(self._services)
         self._gate.dispatcher.index_methods()
+        await self.admin.open(self)
 
     def reload(self) -> None:
         """Read the files of tokens and policies again now; open connections stay."""
@@ -337,6 +340,7 @@ class Server:
         if leaving is not None:
             await leaving
         await self._served.leave()
+        await self.admin.close()
         self._life.close()
         if self._quiet is not None:
             self._quiet.set()
@@ -418,8 +422,7 @@ class Server:
             if self._gate is None
             else [one for one in self._gate.sessions if getattr(one, "is_open", True)]
         )
-        found = [session.exchange.describe_peer() for session in sessions]
-        return [peer for peer in found if peer is not None]
+        return [peer for session in sessions if (peer := session.exchange.describe_peer()) is not None]
 
     def stats(self) -> dict[str, Any]:
         """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
@@ -434,11 +437,8 @@ class Server:
             },
             "buffered": sum(part["buffered"] for part in parts),
             "credit": [part["credit"] for part in parts],
-            "totals": self._totals(),
+            "totals": {} if self._gate is None else self._gate.totals(),
         }
-
-    def _totals(self) -> dict[str, int]:
-        return {} if self._gate is None else self._gate.totals()
 
     def __del__(self) -> None:
         if getattr(self, "_listeners", None) and not self._is_closed and self._process_id == os.getpid():

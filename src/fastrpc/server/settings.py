@@ -4,7 +4,6 @@ from typing import Any
 
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc.config import ServerConfig
-from fastrpc.config.validation import check_later_parts
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.wire_numbers import announced
 
@@ -12,13 +11,12 @@ __all__ = ["checked_config", "server_settings"]
 
 
 def checked_config(config: Any) -> ServerConfig:
-    """Return the settings of a server after checking their type and that this version supports them."""
+    """Return the settings of a server after checking their type."""
     if not isinstance(config, ServerConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ServerConfig",
             hint="write config=ServerConfig(…)",
         )
-    check_later_parts(config, admin_address="nobody would listen there")
     return config
 
 

@@ -1,9 +1,11 @@
 """The Python part of serving: everything off the hot path."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any
 
+from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import Route
 from fastrpc._core.calls.interception import Chain
@@ -21,6 +23,7 @@ from fastrpc.compressors.base import Compressor, Steps, compressor_label, decomp
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, DecodeError, FastRPCError
+from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.protocols.base import Connection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
 from fastrpc.rpc.schema import marshal_for
@@ -64,6 +67,7 @@ class Dispatcher:
         self._life = life
         self._calling = calling
         self._address_of = address_of
+        tells_gauges(self)
         # The index for suggestions on unknown names, the number of routes it covers, and the names that are listed.
         self._names = NameIndex(())
         self._indexed = 0
@@ -157,11 +161,13 @@ class Dispatcher:
 
     def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
         """Record a connection whose TLS handshake failed."""
+        count_refusal("handshake")
         # The transport is gone by now, which would tell the scheme.
         self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
     def stranger(self, peer: Peer, reason: str) -> None:
         """Record a connection whose first bytes match no protocol of this server."""
+        count_refusal("stranger")
         self._life.stranger(peer.address, reason)
 
     def describe_peer(self, connection: Connection) -> Peer:
@@ -181,6 +187,17 @@ class Dispatcher:
         if isinstance(connection, NativeConnection) and connection.peer.max_calls:
             peer._serve(connection, self._calling)
         return peer
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield the connections of the server by transport and protocol."""
+        connections: Counter[tuple[str, str]] = Counter()
+        for session in list(self.gate.sessions):
+            # Not by `describe_peer`, which would keep what is known of a peer that is only opening.
+            peer = session.exchange.peer_info
+            address = self._address_of(session) if peer is None else peer.address
+            connections[address.scheme, session.exchange.protocol] += 1
+        for labels, count in connections.items():
+            yield "fastrpc_server_connections", labels, count
 
     def peer_name(self, exchange: Exchange) -> bytes:
         """Return the name under which limits count the calls of a connection's peer."""

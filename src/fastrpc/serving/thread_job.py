@@ -5,6 +5,7 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
+from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.calls.invocation import run_handler
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.errors import CallError
@@ -58,6 +59,7 @@ class ThreadJob:
         elif self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
         else:
+            count_refusal("queue")
             text = f"{self._call.method} was not started: {reason}"
             self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
 

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
 
+from fastrpc._core.base.histogram import count_wait
 from fastrpc._core.base.priority_queue import RANKS
 from fastrpc._core.base.thread_gate import Bell, Gate
 
@@ -382,9 +383,11 @@ class ThreadPool:
     def _run(self, entry: _Entry) -> bool:
         """Run or refuse a job; return whether this thread has to ring for the loop."""
         job, since = entry[:2]
+        waited = monotonic() - since
+        count_wait(int(waited * 1e9))
         if job.expired:
             self._refused.append((entry, "nobody waits for it any more"))
-        elif monotonic() - since > self.queue_age:
+        elif waited > self.queue_age:
             self._refused.append((entry, self._aged()))
         else:
             try:

@@ -16,7 +16,6 @@ from fastrpc import (
     Client,
     ConfigError,
     Server,
-    ServerConfig,
     Status,
     SyncClient,
 )
@@ -25,17 +24,6 @@ from fastrpc.testing import connected
 pytestmark = pytest.mark.one_loop
 
 NOWHERE = "tcp://127.0.0.1:9"
-
-REFUSED: dict[str, Callable[[], object]] = {
-    "ServerConfig.admin_address": lambda: Server(config=ServerConfig(admin_address="tcp://127.0.0.1:0")),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_a_setting_without_effect_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^{re.escape(name)} is .*not yet"):
-        REFUSED[name]()
-
 
 #: What takes arguments that only a later version acts upon, with their defaults.
 LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Endpoint, Server, ServerConfig, SyncClient
+from fastrpc import Client, ConfigError, Endpoint, Server, SyncClient
 from fastrpc.registries import open_registry
 from fastrpc.testing import connected
 from tests.support.served import served
@@ -47,12 +47,6 @@ class Arith:
 def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(given)
-
-
-def test_a_server_does_not_pretend_to_have_admin_pages() -> None:
-    config = ServerConfig(admin_address="tcp://127.0.0.1:0")
-    with pytest.raises(ConfigError, match=r"ServerConfig\.admin_address is set, .*listen"):
-        Server(Arith, config=config)
 
 
 @pytest.mark.parametrize(

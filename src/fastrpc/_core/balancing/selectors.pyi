@@ -33,6 +33,9 @@ class EndpointState:
     @property
     def is_leaving(self) -> bool:
         """Whether its server drains, so that others are taken first."""
+    @property
+    def breaker_state(self) -> int:
+        """The worst state of its circuit breakers: 0 closed, 1 half open, 2 open."""
     #: An object of the owner, such as its subchannel; None at first.
     subchannel: Any
     #: Connections that calls may go out on, taken in turn. Replaced, never changed.

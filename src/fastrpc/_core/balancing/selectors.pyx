@@ -55,6 +55,11 @@ cdef class EndpointState:
         self.endpoint = endpoint
         self.weight = min(endpoint.weight, MOST_WEIGHT)
 
+    @property
+    def breaker_state(self):
+        states = {breaker.state for breaker in list((self.breakers or {}).values())}
+        return 2 if "open" in states else int("half_open" in states)
+
     def __repr__(self):
         return f"<EndpointState {self.name} weight={self.weight} in_flight={self.in_flight}>"
 

@@ -97,6 +97,22 @@ cdef class MethodCounters:
 
 
 @cython.final
+cdef class Durations:
+    cdef:
+        # What was counted, by bucket, and together.
+        uint64_t[BUCKETS] _buckets
+        uint64_t _elapsed_ns
+
+    cdef inline void counted(self, uint64_t elapsed_ns) noexcept:
+        self._buckets[bucket_of(elapsed_ns)] += 1
+        self._elapsed_ns += elapsed_ns
+
+
+# How long calls waited for their start: in the queue of a server, or for a thread.
+cdef Durations queue_waits
+
+
+@cython.final
 cdef class CallTotals:
     cdef:
         # Attempts begun: first ones and further ones; ended attempts by status.

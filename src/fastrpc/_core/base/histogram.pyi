@@ -5,12 +5,26 @@ from typing import Any, Literal, final
 #: the methods beyond the limit of a registry.
 OTHER_METHODS: str
 
-#: Calls that servers of this process did not start, by reason: "rate", "concurrency", "queue", "memory", "drain",
-#: "decode".
+#: Calls that servers of this process did not start, by reason: "unauthenticated", "denied", "rate", "concurrency",
+#: "queue", "memory", "drain", "decode". And connections that they did not serve: "stranger", whose first bytes match no
+#: protocol, and "handshake", which TLS refused.
 REFUSALS: dict[str, int]
 
+#: Further attempts of calls of this process, by reason: the name of the status of the attempt before, "hedge" for an
+#: attempt beside others.
+RETRIES: dict[str, int]
+
 def count_refusal(reason: str) -> None:
-    """Count a call that was not started."""
+    """Count a call that was not started, or a connection that was not served."""
+
+def count_retry(reason: str) -> None:
+    """Count a further attempt of a call."""
+
+def count_wait(elapsed_ns: int) -> None:
+    """Count how long a call waited for its start."""
+
+def waits_snapshot() -> dict[str, Any]:
+    """Return how long calls of this process waited for their start, as `Durations.snapshot` does."""
 
 @final
 class MethodCounters:
@@ -73,6 +87,14 @@ class MethodCounters:
         Method, side and protocol need not agree. A snapshot that does not fit raises ValueError, KeyError or
         TypeError and changes nothing.
         """
+
+@final
+class Durations:
+    """A histogram of durations, with the buckets of `MethodCounters`."""
+
+    def count(self, elapsed_ns: int) -> None: ...
+    def snapshot(self) -> dict[str, Any]:
+        """Return `buckets` and `sum_seconds`, as `MethodCounters.snapshot` does."""
 
 @final
 class CallTotals:

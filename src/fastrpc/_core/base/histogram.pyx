@@ -23,12 +23,32 @@ cdef tuple SIDES = ("client", "server")
 
 OTHER_METHODS = "_other"
 
-REFUSALS = {}
+REFUSALS = dict.fromkeys(
+    (
+        "concurrency",
+        "decode",
+        "denied",
+        "drain",
+        "handshake",
+        "memory",
+        "queue",
+        "rate",
+        "stranger",
+        "unauthenticated",
+    ),
+    0,
+)
+RETRIES = {}
 
 
 def count_refusal(str reason not None):
-    """Count a call that was not started."""
-    REFUSALS[reason] = REFUSALS.get(reason, 0) + 1
+    """Count a call that was not started, or a connection that was not served."""
+    REFUSALS[reason] += 1
+
+
+def count_retry(str reason not None):
+    """Count a further attempt of a call."""
+    RETRIES[reason] = RETRIES.get(reason, 0) + 1
 
 
 cdef tuple labels_of(str name):
@@ -171,6 +191,36 @@ cdef class MethodCounters:
         other.sent_bytes = snapshot["sent_bytes"]
         self._merge_counters(other)
         return 0
+
+
+@cython.final
+cdef class Durations:
+
+    def count(self, uint64_t elapsed_ns):
+        self.counted(elapsed_ns)
+
+    def snapshot(self):
+        # As above: first the numbers.
+        cdef uint64_t[BUCKETS] buckets
+        cdef double sum_seconds = <double>self._elapsed_ns * NANOSECOND
+        memcpy(buckets, self._buckets, sizeof(buckets))
+        return {
+            "buckets": [(upper_seconds(index), buckets[index]) for index in range(BUCKETS)],
+            "sum_seconds": sum_seconds,
+        }
+
+
+queue_waits = Durations()
+
+
+def count_wait(uint64_t elapsed_ns):
+    """Count how long a call waited for its start."""
+    queue_waits.counted(elapsed_ns)
+
+
+def waits_snapshot():
+    """Return how long calls waited for their start."""
+    return queue_waits.snapshot()
 
 
 @cython.final

@@ -47,6 +47,9 @@ cdef class LoopState(Timed):
         uint64_t watched_ns
         readonly Py_ssize_t handlers
 
+        # How late the last tick was.
+        uint64_t lag_ns
+
     cdef Spinner shared_spinner(self)
     cdef int start_timer(self, Timed owner, uint64_t due_ns) except -1
     cdef int stop_timer(self, Timed owner) except -1

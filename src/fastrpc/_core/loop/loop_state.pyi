@@ -45,6 +45,12 @@ class LoopState(Timed):
 def loop_state(loop: AbstractEventLoop) -> LoopState:
     """Return the state of a loop, made on first use and kept alive by its users."""
 
+def loop_seconds() -> tuple[float, float]:
+    """Return how late the slowest loop of this process is, and for how long loops were blocked in all.
+
+    Loops are watched while they serve calls. A stall of more than 20 ms counts as blocked.
+    """
+
 def no_loop(kind: str) -> RuntimeError:
     """Return the error for an object that needs an event loop and is used where none runs."""
 

@@ -32,6 +32,11 @@ cdef enum:
     # The interval of the watch's ticks, and how long they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
+    # A timer is armed so much later than it is due, see `_arm`.
+    ARMED_NS = 1_000_000
+
+# The time of the stalls of all loops of this process.
+cdef uint64_t blocked_ns = 0
 
 # id(loop) -> LoopState. Weak on the state, which holds its loop: an unused loop can be collected.
 states = weakref.WeakValueDictionary()
@@ -44,6 +49,20 @@ cpdef LoopState loop_state(object loop):
         found = LoopState(loop)
         states[id(loop)] = found
     return found
+
+
+def loop_seconds():
+    """Return how late the slowest loop is, and for how long loops were blocked."""
+    cdef uint64_t late, worst = 0, now = now_ns()
+    cdef LoopState state
+    for each in list(states.values()):
+        state = <LoopState>each
+        late = state.lag_ns
+        if state.calm_until_ns:
+            # A tick that is due counts, too: nobody else can tell of a loop that is blocked now.
+            late = max(late, now - min(now, state.seen_ns + TICK_NS + ARMED_NS))
+        worst = max(worst, late)
+    return worst * 1e-9, blocked_ns * 1e-9
 
 
 @cython.final
@@ -147,6 +166,7 @@ cdef class LoopState(Timed):
     cdef int watch(self, uint64_t now) except -1:
         """Start the ticks: from now on a read after `calm_until_ns` detects a stall."""
         self.watched_ns = now
+        self.lag_ns = 0
         self._tick(now)
         return 0
 
@@ -157,7 +177,11 @@ cdef class LoopState(Timed):
 
     cdef int on_timer(self) except -1:
         """Note that the loop runs; after a stall `fire` has first let the sockets be read."""
+        global blocked_ns
         cdef uint64_t now = now_ns()
+        self.lag_ns = now - min(now, self.seen_ns + TICK_NS + ARMED_NS)
+        if self.lag_ns > STALL_NS:
+            blocked_ns += self.lag_ns
         if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
             # The next read starts it again.
             self.calm_until_ns = 0

@@ -27,10 +27,16 @@ from collections import deque
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
-from fastrpc._core.base.histogram cimport MethodCounters
+from fastrpc._core.base.histogram cimport MethodCounters, queue_waits
 from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.status cimport (
+    DEADLINE_EXCEEDED,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, REASON_MEMORY
@@ -313,6 +319,10 @@ cdef class Admission(Timed):
             call.permit = None
         counters.started()
         counters.ended(status, now_ns() - call.started_ns)
+        if status == UNAUTHENTICATED:
+            count_refusal("unauthenticated")
+        elif status == PERMISSION_DENIED:
+            count_refusal("denied")
         if logger.isEnabledFor(DEBUG):
             logger.debug("refused a call of %s: %s", call.exchange.describe_peer(), text)
         return 0
@@ -374,7 +384,10 @@ cdef class Admission(Timed):
 
     cdef int drop_waiting(self, ServerCall call) except -1:
         """Take a call out of the queue."""
+        cdef uint64_t now
         if call.waiting_payload is not None:
+            now = now_ns()
+            queue_waits.counted(now - min(now, call.queued_ns))
             (<WaitingCalls>call.exchange.queue).drop(call)
             if call.priority:
                 self.prioritised.drop(call)

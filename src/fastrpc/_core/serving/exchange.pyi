@@ -74,6 +74,10 @@ class Exchange:
         """Calls whose handlers outlast their first turn."""
 
     @property
+    def waiting(self) -> tuple[ServerCall, ...]:
+        """Calls that wait for their start."""
+
+    @property
     def holding(self) -> int:
         """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 little memory, 8 a drain."""
 

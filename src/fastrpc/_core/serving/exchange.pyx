@@ -72,6 +72,11 @@ cdef class Exchange:
         """Calls whose handlers outlast their first turn."""
         return tuple(self.held or ())
 
+    @property
+    def waiting(self):
+        """Calls that wait for their start."""
+        return tuple(self.queue or ())
+
     # The methods that an engine in Python implements
 
     def answer(self, call, payload):

@@ -61,6 +61,10 @@ class ServerCall(Call):
         """While it is refused: milliseconds after which its caller may retry; 0: not stated."""
 
     @property
+    def age_seconds(self) -> float:
+        """Seconds since its request came."""
+
+    @property
     def codec_id(self) -> int:
         """The codec of the request and of the answer, by its number on the wire."""
 

@@ -5,7 +5,7 @@ import logging
 from asyncio import CancelledError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
@@ -69,6 +69,12 @@ cdef class ServerCall(Call):
     def error(self):
         """What the handler raised, or None."""
         return self.outcome_error
+
+    @property
+    def age_seconds(self):
+        """Seconds since its request came."""
+        cdef uint64_t now = now_ns()
+        return <double>(now - min(now, self.started_ns)) * 1e-9
 
     @property
     def codec_id(self):

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
@@ -22,6 +22,7 @@ from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
 from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.credentials import ClientCredentials
+from fastrpc.client.gauges import client_gauges
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
@@ -33,6 +34,7 @@ from fastrpc.errors import (
     NoEndpointError,
     UnavailableError,
 )
+from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
@@ -85,6 +87,7 @@ class SyncPool:
         else:
             endpoint_set.on_narrowed = self._take_left
             self._update(target.endpoints)
+        tells_gauges(self)
 
     @property
     def subchannels(self) -> list[SyncSubchannel]:
@@ -105,6 +108,10 @@ class SyncPool:
     def has_news(self) -> bool:
         """Whether the registry has a list that the pool has not taken."""
         return self.watch is None or self.watch.latest is not self._seen
+
+    def gauges(self) -> Iterable[Gauge]:
+        """Return the gauges of the client; none once it is closed."""
+        return () if self.is_closed else client_gauges(self.target, self.subchannels)
 
     def follow(self) -> None:
         """Take the latest list of the registry."""

@@ -5,9 +5,11 @@ import itertools
 import os
 import re
 import threading
+from collections.abc import Iterator
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.registries.base.backend import Backend, Lookup
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.closing import Closing
@@ -101,6 +103,7 @@ class BackedRegistry(Closing):
         self._keeping: threading.Thread | None = None
         self._is_closed = False
         self._process_id = 0
+        tells_gauges(self)
 
     def register(self, service: str, endpoint: Endpoint) -> Registration:
         """Return a registration that keeps an endpoint in the list of a service while its block lasts.
@@ -156,6 +159,18 @@ class BackedRegistry(Closing):
         with self._lock:
             self._use()
         return sorted(self._backend.list_services())
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield whether the registry answered last; nothing before its first answer, and once it is closed."""
+        is_up = [
+            channel.error is None
+            for channel in [one.channel for one in list(self._followed.values())]
+            if channel.error is not None or channel.latest is not None
+        ]
+        if self._keeping is not None and self._lease_keeper.is_up is not None:
+            is_up.append(self._lease_keeper.is_up)
+        if is_up and not self._is_closed:
+            yield "fastrpc_registry_up", (self._name,), float(all(is_up))
 
     def _follow(self, service: str) -> _Followed:
         channel = Channel(self._versions)

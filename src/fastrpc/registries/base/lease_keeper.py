@@ -119,6 +119,8 @@ class LeaseKeeper:
         # Whether the last removal failed and no attempt has succeeded since.
         self._left_in_vain = False
         self._is_closed = False
+        #: Whether the registry answered the last attempt; None before the first.
+        self.is_up: bool | None = None
 
     def add(self, registration: Registration) -> None:
         """Register an endpoint and keep it registered."""
@@ -189,6 +191,7 @@ class LeaseKeeper:
 
     def _note_success(self, registration: Registration) -> None:
         now = self._clock()
+        self.is_up = True
         self._delays.reset()
         self._away_until = float("-inf")
         self._left_in_vain = False
@@ -204,6 +207,7 @@ class LeaseKeeper:
 
     def _note_failure(self, registration: Registration, error: Exception) -> None:
         is_away = _is_away(error)
+        self.is_up = not is_away
         is_known = self._failing_since is not None if is_away else registration.error is not None
         if is_away and self._failing_since is None:
             self._failing_since = self._clock()

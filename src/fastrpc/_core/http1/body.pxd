@@ -1,0 +1,42 @@
+"""The body of a request: as many bytes as its head says, or chunks."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.http1.head cimport RequestLimits
+
+
+cdef enum BodyState:
+    BODY_BYTES = 0
+    # Of chunks: the line before one, its bytes, the CRLF behind it, the lines behind the last one.
+    BODY_SIZE = 1
+    BODY_CHUNK = 2
+    BODY_CHUNK_END = 3
+    BODY_TRAILERS = 4
+    BODY_WHOLE = 5
+
+
+@cython.final
+cdef class BodyReader:
+    cdef:
+        readonly int state
+
+        # Bytes left of the body, or of the chunk.
+        int64_t left
+
+        # What has come, and the most that is taken.
+        bytearray content
+        int64_t limit
+
+        # Trailers so far: their number and bytes, within the limits of a head.
+        RequestLimits limits
+        Py_ssize_t trailers
+        Py_ssize_t trailer_bytes
+
+    # Take what belongs to the body; return how many bytes that are. What is left is presented again.
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _take_chunk_end(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _take_trailer(self, const char* data, Py_ssize_t size) except -1

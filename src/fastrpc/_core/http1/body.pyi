@@ -1,0 +1,30 @@
+from typing import final
+
+from fastrpc._core.http1.head import RequestLimits
+
+@final
+class BodyReader:
+    """Collects the body of one request.
+
+    Args:
+        content_length: as `RequestHead.content_length`: the number of bytes, -1 for chunks.
+        limit: the most bytes that are taken.
+
+    Raises:
+        RequestRefusedError: it is longer.
+    """
+
+    def __init__(self, content_length: int, limit: int, limits: RequestLimits) -> None: ...
+    @property
+    def state(self) -> int: ...
+    @property
+    def is_whole(self) -> bool: ...
+    def take_data(self, data: bytes) -> int:
+        """Take what belongs to the body; return how many bytes that are. What is left is presented again.
+
+        Raises:
+            RequestRefusedError: it is malformed, or too long.
+        """
+
+    def value(self) -> bytes:
+        """Return what was collected."""

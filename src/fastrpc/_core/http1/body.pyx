@@ -1,0 +1,130 @@
+"""The body of a request: as many bytes as its head says, or chunks (RFC 9112, section 7.1).
+
+::
+
+    Content-Length ──► BYTES ──────────────────────────────────► WHOLE
+    chunked ──► SIZE ──► CHUNK ──► CHUNK_END ──► SIZE               ▲
+                  └── 0 ──► TRAILERS, which are dropped ────────────┘
+
+The extensions of a chunk are checked and ignored; a line has its limit, so that they bring no more than the chunks do.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.http1.head cimport check_field, line_size
+
+from fastrpc._core.http1.head import RequestRefusedError
+
+cdef enum:
+    # The line before a chunk, with its extensions.
+    SIZE_BYTES = 128
+    # Digits of a chunk's size: the number fits 63 bits.
+    SIZE_DIGITS = 15
+
+
+@cython.final
+cdef class BodyReader:
+
+    def __init__(self, int64_t content_length, int64_t limit, RequestLimits limits not None):
+        self.content = bytearray()
+        self.limit = limit
+        self.limits = limits
+        if content_length < 0:
+            self.state = BODY_SIZE
+        else:
+            self._check_size(content_length)
+            self.left = content_length
+            self.state = BODY_BYTES if content_length else BODY_WHOLE
+
+    @property
+    def is_whole(self):
+        return self.state == BODY_WHOLE
+
+    def take_data(self, bytes data not None):
+        return self.take(data, len(data))
+
+    def value(self):
+        return bytes(self.content)
+
+    def _check_size(self, int64_t more):
+        if len(self.content) + more > self.limit:
+            raise RequestRefusedError(413, f"the body has more than {self.limit} bytes")
+
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t at = 0, taken = 1
+        while at < size and taken and self.state != BODY_WHOLE:
+            taken = self._take_part(data + at, size - at)
+            at += taken
+        return at
+
+    cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1:
+        if self.state == BODY_SIZE:
+            return self._take_size(data, size)
+        if self.state == BODY_CHUNK_END:
+            return self._take_chunk_end(data, size)
+        if self.state == BODY_TRAILERS:
+            return self._take_trailer(data, size)
+        return self._take_bytes(data, size)
+
+    cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t part = <Py_ssize_t>min(<int64_t>size, self.left)
+        self.content += data[:part]
+        self.left -= part
+        if self.left == 0:
+            self.state = BODY_WHOLE if self.state == BODY_BYTES else BODY_CHUNK_END
+        return part
+
+    cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t whole = line_size(data, size, SIZE_BYTES, "the line before a chunk"), at = 0
+        cdef int64_t number = 0
+        cdef char digit
+        if whole == 0:
+            return 0
+        while at < whole - 2:
+            digit = data[at]
+            if b"0" <= digit <= b"9":
+                number = number * 16 + digit - 48
+            elif b"a" <= digit <= b"f" or b"A" <= digit <= b"F":
+                # Small and large letters differ by one bit.
+                number = number * 16 + (digit | 32) - 87
+            else:
+                break
+            at += 1
+        if not 0 < at <= SIZE_DIGITS or not _is_extension(data + at, whole - 2 - at):
+            raise RequestRefusedError(400, "the size of a chunk is no hexadecimal number")
+        self._check_size(number)
+        self.left = number
+        self.state = BODY_CHUNK if number else BODY_TRAILERS
+        return whole
+
+    cdef Py_ssize_t _take_chunk_end(self, const char* data, Py_ssize_t size) except -1:
+        if data[0] != b"\r" or (size > 1 and data[1] != b"\n"):
+            raise RequestRefusedError(400, "a chunk does not end where its size says")
+        if size < 2:
+            return 0
+        self.state = BODY_SIZE
+        return 2
+
+    cdef Py_ssize_t _take_trailer(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t whole = line_size(data, size, self.limits.header_bytes, "a trailer")
+        if whole == 2:
+            self.state = BODY_WHOLE
+        elif whole:
+            check_field(data, whole - 2)
+            self.trailers += 1
+            self.trailer_bytes += whole
+            if self.trailers > self.limits.headers or self.trailer_bytes > self.limits.header_bytes:
+                raise RequestRefusedError(431, "the body has too many trailers")
+        return whole
+
+
+cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
+    """Return whether this is nothing, or the extensions of a chunk."""
+    cdef Py_ssize_t at
+    if size and text[0] != b";":
+        return False
+    for at in range(size):
+        if not (text[at] == b"\t" or 0x20 <= text[at] < 0x7F):
+            return False
+    return True

@@ -1,0 +1,48 @@
+from collections.abc import Iterable
+
+from fastrpc._core.http1.head import RequestHead, RequestLimits
+from fastrpc._core.io.python_engine import PythonEngine
+
+class HttpConnection(PythonEngine):
+    """The server's side of one HTTP/1.1 connection; a subclass answers."""
+
+    def __init__(self, limits: RequestLimits) -> None: ...
+    @property
+    def limits(self) -> RequestLimits: ...
+    @property
+    def head(self) -> RequestHead | None:
+        """The request that is received or answered."""
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request waits for its answer."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the next answer closes the connection."""
+
+    def on_head(self, head: RequestHead) -> int:
+        """Return the most bytes of a body that this request may have.
+
+        Raises:
+            RequestRefusedError: it is refused before its body came; the connection closes.
+        """
+
+    def on_request(self, head: RequestHead, body: bytes) -> None:
+        """Answer a request, now or later, by `respond`."""
+
+    def on_lost(self) -> None:
+        """Learn that the connection is gone: nobody waits for an answer any more."""
+
+    def respond(
+        self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, closes: bool = False
+    ) -> None:
+        """Answer the request that was handed over last. A HEAD request gets no body.
+
+        Raises:
+            RuntimeError: no request waits for an answer.
+            ValueError: a field would break the head.
+        """
+
+    def begin_drain(self) -> None:
+        """Close with the next answer; a connection that rests stays open for one more request."""

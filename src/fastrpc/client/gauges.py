@@ -1,0 +1,46 @@
+"""The gauges of a client: its connections, its endpoints by state, its circuit breakers."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from fastrpc.client.plan import EndpointPlan
+from fastrpc.client.target import Target
+from fastrpc.gauges import Gauge
+
+__all__ = ["client_gauges"]
+
+#: The states of endpoints: connected, being dialled, without a connection after a failure, without one so far; taken
+#: out by the results of calls, or by probes.
+STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
+
+#: The protocol of a client's connections.
+_PROTOCOL = "native"
+
+
+def client_gauges(target: Target, subchannels: Sequence[EndpointPlan]) -> Iterator[Gauge]:
+    """Yield the gauges of one client. Several clients of one service are added up."""
+    connections: Counter[str] = Counter()
+    states: Counter[str] = Counter()
+    for subchannel in list(subchannels):
+        connections[subchannel.endpoint.address.scheme] += len(subchannel.connections)
+        states[_state_of(subchannel)] += 1
+        if subchannel.endpoint_state is not None:
+            state = subchannel.endpoint_state.breaker_state
+            yield "fastrpc_client_breaker_state", (str(subchannel.endpoint.address),), state
+    for transport, count in connections.items():
+        yield "fastrpc_client_connections", (transport, _PROTOCOL), count
+    for state in STATES:
+        yield "fastrpc_client_endpoints", (str(target), state), states[state]
+
+
+def _state_of(subchannel: EndpointPlan) -> str:
+    place = subchannel.endpoint_state
+    if place is not None and place.health.is_down:
+        return "down"
+    if place is not None and place.health.is_ejected:
+        return "ejected"
+    if subchannel.connections:
+        return "connected"
+    if subchannel.is_dialing:
+        return "connecting"
+    return "idle" if subchannel.error is None else "failed"

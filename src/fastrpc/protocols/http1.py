@@ -1,0 +1,29 @@
+"""HTTP/1.1 on the server side: detection, and the byte stream of a connection."""
+
+import asyncio
+
+from fastrpc._core.http1.connection import HttpConnection
+from fastrpc.protocols.base import StreamSession, Verdict
+
+__all__ = ["detect_http1", "http1_stream"]
+
+#: The bytes of a method's name, as far as methods are in use.
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+
+#: More letters than any method has.
+_MOST_LETTERS = 16
+
+
+def detect_http1(data: bytes) -> Verdict:
+    """Return whether a connection begins with a method in capital letters, a space and the start of a target."""
+    method, space, target = data.partition(b" ")
+    if not _LETTERS.issuperset(method) or len(method) > _MOST_LETTERS or (space and not method):
+        return Verdict.NO
+    if not target:
+        return Verdict.MORE
+    return Verdict.YES if target[:1] in (b"/", b"*", b"h", b"H") else Verdict.NO
+
+
+def http1_stream(connection: HttpConnection, loop: asyncio.AbstractEventLoop) -> StreamSession:
+    """Return the byte stream of a connection, for a transport."""
+    return StreamSession(connection, loop=loop)

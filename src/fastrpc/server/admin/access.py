@@ -1,0 +1,101 @@
+"""Who may read the admin pages."""
+
+import base64
+import binascii
+import hmac
+import ipaddress
+import logging
+import os
+
+from fastrpc._core.http1.head import RequestHead
+from fastrpc.errors import ConfigError
+from fastrpc.watched_file import WatchedFile
+
+__all__ = ["Access", "Token"]
+
+#: The start of a text that names the file of a token.
+FILE = "file:"
+
+logger = logging.getLogger("fastrpc.audit")
+
+
+class Token:
+    """A token, or the one in a file, which is read again once it has changed.
+
+    Raises:
+        ConfigError: the file cannot be used.
+    """
+
+    def __init__(self, given: str | os.PathLike[str]) -> None:
+        self._given = b""
+        self._file: WatchedFile[bytes] | None = None
+        if not isinstance(given, str):
+            self._file = WatchedFile(given, "the admin token", _token_in, logger=logger)
+        elif given.startswith(FILE):
+            self._file = WatchedFile(given.removeprefix(FILE), "the admin token", _token_in, logger=logger)
+        else:
+            self._given = given.encode()
+
+    def is_given_by(self, head: RequestHead) -> bool:
+        """Return whether a request carries the token: as a bearer token, or as the password that a browser asks for."""
+        given = head.values("authorization")
+        if len(given) != 1:
+            return False
+        scheme, _, credentials = given[0].partition(" ")
+        if scheme.lower() == "basic":
+            try:
+                credentials = base64.b64decode(credentials.strip(), validate=True).decode("latin-1")
+            except (binascii.Error, ValueError):
+                return False
+            credentials = credentials.partition(":")[2]
+        elif scheme.lower() != "bearer":
+            return False
+        return hmac.compare_digest(credentials.strip().encode("latin-1"), self._current())
+
+    def _current(self) -> bytes:
+        if self._file is None:
+            return self._given
+        self._file.look()
+        return self._file.value
+
+
+def _token_in(text: str) -> bytes:
+    """Return the token of a file."""
+    token = text.strip()
+    if not token:
+        raise ConfigError("it is empty")
+    return token.encode()
+
+
+class Access:
+    """Decides about a request for a page that is no probe.
+
+    Beyond loopback it takes the token. On loopback any page in a browser could ask, under a name of its own that
+    leads here: so the Host has to be this machine. A token that is set is demanded there, too.
+    """
+
+    def __init__(self, token: Token | None, *, is_local: bool, has_host: bool) -> None:
+        self._token = token
+        self._is_local = is_local
+        self._checks_host = is_local and has_host
+
+    def refusal(self, head: RequestHead) -> tuple[int, str] | None:
+        """Return a status and a text to refuse a request with, or None."""
+        if self._checks_host and not _is_loopback(head.host):
+            return 421, "the Host of the request is not this machine: ask localhost"
+        if self._token is None:
+            if self._is_local:
+                return None
+            return 403, "beyond loopback the pages need a token: set ServerConfig.admin_token"
+        return None if self._token.is_given_by(head) else (401, "the token is missing or wrong")
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether the Host of a request, with or without a port, is this machine."""
+    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,154 @@
+"""The admin pages for people: an index that refreshes itself, and tables. They load nothing from anywhere else."""
+
+import base64
+import hashlib
+from html import escape
+from typing import Any
+
+__all__ = ["POLICY", "index_page", "table_page"]
+
+_STYLE = """
+body { font: 14px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; color: #1b1f24; }
+nav a { margin-right: 1.2em; }
+table { border-collapse: collapse; margin: 1em 0; width: 100%; }
+th, td { border-bottom: 1px solid #d8dee4; padding: .3em .8em .3em 0; text-align: left; vertical-align: top; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+.bad { color: #b31d28; }
+dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1.5em; }
+dt { color: #57606a; }
+dd { margin: 0; font-variant-numeric: tabular-nums; }
+"""
+
+# Texts reach the page by textContent alone: a method may have any name.
+_SCRIPT = """
+"use strict";
+const byId = name => document.getElementById(name);
+let before = null;
+
+function cell(row, text, kind) {
+  const one = document.createElement("td");
+  one.textContent = text;
+  if (kind) one.className = kind;
+  row.append(one);
+}
+function duration(seconds) {
+  if (seconds === null) return "–";
+  if (seconds < 0.001) return (seconds * 1e6).toFixed(0) + " µs";
+  return seconds < 1 ? (seconds * 1000).toFixed(1) + " ms" : seconds.toFixed(2) + " s";
+}
+function nameOf(one) { return JSON.stringify([one.service, one.method, one.protocol]); }
+function rate(now, last, seconds) { return last === undefined ? "–" : ((now - last) / seconds).toFixed(1); }
+function facts(now) {
+  const refused = Object.entries(now.refused).map(([reason, count]) => reason + " " + count).join(", ");
+  return [
+    ["process", now.process_id + ", fastrpc " + now.fastrpc + ", Python " + now.python],
+    ["up", duration(now.time - now.started)],
+    ["state", now.draining ? "draining" : now.ready ? "ready" : "not ready"],
+    ["connections", now.connections],
+    ["calls", now.calls + " running, " + now.waiting + " waiting"],
+    ["refused", refused || "none"],
+    ["loop", duration(now.loop_lag_seconds) + " late, blocked " + duration(now.loop_blocked_seconds) + " in all"],
+  ];
+}
+function show(now) {
+  const seconds = before ? now.time - before.time : 0;
+  const last = new Map(before ? before.methods.map(one => [nameOf(one), one]) : []);
+  byId("facts").replaceChildren(...facts(now).flatMap(([name, value]) => {
+    const term = document.createElement("dt"), text = document.createElement("dd");
+    term.textContent = name;
+    text.textContent = value;
+    return [term, text];
+  }));
+  byId("methods").replaceChildren(...now.methods.map(one => {
+    const row = document.createElement("tr"), earlier = last.get(nameOf(one));
+    const errors = Object.entries(one.calls).filter(([status]) => status !== "OK");
+    cell(row, one.service ? one.service + "." + one.method : one.method);
+    cell(row, one.protocol);
+    cell(row, before ? rate(one.ended, earlier ? earlier.ended : 0, seconds) : "–", "number");
+    cell(row, one.ended, "number");
+    cell(row, one.in_flight, "number");
+    for (const share of ["p50", "p95", "p99"]) cell(row, duration(one[share]), "number");
+    cell(row, errors.map(([status, count]) => status + " " + count).join(", "), "bad");
+    return row;
+  }));
+  byId("problem").textContent = "";
+  before = now;
+}
+async function refresh() {
+  try {
+    const answer = await fetch("/", {headers: {Accept: "application/json"}, cache: "no-store"});
+    if (!answer.ok) throw new Error("the server answers " + answer.status);
+    show(await answer.json());
+  } catch (problem) {
+    byId("problem").textContent = "not up to date: " + problem.message;
+  }
+  setTimeout(refresh, 2000);
+}
+refresh();
+"""
+
+_LINKS = ("/", "/calls", "/connections", "/services", "/config", "/metrics", "/livez", "/readyz")
+
+
+def _hash_of(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+#: What a browser may do with a page: run our script, and ask this server.
+POLICY = (
+    f"default-src 'none'; script-src {_hash_of(_SCRIPT)}; style-src {_hash_of(_STYLE)}; connect-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def _page(title: str, body: str) -> str:
+    links = "".join(f'<a href="{path}">{path}</a>' for path in _LINKS)
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        # Browsers ask for an icon of their own accord: this one is empty.
+        f'<link rel="icon" href="data:,"><style>{_STYLE}</style></head>\n'
+        f"<body><nav>{links}</nav>\n<h1>{escape(title)}</h1>\n{body}\n</body></html>\n"
+    )
+
+
+def index_page() -> str:
+    """Return the index: the process, and the calls of each method, refreshed every two seconds."""
+    numbers = "".join(
+        f'<th class="number">{name}</th>' for name in ("calls/s", "calls", "in flight", "p50", "p95", "p99")
+    )
+    return _page(
+        "fastrpc",
+        '<p class="bad" id="problem"></p><dl id="facts"></dl>\n'
+        f"<table><thead><tr><th>method</th><th>protocol</th>{numbers}<th>errors</th></tr></thead>"
+        '<tbody id="methods"></tbody></table>\n'
+        "<noscript>The figures need JavaScript; with Accept: application/json each page is JSON.</noscript>\n"
+        f"<script>{_SCRIPT}</script>",
+    )
+
+
+def table_page(path: str, value: dict[str, Any]) -> str:
+    """Return a page as tables: one for each list of rows and each section of values."""
+    return _page(path, "".join(_section(name, part) for name, part in value.items()))
+
+
+def _section(name: str, value: Any) -> str:
+    if isinstance(value, dict):
+        rows = "".join(f"<tr><th>{escape(key)}</th><td>{_text(one)}</td></tr>" for key, one in value.items())
+        return f"<h2>{escape(name)}</h2><table>{rows}</table>\n"
+    if not isinstance(value, list):
+        return f"<p>{escape(name)}: {_text(value)}</p>\n"
+    if not value:
+        return f"<h2>{escape(name)}</h2><p>none</p>\n"
+    heads = "".join(f"<th>{escape(key)}</th>" for key in value[0])
+    rows = "".join(f"<tr>{''.join(f'<td>{_text(one)}</td>' for one in row.values())}</tr>" for row in value)
+    return f"<h2>{escape(name)}</h2><table><tr>{heads}</tr>{rows}</table>\n"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.3f}"
+    if isinstance(value, dict):
+        return "<br>".join(f"{escape(name)}: {_text(one)}" for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return "<br>".join(map(_text, value))
+    return "–" if value is None else escape(str(value))

@@ -1,0 +1,117 @@
+"""The admin pages of one server: where they listen, and their end."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import ConfigError
+from fastrpc.transports.base import Listener, ListenOptions, transport_for
+
+if TYPE_CHECKING:
+    from fastrpc.server.admin.connection import AdminConnection
+    from fastrpc.server.server import Server
+
+__all__ = ["Admin", "check_admin"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Connections at once; more are closed. Monitors have one or two, browsers six.
+MOST_CONNECTIONS = 100
+
+
+def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
+    """Return where the admin pages listen; None: nowhere.
+
+    Raises:
+        ConfigError: the settings do not go together.
+    """
+    if config.admin_address is None:
+        for name in ("admin_token", "ready_needs_registry"):
+            if getattr(config, name):
+                raise ConfigError(
+                    f"ServerConfig.{name} is set, but admin_address is None: it would have no effect",
+                    hint="write admin_address='tcp://127.0.0.1:9090'",
+                )
+        return None
+    if config.ready_needs_registry and not has_registry:
+        raise ConfigError(
+            "ServerConfig.ready_needs_registry is set, but the server has no registry",
+            hint="write registry=…",
+        )
+    address = Address.parse(config.admin_address)
+    if address.scheme not in ("tcp", "tls", "unix"):
+        raise ConfigError(
+            f"ServerConfig.admin_address is {str(address)!r}, it must begin with tcp://, tls:// or unix://"
+        )
+    if address.scheme == "tls" and config.tls is None:
+        raise ConfigError(
+            f"ServerConfig.admin_address is {str(address)!r}, but tls is None", hint="write tls=TLS(…)"
+        )
+    if address.scheme == "tcp" and config.tls is not None and not is_local(address):
+        raise ConfigError(
+            f"ServerConfig.admin_address is {str(address)!r}, which is not encrypted, and tls is set",
+            hint=f"write tls://{str(address).partition('://')[2]}",
+        )
+    return address
+
+
+class Admin:
+    """The admin pages of a server."""
+
+    def __init__(self, config: ServerConfig, *, has_registry: bool) -> None:
+        self._config = config
+        self._wanted = check_admin(config, has_registry=has_registry)
+        self._listener: Listener | None = None
+        self._connections: set[AdminConnection] = set()
+
+    @property
+    def address(self) -> Address | None:
+        """Where they listen, with the real port; None before the start, and without any."""
+        return None if self._listener is None else self._listener.address
+
+    async def open(self, server: "Server") -> None:
+        """Listen, if there are to be any pages.
+
+        Raises:
+            OSError: the address is not available.
+            ConfigError: the file of the token cannot be used.
+        """
+        address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
+        if address is None:
+            return
+        # Imported on first use: most servers have no such pages.
+        from fastrpc.protocols.http1 import http1_stream
+        from fastrpc.server.admin.access import Access, Token
+        from fastrpc.server.admin.connection import AdminConnection
+        from fastrpc.server.admin.pages import Pages
+        from fastrpc.server.admin.state import ServerState
+
+        access = Access(
+            None if token is None else Token(token),
+            is_local=is_local(address),
+            has_host=address.scheme != "unix",
+        )
+        pages = Pages(ServerState(self._config, server))
+
+        def accepted() -> asyncio.BufferedProtocol:
+            connection = AdminConnection(pages, access, self._connections.discard)
+            self._connections.add(connection)
+            if len(self._connections) > MOST_CONNECTIONS:
+                loop.call_soon(connection.abort)
+            return http1_stream(connection, loop)
+
+        options = ListenOptions(tls=self._config.tls, agreed=(None,))
+        self._listener = await transport_for(address).listen(address, accepted, options)
+        place = str(self._listener.address)
+        logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
+
+    async def close(self) -> None:
+        """Stop listening, and close every connection. Closing twice is allowed."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            await listener.wait_closed()
+        for connection in list(self._connections):
+            connection.abort()

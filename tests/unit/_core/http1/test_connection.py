@@ -1,0 +1,230 @@
+"""Requests that are understood: their parts, their bodies, several on a connection."""
+
+import asyncio
+
+import h11
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fastrpc._core.http1.body import BodyReader
+from fastrpc._core.http1.head import RequestLimits, RequestRefusedError, parse_request_head
+from tests.support.http_echo import HttpTalk
+
+GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
+
+ACCEPTED = {
+    "no body": (GET, ("GET", "/x", b"")),
+    "length": (b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", ("POST", "/x", b"hello")),
+    "length with zeros": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 005\r\n\r\nhello",
+        ("POST", "/", b"hello"),
+    ),
+    "chunks": (
+        b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nhel\r\n2;a\r\nlo\r\n0\r\nX: 1\r\n\r\n",
+        ("POST", "/x", b"hello"),
+    ),
+    "chunk of A bytes": (
+        b"PUT /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n00A\r\n0123456789\r\n0\r\n\r\n",
+        ("PUT", "/x", b"0123456789"),
+    ),
+    "query": (b"GET /x?a=b&c HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "/x?a=b&c", b"")),
+    "absolute target": (b"GET http://A:80/x?y HTTP/1.1\r\nHost: a:80\r\n\r\n", ("GET", "/x?y", b"")),
+    "absolute target without a path": (b"GET http://a?y HTTP/1.1\r\nHost: a\r\n\r\n", ("GET", "/?y", b"")),
+    "options of the server": (b"OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", ("OPTIONS", "*", b"")),
+    "version 1.0": (b"GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", ("GET", "/x", b"")),
+    "an empty line before it": (b"\r\n" + GET, ("GET", "/x", b"")),
+    "spaces around a value": (b"GET /x HTTP/1.1\r\nHost: \t a \t \r\n\r\n", ("GET", "/x", b"")),
+    "an empty value": (b"GET /x HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", ("GET", "/x", b"")),
+    "an address of version 6": (b"GET /x HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", ("GET", "/x", b"")),
+}
+
+
+@pytest.mark.parametrize(("data", "expected"), ACCEPTED.values(), ids=ACCEPTED)
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+async def test_a_request_is_understood_however_it_is_cut(
+    data: bytes, expected: tuple[str, str, bytes], size: int
+) -> None:
+    talk = HttpTalk()
+    for at in range(0, len(data), size):
+        talk.send(data[at : at + size])
+    assert talk.engine.seen == [expected]
+    assert (talk.statuses, talk.is_over) == ([200], False)
+    talk.send(data)
+    assert talk.engine.seen == [expected] * 2
+
+
+async def test_requests_that_came_together_are_answered_in_order() -> None:
+    talk = HttpTalk()
+    talk.send(b"".join(data for data, _ in ACCEPTED.values()))
+    for _ in range(1_000):
+        if len(talk.statuses) == len(ACCEPTED):
+            break
+        await asyncio.sleep(0)
+    assert talk.engine.seen == [expected for _, expected in ACCEPTED.values()]
+
+
+async def test_the_next_request_starts_when_the_one_before_is_answered() -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET * 3)
+    assert (len(talk.engine.seen), talk.statuses) == (1, [])
+    talk.engine.answer()
+    assert len(talk.engine.seen) == 2
+    talk.engine.answer()
+    talk.engine.answer()
+    await asyncio.sleep(0)
+    assert talk.statuses == [200] * 3
+    assert not talk.engine.is_answering
+    talk.send(GET)
+    assert len(talk.engine.seen) == 4
+
+
+async def test_what_a_client_sends_ahead_is_bounded() -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET)
+    ahead = 0
+    while not talk.is_held_back():
+        talk.send(GET)
+        ahead += len(GET)
+    assert 65_536 < ahead <= 65_536 + len(GET)
+    for _ in range(1 + ahead // len(GET)):
+        talk.engine.answer()
+    assert not talk.is_held_back()
+    assert len(talk.engine.seen) == 1 + ahead // len(GET)
+
+
+@pytest.mark.parametrize(
+    ("request_data", "stays"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\n\r\n", False),
+        (b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", True),
+    ],
+)
+async def test_a_connection_stays_open_as_the_client_asks(request_data: bytes, stays: bool) -> None:
+    talk = HttpTalk()
+    answer = talk.send(request_data * 2)
+    assert talk.statuses == ([200, 200] if stays else [200])
+    assert talk.is_over is not stays
+    assert (b"\r\nConnection: close\r\n" in answer) is not stays
+
+
+async def test_a_head_request_gets_the_head_alone() -> None:
+    talk = HttpTalk()
+    answer = talk.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert answer.endswith(b"\r\nContent-Length: 4\r\n\r\n")
+
+
+async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+    talk = HttpTalk()
+    expecting = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    assert talk.send(expecting) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    talk.send(b"hi")
+    assert talk.statuses == [100, 200]
+    refused = HttpTalk(body_bytes=1)
+    refused.send(expecting)
+    assert refused.statuses == [413]
+
+
+async def test_a_draining_connection_serves_one_more_request() -> None:
+    talk = HttpTalk()
+    talk.send(GET)
+    talk.engine.begin_drain()
+    assert not talk.is_over
+    answer = talk.send(GET + GET)
+    assert (talk.statuses, talk.is_over) == ([200, 200], True)
+    assert answer.count(b"Connection: close") == 1
+
+
+async def test_a_failing_application_is_an_internal_error() -> None:
+    talk = HttpTalk()
+    talk.engine.on_request = lambda head, body: 1 // 0  # type: ignore[method-assign]
+    talk.send(GET)
+    assert (talk.statuses, talk.is_over) == ([500], True)
+    assert b"division" not in talk.transport.written
+
+
+@pytest.mark.parametrize(
+    "field", [("X", "a\r\nY: b"), ("X", "a\nb"), ("X\r\nY", "b"), ("X", "\0"), ("", "b")]
+)
+async def test_a_field_that_would_split_the_response_is_refused(field: tuple[str, str]) -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET)
+    with pytest.raises(ValueError, match="is no field"):
+        talk.engine.respond(200, [field], b"")
+    with pytest.raises(RuntimeError, match="no request to answer"):
+        HttpTalk().engine.respond(200, [], b"")
+
+
+async def test_a_lost_connection_is_told_once() -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET)
+    talk.session.connection_lost(None)
+    assert talk.engine.was_lost
+    with pytest.raises(RuntimeError):
+        talk.engine.answer()
+
+
+def ours(data: bytes) -> tuple[str, str, list[tuple[str, str]], bytes] | None:
+    """Return the first request as we understand it; None: it is refused or incomplete."""
+    limits = RequestLimits()
+    try:
+        head, size = parse_request_head(data, limits)
+        if head is None:
+            return None
+        body = BodyReader(head.content_length, 1_000, limits)
+        body.take_data(data[size:])
+    except RequestRefusedError:
+        return None
+    return (head.method, head.target, known(head.fields), body.value()) if body.is_whole else None
+
+
+def known(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return fields without the case of the one value that h11 writes small."""
+    return [(name, value.lower() if name == "transfer-encoding" else value) for name, value in fields]
+
+
+def theirs(data: bytes) -> tuple[str, str, list[tuple[str, str]], bytes] | None:
+    """Return the same as h11 understands it."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(data)
+    try:
+        request = connection.next_event()
+        if not isinstance(request, h11.Request):
+            return None
+        body = b""
+        while isinstance(event := connection.next_event(), h11.Data):
+            body += event.data
+    except h11.RemoteProtocolError:
+        return None
+    fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers]
+    return (request.method.decode(), request.target.decode(), known(fields), body)
+
+
+PIECES = st.sampled_from(
+    [
+        *(b"GET", b" ", b"/", b"x", b" HTTP/1.1", b" HTTP/1.0", b"\r\n", b"\n", b"\r", b"Host: a\r\n", b":"),
+        *(b"\t", b"\0", b"Content-Length: ", b"5", b"Transfer-Encoding: chunked\r\n", b"hello", b";a", b"+"),
+        *(b"5\r\nhello\r\n", b"0\r\n\r\n", b"-", b",", b"\xff", b"X: y\r\n", b"POST /x HTTP/1.1\r\n"),
+    ]
+)
+WHOLE = [data for data, _ in ACCEPTED.values() if b"http://" not in data and not data.startswith(b"\r")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=st.sampled_from(WHOLE),
+    pieces=st.lists(st.tuples(st.integers(0, 120), st.integers(0, 3), PIECES), max_size=4),
+)
+@example(start=GET, pieces=[])
+def test_what_is_accepted_is_what_another_parser_understands(
+    start: bytes, pieces: list[tuple[int, int, bytes]]
+) -> None:
+    data = start
+    for at, cut, piece in pieces:
+        data = data[:at] + piece + data[at + cut :]
+    found = ours(data)
+    if found is not None:
+        assert theirs(data) == found
