@@ -96,7 +96,8 @@ def test_few_methods_are_overridden_often() -> None:
 def test_parts_of_a_connection_have_no_subclasses() -> None:
     for part in PARTS:
         text = (CORE / "native" / f"{part}.pxd").read_text(encoding="utf-8")
-        assert re.search(r"^@cython\.final\ncdef class \w+:$", text, re.MULTILINE), part
+        # Bytes on their way out are the one thing that a part is, and does not hold: each message writes there.
+        assert re.search(r"^@cython\.final\ncdef class \w+(\(Output\))?:$", text, re.MULTILINE), part
 
 
 def test_each_part_of_a_connection_has_a_test_of_its_own() -> None:

@@ -22,6 +22,7 @@ from bench.promises.attacks import (
 )
 from bench.promises.crowd import crowd
 from bench.promises.encryption import handshakes, rotations
+from bench.promises.fairness import BESIDE
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving
@@ -253,6 +254,28 @@ def resting_streams() -> list[Finding]:
     ]
 
 
+def fairness() -> list[Finding]:
+    """Small calls beside transfers on their connection."""
+    command = [sys.executable, "-m", "bench.promises.fairness"]
+    with tempfile.TemporaryDirectory(dir=folder_in_memory()) as folder:
+        make_file(Path(folder))
+        with running_server([*command, "serve", folder], choose_cores().server) as server:
+
+            def p99(beside: str) -> float:
+                arguments = [*command, server.address, beside]
+                runs = [run_client(arguments, choose_cores().client, 60)["p99"] for _ in range(3)]
+                return float(statistics.median(runs))
+
+            alone = p99("nothing")
+            found = {title: p99(beside) for beside, title in BESIDE.items()}
+    details = f"{alone * 1e6:.0f} µs without it; 2,000 calls one after the other, medians of 3"
+    limit = max(1_000.0, 5 * alone * 1e6)
+    return [
+        Finding(f"1 KiB calls beside {title}", seconds * 1e6, limit, "µs at p99", details)
+        for title, seconds in found.items()
+    ]
+
+
 def files() -> list[Finding]:
     """256 MiB by a FileService, against the SHA-256 of one core or the stream in C, whichever is slower."""
     command = [sys.executable, "-m", "bench.promises.files"]
@@ -368,6 +391,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         windows,
         resting_streams,
         notified_clients,
+        fairness,
         files,
         imports,
         kept_rates,

@@ -107,7 +107,7 @@ cdef class RecordedStream(StreamChannel):
     cdef bint output_is_full(self) noexcept:
         return self.has_full_output
 
-    cdef int await_output(self) except -1:
+    cdef int await_turn(self) except -1:
         return 0 if self.has_full_output else self.wake_sender()
 
     cdef int on_idle(self) except -1:

@@ -88,6 +88,9 @@ class RecordingOwner(PartsOwner):
     def send_message(self, call: Call, payload: bytes) -> None:
         """Send one message of a stream."""
 
+    def may_send(self, call: Call) -> bool:
+        """Return whether a stream has room for its next message; if not it waits for `on_sendable`."""
+
     def send_credit(self, id: int, size: int) -> None:
         """Return credit to the peer."""
 

@@ -158,6 +158,12 @@ cdef class RecordingOwner(PartsOwner):
     def send_message(self, Call call not None, bytes payload not None):
         self.sender.send_message(call, payload, call.codec, call.compressor)
 
+    def may_send(self, Call call not None):
+        if not self.sender.has_room(call) and call.unsent is None:
+            self.sender.wait_turn(call)
+        call.waits_to_send = call.unsent is not None
+        return not call.waits_to_send
+
     def send_credit(self, uint64_t id, uint32_t size):
         self.sender.send_credit(id, size)
 
@@ -335,6 +341,10 @@ cdef class RecordingOwner(PartsOwner):
     cdef int on_answer_waits(self, Call call) except -1:
         self.events.append(("on_answer_waits", call.id))
         return 0 if self.callee is None else self.callee.answer_waits(call)
+
+    cdef int on_sendable(self, Call call) except -1:
+        self.events.append(("on_sendable", call.id))
+        return 0
 
     cdef int on_unsent(self, Call call) except -1:
         return self.slots.was_unsent(call)

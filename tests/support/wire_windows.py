@@ -114,8 +114,10 @@ class ReceiveWindow:
     left: int = field(init=False)
     owed: int = 0
     first_size: int = field(init=False)
-    #: Whether the sender waited for it since the application did; bytes returned since it grew, and since it was short.
+    #: Whether the sender waited for it since the application did, and whether both did before; bytes returned since
+    #: then or since it grew, and since it was short.
     was_short: bool = False
+    held_up: bool = False
     returned: int = 0
     calm: int = 0
     #: The message whose pieces are outstanding.
@@ -182,13 +184,20 @@ class ReceiveWindow:
         self.pool.release(message.reserved)
 
     def wait_for_message(self, *, is_open: bool = True) -> None:
-        """Note that the application waits for a message: a window that was short since it last did grows."""
+        """Note that the application waits for a message: a window that held it up twice in a row grows."""
         was_short, self.was_short = self.was_short, False
-        is_used = self.returned + self.owed >= self.size * 3 / 4
+        returned = self.returned + self.owed
+        if not was_short or returned < self.size * 3 / 4:
+            return
+        if not self.held_up or returned > 2 * self.size:
+            self.held_up = True
+            self.returned = -self.owed
+            return
         growth = min(self.size, self.pool.largest_window - self.size)
-        if is_open and was_short and is_used and growth > 0 and self.pool.lend(growth):
+        if is_open and growth > 0 and self.pool.lend(growth):
             self.size += growth
             self.returned = self.calm = 0
+            self.held_up = False
             self._grant(self.owed + growth)
             self.owed = 0
 

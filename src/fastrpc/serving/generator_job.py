@@ -74,16 +74,15 @@ class GeneratorJob(AwaitedJob):
                 self._encode_wrapped()
                 self._taken += self._stream.send_payloads(self._payloads)
                 self._room.set()
+                if not self._payloads and not self._is_over:
+                    await self._change()
+                    continue
+                # Also behind the last message: the end of a failed stream replaces what still waits for room.
                 room = self._stream.wait_where_full()
                 if room is not None:
-                    # Also behind the last message: the end of a failed stream replaces what still waits for room.
                     await room
-                elif self._payloads:
-                    continue
-                elif self._is_over:
+                elif self._is_over and not self._payloads:
                     break
-                else:
-                    await self._change()
         except BaseException as error:
             await self._stop(error)
             raise

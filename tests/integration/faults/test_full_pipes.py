@@ -52,6 +52,12 @@ class Bulk:
         return bytes(size)
 
     @fastrpc.method(codec="raw")
+    async def chew(self, payload: bytes) -> bytes:
+        """Keep the loop for longer than what counts as a stall."""
+        time.sleep(0.022)
+        return payload[:1]
+
+    @fastrpc.method(codec="raw")
     async def keep(self, payload: bytes) -> bytes:
         self.started += 1
         self.running += 1
@@ -82,6 +88,18 @@ async def test_large_calls_both_ways_at_once_end(scheme: str, scale: Any) -> Non
         view = client.with_options(timeout=60)
         answers = await asyncio.gather(*(view.call(Bulk.echo, LARGE) for _ in range(count)))
         assert all(len(answer) == len(LARGE) for answer in answers)
+        await eventually(lambda: target.server.stats()["buffered"] + client.stats()["buffered"] == 0)
+        await eventually(lambda: bytes_held() == 0)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+async def test_large_requests_that_come_faster_than_they_start_are_not_refused(scheme: str) -> None:
+    """The server's handlers keep its loop: what it reads in between must not use its memory up."""
+    config = ServerConfig(memory=Memory(request_bytes=32 * MIB), admission=Admission(queue_age=60))
+    async with served(Bulk(), scheme=scheme, config=config) as target, Client(target) as client:
+        view = client.with_options(timeout=60)
+        answers = await asyncio.gather(*(view.call(Bulk.chew, bytes(MIB)) for _ in range(48)))
+        assert answers == [b"\0"] * 48
         await eventually(lambda: target.server.stats()["buffered"] + client.stats()["buffered"] == 0)
         await eventually(lambda: bytes_held() == 0)
 

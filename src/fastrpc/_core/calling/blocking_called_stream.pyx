@@ -542,4 +542,4 @@ cdef class BlockingCalledStream(BlockingChannel):
         return 0
 
     cdef bint output_is_full(self) noexcept:
-        return (<BlockingStreamCall>self.call).session.output_is_full()
+        return (<BlockingStreamCall>self.call).session.output_is_full(self.call)

@@ -198,7 +198,7 @@ cdef class BlockingSession(Connection):
         """Give up the guard after a step of a stream; what it has left to be sent is sent."""
         return self._go()
 
-    cdef bint output_is_full(self) noexcept:
+    cdef bint output_is_full(self, Call call) noexcept:
         """Return whether output waits for the system to take it, so that a stream is not to add to it."""
         return len(self.byte_stream.parts) > 0 or self.sender.output_bytes() > STREAM_SHARE
 

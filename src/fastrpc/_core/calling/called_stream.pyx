@@ -281,10 +281,10 @@ cdef class CalledStream(CallerChannel):
         return payload if smaller is None else smaller
 
     cdef bint output_is_full(self) noexcept:
-        return (<StreamCall>self.call).session.output_is_full()
+        return (<StreamCall>self.call).session.output_is_full(self.call)
 
-    cdef int await_output(self) except -1:
-        return (<StreamCall>self.call).session.await_output(self.call)
+    cdef int await_turn(self) except -1:
+        return (<StreamCall>self.call).session.await_turn(self.call)
 
     cdef int on_idle(self) except -1:
         cdef bint sends = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)

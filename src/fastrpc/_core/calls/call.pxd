@@ -163,6 +163,10 @@ cdef class Call(Scope):
         object stream
         bint waits_to_send
 
+        # Bytes that it may send in the turn of this number before others (native.DeficitRing); below 0 it owes them.
+        int64_t share
+        uint32_t share_turn
+
         # Own calls: the count of the flush that took the REQUEST's last piece; 0: not written yet.
         uint64_t handed_at
 

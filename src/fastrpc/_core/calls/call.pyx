@@ -283,6 +283,7 @@ cdef class Call(Scope):
             and not self.is_listed
             and not self.refusal_waits
             and not self.answer_begun
+            and self.share_turn == 0
             and self.timer.next is NULL
             and self.received_metadata is None
             and self.sent_metadata is None

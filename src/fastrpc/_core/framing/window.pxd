@@ -22,9 +22,11 @@ cdef struct Window:
     # The value of `left` when no bytes are in flight.
     int64_t size
     # Of a stream, whose window may grow: the size it began with; whether the sender had to wait for it since the reader
-    # last did; bytes returned since it grew, and since the sender had to wait.
+    # last did; whether it held the reader up once. Bytes returned since it grew or held the reader up, and since the sender
+    # had to wait.
     int64_t first_size
     bint was_short
+    bint held_up
     int64_t returned
     int64_t calm
 
@@ -44,7 +46,7 @@ cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
     window.owed = 0
     window.size = window.first_size = size
     window.returned = window.calm = 0
-    window.was_short = False
+    window.was_short = window.held_up = False
 
 
 cdef inline int64_t placed(Window* window, int64_t size) noexcept nogil:

@@ -19,6 +19,7 @@ cdef class ByteStream(Timed):
     cdef int on_output(self) except -1
     cdef int flush(self) except -1
     cdef int push(self) except -1
+    cdef bint ask_turn(self) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
     cdef bint ends_turn(self) except -1
     cdef int hold_input(self) except -1
@@ -83,6 +84,7 @@ cdef class Engine:
     cdef int connected(self) except -1
     cdef int read_done(self) except -1
     cdef int heard_below(self) except -1
+    cdef int turn_over(self) except -1
     cdef int flushed(self) except -1
     cdef uint64_t blocked(self) except? 0
     cdef int unblocked(self) except -1

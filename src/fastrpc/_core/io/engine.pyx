@@ -45,6 +45,10 @@ cdef class ByteStream(Timed):
         """Flush now, though nothing that the stream called led here."""
         return self.flush()
 
+    cdef bint ask_turn(self) except -1:
+        """Let the tasks that can run have their turn, then call `Engine.turn_over` and flush. False: there are no tasks."""
+        return False
+
     cdef int schedule_check(self, uint64_t due_ns) except -1:
         """Call `Engine.check` at that instant, or before."""
         return 0
@@ -208,6 +212,10 @@ cdef class Engine:
 
     cdef int heard_below(self) except -1:
         """Bytes came that the layer below keeps for its own handshake."""
+        return 0
+
+    cdef int turn_over(self) except -1:
+        """The turn of the loop that `ByteStream.ask_turn` asked for is over; a flush follows."""
         return 0
 
     cdef int flushed(self) except -1:

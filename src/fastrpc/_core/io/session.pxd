@@ -17,6 +17,7 @@ cdef class Session(ByteStream):
         readonly LoopState loop_state
         object _write
         object _flush_callback
+        object _turn_callback
         readonly object peer_name
 
         # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.

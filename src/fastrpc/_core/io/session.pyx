@@ -61,6 +61,7 @@ cdef class Session(ByteStream):
         self.engine = engine
         self.loop_state = loop_state(loop)
         self._flush_callback = self._flush_scheduled_now
+        self._turn_callback = self._turn_over
         self.spin_ns = <uint64_t>spin_microseconds * 1000
         engine.now = now_ns()
 
@@ -355,6 +356,21 @@ cdef class Session(ByteStream):
         if self.spinner is not None:
             self.spinner.has_waiting = True
         return 0
+
+    cdef bint ask_turn(self) except -1:
+        try:
+            self.loop_state.call_soon(self._turn_callback)
+        except RuntimeError:
+            # As in `schedule_flush`.
+            if not self.loop_state.loop.is_closed():
+                raise
+            return False
+        return True
+
+    def _turn_over(self):
+        self.engine.now = now_ns()
+        self.engine.turn_over()
+        self.flush()
 
     def _flush_scheduled_now(self):
         self._flush_scheduled = False

@@ -25,11 +25,10 @@ cdef class Connection(PartsOwner):
         readonly ControlFrames control
         readonly Liveness liveness
 
-        # Calls whose streams wait until our output has left; None where none does.
-        dict _full_streams
-
-        # CREDIT frames, against the sender's `data_frames_sent`.
-        uint64_t credits_received
+        # Calls that wait until our output has left; None where none does. Whether streams have their turn: their tasks
+        # run before the next pieces of large messages are written.
+        dict _output_waiters
+        bint streams_have_turn
 
         # What the server last said of our credential: its status, -1 before; a text; for how many seconds, 0 = as long
         # as the connection lasts.
@@ -53,14 +52,14 @@ cdef class Connection(PartsOwner):
     cdef bint is_idle(self) noexcept
     cdef bint is_violated(self) noexcept
 
-    # Streams that add to our output.
-    cdef bint output_is_full(self) noexcept
+    # Calls that add to our output.
+    cdef bint output_is_full(self, Call call) noexcept
+    cdef int await_turn(self, Call call) except -1
     cdef int await_output(self, Call call) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
 
     # Frames of calls, and what they cost.
     cdef int _data(self, Frame* frame, bytes payload) except -1
-    cdef int _credit(self, Frame* frame) except -1
     cdef int _placed(self, Frame* frame) except -1
 
     # The frames of the connection itself, and its opening.

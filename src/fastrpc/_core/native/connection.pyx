@@ -36,7 +36,7 @@ from libc.string cimport memcpy
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport UNIMPLEMENTED
-from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.framing.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE, REASON_AUTHENTICATION, REASON_CALM_DOWN
 from fastrpc._core.framing.frame cimport REASON_CREDIT, REASON_FRAME_SIZE, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
 from fastrpc._core.framing.frame cimport REASON_SETTINGS
@@ -63,9 +63,6 @@ from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     VERSION = 1
-    # PROTOCOL.md, "Budgets".
-    FREE_CREDITS = 100
-    CREDITS_PER_FRAME = 10
     USUAL_STREAM_POOL = 33_554_432
     # Of a stranger, in the error that tells of it.
     SHOWN_BYTES = 16
@@ -274,7 +271,7 @@ cdef class Connection(PartsOwner):
         elif frame.kind == DATA:
             self._data(frame, payload)
         elif frame.kind == CREDIT:
-            return self._credit(frame)
+            return self.control.credit(frame)
         elif frame.kind == CANCEL:
             return self.callee.cancel(frame)
         elif frame.kind == END:
@@ -332,33 +329,6 @@ cdef class Connection(PartsOwner):
         if call is None:
             return self.violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which is over or was never opened")
         return self.caller.data(call, frame, payload)
-
-    cdef int _credit(self, Frame* frame) except -1:
-        cdef uint32_t size = load32(frame.payload)
-        cdef Call call = None
-        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.sender.data_frames_sent:
-            return self.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
-        self.credits_received += 1
-        if size == 0:
-            return self.violate(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
-        if frame.id:
-            if (frame.id & 1) == <uint64_t>self.wire.peer_parity:
-                call = self.callee.find(frame.id)
-                if call is None and frame.id > self.callee.highest_seen:
-                    return self.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
-                if call is None or call.state == STATE_CANCELLED:
-                    return self.discard(frame)
-            else:
-                call = self.slots.find(frame.id)
-                if call is None:
-                    return self.violate(
-                        REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
-                    )
-                if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
-                    return self.on_ignored(frame)
-        if self.sender.raise_credit(call, size):
-            return self.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
-        return self.on_credit(frame.id, size)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
         """End a call because of what the peer sent on it: the caller cancels, the callee answers."""
@@ -430,6 +400,9 @@ cdef class Connection(PartsOwner):
         if not self.is_client and self.slots.opened.size:
             # Nor does a server leave before its own calls are over.
             return False
+        if self.sender.small.has_items():
+            # Answers without a payload count as no bytes while they wait.
+            return False
         return self.drain_step == 2 and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
 
     def close(self, int reason=0, str text=""):
@@ -494,7 +467,14 @@ cdef class Connection(PartsOwner):
         return 0 if self.serving is None else self.serving.on_read()
 
     cdef int pump(self) except -1:
-        return self.sender.pump(STREAM_SHARE)
+        self.sender.pump(STREAM_SHARE, not self.streams_have_turn)
+        if self.sender.woken and not self.streams_have_turn and self.sender.has_pieces() and self._stream is not NULL:
+            self.streams_have_turn = (<ByteStream>self._stream).ask_turn()
+        return 0
+
+    cdef int turn_over(self) except -1:
+        self.streams_have_turn = False
+        return 0
 
     cdef Py_ssize_t has_output(self) noexcept:
         return self.sender.output_bytes()
@@ -510,27 +490,31 @@ cdef class Connection(PartsOwner):
         return self.sender.skip_output()
 
     cdef bint has_more(self) noexcept:
-        return self.sender.has_pieces()
+        return self.sender.has_more() and not self.streams_have_turn
 
     @cython.nonecheck(False)
     cdef int flushed(self) except -1:
-        cdef dict calls = self._full_streams
-        if calls is not None and not self.output_is_full():
-            self._full_streams = None
+        cdef dict calls = self._output_waiters
+        if calls is not None and not self.output_is_stuck() and self.sender.output_bytes() <= STREAM_SHARE:
+            self._output_waiters = None
             for call in calls:
                 self.on_sendable(<Call>call)
         return 0 if self.serving is None else self.serving.on_flushed()
 
-    cdef bint output_is_full(self) noexcept:
-        """Return whether more output waits than streams may add to. What waits for the credit of a stream is not counted."""
-        return self.output_is_stuck() or self.sender.output_bytes() > STREAM_SHARE
+    cdef bint output_is_full(self, Call call) noexcept:
+        """Return whether a stream has to wait, for output to leave or for its turn. What waits for credit is not counted."""
+        return self.output_is_stuck() or not self.sender.has_room(call)
+
+    cdef int await_turn(self, Call call) except -1:
+        """Tell a stream once it is its turn to add to the output."""
+        return self.sender.wait_turn(call)
 
     cdef int await_output(self, Call call) except -1:
-        """Tell the stream of this call once our output has left."""
-        if self._full_streams is None:
-            self._full_streams = {}
-        # Once, however often its sender gives up and waits again.
-        self._full_streams[call] = None
+        """Tell a call once our output has left."""
+        if self._output_waiters is None:
+            self._output_waiters = {}
+        # Once, however often it gives up and waits again.
+        self._output_waiters[call] = None
         return 0
 
     # Its life
@@ -561,7 +545,7 @@ cdef class Connection(PartsOwner):
         return 0 if self._stream is NULL or due_ns == 0 else (<ByteStream>self._stream).schedule_check(due_ns)
 
     cdef uint64_t blocked(self) except? 0:
-        if self.sender.is_waiting() or self.output_is_stuck():
+        if (self.sender.is_waiting() and not self.streams_have_turn) or self.output_is_stuck():
             return self.liveness.note_blocked(self.now)
         return 0
 

@@ -44,6 +44,9 @@ cdef class ControlFrames:
         # Which of our PINGs stands behind the first step of our drain: once it is answered the peer has read that step.
         uint64_t drain_ping
 
+        # CREDIT frames that came, against the sender's `data_frames_sent`.
+        uint64_t credits_received
+
         # Credentials of ours without a verdict.
         int auths_sent
 
@@ -55,6 +58,7 @@ cdef class ControlFrames:
 
     cdef int start(self, Settings acknowledged) except -1
     cdef int take(self, Frame* frame) except -1
+    cdef int credit(self, Frame* frame) except -1
     cdef int announce(self, Settings settings) except -1
     cdef int send_ping(self, bytes body) except -1
     cdef int start_drain(self, int reason, str text) except -1

@@ -1,8 +1,9 @@
-"""The frames of the connection itself: SETTINGS, PING, AUTH, GOAWAY, and the two steps of a drain.
+"""The frames of the connection itself: SETTINGS, PING, AUTH, GOAWAY, CREDIT, and the two steps of a drain.
 
 ::
 
     Connection.on_control ──► take(frame) ──► the frame's effect on calls: callee, caller, slots
+    Connection.on_frame ──► credit(frame) ──► sender
     announce, send_ping, start_drain ──► sender
 """
 
@@ -11,8 +12,8 @@ from operator import attrgetter
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load64
-from fastrpc._core.calls.call cimport Call
+from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load32, load64
+from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
 from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
@@ -21,6 +22,7 @@ from fastrpc._core.framing.frame cimport (
     GOAWAY_TEXT_LIMIT,
     PING,
     REASON_CALM_DOWN,
+    REASON_CREDIT,
     REASON_MAX_AGE,
     REASON_PROTOCOL,
     REASON_SETTINGS,
@@ -34,6 +36,8 @@ from fastrpc.errors import LocalProtocolError
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
+    FREE_CREDITS = 100
+    CREDITS_PER_FRAME = 10
     PING_STRIKES = 3
     UNSENT_PING_ACKS = 1000
     DRAIN_GOAWAYS = 2
@@ -77,6 +81,37 @@ cdef class ControlFrames:
             return owner.violate(REASON_CALM_DOWN, f"too many frames of unknown kind {frame.kind}")
         self.skipped_frames += 1
         return 0
+
+    # CREDIT
+
+    cdef int credit(self, Frame* frame) except -1:
+        """Raise the credit of a call, or of the connection (call 0)."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef uint32_t size = load32(frame.payload)
+        cdef Call call = None
+        if self.credits_received >= FREE_CREDITS + CREDITS_PER_FRAME * self.sender.data_frames_sent:
+            return owner.violate(REASON_CALM_DOWN, "too many CREDIT frames for what was sent")
+        self.credits_received += 1
+        if size == 0:
+            return owner.violate(REASON_CREDIT, f"CREDIT of 0 for call {frame.id}")
+        if frame.id:
+            if (frame.id & 1) == <uint64_t>owner.wire.peer_parity:
+                call = self.callee.find(frame.id)
+                if call is None and frame.id > self.callee.highest_seen:
+                    return owner.violate(REASON_PROTOCOL, f"CREDIT for call {frame.id}, which was never opened")
+                if call is None or call.state == STATE_CANCELLED:
+                    return owner.discard(frame)
+            else:
+                call = self.slots.find(frame.id)
+                if call is None:
+                    return owner.violate(
+                        REASON_PROTOCOL, f"CREDIT for call {frame.id}, which is over or was never opened"
+                    )
+                if call.state == STATE_ANSWERING or call.state == STATE_GIVEN_UP:
+                    return owner.on_ignored(frame)
+        if self.sender.raise_credit(call, size):
+            return owner.violate(REASON_CREDIT, f"credit of call {frame.id} is raised above its bound")
+        return owner.on_credit(frame.id, size)
 
     # SETTINGS
 

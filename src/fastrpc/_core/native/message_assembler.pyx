@@ -10,7 +10,7 @@ The window of a stream is returned when the application takes a message (`messag
 window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
 
 A window doubles, out of the stream pool, when the application waits for a message (`reader_waits`) after the sender
-waited for the window: then nothing but the window holds the stream back. A window that the sender has not waited for
+waited for the window, twice within two windows: then nothing but the window holds the stream back. A window that the sender has not waited for
 in a long time gives half back: that credit is not returned.
 """
 
@@ -48,6 +48,8 @@ cdef enum:
     STEP_SHARE = 2
     # A window that the sender did not wait for while so many windows were taken is larger than need be.
     CALM_WINDOWS = 16
+    # A reader that is held up grows its window if it was held up before and took at most so many windows since.
+    HELD_UP_AGAIN = 2
 
 
 cdef class MessageAssembler:
@@ -196,14 +198,22 @@ cdef class MessageAssembler:
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The application waits for a message. If the sender waited for the window, this is too small for the two."""
+        """The application waits for a message. If the sender waited for the window as well, this holds both up.
+
+        Once may be chance: a slow reader, too, finds nothing where the sender stood still for a moment.
+        """
         cdef Window* window = &call.window
-        cdef int64_t growth, credit
+        cdef int64_t growth, credit, returned = window.returned + window.owed
         if not window.was_short:
             return 0
         window.was_short = False
         # What waited for the window as it was before says nothing of the present one.
-        if 4 * (window.returned + window.owed) < 3 * window.size or call.messages_waiting:
+        if 4 * returned < 3 * window.size or call.messages_waiting:
+            return 0
+        if not window.held_up or returned > HELD_UP_AGAIN * window.size:
+            window.held_up = True
+            # What is owed counts when it is returned.
+            window.returned = -window.owed
             return 0
         growth = min(window.size, self.most_window - window.size)
         if not (call.state == STATE_STREAMING or call.state == STATE_OPEN) or not self._may_grow(growth):
@@ -212,6 +222,7 @@ cdef class MessageAssembler:
         self.growth_left -= growth
         window.size += growth
         window.returned = window.calm = 0
+        window.held_up = False
         credit = window.owed + growth
         window.left += credit
         window.owed = 0

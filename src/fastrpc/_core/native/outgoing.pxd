@@ -7,6 +7,8 @@ from fastrpc._core.framing.frame cimport Frame
 cdef enum:
     # Dropped messages that may lie in queues without looking for them.
     FEW_DROPPED = 64
+    # The kind of an empty message that a stream has in the ring while it waits for its turn: nothing is written of it.
+    TURN = 0
 
 
 cdef class Outgoing:
@@ -28,6 +30,12 @@ cdef class Outgoing:
 
         # A REQUEST that waits for its slot: the order of arrival.
         uint64_t arrival
+
+        # In the ring: what its id gets with each turn; whether it goes as a whole once it may send so much at once. Whether
+        # it has waited for a place among the cut messages.
+        int quantum
+        bint is_saving
+        bint had_no_place
 
         # How a stream message is encoded; a REQUEST or RESPONSE is as its call says.
         uint8_t codec
@@ -51,5 +59,4 @@ cdef Outgoing new_failure(int status, int outcome, str text)
 cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept
 cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept
 cdef object too_large(Py_ssize_t size, uint64_t limit)
-cdef int drop_dead(Queue queue) except -1
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1

@@ -106,20 +106,12 @@ cdef object too_large(Py_ssize_t size, uint64_t limit):
     )
 
 
-cdef int drop_dead(Queue queue) except -1:
-    """Remove dropped messages from the front of a queue."""
-    while queue and (<Outgoing>queue[0]).is_dropped:
-        queue.popleft()
-    return 0
-
-
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
-    """Take dropped messages out of queues once they are as many as the others; a queue never used is None."""
+    """Take dropped messages out of queues once they are as many as the others."""
     cdef Queue queue
-    cdef list used = [queue for queue in queues if queue is not None]
-    if dropped[0] < sum(map(len, used)) // 2:
+    if dropped[0] < sum(map(len, queues)) // 2:
         return 0
-    for queue in used:
+    for queue in queues:
         live = [item for item in queue if not (<Outgoing>item).is_dropped]
         queue.replace(live)
     dropped[0] = 0

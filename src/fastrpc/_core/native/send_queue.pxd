@@ -4,46 +4,47 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.priority_queue cimport PriorityQueue
-from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame, WireProtocol
+from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.native.deficit_ring cimport DeficitRing
 from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.native.output cimport Output
 from fastrpc._core.native.parts_owner cimport PartsOwner
 
 cdef enum:
     # What is not larger is copied into the write buffer and goes before every piece of a larger message.
     SMALL_MESSAGE = 16_384
+    # Bytes of small messages that go before larger ones that wait, in a row.
+    SMALL_IN_A_ROW = 262_144
 
 
 @cython.final
-cdef class SendQueue:
+cdef class SendQueue(Output):
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner).
         PyObject* owner
-        WireProtocol wire
 
-        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order (None: there are
-        # none), then `out`. A CANCEL lies there: no CREDIT may overtake it.
-        WriteBuffer control
-        WriteBuffer out
-        list chunks
-        Py_ssize_t chunk_bytes
-        bint opening_waits
-        bint cancel_waits
-        readonly uint64_t flushes
-
-        # Messages that wait for credit or for their turn: small ones by priority, large ones, and large ones whose first
-        # piece is sent; the last two None until there is one. Dropped ones stay in their queue until they are too many.
+        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn, None until the
+        # first; large ones that the peer takes in pieces only when another is through, None until the first. Dropped ones
+        # stay in their queue until they are too many.
         PriorityQueue small
-        Queue large
-        Queue begun
-        bint begun_first
+        DeficitRing ring
+        PriorityQueue unopened
         Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes
+
+        # How many streams were told in the last `pump` that they have room: what they send comes before the next pieces.
+        Py_ssize_t woken
+
+        # Whether the first small message waits for credit, as the last `pump` found.
+        bint lacks_credit
 
         # Cut messages of ours that are not wholly sent; the peer bounds each kind, those of streams it does not.
         int cut_requests
         int cut_responses
+
+        # Bytes of messages of ours that are under way in pieces and not written yet; those of streams aside.
+        Py_ssize_t cut_bytes
 
         # Credit of the connection, and data frames sent: the peer's CREDIT budget goes by them.
         readonly int64_t send_left
@@ -63,27 +64,27 @@ cdef class SendQueue:
     cdef int drop_answer(self, Call call) except -1
     cdef int unpark(self, Call call) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
-    cdef int pump(self, Py_ssize_t room) except -1
-    cdef object take_output(self)
-    cdef int skip_output(self) except -1
+    cdef int pump(self, Py_ssize_t room, bint with_large=*) except -1
     cdef bint has_pieces(self) noexcept
+    cdef bint has_more(self) noexcept
     cdef bint is_waiting(self) noexcept
 
-    cdef inline Py_ssize_t output_bytes(self) noexcept:
-        """Bytes that `take_output` would return."""
-        return self.out.size + self.control.size + self.chunk_bytes
+    cdef bint has_room(self, Call call) noexcept
+    cdef int wait_turn(self, Call call) except -1
+    cdef DeficitRing shared_ring(self)
 
-    cdef inline bint is_plain(self) noexcept:
-        """Whether all output lies in `out`."""
-        return self.chunk_bytes == 0 and self.control.size == 0
+    cdef inline bint takes_small(self) noexcept:
+        """Whether no other small message waits, and it is not the turn of large ones."""
+        return not self.small.has_items() and not self._is_turn_of_large()
+
+    cdef inline bint _is_turn_of_large(self) noexcept:
+        return self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW and self.ring is not None and self.ring.has_items()
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
         """Bytes of ours that were not taken yet, those of messages that wait included."""
         return self.output_bytes() + self.queued_bytes
 
     cdef tuple queues(self)
-    cdef int _queue_large(self, Outgoing item) except -1
-    cdef int _queue_begun(self, Outgoing item) except -1
 
     # The parts of sending.
     cdef int _ended(self, Outgoing item) except -1
@@ -94,10 +95,11 @@ cdef class SendQueue:
     cdef int _write_next(self, Outgoing item, Frame* frame, Py_ssize_t size) except -1
     cdef int _over_limit_now(self, Outgoing item) except -1
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1
-    cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1
-    cdef int _pump_large(self, Py_ssize_t room) except -1
-    cdef bint _may_begin(self, Outgoing item) noexcept
-    cdef Outgoing _next_large(self)
+    cdef int _pump_ring(self, Py_ssize_t room) except -1
+    cdef int _send_share(self, Outgoing item) except -1
+    cdef int _await_place(self, Outgoing item) except -1
+    cdef bint _may_cut(self, Outgoing item) noexcept
+    cdef int _open_next(self) except -1
 
 
 cdef SendQueue new_sender(PartsOwner owner)

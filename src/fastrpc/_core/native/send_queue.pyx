@@ -2,38 +2,29 @@
 
 ::
 
-    message ──► credit? ──► small: copied into `out` ──────────┐
-                   │                                           ├──► take_output()
-                small    large ──► begun: one piece a message ─┘
-    control frames ──────────────► `control`: before everything ┘
+    message ──► credit? ──► small: copied into `out` ─────────────────┐
+                   │                                                  ├──► take_output()
+                small    large ──► ring: each id in turn, a piece ────┤
+                           └─► unopened ──► ring                      │
+    control frames ──────────────► `control`: before everything ──────┘
 
-A message is cut when it is sent, never earlier, so a small one that comes later still goes first. Small ones that wait for
-credit go by priority.
+A message is cut when it is sent, so a small one that comes later still goes first; after `SMALL_IN_A_ROW` bytes of these
+a large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
 """
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint64_t
 from libc.string cimport memset
 
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.framing.frame cimport (
-    CANCEL,
-    CANCEL_LOCAL_LIMIT,
-    CREDIT,
-    DATA,
-    END,
-    HEAD,
-    HEADER_SIZE,
-    MORE,
-    OUTCOME_RAN,
-    REQUEST,
-    RESPONSE,
-    STREAM_MESSAGE_LIMIT,
-)
+from fastrpc._core.framing.frame cimport CANCEL, CANCEL_LOCAL_LIMIT, CREDIT, DATA, END, HEAD, HEADER_SIZE
+from fastrpc._core.framing.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
 from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, drop_dead, fill_frame, forget_dropped, new_failure, new_item
-from fastrpc._core.native.outgoing cimport too_large
+from fastrpc._core.io.engine cimport STREAM_SHARE
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, fill_frame, forget_dropped, new_failure, new_item, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.base.wire cimport store16, store32
@@ -41,25 +32,24 @@ from fastrpc._core.base.wire cimport store16, store32
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # A payload part this long is handed to the transport as it is instead of being copied into `out`.
-    UNCOPIED = 16_384
+    # Messages of streams shorter than this are written at once where nothing holds them back.
+    WRITTEN_AT_ONCE = 16_384
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096
-    # Header, head, text and method of any message, its metadata aside.
-    MOST_NAMES = 4_500
     # What became of an attempt to write.
     BLOCKED = 0
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
+    # It may begin only as a whole, and saves for that; it waits for a place among the cut messages.
+    SAVING = 4
+    UNOPENED = 5
 
 
-cdef class SendQueue:
+cdef class SendQueue(Output):
     """What waits to be sent, and the bytes that may leave."""
 
     def __cinit__(self):
-        self.control = WriteBuffer()
-        self.out = WriteBuffer()
         self.small = PriorityQueue()
         self.send_left = FIRST_CONNECTION_WINDOW
 
@@ -80,7 +70,7 @@ cdef class SendQueue:
             return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
         if <uint64_t>size > peer.max_message:
             raise too_large(size, peer.max_message)
-        if size <= SMALL_MESSAGE and call.unsent is None and not self.small.has_items():
+        if size <= SMALL_MESSAGE and call.unsent is None and self.takes_small():
             whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
                 whole += PyBytes_GET_SIZE(call.sent_metadata)
@@ -146,7 +136,7 @@ cdef class SendQueue:
         if (<PartsOwner>self.owner).settled and <uint64_t>size > limit:
             raise too_large(size, limit)
         if (
-            size < UNCOPIED and call.unsent is None and call.id and not self.small.has_items() and <uint64_t>size <= limit
+            size < WRITTEN_AT_ONCE and call.unsent is None and call.id and self.takes_small() and <uint64_t>size <= limit
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
         ):
             # Nothing holds it back: no object is made of it.
@@ -161,6 +151,8 @@ cdef class SendQueue:
             call.send_left -= whole
             self.send_left -= whole
             self.data_frames_sent += 1
+            if self.ring is not None:
+                self.ring.charge(call, whole)
             return (<PartsOwner>self.owner).on_output()
         item = new_item(call, DATA, payload)
         item.codec = codec
@@ -172,41 +164,23 @@ cdef class SendQueue:
         return self.send(new_item(call, END, b""))
 
     cdef int send_cancel(self, Call call, int reason) except -1:
-        cdef Frame frame
         cdef char[4] body
         store16(body, <uint16_t>reason)
         store16(body + 2, 0)
-        memset(&frame, 0, sizeof(Frame))
         self.cancel_waits = True
-        frame.kind = CANCEL
-        frame.id = call.id
-        frame.payload = body
-        frame.payload_size = frame.payload_present = 4
-        self.wire.write(self.out, &frame)
+        self.put_body(self.out, CANCEL, 0, call.id, body, 4)
         return (<PartsOwner>self.owner).on_output()
 
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
-        cdef Frame frame
         cdef char[4] body
         store32(body, size)
-        memset(&frame, 0, sizeof(Frame))
-        frame.kind = CREDIT
-        frame.id = id
-        frame.payload = body
-        frame.payload_size = frame.payload_present = 4
         # With credit that overtakes a CANCEL the callee would send more of what was just given up.
-        self.wire.write(self.out if self.cancel_waits else self.control, &frame)
+        self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
         return (<PartsOwner>self.owner).on_output()
 
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
         """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
-        cdef Frame frame
-        memset(&frame, 0, sizeof(Frame))
-        frame.kind = kind
-        frame.flags = flags
-        frame.payload = PyBytes_AS_STRING(body)
-        frame.payload_size = frame.payload_present = PyBytes_GET_SIZE(body)
-        self.wire.write(buffer, &frame)
+        self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         return (<PartsOwner>self.owner).on_output()
 
     cdef int drop_unsent(self, Call call) except -1:
@@ -217,6 +191,8 @@ cdef class SendQueue:
         call.unsent = None
         if item.is_cut:
             self._count_cut(item, -1)
+        elif item.had_no_place:
+            self._open_next()
         item.last = None
         while item is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
@@ -230,6 +206,8 @@ cdef class SendQueue:
         self.dropped += 1
         if self.dropped > FEW_DROPPED:
             forget_dropped(self.queues(), &self.dropped)
+            if self.ring is not None:
+                self.ring.recount()
         return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
@@ -266,14 +244,28 @@ cdef class SendQueue:
         cdef Call call = item.call
         cdef int done = WRITTEN
         while item is not None and done == WRITTEN:
-            if PyBytes_GET_SIZE(item.payload) > SMALL_MESSAGE:
-                self._queue_large(item)
+            if item.kind == TURN or PyBytes_GET_SIZE(item.payload) > SMALL_MESSAGE:
+                self.shared_ring().add(item)
                 break
-            done = BLOCKED if self.small.has_items() else self._write_whole(item)
+            done = self._write_whole(item) if self.takes_small() else BLOCKED
             if done == BLOCKED:
                 self.small.of(call.priority).append(item)
             item = <Outgoing>call.unsent
         return (<PartsOwner>self.owner).on_output()
+
+    cdef bint has_room(self, Call call) noexcept:
+        """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
+        return self.output_bytes() <= STREAM_SHARE and (self.ring is None or not self.ring.is_used_up(call))
+
+    cdef int wait_turn(self, Call call) except -1:
+        """Let a stream that has no room wait for its turn; `on_sendable` tells when it has come."""
+        call.waits_to_send = True
+        return self.send(new_item(call, TURN, b""))
+
+    cdef DeficitRing shared_ring(self):
+        if self.ring is None:
+            self.ring = DeficitRing()
+        return self.ring
 
     cdef int _ended(self, Outgoing item) except -1:
         """The last byte of a message is written; the one behind it is the first of its call now."""
@@ -292,6 +284,7 @@ cdef class SendQueue:
             (<PartsOwner>self.owner).on_answered(call)
         if call.waits_to_send and following is None:
             call.waits_to_send = False
+            self.woken += 1
             (<PartsOwner>self.owner).on_sendable(call)
         return 0
 
@@ -300,21 +293,19 @@ cdef class SendQueue:
             self.cut_requests += change
         elif item.kind == RESPONSE:
             self.cut_responses += change
-        return 0
+        else:
+            return 0
+        self.cut_bytes += change * (PyBytes_GET_SIZE(item.payload) - item.offset)
+        return self._open_next() if change < 0 else 0
 
     cdef tuple queues(self):
         """Everything a message may wait in."""
-        return tuple([*self.small.queues(), *(queue for queue in (self.large, self.begun) if queue is not None)])
-
-    cdef int _queue_large(self, Outgoing item) except -1:
-        if self.large is None:
-            self.large = Queue()
-        return self.large.append(item)
-
-    cdef int _queue_begun(self, Outgoing item) except -1:
-        if self.begun is None:
-            self.begun = Queue()
-        return self.begun.append(item)
+        cdef list queues = self.small.queues()
+        if self.unopened is not None:
+            queues += self.unopened.queues()
+        if self.ring is not None:
+            queues.append(self.ring.items)
+        return tuple(queues)
 
     cdef int _write_whole(self, Outgoing item) except -1:
         """Write a message in one frame, if its credit allows it."""
@@ -328,12 +319,12 @@ cdef class SendQueue:
         whole = self.wire.head_size(&frame) + size
         if whole - HEADER_SIZE > <Py_ssize_t>peer.max_frame:
             # Its names are so long that even this payload has to be cut.
-            self._queue_large(item)
+            self.shared_ring().add(item)
             return PARKED
         if item.kind == DATA and whole > call.send_left:
             if size > SMALLEST_PIECE:
                 # What does not fit is cut: the receiver learns its total and can make room for it.
-                self._queue_large(item)
+                self.shared_ring().add(item)
             else:
                 item.is_parked = item.has_waited = True
             return PARKED
@@ -360,13 +351,15 @@ cdef class SendQueue:
         if item.kind != END:
             self.send_left -= cost
             self.data_frames_sent += 1
+        if self.ring is not None:
+            self.ring.charge(call, cost)
         self.queued_bytes -= size
-        self._put(frame, item.payload, 0, size)
+        self.put(frame, item.payload, 0, size)
         item.offset = size
         return 0
 
     cdef int _write_piece(self, Outgoing item) except -1:
-        """Write the next frame of a large message."""
+        """Write the next frame of a large message, as long as the share of its call; a small rest goes with it."""
         cdef Frame frame
         cdef Call call = item.call
         cdef Settings peer = (<PartsOwner>self.owner).peer
@@ -375,11 +368,11 @@ cdef class SendQueue:
             return self._over_limit_now(item)
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
-        room = min(<Py_ssize_t>peer.max_frame + HEADER_SIZE, <Py_ssize_t>self.send_left)
-        if item.kind == DATA:
-            # A stream's window does not count the header of a piece that continues a message.
-            room = min(room, <Py_ssize_t>call.send_left + (HEADER_SIZE if item.is_cut else 0))
-        if head + left > room:
+        room = room_for(self, item)
+        if head + left > room or left > call.share + SMALLEST_PIECE:
+            if not self._may_cut(item):
+                item.is_saving = head + left <= room
+                return SAVING if item.is_saving else UNOPENED
             frame.flags |= MORE
             frame.total = size
             head = self.wire.head_size(&frame)
@@ -389,7 +382,7 @@ cdef class SendQueue:
                 item.is_parked = item.kind == DATA and call.send_left <= self.send_left
                 item.has_waited = item.has_waited or item.is_parked
                 return PARKED if item.is_parked else BLOCKED
-            left = room - head
+            left = min(room - head, max(<Py_ssize_t>call.share, <Py_ssize_t>SMALLEST_PIECE))
         if item.is_cut:
             self._write_next(item, &frame, left)
         elif item.kind == REQUEST and frame.timeout_us == 0:
@@ -413,8 +406,11 @@ cdef class SendQueue:
         if item.kind == DATA:
             item.call.send_left -= size
             item.has_waited = False
+        else:
+            self.cut_bytes -= size
         self.queued_bytes -= size
-        self._put(frame, item.payload, item.offset, size)
+        self.ring.charge(item.call, HEADER_SIZE + size)
+        self.put(frame, item.payload, item.offset, size)
         item.offset += size
         return 0
 
@@ -453,26 +449,9 @@ cdef class SendQueue:
         # What is left of it fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
-            self.small.of(item.call.priority).appendleft(item)
+            self.small.of(call.priority).appendleft(item)
             done = PARKED
         return done
-
-    cdef int _put(self, Frame* frame, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
-        """Write a frame; a long payload part goes beside the buffer, uncopied."""
-        frame.payload = PyBytes_AS_STRING(payload) + offset
-        frame.payload_size = size
-        frame.payload_present = size if size < UNCOPIED else 0
-        self.wire.write(self.out, frame)
-        if size >= UNCOPIED:
-            if self.chunks is None:
-                self.chunks = []
-            self.chunks.append(self.out.take())
-            if size == PyBytes_GET_SIZE(payload):
-                self.chunks.append(payload)
-            else:
-                self.chunks.append(memoryview(payload)[offset:offset + size])
-            self.chunk_bytes += size
-        return 0
 
     cdef int raise_credit(self, Call call, uint32_t size) except -1:
         """Take credit over, of the connection when `call` is None; returns 1 when the sum is above its bound."""
@@ -495,106 +474,149 @@ cdef class SendQueue:
         if item is not None and item.is_parked:
             item.is_parked = False
             if item.is_cut:
-                self._queue_begun(item)
+                self.ring.add(item)
             else:
                 self.enqueue(item)
         return 0
 
-    cdef int pump(self, Py_ssize_t room) except -1:
+    cdef int pump(self, Py_ssize_t room, bint with_large=True) except -1:
         """Move what credit allows into the output: small messages first, then pieces until `room` bytes lie there."""
         cdef Outgoing item
         cdef Call call
-        while self.small.has_items():
-            item = <Outgoing>self.small.first().popleft()
+        cdef Queue small
+        self.woken = 0
+        self.lacks_credit = False
+        while self.small.has_items() and not (with_large and self._is_turn_of_large()):
+            small = self.small.first()
+            item = <Outgoing>small.popleft()
             if item.is_dropped:
                 continue
             call = item.call
             if self._write_whole(item) == BLOCKED:
-                self.small.of(call.priority).appendleft(item)
+                small.appendleft(item)
+                self.lacks_credit = True
                 return 0
             if call.unsent is not None and call.unsent is not item:
                 self.enqueue(<Outgoing>call.unsent)
-        return self._pump_large(room)
+        return self._pump_ring(room) if with_large and self.has_pieces() else 0
 
-    cdef int _pump_large(self, Py_ssize_t room) except -1:
+    cdef int _pump_ring(self, Py_ssize_t room) except -1:
+        """Let each id of the ring send its share, until `room` bytes lie in the output; one may send in any case."""
         cdef Outgoing item
         cdef Call call
-        cdef int done
-        while self.out.size + self.chunk_bytes < room:
-            item = self._next_large()
+        cdef DeficitRing ring = self.ring
+        cdef int done = WRITTEN
+        cdef Py_ssize_t before = self.out.size + self.chunk_bytes, granted = 0, written = 0, more
+        ring.begin_turn(room)
+        while done != BLOCKED:
+            item = ring.next()
             if item is None:
                 return 0
-            call = item.call
-            done = self._write_piece(item)
-            if done == BEGUN:
-                self._queue_begun(item)
-            elif done == BLOCKED:
-                (self.begun if item.is_cut else self.large).appendleft(item)
-                return 0
-            elif done == WRITTEN and call.unsent is not None:
-                self.enqueue(<Outgoing>call.unsent)
+            if self.woken and item.call.share_turn == ring.turn:
+                # A second turn already, but streams that were told that they have room did not send yet.
+                return ring.add_first(item)
+            # Headers and small rests may go beyond.
+            more = granted + written + item.quantum * ring.quanta_at_once - SMALLEST_PIECE
+            if (more > room and granted + written) or (before + more > room and written and item.kind != TURN):
+                return ring.add_first(item)
+            if ring.grant(item) <= 0:
+                # It has sent more than its share before.
+                ring.add(item)
+            elif item.kind == TURN:
+                # What it may send now is as good as written. It leaves behind what lies there already.
+                call = item.call
+                granted += call.share
+                self._ended(item)
+                if call.unsent is not None:
+                    self.enqueue(<Outgoing>call.unsent)
+            else:
+                done = self._send_share(item)
+                written = self.out.size + self.chunk_bytes - before
         return 0
 
-    cdef bint _may_begin(self, Outgoing item) noexcept:
-        """Whether the peer takes one more message in pieces, or this one needs none."""
-        cdef Py_ssize_t room
-        cdef Settings peer = (<PartsOwner>self.owner).peer
-        if item.kind == DATA:
+    cdef int _send_share(self, Outgoing item) except -1:
+        """Write pieces of a message until the share of its call is used up."""
+        cdef Call call = item.call
+        cdef int64_t before = self.send_left
+        cdef int done = self._write_piece(item)
+        while done == BEGUN and call.share > 0 and before - self.send_left < item.quantum:
+            # The peer takes shorter frames than that.
+            done = self._write_piece(item)
+        if done == BEGUN or done == SAVING:
+            self.ring.add(item)
+        elif done == BLOCKED:
+            self.ring.add_first(item)
+        elif done == UNOPENED:
+            self._await_place(item)
+        elif done == WRITTEN:
+            if item.had_no_place:
+                # It needed no place after all.
+                self._open_next()
+            if call.unsent is not None:
+                self.enqueue(<Outgoing>call.unsent)
+        return done
+
+    cdef int _await_place(self, Outgoing item) except -1:
+        """Let a message wait until the peer takes one more in pieces; one that waited before is the next again."""
+        cdef Queue waiting
+        if self.unopened is None:
+            self.unopened = PriorityQueue()
+        waiting = self.unopened.of(item.call.priority)
+        if item.had_no_place:
+            return waiting.appendleft(item)
+        item.had_no_place = True
+        return waiting.append(item)
+
+    cdef bint _may_cut(self, Outgoing item) noexcept:
+        """Whether the peer takes one more message in pieces, or this is one already. Those that wait for that go first."""
+        if item.is_cut or item.kind == DATA:
             return True
-        if (self.cut_requests if item.kind == REQUEST else self.cut_responses) < peer.open_messages:
-            return True
-        room = min(<Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left) - MOST_NAMES
-        if item.metadata is not None:
-            room -= PyBytes_GET_SIZE(item.metadata)
-        elif item.kind == REQUEST and item.call.sent_metadata is not None:
-            room -= PyBytes_GET_SIZE(item.call.sent_metadata)
-        return PyBytes_GET_SIZE(item.payload) <= room
+        if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
+            return False
+        return has_place(self, item)
 
-    cdef Outgoing _next_large(self):
-        """The message whose turn it is: begun ones in turn, new ones as long as the peer takes that many cut ones."""
-        self.begun_first = not self.begun_first
-        drop_dead(self.large)
-        drop_dead(self.begun)
-        if self.large and (not self.begun or not self.begun_first) and self._may_begin(<Outgoing>self.large[0]):
-            return <Outgoing>self.large.popleft()
-        if self.begun:
-            return <Outgoing>self.begun.popleft()
-        return None
-
-    cdef object take_output(self):
-        """Return what is to be written now: bytes, or a list of bytes-like parts in order."""
-        cdef list parts
-        cdef bint opens = self.opening_waits
-        self.opening_waits = self.cancel_waits = False
-        self.flushes += 1
-        if self.chunks is None and self.control.size == 0:
-            return self.out.take()
-        parts = [] if self.chunks is None else self.chunks
-        self.chunks = None
-        self.chunk_bytes = 0
-        if self.out.size:
-            parts.append(self.out.take())
-        if self.control.size:
-            # Nothing overtakes the preface and the SETTINGS behind it.
-            parts.insert(len(parts) if opens else 0, self.control.take())
-            # Rare, and most connections have no more of it for long.
-            self.control.release()
-        return parts
-
-    cdef int skip_output(self) except -1:
-        """What is in `out` has been written by other means, and nothing else waited."""
-        self.opening_waits = self.cancel_waits = False
-        self.flushes += 1
-        self.out.clear()
+    cdef int _open_next(self) except -1:
+        """One more message may be cut: of those that wait for that the first one, by priority, gets its turn."""
+        cdef Outgoing item
+        cdef Queue waiting
+        while self.unopened is not None and self.unopened.has_items():
+            waiting = self.unopened.first()
+            item = <Outgoing>waiting[0]
+            if not item.is_dropped and not has_place(self, item):
+                break
+            waiting.popleft()
+            if not item.is_dropped:
+                self.ring.add(item)
+                return (<PartsOwner>self.owner).on_output()
         return 0
 
     cdef bint has_pieces(self) noexcept:
-        """Whether large messages wait."""
-        return self.large or self.begun
+        """Whether large messages, or streams, wait for their turn."""
+        return self.ring is not None and self.ring.has_items()
+
+    cdef bint has_more(self) noexcept:
+        """Whether messages wait for their turn, and not for credit alone."""
+        return self.has_pieces() or (self.small.has_items() and not self.lacks_credit)
 
     cdef bint is_waiting(self) noexcept:
         """Whether messages wait for credit or for their turn."""
         return self.small.has_items() or self.has_pieces()
+
+
+cdef bint has_place(SendQueue sender, Outgoing item) noexcept:
+    """Return whether the peer takes one more message of this kind in pieces."""
+    cdef int cut = sender.cut_requests if item.kind == REQUEST else sender.cut_responses
+    return cut < (<PartsOwner>sender.owner).peer.open_messages
+
+
+cdef Py_ssize_t room_for(SendQueue sender, Outgoing item) noexcept:
+    """Return how long the next frame of a message may be."""
+    cdef Py_ssize_t room = <Py_ssize_t>(<PartsOwner>sender.owner).peer.max_frame + HEADER_SIZE
+    room = min(room, <Py_ssize_t>sender.send_left)
+    if item.kind != DATA:
+        return room
+    # A stream's window does not count the header of a piece that continues a message.
+    return min(room, <Py_ssize_t>item.call.send_left + (HEADER_SIZE if item.is_cut else 0))
 
 
 cdef SendQueue new_sender(PartsOwner owner):

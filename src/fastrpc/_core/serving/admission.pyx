@@ -58,8 +58,10 @@ from fastrpc._core.serving.waiting_calls cimport is_sheddable
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 
 cdef enum:
-    # After so many reads calls are started although there is still more to read: about a megabyte.
+    # After so many turns of the loop, or once so many bytes of requests came, calls are started although there is still
+    # more to read. One turn alone may bring megabytes.
     MOST_LOOKS = 6
+    MOST_CAUGHT_UP = 1_048_576
 
 # In one turn of the loop, calls that waited start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
@@ -283,11 +285,14 @@ cdef class Admission(Timed):
         return self.refuse(call, RESOURCE_EXHAUSTED, text)
 
     cdef int weigh(self, Exchange exchange, int64_t size) except -1:
-        """Count the output that the peer has not taken; above `send_soft` nothing more starts."""
+        """Count the output that the peer has not taken; above `send_soft` nothing more starts.
+
+        What is left of large answers under way does not hold calls up: the answers of these go in between.
+        """
         cdef int64_t change = size - exchange.output_held
         exchange.output_held = size
         self.count(change)
-        if size > self.send_soft:
+        if size - exchange.cut_held > self.send_soft:
             if exchange.queue and not exchange.holding & HOLD_OUTPUT:
                 exchange.look_by(now_ns() + self.queue_age_ns)
             exchange.holding |= HOLD_OUTPUT
@@ -570,6 +575,7 @@ cdef class Admission(Timed):
             return 0
         exchange.holding |= HOLD_STALL
         exchange.dated_ns = since
+        exchange.stalled_held = exchange.request_held
         exchange.looks = 0
         return self.schedule(exchange)
 
@@ -580,7 +586,9 @@ cdef class Admission(Timed):
             # Until its turn nothing more is read, however often somebody looks.
             return False
         exchange.looks += 1
-        if exchange.looks == 1 or (has_read and exchange.looks < MOST_LOOKS):
+        if exchange.looks == 1 or (
+            has_read and exchange.looks < MOST_LOOKS and exchange.request_held - exchange.stalled_held < MOST_CAUGHT_UP
+        ):
             # The first look comes before this turn's reads.
             exchange.seen_read_ns = exchange.received_ns
             return False

@@ -92,10 +92,11 @@ cdef class Exchange:
         readonly int holding
         bint is_in_turn
 
-        # After a stall of the loop: the instant at which the socket was last empty; the checks so far, and the last read
-        # before. Engines say so by `Gate.hold_for_stall`.
+        # After a stall of the loop: the instant at which the socket was last empty; the checks so far, the last read before,
+        # and the bytes that requests held then. Engines say so by `Gate.hold_for_stall`.
         uint64_t dated_ns
         uint64_t seen_read_ns
+        int64_t stalled_held
         int looks
 
         # Bytes counted for this connection: requests, call records, output, received bytes that wait for a turn of the
@@ -104,6 +105,7 @@ cdef class Exchange:
         readonly int64_t request_held
         int64_t record_held
         int64_t output_held
+        int64_t cut_held
         int64_t tail_held
         int64_t stream_held
         int64_t piece_bytes
@@ -132,8 +134,8 @@ cdef class Exchange:
     cdef int send_head(self, Call call, bytes metadata) except -1
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
     cdef int reader_waits(self, Call call) except -1
-    cdef bint output_is_full(self) noexcept
-    cdef int await_output(self, Call call) except -1
+    cdef bint output_is_full(self, Call call) noexcept
+    cdef int await_turn(self, Call call) except -1
 
     # The credential of the peer, or of a call that waits for its verdict: nothing more is received meanwhile.
     cdef int expire(self) except -1

@@ -112,7 +112,7 @@ class Exchange:
         """Close the connection: one of the methods above raised, and a call may stay without its answer."""
 
     def return_credit(self) -> int:
-        """Return the credit that was kept back while `Gate.is_full`."""
+        """Return the credit that was kept back."""
 
     def describe_peer(self) -> Peer | None:
         """Return the peer."""

@@ -164,12 +164,12 @@ cdef class Exchange:
         """The handler took all messages and waits for the next one."""
         return 0
 
-    cdef bint output_is_full(self) noexcept:
-        """Return whether more output waits than streams may add to."""
+    cdef bint output_is_full(self, Call call) noexcept:
+        """Return whether a stream has to wait before it adds to the output."""
         return False
 
-    cdef int await_output(self, Call call) except -1:
-        """Wake the sender of a stream once the output has left."""
+    cdef int await_turn(self, Call call) except -1:
+        """Wake the sender of a stream once there is room and it is its turn."""
         return 0
 
     # Who the peer is
@@ -219,7 +219,7 @@ cdef class Exchange:
         return payload
 
     cpdef int return_credit(self) except -1:
-        """Return the credit that was kept back while `Gate.is_full`."""
+        """Return the credit that was kept back."""
         return 0
 
     cdef bint waits_for_turn(self) noexcept:

@@ -34,7 +34,7 @@ cdef class ServedCalls(ServingPart):
         # When the answers of this read that are written by then are to leave.
         uint64_t flush_due_ns
 
-        # Credit kept back while memory is short.
+        # Credit kept back while memory is short, or too many requests wait for a turn of ours.
         int64_t withheld
 
     cdef Connection session(self)
@@ -47,6 +47,7 @@ cdef class ServedCalls(ServingPart):
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int _end_streams(self) except -1
     cdef int weigh_output(self) except -1
+    cdef bint _keeps_credit(self) noexcept
 
 
 @cython.nonecheck(False)

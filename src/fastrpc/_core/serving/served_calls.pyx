@@ -35,11 +35,16 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, Failure, process_held
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
 from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 from fastrpc._core.base.histogram import count_refusal
+
+cdef enum:
+    # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept back:
+    # with what is under way by then, a window, they stay below all of it.
+    PART_THAT_WAITS = 4
 
 # Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
@@ -144,12 +149,12 @@ cdef class NativeExchange(Exchange):
         cdef Connection session = self.owner()
         return 0 if session is None or session.is_closed else session.assembler.reader_waits(call)
 
-    cdef bint output_is_full(self) noexcept:
-        return self._part is not NULL and (<ServedCalls>self._part).session().output_is_full()
+    cdef bint output_is_full(self, Call call) noexcept:
+        return self._part is not NULL and (<ServedCalls>self._part).session().output_is_full(call)
 
-    cdef int await_output(self, Call call) except -1:
+    cdef int await_turn(self, Call call) except -1:
         cdef Connection session = self.owner()
-        return 0 if session is None else session.await_output(call)
+        return 0 if session is None else session.await_turn(call)
 
     cdef uint64_t most_message(self) noexcept:
         return self.max_message if self._part is NULL else (<ServedCalls>self._part).session().peer.max_message
@@ -352,6 +357,8 @@ cdef class ServedCalls(ServingPart):
             or session.output_is_stuck()
         ):
             self.weigh_output()
+        if self.withheld and not self._keeps_credit():
+            self.return_credit()
         return self.gate.runner.tell_watcher()
 
     cdef int on_tail(self, Py_ssize_t change) except -1:
@@ -361,6 +368,7 @@ cdef class ServedCalls(ServingPart):
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken."""
         cdef Connection session = self.session()
+        self.exchange.cut_held = session.sender.cut_bytes
         self.gate.weigh(self.exchange, session.untaken_bytes())
         if self.exchange.holding & HOLD_OUTPUT:
             return session.schedule_check(session.liveness.note_blocked(session.now))
@@ -398,10 +406,21 @@ cdef class ServedCalls(ServingPart):
         return self.gate.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        if not self.gate.is_full:
+        if not self._keeps_credit():
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
+
+    cdef bint _keeps_credit(self) noexcept:
+        """Whether memory is short, or large requests come faster than they start. The latter ends without the peer."""
+        cdef int holding = self.exchange.holding
+        if self.gate.is_full:
+            return True
+        return (
+            holding & (HOLD_STALL | HOLD_QUEUE) != 0
+            and holding & HOLD_OUTPUT == 0
+            and self.exchange.request_held > self.gate.request_bytes // PART_THAT_WAITS
+        )
 
     cdef bint may_lend(self) noexcept:
         return process_held < self.gate.lend_below
@@ -453,12 +472,14 @@ cdef class ServedCalls(ServingPart):
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call
-        for call in self.session().callee.calls.entries():
+        cdef Connection session = self.session()
+        for call in session.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.drop_request(call, UNAVAILABLE, text)
             else:
                 self.gate.end_call(<ServerCall>call, text)
-        return 0
+        # The connection closes next: no answer waits for its turn any more.
+        return session.sender.pump(0, False)
 
     cdef int on_drain(self) except -1:
         self.exchange.note_drain()

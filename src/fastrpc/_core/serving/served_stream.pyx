@@ -211,10 +211,10 @@ cdef class ServedStream(StreamChannel):
         return call.exchange.compressed(call, call.exchange.gate.compressors[self.compressor], payload)
 
     cdef bint output_is_full(self) noexcept:
-        return self.served.exchange.output_is_full()
+        return self.served.exchange.output_is_full(self.served)
 
-    cdef int await_output(self) except -1:
-        return self.served.exchange.await_output(self.served)
+    cdef int await_turn(self) except -1:
+        return self.served.exchange.await_turn(self.served)
 
     cdef int on_idle(self) except -1:
         cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)

@@ -105,7 +105,7 @@ cdef class StreamChannel(Timed):
     cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef bint output_is_full(self) noexcept
-    cdef int await_output(self) except -1
+    cdef int await_turn(self) except -1
     cdef int wake_receiver(self) except -1
     cdef int wake_sender(self) except -1
     cdef int on_idle(self) except -1

@@ -273,7 +273,7 @@ cdef class StreamChannel(Timed):
         if self.call.unsent is not None:
             self.call.waits_to_send = True
         else:
-            self.await_output()
+            self.await_turn()
         return room
 
     cdef int end_output(self, object error) except -1:
@@ -342,11 +342,11 @@ cdef class StreamChannel(Timed):
         raise NotImplementedError
 
     cdef bint output_is_full(self) noexcept:
-        """Return whether more output of the connection waits than streams may add to."""
+        """Return whether more output of the connection waits than streams may add to, or it is the turn of other streams."""
         return False
 
-    cdef int await_output(self) except -1:
-        """See to it that `wake_sender` is called once the output of the connection has left."""
+    cdef int await_turn(self) except -1:
+        """See to it that `wake_sender` is called once there is room and it is the turn of this stream."""
         return self.wake_sender()
 
     cdef int wake_receiver(self) except -1:

@@ -88,6 +88,27 @@ def test_slow_reader_never_gets_a_larger_window(link: LinkedStreams) -> None:
         assert reader.window_bytes == WINDOW
 
 
+def test_reader_that_finds_nothing_once_in_a_while_never_gets_a_larger_window(link: LinkedStreams) -> None:
+    """It is slow, and its sender stood still for a moment."""
+    for sender, reader in both_ways(link):
+        for _ in range(20):
+            for _ in range(6):
+                fill(sender)
+                link.carry()
+                read(reader, 32)
+                link.carry()
+            read(reader)
+            reader.wait_now()
+            link.carry()
+            assert reader.window_bytes == WINDOW
+
+
+def test_reader_that_is_held_up_twice_in_a_row_gets_a_larger_window(link: LinkedStreams) -> None:
+    for sender, reader in both_ways(link):
+        sizes = keep_up(link, sender, reader, 5)
+        assert sizes == [WINDOW, WINDOW, 2 * WINDOW, 2 * WINDOW, 4 * WINDOW]
+
+
 def test_reader_that_never_reads_holds_its_first_window(link: LinkedStreams) -> None:
     for sender, reader in both_ways(link):
         for _ in range(10):
@@ -122,6 +143,7 @@ def test_sender_that_claims_to_wait_grows_the_window_only_as_far_as_it_is_taken(
 
 def test_growth_goes_with_what_is_owed_in_one_credit(link: LinkedStreams) -> None:
     near, far = link.open(with_loop=False)
+    keep_up(link, near, far, 2)
     fill(near)
     link.server.receive_data(link.client.data_to_send())
     assert read(far, 63) == 63
