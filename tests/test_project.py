@@ -11,7 +11,17 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.source_tree import PACKAGE, ROOT, functions, imports, module_name, sources, tree
+from tests.support.source_tree import (
+    PACKAGE,
+    ROOT,
+    c_function_headers,
+    functions,
+    imports,
+    module_name,
+    returns_object,
+    sources,
+    tree,
+)
 
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
@@ -373,8 +383,8 @@ class TestCompiledModules:
 
     def test_every_c_function_says_how_it_fails(self) -> None:
         def wrong_in(path: Path) -> Iterator[str]:
-            for line, text in _c_function_headers(path):
-                if not re.search(r"\b(?:noexcept|except)\b", text) and not _returns_object(text):
+            for line, text in c_function_headers(path):
+                if not re.search(r"\b(?:noexcept|except)\b", text) and not returns_object(text):
                     yield f"line {line}: {text}"
 
         files = [file for path in CYTHON_MODULES for file in (path, path.with_suffix(".pxd"))]
@@ -482,26 +492,3 @@ def _public_definitions(module: ModuleType) -> list[str]:
         and (inspect.isclass(value) or inspect.isroutine(value))
         and getattr(value, "__module__", None) == module.__name__
     ]
-
-
-def _c_function_headers(path: Path) -> list[tuple[int, str]]:
-    """Return line and text of each header of a C function, with a body or declared."""
-    header = re.compile(
-        r"^ *c(?:p)?def\s(?!class\b|extern\b)[^=(\n]*?\w+\s*\([^()]*(?:\([^()]*\)[^()]*)*\)[^\n]*",
-        re.MULTILINE,
-    )
-    text = path.read_text(encoding="utf-8")
-    found = []
-    for match in header.finditer(text):
-        if "=" in match[0].partition("(")[0]:
-            continue
-        found.append((text[: match.start()].count("\n") + 1, " ".join(match[0].split())))
-    return found
-
-
-def _returns_object(header: str) -> bool:
-    """Tell whether a C function returns a Python object, whose absence says that it failed."""
-    returned = header.partition("(")[0].split()[1:-1]
-    plain = [word for word in returned if word not in {"inline", "public", "api"}]
-    c_types = r"(?:void|bint|int|char|short|long|float|double|size_t|Py_\w+|u?int\d+_t|.*\*)"
-    return not plain or not any(re.fullmatch(c_types, word) for word in plain)

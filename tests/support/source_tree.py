@@ -7,7 +7,19 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PACKAGE", "ROOT", "Function", "Import", "functions", "imports", "module_name", "sources", "tree"]
+__all__ = [
+    "PACKAGE",
+    "ROOT",
+    "Function",
+    "Import",
+    "c_function_headers",
+    "functions",
+    "imports",
+    "module_name",
+    "returns_object",
+    "sources",
+    "tree",
+]
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "fastrpc"
@@ -75,6 +87,29 @@ def functions(path: Path) -> list[Function]:
 
 
 @cache
+def c_function_headers(path: Path) -> list[tuple[int, str]]:
+    """Return line and text of each header of a C function, with a body or declared."""
+    header = re.compile(
+        r"^ *c(?:p)?def\s(?!class\b|extern\b)[^=(\n]*?\w+\s*\([^()]*(?:\([^()]*\)[^()]*)*\)[^\n]*",
+        re.MULTILINE,
+    )
+    text = path.read_text(encoding="utf-8")
+    found = []
+    for match in header.finditer(text):
+        if "=" in match[0].partition("(")[0]:
+            continue
+        found.append((text[: match.start()].count("\n") + 1, " ".join(match[0].split())))
+    return found
+
+
+def returns_object(header: str) -> bool:
+    """Tell whether a C function returns a Python object, whose absence says that it failed."""
+    returned = header.partition("(")[0].split()[1:-1]
+    plain = [word for word in returned if word not in {"inline", "public", "api"}]
+    c_types = r"(?:void|bint|int|char|short|long|float|double|size_t|Py_\w+|u?int\d+_t|.*\*)"
+    return not plain or not any(re.fullmatch(c_types, word) for word in plain)
+
+
 def _code(path: Path) -> str:
     """Return the text of a file with strings emptied; lines stay where they are."""
     text = path.read_text(encoding="utf-8")

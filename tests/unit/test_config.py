@@ -123,6 +123,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "spin_microseconds": 0,
         "memory": config.Memory(),
         "admission": config.Admission(),
+        "allow_insecure_credentials": False,
     },
     "ServerConfig": {
         "timeouts": config.Timeouts(),

@@ -302,7 +302,7 @@ async def test_address_that_is_bound_once_the_server_has_left_is_let_go(
 
     registry = StaticRegistry()
     with monkeypatch.context() as patched:
-        patched.setattr("fastrpc.server.server.transport_for", lambda address: Slow())
+        patched.setattr("fastrpc.server.accepting.transport_for", lambda address: Slow())
         server = Server(Arith, registry=registry)
         listening = asyncio.create_task(server.listen("memory://late"))
         await is_asked.wait()

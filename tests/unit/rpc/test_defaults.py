@@ -159,7 +159,7 @@ def test_decoded_objects_encode_all_their_fields(library: Any) -> None:
         decode: Callable[[Any], Any] = filled(library.Decoder(kind).decode, (kind,), as_row=False)
         value = decode(library.encode(sent))
         assert library.decode(library.encode(value)) == returned, kind
-        rows = filled(library.Decoder(tuple[int, kind]).decode, (int, kind), as_row=True)
+        rows = filled(library.Decoder(tuple.__class_getitem__((int, kind))).decode, (int, kind), as_row=True)
         assert library.decode(library.encode(rows(library.encode([7, sent])))) == [7, returned], kind
 
 

@@ -132,4 +132,8 @@ cdef class UserSelector(BaseSelector):
     cdef:
         readonly object selector
 
+        # How often the endpoints changed, and whether they do now: threads pick meanwhile.
+        uint64_t _updates
+        bint _is_updating
+
     cdef EndpointState _ask(self, object call)

@@ -502,8 +502,13 @@ cdef class UserSelector(BaseSelector):
         self.selector = selector
 
     cdef int take_up(self, list endpoint_states) except -1:
-        BaseSelector.take_up(self, endpoint_states)
-        self.selector.update(self.endpoints)
+        self._updates += 1
+        self._is_updating = True
+        try:
+            BaseSelector.take_up(self, endpoint_states)
+            self.selector.update(self.endpoints)
+        finally:
+            self._is_updating = False
         return 0
 
     cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
@@ -527,14 +532,20 @@ cdef class UserSelector(BaseSelector):
         return endpoint_state
 
     cdef EndpointState _ask(self, object call):
-        endpoint = self.selector.pick(call)
-        cdef EndpointState endpoint_state = self.state_of(endpoint) if isinstance(endpoint, Endpoint) else None
-        if endpoint_state is None or not endpoint_state.is_listed:
-            raise ConfigError(
-                f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
-                "last update"
-            )
-        return endpoint_state
+        cdef EndpointState endpoint_state
+        cdef uint64_t updates
+        while True:
+            updates = self._updates
+            endpoint = self.selector.pick(call)
+            endpoint_state = self.state_of(endpoint) if isinstance(endpoint, Endpoint) else None
+            if endpoint_state is not None and endpoint_state.is_listed:
+                return endpoint_state
+            # Another thread may have brought other endpoints meanwhile.
+            if updates == self._updates and not self._is_updating:
+                raise ConfigError(
+                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
+                    "last update"
+                )
 
     cdef int settle(self, EndpointState endpoint_state, double seconds, object error, uint64_t now) except -1:
         BaseSelector.settle(self, endpoint_state, seconds, error, now)

@@ -295,7 +295,7 @@ cdef class Session(ByteStream):
         if self.tail.is_put_off and engine.reads_to_end and not engine.is_closed:
             self._hear_last_answers()
         self.transport = None
-        self._write = self._flush_callback = None
+        self._write = self._flush_callback = self._turn_callback = None
         self.descriptor = -1
         engine.now = now_ns()
         self.tail.drop()
@@ -358,6 +358,8 @@ cdef class Session(ByteStream):
         return 0
 
     cdef bint ask_turn(self) except -1:
+        if self._turn_callback is None:
+            return False
         try:
             self.loop_state.call_soon(self._turn_callback)
         except RuntimeError:

@@ -10,8 +10,8 @@ The window of a stream is returned when the application takes a message (`messag
 window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
 
 A window doubles, out of the stream pool, when the application waits for a message (`reader_waits`) after the sender
-waited for the window, twice within two windows: then nothing but the window holds the stream back. A window that the sender has not waited for
-in a long time gives half back: that credit is not returned.
+waited for the window, twice within two windows: then nothing but the window holds the stream back. A window that the
+sender has not waited for in a long time gives half back: that credit is not returned.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
