@@ -151,7 +151,7 @@ cdef class RecordingConnection(Connection):
             return b""
         if self.slots.withholds:
             self.slots.resume_withheld()
-        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most, True)
         output = self.sender.take_output()
         return output if type(output) is bytes else b"".join(output)
 
@@ -453,7 +453,7 @@ cdef class RecordingConnection(Connection):
 
     cdef int _flush(self) except -1:
         if self.sends_at_once and not self.is_closed:
-            self.sender.pump(PY_SSIZE_T_MAX)
+            self.sender.pump(PY_SSIZE_T_MAX, True)
         return 0
 
     cdef Route _route_to(self, bytes method):

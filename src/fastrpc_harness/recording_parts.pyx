@@ -145,7 +145,7 @@ cdef class RecordingOwner(PartsOwner):
     # The sender
 
     def take(self, Py_ssize_t most=-1):
-        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most)
+        self.sender.pump(PY_SSIZE_T_MAX if most < 0 else most, True)
         output = self.sender.take_output()
         return output if type(output) is bytes else b"".join(output)
 

@@ -14,6 +14,7 @@ from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import Connection
+from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
@@ -22,6 +23,17 @@ __all__ = ["ClientServices", "client_services"]
 
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
+
+
+def _refuse_roles(services: Sequence[ServiceDefinition]) -> None:
+    """Raise ConfigError for a method that needs a role: a client does not know who its servers are."""
+    for service in services:
+        for method in service.methods.values():
+            if method.roles:
+                raise ConfigError(
+                    f"{method.full_name} needs a role, and a client authenticates no server: nobody has one",
+                    hint="check the call in the handler, or serve the method by a Server with authenticate=",
+                )
 
 
 class ClientServices:
@@ -73,6 +85,7 @@ class ClientServices:
         gate = self._services.make_gate()
         try:
             await self._services.enter(self._sources)
+            _refuse_roles(self._services.definitions)
         except BaseException:
             self._services.definitions.clear()
             await self._services.leave()

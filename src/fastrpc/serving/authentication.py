@@ -32,6 +32,9 @@ logger = logging.getLogger("fastrpc.server")
 MOST_VERDICTS: Final = 10_000
 VERDICT_SECONDS: Final = 60.0
 
+#: AUTH tells the seconds in 32 bits. What holds for longer holds for more than a century.
+LONGEST_SECONDS: Final = float(2**32 - 1)
+
 #: Failed logins of one host within a minute after which each further verdict waits a second.
 MOST_FAILURES: Final = 10
 FAILURE_SECONDS: Final = 60.0
@@ -197,16 +200,17 @@ class Authentication:
         peer.scheme = CERTIFICATE
         if _is_object(self._authenticate) and not cast(Authenticator, self._authenticate).handles(peer):
             return True
+        generation = self.generation
         answer = self._verify(peer)
         if isinstance(answer, Verdict | Refusal):
-            self._take_certificate(session, peer, answer)
+            self._take_certificate(session, peer, answer, generation)
             return True
-        self._run(answer, lambda found: self._take_certificate(session, peer, found))
+        self._run(answer, lambda found: self._take_certificate(session, peer, found, generation))
         return False
 
-    def _take_certificate(self, session: ServerSession, peer: Peer, answer: Answer) -> None:
+    def _take_certificate(self, session: ServerSession, peer: Peer, answer: Answer, generation: int) -> None:
         if isinstance(answer, Verdict):
-            session.identify(answer.identity, _left(answer), by_certificate=True)
+            session.identify(answer.identity, _left(answer), by_certificate=True, generation=generation)
         else:
             # It may still present a token.
             self._audit.refused("authentication", "", None, peer, answer.reason)
@@ -217,19 +221,21 @@ class Authentication:
         known = session.describe_peer()
         peer = _presenting(known, scheme.decode("ascii", "replace"), _text(data))
         self.look()
+        generation = self.generation
         answer, pause = self._answer_about(peer)
         if isinstance(answer, Verdict | Refusal) and not pause:
-            self._conclude(session, peer, answer)
+            self._conclude(session, peer, answer, generation)
             return True
-        self._run(_later(answer, pause), lambda found: self._conclude(session, peer, found))
+        self._run(_later(answer, pause), lambda found: self._conclude(session, peer, found, generation))
         return False
 
-    def _conclude(self, session: ServerSession, peer: Peer, answer: Answer) -> None:
+    def _conclude(self, session: ServerSession, peer: Peer, answer: Answer, generation: int) -> None:
+        answer = self._up_to_date(peer, answer, generation)
         if isinstance(answer, Verdict):
             left = _left(answer)
             if left is not None and left <= 0:
                 answer = Refusal("its credential has expired")
-            elif session.identify(answer.identity, left):
+            elif session.identify(answer.identity, left, generation=self.generation):
                 shown = session.describe_peer()
                 shown.scheme, shown.credentials = peer.scheme, peer.credentials
                 session.answer_auth(0, "", 0 if left is None else max(1, int(left)))
@@ -253,9 +259,10 @@ class Authentication:
     def wait_for_call(self, gate: Gate, call: ServerCall, method: str, names: int, payload: bytes) -> None:
         """Verify what `of_call` could not at once; the call goes on then."""
         peer = self._peer_of(call, call.metadata.get("authorization", ""))
+        generation = self.generation
 
         def conclude(answer: Answer) -> None:
-            identity, status = self._of_answer(peer, method, answer)
+            identity, status = self._of_answer(peer, method, self._up_to_date(peer, answer, generation))
             gate.conclude_access(call, method, names, payload, identity, status)
 
         assert gate.access is not None
@@ -306,8 +313,22 @@ class Authentication:
         )
         return kept, self._pause_of(peer)
 
+    def _up_to_date(self, peer: Peer, answer: Answer, generation: int) -> Answer:
+        """Return an answer that took time; it is asked for again if files changed meanwhile."""
+        if generation == self.generation or not isinstance(answer, Verdict):
+            return answer
+        fresh = self._verify(peer)
+        if isinstance(fresh, Verdict | Refusal):
+            return fresh
+        # It has to be fetched: no file of ours says that it is refused.
+        if inspect.iscoroutine(fresh):
+            fresh.close()
+        return answer
+
     async def _keeping(self, key: bytes, answer: Awaitable[Answer]) -> Answer:
-        return self._kept(key, await answer)
+        generation = self.generation
+        found = await answer
+        return self._kept(key, found) if generation == self.generation else found
 
     def _kept(self, key: bytes, answer: Answer) -> Answer:
         if isinstance(answer, Verdict):
@@ -349,7 +370,10 @@ class Authentication:
     async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
         try:
             async with asyncio.timeout(self._seconds):
-                return await answer
+                found = await answer
+            if not isinstance(found, Verdict | Refusal):
+                raise TypeError(f"authenticate returned a {type(found).__name__}, not a verdict")
+            return found
         except TimeoutError:
             return Refusal("the verdict took too long", Status.UNAVAILABLE)
         except CallError as error:
@@ -410,7 +434,10 @@ def _presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
 
 
 def _left(verdict: Verdict) -> float | None:
-    return None if verdict.valid_until is None else verdict.valid_until - time.time()
+    """Return the seconds for which a verdict holds, None: as long as the connection lasts."""
+    if verdict.valid_until is None:
+        return None
+    return min(verdict.valid_until - time.time(), LONGEST_SECONDS)
 
 
 def _text(data: bytes) -> str | None:

@@ -237,6 +237,7 @@ async def test_an_address_in_use_ends_the_start() -> None:
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fastrpc.server.admin.opening.MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(connection, "LIMITS", RequestLimits(header_seconds=60))
     async with server_with_pages(Guarded()) as server:
         assert server.admin.address is not None
         peers = [await asyncio.open_connection("127.0.0.1", server.admin.address.port) for _ in range(3)]

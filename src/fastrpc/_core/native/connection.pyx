@@ -467,6 +467,10 @@ cdef class Connection(PartsOwner):
         return 0 if self.serving is None else self.serving.on_read()
 
     cdef int pump(self) except -1:
+        if not self.sender.is_waiting():
+            # The short way of a connection whose messages are written at once.
+            self.sender.woken = 0
+            return 0
         self.sender.pump(STREAM_SHARE, not self.streams_have_turn)
         if self.sender.woken and not self.streams_have_turn and self.sender.has_pieces() and self._stream is not NULL:
             self.streams_have_turn = (<ByteStream>self._stream).ask_turn()

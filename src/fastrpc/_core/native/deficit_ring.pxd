@@ -10,6 +10,9 @@ cdef enum:
     QUANTUM = 16_384
     QUANTUM_HIGH = 65_536
     QUANTUM_SHEDDABLE = 4_096
+    # Most that an id owes: more than one frame goes beyond a share. What it sent while nobody else wanted to send took
+    # nothing from anybody.
+    MOST_OWED = 65_536
 
 
 cdef class DeficitRing:
@@ -39,7 +42,7 @@ cdef class DeficitRing:
         if call.share_turn != self.turn:
             call.share_turn = self.turn
             call.share = quantum_of(call) + (min(call.share, 0) if self.is_shared else 0)
-        call.share -= size
+        call.share = max(call.share - size, <int64_t>-MOST_OWED)
         return 0
 
     cdef inline bint is_used_up(self, Call call) noexcept:

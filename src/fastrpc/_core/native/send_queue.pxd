@@ -64,10 +64,19 @@ cdef class SendQueue(Output):
     cdef int drop_answer(self, Call call) except -1
     cdef int unpark(self, Call call) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
-    cdef int pump(self, Py_ssize_t room, bint with_large=*) except -1
-    cdef bint has_pieces(self) noexcept
-    cdef bint has_more(self) noexcept
-    cdef bint is_waiting(self) noexcept
+    cdef int pump(self, Py_ssize_t room, bint with_large) except -1
+
+    cdef inline bint has_pieces(self) noexcept:
+        """Whether large messages, or streams, wait for their turn."""
+        return self.ring is not None and self.ring.has_items()
+
+    cdef inline bint has_more(self) noexcept:
+        """Whether messages wait for their turn, and not for credit alone."""
+        return self.has_pieces() or (self.small.has_items() and not self.lacks_credit)
+
+    cdef inline bint is_waiting(self) noexcept:
+        """Whether messages wait for credit or for their turn."""
+        return self.small.has_items() or self.has_pieces()
 
     cdef bint has_room(self, Call call) noexcept
     cdef int wait_turn(self, Call call) except -1
@@ -78,7 +87,7 @@ cdef class SendQueue(Output):
         return not self.small.has_items() and not self._is_turn_of_large()
 
     cdef inline bint _is_turn_of_large(self) noexcept:
-        return self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW and self.ring is not None and self.ring.has_items()
+        return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
         """Bytes of ours that were not taken yet, those of messages that wait included."""

@@ -479,7 +479,7 @@ cdef class SendQueue(Output):
                 self.enqueue(item)
         return 0
 
-    cdef int pump(self, Py_ssize_t room, bint with_large=True) except -1:
+    cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
         """Move what credit allows into the output: small messages first, then pieces until `room` bytes lie there."""
         cdef Outgoing item
         cdef Call call
@@ -589,18 +589,6 @@ cdef class SendQueue(Output):
                 self.ring.add(item)
                 return (<PartsOwner>self.owner).on_output()
         return 0
-
-    cdef bint has_pieces(self) noexcept:
-        """Whether large messages, or streams, wait for their turn."""
-        return self.ring is not None and self.ring.has_items()
-
-    cdef bint has_more(self) noexcept:
-        """Whether messages wait for their turn, and not for credit alone."""
-        return self.has_pieces() or (self.small.has_items() and not self.lacks_credit)
-
-    cdef bint is_waiting(self) noexcept:
-        """Whether messages wait for credit or for their turn."""
-        return self.small.has_items() or self.has_pieces()
 
 
 cdef bint has_place(SendQueue sender, Outgoing item) noexcept:

@@ -38,7 +38,7 @@ cdef class Access:
         self.is_policy = callable(getattr(authorize, "decide", None))
         self.keeps_answers = authorize is None or self.is_policy
         self._routes = {}
-        # A connection begins with 0: it is never taken for one that was judged.
+        # A connection begins with 0, and with each verdict it has that of its files.
         self.generation = 1
 
     cdef int judge(self, ServerCall call) except? -2:
@@ -139,7 +139,7 @@ cdef class Access:
     cdef int _renew(self, Exchange exchange) except -1:
         """Drop what was decided by the files before, and verify again what the connection was identified by."""
         exchange.answers = None
-        if exchange.generation and exchange.identity is not None:
+        if exchange.identity is not None:
             identity = self.authentication.again(exchange)
             if identity is None:
                 # Its streams end as well, at the check of this instant.

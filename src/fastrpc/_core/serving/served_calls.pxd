@@ -46,6 +46,7 @@ cdef class ServedCalls(ServingPart):
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
     cdef int _end_streams(self) except -1
+    cdef int _refuse_waiting(self) except -1
     cdef int weigh_output(self) except -1
     cdef bint _keeps_credit(self) noexcept
 

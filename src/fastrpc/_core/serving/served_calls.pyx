@@ -354,12 +354,12 @@ cdef class ServedCalls(ServingPart):
         cdef Connection session = <Connection>self.owner
         if (
             self.exchange.output_held or session.sender.queued_bytes or self.exchange.holding & HOLD_OUTPUT
-            or session.output_is_stuck()
+            or (session._stream is not NULL and (<ByteStream>session._stream).is_stuck())
         ):
             self.weigh_output()
         if self.withheld and not self._keeps_credit():
             self.return_credit()
-        return self.gate.runner.tell_watcher()
+        return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int on_tail(self, Py_ssize_t change) except -1:
         self.exchange.tail_held += change
@@ -406,7 +406,8 @@ cdef class ServedCalls(ServingPart):
         return self.gate.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        if not self._keeps_credit():
+        # Asked for each frame: most come while nothing waits.
+        if not (self.gate.is_full or self.exchange.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
@@ -449,6 +450,7 @@ cdef class ServedCalls(ServingPart):
         if now < self.exchange.expires_ns:
             return earlier(due, self.exchange.expires_ns)
         self._end_streams()
+        self._refuse_waiting()
         for call in self.exchange.held or ():
             # A call keeps the identity that it started with.
             if (<ServerCall>call).own_identity is None:
@@ -468,6 +470,15 @@ cdef class ServedCalls(ServingPart):
                 and not (call.route is not None and call.route.is_public)
             ):
                 session.end_locally(call, UNAUTHENTICATED, f"{call.method}: the credential has expired", 0)
+        return self.flush()
+
+    cdef int _refuse_waiting(self) except -1:
+        """Refuse calls that wait for their start: they would start as nobody's."""
+        cdef ServerCall call
+        for call in list(self.exchange.queue or ()):
+            if call.own_identity is None and not (call.route is not None and call.route.is_public):
+                self.gate.drop_waiting(call)
+                self.gate.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
         return self.flush()
 
     cdef int end_calls(self, str text) except -1:

@@ -39,9 +39,18 @@ class ServerSession(Connection):
         """Return who is on the other side."""
 
     def identify(
-        self, identity: Identity, valid_seconds: float | None = None, *, by_certificate: bool = False
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
     ) -> bool:
-        """Note who the peer proved to be, and until when; return False for another one than before."""
+        """Note who the peer proved to be, and until when; return False for another one than before.
+
+        Args:
+            generation: the generation of the files that the verdict was given by.
+        """
 
     def answer_auth(self, status: int, text: str = "", valid_seconds: int = 0) -> None:
         """Send the verdict about the peer's credential; one that is not OK ends the connection."""

@@ -74,7 +74,7 @@ cdef class ServerSession(Connection):
             self.hold_input()
         return 0
 
-    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False):
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
         """Note who the peer proved to be, and until when; another one than before ends the connection."""
         cdef Exchange exchange = self.served.exchange
         cdef uint64_t expires_ns
@@ -86,6 +86,8 @@ cdef class ServerSession(Connection):
         self.is_by_certificate = by_certificate
         expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
         exchange.prove(identity, expires_ns)
+        # Of another generation of the files than today's, the verdict is asked for again before a call.
+        exchange.generation = generation
         self.replace_at_ns = 0
         if by_certificate and expires_ns > self.now + SHORTEST_LIFE_NS:
             self.replace_at_ns = self.now + (expires_ns - self.now) // SECOND * REPLACED_NS

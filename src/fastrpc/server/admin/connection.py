@@ -26,14 +26,27 @@ class AdminConnection(HttpConnection):
     """Answers requests for pages.
 
     Args:
-        on_lost: called once the connection is gone.
+        on_gone: called once the connection is gone.
+        is_surplus: whether there are too many connections: it is closed once it is connected.
     """
 
-    def __init__(self, pages: Pages, access: Access, on_gone: Callable[["AdminConnection"], None]) -> None:
+    def __init__(
+        self,
+        pages: Pages,
+        access: Access,
+        on_gone: Callable[["AdminConnection"], None],
+        *,
+        is_surplus: bool = False,
+    ) -> None:
         super().__init__(LIMITS)
         self._pages = pages
         self._access = access
         self._on_gone = on_gone
+        self._is_surplus = is_surplus
+
+    def connection_made(self) -> None:
+        if self._is_surplus:
+            self.abort()
 
     def on_request(self, head: RequestHead, body: bytes) -> None:
         """Answer with a page."""

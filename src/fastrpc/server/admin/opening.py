@@ -96,10 +96,9 @@ class Admin:
         pages = Pages(ServerState(self._config, server))
 
         def accepted() -> asyncio.BufferedProtocol:
-            connection = AdminConnection(pages, access, self._connections.discard)
+            is_surplus = len(self._connections) >= MOST_CONNECTIONS
+            connection = AdminConnection(pages, access, self._connections.discard, is_surplus=is_surplus)
             self._connections.add(connection)
-            if len(self._connections) > MOST_CONNECTIONS:
-                loop.call_soon(connection.abort)
             return http1_stream(connection, loop)
 
         options = ListenOptions(tls=self._config.tls, agreed=(None,))

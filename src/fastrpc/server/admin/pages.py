@@ -73,7 +73,13 @@ class Pages:
 
     def _make_metrics(self) -> None:
         # In a thread: thousands of methods take longer than calls may wait.
-        making = asyncio.get_running_loop().run_in_executor(None, partial(generate_latest, self._metrics))
+        loop = asyncio.get_running_loop()
+        try:
+            making = loop.run_in_executor(None, partial(generate_latest, self._metrics))
+        except RuntimeError as error:
+            # No thread can be started now.
+            making = loop.create_future()
+            making.set_exception(error)
         making.add_done_callback(self._show_metrics)
 
     def _show_metrics(self, made: "asyncio.Future[bytes]") -> None:
@@ -85,7 +91,11 @@ class Pages:
         else:
             page = Page(200, (("Content-Type", CONTENT_TYPE_LATEST),), made.result())
         for show in readers:
-            show(page)
+            try:
+                show(page)
+            except Exception:
+                # It fails one reader, not those behind it.
+                logger.exception("a reader cannot be shown the page of metrics")
 
 
 class _AllMetrics(Collector):

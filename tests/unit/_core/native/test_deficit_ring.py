@@ -56,6 +56,25 @@ def test_ids_take_turns_with_equal_shares_of_what_there_is_room_for() -> None:
     assert all(60 * KIB <= size <= 64 * KIB for _, size in sizes)
 
 
+def test_what_an_id_sent_while_nobody_else_waited_does_not_hold_it_up() -> None:
+    owner = sender()
+    alone = owner.call(1, window=2**40)
+    owner.send_message(alone, bytes(20 * KIB))
+    sent(owner)
+    for _ in range(8 * KIB):
+        owner.send_message(alone, bytes(KIB))
+        owner.take(TURN)
+    for id in (3, 5):
+        owner.send_message(owner.call(id, window=2**40), bytes(2**26))
+    sent(owner)
+    totals: Counter[int] = Counter()
+    while not totals[1]:
+        if owner.may_send(alone):
+            owner.send_message(alone, bytes(KIB))
+        totals += bytes_by_id(owner, 1)
+        assert totals[3] + totals[5] <= 4 * TURN
+
+
 def test_many_ids_get_a_quantum_each_and_the_next_turn_goes_on_where_the_last_one_ended() -> None:
     owner = sender()
     ids = range(1, 81, 2)

@@ -1,0 +1,122 @@
+"""Verdicts that were given by files, or for a time, that are over when a call would start."""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, ConfigError, Server, Status
+from fastrpc.auth import Identity, StaticTokens
+from fastrpc.auth.verdict import Answer, Verdict
+
+pytestmark = pytest.mark.one_loop
+
+ADA = Identity("ada")
+
+
+@fastrpc.service("desk")
+class Desk:
+    def __init__(self) -> None:
+        self.seen: list[str | None] = []
+
+    @fastrpc.method
+    async def caller(self) -> str | None:
+        identity = fastrpc.current_call().identity
+        self.seen.append(identity and identity.name)
+        return self.seen[-1]
+
+    @fastrpc.method
+    async def block(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class Given:
+    """Accepts every token by what a test says."""
+
+    version = 0
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+    def handles(self, peer: Any) -> bool:
+        return peer.credentials is not None
+
+    def verify(self, peer: Any) -> Answer | Awaitable[Answer]:
+        return self.answer()  # type: ignore[no-any-return]
+
+
+async def status_of(client: Client) -> Status:
+    try:
+        await client.call(Desk.caller)
+    except fastrpc.FastRPCError as error:
+        return error.status
+    return Status.OK
+
+
+async def test_a_token_that_is_removed_before_the_first_call_starts_none(tmp_path: Path) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text('[[token]]\ntoken = "aaa"\nname = "ada"')
+    desk = Desk()
+    async with Server(desk, authenticate=StaticTokens.from_file(file)) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client:
+            await client.ready()
+            file.write_text('[[token]]\ntoken = "bbb"\nname = "ada"')
+            server.reload()
+            assert await status_of(client) is Status.UNAUTHENTICATED
+    assert desk.seen == []
+
+
+async def test_calls_that_wait_when_the_credential_expires_do_not_start_as_nobody() -> None:
+    desk = Desk()
+    async with Server(desk, authenticate=Given(lambda: Verdict(ADA, time.time() + 0.35))) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client:
+            calls = [client.call(Desk.block, 0.15) for _ in range(6)]
+            calls += [client.call(Desk.caller) for _ in range(3)]
+            await asyncio.gather(*calls, return_exceptions=True)
+    assert None not in desk.seen
+
+
+@pytest.mark.parametrize("years", [200, 9_000])
+async def test_a_verdict_may_hold_for_centuries(years: int) -> None:
+    seconds = years * 365.25 * 86_400
+    async with Server(Desk(), authenticate=Given(lambda: Verdict(ADA, time.time() + seconds))) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client:
+            assert await client.call(Desk.caller) == "ada"
+
+
+async def test_a_verdict_of_another_type_is_an_internal_error() -> None:
+    async def wrong() -> Any:
+        return "yes"
+
+    desk = Desk()
+    async with Server(desk, authenticate=Given(wrong)) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client:
+            assert await status_of(client) is Status.INTERNAL
+    assert desk.seen == []
+
+
+async def test_a_client_that_serves_refuses_methods_that_need_a_role() -> None:
+    @fastrpc.service("rooms")
+    class Rooms:
+        @fastrpc.method(roles=("admin",))
+        async def wipe(self) -> None:
+            """Nobody may."""
+
+    async with Server(Desk()) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        with pytest.raises(
+            ConfigError, match=r"rooms\.wipe needs a role, and a client authenticates no server"
+        ):
+            async with Client(target, services=[Rooms()]) as client:
+                await client.ready()
