@@ -17,7 +17,8 @@ class ClientCredentials:
     """What a client shows to its servers.
 
     Args:
-        is_protected: whether they may go over plain TCP beyond loopback.
+        source: a token, or a function that returns one.
+        allows_plain: whether they may go over plain TCP beyond loopback.
     """
 
     def __init__(self, source: CredentialSource, *, allows_plain: bool) -> None:

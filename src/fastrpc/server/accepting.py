@@ -42,7 +42,6 @@ class Accepting:
         self._settings.auth_schemes = schemes
         self._protocols = [protocol_named(name) for name in config.protocols]
         #: Chooses the protocol of each connection by its first bytes; None with one protocol.
-        #: Chooses the protocol of each connection by its first bytes; None with one protocol.
         self.detection = Detection(self._protocols) if len(self._protocols) > 1 else None
         self._encryption = Encryption(config)
         self._gate: Gate | None = None
