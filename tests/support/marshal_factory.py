@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload.arguments import ArgumentShape
+from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.errors import CallError
 

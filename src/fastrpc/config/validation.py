@@ -11,6 +11,7 @@ from fastrpc.errors import ConfigError
 
 __all__ = [
     "LARGEST_COUNT",
+    "LARGEST_SIZE",
     "LONGEST_SECONDS",
     "SERVER_PROTOCOLS",
     "Settings",
@@ -49,6 +50,8 @@ _SECRETS = frozenset({"admin_token", "key_password"})
 LONGEST_SECONDS = 100_000_000
 # Largest value of the wire's signed 32-bit counts (PROTOCOL.md, settings).
 LARGEST_COUNT = 2**31 - 1
+# A size above this is a mistake in the unit.
+LARGEST_SIZE = 2**40
 
 
 class Settings:

@@ -8,8 +8,9 @@ from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
 
+from fastrpc._core.payload.arguments import ArgumentShape
 from fastrpc._core.payload.bytes_coders import BytesDecoder, BytesEncoder
-from fastrpc._core.payload.marshal import ArgumentShape, Marshal, PayloadCoders
+from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
 
 from fastrpc._core.calls.call import current_call
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.service import method, service
 from fastrpc.server.wakeup import Watchers, ended_by_drain
 
@@ -23,6 +25,18 @@ class ServingState:
         self._paused: set[str] = set()
         self.is_draining = False
         self.watchers = Watchers()
+
+    def check_name(self, service: str) -> None:
+        """Refuse the name of a service that the server does not have; "" is the whole server.
+
+        Raises:
+            ConfigError: there is no such service.
+        """
+        names = self._names()
+        if service and service not in names:
+            near = nearest_name(service, names)
+            hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
+            raise ConfigError(f"this server has no service {service!r}", hint=hint)
 
     def set(self, serving: bool, service: str) -> None:
         """Set the health of a service, or of the whole server for ""."""

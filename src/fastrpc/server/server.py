@@ -1,7 +1,6 @@
 """The server: listeners and their connections."""
 
 import asyncio
-import os
 import socket
 import warnings
 from collections.abc import Sequence
@@ -9,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.limiting.rate_limiter import RateLimiter
-from fastrpc._core.loop.loop_state import no_loop, wrong_loop
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
 from fastrpc.calling.peer import Peer
@@ -20,7 +18,6 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.wire_numbers import numbers_of
@@ -28,8 +25,15 @@ from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
+from fastrpc.server.connections import (
+    close_connections,
+    connected_peers,
+    connection_stats,
+    drain_connections,
+)
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
+from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
 from fastrpc.serving.authentication import Authenticate, Authorize
 from fastrpc.serving.life import Life
@@ -45,9 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _DEFAULT_CONFIG = ServerConfig()
-
-#: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
-_REASON_DRAIN = 0
 
 
 class Server:
@@ -92,9 +93,7 @@ class Server:
         self._gate: Gate | None = None
         # A second start waits: no call is served before every source is entered.
         self._starting = asyncio.Lock()
-        # The process and the loop of the first use; 0 before.
-        self._process_id = 0
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ownership = Ownership()
         self._is_shut = False
         self._is_closed = False
         self._quiet: asyncio.Event | None = None
@@ -123,7 +122,7 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await (self.close() if self._is_of_parent else self.drain())
+        await (self.close() if self._ownership.is_of_parent else self.drain())
 
     if not TYPE_CHECKING:
         # Only for the message: type checkers already refuse a plain `with`.
@@ -151,18 +150,8 @@ class Server:
                     await self._served.leave()
                     raise
 
-    @property
-    def _is_of_parent(self) -> bool:
-        return self._process_id not in (0, os.getpid())
-
     def _check_use(self) -> None:
-        if asyncio._get_running_loop() is None:
-            raise no_loop("Server")
-        if self._is_of_parent:
-            raise RuntimeError("this Server was used before the fork; create it in the child")
-        loop = self._loop
-        if self._gate is not None and loop is not None and loop is not asyncio.get_running_loop():
-            raise wrong_loop("Server", loop, asyncio.get_running_loop())
+        self._ownership.check_use(is_started=self._gate is not None)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -174,7 +163,7 @@ class Server:
             raise RuntimeError("this Server is draining; make a new one")
 
     async def _start(self) -> None:
-        self._process_id, self._loop = os.getpid(), asyncio.get_running_loop()
+        self._ownership.take()
         self._gate = self._served.make_gate()
         self._access.guard(self._gate, self._config.timeouts.handshake)
         self._accepting.begin(self._gate)
@@ -303,20 +292,8 @@ class Server:
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
-        for session in list(self._gate.sessions):
-            session.begin_drain(_REASON_DRAIN, "the server drains")
         limit = self._config.timeouts.drain if timeout is None else timeout
-        try:
-            async with asyncio.timeout(limit):
-                await self._gate.dispatcher.wait_idle()
-            is_clean = True
-        except TimeoutError:
-            is_clean = False
-            self._life.cut_off(self._gate.running, limit)
-            for session in list(self._gate.sessions):
-                session.end_calls(
-                    "the server stops, and the time for calls to finish is over (Timeouts.drain)"
-                )
+        is_clean = await drain_connections(self._gate, self._life, limit)
         await self.close()
         self._life.drained()
         return is_clean
@@ -324,7 +301,7 @@ class Server:
     async def close(self) -> None:
         """Close listeners and connections at once; calls in flight are cancelled."""
         # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
-        if self._is_closed or self._is_of_parent:
+        if self._is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
         self._is_closed = True
@@ -332,9 +309,7 @@ class Server:
         leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
         if self._gate is not None:
-            for session in list(self._gate.sessions):
-                session.close(_REASON_DRAIN, "the server closes")
-            await self._wait_closed(self._gate)
+            await close_connections(self._gate, self._config.timeouts.linger)
         self._served.close()
         self._access.close()
         if leaving is not None:
@@ -354,15 +329,6 @@ class Server:
             await listener.wait_closed()
         await self._accepting.shut()
 
-    async def _wait_closed(self, gate: Gate) -> None:
-        """Wait for connections to close; abort those that do not in time."""
-        try:
-            async with asyncio.timeout((self._config.timeouts.linger or 0.0) + 1.0):
-                await gate.dispatcher.wait_closed()
-        except TimeoutError:
-            for session in list(gate.sessions):
-                session.abort()
-
     # Health
 
     def set_serving(self, serving: bool, *, service: str | None = None) -> None:
@@ -378,11 +344,7 @@ class Server:
             raise ConfigError(f"serving is {serving!r}, it must be True or False")
         if self._gate is not None:
             self._check_use()
-            names = [one.name for one in self._services]
-            if service and service not in names:
-                near = nearest_name(service, names)
-                hint = f"did you mean {near!r}?" if near else f"there are {', '.join(names)}"
-                raise ConfigError(f"this server has no service {service!r}", hint=hint)
+            self._health.check_name(service or "")
         self._health.set(serving, service or "")
         self._advertise_again()
 
@@ -415,33 +377,15 @@ class Server:
                 if peer.client is not None:
                     await peer.client.notify(Feed.changed, "tea")
         """
-        if self._is_of_parent:
-            raise RuntimeError("this Server was used before the fork; create it in the child")
-        sessions = (
-            []
-            if self._gate is None
-            else [one for one in self._gate.sessions if getattr(one, "is_open", True)]
-        )
-        return [peer for session in sessions if (peer := session.exchange.describe_peer()) is not None]
+        self._ownership.check_process()
+        return connected_peers(self._gate)
 
     def stats(self) -> dict[str, Any]:
         """Return gauges and totals as plain data; without calls in flight, `live` and `buffered` are at their base."""
-        sessions = [] if self._gate is None else list(self._gate.sessions)
-        parts = [session.stats() for session in sessions]
-        return {
-            "live": {
-                "connections": len(parts),
-                "calls": 0 if self._gate is None else self._gate.running,
-                "waiting": 0 if self._gate is None else self._gate.waiting,
-                "calling": sum(part.get("calling", 0) for part in parts),
-            },
-            "buffered": sum(part["buffered"] for part in parts),
-            "credit": [part["credit"] for part in parts],
-            "totals": {} if self._gate is None else self._gate.totals(),
-        }
+        return connection_stats(self._gate)
 
     def __del__(self) -> None:
-        if getattr(self, "_listeners", None) and not self._is_closed and self._process_id == os.getpid():
+        if getattr(self, "_listeners", None) and not self._is_closed and self._ownership.is_of_this_process:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
 
     def __repr__(self) -> str:

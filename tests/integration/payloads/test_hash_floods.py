@@ -12,7 +12,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, DecodeError, Status, SyncClient
-from fastrpc._core.payload.marshal import BoundArguments
+from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc.codecs.base import codec_named
 from fastrpc.rpc.schema import marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Generic, Literal, NewType, TypedDict, TypeVar
 import msgspec
 import pytest
 
-from fastrpc._core.payload.marshal import BoundArguments, Marshal
+from fastrpc._core.payload.arguments import BoundArguments
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import CallError, ConfigError, DecodeError
 from fastrpc.rpc import method, method_definition, service, service_definition
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for, may_hold_containers, untyped_marshal

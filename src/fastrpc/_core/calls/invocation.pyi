@@ -2,7 +2,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.payload.marshal import BoundArguments
+from fastrpc._core.payload.arguments import BoundArguments
 
 def invoke(handler: Callable[..., Any], given: tuple[Any, ...] | bytes | BoundArguments) -> Any:
     """Call a handler with its decoded arguments."""

@@ -6,7 +6,7 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
 from fastrpc._core.calls.call cimport Call, scope_variable
-from fastrpc._core.payload.marshal cimport BoundArguments
+from fastrpc._core.payload.arguments cimport BoundArguments
 
 cdef extern from "Python.h":
     # These leave what was raised set; `as_result` raises it on.

@@ -3,37 +3,8 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.payload.parameter_names cimport ParameterNames
+from fastrpc._core.payload.arguments cimport ArgumentShape
 from fastrpc._core.payload.payload_scan cimport PayloadScan
-
-
-@cython.final
-cdef class BoundArguments:
-    cdef:
-        # The handler is called as handler(*args, **kwargs): positions alone are not enough.
-        readonly tuple args
-        readonly dict kwargs
-
-
-@cython.final
-cdef class ArgumentShape:
-    cdef:
-        # The parameters in the payload, in order. The first `positional` may be given by position, the first
-        # `positional_only` of them only by position. required[i]: names[i] has no default.
-        readonly tuple names
-        readonly tuple required
-        readonly Py_ssize_t positional
-        readonly Py_ssize_t positional_only
-
-        # The fewest positions that suffice alone; above `positional` if a keyword-only parameter is required.
-        readonly Py_ssize_t shortest
-
-        # The hashes of `names` for a REQUEST; the positions of former names.
-        readonly ParameterNames told
-        readonly dict renamed
-
-        # Takes (args, kwargs) that do not fit, and raises the TypeError of a local call.
-        readonly object refuse
 
 
 @cython.final
@@ -124,7 +95,6 @@ cdef class Marshal:
     cdef object _decode_single(self, object payload)
     cdef object _decode_list(self, object items)
     cdef object _decode_map(self, dict items)
-    cdef Py_ssize_t _position_of(self, object key) except -2
     cdef object _item(self, Py_ssize_t at, object item)
     cdef object _bind(self, list values)
     cdef int _refuse_long_map(self, object payload) except -1

@@ -4,7 +4,6 @@
 
     ArgumentShape     the arguments of a method    }
     PayloadCoders     the codec's prepared parts   }  -> Marshal
-    BoundArguments    decoded arguments that include names
 
 A payload of arguments is an array in parameter order, without stream parameters, or a map from
 names and positions. Raw bytes and protobuf messages are a payload as they are.
@@ -15,22 +14,20 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
-from fastrpc._core.payload.parameter_names cimport ParameterNames
-from fastrpc._core.payload.payload_scan cimport PayloadScan
+from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
+from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_text
 from fastrpc._core.payload.prescan cimport (
-    PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
     PRESCAN_OK,
-    PRESCAN_OVERLAPPING_KEYS,
-    PRESCAN_TOO_DEEP,
     PRESCAN_TOO_MANY_ITEMS,
 )
 
 from msgspec import MsgspecError
 
+from fastrpc._core.payload.arguments import MISSING as NO_ARGUMENT
 from fastrpc._core.payload.hash_flood import untyped_guard
-from fastrpc.errors import CallError, CodecError, DecodeError, EncodeError
+from fastrpc.errors import CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
 cdef enum:
@@ -53,61 +50,12 @@ cdef enum:
 # of msgspec are no ValueErrors before 0.21.
 cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
 
-# Stands for a missing argument.
-cdef object MISSING = object()
+# As a C global: an import would be looked up in the module's dictionary at each use.
+cdef object MISSING = NO_ARGUMENT
 
 # The scan of the details of an error, which may be any value.
 cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
 cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
-
-
-@cython.final
-cdef class BoundArguments:
-    def __init__(self, tuple args not None, dict kwargs not None):
-        self.args = args
-        self.kwargs = kwargs
-
-    def __eq__(self, other):
-        if not isinstance(other, BoundArguments):
-            return NotImplemented
-        return self.args == (<BoundArguments> other).args and self.kwargs == (<BoundArguments> other).kwargs
-
-    __hash__ = None
-
-    def __repr__(self):
-        return f"BoundArguments({self.args!r}, {self.kwargs!r})"
-
-
-@cython.final
-cdef class ArgumentShape:
-    def __init__(
-        self,
-        tuple names not None,
-        tuple required not None,
-        refuse not None,
-        *,
-        Py_ssize_t positional,
-        Py_ssize_t positional_only=0,
-        dict renamed=None,
-    ):
-        cdef Py_ssize_t at
-        if len(required) != len(names) or not 0 <= positional_only <= positional <= len(names):
-            raise ValueError("the parts of an argument shape contradict each other")
-        self.names = names
-        self.told = ParameterNames(names)
-        self.renamed = {} if renamed is None else renamed
-        self.required = required
-        self.refuse = refuse
-        self.positional = positional
-        self.positional_only = positional_only
-        self.shortest = 0
-        for at in range(len(names)):
-            if required[at]:
-                self.shortest = at + 1
-
-    def arity_text(self, Py_ssize_t got):
-        """Describe how many arguments the method takes, and how many came."""
-        return _count_text(self, got)
 
 
 @cython.final
@@ -240,7 +188,8 @@ cdef class Marshal:
         if self._scan_result is not None:
             found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
             if found != PRESCAN_OK:
-                raise DecodeError(f"{self.method}: {_scan_text(self, found, 'the result')}")
+                text = scan_text(found, "the result", self._depth, self._item_limit, self.coders.codec)
+                raise DecodeError(f"{self.method}: {text}")
         try:
             return self._decode_result(payload)
         except Exception as error:
@@ -277,7 +226,7 @@ cdef class Marshal:
         try:
             return self.coders.decode_message(payload)
         except Exception as error:
-            raise _refusal(_described(error, "message", ())) from None
+            raise refusal(_described(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
         """Arguments given by name, or the only one of a payload that is no array, or some that do not fit."""
@@ -286,7 +235,7 @@ cdef class Marshal:
             return self._encode_untyped(args, kwargs)
         if self._layout <= LAYOUT_OTHER:
             return self._encode_by_name(args, kwargs, names)
-        values = _fitted(self.shape, args, kwargs)
+        values = self.shape.fit(args, kwargs)
         if values is None:
             self.shape.refuse(args, kwargs)
             raise TypeError(f"the arguments do not fit {self.method}")
@@ -296,7 +245,7 @@ cdef class Marshal:
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
         """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
-        cdef list values = _fitted(self.shape, args, kwargs)
+        cdef list values = self.shape.fit(args, kwargs)
         cdef Py_ssize_t at, given = 0, row = 0, last = 0
         cdef dict named
         if values is None:
@@ -371,7 +320,7 @@ cdef class Marshal:
             return self._decode_map(opened)
         if isinstance(opened, (list, tuple)):
             return self._decode_list(opened)
-        raise _refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
+        raise refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
 
     cdef object _decode_exactly(self, object payload):
         """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
@@ -389,7 +338,7 @@ cdef class Marshal:
         """Return the arguments in a payload that is itself the only one."""
         if self.shape is not None and not self.shape.names:
             if len(payload):
-                raise _refusal(f"takes no arguments, got {len(payload)} bytes")
+                raise refusal(f"takes no arguments, got {len(payload)} bytes")
             return ()
         if self._layout == LAYOUT_RAW:
             return self._bind([_as_bytes(payload)])
@@ -401,7 +350,7 @@ cdef class Marshal:
             return self._bind([self.coders.items[0](payload)])
         except Exception as error:  # each protobuf library has an error class of its own
             name = "message" if self.shape is None else self.shape.names[0]
-            raise _refusal(_described(error, name, ())) from None
+            raise refusal(_described(error, name, ())) from None
 
     cdef object _decode_list(self, object items):
         cdef Py_ssize_t at, count = len(items)
@@ -409,7 +358,7 @@ cdef class Marshal:
         if self.shape is None:
             return tuple(items)
         if count > len(self.shape.names):
-            raise _refusal(_count_text(self.shape, count))
+            raise refusal(self.shape.arity_text(count))
         values = [MISSING] * len(self.shape.names)
         for at in range(count):
             values[at] = self._item(at, items[at])
@@ -418,68 +367,30 @@ cdef class Marshal:
     cdef object _decode_map(self, dict items):
         cdef Py_ssize_t at
         cdef list values
+        cdef bint takes_digits = self._layout != LAYOUT_MSGPACK
         if self.shape is None:
-            return _untyped_arguments(items)
+            return split_untyped(items)
         values = [MISSING] * len(self.shape.names)
         for key, item in items.items():
-            at = self._position_of(key)
+            at = self.shape.position_of(key, takes_digits)
             if at < 0:
-                raise _refusal(
+                raise refusal(
                     f"{key!r:.100}: {self.method} has no such parameter",
                     hint=f"its parameters are: {', '.join(self.shape.names) or 'none'}",
                 )
             if values[at] is not MISSING:
-                raise _refusal(f"{self.shape.names[at]}: given by position and by name, or by two names")
+                raise refusal(f"{self.shape.names[at]}: given by position and by name, or by two names")
             values[at] = self._item(at, item)
         return self._bind(values)
-
-    cdef Py_ssize_t _position_of(self, object key) except -2:
-        """Return which parameter a map's key means, -1 if none."""
-        cdef Py_ssize_t at
-        if isinstance(key, str):
-            for at in range(len(self.shape.names)):
-                if self.shape.names[at] == key:
-                    return at
-            at = self.shape.renamed.get(key, -1)
-            if at >= 0:
-                return at
-            # JSON and its kin have no other keys than text; no parameter's name begins with a digit.
-            if self._layout == LAYOUT_MSGPACK or len(key) > 4 or not (key.isascii() and key.isdigit()):
-                return -1
-            key = int(key)
-        if type(key) is int and 0 <= key < len(self.shape.names):
-            return key
-        return -1
 
     cdef object _item(self, Py_ssize_t at, object item):
         try:
             return self.coders.items[at](item)
         except DECODE_FAILURES as error:
-            raise _refusal(_described(error, self.shape.names[at], ())) from None
+            raise refusal(_described(error, self.shape.names[at], ())) from None
 
     cdef object _bind(self, list values):
-        """Return the arguments for the handler; the handler fills in its defaults."""
-        cdef ArgumentShape shape = self.shape
-        cdef Py_ssize_t at, row = 0
-        cdef list missing = []
-        cdef dict named = {}
-        if shape is None:
-            return tuple(values)
-        for at in range(len(values)):
-            if values[at] is MISSING:
-                if shape.required[at]:
-                    missing.append(shape.names[at])
-            elif at == row and at < shape.positional:
-                row += 1
-            elif at < shape.positional_only:
-                raise _refusal(f"{shape.names[row]}: must be given where {shape.names[at]} is given")
-            else:
-                named[shape.names[at]] = values[at]
-        if missing:
-            raise _refusal(f"{', '.join(missing)}: missing", hint=_count_text(shape, -1))
-        if named:
-            return BoundArguments(tuple(values[:row]), named)
-        return tuple(values[:row])
+        return tuple(values) if self.shape is None else self.shape.bind(values)
 
     cdef int _refuse_long_map(self, object payload) except -1:
         """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
@@ -493,7 +404,7 @@ cdef class Marshal:
         # A map with its length in 16 or 32 bits; the scan has found that they are there.
         count = int.from_bytes(head[1:3] if head[:1] == b"\xde" else head[1:], "big")
         if count > max(len(self.shape.names), SHORT_MAP):
-            raise _refusal(_count_text(self.shape, count))
+            raise refusal(self.shape.arity_text(count))
         return 0
 
     cdef int _scan_or_refuse(self, PayloadScan scan, object payload, str what) except -1:
@@ -501,10 +412,10 @@ cdef class Marshal:
         cdef int found = scan.find(payload, self._depth, self._item_limit, &self.charge)
         if found == PRESCAN_OK:
             return 0
-        raise _refusal(
-            _scan_text(self, found, what),
+        raise refusal(
+            scan_text(found, what, self._depth, self._item_limit, self.coders.codec),
+            hint=scan_hint(found),
             status=Status.RESOURCE_EXHAUSTED if found == PRESCAN_TOO_MANY_ITEMS else Status.INVALID_ARGUMENT,
-            hint=_scan_hint(found),
         )
 
     cdef bint takes_details(self, bytes payload, int codec_id) except -1:
@@ -532,42 +443,9 @@ cdef bytes _as_bytes(object value):
     return bytes(value)
 
 
-cdef list _fitted(ArgumentShape shape, tuple args, dict kwargs):
-    """Return the value of each parameter, MISSING where it was left out; None when the call does not fit."""
-    cdef Py_ssize_t at, count = len(args), used = 0
-    cdef list values
-    if count > shape.positional:
-        return None
-    values = [MISSING] * len(shape.names)
-    values[:count] = args
-    for at in range(len(values)):
-        if at >= shape.positional_only and shape.names[at] in kwargs:
-            if at < count:
-                return None
-            values[at] = kwargs[shape.names[at]]
-            used += 1
-        elif shape.required[at] and values[at] is MISSING:
-            return None
-    return values if used == len(kwargs) else None
-
-
-cdef object _untyped_arguments(dict items):
-    """Split a map without a signature into positions and names."""
-    cdef dict positions = {key: value for key, value in items.items() if type(key) is int}
-    cdef dict named = {key: value for key, value in items.items() if type(key) is str}
-    if len(positions) + len(named) != len(items) or set(positions) != set(range(len(positions))):
-        raise _refusal("the keys of the arguments are neither names nor positions from 0")
-    return BoundArguments(tuple([positions[at] for at in range(len(positions))]), named)
-
-
-def _refusal(message, *, status=Status.INVALID_ARGUMENT, hint=None):
-    """Return the error of arguments that never reached the handler."""
-    return CallError(status, message, processed="no", hint=hint)
-
-
 cdef object _arguments_refused(Marshal marshal, object error):
     names = () if marshal.shape is None else marshal.shape.names
-    return _refusal(_described(error, "", names))
+    return refusal(_described(error, "", names))
 
 
 cdef str _described(object error, str root, tuple names):
@@ -599,40 +477,6 @@ cdef tuple _without_places(str text):
         outer = outer.replace("`", "")
         place = outer.replace("$", place, 1) if place else outer
     return text, place
-
-
-cdef str _count_text(ArgumentShape shape, Py_ssize_t got):
-    cdef Py_ssize_t most = len(shape.names)
-    cdef Py_ssize_t fewest = sum(shape.required)
-    takes = f"takes {most}" if fewest == most else f"takes {fewest} to {most}"
-    text = f"{takes} argument{'' if most == 1 else 's'}"
-    if most:
-        text += f" ({', '.join(shape.names)})"
-    return text if got < 0 else f"{text}, got {got}"
-
-
-cdef str _scan_text(Marshal marshal, int found, str what):
-    if found == PRESCAN_TOO_DEEP:
-        return f"{what}: nested deeper than {marshal._depth} levels"
-    if found == PRESCAN_TOO_MANY_ITEMS:
-        return f"{what}: more than {marshal._item_limit} items"
-    if found == PRESCAN_COLLIDING_KEYS:
-        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
-    if found == PRESCAN_OVERLAPPING_KEYS:
-        return f"{what}: long maps lie in keys, or long arrays in each other, too deep to see whether keys collide"
-    return f"{what}: malformed {marshal.coders.codec}"
-
-
-cdef str _scan_hint(int found):
-    if found == PRESCAN_TOO_DEEP:
-        return "raise Limits.depth on the server, or send a flatter value"
-    if found == PRESCAN_TOO_MANY_ITEMS:
-        return "raise Memory.items on the server, or send less at a time"
-    if found == PRESCAN_COLLIDING_KEYS:
-        return "send a list of pairs"
-    if found == PRESCAN_OVERLAPPING_KEYS:
-        return "send a flatter value"
-    return None
 
 
 cdef object _encode_failure(Marshal marshal, str part, object value, object error):

@@ -23,3 +23,8 @@ cdef class PayloadScan:
     cdef int _find_guarded(
         self, const char* data, Py_ssize_t size, int max_depth, Py_ssize_t max_items, Py_ssize_t* charge
     ) except -1
+
+
+# Returns why a payload is refused, in words, and what its sender may do: None if nothing.
+cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
+cdef str scan_hint(int found)

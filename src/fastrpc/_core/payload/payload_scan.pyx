@@ -19,6 +19,8 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_NO_MEMORY,
     PRESCAN_OK,
     PRESCAN_OVERLAPPING_KEYS,
+    PRESCAN_TOO_DEEP,
+    PRESCAN_TOO_MANY_ITEMS,
     prescan,
 )
 
@@ -79,3 +81,27 @@ cdef class PayloadScan:
             return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
         finally:
             release(&log)
+
+
+cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec):
+    if found == PRESCAN_TOO_DEEP:
+        return f"{what}: nested deeper than {max_depth} levels"
+    if found == PRESCAN_TOO_MANY_ITEMS:
+        return f"{what}: more than {max_items} items"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return f"{what}: the keys of a map collide, or the values of a set, as only those made for it do"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return f"{what}: long maps lie in keys, or long arrays in each other, too deep to see whether keys collide"
+    return f"{what}: malformed {codec}"
+
+
+cdef str scan_hint(int found):
+    if found == PRESCAN_TOO_DEEP:
+        return "raise Limits.depth on the server, or send a flatter value"
+    if found == PRESCAN_TOO_MANY_ITEMS:
+        return "raise Memory.items on the server, or send less at a time"
+    if found == PRESCAN_COLLIDING_KEYS:
+        return "send a list of pairs"
+    if found == PRESCAN_OVERLAPPING_KEYS:
+        return "send a flatter value"
+    return None

@@ -2,7 +2,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.payload.marshal import BoundArguments
+from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc._core.serving.exchange import Exchange
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status

@@ -10,7 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calls.call cimport Draining
-from fastrpc._core.payload.marshal cimport BoundArguments
+from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 

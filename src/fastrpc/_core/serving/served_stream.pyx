@@ -25,7 +25,7 @@ from fastrpc._core.base.wire cimport tick_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GONE, STYLE_INLINE, Route
 from fastrpc._core.calls.invocation cimport call_handler
 from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.payload.marshal cimport BoundArguments
+from fastrpc._core.payload.arguments cimport BoundArguments
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status

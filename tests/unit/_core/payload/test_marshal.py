@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc._core.payload.marshal import ArgumentShape, BoundArguments, Marshal
+from fastrpc._core.payload.arguments import ArgumentShape, BoundArguments
+from fastrpc._core.payload.marshal import Marshal
 from fastrpc.errors import DecodeError, EncodeError
 from fastrpc.status import Status
 from tests.support.marshal_factory import (
@@ -16,7 +17,6 @@ from tests.support.marshal_factory import (
     encode,
     marshal_of,
     nested,
-    refuse,
     refused,
     single,
     untyped,
@@ -306,23 +306,12 @@ def test_charge_counts_bytes_and_containers() -> None:
 
 
 def test_contradictions_are_refused() -> None:
-    with pytest.raises(ValueError, match="contradict"):
-        ArgumentShape(("a",), (), refuse, positional=1)
-    with pytest.raises(ValueError, match="contradict"):
-        ArgumentShape(("a",), (True,), refuse, positional=2)
     with pytest.raises(ValueError, match="codec raw carries one"):
         single("raw", 0, names=("a", "b"))
     with pytest.raises(ValueError, match="depth is 0 and items is 1"):
         Marshal("a.b", None, untyped().coders, depth=0, items=1)
     with pytest.raises(TypeError):
         Marshal("a.b", None, None, depth=1, items=1)  # type: ignore[arg-type]
-
-
-def test_bound_arguments_compare_by_value() -> None:
-    assert BoundArguments((1,), {}) == BoundArguments((1,), {})
-    assert BoundArguments((1,), {}) != BoundArguments((1,), {"a": 1})
-    assert BoundArguments((1,), {}) != (1,)
-    assert repr(BoundArguments((1,), {"a": 2})) == "BoundArguments((1,), {'a': 2})"
 
 
 @pytest.mark.measures

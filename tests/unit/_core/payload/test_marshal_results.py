@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastrpc._core.payload.marshal import ArgumentShape, BoundArguments, Marshal, PayloadCoders
+from fastrpc._core.payload.arguments import ArgumentShape, BoundArguments
+from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc.errors import CallError, DecodeError, EncodeError
 from fastrpc.status import Status
 from tests.support.marshal_factory import (

@@ -1,0 +1,54 @@
+"""The arguments of one method: given, in the order of its parameters, bound for its handler."""
+
+cimport cython
+
+from fastrpc._core.payload.parameter_names cimport ParameterNames
+
+
+@cython.final
+cdef class BoundArguments:
+    cdef:
+        # The handler is called as handler(*args, **kwargs): positions alone are not enough.
+        readonly tuple args
+        readonly dict kwargs
+
+
+@cython.final
+cdef class ArgumentShape:
+    cdef:
+        # The parameters in the payload, in order. The first `positional` may be given by position, the first
+        # `positional_only` of them only by position. required[i]: names[i] has no default.
+        readonly tuple names
+        readonly tuple required
+        readonly Py_ssize_t positional
+        readonly Py_ssize_t positional_only
+
+        # The fewest positions that suffice alone; above `positional` if a keyword-only parameter is required.
+        readonly Py_ssize_t shortest
+
+        # The hashes of `names` for a REQUEST; the positions of former names.
+        readonly ParameterNames told
+        readonly dict renamed
+
+        # Takes (args, kwargs) that do not fit, and raises the TypeError of a local call.
+        readonly object refuse
+
+    # Returns the value of each parameter, MISSING where it was left out; None when the call does not fit.
+    cdef list fit(self, tuple args, dict kwargs)
+
+    # Takes such a list. Returns a tuple of positions, or BoundArguments; what is missing is left to the handler's
+    # defaults. Raises a refusal if there is no default.
+    cdef object bind(self, list values)
+
+    # Returns which parameter a map's key means, -1 if none. `takes_digits`: JSON and its kin have no other keys than
+    # text, so that "0" is a position, too.
+    cdef Py_ssize_t position_of(self, object key, bint takes_digits) except -2
+
+    cdef str takes_text(self)
+
+
+# Splits a map without a signature into positions and names.
+cdef object split_untyped(dict items)
+
+# Returns the error of arguments that never reached the handler: INVALID_ARGUMENT, or another status.
+cdef object refusal(str message, str hint=*, object status=*)

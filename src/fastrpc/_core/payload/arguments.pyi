@@ -1,0 +1,46 @@
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from fastrpc._core.payload.parameter_names import ParameterNames
+
+MISSING: Final[object]
+
+@final
+class BoundArguments:
+    """Decoded arguments that include names: call `handler(*args, **kwargs)`."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None: ...
+    def __eq__(self, other: object, /) -> bool: ...
+
+@final
+class ArgumentShape:
+    """The arguments of a method, without `self` and without a stream.
+
+    `names` are in order; the first `positional` of them may be given by position, the first
+    `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
+    is called with arguments that do not fit and raises the TypeError of a local call. `told` says what a REQUEST
+    tells of the names; `renamed` says at which position an old name stands now.
+    """
+
+    names: tuple[str, ...]
+    required: tuple[bool, ...]
+    positional: int
+    positional_only: int
+    shortest: int
+    told: ParameterNames
+    renamed: dict[str, int]
+    refuse: Callable[[tuple[Any, ...], dict[str, Any]], None]
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        required: tuple[bool, ...],
+        refuse: Callable[[tuple[Any, ...], dict[str, Any]], None],
+        *,
+        positional: int,
+        positional_only: int = 0,
+        renamed: dict[str, int] | None = None,
+    ) -> None: ...
+    def arity_text(self, got: int) -> str:
+        """Describe how many arguments the method takes, and how many came."""

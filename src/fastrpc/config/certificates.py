@@ -1,0 +1,53 @@
+"""Settings of TLS."""
+
+import os
+
+from fastrpc.config.validation import (
+    Settings,
+    check_flag,
+    check_name,
+    check_names,
+    check_path,
+    check_tls,
+    settings_class,
+)
+
+__all__ = ["TLS"]
+
+
+@settings_class
+class TLS(Settings):
+    """Certificates as PEM files, for `tls://host:port`. They are read when a server listens or a client connects.
+
+    Attributes:
+        cert_file: our certificate chain; a server needs one. Without it a client cannot prove who it is.
+        key_file: the key of `cert_file`; None when the same file holds both.
+        key_password: the password of an encrypted key; never shown.
+        ca_file: the trusted certificate authorities; None takes those of the system. Too many let strangers
+            vouch for a peer, a missing one refuses it. A server with it asks clients for a certificate, and refuses
+            one that it cannot verify.
+        crl_file: certificates that their authorities revoked; a peer whose authority has no list in it is refused.
+        require_client_cert: Server: refuse clients without a certificate signed by `ca_file`.
+        server_name: Client: the name expected in the server's certificate; None takes the host of the address.
+        server_identities: Client: URIs such as `spiffe://corp/orders`, of which the server's certificate has to have
+            one, in place of the host name.
+    """
+
+    cert_file: str | os.PathLike[str] | None = None
+    key_file: str | os.PathLike[str] | None = None
+    key_password: str | None = None
+    ca_file: str | os.PathLike[str] | None = None
+    crl_file: str | os.PathLike[str] | None = None
+    require_client_cert: bool = False
+    server_name: str | None = None
+    server_identities: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("cert_file", "key_file", "ca_file", "crl_file"):
+            check_path(self, name)
+        check_flag(self, "require_client_cert")
+        if self.server_name is not None:
+            check_name(self, "server_name")
+        if self.server_identities != ():
+            check_names(self, "server_identities")
+        check_tls(self)

@@ -1,0 +1,116 @@
+"""The settings of a client."""
+
+from dataclasses import field
+from typing import Literal
+
+from fastrpc.config.bounds import Admission, Limits, Memory
+from fastrpc.config.certificates import TLS
+from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
+from fastrpc.config.timing import Keepalive, Timeouts
+from fastrpc.config.validation import (
+    LARGEST_SIZE,
+    Settings,
+    check_choice,
+    check_count,
+    check_flag,
+    check_name,
+    check_parts,
+    settings_class,
+)
+
+__all__ = ["ClientConfig", "Pool"]
+
+_WIRE_PROTOCOLS = ("native",)
+_EARLY_CALLS = ("idempotent", "all", "none")
+
+
+@settings_class
+class Pool(Settings):
+    """The connections that a client keeps.
+
+    Attributes:
+        connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
+            once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both
+            sides.
+        warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
+            and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
+            them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
+            handshake, too high keeps connections unused.
+        retries: the budget of retries for all calls of the client together.
+        breaker: the circuit breaker of each method at each endpoint; None has no breakers.
+            The default does not apply to a single fixed address, as there is no other endpoint; other values do.
+        outlier: when an endpoint is ejected because it does worse than the others; None ejects none.
+        probes: the health checks of endpoints; None sends none. A client with one fixed address sends none either,
+            as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
+    """
+
+    connections_per_endpoint: int = 1
+    warm: int = 0
+    retries: Retries = field(default_factory=Retries)
+    breaker: Breaker | None = field(default_factory=Breaker)
+    outlier: Outlier | None = field(default_factory=Outlier)
+    probes: Probes | None = None
+
+    def __post_init__(self) -> None:
+        check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier, probes=Probes)
+        check_count(self, "connections_per_endpoint", 1, 1_024)
+        check_count(self, "warm", 0, 1_000_000)
+
+
+@settings_class
+class ClientConfig(Settings):
+    """The settings of a Client or SyncClient.
+
+    Attributes:
+        codec: codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your
+            own. The server must accept it.
+        compressor: compressor of payloads, "gzip", "lz4" or "zstd"; None sends them as they are. It saves network
+            and costs time of both processors; answers come back compressed the same way.
+        compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
+            that hardly shrink, too high leaves network unsaved.
+        wire_protocol: language spoken on the connection.
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
+        pool: the connections that the client keeps.
+        backoff: the delays before a lost connection is opened again.
+        tls: certificates for `tls://` addresses; None trusts the system's authorities there. With it, `tcp://` is
+            dialled on loopback only.
+        early_calls: which calls may leave before the server answered the opening. "idempotent" saves those a round
+            trip, "all" saves it for every call, but a lost one may or may not have run, "none" always waits.
+        spin_microseconds: time the loop, or a waiting thread, polls after the last byte came or left; 0 sleeps at
+            once. It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing,
+            too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+        memory: the memory budgets: of streams, and of calls that the client serves (`Client(services=…)`).
+        admission: the admission of calls that the client serves.
+        allow_insecure_credentials: whether credentials may go over plain TCP beyond loopback, where whoever is between
+            can read and use them.
+    """
+
+    codec: str = "msgpack"
+    compressor: str | None = None
+    compress_above: int = 1_024
+    wire_protocol: str = "native"
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    limits: Limits = field(default_factory=Limits)
+    pool: Pool = field(default_factory=Pool)
+    backoff: Backoff = field(default_factory=Backoff)
+    tls: TLS | None = None
+    early_calls: Literal["idempotent", "all", "none"] = "idempotent"
+    spin_microseconds: int = 0
+    memory: Memory = field(default_factory=Memory)
+    admission: Admission = field(default_factory=Admission)
+    allow_insecure_credentials: bool = False
+
+    def __post_init__(self) -> None:
+        check_flag(self, "allow_insecure_credentials")
+        check_name(self, "codec")
+        if self.compressor is not None:
+            check_name(self, "compressor")
+        check_count(self, "compress_above", 0, LARGEST_SIZE)
+        check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
+        check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
+        check_parts(self, backoff=Backoff, tls=TLS, memory=Memory, admission=Admission)
+        check_choice(self, "early_calls", _EARLY_CALLS)
+        check_count(self, "spin_microseconds", 0, 1_000_000)

@@ -1,0 +1,97 @@
+"""The settings of a server."""
+
+import os
+from dataclasses import field
+
+from fastrpc.assigned_numbers import CODECS
+from fastrpc.config.bounds import Admission, Limits, Memory
+from fastrpc.config.certificates import TLS
+from fastrpc.config.timing import Keepalive, Timeouts
+from fastrpc.config.validation import (
+    SERVER_PROTOCOLS,
+    Settings,
+    check_count,
+    check_flag,
+    check_name,
+    check_names,
+    check_networks,
+    check_parts,
+    check_token,
+    settings_class,
+    wrong,
+)
+
+__all__ = ["ServerConfig"]
+
+
+@settings_class
+class ServerConfig(Settings):
+    """The settings of a Server.
+
+    Attributes:
+        timeouts: the timeouts of each phase.
+        keepalive: the detection of silent peers.
+        limits: the limits for one peer.
+        memory: budgets in bytes where counts alone would bound nothing.
+        admission: the limits before the server starts to work.
+        tls: certificates for `tls://` addresses; None has none. With it, the server listens at `tcp://` on loopback
+            only, unless `listen` says `allow_plain=True`.
+        protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
+            attack surface.
+        codecs: codecs accepted; calls in any other are refused before they start.
+        reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
+            only.
+        expose_errors: whether the text of a handler's unexpected exception is sent to the caller. Helps while
+            developing; elsewhere it reveals internals to strangers.
+        check_results: whether a result is checked against its annotation before it is sent; one that does not fit
+            is INTERNAL, logged. Helps while developing; each call pays for decoding its result.
+        proxy_protocol: networks of proxies, such as "10.0.0.0/8", whose connections must begin with a PROXY header
+            (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
+            lets its machines pretend to be any peer.
+        admin_address: address that serves the admin pages over HTTP: `/livez`, `/readyz`, `/metrics` and `/`, which
+            lists the others; None serves them nowhere. Beyond loopback all but the first two need `admin_token`.
+        admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
+            once it has changed.
+        ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
+            True an outage of the registry takes ready servers out of service.
+        spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
+            It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
+            high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+    """
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    keepalive: Keepalive = field(default_factory=Keepalive)
+    limits: Limits = field(default_factory=Limits)
+    memory: Memory = field(default_factory=Memory)
+    admission: Admission = field(default_factory=Admission)
+    tls: TLS | None = None
+    protocols: tuple[str, ...] = ("native",)
+    codecs: tuple[str, ...] = tuple(CODECS)
+    reflection: bool | None = None
+    expose_errors: bool = False
+    check_results: bool = False
+    proxy_protocol: tuple[str, ...] = ()
+    admin_address: str | None = None
+    admin_token: str | os.PathLike[str] | None = None
+    ready_needs_registry: bool = False
+    spin_microseconds: int = 0
+
+    def __post_init__(self) -> None:
+        check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
+        check_parts(self, admission=Admission, tls=TLS)
+        for name in check_names(self, "protocols"):
+            if name not in SERVER_PROTOCOLS:
+                raise wrong(self, "protocols", f"names out of {tuple(SERVER_PROTOCOLS)}")
+        check_names(self, "codecs")
+        if self.reflection is not None:
+            check_flag(self, "reflection")
+        check_flag(self, "expose_errors")
+        check_flag(self, "check_results")
+        if self.proxy_protocol != ():
+            check_names(self, "proxy_protocol")
+            check_networks(self, "proxy_protocol")
+        if self.admin_address is not None:
+            check_name(self, "admin_address")
+        check_token(self, "admin_token")
+        check_flag(self, "ready_needs_registry")
+        check_count(self, "spin_microseconds", 0, 1_000_000)

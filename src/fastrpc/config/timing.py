@@ -1,0 +1,74 @@
+"""Settings of time: timeouts, and the detection of silent peers."""
+
+from fastrpc.config.validation import Settings, check_number, check_seconds, settings_class
+
+__all__ = ["Keepalive", "Timeouts"]
+
+
+@settings_class
+class Timeouts(Settings):
+    """The timeouts, in seconds; `None` means no limit.
+
+    Attributes:
+        connect: time for one attempt to open a connection, name look-up and TLS handshake included. Too low fails on
+            slow networks, too high delays the turn of the next address.
+        call: time a call may take when neither `with_options(timeout=)` nor `@method(timeout=)` says otherwise. Too
+            low fails slow but healthy calls, too high piles callers up behind a stuck server. Not for streams.
+        handshake: time for the peer to finish its opening (TLS, preface, settings, authentication). Too low refuses
+            distant peers, too high lets unfinished openings hold their slots.
+        stream_idle: longest wait for the next message of a stream before the waiting side ends the call; time in the
+            consumer's code does not count. Too low ends quiet but wanted streams, none keeps forgotten ones for as long
+            as the connection lasts.
+        idle: time a connection may be without calls before it is closed; health probes do not count as calls. Too
+            low pays for new connections again and again, none keeps unused ones open.
+        announce: time between telling registries and peers that this server leaves and refusing new calls. Too low
+            refuses calls of clients that have not heard yet, too high makes every restart slower.
+        drain: time running calls get to finish when a server leaves; those still running then are cancelled. Too
+            low cuts work off, too high delays restarts; none waits for the last call.
+        linger: time a closing connection goes on reading until the peer has closed as well. Too low can destroy the
+            last answers on their way, too high holds descriptors of silent peers.
+    """
+
+    connect: float | None = 1.0
+    call: float | None = 5.0
+    handshake: float | None = 5.0
+    stream_idle: float | None = None
+    idle: float | None = None
+    announce: float = 0.0
+    drain: float | None = 30.0
+    linger: float | None = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("connect", "call", "handshake", "stream_idle", "idle"):
+            check_seconds(self, name, optional=True)
+        check_seconds(self, "announce", zero=True)
+        check_seconds(self, "drain", zero=True, optional=True)
+        check_seconds(self, "linger", zero=True, optional=True)
+
+
+@settings_class
+class Keepalive(Settings):
+    """Detection of silent peers. A peer is dropped after `interval` + `timeout` without a byte from it.
+
+    Attributes:
+        interval: silence after which a ping asks for a sign of life; None sends no pings. Too low wakes idle peers
+            for nothing, too high notices a vanished peer late.
+        timeout: silence after a ping that ends the connection. A handler may block the loop for less than this. Too
+            low drops peers that are merely busy, too high lets calls wait for a peer that is gone.
+        minimum_interval: shortest distance between pings that this side accepts; it is announced to the peer. Too
+            low allows a flood of pings, too high forces peers to notice our loss late.
+        max_age: age at which a connection is replaced, give or take 10 %, so that load spreads over new servers. A
+            client's takes calls until its successor stands, and goes without one at twice that age. Too low
+            reconnects all the time, none leaves long-lived connections where they once landed.
+    """
+
+    interval: float | None = 10.0
+    timeout: float = 10.0
+    minimum_interval: float = 0.5
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number(self, "interval", 0.01, 86_400, optional=True)
+        check_number(self, "timeout", 0.01, 86_400)
+        check_number(self, "minimum_interval", 0, 3_600)
+        check_seconds(self, "max_age", optional=True)

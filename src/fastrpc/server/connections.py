@@ -1,0 +1,68 @@
+"""What a server does with all of its connections: drain them, close them, tell their peers and their state."""
+
+import asyncio
+from typing import Any
+
+from fastrpc._core.serving.gate import Gate
+from fastrpc.calling.peer import Peer
+from fastrpc.serving.life import Life
+
+__all__ = ["close_connections", "connected_peers", "connection_stats", "drain_connections"]
+
+#: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
+_REASON_DRAIN = 0
+
+
+async def drain_connections(gate: Gate, life: Life, seconds: float | None) -> bool:
+    """Tell every peer to send no further calls, and wait for the calls in flight; end those left after `seconds`.
+
+    Returns:
+        Whether every call ended by itself.
+    """
+    for session in list(gate.sessions):
+        session.begin_drain(_REASON_DRAIN, "the server drains")
+    try:
+        async with asyncio.timeout(seconds):
+            await gate.dispatcher.wait_idle()
+        return True
+    except TimeoutError:
+        life.cut_off(gate.running, seconds)
+        for session in list(gate.sessions):
+            session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
+        return False
+
+
+async def close_connections(gate: Gate, linger: float | None) -> None:
+    """Close every connection; abort those that are still open a second after the time to linger."""
+    for session in list(gate.sessions):
+        session.close(_REASON_DRAIN, "the server closes")
+    try:
+        async with asyncio.timeout((linger or 0.0) + 1.0):
+            await gate.dispatcher.wait_closed()
+    except TimeoutError:
+        for session in list(gate.sessions):
+            session.abort()
+
+
+def connected_peers(gate: Gate | None) -> list[Peer]:
+    """Return the peers of the connections that are open now; none before the server starts."""
+    if gate is None:
+        return []
+    sessions = [session for session in gate.sessions if getattr(session, "is_open", True)]
+    return [peer for session in sessions if (peer := session.exchange.describe_peer()) is not None]
+
+
+def connection_stats(gate: Gate | None) -> dict[str, Any]:
+    """Return gauges and totals of all connections as plain data; zeros before the server starts."""
+    parts = [] if gate is None else [session.stats() for session in list(gate.sessions)]
+    return {
+        "live": {
+            "connections": len(parts),
+            "calls": 0 if gate is None else gate.running,
+            "waiting": 0 if gate is None else gate.waiting,
+            "calling": sum(part.get("calling", 0) for part in parts),
+        },
+        "buffered": sum(part["buffered"] for part in parts),
+        "credit": [part["credit"] for part in parts],
+        "totals": {} if gate is None else gate.totals(),
+    }
