@@ -1,11 +1,13 @@
-"""A comparison's result without measuring one."""
+"""A comparison's result without measuring one, and the certificates that its encrypted peers share."""
 
-from collections.abc import Mapping
+import fcntl
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
 
 from bench.compare.measurement import Measurement
+from bench.compare.paths import BUILD
 from bench.compare.report import PeerNames, build_result
 from bench.compare.rounds import Outcome
 from bench.compare.workloads import WORKLOADS
@@ -57,6 +59,15 @@ RATES = {
     ("fastrpc", "connections@1000"): 100_000,
     ("fastrpc", "connections@10000"): 80_000,
 }
+
+
+@pytest.fixture
+def certificates_are_kept() -> Iterator[None]:
+    """Let no other worker make the certificates anew while a test uses them: they lie in one folder."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / "certificates.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

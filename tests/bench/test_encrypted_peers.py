@@ -9,6 +9,8 @@ from bench.compare.peers.fastrpc import PEERS
 from bench.compare.processes import choose_cores, run_client, running_server
 from bench.compare.workloads import WORKLOADS
 
+pytestmark = pytest.mark.usefixtures("certificates_are_kept")
+
 
 @pytest.mark.parametrize("name", ["fastrpc_tls", "fastrpc_blocking_tls", "fastrpc"])
 def test_a_measurement_names_the_cipher_that_openssl_was_told_to_use(

@@ -2,9 +2,10 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-__all__ = ["eventually"]
+__all__ = ["eventually", "overdue_inside"]
 
 #: After so many turns of the loop, what is missing waits for a timer or another process: it is looked for in pauses,
 #: which leave the processor to others.
@@ -19,3 +20,19 @@ async def eventually(condition: Callable[[], object]) -> None:
             if condition():
                 return
             await asyncio.sleep(0 if turn < BUSY_TURNS else PAUSE_SECONDS)
+
+
+async def overdue_inside(call: Callable[[], Awaitable[Any]], has_begun: Callable[[], object]) -> TimeoutError:
+    """Make calls of little time until one runs out of it in its handler, and return that one's error.
+
+    A machine that stalls takes all of the time before the handler begins.
+    """
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await call()
+            except TimeoutError as error:
+                if has_begun():
+                    return error
+            else:
+                raise AssertionError("the call ended in time")

@@ -25,7 +25,7 @@ from fastrpc.testing import connected, handling
 from tests.support.frame_factory import opening
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, overdue_inside
 from tests.support.wire_frames import Request, Response
 
 
@@ -45,7 +45,7 @@ class Clock:
     def remaining_in_thread(self) -> float | None:
         return current_call().remaining()
 
-    @fastrpc.method(timeout=0.5)
+    @fastrpc.method(timeout=50)
     async def capped(self) -> float | None:
         return current_call().remaining()
 
@@ -66,6 +66,7 @@ class Clock:
 
     @fastrpc.method
     async def stubborn(self) -> str:
+        self.inside.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -82,12 +83,12 @@ async def remaining(client: Client, method: Any = Clock.remaining) -> float:
 @pytest.mark.parametrize("method", [Clock.remaining, Clock.remaining_in_thread, "clock.remaining"])
 async def test_a_call_has_five_seconds_unless_somebody_says_otherwise(method: Any) -> None:
     async with connected(Clock) as client:
-        assert 4.5 < await remaining(client, method) <= 5
+        assert 2 < await remaining(client, method) <= 5
 
 
 async def test_the_default_is_a_setting_of_the_client() -> None:
-    async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=2))) as client:
-        assert 1.5 < await remaining(client) <= 2
+    async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=200))) as client:
+        assert 150 < await remaining(client) <= 200
     async with connected(Clock, client_config=ClientConfig(timeouts=Timeouts(call=None))) as client:
         assert await client.call(Clock.remaining) is None
 
@@ -95,31 +96,32 @@ async def test_the_default_is_a_setting_of_the_client() -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 async def test_with_options_counts_before_the_default(scheme: str) -> None:
     async with served(Clock, scheme=scheme) as target, Client(target) as client:
-        assert 0.5 < await remaining(client.with_options(timeout=1)) <= 1
+        assert 15 < await remaining(client.with_options(timeout=20)) <= 20
         assert 55 < await remaining(client.with_options(timeout=60)) <= 60
         assert await client.with_options(timeout=None).call(Clock.remaining) is None
 
 
 async def test_a_methods_timeout_is_the_clients_default_and_the_servers_cap() -> None:
     async with connected(Clock) as client:
-        assert 0.2 < await remaining(client, Clock.capped) <= 0.5
-        assert 0.2 < await remaining(client.with_options(timeout=60), Clock.capped) <= 0.5
-        assert 0.2 < await remaining(client.with_options(timeout=None), Clock.capped) <= 0.5
-        assert 0.2 < await remaining(client, "clock.capped") <= 0.5
-        assert 0.05 < await remaining(client.with_options(timeout=0.2), Clock.capped) <= 0.2
+        assert 40 < await remaining(client, Clock.capped) <= 50
+        assert 40 < await remaining(client.with_options(timeout=90), Clock.capped) <= 50
+        assert 40 < await remaining(client.with_options(timeout=None), Clock.capped) <= 50
+        assert 40 < await remaining(client.with_options(timeout=90), "clock.capped") <= 50
+        assert 10 < await remaining(client.with_options(timeout=20), Clock.capped) <= 20
 
 
 async def test_timeout_blocks_limit_all_calls_inside() -> None:
     async with connected(Clock) as client:
-        async with fastrpc.timeout(1):
+        client = client.with_options(timeout=900)
+        async with fastrpc.timeout(100):
             first = await remaining(client)
-            async with fastrpc.timeout(30):
+            async with fastrpc.timeout(300):
                 second = await remaining(client)
-            async with fastrpc.timeout(0.5):
-                assert await remaining(client.with_options(timeout=None)) <= 0.5
-            assert await remaining(client.with_options(timeout=0.3)) <= 0.3
-        assert 0.5 < second < first <= 1
-        assert await remaining(client) > 4.5
+            async with fastrpc.timeout(50):
+                assert await remaining(client.with_options(timeout=None)) <= 50
+            assert await remaining(client.with_options(timeout=30)) <= 30
+        assert 50 < second < first <= 100
+        assert await remaining(client) > 450
 
 
 async def test_timeout_blocks_reach_into_tasks_and_batches() -> None:
@@ -226,7 +228,7 @@ async def test_a_peer_may_name_any_time(microseconds: int) -> None:
         assert left is None or left == pytest.approx(microseconds / 1e6, rel=1e-6)
         assert (whole.status, left is None) == (0, microseconds >= 2**62 // 1000)
         capped = await peer.next(Response)
-        assert 0.2 < msgspec.msgpack.decode(capped.payload) <= 0.5
+        assert 40 < msgspec.msgpack.decode(capped.payload) <= 50
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -234,8 +236,7 @@ async def test_when_it_passes_the_caller_is_told_in_time_and_the_handler_cancell
     clock = Clock()
     async with served(clock, scheme=scheme) as target, Client(target) as client:
         await client.ready()
-        with pytest.raises(DeadlineExceededError):
-            await client.with_options(timeout=0.05).call(Clock.hold)
+        await overdue_inside(lambda: client.with_options(timeout=0.05).call(Clock.hold), clock.inside.is_set)
         await clock.told.wait()
         assert isinstance(clock.errors[0], asyncio.CancelledError)
         await eventually(lambda: client.stats()["live"]["calls"] == 0)
@@ -245,9 +246,12 @@ async def test_when_it_passes_the_caller_is_told_in_time_and_the_handler_cancell
 async def test_the_servers_cap_cancels_a_handler_whose_caller_would_wait() -> None:
     clock = Clock()
     async with connected(clock) as client:
-        with pytest.raises(DeadlineExceededError, match=r"clock\.short") as failed:
-            await client.with_options(timeout=60).call("clock.short")
-        assert failed.value.processed == "unknown"
+        error = await overdue_inside(
+            lambda: client.with_options(timeout=60).call("clock.short"), clock.inside.is_set
+        )
+        assert isinstance(error, DeadlineExceededError)
+        assert "clock.short" in str(error)
+        assert error.processed == "unknown"
         assert clock.told.is_set()
 
 
@@ -256,17 +260,18 @@ async def test_a_handler_of_a_notification_is_cancelled_at_its_deadline_too() ->
     async with connected(clock) as client:
         # Once it is connected, so that a busy machine has all of the time for the handler to start.
         await client.call(Clock.remaining)
-        await client.with_options(timeout=0.25).notify(Clock.hold)
+        await client.with_options(timeout=0.6).notify(Clock.hold)
         await clock.told.wait()
 
 
 async def test_an_answer_that_comes_too_late_is_dropped() -> None:
     clock = Clock()
     async with connected(clock) as client:
-        with pytest.raises(DeadlineExceededError):
-            await client.with_options(timeout=0.02).call(Clock.stubborn)
+        await overdue_inside(
+            lambda: client.with_options(timeout=0.02).call(Clock.stubborn), clock.inside.is_set
+        )
         await clock.told.wait()
-        assert await remaining(client) > 4.5
+        assert await remaining(client) > 2
         await eventually(lambda: client.stats()["live"]["calls"] == 0)
 
 
@@ -394,7 +399,7 @@ async def hops(count: int, scheme: str = "tcp") -> AsyncIterator[tuple[Client, l
 async def test_each_of_three_hops_sees_no_more_than_what_is_left(scheme: str) -> None:
     async with hops(3, scheme) as (client, _):
         await client.call(Hop.chain)
-        for seconds in (0.2, 1.0):
+        for seconds in (20.0, 100.0):
             seen = await client.with_options(timeout=seconds).call(Hop.chain)
             assert len(seen) == 3
             assert seconds >= seen[0] > seen[1] > seen[2] > 0  # type: ignore[operator]
@@ -407,23 +412,22 @@ async def test_no_limit_stays_no_limit_over_hops() -> None:
 
 async def test_a_hop_cannot_be_more_generous_than_its_caller() -> None:
     async with hops(2) as (client, _):
-        left = await client.with_options(timeout=0.5).call(Hop.generous)
+        left = await client.with_options(timeout=3.5).call(Hop.generous)
         assert left is not None
-        assert left <= 0.5
+        assert left <= 3.5
 
 
 async def test_a_detached_call_has_its_own_deadline() -> None:
     async with hops(2) as (client, _):
-        left = await client.with_options(timeout=0.5).call(Hop.detached)
+        left = await client.with_options(timeout=3.5).call(Hop.detached)
         assert left is not None
-        assert 4.5 < left <= 5
+        assert 4 < left <= 5
 
 
 async def test_a_deadline_that_passes_cancels_every_hop() -> None:
     async with hops(3) as (client, made):
         await client.call(Hop.chain)
-        with pytest.raises(DeadlineExceededError):
-            await client.with_options(timeout=0.1).call(Hop.hold)
+        await overdue_inside(lambda: client.with_options(timeout=0.1).call(Hop.hold), made[-1].inside.is_set)
         for hop in made:
             await hop.cancelled.wait()
 

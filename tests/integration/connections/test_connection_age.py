@@ -51,9 +51,10 @@ async def test_connections_of_limited_age_are_replaced_without_an_error(scale: A
     assert ledger.problems(journal) == []
     assert all(isinstance(entry.ends[0][1], bytes) for entry in ledger.entries)
     # Five, where nothing else keeps the machine busy.
-    assert 3 <= len(used) <= 7
+    assert 2 <= len(used) <= 7
 
 
+@pytest.mark.measures
 async def test_ages_differ_by_a_tenth_to_either_side(scale: Any) -> None:
     config = ServerConfig(keepalive=Keepalive(max_age=0.5), timeouts=Timeouts(linger=0.1, drain=0.1))
     async with served(Holding, scheme="tcp", config=config) as target:
@@ -77,7 +78,8 @@ async def test_a_call_of_an_aged_connection_may_finish_within_the_time_for_drain
     config = ServerConfig(keepalive=Keepalive(max_age=0.1), timeouts=Timeouts(drain=0.3, linger=0.1))
     async with served(holding, scheme="tcp", config=config) as target, raw_client(target) as peer:
         peer.send(opening(False), request(1, b"\x90", method=b"holding.hold", codec=1))
-        await peer.next(Goaway)
+        first = await peer.next(Goaway)
+        assert (first.reason, first.last_id) == (Reason.MAX_AGE, HIGHEST_ID)
         ping = await peer.next(Ping)
         peer.send(Ping(ping.content, ack=True).encode())
         final = await peer.next(Goaway)

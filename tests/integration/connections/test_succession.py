@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -157,9 +158,7 @@ def respond_to(connection: ReferenceConnection) -> None:
 
 
 def grow_old(seconds: float) -> None:
-    over = time.monotonic() + seconds
-    while time.monotonic() < over:
-        pass
+    threading.Event().wait(seconds)
 
 
 def opened_by(client: SyncClient, server: ReferenceServer) -> ReferenceConnection:
@@ -173,9 +172,9 @@ def opened_by(client: SyncClient, server: ReferenceServer) -> ReferenceConnectio
 def test_other_threads_use_the_old_connection_while_one_makes_its_successor(
     reference: ReferenceServer,
 ) -> None:
-    with SyncClient(reference.address, config=aging(0.2)) as client:
+    with SyncClient(reference.address, config=aging()) as client:
         first = opened_by(client, reference)
-        grow_old(0.23)
+        grow_old(1.11 * AGE_SECONDS)
         leading = reference.start(client.call, "arith.mul", 6, 7)
         second = reference.accept()
         # It says nothing yet; only the call that found the old one of age waits, and only for a moment.
@@ -193,14 +192,14 @@ def test_other_threads_use_the_old_connection_while_one_makes_its_successor(
 def test_a_blocking_client_keeps_an_old_connection_whose_successor_does_not_open(
     reference: ReferenceServer,
 ) -> None:
-    with SyncClient(reference.address, config=aging(1.0)) as client:
+    with SyncClient(reference.address, config=aging()) as client:
         first = opened_by(client, reference)
-        grow_old(1.11)
+        grow_old(1.11 * AGE_SECONDS)
         call = reference.start(client.call, "arith.mul", 6, 7)
         reference.accept()
         respond_to(first)
         assert call.result() == 42
-        grow_old(1.2)
+        grow_old(1.2 * AGE_SECONDS)
         # Twice as old as it should be: it goes, come what may.
         call = reference.start(client.call, "arith.mul", 6, 7)
         respond_to(reference.accept())

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import datetime
 import enum
+import math
 import pickle
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -93,7 +94,7 @@ class Arith:
             Status.NOT_FOUND, "no such user", details={"id": [7]}, retry_after=retry_after
         )
 
-    @fastrpc.method(timeout=0.5)
+    @fastrpc.method(timeout=50)
     async def capped(self) -> float | None:
         return fastrpc.current_call().remaining()
 
@@ -264,27 +265,29 @@ def test_metadata_is_a_mapping_of_text_beside_one_of_bytes() -> None:
 
 
 async def test_the_timeout_of_a_call_is_the_first_that_is_set() -> None:
-    config = fastrpc.ClientConfig(timeouts=fastrpc.Timeouts(call=3))
+    config = fastrpc.ClientConfig(timeouts=fastrpc.Timeouts(call=300))
     async with connected(Arith(), client_config=config) as client:
 
-        async def left(view: Client, method: Any = Arith.left) -> float:
-            return round(await view.call(method) or -1.0, 1)
+        async def left(view: Client, method: Any = Arith.left) -> float | None:
+            """Return the time that the handler has, to the next ten seconds: some of it has passed."""
+            seconds = await view.call(method)
+            return None if seconds is None else math.ceil(seconds / 10) * 10
 
-        assert await left(client) == 3
-        assert await left(client.with_options(timeout=1)) == 1
-        assert await left(client.with_options(timeout=None)) == -1
-        assert await left(client.with_options(timeout=1).with_options(metadata={"a": "b"})) == 1
+        assert await left(client) == 300
+        assert await left(client.with_options(timeout=100)) == 100
+        assert await left(client.with_options(timeout=None)) is None
+        assert await left(client.with_options(timeout=100).with_options(metadata={"a": "b"})) == 100
         # A method's own is the client's default and the server's cap.
-        assert await left(client, Arith.capped) == 0.5
-        assert await left(client, "shop.v1.arith.capped") == 0.5
-        assert await left(client.with_options(timeout=0.2), Arith.capped) == 0.2
-        assert await left(client.with_options(timeout=9), Arith.capped) == 0.5
-        async with fastrpc.timeout(2):
-            assert await left(client) == 2
+        assert await left(client, Arith.capped) == 50
+        assert await left(client, "shop.v1.arith.capped") == 50
+        assert await left(client.with_options(timeout=20), Arith.capped) == 20
+        assert await left(client.with_options(timeout=900), Arith.capped) == 50
+        async with fastrpc.timeout(200):
+            assert await left(client) == 200
             async with fastrpc.timeout(None):
-                assert await left(client.with_options(timeout=None)) == 2
+                assert await left(client.with_options(timeout=None)) == 200
             with fastrpc.detached():
-                assert await left(client) == 3
+                assert await left(client) == 300
 
 
 @pytest.mark.parametrize("seconds", [-1, "1", float("nan"), float("inf"), True])

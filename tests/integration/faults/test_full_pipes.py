@@ -1,6 +1,7 @@
 """Both ends with more to write than the other takes: nobody hangs, and nobody holds more than it may."""
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -213,12 +214,11 @@ async def test_what_waits_too_long_behind_send_soft_is_refused() -> None:
             peer.send(request(1, b"\x91\xce\x00\x40\x00\x00", method=b"bulk.answer", codec=1))
             await eventually(lambda: bulk.started == 1)
             peer.send(request(3, b"\x91\x01", method=b"bulk.answer", codec=1))
-            await eventually(lambda: target.server.stats()["live"]["waiting"] == 1)
-            await eventually(lambda: target.server.stats()["live"]["waiting"] == 0)
+            await eventually(lambda: target.server.stats()["totals"]["refused"] == 1)
             while (answer := await peer.next(Response)).id != 3:
                 pass
             assert (answer.status, answer.outcome) == (Status.RESOURCE_EXHAUSTED, 1)
-            assert b"bulk.answer waited 0.2" in answer.message
+            assert re.match(rb"bulk.answer waited \d\.\d+ s for its start", answer.message)
             assert b"0.2 s are allowed (Admission.queue_age)" in answer.message
             assert bulk.started == 1
 
@@ -250,12 +250,11 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
         large = asyncio.create_task(client.call(Bulk.answer, 8 * MIB))
         await eventually(lambda: session.exchange.holding)
         cancelled = asyncio.create_task(client.call(Bulk.answer, 1))
-        expiring = asyncio.create_task(client.with_options(timeout=0.1).call(Bulk.answer, 1))
         kept = asyncio.create_task(client.call(Bulk.answer, 1))
-        await eventually(lambda: target.server.stats()["live"]["waiting"] == 3)
-        cancelled.cancel()
+        await eventually(lambda: target.server.stats()["live"]["waiting"] == 2)
         with pytest.raises(DeadlineExceededError):
-            await expiring
+            await client.with_options(timeout=0.1).call(Bulk.answer, 1)
+        cancelled.cancel()
         await eventually(lambda: target.server.stats()["live"]["waiting"] == 1)
         client._pool.sessions[0].transport.resume_reading()
         assert len(await large) == 8 * MIB

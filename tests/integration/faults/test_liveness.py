@@ -25,7 +25,9 @@ from tests.support.wire_frames import Goaway, Ping, SettingsFrame
 from tests.support.wire_layout import Reason
 
 #: A peer that says nothing for so long, and then nothing for so long to a ping, is given up.
-KEEPALIVE = Keepalive(interval=1, timeout=1, minimum_interval=0.1)
+KEEPALIVE = Keepalive(interval=0.5, timeout=0.5, minimum_interval=0.1)
+#: The same where the time is measured.
+MEASURED = Keepalive(interval=1, timeout=1, minimum_interval=0.1)
 NOTICED_SECONDS = 2.5
 
 
@@ -72,21 +74,21 @@ async def test_both_sides_notice_a_silent_peer(is_one_way: bool) -> None:
         async with Client(proxy.address, config=ClientConfig(keepalive=KEEPALIVE)) as client:
             async with waiting_calls(client, 10) as tasks:
                 await patient.started.wait()
-                silent_from = time.monotonic()
                 # One way only: nothing comes to the client, all that it sends arrives.
                 (proxy.downstream if is_one_way else proxy).hold()
-                done, _ = await asyncio.wait(tasks, timeout=NOTICED_SECONDS + 1)
-            assert len(done) == 10
-            errors = [task.exception() for task in done]
+                async with asyncio.timeout(20):
+                    await asyncio.wait(tasks)
+            errors = [task.exception() for task in tasks]
             assert all(isinstance(error, ConnectionLostError) for error in errors)
             assert all("a ping included" in str(error) for error in errors)
             if not is_one_way:
-                async with asyncio.timeout(silent_from + NOTICED_SECONDS - time.monotonic()):
+                async with asyncio.timeout(20):
                     await patient.told.wait()
             proxy.resume()
 
 
-async def test_a_stopped_server_process_is_noticed() -> None:
+@pytest.mark.measures
+async def test_a_stopped_server_process_is_noticed_in_time() -> None:
     program = "from tests.integration.faults.test_liveness import main; main()"
     root = str(Path(__file__).parents[3])
     process = subprocess.Popen(

@@ -139,7 +139,7 @@ async def test_batch_and_one_way_calls_count_one_by_one() -> None:
 async def test_call_is_in_flight_until_its_deadline_ends_it() -> None:
     change, service = Change(), Metered()
     async with Server(service) as server, Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
-        call = asyncio.ensure_future(client.with_options(timeout=0.2).call(Metered.wait))
+        call = asyncio.ensure_future(client.with_options(timeout=1.0).call(Metered.wait))
         await service.is_waiting.wait()
         change.look()
         for side in ("client", "server"):

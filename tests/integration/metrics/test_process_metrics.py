@@ -35,6 +35,7 @@ from fastrpc.registries.base.backend import Backend, Lease, Lookup
 from tests.support.certificates import Authority
 from tests.support.fake_registry import FakeLease, FakeLookup, away, entries
 from tests.support.scrapes import scraped
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -165,8 +166,7 @@ async def test_a_failed_handshake_of_tls_is_counted(tmp_path: Path) -> None:
         ) as peer:
             peer.sendall(b"GET / HTTP/1.1\r\n\r\n")
             await asyncio.to_thread(peer.recv, 100)
-            while refused("handshake") == before:
-                await asyncio.sleep(0)
+            await eventually(lambda: refused("handshake") == before + 1)
         assert refused("handshake") == before + 1
 
 

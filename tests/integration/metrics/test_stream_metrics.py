@@ -273,7 +273,7 @@ async def test_stream_is_in_flight_until_it_is_left(using: Any) -> None:
 async def test_deadline_is_counted_as_one(using: Any) -> None:
     def read(client: Any) -> None:
         with pytest.raises(fastrpc.DeadlineExceededError):
-            with client.with_options(timeout=0.1).stream(Metered.endless) as numbers:
+            with client.with_options(timeout=0.5).stream(Metered.endless) as numbers:
                 list(numbers)
 
     counted = Counted("endless")

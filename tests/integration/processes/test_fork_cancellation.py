@@ -18,12 +18,14 @@ class Held:
     """Answers once its gate is open."""
 
     def __init__(self, name: str, gate: threading.Event) -> None:
+        self.asked = threading.Event()
         self._name = name
         self._gate = gate
 
     @method
     def ask(self) -> str:
         """Return the server's name."""
+        self.asked.set()
         self._gate.wait(10)
         return self._name
 
@@ -68,11 +70,12 @@ def stopped_at_its_error(act: Callable[[], None]) -> Iterator[list[str]]:
 
 def outcome_of_the_slow_call(seconds: float, act: Callable[[Watch, threading.Event], None]) -> Any:
     """Fork a call to a quick and a slow server; return what the slow one's call came to, cancelled around `act`."""
-    is_open, gate, watch = threading.Event(), threading.Event(), Watch()
-    is_open.set()
+    gate, watch = threading.Event(), Watch()
+    slow_one = Held("slow", gate)
     with (
-        serving(Held("quick", is_open)) as quick,
-        serving(Held("slow", gate)) as slow,
+        # Answers once the slow one was asked too: before, its call would only be dropped.
+        serving(Held("quick", slow_one.asked)) as quick,
+        serving(slow_one) as slow,
         SyncClient([quick, slow], interceptors=[watch]) as client,
     ):
         try:
@@ -99,4 +102,4 @@ def test_answer_that_comes_while_its_call_is_cancelled_is_kept() -> None:
         gate.set()
         assert watch.has_ended.wait(10)
 
-    assert outcome_of_the_slow_call(3.0, let_the_answer_come) == "slow"
+    assert outcome_of_the_slow_call(30.0, let_the_answer_come) == "slow"

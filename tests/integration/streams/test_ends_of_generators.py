@@ -152,7 +152,7 @@ class TestWhatIsSeen:
         ending = Ending()
         async with served(ending, scheme="tcp", interceptors=interceptors) as target:
             async with Client(target) as client:
-                view = client.with_options(timeout=0.1 if way == "deadline" else None)
+                view = client.with_options(timeout=0.5 if way == "deadline" else None)
                 async with view.stream(kind) as blocks:
                     await blocks.receive()
                     if way == "lost":
@@ -210,7 +210,7 @@ class TestThreads:
 
 async def begin_and_give_up(client: Client, ending: Ending, handler: str, way: str) -> None:
     """Call a handler that blocks its thread, and stop waiting for it once it does."""
-    view = client.with_options(timeout=0.2) if way == "deadline" else client
+    view = client.with_options(timeout=0.5) if way == "deadline" else client
     if handler == "blocked":
         stream = view.stream(Ending.blocked)
         assert await stream.receive() == 1

@@ -124,7 +124,7 @@ async def test_cleanup_of_a_cancelled_handler_is_not_cut_off(way: str) -> None:
     async with Server(Ends()) as server:
         address = await server.listen("tcp://127.0.0.1:0")
         async with Client(str(address)) as client:
-            view = client.with_options(timeout=0.1 if way == "deadline" else None)
+            view = client.with_options(timeout=0.5 if way == "deadline" else None)
             with contextlib.suppress(DeadlineExceededError):
                 async with view.stream(Ends.tidy) as numbers:
                     assert await numbers.receive() == 1

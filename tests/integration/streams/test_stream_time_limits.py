@@ -24,7 +24,7 @@ class Hasty:
 async def test_a_timeout_covers_the_whole_stream() -> None:
     feed = Feed()
     async with calling(feed) as client:
-        async with client.with_options(timeout=0.05).stream(Feed.watch) as messages:
+        async with client.with_options(timeout=0.5).stream(Feed.watch) as messages:
             assert await messages.receive() == "first"
             for _ in range(2):
                 with pytest.raises(DeadlineExceededError, match=r"feed\.watch"):

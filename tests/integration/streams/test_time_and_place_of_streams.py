@@ -47,13 +47,13 @@ async def test_a_deadline_holds_for_the_whole_stream(kind: str, limit: str) -> N
 
 
 async def test_a_receiver_that_waits_too_long_is_told_of_messages(kind: str) -> None:
-    config = ClientConfig(timeouts=Timeouts(stream_idle=0.1))
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.5))
     async with either(kind, Talk(), config=config) as client:
         numbers = client.stream(Talk.paced)
         assert await numbers.receive() == 0
-        await asyncio.sleep(0.25)  # Time in the program's own code is no wait.
+        await asyncio.sleep(0.6)  # Time in the program's own code is no wait.
         assert [await numbers.receive(), await numbers.receive()] == [1, 2]
-        with pytest.raises(DeadlineExceededError, match=r"talk\.paced: no message within 0\.1 s") as late:
+        with pytest.raises(DeadlineExceededError, match=r"talk\.paced: no message within 0\.5 s") as late:
             await numbers.receive()
         assert "the server send a message" in str(late.value.hint)
 

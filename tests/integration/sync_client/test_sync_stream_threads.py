@@ -107,7 +107,7 @@ def test_a_stream_of_the_parent_ends_in_the_child_of_a_fork_and_goes_on_in_the_p
 def test_a_timeout_covers_the_whole_stream() -> None:
     feed = Feed()
     with calling(feed) as client:
-        with client.with_options(timeout=0.05).stream(Feed.watch) as messages:
+        with client.with_options(timeout=0.5).stream(Feed.watch) as messages:
             assert messages.receive() == "first"
             for _ in range(2):
                 with pytest.raises(DeadlineExceededError, match=r"feed\.watch"):
