@@ -79,6 +79,7 @@ cdef class SendQueue(Output):
         return self.small.has_items() or self.has_pieces()
 
     cdef bint has_room(self, Call call) noexcept
+    cdef bint _goes_alone(self, Call call) noexcept
     cdef int wait_turn(self, Call call) except -1
     cdef DeficitRing shared_ring(self)
 

@@ -24,6 +24,7 @@ from fastrpc._core.framing.frame cimport CANCEL, CANCEL_LOCAL_LIMIT, CREDIT, DAT
 from fastrpc._core.framing.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.io.engine cimport STREAM_SHARE
+from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, fill_frame, forget_dropped, new_failure, new_item, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
@@ -32,8 +33,9 @@ from fastrpc._core.base.wire cimport store16, store32
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Messages of streams shorter than this are written at once where nothing holds them back.
-    WRITTEN_AT_ONCE = 16_384
+    # Messages of streams up to this size are written at once where nothing holds them back: the ring charges an id for so
+    # much beyond its share. For each longer one its sender waits for a turn of the loop.
+    WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096
     # What became of an attempt to write.
@@ -136,8 +138,9 @@ cdef class SendQueue(Output):
         if (<PartsOwner>self.owner).settled and <uint64_t>size > limit:
             raise too_large(size, limit)
         if (
-            size < WRITTEN_AT_ONCE and call.unsent is None and call.id and self.takes_small() and <uint64_t>size <= limit
+            size <= WRITTEN_AT_ONCE and call.unsent is None and call.id and self.takes_small() and <uint64_t>size <= limit
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
+            and (size < SMALL_MESSAGE or self._goes_alone(call))
         ):
             # Nothing holds it back: no object is made of it.
             memset(&frame, 0, sizeof(Frame))
@@ -147,7 +150,7 @@ cdef class SendQueue(Output):
             frame.compressor = compressor
             frame.payload = PyBytes_AS_STRING(payload)
             frame.payload_size = frame.payload_present = size
-            self.wire.write(self.out, &frame)
+            self.put(&frame, payload, 0, size)
             call.send_left -= whole
             self.send_left -= whole
             self.data_frames_sent += 1
@@ -256,6 +259,10 @@ cdef class SendQueue(Output):
     cdef bint has_room(self, Call call) noexcept:
         """Return whether a stream may send its next message now: little waits, and it is not the turn of others."""
         return self.output_bytes() <= STREAM_SHARE and (self.ring is None or not self.ring.is_used_up(call))
+
+    cdef bint _goes_alone(self, Call call) noexcept:
+        """Return whether a large message of a stream may go at once: nobody else waits for a turn, and there is room."""
+        return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:
         """Let a stream that has no room wait for its turn; `on_sendable` tells when it has come."""

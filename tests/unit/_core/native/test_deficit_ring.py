@@ -88,7 +88,7 @@ def test_many_ids_get_a_quantum_each_and_the_next_turn_goes_on_where_the_last_on
 def test_messages_of_any_size_get_the_same_share() -> None:
     """Those that are not cut, for the rest would be small, owe what they sent beyond their share."""
     owner = sender()
-    sizes = {1: 17 * KIB, 3: 24 * KIB, 5: 100 * KIB, 7: 2**20}
+    sizes = {1: 2**20, 3: 17 * KIB, 5: 24 * KIB, 7: 100 * KIB}
     calls = {id: owner.call(id, window=2**40) for id in sizes}
     for id, size in sizes.items():
         for _ in range(2**24 // size):
@@ -124,14 +124,14 @@ def test_priorities_are_shares_also_where_frames_are_short() -> None:
 def test_a_stream_that_was_told_of_room_sends_before_others_have_a_second_turn() -> None:
     owner = sender()
     short, long = owner.call(1, window=2**30), owner.call(3, window=2**30)
-    owner.send_message(short, bytes(20 * KIB))
+    owner.send_message(short, bytes(100 * KIB))
     owner.send_message(long, bytes(2**20))
     assert not owner.may_send(short)
     [first, second] = payload_sizes(sent(owner))
-    assert first == (1, 20 * KIB)
+    assert first == (1, 100 * KIB)
     assert second[1] <= TURN // 2
     assert owner.events[-1] == ("on_sendable", 1)
-    owner.send_message(short, bytes(20 * KIB))
+    owner.send_message(short, bytes(100 * KIB))
     assert [id for id, _ in payload_sizes(sent(owner))][:2] == [3, 1]
 
 
@@ -238,6 +238,31 @@ def test_a_stream_alone_may_fill_the_output() -> None:
             size += 1_000
         assert size > 0.9 * TURN
         sent(owner)
+
+
+def test_a_stream_alone_fills_the_output_with_large_messages_without_a_turn_for_each() -> None:
+    owner = sender()
+    call = owner.call(1, window=2**30)
+    for _ in range(4):
+        count = 0
+        while owner.may_send(call):
+            owner.send_message(call, bytes(64 * KIB))
+            count += 1
+        assert TURN < count * 64 * KIB <= TURN + 64 * KIB
+        assert payload_sizes(sent(owner)) == [(1, 64 * KIB)] * count
+
+
+def test_large_messages_wait_for_their_turn_where_others_do_or_the_output_is_full() -> None:
+    owner = sender()
+    calls = [owner.call(id, window=2**30) for id in range(1, 21, 2)]
+    for call in calls:
+        owner.send_message(call, bytes(64 * KIB))
+    turns = [sum(size for _, size in payload_sizes(sent(owner))) for _ in range(4)]
+    assert max(turns) <= 2 * TURN
+    assert sum(turns) == len(calls) * 64 * KIB
+    owner.send_message(calls[0], bytes(2**20))
+    owner.send_message(calls[1], bytes(64 * KIB))
+    assert {id for id, _ in payload_sizes(sent(owner))} == {1, 3}
 
 
 def test_answers_beyond_the_cut_ones_that_the_peer_takes_wait_by_priority() -> None:
