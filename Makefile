@@ -22,7 +22,7 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests that compare no times; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest -n 3 --dist worksteal -m "not measures" --durations=10 $(ARGS)
+	$(python) -m pytest -n 4 --dist worksteal -m "not measures" --durations=10 $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs
 	ci/lint

@@ -343,10 +343,11 @@ static void print_load(struct load *load, struct reading first, struct reading l
     print_measurement(first, last, latency);
 }
 
-/* Take a reading where the window begins and print where it ends; return whether it has ended. */
+/* Take a reading where the window begins and print where it ends; return whether it has ended. On a busy machine no
+ * call may have been timed by then: the window lasts until one has. */
 static bool is_over(struct window *window, struct load *load, uint64_t now)
 {
-    if (now >= window->until) {
+    if (now >= window->until && load->sampled) {
         print_load(load, window->first, take_reading(now, load->answered, load->options.server));
         return true;
     }

@@ -239,7 +239,7 @@ static int run_receiver(int descriptor, const struct options *options)
         uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
         if (is_warm(&window, now))
             begin_window(&window, take_reading(now, drain.received, options->server));
-        if (now >= window.until) {
+        if (now >= window.until && drain.received > window.first.completed) {
             print_stream(window.first, take_reading(now, drain.received, options->server));
             return 0;
         }
@@ -268,7 +268,7 @@ static int run_sender(int descriptor, const struct options *options)
         uint64_t now = nanoseconds_of(CLOCK_MONOTONIC);
         if (is_warm(&window, now))
             begin_window(&window, take_reading(now, source.next, options->server));
-        if (now >= window.until) {
+        if (now >= window.until && source.next > window.first.completed) {
             finish(descriptor, &source);
             now = nanoseconds_of(CLOCK_MONOTONIC);
             print_stream(window.first, take_reading(now, source.next, options->server));

@@ -15,7 +15,15 @@ from typing import Any, Generic, TypeVar
 from bench.compare.measurement import LoadOrder, Measurement, ProcessorClocks, measured
 from bench.compare.workloads import WORKLOADS, Workload
 
-__all__ = ["AsyncOperation", "BlockingOperation", "WrongAnswerError", "drive_tasks", "drive_threads"]
+__all__ = [
+    "LONGER_SECONDS",
+    "STALL_SECONDS",
+    "AsyncOperation",
+    "BlockingOperation",
+    "WrongAnswerError",
+    "drive_tasks",
+    "drive_threads",
+]
 
 #: What an operation may take before the client gives up instead of hanging.
 STALL_SECONDS = 15.0

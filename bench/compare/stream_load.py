@@ -9,12 +9,13 @@ A first, short stream is checked: each message, how many there are, and that it 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any
 
-from bench.compare.load import STALL_SECONDS, WrongAnswerError
+from bench.compare.load import LONGER_SECONDS, STALL_SECONDS, WrongAnswerError
 from bench.compare.measurement import LoadOrder, Measurement, ProcessorClocks, Reading, measured
 from bench.compare.workloads import WORKLOADS, Workload
 
@@ -95,7 +96,14 @@ class _Window:
         self.counts_sent = WORKLOADS[order.workload].operation == "client_stream"
 
     def read(self) -> Reading:
-        return self._clocks.read(self._tally.sent if self.counts_sent else self._tally.received)
+        return self._clocks.read(self._counted())
+
+    def is_empty(self, first: Reading) -> bool:
+        """Tell whether no message has been counted since then, as on a busy machine: the window lasts until one is."""
+        return self._counted() == first.completed
+
+    def _counted(self) -> int:
+        return self._tally.sent if self.counts_sent else self._tally.received
 
 
 async def drive_stream(streams: AsyncStreams, order: LoadOrder) -> Measurement:
@@ -110,6 +118,8 @@ async def drive_stream(streams: AsyncStreams, order: LoadOrder) -> Measurement:
             await asyncio.sleep(order.warm_seconds)
             first = window.read()
             await asyncio.sleep(order.seconds)
+            while window.is_empty(first):  # noqa: ASYNC110 - to set an event would cost every message
+                await asyncio.sleep(LONGER_SECONDS)
             if not window.counts_sent:
                 last = window.read()
             tally.is_over = True
@@ -130,6 +140,9 @@ def drive_blocking_stream(streams: BlockingStreams, order: LoadOrder) -> Measure
         wait([stream], order.warm_seconds)
         first = window.read()
         wait([stream], order.seconds)
+        until = time.monotonic() + STALL_SECONDS
+        while window.is_empty(first) and not stream.done() and time.monotonic() < until:
+            wait([stream], LONGER_SECONDS)
         if not window.counts_sent:
             last = window.read()
         tally.is_over = True

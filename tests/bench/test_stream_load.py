@@ -51,6 +51,8 @@ class Streams(AsyncStreams):
         for number in range(count):
             if number % 10 == 0:
                 await asyncio.sleep(0)
+            if fault == "late" and number == 0:
+                await asyncio.sleep(0.2)  # Longer than the window.
             if fault == "short" and number == 50:
                 return
             if fault == "fails" and number == 50:
@@ -155,6 +157,18 @@ async def test_messages_of_one_stream_are_counted(workload: str) -> None:
     assert measurement.calls > 0
     assert measurement.samples == 0
     assert measurement.seconds >= 0.1
+
+
+async def test_a_window_lasts_until_a_message_has_come() -> None:
+    measurement = await drive_stream(Streams("server_stream", "late"), order_for("server_stream"))
+    assert measurement.calls > 0
+    assert measurement.seconds > 0.1
+
+
+def test_a_window_in_a_thread_lasts_until_a_message_has_come() -> None:
+    measurement = drive_blocking_stream(InThread("server_stream", "late"), order_for("server_stream"))
+    assert measurement.calls > 0
+    assert measurement.seconds > 0.1
 
 
 @pytest.mark.parametrize("workload", ["server_stream", "server_stream_many"])

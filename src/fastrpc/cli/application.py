@@ -71,8 +71,10 @@ def _load(name: str) -> Any:
     command = _COMMANDS[name]
     function = getattr(importlib.import_module(f"fastrpc.cli.{command.module}"), command.function)
     if isinstance(function, typer.Typer):
-        # A group of commands.
-        return typer.main.get_command(function)
+        # A group of commands, which the help lists by its own name.
+        group = typer.main.get_command(function)
+        group.name = name
+        return group
     alone = typer.Typer(add_completion=False, **_STYLE)
     alone.command(
         name,

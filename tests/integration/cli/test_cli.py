@@ -6,10 +6,13 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from typer.main import get_command
 
 import fastrpc
+from fastrpc.cli.application import application
 from tests.support.program import Finished, Program, run_program
 
 APP = '''
@@ -401,6 +404,12 @@ class TestHelp:
             "registry": "tcp://127.0.0.1:8970",
         }
         assert expected.get(name, "") in ended.output
+
+    def test_every_command_is_listed_by_its_name(self, folder: Path) -> None:
+        known: list[str] = cast(Any, get_command(application)).list_commands(None)
+        listed = re.findall(r"^│ ([a-z]+) ", command(folder, "--help").output, re.MULTILINE)
+        assert {"run", "policy", "certs"} <= set(known)
+        assert [name for name in known if name not in listed] == []
 
     def test_exit_codes_are_told(self, folder: Path) -> None:
         said = " ".join(command(folder, "--help").output.split())

@@ -205,8 +205,7 @@ async def test_what_waits_is_counted_until_it_is_handled(scheme: str) -> None:
                 await eventually(lambda: some_wait(target))
                 waiting = [session for session in sessions_of(target) if session.stream.is_put_off]  # type: ignore[attr-defined]
                 # One may have been put off behind some of its frames, all of the same size.
-                tails = range(len(sent) // 5, len(sent) + 1, len(sent) // 5)
-                assert all(session.held_bytes in tails for session in waiting)  # type: ignore[attr-defined]
+                assert all(session.held_bytes >= len(sent) // 5 for session in waiting)  # type: ignore[attr-defined]
                 assert bytes_held() == sum(session.held_bytes for session in sessions_of(target))  # type: ignore[attr-defined]
                 await eventually(lambda: len(work.started) == 5 * connections)
             await eventually(lambda: not some_wait(target))

@@ -75,7 +75,7 @@ async def test_ages_differ_by_a_tenth_to_either_side(scale: Any) -> None:
 
 async def test_a_call_of_an_aged_connection_may_finish_within_the_time_for_drains() -> None:
     holding = Holding()
-    config = ServerConfig(keepalive=Keepalive(max_age=0.1), timeouts=Timeouts(drain=0.3, linger=0.1))
+    config = ServerConfig(keepalive=Keepalive(max_age=0.1), timeouts=Timeouts(drain=0.8, linger=0.1))
     async with served(holding, scheme="tcp", config=config) as target, raw_client(target) as peer:
         peer.send(opening(False), request(1, b"\x90", method=b"holding.hold", codec=1))
         first = await peer.next(Goaway)
@@ -184,7 +184,7 @@ async def test_a_client_that_is_one_too_many_tries_another_address() -> None:
 
 async def test_more_openings_than_allowed_wait_their_turn(scale: Any) -> None:
     config = ServerConfig(
-        admission=fastrpc.Admission(handshakes=2), timeouts=Timeouts(handshake=0.4, linger=0.1)
+        admission=fastrpc.Admission(handshakes=2), timeouts=Timeouts(handshake=1.0, linger=0.1)
     )
     async with served(Noted(Journal()), scheme="tcp", config=config) as target:
         async with raw_client(target) as first, raw_client(target) as second, raw_client(target) as third:

@@ -198,7 +198,7 @@ class TestBadNetwork:
 
     @pytest.mark.parametrize("scheme", SCHEMES)
     async def test_dropped_messages_are_noticed_by_the_idle_limit(self, scheme: str) -> None:
-        config = ClientConfig(timeouts=Timeouts(stream_idle=0.2))
+        config = ClientConfig(timeouts=Timeouts(stream_idle=0.5))
         async with served(Feed, scheme=scheme) as target:
             with FaultyTransport(delay=0.0, cut_after=None) as faulty:
                 async with Client(faulty.address(target), config=config) as client:

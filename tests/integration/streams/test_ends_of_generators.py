@@ -276,7 +276,7 @@ class TestEndsInThreads:
 @pytest.mark.one_loop
 class TestIdleTexts:
     async def test_receiver_is_told_that_no_message_came(self) -> None:
-        config = ServerConfig(timeouts=Timeouts(stream_idle=0.05))
+        config = ServerConfig(timeouts=Timeouts(stream_idle=0.4))
         async with served(Feed(), scheme="tcp", config=config) as target, Client(target) as client:
             async with client.open(Feed.total) as numbers:
                 await numbers.send(1)

@@ -122,9 +122,9 @@ async def test_a_stream_that_is_quick_enough_is_attempted_once() -> None:
 
 async def test_metadata_counts_as_a_first_message() -> None:
     race = Race()
-    async with hedging(race, delay=0.05) as client, client.stream(Slow.announced) as names:
+    async with hedging(race, delay=0.5) as client, client.stream(Slow.announced) as names:
         await names.headers()
-        await asyncio.sleep(0.15)
+        await asyncio.sleep(0.6)
         race.may_go_on.set()
         assert [name async for name in names] == race.started
     assert len(race.started) == 1

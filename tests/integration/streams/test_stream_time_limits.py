@@ -69,7 +69,7 @@ async def test_a_stream_whose_time_is_over_is_not_sent() -> None:
 
 async def test_a_wait_for_a_message_may_take_no_longer_than_stream_idle() -> None:
     feed = Feed()
-    config = ClientConfig(timeouts=Timeouts(stream_idle=0.05))
+    config = ClientConfig(timeouts=Timeouts(stream_idle=0.4))
     async with calling(feed, config=config) as client:
         async with client.stream(Feed.watch) as messages:
             assert await messages.receive() == "first"

@@ -142,7 +142,7 @@ def test_a_stream_whose_time_is_over_is_not_sent() -> None:
 
 def test_a_wait_for_a_message_may_take_no_longer_than_stream_idle() -> None:
     feed = Feed()
-    with calling(feed, config=ClientConfig(timeouts=Timeouts(stream_idle=0.05))) as client:
+    with calling(feed, config=ClientConfig(timeouts=Timeouts(stream_idle=0.4))) as client:
         with client.stream(Feed.watch) as messages:
             assert messages.receive() == "first"
             for _ in range(2):

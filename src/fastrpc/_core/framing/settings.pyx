@@ -50,6 +50,10 @@ AUTH_SCHEMES_LIMIT = 8
 AGENT_LIMIT = 64
 CLIENT_ID_SIZE = 16
 
+# Tables of codecs and compressors that peers announced.
+cdef dict SHARED_TABLES = {}
+MOST_SHARED = 16
+
 ENTRY = struct.Struct("<HH")
 NAME = re.compile(rb"[a-z0-9._-]{1,32}\Z")
 
@@ -141,7 +145,7 @@ cdef class Settings:
             if name in NUMBERS:
                 setattr(self, NUMBERS[name][0], value)
             elif name in LISTS:
-                setattr(self, LISTS[name][0], {number: text.decode() for number, text in value})
+                setattr(self, LISTS[name][0], shared_table(value))
             elif name == AUTH_SCHEMES:
                 self.auth_schemes = tuple(text.decode() for text in value)
             elif name == CLIENT_ID:
@@ -215,6 +219,21 @@ cdef bytes entry(int name, bytes value):
 
 cdef bytes number_list(dict names):
     return b"".join(bytes((number, len(text))) + text.encode() for number, text in names.items())
+
+
+cdef dict shared_table(tuple pairs):
+    """Return the table of the (number, name) pairs that a peer announced.
+
+    Equal tables are one object, which nobody changes: nearly all peers announce the same ones.
+    """
+    cdef dict table = SHARED_TABLES.get(pairs)
+    if table is None:
+        table = {number: text.decode() for number, text in pairs}
+        if len(SHARED_TABLES) >= MOST_SHARED:
+            # Peers announce what they like: the usual tables come back with the next connections.
+            SHARED_TABLES.clear()
+        SHARED_TABLES[pairs] = table
+    return table
 
 
 cdef int number_for(dict names, int number, str name) except -2:

@@ -13,6 +13,14 @@ cdef enum:
 
 
 @cython.final
+cdef class HeldFrame:
+    cdef:
+        # A frame whose payload is still coming, and a copy of its head, to which the frame points.
+        Frame frame
+        bytes head
+
+
+@cython.final
 cdef class FrameReader:
     cdef:
         # Who holds this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
@@ -26,10 +34,9 @@ cdef class FrameReader:
         Window received
         bint is_counted
 
-        # A frame whose payload is still coming: its head (kept in `held_head`) and since when, where the payload goes
-        # (None: it is skipped), whether that is a message of its own, and the missing bytes. 0 = no such frame.
-        Frame held
-        bytes held_head
+        # The frame whose payload is still coming, None where there is none; since when, where the payload goes (None: it
+        # is skipped), whether that is a message of its own, and the missing bytes.
+        HeldFrame held
         uint64_t held_at
         readonly Assembly sink
         bint sink_is_own
@@ -50,7 +57,6 @@ cdef class FrameReader:
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1
-    cdef int _rebase(self, Frame* frame, const char* data, Py_ssize_t head) except -1
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
     cdef int _release_held(self) except -1
 

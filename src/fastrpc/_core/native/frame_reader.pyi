@@ -3,6 +3,10 @@ from typing import final
 from fastrpc._core.base.buffer import Assembly
 
 @final
+class HeldFrame:
+    """A frame whose payload is still coming."""
+
+@final
 class FrameReader:
     """The reader of a connection, a part of it: cuts received bytes into frames and holds those that are not whole."""
 

@@ -31,6 +31,10 @@ cdef enum:
     LEAST_DIRECT = 4096
 
 
+cdef class HeldFrame:
+    """A frame whose payload is still coming."""
+
+
 cdef class FrameReader:
     """Cuts bytes into frames and keeps the windows and budgets every frame goes through."""
 
@@ -101,33 +105,16 @@ cdef class FrameReader:
 
     cdef int _hold(self, Frame* frame, const char* data) except -1:
         """Keep the head of a frame whose payload is still coming, and choose where the payload goes."""
-        self.held = frame[0]
-        self._rebase(&self.held, data, frame.payload - data)
+        self.held = HeldFrame.__new__(HeldFrame)
+        self.held.frame = frame[0]
+        self.held.head = PyBytes_FromStringAndSize(data, frame.payload - data)
+        rebase(&self.held.frame, data, PyBytes_AS_STRING(self.held.head))
         self.held_at = (<PartsOwner>self.owner).came_ns or (<PartsOwner>self.owner).now
         self.body_left = frame.payload_size - frame.payload_present
         self.sink_is_own = not frame.flags & CONT
         self.sink = (<PartsOwner>self.owner).sink_for(frame)
         if self.sink is not None:
             self.sink.append(frame.payload, frame.payload_present, self.trusted)
-        return 0
-
-    cdef int _rebase(self, Frame* frame, const char* data, Py_ssize_t head) except -1:
-        """Copy the head of a frame and let the frame point to the copy, which lives as long as it is held."""
-        cdef const char* base
-        self.held_head = PyBytes_FromStringAndSize(data, head)
-        base = PyBytes_AS_STRING(self.held_head)
-        frame.payload = NULL
-        if frame.refused:
-            return 0
-        if frame.kind == REQUEST:
-            frame.method = base + (frame.method - data)
-        elif frame.kind == RESPONSE:
-            frame.text = base + (frame.text - data)
-        if frame.kind == REQUEST or frame.kind == RESPONSE:
-            frame.metadata = base + (frame.metadata - data)
-        else:
-            # A HEAD is held only where it is longer than any limit, and then nobody looks at it.
-            frame.metadata = NULL
         return 0
 
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1:
@@ -157,15 +144,15 @@ cdef class FrameReader:
 
     cdef int _release_held(self) except -1:
         """The payload of the held frame is whole: now the frame counts."""
-        cdef Frame frame = self.held
+        cdef HeldFrame held = self.held
+        cdef Frame* frame = &held.frame
         cdef Assembly sink = self.sink
-        cdef bytes _head = self.held_head  # keeps what `frame` points to
         cdef bytes payload = None
         self.sink = None
-        self.held_head = None
+        self.held = None
         self.is_counted = False
         if frame.refused:
-            return (<PartsOwner>self.owner).violate(frame.refused, problem_text(&frame))
+            return (<PartsOwner>self.owner).violate(frame.refused, problem_text(frame))
         if sink is None:
             self.was_skipped = True
         elif self.sink_is_own and not frame.flags & MORE:
@@ -174,12 +161,28 @@ cdef class FrameReader:
         else:
             self.arrived = sink
         try:
-            (<PartsOwner>self.owner).on_frame(&frame, payload)
+            (<PartsOwner>self.owner).on_frame(frame, payload)
         finally:
             self.arrived = None
             self.was_skipped = False
             self.held_at = 0
         return 0
+
+
+cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogil:
+    """Let a frame whose head lies in `data` point to the copy of its head."""
+    frame.payload = NULL
+    if frame.refused:
+        return
+    if frame.kind == REQUEST:
+        frame.method = copy + (frame.method - data)
+    elif frame.kind == RESPONSE:
+        frame.text = copy + (frame.text - data)
+    if frame.kind == REQUEST or frame.kind == RESPONSE:
+        frame.metadata = copy + (frame.metadata - data)
+    else:
+        # A HEAD is held only where it is longer than any limit, and then nobody looks at it.
+        frame.metadata = NULL
 
 
 cdef FrameReader new_reader(PartsOwner owner):

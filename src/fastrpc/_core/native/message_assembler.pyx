@@ -282,7 +282,7 @@ cdef class MessageAssembler:
         missing = assembly.total - assembly.filled - call.window.left
         if self.reader.body_left and self.reader.sink is assembly:
             # Of a frame that is not whole yet the window knows nothing.
-            missing += self.reader.held.payload_size - self.reader.body_left
+            missing += self.reader.held.frame.payload_size - self.reader.body_left
         if missing <= 0 or not self._reserve(call, assembly.total):
             return False
         call.reserved = assembly.total

@@ -1,5 +1,7 @@
 """The frames of the connection itself: SETTINGS, PING, GOAWAY and drains, with the parts that they concern."""
 
+import gc
+
 import pytest
 
 from fastrpc._core.framing.settings import Settings, usual_settings
@@ -47,6 +49,34 @@ def test_the_first_settings_open_the_connection_and_are_acknowledged() -> None:
     assert owner.events == [("on_ready",)]
     assert owner.phase == 2
     assert frames(owner.take()) == [SettingsFrame(ack=True)]
+
+
+def test_peers_that_announce_the_same_codecs_share_one_table() -> None:
+    owners = [client(is_settled=False) for _ in range(3)]
+    usual, other = usual_settings(True), usual_settings(True)
+    other.codecs = {1: "msgpack", 64: "own"}
+    for owner, announced in zip(owners, (usual, usual, other), strict=True):
+        owner.receive_data(SettingsFrame(announced.encode()).encode())
+    assert owners[0].peer.codecs is owners[1].peer.codecs
+    assert owners[0].peer.compressors is owners[1].peer.compressors
+    assert owners[0].peer.codecs == usual.codecs
+    assert owners[2].peer.codecs == other.codecs
+
+
+def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
+    for number in range(1_000):
+        owner, announced = client(is_settled=False), usual_settings(True)
+        announced.codecs = {64: f"own{number}"}
+        owner.receive_data(SettingsFrame(announced.encode()).encode())
+        assert owner.peer.codecs == announced.codecs
+    kept = [
+        table
+        for holder in gc.get_objects()
+        if type(holder) is dict
+        for table in holder.values()
+        if type(table) is dict and str(table.get(64)).startswith("own")
+    ]
+    assert 1 <= len(kept) <= 16
 
 
 def test_what_settings_raise_counts_at_once_and_what_they_lower_with_their_acknowledgement() -> None:
