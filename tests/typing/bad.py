@@ -159,14 +159,26 @@ async def streams(client: fastrpc.Client, chat: fastrpc.Stream[str, bytes]) -> N
     client.open(Feed.chat)  # error
     await client.stream(Feed.count, 3)  # error
     await chat.send(b"hello")  # error
+    await client.call(Feed.total, ["1"])  # error
+    client.stream(Feed.chat, [1], "lobby")  # error
+    client.stream(Feed.chat, ["hello"], 7)  # error
+    client.open(Feed.chat, 7)  # error
+    await client.call(Feed.count, 3)  # error
+    await chat.receive_many("16")  # error
+    counts: list[int] = await chat.receive_many()  # error
     text: str = await chat.receive()  # error
-    print(text)
+    print(counts, text)
 
 
 def blocking_streams(client: fastrpc.SyncClient) -> None:
     client.stream(Feed.count, "3")  # error
     client.stream(Feed.chat, [1], "lobby")  # error
     client.stream(Arith.mul, 6, 7)  # error
+    client.open(Feed.chat)  # error
+    client.open(Feed.total).send("1")  # error
+    client.call(Feed.total, ["1"])  # error
+    texts: list[str] = client.stream(Feed.count, 3).receive_many()  # error
+    print(texts)
 
 
 # Services.

@@ -318,6 +318,39 @@ async def streams(client: fastrpc.Client) -> None:
     assert_type(client.open("feed.chat", "lobby"), fastrpc.Stream[Any, Any])
 
 
+async def words() -> AsyncGenerator[str, None]:
+    yield "hello"
+
+
+async def streamed_arguments(client: fastrpc.Client, counts: AsyncIterator[int]) -> None:
+    assert_type(await client.call(Feed.total, counts), int)
+    assert_type(await client.call(Feed.total, numbers=counts), int)
+    assert_type(await client.request(Feed.total, counts), fastrpc.Reply[int])
+    async with client.stream(Feed.chat, words(), room="lobby") as chat:
+        assert_type(chat, fastrpc.Stream[Any, bytes])
+        async for answer in chat:
+            assert_type(answer, bytes)
+
+
+async def messages_of_a_stream(stream: fastrpc.Stream[str, bytes]) -> None:
+    messages: AsyncIterator[bytes] = stream
+    assert_type([len(message) async for message in messages], list[int])
+    assert_type(await stream.receive_many(16), list[bytes])
+    assert_type(stream.metadata, fastrpc.Metadata)
+    assert_type(stream.reply, fastrpc.Reply[bytes])
+    stream.cancel()
+    await stream.aclose()
+
+
+async def a_proxys_streams(client: fastrpc.Client) -> None:
+    feed = client.bind(Feed)
+    async for number in feed.count(3):
+        assert_type(number, int)
+    async for answer in feed.chat(words(), "lobby"):
+        assert_type(answer, bytes)
+    assert_type(await feed.total(aiter(feed.count(3))), int)
+
+
 def blocking_streams(client: fastrpc.SyncClient) -> None:
     with client.stream(Feed.count, 3) as numbers:
         assert_type(numbers, fastrpc.SyncStream[Any, int])
@@ -327,9 +360,15 @@ def blocking_streams(client: fastrpc.SyncClient) -> None:
     assert_type(client.open(Feed.chat, "lobby"), fastrpc.SyncStream[str, bytes])
     assert_type(client.open(Feed.total), fastrpc.SyncStream[int, int])
     assert_type(client.stream("feed.count", 3), fastrpc.SyncStream[Any, Any])
+    with client.stream(Feed.lines, path="a") as lines:
+        assert_type(list(lines), list[str])
+    with client.open(Feed.total) as total:
+        total.send(1)
+        assert_type(total.reply, fastrpc.Reply[int])
     with client.open(Feed.chat, "lobby") as chat:
         chat.send("hello")
         chat.end()
+        assert_type(chat.receive_many(16), list[bytes])
         assert_type(chat.receive(), bytes)
         assert_type(chat.receive_many(), list[bytes])
         assert_type(chat.reply.value, bytes)
