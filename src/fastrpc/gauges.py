@@ -4,12 +4,15 @@ Counters lie in the compiled core. A gauge has no place of its own: an object te
 is kept up to date for a monitor that nobody runs.
 """
 
+import logging
 import os
 import weakref
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeAlias
 
 __all__ = ["Gauge", "Gauged", "gauges", "tells_gauges"]
+
+logger = logging.getLogger("fastrpc.server")
 
 #: The name of a metric, the values of its labels in their order, and its value.
 Gauge: TypeAlias = tuple[str, tuple[str, ...], float]
@@ -21,6 +24,9 @@ class Gauged(Protocol):
     def gauges(self) -> Iterable[Gauge]:
         """Return its gauges now. Called in any thread, so it copies what may change meanwhile."""
 
+
+# The classes of objects whose failure is logged already.
+_failing: set[type] = set()
 
 # By id: a copy of a dict's values is atomic, the iteration over a WeakSet is not. With the process, as the objects of a
 # parent tell nothing about its child.
@@ -38,9 +44,15 @@ def tells_gauges(source: Gauged) -> None:
 
 
 def gauges() -> Iterator[Gauge]:
-    """Yield the gauges of all objects of this process."""
+    """Yield the gauges of all objects of this process. One that fails takes nothing from the others."""
     process_id = os.getpid()
     for maker, reference in list(_sources.values()):
         source = reference()
-        if source is not None and maker == process_id:
-            yield from source.gauges()
+        if source is None or maker != process_id:
+            continue
+        try:
+            yield from list(source.gauges())
+        except Exception:
+            if type(source) not in _failing:
+                _failing.add(type(source))
+                logger.exception("a %s cannot tell its gauges", type(source).__name__)

@@ -2,7 +2,7 @@
 
 import itertools
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client.metrics_core import (
@@ -13,17 +13,11 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from fastrpc._core.base.histogram import (
-    REFUSALS,
-    RETRIES,
-    CounterRegistry,
-    default_registry,
-    waits_snapshot,
-)
-from fastrpc._core.loop.loop_state import loop_seconds
+from fastrpc._core.base.histogram import CounterRegistry, default_registry
 from fastrpc.gauges import gauges
+from fastrpc.metrics.figures import Values, merged_gauges, process_values
 
-__all__ = ["CallCollector"]
+__all__ = ["CallCollector", "family_names", "metrics_of"]
 
 #: Buckets of the core's histogram in each doubling.
 PARTS = 4
@@ -54,14 +48,28 @@ class CallCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield each metric of servers and clients with a sample for every method."""
-        families = _families()
-        for counters in self._registry:
-            families[counters.side].add(counters.snapshot(), self._step)
-        if not self._is_of_process:
-            return _all_of(families)
-        process = _ProcessFamilies()
-        process.fill(self._step)
-        return itertools.chain(_all_of(families), process)
+        return metrics_of(
+            self._registry, process_values(gauges()) if self._is_of_process else None, self._step
+        )
+
+
+def metrics_of(
+    registry: CounterRegistry, process: Values | None = None, step: int = PARTS
+) -> Iterator[Metric]:
+    """Yield the metrics of these counters, and of what is counted for the whole process."""
+    families = _families()
+    for counters in registry:
+        families[counters.side].add(counters.snapshot(), step)
+    yield from _all_of(families)
+    if process is not None:
+        of_process = _ProcessFamilies()
+        of_process.fill(process, step)
+        yield from of_process
+
+
+def family_names() -> frozenset[str]:
+    """Return the names of our metrics."""
+    return frozenset(metric.name for metric in itertools.chain(_all_of(_families()), _ProcessFamilies()))
 
 
 def _families() -> "dict[str, _Families]":
@@ -152,37 +160,19 @@ class _ProcessFamilies:
             (self._refused, self._queued, self._retries, self._lag, self._blocked, *self._gauges.values())
         )
 
-    def fill(self, step: int) -> None:
+    def fill(self, values: Values, step: int) -> None:
         """Add all samples."""
-        for reason, count in sorted(REFUSALS.items()):
+        for reason, count in sorted(values["refused"].items()):
             self._refused.add_metric((reason,), count)
-        for reason, count in sorted(RETRIES.items()):
+        for reason, count in sorted(values["retries"].items()):
             self._retries.add_metric((reason,), count)
-        waits = waits_snapshot()
+        waits = values["waits"]
         self._queued.add_metric((), _cumulative(waits["buckets"], step), waits["sum_seconds"])
-        lag, blocked = loop_seconds()
-        self._lag.add_metric((), lag)
-        self._blocked.add_metric((), blocked)
-        for name, values in _merged_gauges().items():
-            for labels, value in sorted(values.items()):
+        self._lag.add_metric((), values["lag_seconds"])
+        self._blocked.add_metric((), values["blocked_seconds"])
+        for name, samples in merged_gauges(values["gauges"]).items():
+            for labels, value in sorted(samples.items()):
                 self._gauges[name].add_metric(labels, value)
-
-
-#: How gauges of several objects with the same labels make one series, where they are not added up.
-_MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
-    "fastrpc_client_breaker_state": max,
-    "fastrpc_registry_up": min,
-}
-
-
-def _merged_gauges() -> dict[str, dict[tuple[str, ...], float]]:
-    """Return the gauges of all objects by name and labels: a series may be there only once."""
-    found: dict[str, dict[tuple[str, ...], float]] = {}
-    for name, labels, value in gauges():
-        values = found.setdefault(name, {})
-        merged = _MERGED_BY.get(name, sum)
-        values[labels] = merged((values[labels], value)) if labels in values else value
-    return found
 
 
 def _cumulative(buckets: Sequence[tuple[float, int]], step: int) -> list[tuple[str, float]]:

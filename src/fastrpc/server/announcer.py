@@ -7,11 +7,14 @@ cannot do it: its end would withdraw the address for all others.
 import asyncio
 import logging
 import signal
+from typing import Any
 
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.process import loop_factory, signals_handled
 from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
+from fastrpc.server.reporter import Reporter
+from fastrpc.server.scoreboard import Place
 from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
 
 __all__ = ["run_announcer"]
@@ -19,7 +22,9 @@ __all__ = ["run_announcer"]
 logger = logging.getLogger("fastrpc.server")
 
 
-def run_announcer(plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started) -> ExitCode:
+def run_announcer(
+    plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started, place: Place
+) -> ExitCode:
     """Keep the workers' services registered until the supervisor orders the end, or is gone.
 
     Raises:
@@ -31,12 +36,17 @@ def run_announcer(plan: Plan, channel: WorkerEnd, addresses: list[Address], star
         signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
         asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
-        return runner.run(_announce(plan, channel, _records(plan, addresses, started)))
+        return runner.run(_announce(plan, channel, _records(plan, addresses, started), place))
 
 
-async def _announce(plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint]) -> ExitCode:
+async def _announce(
+    plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint], place: Place
+) -> ExitCode:
     assert plan.registry is not None
     registrar = Registrar(plan.registry, plan.config.tls)
+    answer = None if plan.config.admin_address is None else _no_page
+    reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer)
+    reporter.start()
     orders = _Orders(channel)
     registrar.want(records)
     settling = asyncio.ensure_future(registrar.settle())
@@ -48,10 +58,16 @@ async def _announce(plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoi
         await orders.received
     finally:
         settling.cancel()
+        reporter.close()
         if not orders.must_quit:
             await registrar.close()
     # On QUIT the leases expire by themselves.
     return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
+
+
+def _no_page(_: str) -> dict[str, Any]:
+    """Only workers are asked for pages."""
+    return {}
 
 
 class _Orders:

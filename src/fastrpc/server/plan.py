@@ -78,11 +78,6 @@ class Plan:
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise ConfigError(f"workers is {self.workers!r}, it must be a whole number from 1")
-        if self.workers > 1 and self.config.admin_address is not None:
-            raise ConfigError(
-                f"ServerConfig.admin_address is set, and workers is {self.workers}: the pages show one process",
-                hint="leave workers at 1, or start a process for each port",
-            )
         if not self.addresses:
             raise ConfigError("the list of addresses is empty")
         if len(self.advertise) > len(self.addresses):

@@ -13,11 +13,14 @@ from fastrpc.server.app import loaded
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.server import Server
 
-__all__ = ["STOP_SIGNALS", "ServingProcess", "leave", "loop_factory", "signals_handled"]
+__all__ = ["RELOAD_SIGNALS", "STOP_SIGNALS", "ServingProcess", "leave", "loop_factory", "signals_handled"]
 
 T = TypeVar("T")
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Not every system has it.
+RELOAD_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
 
 #: Seconds that a quitting process gets to close its connections.
 QUIT_SECONDS = 0.3
@@ -42,6 +45,7 @@ class ServingProcess:
         self._on_leaving = on_leaving
         self._stops = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: Server | None = None
         self._asked = asyncio.Event()
         self._urged = asyncio.Event()
         self._last_resort: threading.Timer | None = None
@@ -63,6 +67,7 @@ class ServingProcess:
             authorize=plan.authorize,
             limits=plan.limits,
         )
+        self._server = server
         if plan.shared_limits:
             server.share_limits(plan.shared_limits)
         try:
@@ -90,6 +95,12 @@ class ServingProcess:
         # The loop may be blocked, or a handler may refuse to end.
         self._end_anyway(ExitCode.INTERRUPTED)
         self._wake()
+
+    def reload(self) -> None:
+        """Read the files of tokens and policies again. Threads and signal handlers may call this."""
+        if self._loop is not None and self._server is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
+                self._loop.call_soon_threadsafe(self._server.reload)
 
     def _wake(self) -> None:
         if self._loop is not None:

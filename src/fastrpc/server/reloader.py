@@ -8,8 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastrpc.server.plan import Plan, Started, values_to_failure
-from fastrpc.server.supervisor import LATE_SECONDS, Supervisor, WorkerRecord
+from fastrpc.server.supervisor import LATE_SECONDS, Supervisor
 from fastrpc.server.worker_channel import DRAIN
+from fastrpc.server.worker_record import WorkerRecord
 
 __all__ = ["Reloader", "SourceFiles"]
 

@@ -16,7 +16,7 @@ from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
-from fastrpc.server.process import STOP_SIGNALS, ServingProcess, leave, signals_handled
+from fastrpc.server.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
 from fastrpc.serving.authentication import Authenticate, Authorize, checked_authenticate, checked_authorize
 
@@ -145,7 +145,10 @@ def _run_here(plan: Plan) -> ExitCode:
         return [str(await server.listen(address, advertise=advertise)) for address, advertise in pairs]
 
     process = ServingProcess(plan, listen)
-    with signals_handled(lambda _: process.stop(), *STOP_SIGNALS):
+    with (
+        signals_handled(lambda _: process.stop(), *STOP_SIGNALS),
+        signals_handled(lambda _: process.reload(), *RELOAD_SIGNALS),
+    ):
         return process.run()
 
 

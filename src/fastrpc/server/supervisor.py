@@ -2,7 +2,7 @@
 
 It has no event loop and no thread, so it can fork at any time. It accepts connections and hands them to the workers
 (see `acceptor`); the workers do everything else. A signal to the whole process group is harmless: workers obey only
-the supervisor. With a registry there is one more process, see `announcer`.
+the supervisor. With a registry there is one more process, see `announcer`; with admin pages another, see `monitor`.
 """
 
 import contextlib
@@ -17,18 +17,22 @@ import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from fastrpc.config import Backoff
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
+from fastrpc.server.admin.opening import check_admin
 from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
 from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
+from fastrpc.server.roll import Roll
+from fastrpc.server.scoreboard import Role, Scoreboard
+from fastrpc.server.spread import Spread
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 from fastrpc.server.worker_process import run_worker
+from fastrpc.server.worker_record import WorkerRecord, ending, start_failure
 from fastrpc.serving.life import log_listening
 from fastrpc.serving.method_limits import shared_limiters
 
-__all__ = ["Supervisor", "WorkerRecord"]
+__all__ = ["Supervisor"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -44,35 +48,6 @@ WITHDRAW_SECONDS = 7.0
 #: Seconds of life after which a worker's end counts as its first one again.
 STABLE_SECONDS = 10.0
 
-#: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
-PAUSE_SECONDS = 0.05
-
-
-class WorkerRecord:
-    """The supervisor's record of one worker: its name, and the process that has it now."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.process_id = 0
-        self.channel: SupervisorEnd | None = None
-        self.started: dict[str, Any] | None = None
-        self.failed: dict[str, Any] | None = None
-        self.is_leaving = False
-        self.code = 0
-        self.began_at = 0.0
-        self.restart_at: float | None = None
-        self.failures = 0
-
-    @property
-    def is_alive(self) -> bool:
-        return self.process_id != 0
-
-    def takes(self, index: int, connection: socket.socket) -> bool:
-        """Hand over a connection; return False if the worker cannot take it now."""
-        if self.channel is None or self.started is None or self.is_leaving:
-            return False
-        return self.channel.hand_over(index, connection)
-
 
 class Supervisor:
     """Keep `Plan.workers` processes serving until a stop request."""
@@ -80,19 +55,32 @@ class Supervisor:
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
-        self._workers = [WorkerRecord(f"worker {number}") for number in range(1, plan.workers + 1)]
+        self._workers = self._new_workers()
         #: The process that registers their services; it takes no connections.
-        self._announcer = None if plan.registry is None else WorkerRecord("announcer")
-        self._processes = [*self._workers, *([self._announcer] if self._announcer else [])]
+        self._announcer = (
+            None if plan.registry is None else WorkerRecord("announcer", self._run_announcer, Role.ANNOUNCER)
+        )
+        #: The process with the admin pages.
+        self._admin_address = check_admin(plan.config, has_registry=plan.registry is not None)
+        self._monitor = None if self._admin_address is None else WorkerRecord("monitor", self._run_monitor)
+        self._processes = [one for one in (*self._workers, self._announcer, self._monitor) if one is not None]
+        self._roll: Roll | None = None
+        self._rolls_again = False
         self._backoff = Backoff()
         self._stops = 0
         self._is_serving = False
         self._next_worker = 0
-        self._resume_at: float | None = None
         self._services: Started
         self._acceptor: Acceptor
+        self._admin_sockets: Acceptor | None = None
+        self._board: Scoreboard
         self._selector: selectors.BaseSelector
+        self._spread: Spread
         self._wakers: tuple[socket.socket, socket.socket]
+
+    def _new_workers(self) -> list[WorkerRecord]:
+        numbers = range(1, self._plan.workers + 1)
+        return [WorkerRecord(f"worker {number}", self._run_worker, Role.WORKER) for number in numbers]
 
     def run(self) -> ExitCode:
         """Serve until stopped.
@@ -103,17 +91,23 @@ class Supervisor:
             RuntimeError: a worker could not start for another reason; a note has its traceback.
         """
         self._acceptor = Acceptor(self._plan.addresses, self._plan.config)
+        # During a roll there are twice as many workers, beside them the announcer.
+        self._board = Scoreboard(2 * self._plan.workers + 1)
         self._wakers = socket.socketpair()
         self._selector = selectors.DefaultSelector()
+        self._spread = Spread(self._acceptor, self._selector, lambda: self._workers, self._clock)
         for waker in self._wakers:
             waker.setblocking(False)
         self._selector.register(self._wakers[0], selectors.EVENT_READ)
         try:
-            with signals_handled(self._note_signal, *STOP_SIGNALS, signal.SIGCHLD):
+            with signals_handled(self._note_signal, *STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP):
                 return self._run()
         finally:
             self._kill_all()
             self._acceptor.close()
+            if self._admin_sockets is not None:
+                self._admin_sockets.close()
+            self._board.close()
             self._selector.close()
             for waker in self._wakers:
                 waker.close()
@@ -121,13 +115,19 @@ class Supervisor:
     def _run(self) -> ExitCode:
         if len(self._workers) > 1:
             _warn_of_collectors()
+        if self._admin_address is not None:
+            self._admin_sockets = Acceptor([self._admin_address], self._plan.config)
         self._start_all()
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
         self._acceptor.listen()
-        self._accept_again()
+        self._spread.accept()
         self._announce()
+        if self._monitor is not None and self._admin_sockets is not None and not self._must_stop():
+            self._admin_sockets.listen()
+            self._start(self._monitor)
+            self._await_started([self._monitor])
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
@@ -141,6 +141,7 @@ class Supervisor:
         while not self._must_stop():
             self._wait(self._next_due())
             self._restart_due()
+            self._go_on_rolling()
         return self._drain()
 
     # Starting
@@ -163,14 +164,21 @@ class Supervisor:
             self._wait(None)
             for process in processes:
                 if not process.is_alive and not process.started:
-                    raise _start_failure(process)
+                    raise start_failure(process)
 
     def _start(self, worker: WorkerRecord) -> None:
         ours, theirs = socket.socketpair()
-        worker.started = worker.failed = worker.restart_at = None
+        worker.started = worker.failed = worker.restart_at = worker.kill_at = None
         worker.is_leaving = False
+        worker.handed = 0
         worker.began_at = self._clock()
+        if worker.role is not None:
+            worker.place = self._board.free_place()
+            worker.place.prepare(worker.role)
         worker.process_id = os.fork()
+        if worker.place is not None:
+            # In both processes: each needs it at once.
+            worker.place.give(worker.process_id or os.getpid())
         if worker.process_id == 0:
             self._become_worker(worker, ours, theirs)
         theirs.close()
@@ -192,22 +200,38 @@ class Supervisor:
                 waker.close()
             self._selector.close()
             self._acceptor.abandon()
+            if self._admin_sockets is not None and worker is not self._monitor:
+                self._admin_sockets.abandon()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            # It is for the supervisor, even when a terminal sends it to all.
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             channel = WorkerEnd(theirs)
             try:
-                code = self._work(worker, channel)
+                code = worker.work(worker, channel)
             except BaseException as error:
                 channel.report(failed=failure_to_values(error, traceback.format_exc()))
         finally:
             leave(code)
 
-    def _work(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
-        if worker is not self._announcer:
-            return run_worker(self._plan, channel, self._acceptor.addresses)
+    def _run_worker(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
+        assert worker.place is not None
+        return run_worker(self._plan, channel, self._acceptor.addresses, (worker.name, worker.place))
+
+    def _run_announcer(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         # Imported on first use: most servers have no registry.
         from fastrpc.server.announcer import run_announcer
 
-        return run_announcer(self._plan, channel, self._acceptor.addresses, self._services)
+        assert worker.place is not None
+        addresses = self._acceptor.addresses
+        return run_announcer(self._plan, channel, addresses, self._services, worker.place)
+
+    def _run_monitor(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
+        # Imported on first use: most servers have no admin pages.
+        from fastrpc.server.monitor import run_monitor
+
+        assert self._admin_sockets is not None
+        sockets = [one.socket for one in self._admin_sockets.listening_sockets]
+        return run_monitor(self._plan, channel, self._board, sockets)
 
     def _report(self) -> None:
         if self._plan.on_started is not None:
@@ -226,7 +250,9 @@ class Supervisor:
         return self._stops > 0
 
     def _note_signal(self, number: int) -> None:
-        if number != signal.SIGCHLD:
+        if number == signal.SIGHUP:
+            self._rolls_again = True
+        elif number != signal.SIGCHLD:
             self._stops += 1
         with contextlib.suppress(OSError):  # Full: the reader wakes anyway.
             self._wakers[1].send(b"\0")
@@ -236,17 +262,16 @@ class Supervisor:
         timeout = None if until is None else max(0.0, until - self._clock())
         for key, _ in self._selector.select(timeout):
             if isinstance(key.fileobj, ListeningSocket):
-                self._accept(key.fileobj)
+                self._spread.take(key.fileobj)
             elif isinstance(key.data, WorkerRecord):
                 self._hear(key.data)
             else:
                 with contextlib.suppress(BlockingIOError):
                     self._wakers[0].recv(4096)
-        for process in self._processes:
+        for process in list(self._processes):
             if process.is_alive:
                 self._reap(process, os.WNOHANG)
-        if self._resume_at is not None and self._clock() >= self._resume_at:
-            self._accept_again()
+        self._spread.resume()
 
     def _hear(self, worker: WorkerRecord) -> None:
         if worker.channel is None:
@@ -264,11 +289,17 @@ class Supervisor:
         worker.code = os.waitstatus_to_exitcode(status)
         self._hear(worker)
         worker.process_id = 0
+        if worker.place is not None:
+            worker.place.take_back()
         if worker.channel is not None:
             self._selector.unregister(worker.channel)
             worker.channel.close()
             worker.channel = None
-        if self._is_serving and not self._stops:
+        if self._roll is not None and worker in self._roll.fresh:
+            return
+        if worker not in (*self._workers, self._announcer, self._monitor):
+            self._processes.remove(worker)
+        elif self._is_serving and not self._stops:
             self._plan_restart(worker)
 
     # Restarting
@@ -278,59 +309,79 @@ class Supervisor:
         worker.failures = 0 if now - worker.began_at >= STABLE_SECONDS else worker.failures + 1
         pause = self._backoff.first * self._backoff.factor ** max(0, worker.failures - 1)
         worker.restart_at = now + min(pause, self._backoff.longest)
-        reason = _ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
+        reason = ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
         level = logging.ERROR if worker.code else logging.INFO
         pause = worker.restart_at - now
         logger.log(level, "%s ended: %s; another starts in %.1f s", worker.name, reason, pause)
 
     def _restart_due(self) -> None:
         now = self._clock()
+        for worker in list(self._processes):
+            if worker.kill_at is not None and worker.kill_at <= now and worker.is_alive:
+                self._kill(worker)
         for worker in self._processes:
             if worker.restart_at is not None and worker.restart_at <= now and not self._stops:
                 self._start(worker)
 
     def _next_due(self) -> float | None:
-        due = [worker.restart_at for worker in self._processes if worker.restart_at is not None]
-        if self._resume_at is not None:
-            due.append(self._resume_at)
+        instants = [(worker.restart_at, worker.kill_at) for worker in self._processes]
+        due = [instant for pair in instants for instant in pair if instant is not None]
+        if self._spread.resume_at is not None:
+            due.append(self._spread.resume_at)
         return min(due, default=None)
 
-    # Accepting
+    # Rolling
 
-    def _accept(self, listening_socket: ListeningSocket) -> None:
-        try:
-            connection = listening_socket.accept()
-        except OSError as error:
-            logger.error("cannot accept connections: %s", error)
-            self._pause_accepting()
-            return
-        if connection is not None:
-            with connection:
-                if not self._hand_over(listening_socket.index, connection):
-                    self._pause_accepting()
+    def _go_on_rolling(self) -> None:
+        """Start a roll that was asked for, and end one whose workers serve."""
+        if self._roll is None:
+            # What the last roll replaced ends first: there is no place for a third set of workers.
+            is_free = len(self._board.living()) <= len(self._workers) + 1
+            if self._rolls_again and is_free and not self._stops:
+                self._begin_roll()
+        elif self._roll.failed is not None:
+            self._give_up_roll(self._roll, self._roll.failed)
+        elif self._roll.is_over:
+            self._end_roll(self._roll)
 
-    def _hand_over(self, index: int, connection: socket.socket) -> bool:
-        """Hand a connection to the next worker in turn that takes it."""
-        for _ in self._workers:
-            worker = self._workers[self._next_worker]
-            self._next_worker = (self._next_worker + 1) % len(self._workers)
-            if worker.takes(index, connection):
-                return True
-        return False
+    def _begin_roll(self) -> None:
+        self._rolls_again = False
+        logger.info("the workers are replaced by new ones", extra={"event": "roll_began"})
+        self._roll = Roll(self._new_workers())
+        for worker in self._roll.fresh:
+            self._processes.append(worker)
+            self._start(worker)
 
-    def _pause_accepting(self) -> None:
-        self._stop_accepting()
-        self._resume_at = self._clock() + PAUSE_SECONDS
+    def _give_up_roll(self, roll: Roll, failed: WorkerRecord) -> None:
+        logger.error(
+            "the new %s cannot start, the old workers stay: %s",
+            failed.name,
+            start_failure(failed),
+            extra={"event": "roll_failed"},
+        )
+        self._roll = None
+        for worker in roll.fresh:
+            if worker.is_alive:
+                self._kill(worker)
+            elif worker in self._processes:
+                self._processes.remove(worker)
 
-    def _stop_accepting(self) -> None:
-        for listening_socket in self._acceptor.listening_sockets:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(listening_socket)
-
-    def _accept_again(self) -> None:
-        self._resume_at = None
-        for listening_socket in self._acceptor.listening_sockets:
-            self._selector.register(listening_socket, selectors.EVENT_READ)
+    def _end_roll(self, roll: Roll) -> None:
+        """Let the new workers have every new connection, and the old ones drain."""
+        self._roll = None
+        old, self._workers = self._workers, roll.fresh
+        for worker in old:
+            worker.restart_at = None
+            worker.is_leaving = True
+            if worker.channel is None:
+                self._processes.remove(worker)
+                continue
+            worker.channel.tell(DRAIN)
+            timeouts = self._plan.config.timeouts
+            if timeouts.drain is not None:
+                grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
+                worker.kill_at = self._clock() + grace
+        logger.info("new workers serve, the old ones drain", extra={"event": "rolled"})
 
     # Ending
 
@@ -346,8 +397,7 @@ class Supervisor:
         announced_at = self._clock() + timeouts.announce
         while self._stops < 2 and self._any_alive() and self._clock() < announced_at:
             self._wait(announced_at)
-        self._stop_accepting()
-        self._resume_at = None
+        self._spread.stop()
         self._acceptor.close()
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
@@ -357,6 +407,7 @@ class Supervisor:
         if self._stops > 1:
             self._quit()
             return ExitCode.INTERRUPTED
+        self._end_monitor()
         seconds = self._clock() - began_at
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
         is_clean = ended and not any(worker.code for worker in self._workers)
@@ -399,16 +450,26 @@ class Supervisor:
         return True
 
     def _any_alive(self) -> bool:
-        return any(worker.is_alive for worker in self._processes)
+        """Return whether any process but the monitor lives, which shows how they end."""
+        return any(worker.is_alive for worker in self._processes if worker is not self._monitor)
+
+    def _end_monitor(self) -> None:
+        monitor = self._monitor
+        if monitor is not None and monitor.channel is not None:
+            monitor.channel.tell(QUIT)
+            until = self._clock() + QUIT_SECONDS
+            while monitor.is_alive and self._clock() < until:
+                self._wait(until)
 
     def _kill_all(self) -> None:
         """Kill the remaining workers: those that ignored the order to end."""
         self._stops = max(1, self._stops)
-        for worker in self._processes:
+        for worker in list(self._processes):
             if worker.is_alive:
                 self._kill(worker)
 
     def _kill(self, worker: WorkerRecord) -> None:
+        worker.kill_at = None
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker.process_id, signal.SIGKILL)
         self._reap(worker, 0)
@@ -419,25 +480,8 @@ def _warn_of_collectors() -> None:
     prometheus = sys.modules.get("fastrpc.metrics.prometheus")
     if prometheus is not None and prometheus.collectors:
         warnings.warn(
-            "fastrpc.metrics.collector() shows no calls in this process: each of its workers counts its own. Serve "
-            "with one process, or make a collector in each worker, with a port of its own",
+            "fastrpc.metrics.collector() shows no calls in this process: each of its workers counts its own. Set "
+            "ServerConfig.admin_address: its page /metrics has the calls of all workers",
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _start_failure(worker: WorkerRecord) -> Exception:
-    """Return the error of a worker that ended before it ever served."""
-    if worker.failed is not None:
-        return values_to_failure(worker.failed)
-    return RuntimeError(f"{worker.name} ended while it started: {_ending(worker.code)}")
-
-
-def _ending(code: int) -> str:
-    """Describe an exit code."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"killed by signal {-code}"

@@ -75,6 +75,8 @@ class Dispatcher:
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
+        #: Called at the loss of a connection.
+        self.on_lost: Callable[[], None] | None = None
 
     def unknown_method(self, method: str, exchange: Exchange) -> str:
         """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
@@ -157,6 +159,8 @@ class Dispatcher:
         elif peer is not None:
             self._life.connection_lost(peer.address, error)
             peer._lose()
+        if self.on_lost is not None:
+            self.on_lost()
         self.changed()
 
     def refused_tls(self, peer: Peer, error: HandshakeError) -> None:

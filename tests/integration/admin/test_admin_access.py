@@ -15,7 +15,6 @@ from fastrpc._core.http1.head import RequestLimits
 from fastrpc.cli.settings import read_settings
 from fastrpc.config import TLS
 from fastrpc.server.admin import connection
-from fastrpc.server.plan import Plan
 from tests.support.admin_pages import fetch, page, server_with_pages, speak
 from tests.support.certificates import Authority
 
@@ -220,12 +219,6 @@ def test_a_token_can_be_given_in_the_environment_and_in_a_file(tmp_path: Path) -
     assert read.config.admin_token == "file:/run/token"
     read, _ = read_settings({}, {"FASTRPC_ADMIN_TOKEN": "none"}, file)
     assert read.config.admin_token is None
-
-
-def test_several_workers_have_no_pages_yet() -> None:
-    config = ServerConfig(admin_address="tcp://127.0.0.1:0")
-    with pytest.raises(ConfigError, match="workers is 2: the pages show one process"):
-        Plan(load=list, addresses=(fastrpc.Address.parse("tcp://127.0.0.1:0"),), workers=2, config=config)
 
 
 async def test_an_address_in_use_ends_the_start() -> None:

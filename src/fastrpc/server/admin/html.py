@@ -37,11 +37,12 @@ function duration(seconds) {
   return seconds < 1 ? (seconds * 1000).toFixed(1) + " ms" : seconds.toFixed(2) + " s";
 }
 function nameOf(one) { return JSON.stringify([one.service, one.method, one.protocol]); }
+function workers(now) { return now.workers ? " with " + now.workers.length + " workers" : ""; }
 function rate(now, last, seconds) { return last === undefined ? "–" : ((now - last) / seconds).toFixed(1); }
 function facts(now) {
   const refused = Object.entries(now.refused).map(([reason, count]) => reason + " " + count).join(", ");
   return [
-    ["process", now.process_id + ", fastrpc " + now.fastrpc + ", Python " + now.python],
+    ["process", now.process_id + workers(now) + ", fastrpc " + now.fastrpc + ", Python " + now.python],
     ["up", duration(now.time - now.started)],
     ["state", now.draining ? "draining" : now.ready ? "ready" : "not ready"],
     ["connections", now.connections],

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastrpc.config import ServerConfig
@@ -11,6 +13,7 @@ from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.server.admin.connection import AdminConnection
+    from fastrpc.server.admin.pages import Pages, Shown
     from fastrpc.server.server import Server
 
 __all__ = ["Admin", "check_admin"]
@@ -63,13 +66,14 @@ class Admin:
     def __init__(self, config: ServerConfig, *, has_registry: bool) -> None:
         self._config = config
         self._wanted = check_admin(config, has_registry=has_registry)
-        self._listener: Listener | None = None
+        self._listeners: list[Listener] = []
+        self._pages: Pages | None = None
         self._connections: set[AdminConnection] = set()
 
     @property
     def address(self) -> Address | None:
         """Where they listen, with the real port; None before the start, and without any."""
-        return None if self._listener is None else self._listener.address
+        return self._listeners[0].address if self._listeners else None
 
     async def open(self, server: "Server") -> None:
         """Listen, if there are to be any pages.
@@ -78,22 +82,34 @@ class Admin:
             OSError: the address is not available.
             ConfigError: the file of the token cannot be used.
         """
-        address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
-        if address is None:
+        if self._wanted is None:
             return
         # Imported on first use: most servers have no such pages.
+        from fastrpc.server.admin.state import ServerState
+
+        await self.show(ServerState(self._config, server), [None])
+
+    async def show(self, shown: "Shown", sockets: "Sequence[socket.socket | None]") -> None:
+        """Listen at these bound sockets, None for a new one, with the pages of what is shown.
+
+        Raises:
+            OSError: the address is not available.
+            ConfigError: the file of the token cannot be used.
+        """
+        # Imported on first use, as above.
         from fastrpc.protocols.http1 import http1_stream
         from fastrpc.server.admin.access import Access, Token
         from fastrpc.server.admin.connection import AdminConnection
         from fastrpc.server.admin.pages import Pages
-        from fastrpc.server.admin.state import ServerState
 
+        address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
+        assert address is not None
         access = Access(
             None if token is None else Token(token),
             is_local=is_local(address),
             has_host=address.scheme != "unix",
         )
-        pages = Pages(ServerState(self._config, server))
+        pages = self._pages = Pages(shown)
 
         def accepted() -> asyncio.BufferedProtocol:
             is_surplus = len(self._connections) >= MOST_CONNECTIONS
@@ -101,16 +117,20 @@ class Admin:
             self._connections.add(connection)
             return http1_stream(connection, loop)
 
-        options = ListenOptions(tls=self._config.tls, agreed=(None,))
-        self._listener = await transport_for(address).listen(address, accepted, options)
-        place = str(self._listener.address)
+        for bound in sockets:
+            options = ListenOptions(tls=self._config.tls, agreed=(None,), socket=bound)
+            listener = await transport_for(address).listen(address, accepted, options)
+            self._listeners.append(listener)
+        place = str(self._listeners[0].address)
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
 
     async def close(self) -> None:
         """Stop listening, and close every connection. Closing twice is allowed."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
             listener.close()
             await listener.wait_closed()
         for connection in list(self._connections):
             connection.abort()
+        if self._pages is not None:
+            self._pages.close()

@@ -3,23 +3,26 @@
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from prometheus_client import REGISTRY
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-
-from fastrpc.metrics import collector
+from fastrpc.metrics.exposition import CONTENT_TYPE_LATEST
 from fastrpc.server.admin.html import POLICY, index_page, table_page
-from fastrpc.server.admin.state import ServerState
 
-__all__ = ["Page", "Pages"]
+__all__ = ["Page", "Pages", "Shown"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("fastrpc.server")
+
+#: The pages that are tables.
+TABLES = frozenset({"/calls", "/connections", "/services", "/config"})
+
+#: Seconds that a page may take.
+PAGE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,87 +34,99 @@ class Page:
     content: bytes
 
 
-class Pages:
-    """The pages of one server."""
+class Shown(Protocol):
+    """What the pages show: one process, or several."""
 
-    def __init__(self, state: ServerState) -> None:
-        self._state = state
-        self._metrics = _AllMetrics()
-        # Readers of a page of metrics that is made now: one is made at a time.
-        self._readers: list[Callable[[Page], None]] = []
-        self._tables: dict[str, Callable[[], dict[str, Any]]] = {
-            "/calls": state.calls,
-            "/connections": state.connections,
-            "/services": state.services,
-            "/config": state.config,
-        }
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are to be sent here."""
+
+    async def values(self, name: str) -> dict[str, Any]:
+        """Return the values of a table by its name, or of the `overview`."""
+
+    async def metrics(self) -> Callable[[], bytes]:
+        """Return the function that makes the page of metrics, for a thread."""
+
+
+class Pages:
+    """The pages of one server.
+
+    Each page is made in a turn of the loop of its own, and written in a thread: thousands of methods or calls take
+    longer than calls may wait.
+    """
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        # Its own: a program may have work in every thread of the loop's default executor.
+        self._thread: ThreadPoolExecutor | None = None
+        # The page of metrics that is made now: one is made at a time, for all who wait for it.
+        self._metrics: asyncio.Task[bytes] | None = None
+        self._making: set[asyncio.Task[None]] = set()
 
     def probe(self, path: str) -> int | None:
         """Return the status of a probe, which is all that it tells; None for another path."""
         if path == "/livez":
             return 200
         if path == "/readyz":
-            return 200 if self._state.is_ready else 503
+            return 200 if self._shown.is_ready else 503
         return None
 
     def serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> bool:
-        """Show a page, now or later; return False if there is none of this path."""
-        wants_json = "application/json" in accepted
-        if path == "/":
-            show(_json(self._state.overview()) if wants_json else _html(index_page()))
-        elif path == "/metrics":
-            self._readers.append(show)
-            if len(self._readers) == 1:
-                self._make_metrics()
-        elif path in self._tables:
-            value = self._tables[path]()
-            is_html = "text/html" in accepted and not wants_json
-            show(_html(table_page(path, value)) if is_html else _json(value))
-        else:
+        """Show a page soon; return False if there is none of this path."""
+        if path != "/" and path != "/metrics" and path not in TABLES:
             return False
+        task = asyncio.ensure_future(self._serve(path, accepted, show))
+        self._making.add(task)
+        task.add_done_callback(self._making.discard)
         return True
 
-    def _make_metrics(self) -> None:
-        # In a thread: thousands of methods take longer than calls may wait.
-        loop = asyncio.get_running_loop()
+    def close(self) -> None:
+        """Make no more pages."""
+        for task in list(self._making):
+            task.cancel()
+        if self._metrics is not None:
+            self._metrics.cancel()
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> None:
         try:
-            making = loop.run_in_executor(None, partial(generate_latest, self._metrics))
-        except RuntimeError as error:
-            # No thread can be started now.
-            making = loop.create_future()
-            making.set_exception(error)
-        making.add_done_callback(self._show_metrics)
-
-    def _show_metrics(self, made: "asyncio.Future[bytes]") -> None:
-        readers, self._readers = self._readers, []
-        error = None if made.cancelled() else made.exception()
-        if made.cancelled() or error is not None:
-            logger.error("the page of metrics cannot be made", exc_info=error)
+            async with asyncio.timeout(PAGE_SECONDS):
+                page = await self._page(path, accepted)
+        except TimeoutError:
+            logger.error("the page %s takes longer than %s s", path, PAGE_SECONDS)
+            page = Page(503, (), b"")
+        except Exception:
+            logger.exception("the page %s cannot be made", path)
             page = Page(500, (), b"")
-        else:
-            page = Page(200, (("Content-Type", CONTENT_TYPE_LATEST),), made.result())
-        for show in readers:
-            try:
-                show(page)
-            except Exception:
-                # It fails one reader, not those behind it.
-                logger.exception("a reader cannot be shown the page of metrics")
+        show(page)
 
+    async def _page(self, path: str, accepted: str) -> Page:
+        wants_json = "application/json" in accepted
+        if path == "/metrics":
+            return Page(200, (("Content-Type", CONTENT_TYPE_LATEST),), await self._shared_metrics())
+        if path == "/":
+            if not wants_json:
+                return _html(index_page())
+            return await self._in_thread(partial(_json, await self._shown.values("overview")))
+        values = await self._shown.values(path[1:])
+        if "text/html" in accepted and not wants_json:
+            return await self._in_thread(lambda: _html(table_page(path, values)))
+        return await self._in_thread(partial(_json, values))
 
-class _AllMetrics(Collector):
-    """The metrics of the program's own registry, and ours where those do not have them."""
+    async def _shared_metrics(self) -> bytes:
+        if self._metrics is None or self._metrics.done():
+            self._metrics = asyncio.ensure_future(self._make_metrics())
+        # One reader that goes away takes nothing from the others.
+        return await asyncio.shield(self._metrics)
 
-    def __init__(self) -> None:
-        self._ours = collector()
+    async def _make_metrics(self) -> bytes:
+        return await self._in_thread(await self._shown.metrics())
 
-    def collect(self) -> Iterator[Metric]:
-        names = set()
-        for metric in REGISTRY.collect():
-            names.add(metric.name)
-            yield metric
-        for metric in self._ours.collect():
-            if metric.name not in names:
-                yield metric
+    def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-admin")
+        return asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
 def _json(value: Any) -> Page:

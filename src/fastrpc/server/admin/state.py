@@ -1,20 +1,25 @@
 """What the admin pages show, as plain data."""
 
+import heapq
 import os
 import sys
 import time
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.base.histogram import REFUSALS, default_registry
 from fastrpc._core.loop.loop_state import loop_seconds
 from fastrpc._version import __version__
 from fastrpc.config import ServerConfig
+from fastrpc.gauges import gauges
 from fastrpc.rpc.description import signature_text
 
 if TYPE_CHECKING:
+    from fastrpc.metrics.exposition import Exposition
     from fastrpc.server.server import Server
 
-__all__ = ["ServerState"]
+__all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings"]
 
 #: Rows of a page; it says how many there are in all.
 MOST_ROWS = 1_000
@@ -51,23 +56,54 @@ MASK = "…"
 
 
 class ServerState:
-    """The state of one server."""
+    """The state of one server.
 
-    def __init__(self, config: ServerConfig, server: "Server") -> None:
+    Args:
+        takes_connections: whether another process accepts its connections: it need not listen to be ready.
+    """
+
+    def __init__(self, config: ServerConfig, server: "Server", *, takes_connections: bool = False) -> None:
         assert server._gate is not None
+        self._takes_connections = takes_connections
         self._config = config
         self._server = server
         self._gate = server._gate
         self._health = server._health
         self._began = time.time()
+        self._exposition: Exposition | None = None
 
     @property
     def is_ready(self) -> bool:
         """Whether calls are to be sent here."""
         advertising = self._server._advertising
-        if not (self._health.is_serving("") and self._server._listeners) or self._server._is_shut:
+        has_doors = bool(self._server._listeners) or self._takes_connections
+        if not (self._health.is_serving("") and has_doors) or self._server._is_shut:
             return False
         return advertising is None or not self._config.ready_needs_registry or advertising.is_registered
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Return the values of a page by its name."""
+        tables: dict[str, Callable[[], dict[str, Any]]] = {
+            "overview": self.overview,
+            "calls": self.calls,
+            "connections": self.connections,
+            "services": self.services,
+            "config": self.config,
+        }
+        return tables[name]()
+
+    async def values(self, name: str) -> dict[str, Any]:
+        """Return the values of a page by its name."""
+        return self.table(name)
+
+    async def metrics(self) -> Callable[[], bytes]:
+        """Return the function that makes the page of metrics."""
+        # Imported on first use: workers have no page of their own.
+        from fastrpc.metrics.exposition import Exposition
+
+        self._exposition = self._exposition or Exposition()
+        # Objects of this loop tell their gauges here: in a thread they could change, or end, meanwhile.
+        return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:
         """Return the process, its totals, and the calls of each method."""
@@ -86,11 +122,18 @@ class ServerState:
             "refused": {reason: count for reason, count in REFUSALS.items() if count},
             "loop_lag_seconds": lag,
             "loop_blocked_seconds": blocked,
-            "methods": [_method_row(one.snapshot(), one) for one in _by_name("server")],
+            "methods": method_rows(default_registry),
         }
 
     def calls(self) -> dict[str, Any]:
         """Return the live calls, the oldest first."""
+        live = [
+            (call, state, session)
+            for session in list(self._gate.sessions)
+            for state, calls in (("running", session.exchange.running), ("waiting", session.exchange.waiting))
+            for call in calls
+        ]
+        oldest = heapq.nlargest(MOST_ROWS, live, key=lambda one: one[0].age_seconds)
         rows = [
             {
                 "method": call.method,
@@ -101,23 +144,24 @@ class ServerState:
                 "identity": None if call.identity is None else call.identity.name,
                 "protocol": session.exchange.protocol,
             }
-            for session in list(self._gate.sessions)
-            for state, calls in (("running", session.exchange.running), ("waiting", session.exchange.waiting))
-            for call in calls
+            for call, state, session in oldest
         ]
-        return _cut("calls", sorted(rows, key=lambda row: -row["age_seconds"]))
+        return {"total": len(live), "calls": rows}
 
     def connections(self) -> dict[str, Any]:
         """Return the connections whose opening is over."""
         rows = []
+        total = 0
         for session in list(self._gate.sessions):
             exchange = session.exchange
             peer = exchange.describe_peer() if getattr(session, "is_open", True) else None
             if peer is not None:
-                identity = None if exchange.identity is None else exchange.identity.name
-                row = {"peer": str(peer), "protocol": exchange.protocol, "identity": identity}
-                rows.append(row | session.stats() | {"held_bytes": exchange.held_bytes})
-        return _cut("connections", rows)
+                total += 1
+                if total <= MOST_ROWS:
+                    identity = None if exchange.identity is None else exchange.identity.name
+                    row = {"peer": str(peer), "protocol": exchange.protocol, "identity": identity}
+                    rows.append(row | session.stats() | {"held_bytes": exchange.held_bytes})
+        return {"total": total, "connections": rows}
 
     def services(self) -> dict[str, Any]:
         """Return the services with their methods."""
@@ -135,15 +179,16 @@ class ServerState:
 
     def config(self) -> dict[str, Any]:
         """Return the settings; whatever is not known to be harmless is masked."""
-        return {"config": _shown(self._config)}
+        return {"config": shown_settings(self._config)}
 
 
-def _shown(settings: Any) -> dict[str, Any]:
+def shown_settings(settings: Any) -> dict[str, Any]:
+    """Return settings as plain values; whatever is not known to be harmless is masked."""
     shown: dict[str, Any] = {}
     for name in type(settings).__dataclass_fields__:
         value = getattr(settings, name)
         if hasattr(type(value), "__dataclass_fields__"):
-            shown[name] = _shown(value)
+            shown[name] = shown_settings(value)
         elif name in HARMLESS or value is None:
             shown[name] = value
         else:
@@ -151,10 +196,11 @@ def _shown(settings: Any) -> dict[str, Any]:
     return shown
 
 
-def _by_name(side: str) -> list[Any]:
-    """Return the counters of the methods that were called, in order."""
-    found = [one for one in default_registry if one.side == side and (one.ended_calls or one.in_flight)]
-    return sorted(found, key=lambda one: (one.service, one.method, one.protocol))
+def method_rows(registry: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return a row for each method that servers were asked for."""
+    found = [one for one in registry if one.side == "server" and (one.ended_calls or one.in_flight)]
+    found.sort(key=lambda one: (one.service, one.method, one.protocol))
+    return [_method_row(one.snapshot(), one) for one in found]
 
 
 def _method_row(snapshot: dict[str, Any], counters: Any) -> dict[str, Any]:
@@ -168,7 +214,3 @@ def _method_row(snapshot: dict[str, Any], counters: Any) -> dict[str, Any]:
     for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
         row[name] = counters.quantile(share) if ended else None
     return row
-
-
-def _cut(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"total": len(rows), name: rows[:MOST_ROWS]}

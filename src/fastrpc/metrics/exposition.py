@@ -1,0 +1,151 @@
+"""Metrics as Prometheus reads them: those of the program, ours, and those of several processes together.
+
+A program's collector is code of others: one that fails is logged once, and the rest is shown.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeAlias
+
+from prometheus_client import REGISTRY
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from fastrpc._core.base.histogram import default_registry
+from fastrpc.gauges import Gauge
+from fastrpc.metrics.figures import process_values
+from fastrpc.metrics.prometheus import metrics_of
+
+__all__ = ["CONTENT_TYPE_LATEST", "Exposition", "Family", "FamilySum", "program_families"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: A metric as values that JSON can carry: name, type, text, and for each sample its name, labels and value.
+Family: TypeAlias = list[Any]
+
+#: Types whose samples add up over processes; each of the others is a value of one process.
+COUNTED = frozenset({"counter", "histogram", "summary"})
+
+#: The label that tells the values of several processes apart.
+WORKER = "worker"
+
+
+def _registered(failing: set[str]) -> Iterator[Metric]:
+    """Yield the metrics of the program's registry; log a collector that fails, unless it is known to."""
+    # Without this attribute the first failure ends the registry's own walk.
+    collectors = getattr(REGISTRY, "_collector_to_names", None)
+    for collector in [REGISTRY] if collectors is None else list(collectors):
+        name = type(collector).__name__
+        try:
+            yield from list(collector.collect())
+        except Exception:
+            if name not in failing:
+                failing.add(name)
+                logger.exception("the collector %s fails: its metrics are missing", name)
+
+
+class _One(Collector):
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+class Exposition:
+    """Writes pages of metrics."""
+
+    def __init__(self) -> None:
+        # The names of collectors and metrics whose failure is logged.
+        self._failing: set[str] = set()
+
+    def of_process(self, told: Iterable[Gauge]) -> bytes:
+        """Return the program's metrics and ours, with these gauges."""
+        # Ours where the program did not register them itself.
+        return self.page([*_registered(self._failing), *metrics_of(default_registry, process_values(told))])
+
+    def page(self, metrics: Iterable[Metric]) -> bytes:
+        """Return the page; of several metrics with one name it has the first: a scrape with both would be refused."""
+        parts: dict[str, bytes] = {}
+        for metric in metrics:
+            if metric.name in parts:
+                continue
+            try:
+                parts[metric.name] = generate_latest(_One(metric))
+            except Exception:
+                if metric.name not in self._failing:
+                    self._failing.add(metric.name)
+                    logger.exception("the metric %s cannot be written, it is missing", metric.name)
+        return b"".join(parts.values())
+
+
+def program_families(failing: set[str], *, without: Iterable[str] = ()) -> list[Family]:
+    """Return the metrics of the program's registry but some as plain values."""
+    ours = frozenset(without)
+    return [
+        [
+            metric.name,
+            metric.type,
+            metric.documentation,
+            [[sample.name, dict(sample.labels), float(sample.value)] for sample in metric.samples],
+        ]
+        for metric in _registered(failing)
+        if metric.name not in ours
+    ]
+
+
+class FamilySum:
+    """The program's metrics of several processes together.
+
+    Counters, histograms and summaries add up. Everything else gets the label `worker`, and goes with its process.
+    """
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[str, str]] = {}
+        self._samples: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+
+    def add(self, families: Iterable[Family], worker: str | None, sign: int = 1) -> None:
+        """Add the metrics of a process; None: of a dead one. A sign of -1 takes away what was counted before."""
+        for name, kind, text, samples in families:
+            if self._kinds.setdefault(name, (kind, text))[0] != kind:
+                continue
+            known = self._samples.setdefault(name, {})
+            for sample, labels, value in samples:
+                if kind not in COUNTED or "quantile" in labels:
+                    if worker is not None:
+                        known[sample, _marked(labels, worker)] = value
+                    continue
+                key = sample, tuple(sorted(labels.items()))
+                if sample.endswith("_created"):
+                    if sign > 0:
+                        known[key] = min(value, known.get(key, value))
+                else:
+                    known[key] = known.get(key, 0.0) + sign * value
+
+    def families(self) -> list[Family]:
+        """Return the sums as plain values."""
+        return [
+            [
+                name,
+                *self._kinds[name],
+                [[sample, dict(labels), value] for (sample, labels), value in known.items()],
+            ]
+            for name, known in self._samples.items()
+            if known
+        ]
+
+    def metrics(self) -> Iterator[Metric]:
+        """Yield the sums."""
+        for name, kind, text, samples in self.families():
+            metric = Metric(name, text, kind)
+            for sample, labels, value in samples:
+                metric.add_sample(sample, labels, value)
+            yield metric
+
+
+def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:
+    """Return labels with that of the process; one of this name is kept as Prometheus would."""
+    if WORKER in labels:
+        labels = labels | {f"exported_{WORKER}": labels[WORKER]}
+    return tuple(sorted((labels | {WORKER: worker}).items()))

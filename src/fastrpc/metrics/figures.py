@@ -1,0 +1,155 @@
+"""What a process counts, as plain values that another process can add up: `figures` and `Sum`."""
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+from fastrpc._core.base.histogram import (
+    OTHER_METHODS,
+    REFUSALS,
+    RETRIES,
+    CounterRegistry,
+    default_registry,
+    waits_snapshot,
+)
+from fastrpc._core.loop.loop_state import loop_seconds
+from fastrpc.gauges import Gauge
+
+__all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "process_values"]
+
+#: Values that JSON can carry: `methods` is a list of rows, `process` what is counted for the whole process.
+Figures: TypeAlias = dict[str, Any]
+
+Values: TypeAlias = dict[str, Any]
+
+#: What makes a row one of a method; its other values are numbers.
+LABELS = ("service", "method", "side", "protocol")
+NUMBERS = ("in_flight", "received_bytes", "sent_bytes", "sum_seconds")
+
+#: How gauges of several objects, or processes, with the same labels make one series, where they are not added up.
+_MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
+    "fastrpc_client_breaker_state": max,
+    "fastrpc_registry_up": min,
+}
+
+
+def figures(gauges: Iterable[Gauge]) -> Figures:
+    """Return what this process has counted so far, with its gauges."""
+    return {
+        "methods": [_row(counters.snapshot()) for counters in default_registry],
+        "process": process_values(gauges),
+    }
+
+
+def _row(snapshot: dict[str, Any]) -> Values:
+    return snapshot | {"buckets": [count for _, count in snapshot["buckets"]]}
+
+
+def process_values(gauges: Iterable[Gauge]) -> Values:
+    """Return what is counted for the whole process."""
+    lag, blocked = loop_seconds()
+    return {
+        "refused": dict(REFUSALS),
+        "retries": dict(RETRIES),
+        "waits": waits_snapshot(),
+        "lag_seconds": lag,
+        "blocked_seconds": blocked,
+        "gauges": [list(gauge) for gauge in gauges],
+    }
+
+
+class Sum:
+    """The figures of several processes together. Counters add up; gauges are those of processes that live."""
+
+    def __init__(self) -> None:
+        self._rows: dict[tuple[str, ...], Values] = {}
+        self._refused: dict[str, int] = {}
+        self._retries: dict[str, int] = {}
+        self._waits = [0] * len(waits_snapshot()["buckets"])
+        self._waited = 0.0
+        self._blocked = 0.0
+        self._lags: list[float] = []
+        self._gauges: list[Gauge] = []
+
+    def add(self, more: Figures, *, is_alive: bool = True) -> None:
+        """Add the figures of a process; of a dead one only what it counted."""
+        for row in more["methods"]:
+            self._add_row(row, operator.add)
+            if is_alive:
+                self._rows[_key(row)]["in_flight"] += row["in_flight"]
+        self._add_process(more["process"], operator.add)
+        if is_alive:
+            self._lags.append(more["process"]["lag_seconds"])
+            self._gauges += [
+                (name, tuple(labels), value) for name, labels, value in more["process"]["gauges"]
+            ]
+
+    def subtract(self, counted: Figures) -> None:
+        """Take away what a process had counted before, such as its parent before the fork."""
+        for row in counted["methods"]:
+            self._add_row(row, operator.sub)
+        self._add_process(counted["process"], operator.sub)
+
+    def _add_row(self, row: Values, combine: Callable[[Any, Any], Any]) -> None:
+        key = _key(row)
+        known = self._rows.get(key)
+        if known is None:
+            known = self._rows[key] = dict(zip(LABELS, key, strict=True))
+            known |= {"calls": {}, "buckets": [0] * len(row["buckets"]), **dict.fromkeys(NUMBERS, 0)}
+        for status, count in row["calls"].items():
+            known["calls"][status] = combine(known["calls"].get(status, 0), count)
+        known["buckets"] = list(map(combine, known["buckets"], row["buckets"]))
+        for name in NUMBERS[1:]:
+            known[name] = combine(known[name], row[name])
+
+    def _add_process(self, values: Values, combine: Callable[[Any, Any], Any]) -> None:
+        for ours, theirs in ((self._refused, values["refused"]), (self._retries, values["retries"])):
+            for reason, count in theirs.items():
+                ours[reason] = combine(ours.get(reason, 0), count)
+        counts = [count for _, count in values["waits"]["buckets"]]
+        self._waits = list(map(combine, self._waits, counts))
+        self._waited = combine(self._waited, values["waits"]["sum_seconds"])
+        self._blocked = combine(self._blocked, values["blocked_seconds"])
+
+    def figures(self) -> Figures:
+        """Return the figures of all."""
+        return {"methods": list(self._rows.values()), "process": self.process()}
+
+    def process(self) -> Values:
+        """Return what is counted for whole processes; the lag is that of the slowest loop."""
+        bounds = [bound for bound, _ in waits_snapshot()["buckets"]]
+        return {
+            "refused": dict(self._refused),
+            "retries": dict(self._retries),
+            "waits": {
+                "buckets": list(zip(bounds, self._waits, strict=True)),
+                "sum_seconds": self._waited,
+            },
+            "lag_seconds": max(self._lags, default=0.0),
+            "blocked_seconds": self._blocked,
+            "gauges": list(self._gauges),
+        }
+
+    def counters(self) -> CounterRegistry:
+        """Return the counters of all methods."""
+        registry = CounterRegistry()
+        for row in self._rows.values():
+            is_other = row["service"] == OTHER_METHODS
+            name = OTHER_METHODS if is_other else f"{row['service']}.{row['method']}".removeprefix(".")
+            snapshot = row | {"buckets": [(0.0, count) for count in row["buckets"]]}
+            registry.counters(name, row["side"], row["protocol"]).merge(snapshot)
+        return registry
+
+
+def _key(row: Values) -> tuple[str, ...]:
+    return tuple(row[name] for name in LABELS)
+
+
+def merged_gauges(gauges: Iterable[Gauge]) -> dict[str, dict[tuple[str, ...], float]]:
+    """Return gauges by name and labels: a series may be there only once."""
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for name, labels, value in gauges:
+        values = found.setdefault(name, {})
+        merged = _MERGED_BY.get(name, sum)
+        values[labels] = merged((values[labels], value)) if labels in values else value
+    return found

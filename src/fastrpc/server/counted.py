@@ -1,0 +1,80 @@
+"""What a process counted, as a record that outlives it, and the sum of such records.
+
+::
+
+    {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same of those before it in the place}
+
+What the parent had counted before the fork is in every child: each takes it out of its own figures.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from fastrpc.gauges import Gauge
+from fastrpc.metrics.exposition import FamilySum, program_families
+from fastrpc.metrics.figures import Sum, figures
+from fastrpc.metrics.prometheus import family_names
+
+__all__ = ["Counted", "CountedSum", "counted_before"]
+
+
+def counted_before(failing: set[str]) -> dict[str, Any]:
+    """Return what this process has counted so far."""
+    return {"figures": figures(()), "families": program_families(failing, without=family_names())}
+
+
+class Counted:
+    """The records of one process.
+
+    Args:
+        left: the record of the one that had its place before.
+    """
+
+    def __init__(self, name: str, process: int, left: bytes) -> None:
+        self._failing: set[str] = set()
+        self._head = {"name": name, "process": process}
+        past = CountedSum()
+        if left:
+            past.add(left, None)
+        past.subtract(counted_before(self._failing))
+        self._past = json.dumps(past.values())
+
+    def record(self, told: Iterable[Gauge]) -> bytes:
+        """Return the record now, with these gauges."""
+        own = {
+            "figures": figures(told),
+            "families": program_families(self._failing, without=family_names()),
+        }
+        head = json.dumps(self._head | {"own": own})
+        return f'{head[:-1]}, "past": {self._past}}}'.encode()
+
+
+class CountedSum:
+    """What several processes counted, together."""
+
+    def __init__(self) -> None:
+        self.figures = Sum()
+        self.families = FamilySum()
+
+    def add(self, record: bytes, process: int | None) -> None:
+        """Add a record; its gauges count if it is of the process that has the place now."""
+        values = json.loads(record)
+        is_alive = values["process"] == process
+        self.figures.add(values["own"]["figures"], is_alive=is_alive)
+        self.families.add(values["own"]["families"], values["name"] if is_alive else None)
+        self.add_values(values["past"])
+
+    def add_values(self, values: dict[str, Any]) -> None:
+        """Add what was counted by processes that are gone."""
+        self.figures.add(values["figures"], is_alive=False)
+        self.families.add(values["families"], None)
+
+    def subtract(self, values: dict[str, Any]) -> None:
+        """Take away what was counted before."""
+        self.figures.subtract(values["figures"])
+        self.families.add(values["families"], None, -1)
+
+    def values(self) -> dict[str, Any]:
+        """Return the sums as plain values."""
+        return {"figures": self.figures.figures(), "families": self.families.families()}
