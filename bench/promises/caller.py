@@ -2,6 +2,8 @@
 
 python -m bench.promises.caller rate ADDRESS SECONDS WAITING
     32 B echoes, 64 in flight, beside so many calls that wait with a deadline: calls per second
+python -m bench.promises.caller traced ADDRESS SECONDS WAITING
+    the same with the interceptor OpenTelemetry
 python -m bench.promises.caller latency ADDRESS SECONDS CALLS_PER_SECOND LARGE
     32 B echoes at a fixed rate, beside so many 1 MiB calls in flight on the same connection: p50 and p99 in seconds,
     from the instant at which each call was to start
@@ -21,6 +23,7 @@ import uvloop
 import fastrpc
 from bench.compare.measurement import percentile
 from bench.promises.server import Promised
+from fastrpc import interceptors
 
 CALLERS = 64
 WARM_SECONDS = 0.3
@@ -136,9 +139,11 @@ async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[N
 
 async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float]:
     """Measure what the command line asks for."""
-    async with fastrpc.Client(address) as client:
+    # Made where it is used: its package takes memory.
+    around = [interceptors.OpenTelemetry()] if kind == "traced" else []
+    async with fastrpc.Client(address, interceptors=around) as client:
         await client.ready(timeout=10)
-        if kind == "rate":
+        if kind in ("rate", "traced"):
             async with waiting_calls(client, *numbers):
                 return await measure_rate(client, seconds)
         rate, in_flight = numbers

@@ -1,13 +1,14 @@
 """A figure with its limit, and the server and client processes that it is taken from."""
 
+import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 
-__all__ = ["Finding", "call", "serving"]
+__all__ = ["Finding", "call", "serving", "slowdown"]
 
 
 @dataclass(frozen=True)
@@ -38,3 +39,19 @@ def call(server: RunningServer, kind: str, seconds: float, *numbers: int) -> dic
     command = [sys.executable, "-m", "bench.promises.caller", kind, server.address, str(seconds)]
     # It may hold 100,000 calls, which takes a while to begin and to end.
     return run_client([*command, *map(str, numbers)], choose_cores().client, seconds + 30)
+
+
+def slowdown(
+    title: str, without: Callable[[], float], with_it: Callable[[], float], *, pairs: int, limit: float
+) -> Finding:
+    """Compare two rates, taken in turn so that a drifting machine drifts for both; which goes first alternates."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(pairs):
+        for has_it in (number % 2 == 0, number % 2 == 1):
+            rates[has_it].append((with_it if has_it else without)())
+    slower, faster = statistics.median(rates[True]), statistics.median(rates[False])
+    percent = (faster / slower - 1) * 100
+    details = (
+        f"32 B, 64 in flight: {slower:,.0f} and {faster:,.0f} calls/s, medians of {pairs} alternating pairs"
+    )
+    return Finding(title, percent, limit, "% slower", details)

@@ -25,10 +25,11 @@ from bench.promises.encryption import handshakes, rotations
 from bench.promises.fairness import BESIDE
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
-from bench.promises.finding import Finding, call, serving
+from bench.promises.finding import Finding, call, serving, slowdown
 from bench.promises.imports import imports
 from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
+from bench.promises.observing import access_log, open_telemetry
 from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
 
@@ -86,7 +87,7 @@ def large_beside_small() -> Finding:
 
 def live_deadlines() -> Finding:
     """100,000 live deadlines beside the headline workload."""
-    return _slowdown(
+    return slowdown(
         "100,000 live deadlines on both sides",
         lambda: _rate(0),
         lambda: _rate(100_000),
@@ -110,7 +111,7 @@ def counters() -> Finding:
         with _library(library):
             return _rate(0)
 
-    return _slowdown("counters and histograms", uncounted, lambda: _rate(0), pairs=9, limit=3)
+    return slowdown("counters and histograms", uncounted, lambda: _rate(0), pairs=9, limit=3)
 
 
 @contextmanager
@@ -127,27 +128,11 @@ def _library(path: str) -> Iterator[None]:
             os.environ["PYTHONPATH"] = before
 
 
-def _slowdown(
-    title: str, without: Callable[[], float], with_it: Callable[[], float], *, pairs: int, limit: float
-) -> Finding:
-    """Compare two rates, taken in turn so that a drifting machine drifts for both; which goes first alternates."""
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    for number in range(pairs):
-        for has_it in (number % 2 == 0, number % 2 == 1):
-            rates[has_it].append((with_it if has_it else without)())
-    slower, faster = statistics.median(rates[True]), statistics.median(rates[False])
-    percent = (faster / slower - 1) * 100
-    details = (
-        f"32 B, 64 in flight: {slower:,.0f} and {faster:,.0f} calls/s, medians of {pairs} alternating pairs"
-    )
-    return Finding(title, percent, limit, "% slower", details)
-
-
 def access() -> list[Finding]:
     """Callers that are known, allowed by a policy and counted one by one."""
     title = "authentication, a policy of 100 rules and a rate for each caller"
     # 80 % of the rate without them.
-    slower = _slowdown(
+    slower = slowdown(
         title, lambda: guarded_rate("plain"), lambda: guarded_rate("guarded"), pairs=3, limit=25
     )
     return [slower, token_timing()]
@@ -401,5 +386,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         page_readers,
         handshakes,
         rotations,
+        access_log,
+        open_telemetry,
     )
 }

@@ -1,19 +1,23 @@
 """The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
-With `usual` it has the configuration that servers have by default. With a number there are so many servers in it, and
-an embedded registry that names them; it announces that one's URL and their addresses.
+With `usual` it has the configuration that servers have by default; with `access_log` or `open_telemetry` it has that
+interceptor, whose records go nowhere. With a number there are so many servers in it, and an embedded registry that
+names them; it announces that one's URL and their addresses.
 """
 
 import asyncio
 import gc
+import logging
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 import uvloop
 
 import fastrpc
 from bench.compare.peers.base import announce
+from fastrpc import interceptors
 from fastrpc.coordination import RegistryServer
 
 #: More than any of the promises opens, or holds under way.
@@ -43,9 +47,9 @@ class Promised:
         await asyncio.Event().wait()
 
 
-async def serve(config: fastrpc.ServerConfig) -> None:
+async def serve(config: fastrpc.ServerConfig, around: Sequence[fastrpc.Interceptor] = ()) -> None:
     """Serve until standard input closes."""
-    async with fastrpc.Server(Promised(), config=config) as server:
+    async with fastrpc.Server(Promised(), config=config, interceptors=around) as server:
         announce(str(await server.listen("tcp://127.0.0.1:0")))
         await asyncio.to_thread(read_all_input)
         # Nobody waits for an answer any more.
@@ -75,5 +79,10 @@ if __name__ == "__main__":
     kind = sys.argv[1] if len(sys.argv) > 1 else ""
     if kind.isdecimal():
         uvloop.run(serve_several(int(kind)))
+    elif kind == "access_log":
+        logging.basicConfig(level=logging.INFO, filename=os.devnull)
+        uvloop.run(serve(CONFIG, [interceptors.AccessLog(sample=0.01)]))
+    elif kind == "open_telemetry":
+        uvloop.run(serve(CONFIG, [interceptors.OpenTelemetry()]))
     else:
         uvloop.run(serve(fastrpc.ServerConfig() if kind == "usual" else CONFIG))

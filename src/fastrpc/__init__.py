@@ -158,6 +158,7 @@ _MODULES = frozenset(
         "errors",
         "failmodes",
         "files",
+        "interceptors",
         "limits",
         "metrics",
         "registries",
@@ -178,6 +179,7 @@ if TYPE_CHECKING:
     from fastrpc import errors as errors
     from fastrpc import failmodes as failmodes
     from fastrpc import files as files
+    from fastrpc import interceptors as interceptors
     from fastrpc import limits as limits
     from fastrpc import metrics as metrics
     from fastrpc import registries as registries

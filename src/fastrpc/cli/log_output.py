@@ -18,8 +18,11 @@ _PRINTED = frozenset({"listening"})
 class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
     """Writes our records unless a handler of the program gets them."""
 
+    #: Events whose records are left out.
+    left_out = _PRINTED
+
     def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) in _PRINTED:
+        if getattr(record, "event", None) in self.left_out:
             return
         if not any(_is_of_program(handler) for handler in _handlers_of(record)):
             super().emit(record)
@@ -29,15 +32,23 @@ class _OurLevel(int):
     """A log level set here, distinguishable from an equal one that the program sets."""
 
 
-def install_logging(level: str, *, is_demanded: bool) -> None:
+def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") -> None:
     """Write our records to standard error from `level` on, and those of a program that configures no logging.
 
     Args:
         is_demanded: the level applies to our records even if the program configures logging.
+        log_format: `text`, or `json` for an object a line with all fields.
     """
     own, others = _Fallback(), logging.StreamHandler()
+    formatter = logging.Formatter(_FORMAT)
+    if log_format == "json":
+        # Imported on first use: text needs nothing of it.
+        from fastrpc.cli.json_lines import JSONLines
+
+        formatter = JSONLines()
+        own.left_out = frozenset()
     for handler in (own, others):
-        handler.setFormatter(logging.Formatter(_FORMAT))
+        handler.setFormatter(formatter)
     own.setLevel(level.upper())
     ours = logging.getLogger("fastrpc")
     ours.addHandler(own)

@@ -42,6 +42,7 @@ from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
 
 __all__ = [
+    "checked_format",
     "checked_level",
     "dev",
     "make_plan",
@@ -50,6 +51,8 @@ __all__ = [
     "run",
     "run_reported",
 ]
+
+logger = logging.getLogger("fastrpc.server")
 
 #: Seconds that calls get to finish before the app is reloaded.
 DEV_DRAIN_SECONDS = 0.5
@@ -106,6 +109,15 @@ LogLevelName = Annotated[
         "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: info]"
     ),
 ]
+LogFormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format", metavar="FORMAT", help="text, or json for an object a line. [default: text]"
+    ),
+]
+Otel = Annotated[
+    bool | None, typer.Option("--otel", help="Start OpenTelemetry's SDK in each worker, and trace calls.")
+]
 DevLogLevelName = Annotated[
     str | None,
     typer.Option(
@@ -128,6 +140,8 @@ def run(
     policy: PolicyFile = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
+    log_format: LogFormatName = None,
+    otel: Otel = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
@@ -145,6 +159,8 @@ def run(
             "tokens": tokens and str(tokens),
             "policy": policy and str(policy),
             "log_level": checked_level(log_level),
+            "log_format": checked_format(log_format),
+            "otel": otel or None,
         }
         arguments |= tls_settings(tls_cert, tls_key, tls_ca)
         settings, warnings = read_settings(arguments, os.environ, config)
@@ -152,9 +168,9 @@ def run(
             files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
             check_encrypts(files, addresses_of(settings.addresses))
         plan = make_plan(settings, print_started_json if as_json else print_started)
-    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
+    _install_logging(settings)
     for warning in warnings:
-        stderr.print(("warning: ", "yellow"), warning)
+        _warn(settings, warning)
     known = [plan]
 
     def check(loaded: Plan) -> None:
@@ -192,7 +208,7 @@ def dev(
         # A development server serves its developer only.
         settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
         plan = make_plan(settings, _print_box)
-    install_logging(settings.log_level, is_demanded=settings.log_level_is_demanded)
+    _install_logging(settings)
     # Files may change twice within a second, and bytecode caches compare whole seconds.
     sys.dont_write_bytecode = True
     from fastrpc.server.reloader import Reloader, SourceFiles
@@ -235,10 +251,23 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         registry=settings.registry,
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
+        **_telemetry(settings),
     )
     if settings.registry is not None:
         _check_advertised(plan)
     return plan
+
+
+def _telemetry(settings: RunSettings) -> dict[str, Any]:
+    """Return what tracing adds to a plan."""
+    if not settings.otel:
+        return {}
+    # Imported on first use: the packages are optional.
+    from fastrpc.cli.telemetry import check_sdk, telemetry
+    from fastrpc.interceptors import OpenTelemetry
+
+    check_sdk()
+    return {"outermost": (OpenTelemetry(),), "foremost": (telemetry,)}
 
 
 def _check_advertised(plan: Plan) -> None:
@@ -272,13 +301,14 @@ def run_reported(
         raise  # It is reported.
     except Exception as error:
         cause, hint = describe_error(error)
-        print_error(cause, hint or _trace_hint(settings))
+        _print_error(settings, cause, hint or _trace_hint(settings))
         if settings.log_level == "debug":
-            logging.getLogger("fastrpc.server").debug("it could not start", exc_info=error)
+            logger.debug("it could not start", exc_info=error)
         return ExitCode.NOT_STARTED
     if code is ExitCode.DRAIN_TIMED_OUT:
         seconds = (settings if served is None else served()).config.timeouts.drain
-        print_error(
+        _print_error(
+            settings,
             f"calls were cancelled: they were still running {seconds} s after the drain began",
             "raise drain in [timeouts] (FASTRPC_TIMEOUTS_DRAIN), or in the config of the App",
         )
@@ -329,6 +359,36 @@ def checked_level(level: str | None) -> Any:
     if level is None or level.lower() in levels:
         return level and level.lower()
     raise ConfigError(f"there is no log level {level!r}", hint=f"there are {', '.join(levels)}")
+
+
+def checked_format(log_format: str | None) -> Any:
+    """Return a log format in lower case, checked; None stays None."""
+    formats = ("text", "json")
+    if log_format is None or log_format.lower() in formats:
+        return log_format and log_format.lower()
+    raise ConfigError(f"there is no log format {log_format!r}", hint=f"there are {', '.join(formats)}")
+
+
+def _install_logging(settings: RunSettings) -> None:
+    install_logging(
+        settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
+    )
+
+
+def _warn(settings: RunSettings, text: str) -> None:
+    """Print a warning; where standard error is a log of JSON, as a record."""
+    if settings.log_format == "json":
+        logger.warning("%s", text)
+    else:
+        stderr.print(("warning: ", "yellow"), text)
+
+
+def _print_error(settings: RunSettings, cause: str, hint: str | None) -> None:
+    """Print an error; where standard error is a log of JSON, as a record."""
+    if settings.log_format == "json":
+        logger.error("%s", cause, extra={"hint": hint})
+    else:
+        print_error(cause, hint)
 
 
 def _trace_hint(settings: RunSettings) -> str | None:

@@ -1,7 +1,8 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
 The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `registry`, `advertise`, `tokens`,
-`policy`, `log_level`; each is also a variable of the environment: `[timeouts] drain` is FASTRPC_TIMEOUTS_DRAIN.
+`policy`, `log_level`, `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is
+FASTRPC_TIMEOUTS_DRAIN.
 """
 
 import dataclasses
@@ -27,6 +28,7 @@ PREFIX = "FASTRPC_"
 _CLIENT_TOKEN = "TOKEN"  # noqa: S105 (a name)
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+LogFormat = Literal["text", "json"]
 
 #: Keys beside those of ServerConfig, with their types.
 _OWN_KEYS: dict[str, Any] = {
@@ -38,6 +40,8 @@ _OWN_KEYS: dict[str, Any] = {
     "tokens": str | None,
     "policy": str | None,
     "log_level": LogLevel,
+    "log_format": LogFormat,
+    "otel": bool,
 }
 
 
@@ -50,6 +54,8 @@ class RunSettings:
     workers: int
     log_level: LogLevel
     config: ServerConfig
+    log_format: LogFormat = "text"
+    otel: bool = False
     registry: str | None = None
     advertise: tuple[str, ...] = ()
     #: Files of tokens and rules.
@@ -89,6 +95,8 @@ def read_settings(
         workers=values.get("workers", 1),
         log_level=values.get("log_level", "info"),
         log_level_is_demanded="log_level" in values,
+        log_format=values.get("log_format", "text"),
+        otel=values.get("otel", False),
         config=_config(values, ServerConfig()),
         said={key: value for key, value in values.items() if key not in _OWN_KEYS},
         registry=values.get("registry"),

@@ -48,7 +48,9 @@ class CallRunner(Answers):
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
-        self._proceed = Chain(self._interceptors, self._first_attempts, note_failure, admits_none).proceed()
+        #: The interceptors around unary calls.
+        self.chain = Chain(self._interceptors, self._first_attempts, note_failure, admits_none)
+        self._proceed = self.chain.proceed()
         #: The calls whose messages go one way or both.
         self.streams = StreamRunner(pool, mode, routes, may_retry=may_retry, status_of=status_of)
         if self._interceptors:

@@ -115,16 +115,16 @@ class Client(Caller, FanOut, StreamVerbs):
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
         routes = RouteMaker(config, pool.totals)
-        state = CallerState(
-            CallRunner(pool, interceptors, policy, mode, routes), routes, policy.budget, endpoint_set
-        )
+        runner = CallRunner(pool, interceptors, policy, mode, routes)
+        state = CallerState(runner, routes, policy.budget, endpoint_set)
         state.pool = pool
         self._unclosed = _Unclosed(pool)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.numbers = numbers
         state.message_limit = config.limits.message_bytes
-        state.needs_runner = bool(interceptors) or needs_runner(endpoint_set, mode)
+        state.needs_runner = needs_runner(endpoint_set, mode)
+        state.chain = runner.chain if interceptors else None
         state.kind = Client
         state.check = OptionsCheck(where)
         codec_named(config.codec)

@@ -1,12 +1,13 @@
 """The shape of an interceptor: a function around calls, the same on both sides and for all kinds of calls."""
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Protocol
 
 from fastrpc._core.calls.call import Call
+from fastrpc._core.calls.call_log import CallLog
 from fastrpc.errors import ConfigError
 
-__all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors"]
+__all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors", "split_call_log"]
 
 
 class Proceed(Protocol):
@@ -60,3 +61,17 @@ def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
         if not callable(one) or isinstance(one, type):
             raise ConfigError(f"interceptors[{index}] is {one!r}, it must be a function", hint=hint)
     return interceptors
+
+
+def split_call_log(
+    interceptors: Sequence[Interceptor],
+) -> tuple[CallLog | None, tuple[Interceptor, ...]]:
+    """Return the log that a server tells of the end of each call, and the interceptors that run around calls.
+
+    An interceptor with a `_call_log` does not run: the compiled core tells that log. A second one runs.
+    """
+    for index, one in enumerate(interceptors):
+        log = getattr(one, "_call_log", None)
+        if isinstance(log, CallLog):
+            return log, (*interceptors[:index], *interceptors[index + 1 :])
+    return None, tuple(interceptors)

@@ -59,6 +59,9 @@ class Plan:
     interceptors: tuple[Interceptor, ...] = ()
     authenticate: Any = None
     authorize: Any = None
+    #: Of the command line: interceptors around those of the program, and sources that are entered before its own.
+    outermost: tuple[Interceptor, ...] = ()
+    foremost: tuple[Any, ...] = ()
     limits: tuple[Limit, ...] = ()
     #: What counts the calls of each rate limit for all workers; empty with one process.
     shared_limits: "tuple[RateLimiter | None, ...]" = ()

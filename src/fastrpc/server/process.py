@@ -59,9 +59,10 @@ class ServingProcess:
         """
         plan = loaded(self._plan)
         server = Server(
+            *plan.foremost,
             *plan.load(),
             config=plan.config,
-            interceptors=plan.interceptors,
+            interceptors=(*plan.outermost, *plan.interceptors),
             registry=plan.registry,
             authenticate=plan.authenticate,
             authorize=plan.authorize,

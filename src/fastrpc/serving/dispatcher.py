@@ -61,7 +61,9 @@ class Dispatcher:
     ) -> None:
         self.gate: Gate
         self._failures = Failures(expose_errors=config.expose_errors)
-        self._proceed = Chain(interceptors, self._handle, self._note_failure, admits_none).proceed()
+        #: The interceptors around served calls.
+        self.chain = Chain(interceptors, self._handle, self._note_failure, admits_none)
+        self._proceed = self.chain.proceed()
         self._workers = workers
         self._config = config
         self._life = life

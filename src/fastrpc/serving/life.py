@@ -65,7 +65,9 @@ class Life:
     def connection_lost(self, peer: Any, error: BaseException | None) -> None:
         """Log the loss of a connection."""
         if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("the connection of %s ended%s", peer, "" if error is None else f": {error!r}")
+            reason = "" if error is None else f": {error!r}"
+            fields = {"event": "connection_ended", "peer": str(peer)}
+            logger.debug("the connection of %s ended%s", peer, reason, extra=fields)
 
     def stranger(self, peer: Any, reason: str) -> None:
         """Log a connection that speaks no known protocol, at most once a minute."""

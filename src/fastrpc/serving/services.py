@@ -17,7 +17,7 @@ from fastrpc.endpoint import Address
 from fastrpc.limits import Limit
 from fastrpc.protocols.base import Connection
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, split_call_log
 from fastrpc.rpc.schema import check_service, codec_for, marshal_for
 from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
 from fastrpc.serving.dispatcher import Dispatcher, accepted_address
@@ -49,7 +49,7 @@ class Services:
         limits: Sequence[Limit] = (),
     ) -> None:
         self._config = config
-        self._interceptors = interceptors
+        self._call_log, self._interceptors = split_call_log(interceptors)
         self._numbers = numbers
         self._life = life
         self._calling = calling
@@ -85,7 +85,8 @@ class Services:
             admission=config.admission,
             call_timeout=config.timeouts.call,
         )
-        gate.runner.has_interceptors = bool(self._interceptors)
+        gate.runner.chain = dispatcher.chain if self._interceptors else None
+        gate.runner.call_log = self._call_log
         gate.runner.checks_results = config.check_results
         if config.timeouts.stream_idle is not None:
             gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))

@@ -6,13 +6,10 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
-from typer.main import get_command
 
 import fastrpc
-from fastrpc.cli.application import application
 from tests.support.program import Finished, Program, run_program
 
 APP = '''
@@ -383,58 +380,6 @@ class TestBench:
             ended = program.wait()
         assert (ended.code, "Traceback" in ended.errors) == (130, False)
         assert json.loads(ended.output)["calls"] >= 90
-
-
-class TestHelp:
-    @pytest.mark.parametrize(
-        "name", [(), ("run",), ("serve",), ("dev",), ("call",), ("list",), ("health",), ("bench",)]
-    )
-    def test_every_command_has_an_example(self, folder: Path, name: tuple[str, ...]) -> None:
-        ended = command(folder, *name, "--help")
-        assert ended.code == 0
-        assert re.search(rf"Example: fastrpc {' '.join(name)}", ended.output)
-
-    @pytest.mark.parametrize("name", ["run", "serve", "dev", "call", "list", "health", "bench", "registry"])
-    def test_nothing_is_cut_at_the_width_of_a_terminal(self, folder: Path, name: str) -> None:
-        ended = command(folder, name, "--help", COLUMNS="80")
-        assert ended.code == 0
-        assert not re.search(r"\S…", ended.output)
-        expected = {
-            **dict.fromkeys(("run", "serve", "dev"), "tcp://127.0.0.1:8972"),
-            "registry": "tcp://127.0.0.1:8970",
-        }
-        assert expected.get(name, "") in ended.output
-
-    def test_every_command_is_listed_by_its_name(self, folder: Path) -> None:
-        known: list[str] = cast(Any, get_command(application)).list_commands(None)
-        listed = re.findall(r"^│ ([a-z]+) ", command(folder, "--help").output, re.MULTILINE)
-        assert {"run", "policy", "certs"} <= set(known)
-        assert [name for name in known if name not in listed] == []
-
-    def test_exit_codes_are_told(self, folder: Path) -> None:
-        said = " ".join(command(folder, "--help").output.split())
-        assert "0 done, 1 the call or check failed, 2 usage, 3 start-up or bind" in said
-
-    def test_version_is_printed(self, folder: Path) -> None:
-        ended = run_program(["-m", "fastrpc", "--version"], folder, is_anew=True)
-        assert ended.code == 0
-        assert ended.output.startswith(f"fastrpc {fastrpc.__version__} (CPython ")
-
-    @pytest.mark.parametrize("missing", ["typer", "rich"])
-    def test_missing_extra_is_told_with_the_install_line(self, folder: Path, missing: str) -> None:
-        (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError('gone', name={missing!r})")
-        ended = run_program(["-m", "fastrpc", "--version"], folder, is_anew=True)
-        assert ended.code == 3
-        assert ended.errors == (
-            f"error: the command line needs {missing}, which is not installed\n"
-            "hint: pip install 'fastrpc[cli]'\n"
-        )
-
-    def test_package_alone_loads_nothing_of_it(self, folder: Path) -> None:
-        (folder / "look.py").write_text(
-            "import sys, fastrpc\nprint({'typer', 'rich', 'fastrpc.cli'} & set(sys.modules))"
-        )
-        assert run_program(["look.py"], folder, is_anew=True).output == "set()\n"
 
 
 WRONG = [

@@ -1,5 +1,6 @@
 """Logging under `fastrpc run`: what a program configures stands, whenever it does so, as it does under `serve`."""
 
+import json
 import re
 import signal
 from pathlib import Path
@@ -227,3 +228,96 @@ def test_a_configuration_of_info_tells_where_the_server_listens_once(tmp_path: P
         program.signal(signal.SIGTERM)
         errors = program.wait().errors
     assert errors.count("listening at unix://") == errors.count("MINE INFO listening at unix://") == 1
+
+
+# JSON
+
+
+ACCESS = """
+import logging
+import sys
+
+import fastrpc
+from fastrpc.interceptors import AccessLog
+
+{configured}
+
+@fastrpc.service("texts")
+class Texts:
+    @fastrpc.method
+    async def crash(self) -> str:
+        logging.getLogger("mine").warning("two\\nlines", extra={{"tenant": "acme"}})
+        raise ValueError("swordfish\\n\\x1b[31m")
+
+app = fastrpc.App([Texts], interceptors=[AccessLog()])
+"""
+
+
+def errors_of_a_run(
+    folder: Path, *options: str, configured: str = "pass", environment: dict[str, str] | None = None
+) -> str:
+    """Return what a program writes to standard error from its start over one crash to its end."""
+    (folder / "logs.py").write_text(ACCESS.format(configured=configured))
+    address = f"unix://{folder / 'socket'}"
+    command = ["run", "logs:app", "--address", address, *options]
+    with command_line(command, folder, environment or {}) as program:
+        with SyncClient(address) as client, pytest.raises(CallError):
+            client.with_options(timeout=20, wait_for_ready=True).call("texts.crash")
+        program.signal(signal.SIGTERM)
+        done = program.wait()
+    assert done.code == 0, done
+    return done.errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [(("--log-format", "json"), {}), (("--log-format", "JSON"), {}), ((), {"FASTRPC_LOG_FORMAT": "json"})],
+    ids=["option", "capitals", "environment"],
+)
+def test_each_record_is_a_line_of_json_with_its_fields(
+    workers: str, options: tuple[str, ...], environment: dict[str, str], tmp_path: Path
+) -> None:
+    errors = errors_of_a_run(tmp_path, *options, "--workers", workers, environment=environment)
+    found = [json.loads(each) for each in errors.splitlines()]
+    events = [one.get("event") for one in found]
+    assert [event for event in events if event in ("listening", "drain_began", "drain_ended")] == [
+        "listening",
+        "drain_began",
+        "drain_ended",
+    ]
+    (access,) = [one for one in found if one["logger"] == "fastrpc.access"]
+    assert (access["method"], access["status"]) == ("texts.crash", "INTERNAL")
+    assert access["request_id"]
+    (crash,) = [one for one in found if "exception" in one]
+    assert crash["error_id"]
+    assert "swordfish" in crash["exception"]
+    (mine,) = [one for one in found if one["logger"] == "mine"]
+    assert (mine["message"], mine["tenant"]) == ("two\nlines", "acme")
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", one["time"]) for one in found)
+
+
+def test_the_configuration_of_the_program_stands_beside_json(tmp_path: Path) -> None:
+    errors = errors_of_a_run(
+        tmp_path, "--log-format", "json", configured=f"logging.basicConfig(level='INFO', {MINE})"
+    )
+    assert "MINE INFO texts.crash INTERNAL" in errors
+    assert '"logger"' not in errors
+
+
+def test_a_program_that_cannot_start_says_so_in_json(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("raise RuntimeError('no database')\n")
+    with command_line(["run", "broken:app", "--log-format", "json"], tmp_path) as program:
+        done = program.wait()
+    assert done.code == 3
+    (found,) = [json.loads(each) for each in done.errors.splitlines()]
+    assert found["level"] == "ERROR"
+    assert "no database" in found["message"]
+
+
+def test_another_format_is_refused(tmp_path: Path) -> None:
+    with command_line(["run", "logs:app", "--log-format", "xml"], tmp_path) as program:
+        done = program.wait()
+    assert done.code == 2
+    assert "no log format 'xml'" in done.errors
+    assert "text, json" in done.errors

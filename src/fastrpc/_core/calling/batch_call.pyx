@@ -90,7 +90,7 @@ cdef class BatchCall(PickedCall):
             Py_INCREF(value)
             result[0] = <PyObject*>value
             return RETURNED
-        if session is None and not options.needs_runner and not state.needs_runner and not self.route.takes_stream:
+        if session is None and not options.needs_runner and not self.route.takes_stream and not state.takes_slow_path():
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now_ns())
         if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()

@@ -130,6 +130,8 @@ cdef class BlockingCall(PendingCall):
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        if self._on_attempt is not None:
+            self._on_attempt(number, session.endpoint)
         return attempt if attempt.start_on(session, now_ns()) else None
 
     def _finish(self):
@@ -150,6 +152,9 @@ cdef class BlockingCall(PendingCall):
         self.session = attempt.session
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
+        # Adopted twice it counts once.
+        self.moved_bytes += attempt.moved_bytes
+        attempt.moved_bytes = 0
 
     @property
     def arguments(self):

@@ -497,6 +497,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             session.now = now_ns()
             session.sender.send_message(call, payload, call.codec, number)
             call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+            call.moved_bytes += PyBytes_GET_SIZE(payload)
             call.route.totals.sent(PyBytes_GET_SIZE(payload))
             if session.byte_stream.has_news and not session.byte_stream.is_sending:
                 session.byte_stream.send_all(False)

@@ -60,7 +60,7 @@ cdef class BlockingCaller(CallerView):
         call.kwargs = kwargs
         call.verb = verb
         now = now_ns()
-        if not self.options.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.takes_slow_path():
             if state.endpoint_set is None:
                 session = state.pick(now)
             else:
@@ -146,7 +146,7 @@ cdef class BlockingCaller(CallerView):
         self.options.apply_options(first, batch.route, now_ns())
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
-        if not self.options.needs_runner and not state.needs_runner:
+        if not self.options.needs_runner and not state.takes_slow_path():
             if state.endpoint_set is None:
                 session = state.pick(batch.started_ns)
             else:

@@ -5,6 +5,7 @@ from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.balancing.selectors cimport EndpointState
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.caller_view cimport ViewState
+from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.calling.reentry cimport ReentryGuard
 
 
@@ -28,6 +29,9 @@ cdef class BlockingState(ViewState):
         readonly object runner
         public bint needs_runner
 
+        # The interceptors: calls that concern one of them are the runner's, too; None without any.
+        public Chain chain
+
         # Usable connections, a list for each endpoint that has one; how many an endpoint may have; the instant from
         # which the runner has to look after them first.
         list groups
@@ -42,6 +46,7 @@ cdef class BlockingState(ViewState):
 
     cdef int _renew(self) except -1
     cdef int look_for_loop(self) except -1
+    cdef bint takes_slow_path(self) except -1
     cdef BlockingSession pick(self, uint64_t now)
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession least_used(self, list group)

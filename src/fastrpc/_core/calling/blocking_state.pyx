@@ -61,6 +61,10 @@ cdef class BlockingState(ViewState):
         for routes in self.routes.values():
             routes.clear()
 
+    cdef bint takes_slow_path(self) except -1:
+        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
+        return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
+
     cdef BlockingSession pick(self, uint64_t now):
         """The connection whose turn it is, or None when the runner has to look first."""
         cdef Py_ssize_t count = len(self.groups)

@@ -94,6 +94,7 @@ cdef class BlockingStreamCall(PendingCall):
     cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
         self.route.counters.moved(size, 0)
+        self.moved_bytes += size
         self.route.totals.received(size)
         if self.stream_pointer is NULL:
             return self.session.assembler.message_taken(self, cost)
@@ -226,6 +227,8 @@ cdef class BlockingStreamCall(PendingCall):
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        if self._on_attempt is not None:
+            self._on_attempt(number, session.endpoint)
         if not attempt.start(<BlockingChannel>self.stream_pointer):
             return None
         attempt.pick = pick
@@ -242,6 +245,9 @@ cdef class BlockingStreamCall(PendingCall):
         self.session = attempt.session
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
+        # Adopted twice it counts once.
+        self.moved_bytes += attempt.moved_bytes
+        attempt.moved_bytes = 0
 
     def _answer(self):
         """Return the one answer of a method that streams its input only."""

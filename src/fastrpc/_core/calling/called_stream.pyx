@@ -264,6 +264,7 @@ cdef class CalledStream(CallerChannel):
         check_message(call.session, call, payload)
         call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
         call.route.totals.sent(PyBytes_GET_SIZE(payload))
         return 0
 

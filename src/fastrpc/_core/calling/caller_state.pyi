@@ -6,6 +6,7 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
 from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.interception import Chain
 from fastrpc._core.native.connection import Connection
 
 @final
@@ -19,8 +20,10 @@ class CallerState(ViewState):
         endpoint set: picks where there is a choice; the `subchannel` of each endpoint has its `session`.
     """
 
-    #: Whether calls always go through the runner: there are interceptors, or a selector.
+    #: Whether calls always go through the runner, as for some selectors and fail modes.
     needs_runner: bool
+    #: The interceptors: calls that concern one of them go through the runner, too; None without any.
+    chain: Chain | None
 
     #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
     bounds_output: bool

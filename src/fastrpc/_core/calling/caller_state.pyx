@@ -27,6 +27,10 @@ cdef class CallerState(ViewState):
         self.sessions = []
         self.spare = []
 
+    cdef bint takes_slow_path(self) except -1:
+        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
+        return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
+
     cdef Connection pick(self):
         """The next connection in turn that takes calls, or None."""
         return next_usable(self.sessions, &self.turn)

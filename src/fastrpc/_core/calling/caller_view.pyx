@@ -134,6 +134,7 @@ cdef class ViewOptions:
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1:
         """Set a call's options and deadline; raise if the deadline has passed."""
         cdef Scope scope
+        cdef bytes entry
         cdef uint64_t timeout
         call.route = route
         call.is_local = True
@@ -156,6 +157,9 @@ cdef class ViewOptions:
             call.deadline_ns = min(call.deadline_ns, scope.deadline_ns)
             if scope.attempt_number:
                 call.is_inside_retry = True
+            entry = scope.get_request_entry()
+            if entry is not None:
+                carry_entry(call, entry)
         if call.deadline_ns < now + LEAST_NS:
             raise DeadlineExceededError(
                 f"{route.method}: the deadline has passed; the call was not sent", processed="no"
@@ -170,6 +174,7 @@ cdef class ViewOptions:
         call.codec = other.codec
         call.priority = other.priority
         call.sent_metadata = other.sent_metadata
+        call.request_entry = other.request_entry
         call.started_ns = other.started_ns
         call.numbers = other.numbers
         call.message_limit = other.message_limit
@@ -196,6 +201,18 @@ cdef class ViewOptions:
             return payload
         call.compressor = number
         return smaller
+
+
+cdef int carry_entry(PendingCall call, bytes entry) except -1:
+    """Let the id of the request around a call go with it, as the last entry of its metadata."""
+    cdef bytes sent = call.sent_metadata
+    call.request_entry = entry
+    if sent is None:
+        call.sent_metadata = entry
+    # An attempt may have taken it over from its call.
+    elif not sent.endswith(entry):
+        call.sent_metadata = sent + entry
+    return 0
 
 
 cdef int name_codec(PendingCall call, Settings peer) except -1:
@@ -381,6 +398,7 @@ cdef int count_start(PendingCall call, bytes payload) noexcept:
     """Count a call that is sent now."""
     call.route.counters.started()
     call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+    call.moved_bytes += PyBytes_GET_SIZE(payload)
     call.route.totals.started(call.attempt_number != 0, PyBytes_GET_SIZE(payload))
     call.is_counted = True
     return 0

@@ -113,7 +113,7 @@ cdef class ClientCall(PickedCall):
         now = now_ns()
         if sends_stream(self.route, self.args, self.kwargs):
             return self.delegate(state.runner.run_streamed(self), result)
-        if session is None and not options.needs_runner and not state.needs_runner:
+        if session is None and not options.needs_runner and not state.takes_slow_path():
             session = state.pick() if state.endpoint_set is None else self.place(state.endpoint_set, now)
         if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
@@ -262,6 +262,8 @@ cdef class ClientCall(PickedCall):
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        if self._on_attempt is not None:
+            self._on_attempt(number, session.calling.endpoint)
         return attempt
 
     def _lose(self):
@@ -275,6 +277,9 @@ cdef class ClientCall(PickedCall):
         self.session = attempt.session
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
+        # Adopted twice it counts once.
+        self.moved_bytes += attempt.moved_bytes
+        attempt.moved_bytes = 0
 
     @property
     def arguments(self):

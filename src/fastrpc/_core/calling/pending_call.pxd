@@ -37,6 +37,8 @@ cdef class PendingCall(Call):
 
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
         public bint _may_have_run
+        # Is told of each attempt: its number and its endpoint; None: nobody is.
+        public object _on_attempt
         object outcome_status
         object outcome_error
 

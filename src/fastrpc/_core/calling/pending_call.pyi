@@ -1,6 +1,8 @@
+from collections.abc import Callable
 from typing import Any, Final
 
 from fastrpc._core.calls.call import Call
+from fastrpc.endpoint import Endpoint
 from fastrpc.errors import DecodeError
 from fastrpc.status import Status
 
@@ -12,6 +14,8 @@ class PendingCall(Call):
 
     #: Whether an attempt may have reached a handler; kept by those who make several.
     _may_have_run: bool
+    #: Is told the number and the endpoint of each attempt that begins.
+    _on_attempt: Callable[[int, Endpoint], None] | None
 
     @property
     def _seconds(self) -> float:

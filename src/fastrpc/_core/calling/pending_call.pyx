@@ -11,10 +11,11 @@ raised again, through `gather` and task groups. A new error that a handler raise
 import msgspec
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.framing.frame cimport IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
-from fastrpc._core.payload.metadata cimport check_metadata
+from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata
 from fastrpc._core.payload.parameter_names cimport answer_to_refusal
 from fastrpc._core.base.status cimport (
     CANCELLED,
@@ -89,6 +90,7 @@ cdef class PendingCall(Call):
             if frame.status:
                 self.count_outcome(frame.status)
             self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+            self.moved_bytes += PyBytes_GET_SIZE(payload)
             self.route.totals.received(PyBytes_GET_SIZE(payload))
         finally:
             self.settle()
@@ -310,15 +312,22 @@ cdef int check_request(Connection connection, Call call, bytes payload) except -
             f"{connection.peer.max_message}",
             hint="send it in pieces, as a stream, or raise Limits.message_bytes on the server",
         )
-    if call.sent_metadata is not None and check_metadata(
-        PyBytes_AS_STRING(call.sent_metadata), PyBytes_GET_SIZE(call.sent_metadata), connection.peer.max_metadata
-    ):
+    if call.sent_metadata is not None and is_over(call.sent_metadata, connection.peer.max_metadata):
+        # A call does not fail for the id of its request, which the program did not add.
+        if call.request_entry is not None and call.sent_metadata.endswith(call.request_entry):
+            call.sent_metadata = call.sent_metadata[:-len(call.request_entry)] or None
+            if call.sent_metadata is None or not is_over(call.sent_metadata, connection.peer.max_metadata):
+                return 0
         raise EncodeError(
             f"the metadata of {call.route.method} is over the {connection.peer.max_metadata} bytes the server takes",
             status=Status.RESOURCE_EXHAUSTED,
             hint="each entry counts key + value + 32; raise Limits.metadata_bytes on the server",
         )
     return 0
+
+
+cdef bint is_over(bytes metadata, uint32_t limit) except -1:
+    return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) != METADATA_OK
 
 
 cdef int check_message(Connection connection, Call call, bytes payload) except -1:

@@ -55,6 +55,11 @@ cdef class Scope(Timed):
         # In a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
         Call owner
 
+        # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).
+        bytes request_entry
+
+    cdef bytes get_request_entry(self)
+
 
 cdef class CurrentCall:
     cdef:
@@ -128,18 +133,20 @@ cdef class Call(Scope):
         uint8_t codec
         uint8_t compressor
         readonly int priority
-        bint is_local
-        bint is_listed
+
+        # Truth values of a byte each: objects above 512 bytes do not come from Python's own allocator.
+        uint8_t is_local
+        uint8_t is_listed
 
         # Own calls: whether it holds one of the slots that the peer announced.
-        bint has_slot
+        uint8_t has_slot
 
         # The first piece of a cut RESPONSE was received (own calls) or sent (the peer's); a refusal waits for credit.
-        bint answer_begun
-        bint refusal_waits
+        uint8_t answer_begun
+        uint8_t refusal_waits
 
         # Own calls: cancelled without a CANCEL frame, as the peer's budget had no room for it yet.
-        bint is_untold
+        uint8_t is_untold
 
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
@@ -174,6 +181,9 @@ cdef class Call(Scope):
         uint64_t names
 
         uint64_t started_ns
+
+        # The bytes of its payloads in both directions, so far.
+        uint64_t moved_bytes
 
         readonly Route route
 

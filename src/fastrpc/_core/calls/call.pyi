@@ -130,6 +130,13 @@ class Call(Scope):
     @property
     def side(self) -> Literal["client", "server"]: ...
     @property
+    def _moved_bytes(self) -> int:
+        """The bytes of its payloads in both directions, so far."""
+
+    def _has_received(self, keys: frozenset[bytes]) -> bool:
+        """Return whether metadata that was received has one of these keys; nothing is decoded."""
+
+    @property
     def attempt(self) -> int:
         """0 for the first attempt, raised by each retry and hedge."""
 

@@ -23,7 +23,7 @@ from cpython.ref cimport Py_DECREF, PyObject
 from libc.string cimport memcmp
 
 from fastrpc._core.framing.frame cimport ONE_WAY
-from fastrpc._core.payload.metadata cimport decode_metadata
+from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc._core.payload.metadata import Metadata
@@ -44,6 +44,9 @@ cdef class Scope(Timed):
 
     def __cinit__(self):
         self.deadline_ns = NO_DEADLINE
+
+    cdef bytes get_request_entry(self):
+        return self.request_entry if self.owner is None else self.owner.get_request_entry()
 
 
 @cython.final
@@ -293,6 +296,7 @@ cdef class Call(Scope):
             and self.incoming is None
             and self.unsent is None
             and self.owner is None
+            and self.request_entry is None
         )
 
     @property
@@ -314,6 +318,15 @@ cdef class Call(Scope):
     def _is_one_way(self):
         # Whether the result is discarded.
         return bool(self.flags & ONE_WAY)
+
+    @property
+    def _moved_bytes(self):
+        """The bytes of its payloads in both directions, so far."""
+        return self.moved_bytes
+
+    def _has_received(self, frozenset keys not None):
+        """Return whether metadata that was received has one of these keys; nothing is decoded."""
+        return self.received_metadata is not None and has_any_key(self.received_metadata, keys)
 
     @property
     def attempt(self):

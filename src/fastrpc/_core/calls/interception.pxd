@@ -13,6 +13,10 @@ cdef class Chain:
         # Tells whether None is a valid result of a call; None skips the check.
         object admits_none
 
+        # What asks each interceptor whether a call concerns it; None: every call concerns one of them.
+        tuple questions
+
+    cdef bint concerns(self, object call) except -1
     cdef object fault_of(self, Py_ssize_t position, object call, object value)
 
 

@@ -7,6 +7,9 @@
 `proceed(call)` returns a compiled coroutine object: it needs no Python frame, and stores the outcome of the call for the
 outer interceptors as soon as the inner one ends.
 
+An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None for one that a client is about to
+make. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
+
 An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned None
 although the call did not and the method's result is never None; or it called `proceed` without awaiting it. Replacing the
 result by another value, or by None if the result may be None, is allowed.
@@ -57,6 +60,17 @@ cdef class Chain:
         self.innermost = innermost
         self.note_failure = note_failure
         self.admits_none = admits_none
+        questions = tuple(getattr(one, "_concerns", None) for one in self.interceptors)
+        self.questions = None if None in questions else questions
+
+    cdef bint concerns(self, object call) except -1:
+        """Return whether a call has to go through the chain: some interceptors have nothing to do for most calls."""
+        if self.questions is None:
+            return True
+        for question in self.questions:
+            if question(call):
+                return True
+        return False
 
     cdef object fault_of(self, Py_ssize_t position, object call, object value):
         """Return the certain mistake of an interceptor that returned `value`, or None."""

@@ -8,3 +8,4 @@ cdef enum MetadataVerdict:
 cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
+cdef bint has_any_key(bytes data, frozenset keys) except -1

@@ -8,6 +8,7 @@ or bytes when the key ends in `-bin`. An entry counts key + value + 32 against t
 import os
 from collections.abc import MutableMapping
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memset
 
@@ -143,6 +144,18 @@ cpdef dict decode_metadata(bytes data):
         if not key.startswith(RESERVED_PREFIX):
             entries[key] = value if key.endswith("-bin") else value.decode()
     return entries
+
+
+cdef bint has_any_key(bytes data, frozenset keys) except -1:
+    """Return whether an entry has one of these keys, given as bytes. The entries were checked when they arrived."""
+    cdef Py_ssize_t at = 0, key_size
+    cdef const char* start = PyBytes_AS_STRING(data)
+    while at < PyBytes_GET_SIZE(data):
+        key_size = <uint8_t>start[at]
+        if data[at + ENTRY_HEAD:at + ENTRY_HEAD + key_size] in keys:
+            return True
+        at += ENTRY_HEAD + key_size + load16(start + at + 2)
+    return False
 
 
 def check_entry(key, value):

@@ -56,6 +56,7 @@ from fastrpc._core.serving.exchange cimport (
 from fastrpc._core.serving.waiting_calls cimport is_sheddable
 
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
+from fastrpc.status import Status
 
 cdef enum:
     # After so many turns of the loop, or once so many bytes of requests came, calls are started although there is still
@@ -329,7 +330,18 @@ cdef class Admission(Timed):
         elif status == PERMISSION_DENIED:
             count_refusal("denied")
         if logger.isEnabledFor(DEBUG):
-            logger.debug("refused a call of %s: %s", call.exchange.describe_peer(), text)
+            peer = call.exchange.describe_peer()
+            logger.debug(
+                "refused a call of %s: %s",
+                peer,
+                text,
+                extra={
+                    "event": "call_refused",
+                    "method": None if call.route is None else call.route.method,
+                    "status": Status(status).name,
+                    "peer": None if peer is None else str(peer.address),
+                },
+            )
         return 0
 
     # The slow way in

@@ -302,6 +302,7 @@ cdef class Gate(Admission):
         call.route = route
         call.counters = route.counters if call.exchange.counters is None else self.counters_of(call.exchange, route)
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        call.moved_bytes = PyBytes_GET_SIZE(payload)
         if self.has_guards and not self._passes_guards(call, names, payload):
             return 0
         return go_on(self, call, names, payload)

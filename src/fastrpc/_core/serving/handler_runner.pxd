@@ -4,6 +4,8 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Route
+from fastrpc._core.calls.call_log cimport CallLog
+from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.task_pool cimport TaskPool
 from fastrpc._core.loop.loop_state cimport LoopState
@@ -41,11 +43,14 @@ cdef class HandlerRunner:
         # The number of running handlers.
         readonly Py_ssize_t running
 
-        # Whether calls pass interceptors, whether results are checked against their annotations before they are sent,
-        # and whether the dispatcher is told of the end of each call.
-        public bint has_interceptors
+        # The interceptors around calls, None without any; whether results are checked against their annotations before they
+        # are sent, and whether the dispatcher is told of the end of each call.
+        public Chain chain
         public bint checks_results
         public bint is_watched
+
+        # Is told of the end of each call; None: there is no log.
+        public CallLog call_log
 
     cdef int run(self, ServerCall call) except -1
     cdef int fail(self, ServerCall call, object error) except -1

@@ -1,6 +1,8 @@
 from logging import Logger
 from typing import Any, final
 
+from fastrpc._core.calls.call_log import CallLog
+from fastrpc._core.calls.interception import Chain
 from fastrpc._core.loop.handler_task import HandlerTask
 from fastrpc._core.serving.admission import Admission
 from fastrpc._core.serving.served_call import ServerCall
@@ -23,11 +25,14 @@ class HandlerRunner:
     """
 
     compress_above: int
-    has_interceptors: bool
+    #: The interceptors around calls; None without any.
+    chain: Chain | None
     #: Whether results are checked against their annotations before they are sent.
     checks_results: bool
     #: Whether `dispatcher.changed` is called at the end of each call.
     is_watched: bool
+    #: Is told of the end of each call.
+    call_log: CallLog | None
 
     def __init__(self, admission: Admission, dispatcher: Any, compressors: dict[int, Compressor]) -> None: ...
     @property

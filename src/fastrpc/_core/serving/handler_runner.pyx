@@ -113,7 +113,9 @@ cdef class HandlerRunner:
         cdef Route route = call.route
         cdef object value
         cdef PyObject* made
-        if self.has_interceptors:
+        if self.call_log is not None:
+            call.is_logged = True
+        if self.chain is not None and self.chain.concerns(call):
             call.never_started = True
             return self._run_task(call, self.dispatcher.intercepted(call))
         if call.stream is not None:
@@ -277,6 +279,7 @@ cdef class HandlerRunner:
             if payload is None:
                 return 0
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
         self._count_end(call, OK)
         if call.exchange.is_closed or call.was_ended or call.state == STATE_GONE:
             return 0
@@ -407,6 +410,8 @@ cdef class HandlerRunner:
         cdef uint64_t now = now_ns()
         call.exchange.stepped_ns = call.exchange.ended_ns = now
         call.counters.ended(call.told_status or status, now - call.started_ns)
+        if call.is_logged:
+            self.call_log.ended(call, call.told_status or status, now - call.started_ns)
         self.running -= 1
         call.is_running = False
         if call.permit is not None:

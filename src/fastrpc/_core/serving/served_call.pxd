@@ -42,8 +42,9 @@ cdef class ServerCall(Call):
         uint64_t queued_ns
         object waiting_context
 
-        # Whether no handler saw it: an interceptor, or a full queue, refused it.
+        # Whether no handler saw it: an interceptor, or a full queue, refused it; whether the server's log is told of its end.
         public bint never_started
+        bint is_logged
 
         # Decoded once; what became of it, for interceptors.
         readonly object given

@@ -10,6 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calls.call cimport Draining
+from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -25,6 +26,12 @@ cdef class ServerCall(Call):
 
     cdef object get_peer(self):
         return None if self.exchange is None else self.exchange.describe_peer()
+
+    cdef bytes get_request_entry(self):
+        # Without a log an id of the caller's goes on all the same.
+        if self.request_entry is None and (self.is_logged or self.received_metadata is not None):
+            find_request_entry(self, self.is_logged)
+        return self.request_entry
 
     @property
     def identity(self):
@@ -110,6 +117,7 @@ cdef class ServerCall(Call):
         self.exchange = None
         self.route = None
         self.given = None
+        self.is_logged = False
         return True
 
     cdef int stop(self) except -1:

@@ -160,6 +160,7 @@ cdef class ServedStream(StreamChannel):
 
     cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
             # Nobody takes it, so it is not held: only its credit goes back.
             return self.served.exchange.message_taken(self.served, cost)
@@ -203,6 +204,7 @@ cdef class ServedStream(StreamChannel):
             compressor = call.compressor
             call.compressor = 0
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
         return call.exchange.send_message(call, payload, self.codec, compressor)
 
     cdef bytes _packed(self, bytes payload):

@@ -170,13 +170,18 @@ cdef class ServerSession(Connection):
     cdef int on_ready(self) except -1:
         self.leave_opening()
         if self.is_surplus:
-            logger.debug("refused the connection of %s: there are %d", self.peer_name, self.gate.connections)
+            logger.debug(
+                "refused the connection of %s: there are %d",
+                self.peer_name,
+                self.gate.connections,
+                extra={"event": "connection_refused"},
+            )
             return self.close_with(
                 REASON_DRAIN, f"the server has {self.gate.connections} connections already (Limits.connections)"
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
-        logger.debug("a connection of %s opened", self.peer_name)
+        logger.debug("a connection of %s opened", self.peer_name, extra={"event": "connection_opened"})
         Connection.on_ready(self)
         if self.gate.access is not None:
             # A certificate that names an identity counts as its verdict.

@@ -36,7 +36,9 @@ class SyncCallRunner:
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
-        self._proceed = Chain(self._interceptors, self._innermost, note_failure, admits_none).proceed()
+        #: The interceptors around unary calls.
+        self.chain = Chain(self._interceptors, self._innermost, note_failure, admits_none)
+        self._proceed = self.chain.proceed()
         #: Runs what streams.
         self.streams = SyncStreamRunner(pool, mode, routes)
         if self._interceptors:

@@ -262,15 +262,11 @@ class _Parts:
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         routes = RouteMaker(config, pool.totals)
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
-        state.take_parts(
-            SyncCallRunner(pool, self.interceptors, policy, mode, routes),
-            routes,
-            pool.reentry,
-            policy.budget,
-            endpoint_set,
-        )
+        runner = SyncCallRunner(pool, self.interceptors, policy, mode, routes)
+        state.take_parts(runner, routes, pool.reentry, policy.budget, endpoint_set)
         state.pool = pool
-        state.needs_runner = bool(self.interceptors) or needs_runner(endpoint_set, mode)
+        state.needs_runner = needs_runner(endpoint_set, mode)
+        state.chain = runner.chain if self.interceptors else None
         state.follows = where.registry is not None
         state.check = OptionsCheck(where, blocking_fail_mode_for)
         return pool

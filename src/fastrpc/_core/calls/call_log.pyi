@@ -1,0 +1,25 @@
+from collections.abc import Callable
+from typing import final
+
+from fastrpc._core.calls.call import Call
+
+@final
+class CallLog:
+    """What is told of the end of each call, and has the records written.
+
+    Args:
+        write: writes a record, `write(call, status, nanoseconds)`.
+        sample: the share of the calls that are written, 0 to 1.
+        slow_seconds: calls of this length or longer are always written; None: none are for their length.
+    """
+
+    def __init__(
+        self, write: Callable[[Call, int, int], None], sample: float, slow_seconds: float | None
+    ) -> None: ...
+    @property
+    def write(self) -> Callable[[Call, int, int], None]: ...
+    def note_end(self, call: Call, status: int) -> None:
+        """Take the end of a call, which is now."""
+
+def request_id_of(call: Call) -> str:
+    """Return the id of the request that a call belongs to; it is made if there is none."""

@@ -1,0 +1,124 @@
+"""The access log: a record of each call on the logger `fastrpc.access`."""
+
+import logging
+import math
+import re
+from typing import Any
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.calls.call_log import CallLog, request_id_of
+from fastrpc.errors import ConfigError
+from fastrpc.escaping import printable
+from fastrpc.rpc.interceptor import Proceed
+from fastrpc.status import Status
+
+__all__ = ["AccessLog"]
+
+logger = logging.getLogger("fastrpc.access")
+
+#: The W3C trace context, version 00 and later ones: version, trace id, parent id, flags.
+_TRACE_PARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+_NANOSECONDS_PER_MILLISECOND = 1e6
+
+
+class AccessLog:
+    """Log each call once, at its end, on the logger `fastrpc.access`.
+
+    ::
+
+        Server(Arith, interceptors=[AccessLog(sample=0.01, slow_seconds=0.5)])
+
+    A record has these fields: `side`, `service`, `method`, `status`, `peer`, `identity`, `duration_ms`, `bytes` (of all
+    payloads), `trace_id` and `request_id`. A field without a value is None. A stream is one call.
+
+    Calls made inside a served call carry its request id on, in the metadata entry `frpc-request-id`. An id of the
+    caller's is taken over if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
+
+    On a server the log stands outside all interceptors, wherever it is in the list. Calls that are refused before an
+    interceptor could see them are not logged.
+
+    Args:
+        level: the level of the records, a number or a name such as `"debug"`.
+        sample: the share of the calls that are logged. Calls with one request id are logged by all servers or by none.
+        slow_seconds: calls of this length or longer are logged in any case, as are calls that fail.
+
+    Raises:
+        ConfigError: an argument has another type or is out of range.
+    """
+
+    def __init__(
+        self, level: int | str = logging.INFO, sample: float = 1.0, slow_seconds: float | None = None
+    ) -> None:
+        self._level = _checked_level(level)
+        if not _is_number(sample) or not 0 <= sample <= 1:
+            raise ConfigError(f"AccessLog.sample is {sample!r}, it must be a number from 0 to 1")
+        if slow_seconds is not None and not (_is_number(slow_seconds) and 0 <= slow_seconds < 1e9):
+            raise ConfigError(
+                f"AccessLog.slow_seconds is {slow_seconds!r}, it must be a number of seconds or None"
+            )
+        #: What a server tells of the end of each call, without running this object as an interceptor.
+        self._call_log = CallLog(self._write, sample, slow_seconds)
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        """Run a call of a client, or of an interceptor of the program that calls this one."""
+        if call.side == "client":
+            request_id_of(call)  # Known from here on, it travels with the call.
+        try:
+            return await proceed(call)
+        finally:
+            status = Status.CANCELLED if call.status is None else call.status
+            self._call_log.note_end(call, status)
+
+    def _write(self, call: Call, status: int, nanoseconds: int) -> None:
+        if not logger.isEnabledFor(self._level):
+            return
+        milliseconds = round(nanoseconds / _NANOSECONDS_PER_MILLISECOND, 3)
+        fields = _fields_of(call)
+        fields["status"] = name = Status(status).name
+        fields["duration_ms"] = milliseconds
+        logger.log(self._level, "%s %s %.3f ms", fields["method"], name, milliseconds, extra=fields)
+
+
+def _fields_of(call: Call) -> dict[str, Any]:
+    """Return the fields of a record; texts from a peer are escaped, as formats may print them."""
+    method = printable(call.method)
+    peer, identity = call.peer, call.identity
+    return {
+        "side": call.side,
+        "service": method.rpartition(".")[0],
+        "method": method,
+        "peer": None if peer is None else printable(str(peer.address)),
+        "identity": None if identity is None else printable(identity.name),
+        "bytes": call._moved_bytes,
+        "trace_id": _trace_id_of(call),
+        "request_id": request_id_of(call),
+    }
+
+
+def _trace_id_of(call: Call) -> str | None:
+    """Return the id of the trace that the call belongs to: that of its span, else what its metadata says."""
+    own = call.state.get("trace_id")
+    if isinstance(own, str):
+        return own
+    found = _TRACE_PARENT.match(call.metadata.get("traceparent", ""))
+    return None if found is None else found["trace_id"]
+
+
+def _checked_level(level: int | str) -> int:
+    """Return a level as a number."""
+    known = logging.getLevelNamesMapping()
+    if isinstance(level, str) and level.upper() in known:
+        return known[level.upper()]
+    if isinstance(level, int) and not isinstance(level, bool) and level >= 0:
+        return level
+    raise ConfigError(
+        f"AccessLog.level is {level!r}, it must be a level of `logging`",
+        hint='such as logging.INFO or "debug"',
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,63 @@
+"""The names that OpenTelemetry's semantic conventions for RPC give to what is recorded, in the pinned version.
+
+https://opentelemetry.io/docs/specs/semconv/rpc/
+"""
+
+from typing import Final
+
+from fastrpc.status import Status
+
+__all__ = [
+    "ATTEMPT",
+    "BUCKETS",
+    "CLIENT_DURATION",
+    "ERRORS",
+    "ERROR_TYPE",
+    "METHOD",
+    "OTHER",
+    "ATTEMPT_NUMBER",
+    "SCHEMA_URL",
+    "SERVER_ADDRESS",
+    "SERVER_DURATION",
+    "SERVER_PORT",
+    "STATUS",
+    "SYSTEM",
+    "SYSTEM_NAME",
+]
+
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+
+# Attributes of spans and metrics.
+SYSTEM: Final = "rpc.system.name"
+SYSTEM_NAME: Final = "fastrpc"
+METHOD: Final = "rpc.method"
+#: The method of calls whose own name is left out.
+OTHER: Final = "_OTHER"
+STATUS: Final = "rpc.response.status_code"
+ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+
+# Metrics: histograms of seconds, with the bounds that the conventions advise.
+CLIENT_DURATION: Final = "rpc.client.call.duration"
+SERVER_DURATION: Final = "rpc.server.call.duration"
+BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10)
+
+#: The event of an attempt and the attribute with its number are ours: the conventions have none.
+ATTEMPT: Final = "fastrpc.attempt"
+ATTEMPT_NUMBER: Final = "fastrpc.attempt.number"
+
+#: The statuses that are an error on each side, as the conventions say for gRPC: a server answers for its own only.
+ERRORS: Final = {
+    "client": frozenset(Status) - {Status.OK},
+    "server": frozenset(
+        {
+            Status.UNKNOWN,
+            Status.DEADLINE_EXCEEDED,
+            Status.UNIMPLEMENTED,
+            Status.INTERNAL,
+            Status.UNAVAILABLE,
+            Status.DATA_LOSS,
+        }
+    ),
+}

@@ -1,0 +1,63 @@
+"""The interceptor that makes spans and metrics of calls, for OpenTelemetry."""
+
+from typing import TYPE_CHECKING, Any
+
+from fastrpc._core.calls.call import Call
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.interceptor import Proceed
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+__all__ = ["OpenTelemetry"]
+
+
+class OpenTelemetry:
+    """Record a span and the duration of each call, and carry the trace from client to server.
+
+    ::
+
+        Server(Arith, interceptors=[OpenTelemetry()])
+        Client(target, interceptors=[OpenTelemetry()])
+
+    The trace context travels in the call's metadata, as the global propagator of OpenTelemetry writes it: `traceparent`
+    and `tracestate` unless `OTEL_PROPAGATORS` says otherwise. The attempts of a client's call are events of its span; a
+    stream is one span.
+
+    It needs the extra `otel`, the API of OpenTelemetry. Without an SDK nothing is recorded, and only calls with a trace
+    to carry on take longer. A provider that is set later counts from the next call on.
+
+    Args:
+        tracer_provider: makes the tracer; None takes the global provider, which may be set later.
+        meter_provider: makes the histograms of durations; None takes the global one.
+
+    Raises:
+        ConfigError: the package `opentelemetry-api` is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        tracer_provider: "TracerProvider | None" = None,
+        meter_provider: "MeterProvider | None" = None,
+    ) -> None:
+        try:
+            # Imported on first use: the package is optional.
+            from fastrpc.interceptors.spans import CallSpans
+        except ImportError as error:
+            raise ConfigError(
+                f"OpenTelemetry() needs opentelemetry-api: {error}", hint="pip install 'fastrpc[otel]'"
+            ) from error
+        self._spans = CallSpans(tracer_provider, meter_provider)
+        #: Asked before each call: those that leave nothing to record or to carry do not run this object (`Chain`).
+        self._concerns = self._spans.concern
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        """Run a call inside its span."""
+        spans = self._spans
+        begun = spans.begin(call)
+        try:
+            return await proceed(call)
+        finally:
+            spans.end(call, begun)

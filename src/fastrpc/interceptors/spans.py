@@ -1,0 +1,241 @@
+"""Spans and durations of calls, by the API of OpenTelemetry. Only `open_telemetry` imports it, on first use."""
+
+import sys
+import time
+from collections.abc import MutableMapping
+from contextvars import Token
+from typing import Any, NamedTuple
+
+from opentelemetry import context as contexts
+from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import Getter, Setter, TextMapPropagator
+
+from fastrpc._core.calls.call import Call
+from fastrpc._version import __version__
+from fastrpc.endpoint import Endpoint
+from fastrpc.interceptors.conventions import (
+    ATTEMPT,
+    ATTEMPT_NUMBER,
+    BUCKETS,
+    CLIENT_DURATION,
+    ERROR_TYPE,
+    ERRORS,
+    METHOD,
+    OTHER,
+    SCHEMA_URL,
+    SERVER_ADDRESS,
+    SERVER_DURATION,
+    SERVER_PORT,
+    STATUS,
+    SYSTEM,
+    SYSTEM_NAME,
+)
+from fastrpc.status import Status
+
+__all__ = ["CallSpans"]
+
+_SCOPE = "fastrpc"
+
+#: Methods that have a name of their own: a client may call any.
+_METHODS = 1_000
+
+# Where the API keeps the providers of the process.
+_TRACE_NAMES = vars(trace)
+_METER_NAMES = vars(sys.modules.get("opentelemetry.metrics._internal", metrics))
+_UNKNOWN = object()
+
+_KINDS = {"client": trace.SpanKind.CLIENT, "server": trace.SpanKind.SERVER}
+
+
+class _Begun(NamedTuple):
+    """A call under way."""
+
+    span: trace.Span
+    attributes: dict[str, Any]
+    #: Restores the context around the call; None if the call runs in that.
+    token: Token[Context] | None
+    began: float
+
+
+class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str]]):
+    """Gives a propagator a call's metadata; keys are in lower case there."""
+
+    def get(self, carrier: MutableMapping[str, str], key: str) -> list[str] | None:
+        """Return the texts under a key."""
+        value = carrier.get(key.lower())
+        return None if value is None else [value]
+
+    def keys(self, carrier: MutableMapping[str, str]) -> list[str]:
+        """Return all keys."""
+        return list(carrier)
+
+    def set(self, carrier: MutableMapping[str, str], key: str, value: str) -> None:
+        """Add a text, in place of what a program set itself."""
+        carrier[key.lower()] = value
+
+
+_METADATA = _Metadata()
+
+
+class _Fields:
+    """The keys of metadata that the global propagator reads."""
+
+    def __init__(self) -> None:
+        self._propagator: TextMapPropagator | None = None
+        self._keys: frozenset[bytes] = frozenset()
+
+    def keys(self) -> frozenset[bytes]:
+        """Return the keys as they are in encoded metadata."""
+        propagator = propagate.get_global_textmap()
+        if propagator is not self._propagator:
+            self._keys = frozenset(field.lower().encode() for field in propagator.fields)
+            self._propagator = propagator
+        return self._keys
+
+
+class _Recording:
+    """Whether spans or durations of calls are recorded: a provider was set that does more than nothing.
+
+    An SDK that is disabled by `OTEL_SDK_DISABLED` sets providers that do nothing.
+    """
+
+    def __init__(
+        self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
+    ) -> None:
+        self._given = tracer_provider, meter_provider
+        #: The global providers when `_is_on` was found.
+        self._global: tuple[Any, Any] | None = None
+        self._is_on = False
+
+    def is_on(self) -> bool:
+        """Return whether a call that begins now is recorded."""
+        # As long as nothing is set, the functions of the API look into the environment each time, which takes longer
+        # than a call of ours. With a version that lacks these names every call is taken for one that is recorded.
+        providers = (
+            _TRACE_NAMES.get("_TRACER_PROVIDER", _UNKNOWN),
+            _METER_NAMES.get("_METER_PROVIDER", _UNKNOWN),
+        )
+        if providers != self._global:
+            self._is_on = self._records_spans(providers[0]) or self._records_durations(providers[1])
+            self._global = providers
+        return self._is_on
+
+    def _records_spans(self, of_process: Any) -> bool:
+        provider = self._given[0]
+        if provider is None and of_process is None:
+            return False
+        return not isinstance(trace.get_tracer(_SCOPE, __version__, provider, SCHEMA_URL), trace.NoOpTracer)
+
+    def _records_durations(self, of_process: Any) -> bool:
+        provider = self._given[1]
+        if provider is None and of_process is None:
+            return False
+        return not isinstance(metrics.get_meter(_SCOPE, __version__, provider, SCHEMA_URL), metrics.NoOpMeter)
+
+
+class CallSpans:
+    """Begins and ends the spans of calls."""
+
+    def __init__(
+        self, tracer_provider: trace.TracerProvider | None, meter_provider: metrics.MeterProvider | None
+    ) -> None:
+        self._recording = _Recording(tracer_provider, meter_provider)
+        self._fields = _Fields()
+        self._tracer = trace.get_tracer(_SCOPE, __version__, tracer_provider, SCHEMA_URL)
+        meter = metrics.get_meter(_SCOPE, __version__, meter_provider, SCHEMA_URL)
+        self._durations = {
+            side: meter.create_histogram(
+                name, unit="s", description=f"{text} calls.", explicit_bucket_boundaries_advisory=BUCKETS
+            )
+            for side, name, text in (
+                ("client", CLIENT_DURATION, "Duration of outgoing"),
+                ("server", SERVER_DURATION, "Duration of incoming"),
+            )
+        }
+        self._methods: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def concern(self, call: Call | None) -> bool:
+        """Return whether a call has anything to record or to carry on; None is one that a client is about to make."""
+        if self._recording.is_on():
+            return True
+        if call is None:
+            return bool(contexts.get_current())
+        return call._has_received(self._fields.keys())
+
+    def begin(self, call: Call) -> _Begun:
+        """Begin the span of a call, and make it the current one."""
+        side = call.side
+        name, attributes = self._methods.get(call.method) or self._of_method(call.method)
+        around: Context | None = None
+        if side == "server":
+            metadata = call.metadata
+            # A server's work belongs to its caller's trace, whatever its own loop is tracing.
+            around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
+        span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes)
+        begun = time.perf_counter()
+        span_context = span.get_span_context()
+        if not span_context.is_valid and not around:
+            if side == "client" and contexts.get_current():
+                # Baggage, say. With nothing to carry the metadata is left as it is encoded already.
+                propagate.inject(call.metadata, None, _METADATA)
+            return _Begun(span, attributes, None, begun)
+        inside = trace.set_span_in_context(span, around)
+        token = contexts.attach(inside)
+        if side == "client":
+            propagate.inject(call.metadata, inside, _METADATA)
+        if span_context.is_valid:
+            call.state["trace_id"] = trace.format_trace_id(span_context.trace_id)
+        if side == "client" and span.is_recording():
+            _watch_attempts(call, span)
+        return _Begun(span, attributes, token, begun)
+
+    def end(self, call: Call, begun: _Begun) -> None:
+        """End the span of a call, with its outcome."""
+        seconds = time.perf_counter() - begun.began
+        span, side = begun.span, call.side
+        status = Status.CANCELLED if call.status is None else Status(call.status)
+        outcome: dict[str, Any] = {STATUS: status.name}
+        if status in ERRORS[side]:
+            outcome[ERROR_TYPE] = status.name
+        if side == "client":
+            outcome |= _address_of(getattr(call, "endpoint", None))
+        if span.is_recording():
+            span.set_attributes(outcome)
+            if ERROR_TYPE in outcome:
+                span.set_status(trace.StatusCode.ERROR)
+        self._durations[side].record(seconds, {**begun.attributes, **outcome})
+        span.end()
+        if begun.token is not None:
+            contexts.detach(begun.token)
+
+    def _of_method(self, method: str) -> tuple[str, dict[str, Any]]:
+        """Return the name of the spans of a method, and their attributes."""
+        service, _, name = method.rpartition(".")
+        full = f"{service}/{name}"
+        if len(self._methods) >= _METHODS:
+            # More would be as many series of each metric.
+            full = OTHER
+        found = full, {SYSTEM: SYSTEM_NAME, METHOD: full}
+        if full != OTHER:
+            self._methods[method] = found
+        return found
+
+
+def _watch_attempts(call: Any, span: trace.Span) -> None:
+    """Make an event of each attempt."""
+
+    def began(number: int, endpoint: Endpoint | None) -> None:
+        span.add_event(ATTEMPT, {ATTEMPT_NUMBER: number, **_address_of(endpoint)})
+
+    call._on_attempt = began
+
+
+def _address_of(endpoint: Endpoint | None) -> dict[str, Any]:
+    """Return the attributes of the server's address: a host and its port, or the path of a socket."""
+    if endpoint is None:
+        return {}
+    address = endpoint.address
+    if address.host:
+        return {SERVER_ADDRESS: address.host, SERVER_PORT: address.port}
+    return {SERVER_ADDRESS: address.path}
