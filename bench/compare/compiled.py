@@ -185,6 +185,7 @@ def full_order(order: LoadOrder) -> dict[str, object]:
         "operation": workload.operation,
         "payload_bytes": workload.payload_bytes,
         "in_flight": workload.in_flight,
+        "rate": workload.rate,
         "sample_every": workload.sample_every,
         "record": {"id": RECORD_ID, "name": RECORD_NAME, "score": RECORD_SCORE, "tags": RECORD_TAGS},
     }

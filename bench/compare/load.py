@@ -21,6 +21,7 @@ __all__ = [
     "AsyncOperation",
     "BlockingOperation",
     "WrongAnswerError",
+    "check_answer",
     "drive_tasks",
     "drive_threads",
 ]
@@ -54,7 +55,8 @@ AsyncOperation = _Operation[Awaitable[Any]]
 BlockingOperation = _Operation[Any]
 
 
-def _check(answer: Any, workload: Workload) -> None:
+def check_answer(answer: Any, workload: Workload) -> None:
+    """Raise WrongAnswerError unless this is what the workload asks for."""
     if answer != workload.expected:
         raise WrongAnswerError(f"{workload.name}: expected {workload.expected!r:.100}, got {answer!r:.100}")
 
@@ -84,7 +86,7 @@ async def drive_tasks(operation: AsyncOperation, order: LoadOrder) -> Measuremen
             untimed = every - 1
 
     async with asyncio.timeout(order.warm_seconds + order.seconds + STALL_SECONDS):
-        _check(operation.plain(await operation.run()), workload)
+        check_answer(operation.plain(await operation.run()), workload)
         async with asyncio.TaskGroup() as callers:
             for index in range(workload.in_flight):
                 callers.create_task(call_until_stopped(index))
@@ -117,7 +119,7 @@ def drive_threads(connect: Callable[[], BlockingOperation], order: LoadOrder) ->
     def call_until_stopped(index: int) -> None:
         try:
             operation = connect()
-            _check(operation.plain(operation.run()), workload)
+            check_answer(operation.plain(operation.run()), workload)
             connected.wait(STALL_SECONDS)
             run, clock, sample = operation.run, time.perf_counter, latencies.append
             untimed = index % workload.sample_every

@@ -11,9 +11,10 @@ from typing import Any
 
 from bench.compare.paths import PLOTS, RESULTS, ROOT
 from bench.compare.plots import write_plots
-from bench.compare.report import conditions, latency_table, rate_cell, ratio_table
+from bench.compare.report import TAILS_TITLE, conditions, latency_table, rate_cell, ratio_table
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, table
+from bench.compare.tail_report import tail_table
 from bench.compare.workloads import CURVES, TABLE
 
 __all__ = ["MarkerError", "readme_block", "replace_between_markers", "write_readme"]
@@ -72,6 +73,8 @@ def readme_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
         parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]
     if ratios := stream_ratios(result):
         parts += ["fastrpc's streams against those of the same run's other stacks:\n", ratios]
+    if tails := tail_table(result):
+        parts += [TAILS_TITLE, tails]
     parts.append(_pictures(plots))
     return "\n".join(parts)
 

@@ -12,6 +12,7 @@ from bench.compare.growth import growth_tables
 from bench.compare.rounds import Outcome
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, share_cell, table, times_cell
+from bench.compare.tail_report import tail_table
 from bench.compare.tls_report import encrypted_table
 from bench.compare.workloads import STREAMS, TABLE, WORKLOADS, Workload
 
@@ -29,6 +30,12 @@ LATENCY_LIMITS = {
     "fastrpc_spin": "c_echo_spin",
     "fastrpc_blocking_spin": "c_echo_unix_spin",
 }
+
+
+#: What stands above the table of tails.
+TAILS_TITLE = (
+    "Calls of 32 B at a fixed rate, in an open loop: p50 · p99 · p99.9 from the instant each was due.\n"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     if encrypted := encrypted_table(result):
         parts += ["Over TLS, against the same run.\n", encrypted]
     parts += _stream_parts(result)
+    if tails := tail_table(result):
+        parts += [TAILS_TITLE, tails]
     if growth := growth_tables(result):
         parts.append(growth)
     if result["failures"]:

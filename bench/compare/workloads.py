@@ -1,7 +1,7 @@
 """What the peers are asked to do: the workloads and their values, the same for all.
 
-`TABLE` holds the workloads of calls, `STREAMS` those of streams, `CURVES` those in which one quantity grows;
-`WORKLOADS` holds all of them.
+`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `CURVES` those in which
+one quantity grows; `WORKLOADS` holds all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ __all__ = [
     "RECORD_TAGS",
     "STREAMS",
     "TABLE",
+    "TAILS",
     "WORKLOADS",
     "Curve",
     "Operation",
@@ -83,6 +84,8 @@ class Workload:
     #: Operations unanswered at any time: one caller for each. Streams: how many are open.
     in_flight: int
     payload_bytes: int = 0
+    #: Calls that are due in a second, in an open loop; 0: a closed loop, in which each caller waits for its answer.
+    rate: int = 0
     #: Calls in one operation.
     batch: int = 1
     #: Connections that operations use in turn.
@@ -227,6 +230,21 @@ _STREAMS = (
     _large(_BOTH_WAYS),
 )
 
+#: Calls in a second, and who keeps that up where each side has one core. The highest rate is half of what tarpc reaches
+#: at 64 in flight, on the machine of the README.
+_TAIL_PEERS = ("fastrpc", "fastrpc_asyncio", "tarpc")
+_RATES: Mapping[int, Sequence[str]] = {
+    5_000: (*_TAIL_PEERS, "tonic", "grpc_go", "grpc_uvloop"),
+    20_000: (*_TAIL_PEERS, "tonic", "grpc_go"),
+    100_000: _TAIL_PEERS,
+    175_000: _TAIL_PEERS,
+}
+
+_TAILS = tuple(
+    _echo(f"tail@{rate}", f"32 B, {rate:,} calls/s in an open loop", 1, rate=rate, only_peers=peers)
+    for rate, peers in _RATES.items()
+)
+
 #: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
@@ -272,6 +290,8 @@ TABLE: Mapping[str, Workload] = MappingProxyType({workload.name: workload for wo
 
 STREAMS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _STREAMS})
 
+TAILS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _TAILS})
+
 
 def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
     points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
@@ -294,6 +314,7 @@ WORKLOADS: Mapping[str, Workload] = MappingProxyType(
     {
         **TABLE,
         **STREAMS,
+        **TAILS,
         **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},
     }
 )

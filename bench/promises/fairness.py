@@ -15,7 +15,7 @@ import uvloop
 import fastrpc
 from bench.compare.measurement import percentile
 from bench.compare.peers.base import announce
-from bench.promises.server import read_all_input
+from bench.promises.server import Promised, read_all_input
 from fastrpc.files import FileService
 
 __all__ = ["BESIDE"]
@@ -36,15 +36,7 @@ CALLS = 2_000
 
 @fastrpc.service("fairness")
 class Fairness:
-    """What is called, and what is transferred."""
-
-    @fastrpc.method(codec="raw")
-    async def echo(self, payload: bytes) -> bytes:
-        return payload
-
-    @fastrpc.method(codec="raw")
-    async def give(self, size: bytes) -> bytes:
-        return bytes(int(size))
+    """What is transferred in streams."""
 
     @fastrpc.method(codec="raw")
     async def stream(self, size: bytes) -> AsyncIterator[bytes]:
@@ -58,7 +50,7 @@ class Fairness:
 
 async def serve(folder: str) -> None:
     """Serve until standard input closes."""
-    async with fastrpc.Server(Fairness(), FileService(folder)) as server:
+    async with fastrpc.Server(Promised(), Fairness(), FileService(folder)) as server:
         announce(str(await server.listen("tcp://127.0.0.1:0")))
         await asyncio.to_thread(read_all_input)
         await server.drain(timeout=0.1)
@@ -84,7 +76,7 @@ async def transfer(client: fastrpc.Client, beside: str) -> None:
                 async for _ in pieces:
                     pass
         else:
-            await client.call(Fairness.give, str(16 * MIB - KIB).encode())
+            await client.call(Promised.give, str(16 * MIB - KIB).encode())
 
 
 async def latencies(client: fastrpc.Client, beside: str) -> list[float]:
@@ -94,7 +86,7 @@ async def latencies(client: fastrpc.Client, beside: str) -> list[float]:
     try:
         for _ in range(CALLS):
             began = time.perf_counter()
-            await client.call(Fairness.echo, payload)
+            await client.call(Promised.echo, payload)
             seconds.append(time.perf_counter() - began)
         if moving.done():
             moving.result()

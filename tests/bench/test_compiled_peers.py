@@ -54,7 +54,7 @@ def needs_program(peer: CompiledPeer) -> None:
 
 
 @each_peer
-@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6", *STREAM_WORKLOADS])
+@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6", "tail@5000", *STREAM_WORKLOADS])
 def test_load_counts_calls_latency_and_processor_time(
     peer: CompiledPeer, workload: str, tmp_path: Path
 ) -> None:
@@ -132,6 +132,7 @@ def test_an_order_spells_the_workload_out() -> None:
         "operation": "record",
         "payload_bytes": 0,
         "in_flight": 64,
+        "rate": 0,
         "sample_every": 8,
     }
 

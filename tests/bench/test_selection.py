@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bench.compare.measurement import LoadOrder
+from bench.compare.peers import c_echo, fastrpc
 from bench.compare.processes import Cores
 from bench.compare.rounds import Plan
 from bench.compare.selection import (
@@ -15,7 +16,7 @@ from bench.compare.selection import (
     lift_descriptor_limit,
     within_descriptors,
 )
-from bench.compare.workloads import TABLE, WORKLOADS, Workload
+from bench.compare.workloads import TABLE, TAILS, WORKLOADS, Workload
 
 
 class Offering:
@@ -62,7 +63,7 @@ def chosen(assignments: list[Assignment]) -> dict[str, list[str]]:
     return {each.workload.name: [peer.name for peer in each.peers] for each in assignments}
 
 
-def test_a_default_run_takes_the_table_the_streams_and_the_growth() -> None:
+def test_a_default_run_takes_the_table_the_streams_the_tails_and_the_growth() -> None:
     assignments = chosen(assign(FOUND))
     assert assignments["W2"] == ["c_echo", "fastrpc", "grpc_uvloop", "nats"]
     assert assignments["many"] == ["fastrpc"]
@@ -70,6 +71,8 @@ def test_a_default_run_takes_the_table_the_streams_and_the_growth() -> None:
     assert assignments["server_stream"] == ["c_sink", "fastrpc", "fastrpc_blocking", "grpc_uvloop"]
     assert assignments["both_ways_64K"] == ["fastrpc", "fastrpc_blocking", "grpc_uvloop"]
     assert assignments["server_stream_many"] == ["fastrpc"]
+    assert assignments["tail@5000"] == ["fastrpc", "grpc_uvloop"]
+    assert assignments["tail@100000"] == ["fastrpc"]
     assert assignments["payload@0"] == ["c_echo", "fastrpc", "grpc_uvloop"]
     assert assignments["methods@1000"] == ["fastrpc"]
 
@@ -90,6 +93,12 @@ def test_streams_are_a_group_of_workloads() -> None:
         name: ["c_sink"]
         for name in ("server_stream", "server_stream_64K", "client_stream", "client_stream_64K")
     }
+
+
+def test_only_clients_that_need_not_wait_for_answers_take_a_rate() -> None:
+    peers = {peer.name: peer for peer in (*c_echo.PEERS, *fastrpc.PEERS)}
+    tails = chosen(assign(peers, peers=["c_echo", "fastrpc", "fastrpc_blocking"], workloads=["tails"]))
+    assert tails == {name: ["fastrpc"] for name in TAILS}
 
 
 def test_named_peers_take_what_they_offer() -> None:

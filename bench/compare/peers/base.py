@@ -22,6 +22,7 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from bench.compare.load import AsyncOperation, BlockingOperation, drive_tasks, drive_threads
 from bench.compare.measurement import LoadOrder, Measurement
+from bench.compare.open_loop import drive_at_rate
 from bench.compare.stream_load import AsyncStreams, BlockingStreams, drive_blocking_stream, drive_stream
 from bench.compare.workloads import WORKLOADS, Operation, Workload
 
@@ -85,6 +86,8 @@ class PythonPeer:
     """A peer whose server and client each run in `bench.compare.worker`."""
 
     operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record")
+    #: Whether its client can start calls at a rate, whatever became of those before.
+    keeps_rates: ClassVar[bool] = False
 
     def __init__(self, name: str, title: str, *, family: str, by_default: bool = True) -> None:
         self.name = name
@@ -93,7 +96,7 @@ class PythonPeer:
         self.by_default = by_default
 
     def offers(self, workload: Workload) -> bool:
-        return workload.operation in self.operations
+        return workload.operation in self.operations and (workload.rate == 0 or self.keeps_rates)
 
     def prepare(self) -> None:
         """Nothing to prepare unless a peer says so."""
@@ -174,6 +177,7 @@ class AsyncClient(PythonPeer):
     """Client half on an event loop: one task per call in flight."""
 
     loop: Loop = "asyncio"
+    keeps_rates = True
 
     def connected(self, address: str, workload: Workload) -> AbstractAsyncContextManager[AsyncOperation]:
         """Hold a client while the block runs; gives the operation that all callers share."""
@@ -190,7 +194,7 @@ class AsyncClient(PythonPeer):
                 async with self.streaming(order.address, workload) as streams:
                     return await drive_stream(streams, order)
             async with self.connected(order.address, workload) as operation:
-                return await drive_tasks(operation, order)
+                return await (drive_at_rate if workload.rate else drive_tasks)(operation, order)
 
         measurement: Measurement = _run(self.loop, main())
         return measurement

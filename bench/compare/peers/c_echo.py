@@ -31,9 +31,10 @@ class CEcho:
         self._flags = ["--spin"] if spins else []
 
     def offers(self, workload: Workload) -> bool:
-        return workload.operation == "echo" or (
-            workload.operation == "echo_connections" and self._scheme != "tls"
-        )
+        if workload.operation == "echo":
+            # It waits for an answer before it calls again.
+            return workload.rate == 0
+        return workload.operation == "echo_connections" and self._scheme != "tls"
 
     def prepare(self) -> None:
         build_yardstick(self._yardstick)

@@ -64,7 +64,7 @@ class ClientConfig(Settings):
     Attributes:
         codec: codec of payloads when the method names none: "msgpack", "json", "protobuf", "raw" or one of your
             own. The server must accept it.
-        compressor: compressor of payloads, "gzip", "lz4" or "zstd"; None sends them as they are. It saves network
+        compressor: name of the compressor of payloads, such as "zstd"; None sends them as they are. It saves network
             and costs time of both processors; answers come back compressed the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.

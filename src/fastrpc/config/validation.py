@@ -21,7 +21,6 @@ __all__ = [
     "check_name",
     "check_names",
     "check_networks",
-    "check_not_yet",
     "check_number",
     "check_parts",
     "check_path",
@@ -161,15 +160,6 @@ def check_timeout(value: Any, *, zero: bool = False, hint: str | None = None) ->
         f"timeout is {value!r}, it must be seconds {start} and at most {LONGEST_SECONDS:,}, or None",
         hint=hint,
     )
-
-
-def check_not_yet(settings: Any, name: str, default: Any, reason: str) -> None:
-    """Refuse anything but the default of a setting that has no effect in this version."""
-    if getattr(settings, name) != default:
-        raise ConfigError(
-            f"{type(settings).__name__}.{name} is {getattr(settings, name)!r}, but {reason}: it would have no effect",
-            hint=f"leave {name} out",
-        )
 
 
 def check_token(settings: Any, name: str) -> None:

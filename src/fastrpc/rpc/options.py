@@ -26,7 +26,7 @@ class CallOptions(TypedDict, total=False):
     metadata: Mapping[str, str] | Mapping[str, bytes] | Mapping[str, str | bytes] | None
     #: By name: "msgpack", "json", …
     codec: str | None
-    #: By name: "gzip", "lz4", "zstd".
+    #: By name, such as "zstd".
     compressor: str | None
     #: 0 normal; 1 sheddable: last of the calls that wait, and refused first by a busy server; 2 high: first among the
     #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0,

@@ -15,12 +15,14 @@ import (
 type Order struct {
 	Address string `json:"address"`
 	// Operation is what is called: echo, mul or record, or the kind of a stream.
-	Operation    string  `json:"operation"`
-	PayloadBytes int     `json:"payload_bytes"`
-	InFlight     int     `json:"in_flight"`
-	SampleEvery  int     `json:"sample_every"`
-	WarmSeconds  float64 `json:"warm_seconds"`
-	Seconds      float64 `json:"seconds"`
+	Operation    string `json:"operation"`
+	PayloadBytes int    `json:"payload_bytes"`
+	InFlight     int    `json:"in_flight"`
+	// Rate is how many calls are due in a second, in an open loop; 0: a closed loop.
+	Rate        int     `json:"rate"`
+	SampleEvery int     `json:"sample_every"`
+	WarmSeconds float64 `json:"warm_seconds"`
+	Seconds     float64 `json:"seconds"`
 	// ServerProcesses are those whose processor time is read at both ends of the window.
 	ServerProcesses []int  `json:"server_processes"`
 	Record          Record `json:"record"`
@@ -80,10 +82,14 @@ func NewOperation[Answer any](call func() (Answer, error), isRight func(Answer) 
 	return Operation{run, check}
 }
 
-// Drive loads the peer as ordered, with a goroutine for each call in flight, and returns what it saw.
+// Drive loads the peer as ordered, with a goroutine for each call in flight or, in an open loop, for each call, and
+// returns what it saw.
 func Drive(order Order, operation Operation) (Measurement, error) {
 	if err := operation.check(); err != nil {
 		return Measurement{}, err
+	}
+	if order.Rate > 0 {
+		return driveAtRate(order, operation)
 	}
 	generator := &generator{order: order, operation: operation, failed: make(chan error, order.InFlight)}
 	var callers sync.WaitGroup

@@ -546,8 +546,11 @@ cdef class SendQueue(Output):
         cdef Call call = item.call
         cdef int64_t before = self.send_left
         cdef int done = self._write_piece(item)
-        while done == BEGUN and call.share > 0 and before - self.send_left < item.quantum:
-            # The peer takes shorter frames than that.
+        while done == BEGUN and (
+            (call.share > 0 and before - self.send_left < item.quantum)
+            or PyBytes_GET_SIZE(item.payload) - item.offset <= SMALLEST_PIECE
+        ):
+            # The peer takes shorter frames than that. A small rest goes with the frame before it.
             done = self._write_piece(item)
         if done == BEGUN or done == SAVING:
             self.ring.add(item)

@@ -104,6 +104,16 @@ def test_no_small_rest_of_a_message_is_left() -> None:
     assert {size for _, size in payload_sizes(sent(owner))} == {QUANTUM + 3 * KIB}
 
 
+def test_a_small_rest_beyond_the_longest_frame_leaves_with_it() -> None:
+    """Pieces of 256 KiB and their heads are that little longer than a frame may be."""
+    owner = sender()
+    call = owner.call(1, window=2**30)
+    owner.send_message(call, bytes(256 * KIB + 5))
+    sizes = [size for _, size in payload_sizes(sent(owner))]
+    assert sum(sizes) == 256 * KIB + 5
+    assert len(sizes) == 2
+
+
 def test_priorities_are_shares() -> None:
     owner = sender()
     for id, priority in ((1, 0), (3, 1), (5, 2)):

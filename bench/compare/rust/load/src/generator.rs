@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::clocks::{own_processor_time, processor_time};
+use crate::open_loop::drive_at_rate;
 use crate::{Failure, Measurement, Order};
 
 /// One call from nothing; each task has a clone of its own.
@@ -29,6 +30,9 @@ pub async fn drive<C: Caller>(order: &Order, mut caller: C) -> Result<Measuremen
     let answer = caller.call().await?;
     if !caller.is_right(answer) {
         return Err("wrong answer".into());
+    }
+    if order.rate > 0 {
+        return drive_at_rate(order, caller).await;
     }
     let shared = Arc::new(Shared::default());
     let mut callers = JoinSet::new();

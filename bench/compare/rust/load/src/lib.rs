@@ -5,6 +5,7 @@
 
 mod clocks;
 mod generator;
+mod open_loop;
 mod order;
 mod stream;
 

@@ -21,6 +21,8 @@ pub struct Order {
     pub operation: Operation,
     pub payload_bytes: usize,
     pub in_flight: usize,
+    /// How many calls are due in a second, in an open loop; 0: a closed loop.
+    pub rate: u32,
     pub sample_every: usize,
     pub warm_seconds: f64,
     pub seconds: f64,

@@ -1,0 +1,81 @@
+"""The load at a fixed rate, the same for every Python peer on an event loop.
+
+An open loop starts each call when it is due, whatever became of those before. A latency counts from the instant at
+which its call was due, so a stall counts for every call that it delays. The generator looks at the clock in each turn
+of its event loop and never sleeps, because the timers of event loops are as coarse as a millisecond.
+"""
+
+import asyncio
+import math
+import time
+
+from bench.compare.load import STALL_SECONDS, AsyncOperation, check_answer
+from bench.compare.measurement import LoadOrder, Measurement, ProcessorClocks, measured
+from bench.compare.workloads import WORKLOADS
+
+__all__ = ["OverloadedError", "drive_at_rate"]
+
+#: The calls of so many seconds may be unanswered. Where more are, the peer does not keep up, and latencies tell nothing
+#: but the time since the beginning.
+MOST_UNANSWERED_SECONDS = 1.0
+
+
+class OverloadedError(Exception):
+    """The peer answers fewer calls in a second than are due."""
+
+
+async def drive_at_rate(operation: AsyncOperation, order: LoadOrder) -> Measurement:
+    """Load with one asyncio task for each call, started when it is due; every call of the window is waited for."""
+    workload = WORKLOADS[order.workload]
+    clocks = ProcessorClocks(order.server_processes)
+    async with asyncio.timeout(order.warm_seconds + order.seconds + STALL_SECONDS):
+        check_answer(operation.plain(await operation.run()), workload)
+        async with asyncio.TaskGroup() as calls:
+            schedule = _Schedule(operation, workload.rate, calls)
+            await schedule.run_for(order.warm_seconds)
+            schedule.begin_window()
+            first = clocks.read(schedule.completed)
+            await schedule.run_for(order.seconds)
+            last = clocks.read(schedule.completed)
+    return measured(first, last, workload.batch, schedule.latencies)
+
+
+class _Schedule:
+    """Calls and when each of them is due."""
+
+    def __init__(self, operation: AsyncOperation, rate: int, calls: asyncio.TaskGroup) -> None:
+        self._run = operation.run
+        self._rate = rate
+        self._calls = calls
+        self._began = time.perf_counter()
+        self._window_began = math.inf
+        self._started = 0
+        self.completed = 0
+        #: Of the calls that were due since the window began, in the order of their answers.
+        self.latencies: list[float] = []
+
+    def begin_window(self) -> None:
+        """Time the calls that are due from now on."""
+        self._window_began = time.perf_counter()
+
+    async def run_for(self, seconds: float) -> None:
+        """Start the calls that become due within so many seconds."""
+        until = time.perf_counter() + seconds
+        while True:
+            # What became due before the end starts, however late the generator is.
+            now = min(time.perf_counter(), until)
+            for number in range(self._started, int((now - self._began) * self._rate)):
+                self._calls.create_task(self._call(self._began + number / self._rate))
+                self._started = number + 1
+            if self._started - self.completed > MOST_UNANSWERED_SECONDS * self._rate:
+                text = f"{self._started - self.completed:,} calls are unanswered at {self._rate:,} calls/s"
+                raise OverloadedError(text)
+            if now == until:
+                return
+            await asyncio.sleep(0)
+
+    async def _call(self, due: float) -> None:
+        await self._run()
+        self.completed += 1
+        if due >= self._window_began:
+            self.latencies.append(time.perf_counter() - due)

@@ -1,0 +1,118 @@
+import asyncio
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bench.compare import open_loop
+from bench.compare.load import AsyncOperation, WrongAnswerError
+from bench.compare.measurement import LoadOrder
+from bench.compare.open_loop import OverloadedError, drive_at_rate
+
+RATE = 5_000
+ECHO = b"x" * 32
+ORDER = LoadOrder(
+    address="", workload="tail@5000", warm_seconds=0.02, seconds=0.1, server_processes=(os.getpid(),)
+)
+
+
+class Echo:
+    """Counts its calls, and how many run at once."""
+
+    def __init__(self, answer: Any = ECHO) -> None:
+        self._answer = answer
+        self.calls = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+
+    async def call(self) -> Any:
+        self.calls += 1
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await self.work()
+        self.in_flight -= 1
+        return self._answer
+
+    async def work(self) -> None:
+        """Take no time."""
+
+
+class Slow(Echo):
+    """Answers, once it is asked to, after others were called."""
+
+    async def work(self) -> None:
+        if self.calls > 1:
+            await asyncio.sleep(0.01)
+
+
+class Stalled(Echo):
+    """Holds the loop up with one of its calls."""
+
+    async def work(self) -> None:
+        if self.calls == RATE // 20:
+            time.sleep(0.05)
+
+
+class Dead(Echo):
+    """Answers the first call, which is checked, and no other."""
+
+    async def work(self) -> None:
+        if self.calls > 1:
+            await asyncio.Event().wait()
+
+
+class Failing(Echo):
+    async def work(self) -> None:
+        if self.calls > 10:
+            raise ConnectionResetError
+
+
+def exceptions_of(group: BaseExceptionGroup) -> list[type[BaseException]]:
+    return [type(error) for error in group.exceptions]
+
+
+async def test_calls_start_when_they_are_due_whatever_became_of_those_before() -> None:
+    slow = Slow()
+    measurement = await drive_at_rate(AsyncOperation(slow.call), ORDER)
+    assert slow.most_in_flight > 10
+    assert slow.in_flight == 0
+    assert measurement.samples > 0
+
+
+@pytest.mark.measures
+async def test_no_call_starts_before_it_is_due_and_none_of_the_window_is_lost() -> None:
+    echo = Echo()
+    began = time.perf_counter()
+    measurement = await drive_at_rate(AsyncOperation(echo.call), ORDER)
+    seconds = time.perf_counter() - began
+    assert echo.calls - 1 <= seconds * RATE
+    assert 0.9 * RATE * ORDER.seconds < measurement.samples <= echo.calls
+
+
+async def test_a_stall_counts_for_each_call_that_it_delays() -> None:
+    order = replace(ORDER, warm_seconds=0.0)
+    measurement = await drive_at_rate(AsyncOperation(Stalled().call), order)
+    # Half of the window passes in the stall.
+    assert measurement.p99_seconds > 0.04
+    assert measurement.p50_seconds < measurement.p99_seconds
+
+
+async def test_a_peer_that_does_not_keep_up_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_loop, "MOST_UNANSWERED_SECONDS", 0.01)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await drive_at_rate(AsyncOperation(Dead().call), ORDER)
+    assert exceptions_of(caught.value) == [OverloadedError]
+    assert caught.value.exceptions[0].args[0].endswith("calls are unanswered at 5,000 calls/s")
+
+
+async def test_a_failing_call_ends_the_load() -> None:
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await drive_at_rate(AsyncOperation(Failing().call), ORDER)
+    assert set(exceptions_of(caught.value)) == {ConnectionResetError}
+
+
+async def test_a_wrong_answer_ends_the_load() -> None:
+    with pytest.raises(WrongAnswerError, match="tail@5000: expected b'xxx"):
+        await drive_at_rate(AsyncOperation(Echo(b"something else").call), ORDER)
