@@ -54,8 +54,9 @@ class WatchedFile(Generic[T]):
         self._clock = clock
         self._wall_clock = wall_clock
         self._seen = self._taken = _print_of(self.path)
-        # The file that could not be used, and was logged.
+        # The file that could not be used, and was logged; one whose content is useless, with its last change.
         self._warned: object = self
+        self._useless: object = self
         self.value = self._made()
         #: How often another value was taken.
         self.version = 0
@@ -70,18 +71,23 @@ class WatchedFile(Generic[T]):
         before, self._seen = self._seen, _print_of(self.path)
         if self._seen == self._taken or not (self._seen == before or self._rests()):
             return False
-        return self._take()
+        # What was read and is of no use is not read again; what could not be read may become readable.
+        return self._useless != self._state() and self._take()
 
     def reload(self) -> bool:
         """Read the file now; return whether its value was taken."""
         self._seen = _print_of(self.path)
         return self._take()
 
+    def _state(self) -> tuple[_Print, float | None]:
+        return self._seen, self._changed_at()
+
     def _take(self) -> bool:
+        state = self._state()
         try:
             value = self._made()
         except ConfigError as error:
-            # Tried again at each look: a file that becomes readable does not change.
+            self._useless = self if isinstance(error.__context__, OSError) else state
             if self._warned != self._seen:
                 self._warned = self._seen
                 self._logger.warning("%s cannot be used, the old content stays: %s", self._kind, error)
@@ -89,7 +95,7 @@ class WatchedFile(Generic[T]):
         if _print_of(self.path) != self._seen:
             return False
         self._taken = self._seen
-        self._warned = self
+        self._warned = self._useless = self
         self.value = value
         self.version += 1
         self._logger.info("%s was read again: %s", self._kind, self.path)
@@ -116,10 +122,15 @@ class WatchedFile(Generic[T]):
 
     def _rests(self) -> bool:
         """Return whether nobody has touched the file for a second, so that one look is as good as two."""
+        changed_at = self._changed_at()
+        return changed_at is not None and changed_at <= self._wall_clock() - LOOK_SECONDS
+
+    def _changed_at(self) -> float | None:
+        """Return when anything of the file changed, its rights included; None: there is no file."""
         try:
-            return os.stat(self.path).st_ctime <= self._wall_clock() - LOOK_SECONDS
+            return os.stat(self.path).st_ctime
         except (OSError, ValueError):
-            return False
+            return None
 
 
 def _print_of(path: str) -> _Print:

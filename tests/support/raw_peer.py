@@ -101,9 +101,14 @@ async def raw_client(
 
 
 class RawServer:
-    """Accepts connections at a free port; each is handed out by `accept`."""
+    """Accepts connections at a free port; each is handed out by `accept`.
 
-    def __init__(self) -> None:
+    Args:
+        receive_bytes: how much the system may keep unread, as of `raw_client`.
+    """
+
+    def __init__(self, *, receive_bytes: int | None = None) -> None:
+        self._receive_bytes = receive_bytes
         self.address = ""
         self.accepted_at: list[float] = []
         #: Close each connection at once instead.
@@ -113,7 +118,10 @@ class RawServer:
         self._server: asyncio.Server
 
     async def __aenter__(self) -> "RawServer":
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        listening = socket.create_server(("127.0.0.1", 0))
+        if self._receive_bytes is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
+        self._server = await asyncio.start_server(self._take, sock=listening)
         host, port = self._server.sockets[0].getsockname()[:2]
         self.address = f"tcp://{host}:{port}"
         return self

@@ -76,27 +76,32 @@ class AnyOf:
                 # A file may have changed since `_check_names`.
                 return self._own(member, answer)
             if not isinstance(answer, Refusal):
-                return self._wait(answer, peer, members[place + 1 :], refusals)
+                return self._wait(member, answer, peer, members[place + 1 :], refusals)
             refusals.append(answer)
         return _joined(refusals)
 
     async def _wait(
-        self, first: Awaitable[Answer], peer: Presented, rest: list[Authenticator], refusals: list[Refusal]
+        self,
+        member: Authenticator,
+        first: Awaitable[Answer],
+        peer: Presented,
+        rest: list[Authenticator],
+        refusals: list[Refusal],
     ) -> Answer:
         answer = await first
         if isinstance(answer, Verdict):
-            return answer
+            return self._own(member, answer)
         refusals.append(answer)
         following = self._verify(peer, rest, refusals)
         return following if isinstance(following, Verdict | Refusal) else await following
 
     def _own(self, member: Authenticator, verdict: Verdict) -> Answer:
         """Refuse the verdict of a listed token if its name is one that an issuer could give."""
-        name = verdict.identity.name
-        if isinstance(member, StaticTokens) and any(
-            isinstance(other, JWT) and name.startswith(other.name_prefix) for other in self.members
-        ):
-            return Refusal(f"StaticTokens has {name!r}, which a JWT could name as well")
+        if isinstance(member, StaticTokens):
+            for other in self.members:
+                clash = _clash_of_name(verdict.identity.name, other)
+                if clash is not None:
+                    return Refusal(clash)
         return verdict
 
     async def __call__(self, peer: Presented) -> Identity | None:
@@ -120,28 +125,54 @@ def _joined(refusals: list[Refusal]) -> Refusal:
 
 
 def _check_names(members: tuple[Authenticator, ...]) -> None:
-    """Refuse members of which two could give one name: an issuer of tokens chooses the names in them."""
-    issuers = [member for member in members if isinstance(member, JWT)]
-    for place, issuer in enumerate(issuers):
-        prefix = issuer.name_prefix
-        for other in issuers[place + 1 :]:
-            if prefix.startswith(other.name_prefix) or other.name_prefix.startswith(prefix):
-                raise _clash(f"name_prefix {prefix!r} and {other.name_prefix!r} of two JWT")
-        for member in members:
-            if isinstance(member, StaticTokens):
-                for name in sorted(member.names):
-                    if name.startswith(prefix):
-                        raise _clash(f"StaticTokens has {name!r}, JWT has name_prefix {prefix!r}")
-            elif isinstance(member, ClientCertificates):
-                for pattern in member.patterns:
-                    if pattern.overlaps(prefix):
-                        raise _clash(
-                            f"ClientCertificates allows {pattern.text!r}, JWT has name_prefix {prefix!r}"
-                        )
+    """Refuse members of which two could give one name to different callers.
+
+    Issuers choose the names in their tokens and certificates, within a prefix or a pattern with a star. A name that is
+    written out is the server's own word.
+    """
+    for place, member in enumerate(members):
+        for other in members[:place]:
+            clash = _clash_of(member, other) or _clash_of(other, member)
+            if clash is not None:
+                raise ConfigError(
+                    f"two members of AnyOf could give the same name: {clash}",
+                    hint="let the names of each begin otherwise: a JWT takes a name_prefix of its own",
+                )
 
 
-def _clash(text: str) -> ConfigError:
-    return ConfigError(
-        f"two members of AnyOf could give the same name: {text}",
-        hint="give each JWT a name_prefix of its own",
-    )
+def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
+    """Return which names a member shares with another one, whose issuer chooses them."""
+    if isinstance(member, StaticTokens):
+        clashes = (_clash_of_name(name, other) for name in sorted(member.names))
+        return next((clash for clash in clashes if clash is not None), None)
+    if isinstance(member, JWT) and isinstance(other, JWT):
+        mine, theirs = member.name_prefix, other.name_prefix
+        if mine.startswith(theirs):
+            return f"name_prefix {theirs!r} and {mine!r} of two JWT"
+    elif isinstance(member, ClientCertificates) and isinstance(other, JWT):
+        for pattern in member.patterns:
+            if pattern.overlaps(other.name_prefix):
+                return (
+                    f"ClientCertificates allows {pattern.text!r}, JWT has name_prefix {other.name_prefix!r}"
+                )
+    elif (
+        isinstance(member, ClientCertificates)
+        and isinstance(other, ClientCertificates)
+        and member.by != other.by
+    ):
+        for pattern in member.patterns:
+            for wide in other.patterns:
+                if wide.has_star and pattern.overlaps(wide.text[:-1]):
+                    return f"ClientCertificates allows {pattern.text!r}, and another one {wide.text!r}"
+    return None
+
+
+def _clash_of_name(name: str, other: Authenticator) -> str | None:
+    """Return why the issuer behind another member could give the name of a listed token; None: it could not."""
+    if isinstance(other, JWT) and name.startswith(other.name_prefix):
+        return f"StaticTokens has {name!r}, JWT has name_prefix {other.name_prefix!r}"
+    if isinstance(other, ClientCertificates):
+        for pattern in other.patterns:
+            if pattern.has_star and pattern.matches_text(name):
+                return f"StaticTokens has {name!r}, ClientCertificates allows {pattern.text!r}"
+    return None

@@ -49,7 +49,8 @@ class ClientCertificates:
             raise ConfigError(f"by is {by!r}, it must be one of {', '.join(map(repr, _KINDS))}")
         if isinstance(allow, str) or not isinstance(allow, Iterable):
             raise TypeError(f"allow is {allow!r}, it must be a list of names")
-        self._by = by
+        #: Where the names stand: "uri", "dns" or "subject".
+        self.by = by
         patterns = [one.lower() if by == "dns" and isinstance(one, str) else one for one in allow]
         self.patterns = tuple(NamePattern(one) for one in patterns)
         if not self.patterns:
@@ -72,12 +73,12 @@ class ClientCertificates:
         assert peer.certificate is not None
         allowed = {
             name
-            for name in _names(peer.certificate, self._by)
+            for name in _names(peer.certificate, self.by)
             if any(pattern.matches_text(name) for pattern in self.patterns)
         }
         if len(allowed) != 1:
             found = "none" if not allowed else f"{len(allowed)}"
-            return Refusal(f"its certificate has {found} of the allowed names ({self._by})")
+            return Refusal(f"its certificate has {found} of the allowed names ({self.by})")
         try:
             identity = Identity(allowed.pop())
         except ConfigError as error:
@@ -91,7 +92,7 @@ class ClientCertificates:
         return answer.identity if isinstance(answer, Verdict) else None
 
     def __repr__(self) -> str:
-        return f"ClientCertificates(by={self._by!r}, allow={[one.text for one in self.patterns]!r})"
+        return f"ClientCertificates(by={self.by!r}, allow={[one.text for one in self.patterns]!r})"
 
 
 def _names(certificate: Mapping[str, Any], by: str) -> list[str]:

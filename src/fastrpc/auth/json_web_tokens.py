@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from fastrpc.auth.key_set import RSA_BITS, KeysAwayError, KeySet, parsed_keys
+from fastrpc.auth.key_set import MOST_RSA_BITS, MOST_TRIED, RSA_BITS, KeysAwayError, KeySet, parsed_keys
 from fastrpc.auth.verdict import BEARER, Answer, Presented, Refusal, Verdict
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.identity import Identity
@@ -155,7 +155,7 @@ class JWT:
         if not found:
             raise ConfigError(
                 f"a key of {type(value).__name__} verifies none of {', '.join(self._algorithms)}",
-                hint=f"RSA keys need {RSA_BITS} bits",
+                hint=f"RSA keys need {RSA_BITS} to {MOST_RSA_BITS} bits",
             )
         return _Key(None, value, found)
 
@@ -175,7 +175,7 @@ class JWT:
         from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
         if isinstance(value, rsa.RSAPublicKey):
-            names = _KINDS["RSA"] if value.key_size >= RSA_BITS else ()
+            names = _KINDS["RSA"] if RSA_BITS <= value.key_size <= MOST_RSA_BITS else ()
         elif isinstance(value, ec.EllipticCurvePublicKey):
             names = tuple(name for name, curve in _CURVES.items() if curve == value.curve.name)
         elif isinstance(value, ed25519.Ed25519PublicKey | ed448.Ed448PublicKey):
@@ -238,6 +238,8 @@ class JWT:
         return [key for key in keys if algorithm in key.algorithms and (id is None or key.id == id)]
 
     def _verified(self, token: str, algorithm: str, keys: list[_Key]) -> Answer:
+        if self._set is not None and len(keys) > MOST_TRIED:
+            return Refusal(f"its token does not say by `kid` which of {len(keys)} keys signed it")
         reason = "it was signed by another key"
         for key in keys:
             try:

@@ -34,8 +34,12 @@ RETRY_SECONDS: Final = 5.0
 #: Most keys of a set.
 MOST_KEYS: Final = 100
 
-#: Smallest RSA key in bits (NIST SP 800-131A).
+#: Smallest RSA key in bits (NIST SP 800-131A), and the largest: the time of a verification grows with the square.
 RSA_BITS: Final = 2048
+MOST_RSA_BITS: Final = 8192
+
+#: Most keys that a token is tried with which does not say by its `kid` which one signed it.
+MOST_TRIED: Final = 8
 
 logger = logging.getLogger("fastrpc.audit")
 
@@ -61,8 +65,13 @@ class KeySet:
         clock: Callable[[], float] = time.monotonic,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"https", "http"} or not parts.hostname or parts.username is not None:
+        try:
+            parts = urlsplit(url)
+            is_usable = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.username is None
+            port = parts.port
+        except ValueError:
+            is_usable = False
+        if not is_usable or not parts.hostname:
             raise ConfigError(
                 "keys is no URL of a key set", hint="write https://host/path, without a password"
             )
@@ -72,7 +81,7 @@ class KeySet:
             )
         self.url = url
         self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        self._port = port or (443 if parts.scheme == "https" else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._is_encrypted = parts.scheme == "https"
         self._context = context
@@ -129,6 +138,11 @@ class KeySet:
         except (HttpError, ConfigError, TimeoutError) as error:
             self._failed_at = self._clock()
             logger.warning("the keys at %s cannot be fetched: %s", self.url, error or "no answer in time")
+            return False
+        except Exception:
+            # Such as no thread to be had: the pause before the next attempt counts all the same.
+            self._failed_at = self._clock()
+            logger.exception("the keys at %s cannot be fetched", self.url)
             return False
         self._fetched_at, self._failed_at = self._clock(), None
         return True

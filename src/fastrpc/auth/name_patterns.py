@@ -50,6 +50,11 @@ class NamePattern:
         self._start = None if star < 0 else text[:-1].removeprefix(_ROLE)
         self._name = text.removeprefix(_ROLE)
 
+    @property
+    def has_star(self) -> bool:
+        """Whether it stands for more than one name."""
+        return self._start is not None
+
     def matches(self, identity: Identity | None) -> bool:
         """Return whether the pattern stands for a caller; None is a caller without an identity."""
         if identity is None:

@@ -3,9 +3,10 @@
 import logging
 import os
 import tomllib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.errors import ConfigError
@@ -13,7 +14,7 @@ from fastrpc.method_patterns import MethodPattern
 from fastrpc.rpc.identity import Identity
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule"]
+__all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule", "Rules"]
 
 #: What a rule may permit at an embedded registry.
 Right: TypeAlias = Literal["register", "read"]
@@ -91,7 +92,20 @@ class Findings:
     warnings: list[str] = field(default_factory=list)
 
 
-class Policy:
+class Rules(ABC):
+    """What decides by the names of callers and methods alone, so that its answers are kept until its files change."""
+
+    @abstractmethod
+    def decide(self, identity: Identity | None, method: str) -> Decision:
+        """Return what the rules say about a caller and the full name of a method; None: nobody is identified."""
+
+    def __call__(self, identity: Identity | None, route: Route) -> bool:
+        """Return whether a caller may call a method; None is a caller without an identity."""
+        return self.decide(identity, route.full_name).is_allowed
+
+
+@final
+class Policy(Rules):
     """Rules that say who may call what. What no rule allows is denied, and a deny comes before every allow.
 
     ::
@@ -109,9 +123,17 @@ class Policy:
     Args:
         rules: tables with the keys of the file.
 
+    It cannot be subclassed: a function `(Identity | None, Route) -> bool` may ask one, and more.
+
     Raises:
         ConfigError: a rule cannot be used.
     """
+
+    def __init_subclass__(cls) -> None:
+        # Only `decide` is asked: what a subclass did elsewhere would be passed over.
+        raise TypeError(
+            f"{cls.__name__} cannot be a subclass of Policy: write a function (identity, route) -> bool that asks one"
+        )
 
     def __init__(self, rules: Iterable[Mapping[str, Any]]) -> None:
         self._rules = _rules(list(rules))
@@ -148,10 +170,6 @@ class Policy:
         """Read the file again now."""
         if self._file is not None and self._file.reload():
             self._rules = self._file.value
-
-    def __call__(self, identity: Identity | None, route: Route) -> bool:
-        """Return whether a caller may call a method; None is a caller without an identity."""
-        return self.decide(identity, route.full_name).is_allowed
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
         """Return what the rules say about a caller and the full name of a method."""

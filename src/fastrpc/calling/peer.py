@@ -37,7 +37,8 @@ class Peer:
     address: Address
     #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if it sent no credentials.
     scheme: str
-    #: Its credentials, such as a token; None if it sent none.
+    #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
+    #: when a file of tokens changes, and a handler may pass them on. None if it sent none.
     credentials: str | None
     #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
     #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.

@@ -55,7 +55,7 @@ class ClientCredentials:
                 found = await found
             return checked_token(found).encode()
         except Exception as error:
-            raise _failed(error) from error
+            raise _failed(error) from None
 
     def current_blocking(self, address: Address) -> bytes:
         """Return a token for a server, without a loop: a coroutine that waits for one is refused.
@@ -70,7 +70,7 @@ class ClientCredentials:
                 found = _stepped(found)
             return checked_token(found).encode()
         except Exception as error:
-            raise _failed(error) from error
+            raise _failed(error) from None
 
     def _check_dial(self, address: Address) -> None:
         try:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, cast
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
+from fastrpc.client.renewal import Renewal
 from fastrpc.client.waiters import Waiters
-from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import StreamSession
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 __all__ = ["Subchannel"]
 
 logger = logging.getLogger("fastrpc.client")
-
-#: Of the time for which a credential is valid: then it is renewed.
-RENEWED_AT = 0.8
 
 
 class Subchannel(EndpointPlan):
@@ -49,7 +46,7 @@ class Subchannel(EndpointPlan):
         self._turn = 0
         self._probes: EndpointProbes | None = None
         # The renewal of each connection's credential, where that expires.
-        self._renewals: dict[ClientSession, asyncio.Task[None]] = {}
+        self._renewals: dict[ClientSession, Renewal] = {}
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
@@ -163,6 +160,11 @@ class Subchannel(EndpointPlan):
         )
         if self._pool.serving is not None:
             self._pool.serving.attend(session)
+        credentials = self._pool.credentials
+        if credential is not None and credentials is not None and credentials.can_renew:
+            self._renewals[session] = Renewal(
+                session, credentials, credential, config.backoff, self._pool.loop
+            )
         self._sessions[session] = self._pool.loop.time()
         return StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
 
@@ -201,37 +203,9 @@ class Subchannel(EndpointPlan):
 
     def session_accepted(self, session: ClientSession, seconds: float) -> None:
         """Renew a credential that the server takes for so many seconds, while the connection is used."""
-        credentials = self._pool.credentials
-        if credentials is not None and credentials.can_renew:
-            renewal = self._renewals.pop(session, None)
-            if renewal is not None:
-                renewal.cancel()
-            self._renewals[session] = self._pool.loop.create_task(
-                self._renew(session, seconds), context=contextvars.Context()
-            )
-
-    async def _renew(self, session: ClientSession, seconds: float) -> None:
-        """Show another token at four fifths of the time; if none can be had, again until the time is over."""
-        credentials, loop = self._pool.credentials, self._pool.loop
-        assert credentials is not None
-        ends = loop.time() + seconds
-        delays = Delays(self._pool.config.backoff)
-        await asyncio.sleep(RENEWED_AT * seconds)
-        while not session.is_closed:
-            try:
-                async with asyncio.timeout(max(0.0, ends - loop.time())):
-                    token = await credentials.current(self.endpoint.address)
-            except (FastRPCError, TimeoutError) as error:
-                logger.warning("%s: the credentials cannot be renewed: %s", self.endpoint, error)
-                pause = delays.take()
-                if loop.time() + pause >= ends:
-                    # A new connection begins with new credentials.
-                    session.retire()
-                    return
-                await asyncio.sleep(pause)
-            else:
-                session.present(token)
-                return
+        renewal = self._renewals.get(session)
+        if renewal is not None:
+            renewal.accepted(seconds)
 
     def session_aged(self, session: ClientSession) -> None:
         """Replace an aged connection, which takes calls until then."""
@@ -261,7 +235,7 @@ class Subchannel(EndpointPlan):
             self._note_end(session, session.closed_text or error or "the server closed it")
         renewal = self._renewals.pop(session, None)
         if renewal is not None:
-            renewal.cancel()
+            renewal.end()
         self._leave(session)
         self._sessions.pop(session, None)
         self._changed()

@@ -11,7 +11,7 @@ from fastrpc.coordination.rights import RegistryRights
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.server.server import Server
-from fastrpc.serving.authentication import Authenticate
+from fastrpc.serving.access_options import Authenticate
 from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_rights", "registry_url"]

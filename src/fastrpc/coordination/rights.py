@@ -5,7 +5,7 @@ from typing import Final
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.auth.name_patterns import ANONYMOUS
-from fastrpc.auth.policy import Decision, Policy, Right, Route
+from fastrpc.auth.policy import Decision, Policy, Right, Rules
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.identity import Identity
 from fastrpc.serving.audit import Audit
@@ -17,7 +17,7 @@ __all__ = ["RegistryRights"]
 _OWN_METHODS: Final = "fastrpc.registry."
 
 
-class RegistryRights:
+class RegistryRights(Rules):
     """The keys `register` and `read` of a policy; its `allow` and `deny` count for the other built-in services.
 
     It is the `authorize` of the registry's server, too.
@@ -50,10 +50,6 @@ class RegistryRights:
     def reload(self) -> None:
         """Read the file of the policy again now."""
         self._policy.reload()
-
-    def __call__(self, identity: Identity | None, route: Route) -> bool:
-        """Return whether a caller may call a method."""
-        return self.decide(identity, route.full_name).is_allowed
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
         """Return whether a caller may call a method."""

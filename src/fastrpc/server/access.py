@@ -7,16 +7,12 @@ from collections.abc import Iterable
 from fastrpc._core.calls.call import current_call
 from fastrpc._core.serving.access import Access
 from fastrpc._core.serving.gate import Gate
-from fastrpc.auth.policy import Policy
+from fastrpc.auth.policy import Policy, Rules
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.serving.authentication import (
-    Authenticate,
-    Authentication,
-    Authorize,
-    checked_authenticate,
-    checked_authorize,
-)
+from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
+from fastrpc.serving.authentication import Authentication
+from fastrpc.serving.own_credentials import OwnCredentials
 
 __all__ = ["ServerAccess"]
 
@@ -60,7 +56,12 @@ class ServerAccess:
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.sessions = gate.sessions
-            gate.access = Access(self._authentication, self._authorize)
+            gate.access = Access(
+                self._authentication,
+                OwnCredentials(self._authentication),
+                self._authorize,
+                has_rules=isinstance(self._authorize, Rules),
+            )
             self._look_later()
 
     def check(self, services: Iterable[ServiceDefinition]) -> None:
@@ -100,12 +101,16 @@ class ServerAccess:
         """Read the files of tokens and policies again now."""
         if self._authentication is not None:
             self._authentication.reload()
-            self._look()
+            if self._gate is not None and self._gate.access is not None:
+                # Judged by the new files from now on; a handler that asked for this keeps its identity.
+                self._gate.access.look()
+                self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
         """Let changed files count for every connection, those without a call included."""
         if self._gate is not None and self._gate.access is not None:
-            self._gate.access.look(self._gate.sessions)
+            self._gate.access.look()
+            self._gate.access.renew(self._gate.sessions)
 
     def _look_later(self) -> None:
         if self._timer is not None:

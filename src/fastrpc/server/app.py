@@ -13,7 +13,7 @@ from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.plan import Plan
-from fastrpc.serving.authentication import Authenticate, Authorize, checked_authenticate, checked_authorize
+from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry

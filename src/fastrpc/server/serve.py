@@ -18,7 +18,7 @@ from fastrpc.server.app import loaded
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
 from fastrpc.server.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
-from fastrpc.serving.authentication import Authenticate, Authorize, checked_authenticate, checked_authorize
+from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry

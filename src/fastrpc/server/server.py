@@ -35,7 +35,7 @@ from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
-from fastrpc.serving.authentication import Authenticate, Authorize
+from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
 from fastrpc.serving.sources import is_service

@@ -23,8 +23,8 @@ class Audit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By the peer's host: the second, its records, and how many were left out since the last record.
-        self._counts: dict[str, tuple[int, int, int]] = {}
+        # By place: the second, its records, and how many were left out since the last record.
+        self._counts: dict[bytes, tuple[int, int, int]] = {}
 
     def refused(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
@@ -58,6 +58,6 @@ class Audit:
         )
 
 
-def place_of(peer: Peer | None) -> str:
-    """Return what tells peers apart, whichever port they call from."""
-    return "" if peer is None else peer.address.host or str(peer.address)
+def place_of(peer: Peer | None) -> bytes:
+    """Return what tells peers apart, as limits do: an IP address, the /64 of an IPv6 one, a user of this machine."""
+    return b"" if peer is None else peer._limit_name()

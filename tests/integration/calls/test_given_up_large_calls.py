@@ -227,7 +227,7 @@ async def test_half_sent_requests_can_be_given_up(scheme: str) -> None:
 
 @pytest.mark.parametrize("way", ["cancel", "timeout"])
 async def test_the_rest_of_a_given_up_request_does_not_travel(way: str) -> None:
-    async with RawServer() as server, Client(server.address) as client:
+    async with RawServer(receive_bytes=64 * 1024) as server, Client(server.address) as client:
         ready = asyncio.ensure_future(client.ready())
         peer = await server.accept()
         peer.send(opening(True))

@@ -235,8 +235,10 @@ async def test_calls_that_are_kept_back_end_with_the_connection() -> None:
         peer = await server.accept()
         peer.send(opening(True, {Setting.MAX_CALLS: PLACES}))
         await ready
-        hasty = client.with_options(timeout=4)
-        batch = asyncio.ensure_future(hasty.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True))
+        patient = client.with_options(timeout=60, fail_mode="failfast")
+        batch = asyncio.ensure_future(
+            patient.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True)
+        )
         for _ in range(2 * PLACES):
             peer.send(answer((await peer.next(Request)).id, status=12, outcome=NOT_STARTED))
         server.stop()

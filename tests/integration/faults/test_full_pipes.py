@@ -374,8 +374,9 @@ async def test_a_request_that_goes_on_slowly_is_taken() -> None:
     async with served(bulk, scheme="tcp") as target, raw_client(target) as peer:
         await open_up(peer)
         [session] = sessions(target.server)
-        session.liveness.piece_wait_ns = 200_000_000
-        for piece in cut(Request(1, b"bulk.echo", bytes(16 * KIB)), 2 * KIB):
+        session.liveness.piece_wait_ns = 600_000_000
+        # Longer than that in all.
+        for piece in cut(Request(1, b"bulk.echo", bytes(24 * KIB)), 2 * KIB):
             peer.send(piece)
             await asyncio.sleep(0.08)
         assert (await peer.next(Response)).status == Status.OK

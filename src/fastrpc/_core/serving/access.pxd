@@ -15,26 +15,29 @@ cdef enum:
 @cython.final
 cdef class Access:
     cdef:
-        # Verifies credentials (`fastrpc.serving.authentication.Authentication`).
+        # Verify credentials: of connections (`fastrpc.serving.authentication.Authentication`), of single calls
+        # (`fastrpc.serving.own_credentials.OwnCredentials`).
         readonly object authentication
+        readonly object own_credentials
 
-        # What authorises, a Policy or a function, or None; whether its answers may be kept.
+        # What authorises, rules or a function, or None; whether its answers may be kept.
         object _authorize
-        bint is_policy
+        bint has_rules
         bint keeps_answers
 
         # What `authorize` is told of each method.
         dict _routes
 
-        # When changed files were last looked for, and how often one was taken.
+        # When changed files were last looked for, how often one was taken, and since when verdicts are the same.
         uint64_t looked_ns
         uint64_t generation
-
-        # The answer that `WAITS` stands for.
-        readonly object pending
+        uint64_t proved_since
 
     cdef int judge(self, ServerCall call) except? -2
+    cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2
     cdef int decide(self, ServerCall call, object identity) except? -2
     cdef int _look(self, uint64_t now) except -1
+    cdef int renew_if_due(self, Exchange exchange) except -1
     cdef int _renew(self, Exchange exchange) except -1
+    cdef int _verify_own_again(self, Exchange exchange) except -1
     cdef int _answer(self, object identity, Route route) except -1

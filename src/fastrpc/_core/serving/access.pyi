@@ -2,6 +2,8 @@ from collections.abc import Callable, Collection
 from typing import Any, final
 
 from fastrpc._core.calls.call import Route
+from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
 
 @final
@@ -9,24 +11,35 @@ class Access:
     """Who may call what, for all connections of one server.
 
     Args:
-        authentication: verifies credentials.
-        authorize: a policy, whose answers are kept for each connection until its file changes, or a function, which is
+        authentication, own_credentials: verify credentials, of connections and of single calls.
+        authorize: rules, whose answers are kept for each connection until their file changes, or a function, which is
             asked for each call; None allows whoever is identified.
+        has_rules: whether `authorize` has rules (`fastrpc.auth.policy.Rules`).
     """
 
     def __init__(
         self,
         authentication: Any,
+        own_credentials: Any,
         authorize: Callable[[Identity | None, Any], bool] | None = None,
+        *,
+        has_rules: bool = False,
     ) -> None: ...
     @property
     def authentication(self) -> Any: ...
     @property
-    def pending(self) -> Any:
-        """The awaitable verdict of the call that was judged last."""
+    def own_credentials(self) -> Any: ...
+    def look(self) -> None:
+        """Look for changed files: the next call of each connection is judged by them."""
 
-    def look(self, sessions: Collection[Any]) -> None:
-        """Look for changed files. What was decided by the files before ends at once, for all connections."""
+    def renew(self, sessions: Collection[Any]) -> None:
+        """End what was decided by files that have changed, for all connections, those without a call included."""
+
+    def expire(self, exchange: Exchange) -> None:
+        """End the credential of a connection now, and the streams that depend on it."""
+
+    def expire_call(self, call: ServerCall) -> None:
+        """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
 
     def allows(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method."""

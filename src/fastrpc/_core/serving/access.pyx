@@ -2,10 +2,10 @@
 
 ::
 
-    call ──► a credential of its own ──► Authentication ──┐
+    call ──► a credential of its own ──► OwnCredentials ──┐
          └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
 
-A connection keeps what was decided for it, by method: a policy costs a lookup for each call, however many rules it has.
+A connection keeps what was decided for it, by method: rules cost a lookup for each call, however many there are.
 A function is asked each time. Without a caller's identity every refusal is UNAUTHENTICATED, with one it is
 PERMISSION_DENIED, and an unknown method gives what a forbidden one gives.
 """
@@ -13,8 +13,11 @@ PERMISSION_DENIED, and an unknown method gives what a forbidden one gives.
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport OK, PERMISSION_DENIED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
+from fastrpc._core.serving.served_call cimport keep_identities
 
 cdef enum:
     # What is kept for a connection and a method.
@@ -31,23 +34,22 @@ cdef bytes OWN_CREDENTIAL = b"authorization"
 cdef class Access:
     """Who may call what, for all connections of one server."""
 
-    def __init__(self, authentication not None, authorize=None):
+    def __init__(self, authentication not None, own_credentials not None, authorize=None, *, bint has_rules=False):
         self.authentication = authentication
+        self.own_credentials = own_credentials
         self._authorize = authorize
-        # A policy decides; a function is only called.
-        self.is_policy = callable(getattr(authorize, "decide", None))
-        self.keeps_answers = authorize is None or self.is_policy
+        self.has_rules = has_rules
+        self.keeps_answers = authorize is None or has_rules
         self._routes = {}
         # A connection begins with 0, and with each verdict it has that of its files.
-        self.generation = 1
+        self.generation = self.proved_since = 1
 
     cdef int judge(self, ServerCall call) except? -2:
         """Return OK, the status to refuse the call with, or WAITS. Whatever `authorize` raises comes out."""
         cdef Exchange exchange = call.exchange
         if exchange.now > self.looked_ns + LOOK_NS:
             self._look(exchange.now)
-        if exchange.generation != self.generation:
-            self._renew(exchange)
+        self.renew_if_due(exchange)
         if call.received_metadata is not None and OWN_CREDENTIAL in call.received_metadata:
             credential = call.metadata.get("authorization")
             if credential is not None:
@@ -59,14 +61,23 @@ cdef class Access:
 
     def _judge_own(self, ServerCall call, credential):
         """Judge by the credential of the call itself, which stands for that of the connection."""
-        answer = self.authentication.of_call(call, credential)
-        if type(answer) is not tuple:
-            self.pending = answer
+        # Until the verdict, and if that is a refusal, it is nobody's.
+        call.keeps_identity = call.has_own_credential = True
+        found = self.own_credentials.of_call(call, credential)
+        if found is None:
             return WAITS
-        identity, status = answer
-        if identity is None:
-            return status
+        identity, status, seconds = found
+        return status if identity is None else self.take_own(call, identity, seconds)
+
+    cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2:
+        """Note whose credential the call has, and for how many seconds; return OK, or the status to refuse it with."""
+        cdef Exchange exchange = call.exchange
         call.own_identity = identity
+        if seconds is not None:
+            call.own_expires_ns = exchange.now + <uint64_t>(<double>seconds * 1e9)
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                exchange.own_due_ns = earlier(exchange.own_due_ns, call.own_expires_ns)
+                exchange.look_by(call.own_expires_ns)
         return self.decide(call, identity)
 
     cdef int decide(self, ServerCall call, object identity) except? -2:
@@ -101,7 +112,7 @@ cdef class Access:
             return DENIED
         if self._authorize is None:
             return ALLOWED
-        if self.is_policy:
+        if self.has_rules:
             decision = self._authorize.decide(identity, route.method)
             if not decision.is_allowed:
                 return DENIED
@@ -119,33 +130,62 @@ cdef class Access:
             return False
         return self._answer(identity, route) != DENIED
 
-    def look(self, sessions not None):
-        """Look for changed files. What was decided by the files before ends at once, for all connections."""
+    def look(self):
+        """Look for changed files: the next call of each connection is judged by them."""
+        self._look(now_ns())
+
+    def renew(self, sessions not None):
+        """End what was decided by files that have changed, for all connections, those without a call included."""
         cdef Exchange exchange
         cdef uint64_t now = now_ns()
-        self._look(now)
         for session in list(sessions):
             exchange = session.exchange
-            if exchange.generation != self.generation:
-                exchange.now = now
-                self._renew(exchange)
+            exchange.now = now
+            self.renew_if_due(exchange)
+
+    def expire(self, Exchange exchange not None):
+        """End the credential of a connection now, and the streams that depend on it."""
+        exchange.expires_ns = now_ns()
+        exchange.look_by(exchange.expires_ns)
+
+    def expire_call(self, ServerCall call not None):
+        """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
+        call.own_expires_ns = call.exchange.own_due_ns = now_ns()
+        call.exchange.look_by(call.own_expires_ns)
 
     cdef int _look(self, uint64_t now) except -1:
         """Look for changed files."""
         self.looked_ns = now
         self.generation = self.authentication.look()
+        self.proved_since = self.authentication.proved_since
         return 0
+
+    cdef int renew_if_due(self, Exchange exchange) except -1:
+        """Let a connection be judged by the files as they are now."""
+        return 0 if exchange.generation == self.generation else self._renew(exchange)
 
     cdef int _renew(self, Exchange exchange) except -1:
         """Drop what was decided by the files before, and verify again what the connection was identified by."""
+        cdef bint is_proved = exchange.generation >= self.proved_since
         exchange.answers = None
+        exchange.generation = self.generation
+        if is_proved:
+            return 0
         if exchange.identity is not None:
             identity = self.authentication.again(exchange)
             if identity is None:
                 # Its streams end as well, at the check of this instant.
                 exchange.expires_ns = exchange.now
                 exchange.look_by(exchange.now)
-            else:
+            elif identity is not exchange.identity and identity != exchange.identity:
+                keep_identities(exchange)
                 exchange.identity = identity
-        exchange.generation = self.generation
+        return self._verify_own_again(exchange)
+
+    cdef int _verify_own_again(self, Exchange exchange) except -1:
+        """Verify again what calls under way were identified by, where they have credentials of their own."""
+        cdef ServerCall call
+        for call in [*(exchange.held or ()), *(exchange.queue or ())]:
+            if call.own_identity is not None and call.has_own_credential:
+                self.own_credentials.again(call)
         return 0

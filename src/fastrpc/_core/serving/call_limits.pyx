@@ -45,7 +45,7 @@ cdef class BoundLimit:
             if not exchange.peer_key:
                 exchange.peer_key = key_of(exchange.gate.dispatcher.peer_name(exchange))
             return exchange.peer_key
-        identity = call.own_identity if call.own_identity is not None else exchange.identity
+        identity = call.own_identity if call.keeps_identity else exchange.identity
         if identity is None:
             # No identity has this name. A caller that nobody knows could name another entry with each call.
             return key_of(b"anonymous")

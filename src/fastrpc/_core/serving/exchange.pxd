@@ -57,6 +57,10 @@ cdef class Exchange:
         str proven_name
         readonly uint64_t expires_ns
         readonly bint is_expired
+
+        # The earliest expiry of a credential that a call under way has of its own; 0: none expires.
+        uint64_t own_due_ns
+
         dict answers
         uint64_t generation
 
@@ -137,11 +141,9 @@ cdef class Exchange:
     cdef bint output_is_full(self, Call call) noexcept
     cdef int await_turn(self, Call call) except -1
 
-    # The credential of the peer, or of a call that waits for its verdict: nothing more is received meanwhile.
+    # The credential of the peer.
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
-    cdef int hold_input(self) except -1
-    cdef int release_input(self) except -1
 
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept

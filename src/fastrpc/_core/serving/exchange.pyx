@@ -191,14 +191,6 @@ cdef class Exchange:
         self.answers = None
         return 0
 
-    cdef int hold_input(self) except -1:
-        """Receive nothing more until `release_input`: a credential is being verified, and calls keep their order."""
-        return 0
-
-    cdef int release_input(self) except -1:
-        """Go on receiving."""
-        return 0
-
     # Defaults that an engine may override
 
     cdef uint64_t most_message(self) noexcept:

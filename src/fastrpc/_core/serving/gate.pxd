@@ -50,6 +50,8 @@ cdef class Gate(Admission):
     cdef int leave(self, Exchange exchange) except -1
     cdef int _refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
     cdef bint _has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef bint _is_still_wanted(self, ServerCall call, str method, str step) except -1
     cdef int _refuse_access(self, ServerCall call, str method, int status) except -1
     cdef bint _passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef bint _is_within_limits(self, ServerCall call) except -1

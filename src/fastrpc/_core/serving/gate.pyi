@@ -113,6 +113,7 @@ class Gate(Admission):
         payload: bytes,
         identity: Identity | None,
         status: int,
+        seconds: float | None,
     ) -> None:
         """Go on with a call whose own credential was verified."""
 

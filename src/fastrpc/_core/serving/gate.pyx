@@ -47,6 +47,8 @@ cdef dict SHAPES = {
 
 cdef enum:
     CODEC_RAW = 0
+    # After so long a caller may try again whose host presented too many wrong credentials.
+    REFUSED_PAUSE_MS = 1000
 
 cdef enum Taken:
     # Whether requests may use a codec. An installed codec only if the peer accepts answers in it.
@@ -259,7 +261,8 @@ cdef class Gate(Admission):
             # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
             call.was_ended = True
             call.told_status = UNAVAILABLE
-            call.exchange.do_fail(call, Failure(UNAVAILABLE, text))
+            # Without arguments it waits for a verdict, or for its request to be unpacked.
+            call.exchange.do_fail(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
         call.was_cancelled = True
         return call.stop()
 
@@ -330,27 +333,42 @@ cdef class Gate(Admission):
             self._note_undecided(call, method, error)
             return False
         if status == WAITS:
-            call.waiting_context = PyContext_CopyCurrent()
-            call.exchange.hold_input()
-            self._access.authentication.wait_for_call(self, call, method, names, payload)
+            self._wait_for_verdict(call, method, names, payload)
             return False
         return status == OK or self._refuse_access(call, method, status)
 
+    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
+        """Let a call wait until its own credential is verified: it counts, can be cancelled, and others go on."""
+        cdef Route route = call.route
+        problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            return self.refuse(call, RESOURCE_EXHAUSTED, problem)
+        if route is not None:
+            if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+                # Its messages may come before the verdict.
+                new_served_stream(call)
+            set_deadline(self, call)
+        call.weight = PyBytes_GET_SIZE(payload)
+        call.waiting_context = PyContext_CopyCurrent()
+        self.runner.watch(call)
+        self._access.own_credentials.wait(self, call, method, names, payload)
+        return 0
+
     def conclude_access(
-        self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status
+        self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
+        seconds,
     ):
         """Go on with a call whose own credential was verified: whose it is, or None and the status to refuse it with."""
         cdef Exchange exchange = call.exchange
         context = call.waiting_context
-        call.waiting_context = None
-        exchange.now = exchange.turn_ns = now_ns()
-        if exchange.is_closed:
-            self.count_refused(call, CANCELLED, f"{method} was cut off while its credential was verified")
+        if not self._is_still_wanted(call, method, "its credential was verified"):
+            exchange.end_turn()
             return
         try:
+            self._access.renew_if_due(exchange)
             if identity is not None:
-                call.own_identity = identity
-                status = self._access.decide(call, identity)
+                status = self._access.take_own(call, identity, seconds)
             if status != OK:
                 self._refuse_access(call, method, status)
             else:
@@ -364,7 +382,25 @@ cdef class Gate(Admission):
         except Exception as error:
             self._note_undecided(call, method, error)
         exchange.end_turn()
-        exchange.release_input()
+
+    cdef bint _is_still_wanted(self, ServerCall call, str method, str step) except -1:
+        """Take back a call that waited for a step; return False where it has ended, or is refused, in the meantime."""
+        cdef Exchange exchange = call.exchange
+        call.waiting_context = None
+        exchange.now = exchange.turn_ns = now_ns()
+        self.runner.unwatch(call)
+        if exchange.is_closed or call.was_ended:
+            # Nobody waits for its answer any more.
+            self.count_refused(call, CANCELLED, f"{method} was cut off while {step}")
+            if call.stream is not None:
+                (<ServedStream>call.stream).end()
+        elif call.was_cancelled:
+            self.refuse(call, CANCELLED, f"{method} was cancelled before it started")
+        elif call.is_expired:
+            self._refuse_late(call)
+        else:
+            return True
+        return False
 
     def _note_undecided(self, ServerCall call, str method, error):
         """Refuse a call about which `authorize` raised: whatever it is, it fails only this call."""
@@ -378,10 +414,15 @@ cdef class Gate(Admission):
             why = "the credential has expired" if call.exchange.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
             why = "the caller may not call it"
+        elif status == RESOURCE_EXHAUSTED:
+            why = "too many credentials of its host were refused"
+            count_refusal("rate")
+            call.pushback_ms = REFUSED_PAUSE_MS
         else:
             why = "the credential cannot be verified now"
-        self._access.authentication.note_refused(call, method, status)
-        self.refuse(call, status, f"{method}: {why}", status != UNAVAILABLE)
+        self._access.own_credentials.note_refused(call, method, status)
+        self.refuse(call, status, f"{method}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
+        call.pushback_ms = 0
         return 0
 
     cdef bint _passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
@@ -408,7 +449,7 @@ cdef class Gate(Admission):
         elif names and not route.names.accepts(names):
             self._refuse_names(call, told_count(names))
         else:
-            if route.flags & (STREAM_IN | STREAM_OUT):
+            if route.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
                 new_served_stream(call)
             return True
         return False
@@ -422,7 +463,7 @@ cdef class Gate(Admission):
 
     cdef int _refuse_late(self, ServerCall call) except -1:
         self.expired_unstarted += 1
-        text = f"{call.route.method}: its deadline passed before the handler started"
+        text = f"{call.method}: its deadline passed before the handler started"
         return self.refuse(call, DEADLINE_EXCEEDED, text)
 
     cdef bint _may_answer(self, ServerCall call) except -1:
@@ -446,21 +487,10 @@ cdef class Gate(Admission):
         """Continue with a decompressed request, or refuse a damaged one; called by the dispatcher."""
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
-        cdef Exchange exchange = call.exchange
         context = call.waiting_context
-        call.waiting_context = None
-        exchange.now = exchange.turn_ns = now_ns()
-        self.runner.unwatch(call)
-        if exchange.is_closed or call.was_ended:
-            # Nobody waits for its answer any more.
-            self.count_refused(call, CANCELLED, f"{call.route.method} was cut off while its request was unpacked")
-            if call.stream is not None:
-                (<ServedStream>call.stream).end()
-        elif call.was_cancelled:
-            self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
-        elif call.is_expired:
-            self._refuse_late(call)
-        elif error is not None:
+        if not self._is_still_wanted(call, call.route.method, "its request was unpacked"):
+            return
+        if error is not None:
             self._reject(call, error)
         else:
             PyContext_Enter(context)

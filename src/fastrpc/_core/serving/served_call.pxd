@@ -24,8 +24,12 @@ cdef class ServerCall(Call):
         bint was_ended
         int told_status
 
-        # Who called, where that is not who the connection belongs to; None: it is.
+        # Whether the call keeps an identity, whatever becomes of that of its connection, and that identity, None: nobody's.
+        # Whether it is proved by a credential of the call's own, and when that expires, 0: not.
+        bint keeps_identity
         object own_identity
+        bint has_own_credential
+        uint64_t own_expires_ns
 
         # Its places under limits of concurrency, until its end; while it is refused, milliseconds after which its caller may
         # retry, 0: not stated.
@@ -58,3 +62,7 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1
     cdef int pack_metadata(self) except -1
     cdef bint make_new(self) noexcept
+
+
+# Let the calls of a connection keep the identity that they started with: it changes next.
+cdef int keep_identities(Exchange exchange) except -1

@@ -36,13 +36,12 @@ cdef class ServerCall(Call):
     @property
     def identity(self):
         """Who the caller proved to be; None where nobody asked."""
-        if self.own_identity is not None or self.exchange is None:
-            return self.own_identity
-        return self.exchange.identity
+        return self.own_identity if self.keeps_identity or self.exchange is None else self.exchange.identity
 
     @identity.setter
     def identity(self, identity):
         self.own_identity = identity
+        self.keeps_identity = True
 
     @property
     def cancelled(self):
@@ -104,7 +103,7 @@ cdef class ServerCall(Call):
             or self.never_started
             or self.charge
             or self.waiting_payload is not None
-            or self.own_identity is not None
+            or self.keeps_identity
             or self.outcome_status is not None
             or self.outcome_error is not None
             or self.task is not None
@@ -188,6 +187,15 @@ cdef class ServerCall(Call):
             self.is_expired = True
             self.stop()
         return 0
+
+
+cdef int keep_identities(Exchange exchange) except -1:
+    cdef ServerCall call
+    for call in [*(exchange.held or ()), *(exchange.queue or ())]:
+        if not call.keeps_identity:
+            call.keeps_identity = True
+            call.own_identity = exchange.identity
+    return 0
 
 
 def detached_call(kind, metadata, identity, timeout):

@@ -45,8 +45,9 @@ cdef class ServedCalls(ServingPart):
     cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
-    cdef int _end_streams(self) except -1
-    cdef int _refuse_waiting(self) except -1
+    cdef bint _has_expired(self, ServerCall call, uint64_t now) noexcept
+    cdef uint64_t _end_streams(self, uint64_t now) except? 0
+    cdef int _refuse_waiting(self, uint64_t now) except -1
     cdef int weigh_output(self) except -1
     cdef bint _keeps_credit(self) noexcept
 

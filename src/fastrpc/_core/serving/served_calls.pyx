@@ -36,7 +36,7 @@ from fastrpc._core.framing.window cimport placed
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
-from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.serving.served_call cimport ServerCall, keep_identities
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 from fastrpc._core.base.histogram import count_refusal
@@ -192,14 +192,6 @@ cdef class NativeExchange(Exchange):
     cdef int look_by(self, uint64_t due_ns) except -1:
         cdef Connection session = self.owner()
         return 0 if session is None else session.schedule_check(due_ns)
-
-    cdef int hold_input(self) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else session.hold_input()
-
-    cdef int release_input(self) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else session.release_input()
 
     cdef int end_turn(self) except -1:
         cdef Connection session = self.owner()
@@ -444,39 +436,44 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due = self.gate.check_waiting(self.exchange, now)
-        if self.exchange.expires_ns == 0:
+        cdef NativeExchange exchange = self.exchange
+        cdef uint64_t due = self.gate.check_waiting(exchange, now)
+        if exchange.expires_ns == 0 and exchange.own_due_ns == 0:
             return due
-        if now < self.exchange.expires_ns:
-            return earlier(due, self.exchange.expires_ns)
-        self._end_streams()
-        self._refuse_waiting()
-        for call in self.exchange.held or ():
-            # A call keeps the identity that it started with.
-            if (<ServerCall>call).own_identity is None:
-                (<ServerCall>call).own_identity = self.exchange.identity
-        self.exchange.expire()
-        return due
+        if not (exchange.expires_ns and now >= exchange.expires_ns or exchange.own_due_ns and now >= exchange.own_due_ns):
+            return earlier(due, earlier(exchange.expires_ns, exchange.own_due_ns))
+        self._refuse_waiting(now)
+        exchange.own_due_ns = self._end_streams(now)
+        if exchange.expires_ns and now >= exchange.expires_ns:
+            keep_identities(exchange)
+            exchange.expire()
+        return earlier(due, earlier(exchange.expires_ns, exchange.own_due_ns))
 
-    cdef int _end_streams(self) except -1:
-        """End the streams of a peer whose credential has expired; what needs none, or has its own, goes on."""
+    cdef bint _has_expired(self, ServerCall call, uint64_t now) noexcept:
+        """Whether the credential that a call depends on has expired."""
+        cdef uint64_t expires_ns = call.own_expires_ns if call.has_own_credential else self.exchange.expires_ns
+        return expires_ns != 0 and now >= expires_ns and not (call.route is not None and call.route.is_public)
+
+    cdef uint64_t _end_streams(self, uint64_t now) except? 0:
+        """End the streams whose credential has expired; return when the next one of a call's own does, 0: none."""
         cdef Connection session = self.session()
         cdef ServerCall call
+        cdef uint64_t due = 0
         for call in session.callee.calls.entries():
-            if (
-                call.flags & (STREAM_IN | STREAM_OUT)
-                and call.state != STATE_CANCELLED
-                and call.own_identity is None
-                and not (call.route is not None and call.route.is_public)
-            ):
+            if not call.flags & (STREAM_IN | STREAM_OUT) or call.state == STATE_CANCELLED:
+                continue
+            if self._has_expired(call, now):
                 session.end_locally(call, UNAUTHENTICATED, f"{call.method}: the credential has expired", 0)
-        return self.flush()
+            elif now < call.own_expires_ns:
+                due = earlier(due, call.own_expires_ns)
+        self.flush()
+        return due
 
-    cdef int _refuse_waiting(self) except -1:
+    cdef int _refuse_waiting(self, uint64_t now) except -1:
         """Refuse calls that wait for their start: they would start as nobody's."""
         cdef ServerCall call
         for call in list(self.exchange.queue or ()):
-            if call.own_identity is None and not (call.route is not None and call.route.is_public):
+            if self._has_expired(call, now):
                 self.gate.drop_waiting(call)
                 self.gate.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
         return self.flush()

@@ -16,7 +16,7 @@ from fastrpc._core.framing.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REA
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 from fastrpc._core.serving.exchange cimport Exchange
-from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.serving.served_call cimport ServerCall, keep_identities
 from fastrpc._core.serving.served_calls cimport call_of
 
 from fastrpc._core.base.histogram import count_refusal
@@ -85,6 +85,8 @@ cdef class ServerSession(Connection):
                 return False
         self.is_by_certificate = by_certificate
         expires_ns = 0 if valid_seconds is None else self.now + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        if exchange.identity != identity:
+            keep_identities(exchange)
         exchange.prove(identity, expires_ns)
         # Of another generation of the files than today's, the verdict is asked for again before a call.
         exchange.generation = generation

@@ -1,0 +1,103 @@
+"""The renewal of the credential of one connection."""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from typing import Final
+
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.credentials import ClientCredentials
+from fastrpc.config import Backoff
+from fastrpc.config.delays import Delays
+from fastrpc.errors import ConnectError, FastRPCError
+
+__all__ = ["Renewal"]
+
+logger = logging.getLogger("fastrpc.client")
+
+#: Of the time for which a credential is valid: then it is renewed.
+RENEWED_AT: Final = 0.8
+
+#: Credentials that a connection may show in a minute, with one to spare (PROTOCOL.md 9).
+MOST_SHOWN: Final = 9
+MINUTE: Final = 60.0
+
+
+class Renewal:
+    """Shows a server another token before the one it knows expires.
+
+    A token that was shown already is none: its server would end the connection, and the calls under way with it. If
+    there is no other one in time the connection is replaced, and its calls end well.
+
+    Args:
+        shown: the token that the connection begins with.
+    """
+
+    def __init__(
+        self,
+        session: ClientSession,
+        credentials: ClientCredentials,
+        shown: bytes,
+        backoff: Backoff,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._session = session
+        self._credentials = credentials
+        self._shown = shown
+        self._backoff = backoff
+        self._loop = loop
+        self._instants = deque([loop.time()], maxlen=MOST_SHOWN)
+        self._task: asyncio.Task[None] | None = None
+
+    def accepted(self, seconds: float) -> None:
+        """Renew a token that the server takes for so many seconds."""
+        self.end()
+        # The context variables of whoever called first must not live as long as the connection.
+        self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
+
+    def end(self) -> None:
+        """Renew it no more."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _renew(self, seconds: float) -> None:
+        """Show another token at four fifths of the time; if none can be had, try again until the time is over."""
+        ends = self._loop.time() + seconds
+        delays = Delays(self._backoff)
+        await asyncio.sleep(RENEWED_AT * seconds)
+        while not self._session.is_closed:
+            try:
+                token = await self._next(ends)
+            except (FastRPCError, TimeoutError) as error:
+                logger.warning("%s: the credentials cannot be renewed: %s", self._session.endpoint, error)
+                pause = delays.take()
+                if self._loop.time() + pause >= ends:
+                    # A new connection begins with new credentials.
+                    self._session.retire()
+                    return
+                await asyncio.sleep(pause)
+            else:
+                self._show(token, ends)
+                return
+
+    async def _next(self, ends: float) -> bytes:
+        """Return a token that was not shown before."""
+        async with asyncio.timeout(max(0.0, ends - self._loop.time())):
+            token = await self._credentials.current(self._session.endpoint.address)
+        if token == self._shown:
+            raise ConnectError("there is no other token yet")
+        return token
+
+    def _show(self, token: bytes, ends: float) -> None:
+        now = self._loop.time()
+        is_often = len(self._instants) == MOST_SHOWN and now - self._instants[0] < MINUTE
+        if self._session.is_closed:
+            return
+        if is_often or now >= ends:
+            self._session.retire()
+            return
+        self._instants.append(now)
+        self._shown = token
+        self._session.present(token)

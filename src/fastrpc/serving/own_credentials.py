@@ -1,0 +1,111 @@
+"""The credentials that calls have of their own, in their metadata.
+
+A call whose verdict takes time waits beside the others of its connection: they go on meanwhile.
+"""
+
+from typing import Final
+
+from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.auth.verdict import Answer, Refusal, Verdict
+from fastrpc.calling.peer import Peer
+from fastrpc.endpoint import Address
+from fastrpc.rpc.identity import Identity
+from fastrpc.serving.authentication import Authentication, presenting
+from fastrpc.serving.verdicts import seconds_left
+from fastrpc.status import Status
+
+__all__ = ["OwnCredentials"]
+
+#: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, which says nothing
+#: about their tokens: they leave room for the others.
+MOST_PAUSED: Final = 32
+
+#: The peer of a call whose engine names none.
+_NOBODY: Final = Peer(Address("memory"))
+
+#: Whose credential a call has, the status of a refusal, the seconds until it expires, None: it does not.
+_Found = tuple[Identity | None, int, float | None]
+
+
+class OwnCredentials:
+    """Verifies the credentials of calls, for all connections of one server."""
+
+    def __init__(self, authentication: Authentication) -> None:
+        self._authentication = authentication
+        self._paused: dict[Exchange, int] = {}
+
+    def of_call(self, call: ServerCall, credential: str) -> _Found | None:
+        """Return whose credential a call has; None if that takes time, for `wait`."""
+        peer = _peer_of(call, credential)
+        answer = self._authentication.answer_now(peer)
+        if answer is not None:
+            return self._found(peer, call.method or "", answer)
+        if self._paused.get(call.exchange, 0) >= MOST_PAUSED and self._authentication.failed.pause_of(peer):
+            return None, int(Status.RESOURCE_EXHAUSTED), None
+        return None
+
+    def wait(self, gate: Gate, call: ServerCall, method: str, names: int, payload: bytes) -> None:
+        """Let a call go on once its credential is verified."""
+        peer, exchange = _peer_of(call, call.metadata.get("authorization", "")), call.exchange
+        is_paused = self._authentication.failed.pause_of(peer) > 0
+        if is_paused:
+            self._paused[exchange] = self._paused.get(exchange, 0) + 1
+
+        def conclude(answer: Answer) -> None:
+            if is_paused:
+                self._leave(exchange)
+            identity, status, seconds = self._found(peer, method, answer)
+            gate.conclude_access(call, method, names, payload, identity, status, seconds)
+
+        self._authentication.answer_later(peer, conclude)
+
+    def _leave(self, exchange: Exchange) -> None:
+        self._paused[exchange] -= 1
+        if not self._paused[exchange]:
+            del self._paused[exchange]
+
+    def again(self, call: ServerCall) -> None:
+        """Verify the credential of a call that runs, after a file changed."""
+        peer = _peer_of(call, call.metadata.get("authorization", ""))
+
+        def conclude(answer: Answer) -> None:
+            is_same = isinstance(answer, Verdict) and answer.identity.name == getattr(
+                call.identity, "name", None
+            )
+            access = call.exchange.gate.access
+            if (
+                access is not None
+                and not is_same
+                and getattr(answer, "status", None) is not Status.UNAVAILABLE
+            ):
+                access.expire_call(call)
+
+        answer = self._authentication.verdicts.about(peer)
+        if isinstance(answer, Verdict | Refusal):
+            conclude(answer)
+        else:
+            self._authentication.wait(answer, conclude)
+
+    def _found(self, peer: Peer, method: str, answer: Answer) -> _Found:
+        if isinstance(answer, Verdict):
+            left = seconds_left(answer)
+            if left is None or left > 0:
+                return answer.identity, 0, left
+            answer = Refusal("its credential has expired")
+        self._authentication.failed.note(peer, answer)
+        self._authentication.audit.refused("authentication", method, None, peer, answer.reason)
+        return None, int(answer.status), None
+
+    def note_refused(self, call: ServerCall, method: str, status: int) -> None:
+        """Log that a call was refused; a refused credential has been logged."""
+        if call.identity is not None or not call.metadata.get("authorization"):
+            step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
+            reason = "the caller may not call it" if call.identity is not None else "no identity"
+            self._authentication.audit.refused(step, method, call.identity, call.peer, reason)
+
+
+def _peer_of(call: ServerCall, credential: str) -> Peer:
+    scheme, _, token = credential.partition(" ")
+    return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" ") or None)

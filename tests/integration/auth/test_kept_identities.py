@@ -1,0 +1,194 @@
+"""A call keeps the identity that it started with, whatever becomes of its connection's meanwhile."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, Server, SyncClient
+from fastrpc.auth import Identity, Policy, StaticTokens
+from fastrpc.auth.verdict import Answer, Presented, Verdict
+from tests.support.either_client import CLIENTS
+from tests.support.guarded import calling
+
+pytestmark = pytest.mark.one_loop
+
+
+def who() -> list[str] | None:
+    """Return the roles of the caller, None for nobody."""
+    caller = fastrpc.current_call().identity
+    return None if caller is None else sorted(caller.roles)
+
+
+@fastrpc.service("desk")
+class Desk:
+    def __init__(self) -> None:
+        self.began, self.may_end = asyncio.Event(), asyncio.Event()
+        self.reload: Any = None
+
+    async def both(self) -> list[Any]:
+        found = [who()]
+        self.began.set()
+        await self.may_end.wait()
+        return [*found, who()]
+
+    @fastrpc.method
+    async def work(self) -> list[Any]:
+        return await self.both()
+
+    @fastrpc.method(public=True)
+    async def open_work(self) -> list[Any]:
+        return await self.both()
+
+    @fastrpc.method
+    async def ticks(self) -> AsyncIterator[Any]:
+        for found in await self.both():
+            yield found
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int]) -> list[Any]:
+        found = await self.both()
+        async for _ in numbers:
+            found.append(who())
+        return found
+
+    @fastrpc.method
+    def in_thread(self) -> list[Any]:
+        found = [who()]
+        self.began.set()
+        while not self.may_end.is_set():
+            time.sleep(0.005)
+        return [*found, who()]
+
+    @fastrpc.method
+    async def read_again(self) -> list[Any]:
+        found = [who()]
+        self.reload()
+        return [*found, who()]
+
+    @fastrpc.method
+    async def now(self) -> list[str] | None:
+        return who()
+
+
+def listed(path: Path, role: str) -> None:
+    path.write_text(f'[[token]]\ntoken = "one"\nname = "ada"\nroles = ["{role}"]\n')
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("scheme", ["tcp://127.0.0.1:0", "unix", "memory://kept-identities"])
+@pytest.mark.parametrize("method", ["work", "in_thread", "ticks", "total"])
+async def test_a_call_keeps_its_roles_when_a_file_gives_others(
+    kind: str, scheme: str, method: str, tmp_path: Path
+) -> None:
+    if kind == "sync" and scheme.startswith("memory"):
+        pytest.skip("a SyncClient has no memory transport")
+    listed(tmp_path / "tokens", "reader")
+    desk = Desk()
+    address = f"unix://{tmp_path}/socket" if scheme == "unix" else scheme
+    async with Server(desk, authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:
+        target = str(await server.listen(address))
+        async with calling(kind, target, credentials="one") as client:
+            if method == "ticks":
+                async with client.stream(Desk.ticks) as ticks:
+                    first = asyncio.ensure_future(ticks.receive())
+                    await changed(server, desk, tmp_path / "tokens")
+                    assert [await first, await ticks.receive()] == [["reader"]] * 2
+            else:
+                arguments = ([1],) if method == "total" else ()
+                working = asyncio.ensure_future(client.call(getattr(Desk, method), *arguments))
+                await changed(server, desk, tmp_path / "tokens")
+                assert await working == [["reader"]] * (2 + len(arguments))
+            assert await client.call(Desk.now) == ["admin"]
+
+
+async def changed(server: Server, desk: Desk, path: Path) -> None:
+    """Give the caller another role while a call of it runs."""
+    async with asyncio.timeout(10):
+        while not desk.began.is_set():
+            await asyncio.sleep(0.005)
+    listed(path, "admin")
+    server.reload()
+    await asyncio.sleep(0)
+    desk.may_end.set()
+
+
+async def test_a_handler_that_lets_files_be_read_again_keeps_its_roles(tmp_path: Path) -> None:
+    listed(tmp_path / "tokens", "reader")
+    desk = Desk()
+    async with Server(desk, authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:
+        desk.reload = server.reload
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="one") as client:
+            listed(tmp_path / "tokens", "admin")
+            assert await client.call(Desk.read_again) == [["reader"]] * 2
+            assert await client.call(Desk.now) == ["admin"]
+
+
+class Renewed:
+    """Accepts every token as Ada's, with the token as her role, for a time."""
+
+    version = 0
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+    def handles(self, peer: Presented) -> bool:
+        return peer.credentials is not None
+
+    def verify(self, peer: Presented) -> Answer:
+        return Verdict(Identity("ada", roles={peer.credentials or ""}), time.time() + 1.6)
+
+
+async def test_a_call_keeps_its_roles_when_the_credential_is_renewed() -> None:
+    desk, tokens = Desk(), [f"role-{number}" for number in range(100)]
+    async with Server(desk, authenticate=Renewed()) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials=lambda: tokens.pop(0)) as client:
+            working = asyncio.ensure_future(client.call(Desk.work))
+            await desk.began.wait()
+            while (now := await client.call(Desk.now)) == ["role-0"]:
+                await asyncio.sleep(0.02)
+            assert now == ["role-1"]
+            desk.may_end.set()
+            assert await working == [["role-0"]] * 2
+
+
+async def test_a_call_that_nobody_made_stays_one_of_nobody() -> None:
+    desk = Desk()
+    async with Server(desk, authenticate=Renewed()) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target) as client:
+            working = asyncio.ensure_future(client.call(Desk.open_work))
+            await desk.began.wait()
+            [session] = server._gate.sessions  # type: ignore[union-attr]
+            session.identify(Identity("ada"), 60.0)
+            desk.may_end.set()
+            assert await working == [None, None]
+
+
+async def test_a_changed_policy_verifies_no_credential_again(tmp_path: Path) -> None:
+    """A thousand connections would have as many signatures checked at once."""
+
+    class Counting(Renewed):
+        asked = 0
+
+        def verify(self, peer: Presented) -> Answer:
+            self.asked += 1
+            return Verdict(Identity("ada"))
+
+    counting, policy = Counting(), tmp_path / "policy.toml"
+    policy.write_text('[[rule]]\nwho = ["ada"]\nallow = ["desk.*"]')
+    async with Server(Desk(), authenticate=counting, authorize=Policy.from_file(policy)) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        with SyncClient(target, credentials="one") as client:
+            assert await asyncio.to_thread(client.call, Desk.now) == []
+            policy.write_text('[[rule]]\nwho = ["ada"]\nallow = ["desk.work"]')
+            server.reload()
+            with pytest.raises(fastrpc.CallError, match="may not call"):
+                await asyncio.to_thread(client.call, Desk.now)
+    assert counting.asked == 1
