@@ -3,7 +3,7 @@
 python -m bench.promises.caller rate ADDRESS SECONDS WAITING
     32 B echoes, 64 in flight, beside so many calls that wait with a deadline: calls per second
 python -m bench.promises.caller traced ADDRESS SECONDS WAITING
-    the same with the interceptor OpenTelemetry
+    the same with the interceptor OpenTelemetry; `recorded` has the SDK as well
 python -m bench.promises.caller latency ADDRESS SECONDS CALLS_PER_SECOND LARGE
     32 B echoes at a fixed rate, beside so many 1 MiB calls in flight on the same connection: p50 and p99 in seconds,
     from the instant at which each call was to start
@@ -140,10 +140,14 @@ async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[N
 async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float]:
     """Measure what the command line asks for."""
     # Made where it is used: its package takes memory.
-    around = [interceptors.OpenTelemetry()] if kind == "traced" else []
+    if kind == "recorded":
+        from bench.promises.tracing import start_sdk
+
+        start_sdk()
+    around = [interceptors.OpenTelemetry()] if kind in ("traced", "recorded") else []
     async with fastrpc.Client(address, interceptors=around) as client:
         await client.ready(timeout=10)
-        if kind in ("rate", "traced"):
+        if kind in ("rate", "traced", "recorded"):
             async with waiting_calls(client, *numbers):
                 return await measure_rate(client, seconds)
         rate, in_flight = numbers

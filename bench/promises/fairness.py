@@ -1,11 +1,16 @@
 """Small calls beside a transfer: `python -m bench.promises.fairness serve FOLDER`, and `… ADDRESS BESIDE`.
 
 The client prints the p50 and p99 in seconds of 1 KiB calls made one after the other on a connection that moves 256 MiB
-again and again: `nothing`, a `stream`, an `upload`, a `file` of a FileService, or `answers` of 16 MiB.
+again and again: `nothing`, a `stream`, an `upload`, a `file` of a FileService, or `answers` of 16 MiB. `handler` is the
+p99 from the call to its handler, which is the server's share: it reads while it writes.
+
+An answer of 16 MiB is one value of the client's program. Its memory is taken from the system and given back page by
+page, some 4,000 of them, and all calls of that process wait meanwhile.
 """
 
 import asyncio
 import json
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -15,7 +20,7 @@ import uvloop
 import fastrpc
 from bench.compare.measurement import percentile
 from bench.compare.peers.base import announce
-from bench.promises.server import Promised, read_all_input
+from bench.promises.server import read_all_input
 from fastrpc.files import FileService
 
 __all__ = ["BESIDE"]
@@ -31,12 +36,24 @@ BESIDE = {
 KIB, MIB = 1024, 1024 * 1024
 TRANSFER = 256 * MIB
 BLOCK = bytes(256 * KIB)
+#: Made once: zeroing it anew would keep the server's loop for more than a millisecond.
+ANSWER = bytes(16 * MIB - KIB)
+#: The instant at which its handler ran, in front of the payload of an answer; both processes have one clock.
+INSTANT = struct.Struct("<d")
 CALLS = 2_000
 
 
 @fastrpc.service("fairness")
 class Fairness:
-    """What is transferred in streams."""
+    """What is called, and what is transferred."""
+
+    @fastrpc.method(codec="raw")
+    async def echo(self, payload: bytes) -> bytes:
+        return INSTANT.pack(time.perf_counter()) + payload[INSTANT.size :]
+
+    @fastrpc.method(codec="raw")
+    async def give(self, payload: bytes) -> bytes:
+        return ANSWER
 
     @fastrpc.method(codec="raw")
     async def stream(self, size: bytes) -> AsyncIterator[bytes]:
@@ -50,7 +67,7 @@ class Fairness:
 
 async def serve(folder: str) -> None:
     """Serve until standard input closes."""
-    async with fastrpc.Server(Promised(), Fairness(), FileService(folder)) as server:
+    async with fastrpc.Server(Fairness(), FileService(folder)) as server:
         announce(str(await server.listen("tcp://127.0.0.1:0")))
         await asyncio.to_thread(read_all_input)
         await server.drain(timeout=0.1)
@@ -76,24 +93,25 @@ async def transfer(client: fastrpc.Client, beside: str) -> None:
                 async for _ in pieces:
                     pass
         else:
-            await client.call(Promised.give, str(16 * MIB - KIB).encode())
+            await client.call(Fairness.give, b"")
 
 
-async def latencies(client: fastrpc.Client, beside: str) -> list[float]:
-    """Return the seconds of each small call beside a transfer."""
-    payload, seconds = bytes(KIB), list[float]()
+async def latencies(client: fastrpc.Client, beside: str) -> tuple[list[float], list[float]]:
+    """Return the seconds of each small call beside a transfer, and those until its handler ran."""
+    payload, seconds, until_handler = bytes(KIB), list[float](), list[float]()
     moving = asyncio.ensure_future(transfer(client.with_options(timeout=None), beside))
     try:
         for _ in range(CALLS):
             began = time.perf_counter()
-            await client.call(Promised.echo, payload)
+            answer = await client.call(Fairness.echo, payload)
             seconds.append(time.perf_counter() - began)
+            until_handler.append(INSTANT.unpack_from(answer)[0] - began)
         if moving.done():
             moving.result()
     finally:
         moving.cancel()
         await asyncio.gather(moving, return_exceptions=True)
-    return seconds
+    return sorted(seconds), sorted(until_handler)
 
 
 async def run(address: str, beside: str) -> dict[str, float]:
@@ -101,8 +119,12 @@ async def run(address: str, beside: str) -> dict[str, float]:
     async with fastrpc.Client(address) as client:
         await client.ready(timeout=10)
         await latencies(client, "nothing")
-        seconds = sorted(await latencies(client, beside))
-    return {"p50": percentile(seconds, 0.5), "p99": percentile(seconds, 0.99)}
+        seconds, until_handler = await latencies(client, beside)
+    return {
+        "p50": percentile(seconds, 0.5),
+        "p99": percentile(seconds, 0.99),
+        "handler": percentile(until_handler, 0.99),
+    }
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
 With `usual` it has the configuration that servers have by default; with `access_log` or `open_telemetry` it has that
-interceptor, whose records go nowhere. With a number there are so many servers in it, and an embedded registry that
-names them; it announces that one's URL and their addresses.
+interceptor, whose records go nowhere, with `open_telemetry_sdk` the SDK as well. With a number there are so many
+servers in it, and an embedded registry that names them; it announces that one's URL and their addresses.
 """
 
 import asyncio
@@ -82,7 +82,12 @@ if __name__ == "__main__":
     elif kind == "access_log":
         logging.basicConfig(level=logging.INFO, filename=os.devnull)
         uvloop.run(serve(CONFIG, [interceptors.AccessLog(sample=0.01)]))
-    elif kind == "open_telemetry":
+    elif kind in ("open_telemetry", "open_telemetry_sdk"):
+        if kind == "open_telemetry_sdk":
+            # Imported where it is used: it takes memory.
+            from bench.promises.tracing import start_sdk
+
+            start_sdk()
         uvloop.run(serve(CONFIG, [interceptors.OpenTelemetry()]))
     else:
         uvloop.run(serve(fastrpc.ServerConfig() if kind == "usual" else CONFIG))

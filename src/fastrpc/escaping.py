@@ -2,6 +2,7 @@
 
 import logging
 import traceback
+from collections.abc import Iterable, Iterator
 
 __all__ = ["LOGGERS", "escape_loggers", "escape_record", "hidden_in", "printable", "printable_json"]
 
@@ -18,6 +19,9 @@ LOGGERS = (
 #: Unicode categories that move the cursor, or reorder or hide nearby text: control characters (C0, DEL,
 #: C1), format characters (bidi controls, zero-width and tag characters), surrogates, line and paragraph separators.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+_HEADING = "Traceback (most recent call last):\n"
 
 
 def printable(text: str, *, multiline: bool = False) -> str:
@@ -65,12 +69,33 @@ def escape_record(record: logging.LogRecord) -> bool:
     if escaped != message:
         record.msg, record.args = escaped, None
     if record.exc_info and record.exc_info[1] is not None and not record.exc_text:
-        text = "".join(traceback.format_exception(record.exc_info[1])).rstrip("\n")
-        escaped = printable(text, multiline=True)
+        chunks = traceback.format_exception(record.exc_info[1])
+        text = "".join(chunks).rstrip("\n")
+        escaped = printable("".join(_indented(chunks)).rstrip("\n"), multiline=True)
         if escaped != text:
             # A formatter uses this text instead of its own.
             record.exc_text = escaped
     return True
+
+
+def _indented(chunks: Iterable[str]) -> Iterator[str]:
+    """Yield a traceback in which no line of a message starts where the lines of a log start.
+
+    A chunk is an entry of the stack, a heading, which starts with a line feed, the last line of an exception with its
+    whole message, or a line of a note below that.
+    """
+    is_below_message = False
+    for chunk in chunks:
+        lines = [f"{line}\n" for line in chunk.removesuffix("\n").split("\n")]
+        if chunk.startswith("\n") and len(lines) > 1:
+            is_below_message = False
+            yield chunk
+        elif not is_below_message and chunk.startswith((" ", _HEADING)):
+            yield chunk
+        else:
+            kept = 0 if is_below_message else 1
+            yield "".join(lines[:kept] + [f"    {line}" for line in lines[kept:]])
+            is_below_message = True
 
 
 def escape_loggers() -> None:

@@ -79,7 +79,7 @@ class RecordingOwner(PartsOwner):
     def receive_body(self, data: bytes) -> int:
         """Write the beginning of bytes into the memory of the payload on its way; return how many, 0: there is none."""
 
-    def respond(self, call: Call, payload: bytes) -> None:
+    def respond(self, call: Call, payload: bytes, metadata: bytes | None = None) -> None:
         """Answer with a value."""
 
     def fail(self, call: Call, status: int, text: str) -> None:
@@ -99,6 +99,16 @@ class RecordingOwner(PartsOwner):
 
     def drop(self, call: Call) -> None:
         """Forget what was not written of a call."""
+
+    def end_messages(self, call: Call) -> None:
+        """Say that no further message of ours follows."""
+
+    def forget_all(self) -> None:
+        """Let the sender forget all that waits: the connection is lost."""
+
+    @property
+    def holds_messages(self) -> bool:
+        """Whether a message waits in the sender."""
 
     def request(self, call: Call, payload: bytes) -> None:
         """Open a call of ours, now or when it has a slot."""

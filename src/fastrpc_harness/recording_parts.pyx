@@ -149,7 +149,8 @@ cdef class RecordingOwner(PartsOwner):
         output = self.sender.take_output()
         return output if type(output) is bytes else b"".join(output)
 
-    def respond(self, Call call not None, bytes payload not None):
+    def respond(self, Call call not None, bytes payload not None, bytes metadata=None):
+        call.sent_metadata = metadata
         self.sender.send_response(call, payload, 0)
 
     def fail(self, Call call not None, int status, str text not None):
@@ -172,6 +173,16 @@ cdef class RecordingOwner(PartsOwner):
 
     def drop(self, Call call not None):
         self.sender.drop_unsent(call)
+
+    def end_messages(self, Call call not None):
+        self.sender.send_end(call)
+
+    def forget_all(self):
+        self.sender.forget_all([*self.calls.values()])
+
+    @property
+    def holds_messages(self):
+        return self.sender.holds_messages([*self.calls.values()])
 
     # The call slots
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits
@@ -10,14 +11,23 @@ from tests.support.still_transport import StillTransport
 
 __all__ = ["EchoConnection", "HttpTalk"]
 
+#: What anything may take before the test fails.
+WAIT_SECONDS = 30.0
+
 
 class EchoConnection(HttpConnection):
     """Answers each request with its method, target and body."""
 
     def __init__(
-        self, limits: RequestLimits, *, body_bytes: int = 1_000, answers_later: bool = False
+        self,
+        limits: RequestLimits,
+        *,
+        body_bytes: int = 1_000,
+        answers_later: bool = False,
+        milliseconds: float = 0.0,
     ) -> None:
         super().__init__(limits)
+        self.milliseconds = milliseconds
         self.body_bytes = body_bytes
         self.answers_later = answers_later
         self.seen: list[tuple[str, str, bytes]] = []
@@ -28,6 +38,9 @@ class EchoConnection(HttpConnection):
 
     def on_request(self, head: RequestHead, body: bytes) -> None:
         self.seen.append((head.method, head.target, body))
+        until = time.perf_counter() + self.milliseconds / 1_000
+        while time.perf_counter() < until:
+            pass
         if not self.answers_later:
             self.answer()
 
@@ -43,9 +56,16 @@ class HttpTalk:
     """One connection, to which a test gives bytes."""
 
     def __init__(
-        self, limits: RequestLimits | None = None, *, body_bytes: int = 1_000, later: bool = False
+        self,
+        limits: RequestLimits | None = None,
+        *,
+        body_bytes: int = 1_000,
+        later: bool = False,
+        milliseconds: float = 0.0,
     ) -> None:
-        self.engine = EchoConnection(limits or RequestLimits(), body_bytes=body_bytes, answers_later=later)
+        self.engine = EchoConnection(
+            limits or RequestLimits(), body_bytes=body_bytes, answers_later=later, milliseconds=milliseconds
+        )
         self.transport = StillTransport()
         self.session = Session(self.engine, loop=asyncio.get_running_loop())
         self.session.connection_made(self.transport)
@@ -56,6 +76,18 @@ class HttpTalk:
             place[: len(data)] = data
         self.session.buffer_updated(len(data))
         return self.transport.written
+
+    async def until_seen(self, count: int) -> None:
+        """Return once so many requests were understood."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.engine.seen) < count:
+                await asyncio.sleep(0)
+
+    async def until_answered(self, count: int) -> None:
+        """Return once so many responses were sent."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while len(self.statuses) < count:
+                await asyncio.sleep(0)
 
     @property
     def statuses(self) -> list[int]:

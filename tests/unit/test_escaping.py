@@ -141,9 +141,29 @@ def test_a_traceback_of_fastrpc_is_logged_escaped(lines: Lines) -> None:
         logging.getLogger("fastrpc.server").error("it failed", exc_info=error)
     (text,) = lines.texts
     assert r"\x9bred" in text
-    assert "LookupError: user \\x1b[2J\tof\nall" in text
+    assert "LookupError: user \\x1b[2J\tof\n    all" in text
     assert "Traceback" in text
     assert printable(text, multiline=True) == text
+
+
+def test_no_line_of_a_traceback_starts_as_a_record_does(lines: Lines) -> None:
+    forged = "INFO fastrpc.server forged"
+    try:
+        try:
+            raise ValueError(f"\n{forged} 1\n\n{forged} 2\r{forged} 3")
+        except ValueError as cause:
+            cause.add_note(f"{forged} 4\n Traceback (most recent call last):\n{forged} 5")
+            raise ExceptionGroup(f"several\n{forged} 6", [LookupError(f"\n{forged} 7")]) from cause
+    except ExceptionGroup as error:
+        logging.getLogger("fastrpc.server").error("it failed", exc_info=error)
+    (text,) = lines.texts
+    found = text.splitlines()
+    # A carriage return is escaped.
+    assert sum(forged in line for line in found) == 6
+    assert not [line for line in found if line.startswith(forged)]
+    # What the interpreter writes itself stays as it is.
+    assert "Traceback (most recent call last):" in found
+    assert "The above exception was the direct cause of the following exception:" in found
 
 
 def test_plain_records_are_logged_in_the_format_of_the_program(lines: Lines) -> None:

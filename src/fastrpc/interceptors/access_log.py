@@ -21,6 +21,10 @@ _TRACE_PARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 
+_TRACE_PARENT_KEY = frozenset({b"traceparent"})
+
+_STATUS_NAMES = {int(status): status.name for status in Status}
+
 _NANOSECONDS_PER_MILLISECOND = 1e6
 
 
@@ -76,15 +80,18 @@ class AccessLog:
         if not logger.isEnabledFor(self._level):
             return
         milliseconds = round(nanoseconds / _NANOSECONDS_PER_MILLISECOND, 3)
-        fields = _fields_of(call)
-        fields["status"] = name = Status(status).name
-        fields["duration_ms"] = milliseconds
-        logger.log(self._level, "%s %s %.3f ms", fields["method"], name, milliseconds, extra=fields)
+        method, name = printable(call.method), _STATUS_NAMES[status]
+        text = f"{method} {name} {milliseconds:.3f} ms"
+        # `Logger.log` takes as long again: it looks for its caller in the stack, and for each field among its own.
+        record = logging.getLogRecordFactory()(
+            logger.name, self._level, __file__, 0, text, (), None, "AccessLog"
+        )
+        vars(record).update(_fields_of(call, method), status=name, duration_ms=milliseconds)
+        logger.handle(record)
 
 
-def _fields_of(call: Call) -> dict[str, Any]:
+def _fields_of(call: Call, method: str) -> dict[str, Any]:
     """Return the fields of a record; texts from a peer are escaped, as formats may print them."""
-    method = printable(call.method)
     peer, identity = call.peer, call.identity
     return {
         "side": call.side,
@@ -103,6 +110,8 @@ def _trace_id_of(call: Call) -> str | None:
     own = call.state.get("trace_id")
     if isinstance(own, str):
         return own
+    if call.side == "server" and not call._has_received(_TRACE_PARENT_KEY):
+        return None
     found = _TRACE_PARENT.match(call.metadata.get("traceparent", ""))
     return None if found is None else found["trace_id"]
 

@@ -6,15 +6,19 @@ import http.client
 import shutil
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import prometheus_client
 import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 import fastrpc
 from fastrpc import CallError, Client, Identity, Server, ServerConfig, Status
 from fastrpc.config import TLS
+from fastrpc.gauges import tells_gauges
 from fastrpc.registries.base.backed import BackedRegistry
 from tests.support.admin_pages import fetch, page, server_with_pages, speak
 from tests.support.certificates import Authority
@@ -88,6 +92,59 @@ async def test_the_programs_own_metrics_are_on_the_page() -> None:
                 prometheus_client.REGISTRY.unregister(ours)
     finally:
         prometheus_client.REGISTRY.unregister(own)
+
+
+class Failing(Collector):
+    """A collector of the program that raises in the middle."""
+
+    def collect(self) -> Iterator[Metric]:
+        yield Metric("shown_before", "Of a test.", "gauge")
+        raise LookupError("no database")
+
+
+class Unwritable(Collector):
+    """A collector whose metric has a value that is no number."""
+
+    def collect(self) -> Iterator[Metric]:
+        metric = Metric("unwritable", "Of a test.", "gauge")
+        metric.add_sample("unwritable", {}, "many")  # type: ignore[arg-type]
+        yield metric
+
+
+@pytest.mark.parametrize("failing", [Failing(), Unwritable()])
+async def test_a_collector_that_fails_takes_nothing_from_the_others(
+    failing: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = prometheus_client.Counter("orders_kept", "Of the program itself.")
+    registry = prometheus_client.REGISTRY
+    registry.register(failing) if isinstance(failing, Unwritable) else registry._collector_to_names.update(
+        {failing: []}
+    )
+    try:
+        async with server_with_pages(Paged()) as server:
+            for _ in range(3):
+                answer = await page(server, "/metrics")
+                assert answer.status == 200
+                assert "orders_kept_total 0.0" in answer.text
+                assert "fastrpc_loop_lag_seconds" in answer.text
+        assert sum("missing" in record.message for record in caplog.records) == 1
+    finally:
+        registry.unregister(failing)
+        registry.unregister(own)
+
+
+async def test_objects_that_cannot_tell_their_gauges_take_nothing_from_the_others() -> None:
+    class Torn:
+        def gauges(self) -> Iterator[Any]:
+            raise RuntimeError("dictionary changed size during iteration")
+
+    torn = Torn()
+    tells_gauges(torn)
+    async with server_with_pages(Paged()) as server, Client(target_of(server)) as client:
+        await client.call(Paged.find, 1)
+        answer = await page(server, "/metrics")
+        assert answer.status == 200
+        assert 'fastrpc_server_connections{protocol="native",transport="tcp"}' in answer.text
 
 
 async def test_the_page_of_calls_shows_those_that_live() -> None:

@@ -104,9 +104,11 @@ cdef class Assembly:
             self._block = used_block(self.total)
             if self._block is not NULL:
                 capacity = self._capacity = self.total
-        if needed > capacity:
+        # A block that grows is copied: where trust allows all of it, it grows while little is there.
+        if needed > capacity or (capacity < self.total <= trusted and self.total <= TRUST * filled):
             if capacity == 0:
-                capacity = max(<Py_ssize_t>FIRST_PIECE, min(trusted, TRUST * needed))
+                capacity = FIRST_PIECE
+            capacity = max(capacity, min(trusted, TRUST * needed))
             while capacity < needed:
                 capacity *= 2
             capacity = min(capacity, self.total)

@@ -10,6 +10,7 @@ where it would use the budget up: a program that cancels without end would lose 
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
@@ -19,6 +20,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE, Call
 from fastrpc._core.framing.frame cimport ONE_WAY, Frame
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 
 from fastrpc.errors import CallError, DeadlineExceededError
 from fastrpc.status import Status
@@ -75,9 +77,12 @@ cdef class OwnCalls(CallingPart):
             if send_again(session, <PendingCall>call, frame):
                 return 0
         session.loop_state.stop_timer(call)
+        session.woke = True
         return (<PendingCall>call).answer_came(frame, payload, session.now)
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
+            (<Connection>self.owner).woke = True
         return (<PendingCall>call).message_came(frame, payload, cost)
 
     cdef int on_head(self, Call call, bytes metadata) except -1:

@@ -7,8 +7,8 @@
 `proceed(call)` returns a compiled coroutine object: it needs no Python frame, and stores the outcome of the call for the
 outer interceptors as soon as the inner one ends.
 
-An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None for one that a client is about to
-make. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
+An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None for one that a client is
+about to make. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
 
 An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned None
 although the call did not and the method's result is never None; or it called `proceed` without awaiting it. Replacing the

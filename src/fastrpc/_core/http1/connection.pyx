@@ -6,18 +6,19 @@
                   ▲                                                                  ▼
                   └── the next request, if any was sent behind this one ◄───────── respond
 
-Requests are answered one after the other: what a client sends before it has its answer waits here, unparsed, and above 64
-KiB the stream reads no further. The same holds while the peer takes none of its answers.
+Requests are answered one after the other: what a client sends before it has its answer waits in the stream, unparsed, and
+the stream reads no further. The same holds while the peer takes none of its answers. However many requests come together,
+each turn of the loop has time for other connections: the clock is asked behind every request.
 
 A request that is refused is answered, and the connection closes: nobody knows what its next bytes would mean. Every state
-that waits for the peer has an instant at which it ends.
+that waits for the peer has an instant at which it ends; a body puts it off only by bytes of its content, and only as far
+as they come at a lowest rate.
 """
 
 import logging
 from email.utils import formatdate
 from http import HTTPStatus
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
@@ -28,8 +29,8 @@ from fastrpc._core.http1.head import RequestRefusedError
 from fastrpc._core.http1.head cimport head_size, parse_head
 
 cdef enum:
-    # What a client may send ahead.
-    KEPT_BYTES = 65_536
+    # Bytes a second that a body brings on the average, as in Kestrel (MinRequestBodyDataRate).
+    LOWEST_RATE = 240
 
 # How long the last words of a connection may take to be read.
 cdef double LINGER_SECONDS = 1.0
@@ -48,7 +49,6 @@ cdef class HttpConnection(PythonEngine):
 
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
-        self._kept = bytearray()
 
     # What a subclass implements
 
@@ -99,15 +99,13 @@ cdef class HttpConnection(PythonEngine):
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         if self.is_closed:
             return size
-        if self._kept or not self._may_parse():
-            self._keep(data, size)
-            self._go_on()
-            return size
-        return self._parse(data, size, True)
+        if not self._may_parse():
+            (<ByteStream>self._stream).hold_input()
+            return 0
+        return self._parse(data, size)
 
     cdef int lost(self, object error) except -1:
         self.is_answering = False
-        self._kept.clear()
         self.on_lost()
         return PythonEngine.lost(self, error)
 
@@ -130,6 +128,8 @@ cdef class HttpConnection(PythonEngine):
         if self.is_stuck or self._stream is NULL or not (<ByteStream>self._stream).is_stuck():
             return 0
         self.is_stuck = True
+        # The time of the peer goes on where it stands now: nothing of it is read meanwhile.
+        self._left_ns = max(self._due_ns, self.now) - self.now if self._due_ns else 0
         self._has_taken()
         self._wait(self.limits.body_idle_seconds)
         return self._due_ns
@@ -138,7 +138,10 @@ cdef class HttpConnection(PythonEngine):
         self.is_stuck = False
         self._due_ns = 0
         if not self.is_answering:
-            self._wait(self.limits.idle_seconds)
+            if self._left_ns == 0 or self._rests:
+                self._wait(self.limits.idle_seconds)
+            else:
+                self._wait_until(now_ns() + self._left_ns)
         return self._go_on()
 
     # Requests
@@ -147,34 +150,25 @@ cdef class HttpConnection(PythonEngine):
         """Return whether nothing comes before a look at further bytes."""
         return not (self.is_answering or self.is_stuck or self.is_closed)
 
-    cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size, bint is_stream) except -1:
-        """Take requests from these bytes; return how many bytes that are.
-
-        Of the stream's own the rest is an incomplete part, or waits for a turn; what an answer holds up is kept.
-        """
+    cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1:
+        """Take requests from these bytes; return how many bytes that are. The rest is an incomplete part, or waits."""
         cdef Py_ssize_t at = 0, taken = 1
-        self._is_parsing = True
         try:
             while at < size and taken and self._may_parse():
                 if self.body is None:
                     taken = self._take_head(data + at, size - at)
                 else:
-                    taken = self.body.take(data + at, size - at)
-                    self._take_body(self.body)
+                    taken = self._take_body(self.body, data + at, size - at)
                 at += taken
-                if is_stream and self.head is None and taken:
-                    self.messages_left -= 1
-                    if self.messages_left < 0 and self.has_to_wait():
-                        return at
+                # A request may cost far more than a message of another protocol.
+                if self.head is None and taken and at < size and self.has_to_wait():
+                    return at
         except RequestRefusedError as error:
             self._refuse(error)
-        finally:
-            self._is_parsing = False
         if self.is_closed:
             return size
-        if is_stream and not self._may_parse():
-            self._keep(data + at, size - at)
-            return size
+        if at < size and not self._may_parse():
+            (<ByteStream>self._stream).hold_input()
         return at
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
@@ -200,15 +194,25 @@ cdef class HttpConnection(PythonEngine):
         self.body = BodyReader(head.content_length, self.on_head(head), self.limits)
         if head.expects_continue and head.has_body:
             self.send(CONTINUE)
-        self._take_body(self.body)
+        self._body_began_ns = now_ns()
+        self._wait(self.limits.body_idle_seconds)
+        self._take_body(self.body, data, 0)
         return whole
 
-    cdef int _take_body(self, BodyReader body) except -1:
-        """Hand the request over once its body is whole."""
-        if not body.is_whole:
-            return self._wait(self.limits.body_idle_seconds)
-        self.body = None
-        return self._hand_over(body.value())
+    cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1:
+        """Take a part of the body; hand the request over once it is whole."""
+        cdef Py_ssize_t before = len(body.content), taken = body.take(data, size)
+        if body.is_whole:
+            self.body = None
+            self._hand_over(body.value())
+        elif len(body.content) > before:
+            # Lines before chunks and trailers put off nothing: they could be dripped for hours.
+            self._wait_until(min(
+                now_ns() + in_ns(self.limits.body_idle_seconds),
+                self._body_began_ns
+                + in_ns(self.limits.body_idle_seconds + <double>len(body.content) / LOWEST_RATE),
+            ))
+        return taken
 
     cdef int _hand_over(self, bytes body) except -1:
         # While it is answered, the time is the application's.
@@ -239,9 +243,10 @@ cdef class HttpConnection(PythonEngine):
             return 0
         self.is_closed = True
         self.is_answering = False
-        self._kept.clear()
         stream = <ByteStream>self._stream
         stream.finish(True)
+        # What came ahead is dropped now.
+        stream.release_input()
         self._has_taken()
         return self._wait(self.limits.body_idle_seconds if self._untaken else LINGER_SECONDS)
 
@@ -251,40 +256,27 @@ cdef class HttpConnection(PythonEngine):
         self._untaken = 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()
         return self._untaken < before
 
-    # Requests that came ahead
-
-    cdef int _keep(self, const char* data, Py_ssize_t size) except -1:
-        self._kept += data[:size]
-        if len(self._kept) > KEPT_BYTES and not self._is_held_back and self._stream is not NULL:
-            self._is_held_back = True
-            (<ByteStream>self._stream).hold_back(True)
-        return 0
-
     cdef int _go_on(self) except -1:
-        """Take what was kept, as far as it can be taken."""
-        cdef bytearray kept
-        cdef Py_ssize_t taken
-        if self._is_parsing or not self._kept or not self._may_parse():
-            return 0
-        # Its memory does not move while it is parsed: what comes meanwhile is put behind it.
-        kept, self._kept = self._kept, bytearray()
-        taken = self._parse(PyByteArray_AS_STRING(kept), len(kept), False)
-        if self.is_closed:
-            return 0
-        self._kept = kept[taken:] + self._kept
-        if self._is_held_back and len(self._kept) <= KEPT_BYTES and self._stream is not NULL:
-            self._is_held_back = False
-            (<ByteStream>self._stream).hold_back(False)
+        """Take the requests that came ahead, in a turn of their own."""
+        if self._stream is not NULL and self._may_parse():
+            (<ByteStream>self._stream).release_input()
         return 0
 
     # Time
 
     cdef int _wait(self, double seconds) except -1:
         """Let the peer have so long for what comes next."""
-        self._due_ns = now_ns() + <uint64_t>(seconds * 1e9)
+        return self._wait_until(now_ns() + in_ns(seconds))
+
+    cdef int _wait_until(self, uint64_t due_ns) except -1:
+        self._due_ns = due_ns
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(self._due_ns)
         return 0
+
+
+cdef uint64_t in_ns(double seconds) noexcept:
+    return <uint64_t>(seconds * 1e9)
 
 
 cdef list response_head(int status, object fields, Py_ssize_t size):

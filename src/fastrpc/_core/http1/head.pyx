@@ -8,8 +8,14 @@ begin.
 The checks of the field values are those of RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
 
+import re
+from string import hexdigits
+
 cimport cython
 from libc.string cimport memchr
+
+# A port at the end of a Host.
+PORT_DIGITS = re.compile(rb"[0-9]{1,5}\Z")
 
 cdef enum:
     # The kinds of bytes: of a token, of a field value, of a target.
@@ -33,7 +39,7 @@ def _fill_kinds():
             | (IN_VALUE if byte in b"\t " or byte > 0x20 and byte != 0x7F else 0)
             # A fragment is never sent: who sends one means something else by the target than we do.
             | (IN_TARGET if 0x20 < byte < 0x7F and byte != 0x23 else 0)
-            | (IN_HOST if byte in token and byte not in b"#^`|" or byte in b":[]" else 0)
+            | (IN_HOST if byte in token and byte not in b"#^`|" else 0)
         )
 
 
@@ -216,13 +222,24 @@ cdef int _understand(RequestHead head) except -1:
 
 
 cdef int _check_host(str host) except -1:
+    """Accept a name, an address, or one of version 6 in brackets; behind it nothing, or a colon and a port."""
     cdef bytes text = host.encode("latin-1")
-    cdef char byte
-    if not text:
+    cdef const char* data = text
+    cdef Py_ssize_t size = len(text), at = 0
+    if size == 0:
         raise RequestRefusedError(400, "Host is empty")
-    for byte in text:
-        if not is_kind(byte, IN_HOST):
+    if data[0] == b"[":
+        at = 1
+        while at < size and (data[at] in b":." or chr(data[at]) in hexdigits):
+            at += 1
+        if at < 3 or at == size or data[at] != b"]":
             raise RequestRefusedError(400, "Host is not host:port")
+        at += 1
+    else:
+        while at < size and is_kind(data[at], IN_HOST):
+            at += 1
+    if at == 0 or at < size and (data[at] != b":" or not PORT_DIGITS.match(text, at + 1)):
+        raise RequestRefusedError(400, "Host is not host:port")
     return 0
 
 

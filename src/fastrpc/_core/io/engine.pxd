@@ -52,6 +52,10 @@ cdef class Engine:
         uint64_t turn_ends_ns
         int messages_left
 
+        # Whether a read brought something small that goes on in the next turn of the loop: an answer, a request whose
+        # handler waits, a message. Large ones have time. The stream clears it.
+        bint woke
+
         # Whether what came before the end of the stream counts even if it waits for its turn.
         bint reads_to_end
 

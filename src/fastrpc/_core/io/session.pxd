@@ -44,8 +44,13 @@ cdef class Session(ByteStream):
         # Whether it is not read from for another reason, which `hold_back` told.
         bint is_held_back
 
-        # Whether a flush is scheduled, and whether the transport is full.
+        # The size of the last place given out, and the bytes that may still be received before other callbacks get their turn.
+        Py_ssize_t place_size
+        Py_ssize_t read_share
+
+        # Whether a flush is scheduled, how often pieces were written since the last one, and whether the transport is full.
         bint _flush_scheduled
+        int _rounds
         readonly bint is_write_paused
 
         # When the engine checks its instants next; 0 = not.
@@ -65,6 +70,7 @@ cdef class Session(ByteStream):
     cdef int _hand_over(self, Py_ssize_t size) except -1
     cdef bint _keep_unseen(self, Py_ssize_t size) except -1
     cdef int _put_off(self) except -1
+    cdef int _pass_turn(self) except -1
     cdef int _recount_tail(self) except -1
     cdef int _go_on(self) except -1
     cdef int _read_on(self) except -1

@@ -252,7 +252,8 @@ cdef class Connection(PartsOwner):
 
     cdef int lost(self, object error) except -1:
         self.note_unread(error)
-        return PartsOwner.lost(self, error)
+        PartsOwner.lost(self, error)
+        return self.sender.forget_all(self.callee.calls.entries() + self.slots.opened.entries())
 
     cdef int note_unread(self, object error) except -1:
         """Note whether the error that ended the opening tells that the peer has decrypted nothing of ours."""
@@ -400,8 +401,7 @@ cdef class Connection(PartsOwner):
         if not self.is_client and self.slots.opened.size:
             # Nor does a server leave before its own calls are over.
             return False
-        if self.sender.small.has_items():
-            # Answers without a payload count as no bytes while they wait.
+        if self.sender.holds_messages(self.callee.calls.entries()):
             return False
         return self.drain_step == 2 and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
 

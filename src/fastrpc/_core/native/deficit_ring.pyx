@@ -68,8 +68,11 @@ cdef class DeficitRing:
         """Give an id its quanta; return its share, which is 0 or less while it owes more."""
         cdef Call call = item.call
         cdef int64_t kept = 0
-        if self.is_shared:
-            kept = call.share if item.is_saving else min(call.share, item.quantum)
+        if item.is_saving:
+            # Until it is enough, also where nobody else wants to send.
+            kept = call.share
+        elif self.is_shared:
+            kept = min(call.share, item.quantum)
         call.share = kept + item.quantum * self.quanta_at_once
         call.share_turn = self.turn
         return call.share

@@ -116,3 +116,18 @@ cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
         queue.replace(live)
     dropped[0] = 0
     return 0
+
+
+cdef int let_go(Outgoing item) except -1:
+    """Part a message, and those behind it, from their call and from each other, so that none keeps another."""
+    cdef Outgoing following
+    while item is not None:
+        following = item.next
+        item.is_dropped = True
+        if item.call is not None:
+            item.call.unsent = None
+        item.call = None
+        item.next = item.last = None
+        item.payload = b""
+        item = following
+    return 0

@@ -62,6 +62,8 @@ cdef class SendQueue(Output):
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
     cdef int drop_answer(self, Call call) except -1
+    cdef int forget_all(self, list calls) except -1
+    cdef bint holds_messages(self, list calls) except -1
     cdef int unpark(self, Call call) except -1
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1

@@ -25,7 +25,8 @@ from fastrpc._core.framing.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, S
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, fill_frame, forget_dropped, new_failure, new_item, too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, fill_frame, forget_dropped, let_go, new_failure, new_item
+from fastrpc._core.native.outgoing cimport too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc._core.base.wire cimport store16, store32
@@ -196,6 +197,9 @@ cdef class SendQueue(Output):
             self._count_cut(item, -1)
         elif item.had_no_place:
             self._open_next()
+        if not item.is_parked:
+            # It stays in a queue for now.
+            self.dropped += 1
         item.last = None
         while item is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
@@ -206,10 +210,9 @@ cdef class SendQueue(Output):
             following = item.next
             item.next = None
             item = following
-        self.dropped += 1
         if self.dropped > FEW_DROPPED:
             forget_dropped(self.queues(), &self.dropped)
-            if self.ring is not None:
+            if self.ring is not None and self.dropped == 0:
                 self.ring.recount()
         return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
 
@@ -225,11 +228,47 @@ cdef class SendQueue(Output):
             return self.send_failure(call, new_failure(status, answer.outcome, ""))
         return self.drop_unsent(call)
 
+    cdef int forget_all(self, list calls) except -1:
+        """Let go of all that waits, of these calls too, and tell nobody: the connection is lost.
+
+        A message and its call hold each other. Large answers would stay until the collector comes, counted by nobody.
+        """
+        cdef Queue queue
+        for call in calls:
+            let_go(<Outgoing>(<Call>call).unsent)
+        for queue in self.queues():
+            for item in queue:
+                let_go(<Outgoing>item)
+            queue.replace([])
+        self.ring = None
+        self.unopened = None
+        self.queued_bytes = self.cut_bytes = self.dropped = self.chunk_bytes = 0
+        self.cut_requests = self.cut_responses = 0
+        self.chunks = None
+        self.out.release()
+        return 0
+
+    cdef bint holds_messages(self, list calls) except -1:
+        """Return whether a message waits, of these calls or in a queue. Those without a payload are no bytes while they do."""
+        cdef Queue queue
+        for call in calls:
+            if (<Call>call).unsent is not None:
+                return True
+        for queue in self.queues():
+            for item in queue:
+                if not (<Outgoing>item).is_dropped:
+                    return True
+        return False
+
     # How a message leaves
 
     cdef int send(self, Outgoing item) except -1:
         cdef Call call = item.call
         cdef Outgoing first = <Outgoing>call.unsent
+        if first is not None and first.kind == TURN and first.last is first and (item.kind == RESPONSE or item.kind == END):
+            # The stream ends without another message, and what ends it takes no turn.
+            self.drop_unsent(call)
+            first = None
         self.queued_bytes += PyBytes_GET_SIZE(item.payload)
         if first is not None:
             first.last.next = item
@@ -558,11 +597,12 @@ cdef class SendQueue(Output):
             self.ring.add_first(item)
         elif done == UNOPENED:
             self._await_place(item)
-        elif done == WRITTEN:
+        elif done == WRITTEN or (done == PARKED and not item.is_parked):
             if item.had_no_place:
-                # It needed no place after all.
+                # It needed no place after all: it is written, or small now.
+                item.had_no_place = False
                 self._open_next()
-            if call.unsent is not None:
+            if done == WRITTEN and call.unsent is not None:
                 self.enqueue(<Outgoing>call.unsent)
         return done
 

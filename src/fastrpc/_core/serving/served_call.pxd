@@ -46,7 +46,7 @@ cdef class ServerCall(Call):
         uint64_t queued_ns
         object waiting_context
 
-        # Whether no handler saw it: an interceptor, or a full queue, refused it; whether the server's log is told of its end.
+        # Whether no handler saw it: an interceptor, or a full queue, refused it; whether the log is told of its end.
         public bint never_started
         bint is_logged
 

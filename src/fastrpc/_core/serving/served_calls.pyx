@@ -20,6 +20,7 @@ long each time, so client and server work at once. 32-byte echoes rose from 372,
 """
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t, uint32_t
 
@@ -35,6 +36,7 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
 from fastrpc._core.serving.served_call cimport ServerCall, keep_identities
 from fastrpc._core.streams.stream_channel cimport StreamChannel
@@ -248,12 +250,17 @@ cdef class ServedCalls(ServingPart):
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and only the function that called us knows it: the next request gets the same object.
             self.gate.spare = <ServerCall>call
+        else:
+            # Its handler may go on in the next turn of the loop.
+            session.woke = True
         return 0
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
             # Nobody reads it any more, and its answer has not left yet.
             return self.session().assembler.message_taken(call, cost)
+        if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
+            (<Connection>self.owner).woke = True
         return (<StreamChannel>call.stream).put(frame, payload, cost)
 
     cdef int on_end(self, Call call) except -1:

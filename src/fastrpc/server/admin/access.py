@@ -6,12 +6,16 @@ import hmac
 import ipaddress
 import logging
 import os
+import re
 
 from fastrpc._core.http1.head import RequestHead
 from fastrpc.errors import ConfigError
 from fastrpc.watched_file import WatchedFile
 
 __all__ = ["Access", "Token"]
+
+#: A Host: a name, or an address of version 6 in brackets; a port may follow.
+HOST = re.compile(r"(?:\[(?P<inner>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]{1,5})?")
 
 #: The start of a text that names the file of a token.
 FILE = "file:"
@@ -92,10 +96,14 @@ class Access:
 
 def _is_loopback(host: str) -> bool:
     """Return whether the Host of a request, with or without a port, is this machine."""
-    name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-    if name.lower() == "localhost":
+    parts = HOST.fullmatch(host)
+    if parts is None:
+        return False
+    name, inner = parts["name"], parts["inner"]
+    if name is not None and name.lower() == "localhost":
         return True
     try:
-        return ipaddress.ip_address(name).is_loopback
+        address = ipaddress.IPv4Address(name) if inner is None else ipaddress.IPv6Address(inner)
     except ValueError:
         return False
+    return address.is_loopback

@@ -27,6 +27,7 @@ class AdminConnection(HttpConnection):
 
     Args:
         on_gone: called once the connection is gone.
+        on_asked: called at each request.
         is_surplus: whether there are too many connections: it is closed once it is connected.
     """
 
@@ -35,6 +36,7 @@ class AdminConnection(HttpConnection):
         pages: Pages,
         access: Access,
         on_gone: Callable[["AdminConnection"], None],
+        on_asked: Callable[["AdminConnection"], None],
         *,
         is_surplus: bool = False,
     ) -> None:
@@ -42,6 +44,7 @@ class AdminConnection(HttpConnection):
         self._pages = pages
         self._access = access
         self._on_gone = on_gone
+        self._on_asked = on_asked
         self._is_surplus = is_surplus
 
     def connection_made(self) -> None:
@@ -50,6 +53,7 @@ class AdminConnection(HttpConnection):
 
     def on_request(self, head: RequestHead, body: bytes) -> None:
         """Answer with a page."""
+        self._on_asked(self)
         if head.method not in ("GET", "HEAD"):
             self._say(405, "pages are only read: GET or HEAD", ("Allow", "GET, HEAD"))
             return

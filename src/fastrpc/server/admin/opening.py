@@ -68,7 +68,8 @@ class Admin:
         self._wanted = check_admin(config, has_registry=has_registry)
         self._listeners: list[Listener] = []
         self._pages: Pages | None = None
-        self._connections: set[AdminConnection] = set()
+        #: In the order of their last requests.
+        self._connections: dict[AdminConnection, None] = {}
 
     @property
     def address(self) -> Address | None:
@@ -112,9 +113,8 @@ class Admin:
         pages = self._pages = Pages(shown)
 
         def accepted() -> asyncio.BufferedProtocol:
-            is_surplus = len(self._connections) >= MOST_CONNECTIONS
-            connection = AdminConnection(pages, access, self._connections.discard, is_surplus=is_surplus)
-            self._connections.add(connection)
+            connection = AdminConnection(pages, access, self._gone, self._asked, is_surplus=self._is_full())
+            self._connections[connection] = None
             return http1_stream(connection, loop)
 
         for bound in sockets:
@@ -122,7 +122,30 @@ class Admin:
             listener = await transport_for(address).listen(address, accepted, options)
             self._listeners.append(listener)
         place = str(self._listeners[0].address)
+        if token is not None and address.scheme == "tcp" and not is_local(address):
+            logger.warning(
+                "the admin token goes in the clear: %s is not encrypted, write tls:// and tls=TLS(…)", place
+            )
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
+
+    def _is_full(self) -> bool:
+        """Return whether there is no room for a connection; one that rests makes room, the one that rests for longest.
+
+        Strangers without a token may hold all of them: the probes would not be answered.
+        """
+        if len(self._connections) < MOST_CONNECTIONS:
+            return False
+        resting = next((one for one in self._connections if not one.is_answering), None)
+        if resting is not None:
+            resting.abort()
+        return resting is None
+
+    def _asked(self, connection: "AdminConnection") -> None:
+        self._connections.pop(connection, None)
+        self._connections[connection] = None
+
+    def _gone(self, connection: "AdminConnection") -> None:
+        self._connections.pop(connection, None)
 
     async def close(self) -> None:
         """Stop listening, and close every connection. Closing twice is allowed."""

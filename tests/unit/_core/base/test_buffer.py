@@ -115,6 +115,15 @@ class TestAssembly:
         buffers.append(little, bytes(100_000), trusted=200_000)
         assert buffers.capacity(little) == 200_000
 
+    def test_memory_that_is_trusted_grows_to_all_of_it_while_little_would_be_copied(self) -> None:
+        assembly = Assembly(16_000_000)
+        sizes = []
+        for _ in range(64):
+            buffers.append(assembly, bytes(250_000), trusted=16_000_000)
+            sizes.append(buffers.capacity(assembly))
+        assert sizes[0] == 4_000_000
+        assert sizes[4:] == [16_000_000] * 60
+
     def test_no_more_memory_is_taken_than_was_announced(self) -> None:
         assembly = Assembly(70_000)
         buffers.append(assembly, bytes(66_000))

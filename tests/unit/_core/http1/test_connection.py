@@ -1,6 +1,8 @@
 """Requests that are understood: their parts, their bodies, several on a connection."""
 
 import asyncio
+import itertools
+import time
 
 import h11
 import pytest
@@ -67,30 +69,96 @@ async def test_requests_that_came_together_are_answered_in_order() -> None:
 async def test_the_next_request_starts_when_the_one_before_is_answered() -> None:
     talk = HttpTalk(later=True)
     talk.send(GET * 3)
-    assert (len(talk.engine.seen), talk.statuses) == (1, [])
-    talk.engine.answer()
-    assert len(talk.engine.seen) == 2
-    talk.engine.answer()
-    talk.engine.answer()
-    await asyncio.sleep(0)
-    assert talk.statuses == [200] * 3
+    for number in (1, 2, 3):
+        await talk.until_seen(number)
+        assert talk.statuses == [200] * (number - 1)
+        talk.engine.answer()
     assert not talk.engine.is_answering
+    await talk.until_answered(3)
     talk.send(GET)
-    assert len(talk.engine.seen) == 4
+    await talk.until_seen(4)
 
 
-async def test_what_a_client_sends_ahead_is_bounded() -> None:
+async def test_nothing_is_read_behind_what_a_client_sends_ahead() -> None:
     talk = HttpTalk(later=True)
     talk.send(GET)
-    ahead = 0
-    while not talk.is_held_back():
-        talk.send(GET)
-        ahead += len(GET)
-    assert 65_536 < ahead <= 65_536 + len(GET)
-    for _ in range(1 + ahead // len(GET)):
-        talk.engine.answer()
     assert not talk.is_held_back()
-    assert len(talk.engine.seen) == 1 + ahead // len(GET)
+    # One more read, at most of a whole buffer: a whole and a half request.
+    talk.send(GET + GET[:10])
+    assert talk.is_held_back()
+    assert len(talk.engine.seen) == 1
+    talk.engine.answer()
+    await talk.until_seen(2)
+    talk.engine.answer()
+    await talk.until_answered(2)
+    assert not talk.is_held_back()
+    talk.send(GET[10:])
+    await talk.until_seen(3)
+
+
+async def test_a_whole_buffer_may_come_ahead() -> None:
+    talk = HttpTalk(later=True)
+    talk.send(GET)
+    with memoryview(talk.session.get_buffer(-1)) as place:
+        size = len(place)
+        place[:] = (GET * (size // len(GET) + 1))[:size]
+    talk.session.buffer_updated(size)
+    for number in range(1, 20):
+        await talk.until_seen(number)
+        talk.engine.answer()
+    assert not talk.is_over
+
+
+async def test_requests_that_come_together_leave_turns_to_others() -> None:
+    """Each takes a millisecond: a thousand in one read must not hold the loop for a second."""
+    talk = HttpTalk(milliseconds=1.0)
+    talk.send(GET * 1_000)
+    seen = [0]
+    while len(talk.engine.seen) < 1_000:
+        await asyncio.sleep(0)
+        seen.append(len(talk.engine.seen))
+    # By count, not by time: a turn of 4 ms has four of them, or a few more.
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 10
+    await talk.until_answered(1_000)
+
+
+async def pause(seconds: float) -> None:
+    """Let the loop run for a while: what is tested is what time does."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        await asyncio.sleep(0)
+
+
+DRIPPED = {
+    "the size of a chunk": b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "a trailer": b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+    "content": b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("begin", DRIPPED.values(), ids=DRIPPED)
+async def test_a_body_cannot_be_dripped(begin: bytes) -> None:
+    limits = RequestLimits(body_idle_seconds=0.2)
+    talk = HttpTalk(limits, body_bytes=1_000_000)
+    talk.send(begin)
+    sent = 0
+    async with asyncio.timeout(20):
+        while not talk.statuses:
+            talk.send(b"0")
+            sent += 1
+            await pause(0.005)
+    assert talk.statuses == [408]
+    assert 0 < sent < 2_000
+
+
+async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
+    limits = RequestLimits(body_idle_seconds=5)
+    talk = HttpTalk(limits, body_bytes=1_000_000)
+    talk.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 8000\r\n\r\n")
+    for _ in range(80):
+        talk.send(b"a" * 100)
+        await pause(0.01)
+    assert talk.statuses == [200]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Requests that could smuggle another one, or are malformed: each gets an error, and the connection closes."""
 
+import asyncio
+
 import pytest
 
 from fastrpc._core.http1.head import RequestLimits
@@ -95,6 +97,13 @@ REFUSED: dict[str, bytes] = {
     "Host with a path": b"GET /x HTTP/1.1\r\nHost: a/b\r\n\r\n",
     "Host with a user": b"GET /x HTTP/1.1\r\nHost: u@a\r\n\r\n",
     "Host with a space": b"GET /x HTTP/1.1\r\nHost: a b\r\n\r\n",
+    **{
+        f"Host {host}": f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        for host in (
+            *("[::1", "[::1]evil.com", "[::1]:", "[]", "[localhost]", "[::1%25x]", "::1", "[::1]80"),
+            *("localhost:evil.com", "localhost:80evil", "a:1:2", "a:", ":80", "a:123456", "a]", "a[b]"),
+        )
+    },
     "Host twice in HTTP/1.0": b"GET /x HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
     # The request line.
     "absolute target of another host": got(line=b"GET http://b/x HTTP/1.1"),
@@ -190,6 +199,8 @@ async def test_a_request_that_could_smuggle_is_refused(data: bytes, is_cut: bool
 async def test_nothing_behind_a_refused_request_is_served(data: bytes) -> None:
     talk = HttpTalk()
     talk.send(got() + data + SMUGGLED)
+    await talk.until_answered(2)
+    await asyncio.sleep(0)
     assert talk.statuses == [200, 400]
     assert [target for _, target, _ in talk.engine.seen] == ["/x"]
 

@@ -1,12 +1,14 @@
 """The sender alone: order, credit, pieces, and what it tells its owner."""
 
+import sys
+
 import pytest
 
 from fastrpc._core.framing.settings import Settings
 from fastrpc.errors import EncodeError
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import call_ids, frames
-from tests.support.wire_frames import Credit, Data, Response
+from tests.support.wire_frames import Credit, Data, End, Response
 
 
 def sender_of_server(**limits: int) -> RecordingOwner:
@@ -106,3 +108,58 @@ def test_sender_outlives_its_owner_without_a_use() -> None:
     assert sender is not None
     del owner
     assert (sender.flushes, sender.queued_bytes) == (0, 0)
+
+
+def test_messages_of_a_lost_connection_are_kept_by_nobody() -> None:
+    """Those that wait for credit, for a turn, for a place among cut messages, and outside of every queue."""
+    owner = sender_of_server(max_frame=16_384, open_messages=1)
+    payloads = [bytes(30_000), bytes(30_001), bytes(5_000), bytes(6_000), bytes(15_000), bytes(14_000)]
+    counts = [sys.getrefcount(payload) for payload in payloads]
+    calls = [owner.call(id, window=4_000 if id == 5 else 0) for id in range(1, 10, 2)]
+    for call, payload in zip(calls[:2], payloads, strict=False):
+        owner.respond(call, payload)
+    for payload in payloads[2:4]:
+        owner.send_message(calls[2], payload)
+    owner.take()
+    for call, payload in zip(calls[3:], payloads[4:], strict=True):
+        owner.respond(call, payload)
+    # The names of the loops.
+    del call, payload
+    assert owner.holds_messages
+    told = list(owner.events)
+    owner.forget_all()
+    assert owner.events == told
+    assert not owner.holds_messages
+    assert owner.sender is not None
+    assert owner.sender.queued_bytes == 0
+    assert [sys.getrefcount(payload) for payload in payloads] == counts
+
+
+def test_an_answer_that_becomes_small_leaves_its_place_to_the_next() -> None:
+    owner = sender_of_server(max_frame=16_384, open_messages=1)
+    first, second, third = (owner.call(id) for id in (1, 3, 5))
+    # It leaves no credit for any other frame, and the metadata of the second no room for a piece.
+    owner.respond(first, bytes(65_350))
+    owner.respond(second, bytes(30_000), metadata=bytes(13_000))
+    owner.respond(third, bytes(30_000))
+    assert set(call_ids(frames(owner.take(), by_server=True))) == {1}
+    assert owner.events[-1] == ("on_answered", 1)
+    owner.raise_credit(None, 100_000)
+    assert set(call_ids(frames(owner.take(), by_server=True))) == {3, 5}
+    assert owner.events[-1] == ("on_answered", 5)
+
+
+def test_what_ends_a_stream_does_not_wait_for_its_turn() -> None:
+    owner = sender_of_server(open_messages=4)
+    owner.raise_credit(None, 2**24)
+    streams = [owner.call(id, window=2**24) for id in (1, 3)]
+    for call in streams:
+        owner.send_message(call, bytes(200_000))
+    owner.take(65_536)
+    waiting = owner.call(5, window=2**24)
+    while owner.may_send(waiting):
+        owner.send_message(waiting, bytes(10_000))
+    owner.take(0)
+    owner.end_messages(waiting)
+    ended = [frame for frame in frames(owner.take(0), by_server=False) if isinstance(frame, End)]
+    assert call_ids(ended) == [5]

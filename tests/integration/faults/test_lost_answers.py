@@ -1,0 +1,79 @@
+"""What waits to be sent when its connection is lost leaves with it, without the collector."""
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+import fastrpc
+from fastrpc import Client, UnavailableError
+from tests.support.raw_streams import stream_peer
+from tests.support.served import SCHEMES, served
+from tests.support.waiting import eventually
+from tests.support.wire_frames import Data
+
+MIB = 1024 * 1024
+
+#: What a call, its messages and its connection are made of.
+KINDS = ("NativeExchange", "Outgoing", "ServedStream", "ServerCall", "ServerSession")
+
+
+@fastrpc.service("line")
+class Line:
+    """Sends more than anybody takes."""
+
+    @fastrpc.method
+    async def endless(self, size: int) -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(size)
+
+    @fastrpc.method
+    async def give(self, size: int) -> bytes:
+        return bytes(size)
+
+
+@pytest.fixture
+def collector_off() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def alive() -> Counter[str]:
+    """Count the objects of `KINDS`."""
+    return Counter(kind for item in gc.get_objects() if (kind := type(item).__name__) in KINDS)
+
+
+@pytest.mark.usefixtures("collector_off")
+@pytest.mark.parametrize("size", [2_000, 50_000])
+async def test_calls_of_a_lost_connection_leave_with_it(size: int) -> None:
+    async with served(Line(), scheme="tcp") as target:
+        before = alive()
+        async with stream_peer(target) as peer:
+            for _ in range(20):
+                peer.open("line.endless", size)
+            for _ in range(6):
+                peer.open("line.give", 4 * MIB, flags=0)
+            await peer.peer.next(Data)
+            await eventually(lambda: alive()["Outgoing"] > 5)
+        await eventually(lambda: alive() <= before)
+
+
+@pytest.mark.usefixtures("collector_off")
+@pytest.mark.parametrize("scheme", SCHEMES)
+async def test_large_answers_of_a_client_that_leaves_go_with_it(scheme: str) -> None:
+    async with served(Line(), scheme=scheme) as target:
+        before = alive()
+        client = Client(target)
+        await client.ready()
+        waiting = [asyncio.ensure_future(client.call(Line.give, 8 * MIB)) for _ in range(4)]
+        await eventually(lambda: alive()["Outgoing"])
+        sessions = list(target.server._gate.sessions)  # type: ignore[union-attr]
+        sessions.pop().abort()
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        assert any(isinstance(outcome, UnavailableError) for outcome in outcomes)
+        await client.close()
+        await eventually(lambda: alive() <= before)

@@ -1,0 +1,145 @@
+"""A busy connection hands the loop on: between reads, so that who was woken goes on, and between writes."""
+
+import asyncio
+import itertools
+
+import fastrpc
+from fastrpc._core.io.session import Session
+from fastrpc._core.serving.gate import Gate
+from tests.support.frame_factory import cut
+from tests.support.kept_exchange import gate_for
+from tests.support.still_transport import StillTransport
+from tests.support.wire_frames import Credit, Request
+from tests.unit._core.serving.test_served_calls import serving_stream
+
+KIB, MIB = 1024, 1024 * 1024
+
+#: The bytes that a loop receives at once.
+READ_BUFFER = 393_216
+#: What a session writes before it looks whether more may follow.
+STREAM_SHARE = 256 * KIB
+
+
+@fastrpc.service("turns")
+class Turns:
+    """Takes and gives much, and waits."""
+
+    def __init__(self) -> None:
+        self.goes_on = 0
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        await asyncio.sleep(0)
+        self.goes_on += 1
+
+    @fastrpc.method(codec="raw")
+    async def take(self, payload: bytes) -> bytes:
+        return b""
+
+    @fastrpc.method(codec="raw")
+    async def give(self, payload: bytes) -> bytes:
+        return bytes(8 * MIB)
+
+
+def fed(session: Session, transport: StillTransport, data: bytes) -> bytes:
+    """Hand bytes over as a transport that fills each place it is given, until it is told to pause; return the rest."""
+    while data and not transport.is_paused:
+        place = session.get_buffer(-1)
+        size = min(len(place), len(data))
+        place[:size] = data[:size]
+        session.buffer_updated(size)
+        data = data[size:]
+    return data
+
+
+async def feed(session: Session, transport: StillTransport, data: bytes) -> tuple[bytes, bool]:
+    """Do so in a callback of the loop; return the rest, and whether it was told to pause."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.call_soon(lambda: done.set_result((fed(session, transport, data), transport.is_paused)))
+    rest, is_paused = await done
+    return rest, is_paused
+
+
+def upload(id: int) -> bytes:
+    """Return a REQUEST of 8 MiB in pieces."""
+    return b"".join(cut(Request(id, b"turns.take", bytes(8 * MIB)), 256 * KIB - 64))
+
+
+def connected(gate: Gate) -> tuple[Session, StillTransport]:
+    """Return a session that takes large messages, and its transport."""
+    session, transport, _ = serving_stream(gate)
+    return session, transport
+
+
+async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        data = upload(2)
+        rest, is_paused = await feed(session, transport, data)
+        assert is_paused
+        assert 4 * MIB < len(data) - len(rest) <= 5 * MIB
+        assert not transport.is_paused
+        rest, _ = await feed(session, transport, rest)
+        assert rest == b""
+        session.connection_lost(None)
+
+
+async def test_a_handler_that_waits_goes_on_before_more_is_read() -> None:
+    turns = Turns()
+    async with gate_for(turns) as gate:
+        session, transport = connected(gate)
+        data = Request(2, b"turns.wait", b"\x90", codec=1).encode() + upload(4)
+        rest, is_paused = await feed(session, transport, data)
+        assert (is_paused, len(data) - len(rest)) == (True, READ_BUFFER)
+        assert not transport.is_paused
+        await feed(session, transport, rest)
+        assert turns.goes_on == 1
+        session.connection_lost(None)
+
+
+async def test_a_read_that_found_less_than_there_was_room_for_ends_no_turn() -> None:
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        for id in range(2, 20, 2):
+            request = Request(id, b"turns.wait", b"\x90", codec=1).encode()
+            assert await feed(session, transport, request) == (b"", False)
+        session.connection_lost(None)
+
+
+async def test_a_connection_that_is_lost_while_others_have_their_turn_is_not_read_from() -> None:
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        fed(session, transport, upload(2))
+        assert transport.is_paused
+        session.connection_lost(None)
+        await asyncio.sleep(0)
+        assert transport.is_paused
+
+
+async def test_pieces_that_one_turn_of_the_loop_writes_are_few() -> None:
+    """Requests that come meanwhile are read between any two of them."""
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        await feed(session, transport, Credit(0, 16 * MIB).encode())
+        await feed(session, transport, Request(2, b"turns.give", b"").encode())
+        lengths = [len(transport.written)]
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+
+        def tick() -> None:
+            # Runs once in each turn of the loop.
+            lengths.append(len(transport.written))
+            if len(lengths) > 12:
+                done.set_result(None)
+                return
+            fed(session, transport, Request(2 * len(lengths), b"turns.take", b"").encode())
+            loop.call_soon(tick)
+
+        loop.call_soon(tick)
+        await done
+        assert lengths[-1] > 8 * STREAM_SHARE
+        # Two rounds, one more with each of the flushes of a read, and small answers.
+        written = [later - earlier for earlier, later in itertools.pairwise(lengths)]
+        assert max(written) <= 4 * (STREAM_SHARE + KIB)
+        session.connection_lost(None)
