@@ -30,23 +30,24 @@ async def drive_at_rate(operation: AsyncOperation, order: LoadOrder) -> Measurem
     clocks = ProcessorClocks(order.server_processes)
     async with asyncio.timeout(order.warm_seconds + order.seconds + STALL_SECONDS):
         check_answer(operation.plain(await operation.run()), workload)
-        async with asyncio.TaskGroup() as calls:
-            schedule = _Schedule(operation, workload.rate, calls)
-            await schedule.run_for(order.warm_seconds)
-            schedule.begin_window()
-            first = clocks.read(schedule.completed)
-            await schedule.run_for(order.seconds)
-            last = clocks.read(schedule.completed)
+        schedule = _Schedule(operation, workload.rate)
+        await schedule.run_for(order.warm_seconds)
+        schedule.begin_window()
+        first = clocks.read(schedule.completed)
+        await schedule.run_for(order.seconds)
+        last = clocks.read(schedule.completed)
+        await schedule.wait_for_answers()
     return measured(first, last, workload.batch, schedule.latencies)
 
 
 class _Schedule:
-    """Calls and when each of them is due."""
+    """Calls and when each of them is due. A TaskGroup would cost as much as the calls."""
 
-    def __init__(self, operation: AsyncOperation, rate: int, calls: asyncio.TaskGroup) -> None:
+    def __init__(self, operation: AsyncOperation, rate: int) -> None:
         self._run = operation.run
         self._rate = rate
-        self._calls = calls
+        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._failure: BaseException | None = None
         self._began = time.perf_counter()
         self._window_began = math.inf
         self._started = 0
@@ -60,22 +61,41 @@ class _Schedule:
 
     async def run_for(self, seconds: float) -> None:
         """Start the calls that become due within so many seconds."""
+        create_task = asyncio.get_running_loop().create_task
         until = time.perf_counter() + seconds
         while True:
             # What became due before the end starts, however late the generator is.
             now = min(time.perf_counter(), until)
             for number in range(self._started, int((now - self._began) * self._rate)):
-                self._calls.create_task(self._call(self._began + number / self._rate))
+                self._calls[number] = create_task(self._call(number))
                 self._started = number + 1
-            if self._started - self.completed > MOST_UNANSWERED_SECONDS * self._rate:
-                text = f"{self._started - self.completed:,} calls are unanswered at {self._rate:,} calls/s"
-                raise OverloadedError(text)
+            self._check()
             if now == until:
                 return
             await asyncio.sleep(0)
 
-    async def _call(self, due: float) -> None:
-        await self._run()
-        self.completed += 1
-        if due >= self._window_began:
-            self.latencies.append(time.perf_counter() - due)
+    async def wait_for_answers(self) -> None:
+        """Wait until every call that was started is answered."""
+        while self._calls:
+            self._check()
+            await asyncio.sleep(0)
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if len(self._calls) > MOST_UNANSWERED_SECONDS * self._rate:
+            raise OverloadedError(f"{len(self._calls):,} calls are unanswered at {self._rate:,} calls/s")
+
+    async def _call(self, number: int) -> None:
+        try:
+            await self._run()
+        except BaseException as error:
+            self._failure = error
+        else:
+            self.completed += 1
+            due = self._began + number / self._rate
+            if due >= self._window_began:
+                self.latencies.append(time.perf_counter() - due)
+        finally:
+            del self._calls[number]

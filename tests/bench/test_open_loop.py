@@ -69,10 +69,6 @@ class Failing(Echo):
             raise ConnectionResetError
 
 
-def exceptions_of(group: BaseExceptionGroup) -> list[type[BaseException]]:
-    return [type(error) for error in group.exceptions]
-
-
 async def test_calls_start_when_they_are_due_whatever_became_of_those_before() -> None:
     slow = Slow()
     measurement = await drive_at_rate(AsyncOperation(slow.call), ORDER)
@@ -81,14 +77,10 @@ async def test_calls_start_when_they_are_due_whatever_became_of_those_before() -
     assert measurement.samples > 0
 
 
-@pytest.mark.measures
-async def test_no_call_starts_before_it_is_due_and_none_of_the_window_is_lost() -> None:
+async def test_every_call_that_is_due_in_the_window_is_timed() -> None:
     echo = Echo()
-    began = time.perf_counter()
     measurement = await drive_at_rate(AsyncOperation(echo.call), ORDER)
-    seconds = time.perf_counter() - began
-    assert echo.calls - 1 <= seconds * RATE
-    assert 0.9 * RATE * ORDER.seconds < measurement.samples <= echo.calls
+    assert RATE * ORDER.seconds - 1 <= measurement.samples < echo.calls
 
 
 async def test_a_stall_counts_for_each_call_that_it_delays() -> None:
@@ -101,16 +93,13 @@ async def test_a_stall_counts_for_each_call_that_it_delays() -> None:
 
 async def test_a_peer_that_does_not_keep_up_ends_the_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_loop, "MOST_UNANSWERED_SECONDS", 0.01)
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(OverloadedError, match="calls are unanswered at 5,000 calls/s"):
         await drive_at_rate(AsyncOperation(Dead().call), ORDER)
-    assert exceptions_of(caught.value) == [OverloadedError]
-    assert caught.value.exceptions[0].args[0].endswith("calls are unanswered at 5,000 calls/s")
 
 
 async def test_a_failing_call_ends_the_load() -> None:
-    with pytest.raises(BaseExceptionGroup) as caught:
+    with pytest.raises(ConnectionResetError):
         await drive_at_rate(AsyncOperation(Failing().call), ORDER)
-    assert set(exceptions_of(caught.value)) == {ConnectionResetError}
 
 
 async def test_a_wrong_answer_ends_the_load() -> None:

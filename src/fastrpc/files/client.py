@@ -14,7 +14,7 @@ from fastrpc.errors import StreamEndedError
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import finished, new_pool
 from fastrpc.files.reader import FileReader
-from fastrpc.files.service import SERVICE_NAME, service_named
+from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
 
 __all__ = ["MESSAGES_AT_ONCE", "download", "upload"]
@@ -49,7 +49,7 @@ async def download(
         OSError: this machine's disk refuses.
     """
     with _LoopRuntime(client) as runtime:
-        transfer = Download(runtime, service_named(service), os.fspath(path), progress)
+        transfer = Download(runtime, service, os.fspath(path), progress)
         return await transfer.run(name, resume=resume)
 
 
@@ -76,7 +76,7 @@ async def upload(
         OSError: the file cannot be read.
     """
     with _LoopRuntime(client) as runtime:
-        transfer = Upload(runtime, service_named(service), os.fspath(path), progress)
+        transfer = Upload(runtime, service, os.fspath(path), progress)
         return await transfer.run(name, resume=resume)
 
 
@@ -114,12 +114,13 @@ class _LoopRuntime:
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
         async def pieces() -> AsyncIterator[bytes]:
-            reading = self.start(reader.read)
-            while piece := await finished(reading):
-                # The disk goes on while this one is sent.
-                reading = self.start(reader.read)
-                yield piece
-                on_piece(len(piece))
+            reading = self.start(reader.read_some)
+            while some := await finished(reading):
+                # The disk goes on while these are sent.
+                reading = self.start(reader.read_some)
+                for piece in some:
+                    yield piece
+                    on_piece(len(piece))
 
         return await self._client.call(method, pieces(), *args)
 
@@ -136,10 +137,10 @@ class _LoopRuntime:
 class _Messages:
     """The messages of a stream."""
 
-    def __init__(self, stream: Stream[Any, bytes]) -> None:
+    def __init__(self, stream: Stream[Any, memoryview]) -> None:
         self._stream = stream
 
-    async def take(self) -> Sequence[bytes]:
+    async def take(self) -> Sequence[memoryview]:
         try:
             return await self._stream.receive_many(MESSAGES_AT_ONCE)
         except StreamEndedError:

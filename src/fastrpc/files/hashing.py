@@ -53,7 +53,7 @@ class FileHash:
         """Take over what is known of the first bytes."""
         self._hash, self.position = known, position
 
-    def continue_by(self, block: bytes) -> None:
+    def continue_by(self, block: bytes | memoryview) -> None:
         """Hash what was just written behind the rest."""
         self._hash.update(block)
         self.position += len(block)

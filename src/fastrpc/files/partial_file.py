@@ -21,6 +21,7 @@ from fastrpc.files.information import FileDigest
 from fastrpc.files.names import PART_SUFFIX
 from fastrpc.files.refusals import changed
 from fastrpc.files.root import Place, check_regular
+from fastrpc.files.write_behind import Piece
 
 __all__ = ["PartialFile"]
 
@@ -119,7 +120,7 @@ class PartialFile:
             raise changed(self._label + PART_SUFFIX)
         return False
 
-    def write(self, pieces: Sequence[bytes]) -> None:
+    def write(self, pieces: Sequence[Piece]) -> None:
         """Append pieces."""
         for block in pieces if len(pieces) <= _FEW_PIECES else [b"".join(pieces)]:
             left = memoryview(block)

@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from fastrpc.errors import CallError
 from fastrpc.files.hashing import Digests
@@ -20,9 +20,9 @@ from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = ["SERVICE_NAME", "FileService", "service_named"]
+__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named"]
 
-S = TypeVar("S", bound="FileService")
+S = TypeVar("S")
 
 SERVICE_NAME = "files"
 
@@ -93,15 +93,16 @@ class FileService:
         """
         lane = self._lane()
         reader = self._reader(path)
-        read = refused(path, reader.read)
+        read = refused(path, reader.read_some)
         try:
             await lane.run(reader.open)
             reader.start_at(offset, version)
             reading = lane.start(read)
-            while piece := await finished(reading):
-                # The disk goes on while this one is sent.
+            while pieces := await finished(reading):
+                # The disk goes on while these are sent.
                 reading = lane.start(read)
-                yield piece
+                for piece in pieces:
+                    yield piece
         finally:
             lane.start(reader.close)
 
@@ -172,6 +173,16 @@ class FileService:
         return Lane(self._pool)
 
 
+@service(SERVICE_NAME)
+class FilePieces(Protocol):
+    """What `FileService.read` sends, as downloads take it: views of the payloads that came, written without a copy."""
+
+    @method(idempotent=True)
+    def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[memoryview]:
+        """Return a file from an offset on."""
+        ...
+
+
 def service_named(name: str) -> type[FileService]:
     """Return the class whose methods are those of a file service of this name.
 
@@ -179,6 +190,16 @@ def service_named(name: str) -> type[FileService]:
         ConfigError: this is no name of a service.
     """
     return _renamed(FileService, name)
+
+
+def pieces_named(name: str) -> type[FilePieces]:
+    """Return the contract of the pieces of a file service of this name.
+
+    Raises:
+        ConfigError: this is no name of a service.
+    """
+    # A contract is never made: that it is abstract does not matter.
+    return _renamed(FilePieces, name)  # type: ignore[type-abstract]
 
 
 def _renamed(cls: type[S], name: str) -> type[S]:

@@ -18,7 +18,7 @@ from fastrpc.files.client import MESSAGES_AT_ONCE
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import new_pool
 from fastrpc.files.reader import FileReader
-from fastrpc.files.service import SERVICE_NAME, service_named
+from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
 
 __all__ = ["download", "upload"]
@@ -39,7 +39,7 @@ def download(
     """Copy the file `name` of a `FileService` to `path`, as `fastrpc.files.download` does."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
-        transfer = Download(runtime, service_named(service), os.fspath(path), progress)
+        transfer = Download(runtime, service, os.fspath(path), progress)
         digest: FileDigest = drive(transfer.run(name, resume=resume))
         return digest
 
@@ -56,7 +56,7 @@ def upload(
     """Copy the file at `path` to a `FileService` as `name`, as `fastrpc.files.upload` does."""
     with new_pool(1) as pool:
         runtime = _BlockingRuntime(client, pool)
-        transfer = Upload(runtime, service_named(service), os.fspath(path), progress)
+        transfer = Upload(runtime, service, os.fspath(path), progress)
         digest: FileDigest = drive(transfer.run(name, resume=resume))
         return digest
 
@@ -86,12 +86,13 @@ class _BlockingRuntime:
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
         def pieces() -> Iterator[bytes]:
-            reading = self.start(reader.read)
-            while piece := reading.result():
-                # The disk goes on while this one is sent.
-                reading = self.start(reader.read)
-                yield piece
-                on_piece(len(piece))
+            reading = self.start(reader.read_some)
+            while some := reading.result():
+                # The disk goes on while these are sent.
+                reading = self.start(reader.read_some)
+                for piece in some:
+                    yield piece
+                    on_piece(len(piece))
 
         return self._client.call(method, pieces(), *args)
 
@@ -108,10 +109,10 @@ class _BlockingRuntime:
 class _Messages:
     """The messages of a stream."""
 
-    def __init__(self, stream: SyncStream[Any, bytes]) -> None:
+    def __init__(self, stream: SyncStream[Any, memoryview]) -> None:
         self._stream = stream
 
-    async def take(self) -> Sequence[bytes]:
+    async def take(self) -> Sequence[memoryview]:
         try:
             return self._stream.receive_many(MESSAGES_AT_ONCE)
         except StreamEndedError:

@@ -20,8 +20,8 @@ from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import BUSY_SECONDS, changed, told_of_path
 from fastrpc.files.root import READ_FLAGS, Place
-from fastrpc.files.service import FileService
-from fastrpc.files.write_behind import WriteBehind
+from fastrpc.files.service import pieces_named, service_named
+from fastrpc.files.write_behind import Piece, WriteBehind
 from fastrpc.status import Status
 
 __all__ = ["Download", "Messages", "Progress", "Runtime", "Upload"]
@@ -39,7 +39,7 @@ ATTEMPTS = 5
 class Messages(Protocol):
     """The messages of a stream that is being read."""
 
-    async def take(self) -> Sequence[bytes]:
+    async def take(self) -> Sequence[Piece]:
         """Return the messages that are there, at least one; none at the end."""
 
 
@@ -70,11 +70,10 @@ class Runtime(Protocol):
 class _Transfer:
     """What both directions share."""
 
-    def __init__(
-        self, runtime: Runtime, files: type[FileService], path: str, progress: Progress | None
-    ) -> None:
+    def __init__(self, runtime: Runtime, service: str, path: str, progress: Progress | None) -> None:
         self._runtime = runtime
-        self._files = files
+        self._files = service_named(service)
+        self._pieces = pieces_named(service)
         self._path = path
         self._progress = progress
 
@@ -116,7 +115,7 @@ class Download(_Transfer):
         await self._run(partial.start_at, offset)
         while await self._run(partial.hash_on):
             pass
-        async with self._runtime.receive(self._files.read, info.path, offset, info.version) as messages:
+        async with self._runtime.receive(self._pieces.read, info.path, offset, info.version) as messages:
             await self._store(messages, partial, info)
         theirs: FileDigest = await self._runtime.ask(self._files.digest, info.path)
         if partial.digest != theirs:

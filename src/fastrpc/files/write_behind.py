@@ -8,7 +8,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future
 
-__all__ = ["WriteBehind"]
+__all__ = ["Piece", "WriteBehind"]
+
+#: What is written: a value, or a view of what was received.
+Piece = bytes | memoryview
 
 #: Bytes and pieces that wait for the disk before no more are taken. More would leave the processor's cache.
 HELD_BYTES = 512 * 1024
@@ -29,7 +32,7 @@ class WriteBehind:
 
     def __init__(
         self,
-        write: Callable[[list[bytes]], None],
+        write: Callable[[list[Piece]], None],
         start: Callable[[Callable[[], None]], Future[None]],
         wait: Callable[[Future[None]], Awaitable[None]],
     ) -> None:
@@ -37,11 +40,11 @@ class WriteBehind:
         self._start = start
         self._wait = wait
         self._writing: Future[None] | None = None
-        self._pieces: deque[bytes] = deque()
+        self._pieces: deque[Piece] = deque()
         self._put = 0
         self._taken = 0
 
-    async def put(self, pieces: Sequence[bytes]) -> None:
+    async def put(self, pieces: Sequence[Piece]) -> None:
         """Write pieces behind those before; return as soon as more may come."""
         self._pieces += pieces
         self._put += sum(map(len, pieces))
@@ -62,7 +65,7 @@ class WriteBehind:
     def _drain(self) -> None:
         """Write until nothing waits; in a job."""
         while self._pieces:
-            block: list[bytes] = []
+            block: list[Piece] = []
             size = 0
             while self._pieces and size < BLOCK_BYTES:
                 block.append(self._pieces.popleft())

@@ -8,13 +8,12 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calling.caller_state cimport CallerState
-from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start, over_floor
+from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start
 from fastrpc._core.calling.client_call cimport ClientCall, expire
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.coroutine_call cimport RETURNED, CoroutineCall, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.payload.marshal cimport Marshal
 
 from fastrpc.errors import FastRPCError
@@ -232,11 +231,7 @@ cdef class BatchCall(PickedCall):
     @property
     def _needs_ready(self):
         """Whether it waits for the peer's settings, as a call does."""
-        return (
-            self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(self.options.sent_metadata)
-        )
+        return self.options.needs_settings(self.route, None)
 
     @property
     def _size(self):

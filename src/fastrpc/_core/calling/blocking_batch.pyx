@@ -5,11 +5,10 @@ cimport cython
 from fastrpc._core.calling.blocking_call cimport BlockingCall
 from fastrpc._core.calling.blocking_state cimport BlockingState
 from fastrpc._core.calling.blocking_wait cimport new_wait
-from fastrpc._core.calling.caller_view cimport checked_item, over_floor
+from fastrpc._core.calling.caller_view cimport checked_item
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 
 from fastrpc.errors import FastRPCError
 
@@ -169,11 +168,7 @@ cdef class BlockingBatch:
     @property
     def _needs_ready(self):
         """Whether it waits for the peer's settings, as a call does."""
-        return (
-            self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(self.options.sent_metadata)
-        )
+        return self.options.needs_settings(self.route, None)
 
     @property
     def _elapsed(self):

@@ -8,11 +8,9 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.blocking_state cimport BlockingState
 from fastrpc._core.calling.blocking_wait cimport new_wait
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, over_floor
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, metadata_of
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.payload.metadata cimport encode_metadata
 
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status
@@ -129,7 +127,7 @@ cdef class BlockingCall(PendingCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
-        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        attempt.sent_metadata = metadata_of(self)
         if self._on_attempt is not None:
             self._on_attempt(number, session.endpoint)
         return attempt if attempt.start_on(session, now_ns()) else None
@@ -187,18 +185,9 @@ cdef class BlockingCall(PendingCall):
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
-        codec, and whether it takes that much metadata.
+        Nobody would hear that a notification was refused.
         """
-        metadata = self.sent_metadata or self.options.sent_metadata
-        if self._metadata is not None:
-            metadata = encode_metadata(self._metadata)
-        return (
-            self.verb == VERB_NOTIFY
-            or self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(metadata)
-        )
+        return self.verb == VERB_NOTIFY or self.options.needs_settings(self.route, metadata_of(self))
 
     @property
     def draining(self):

@@ -14,11 +14,9 @@ from libc.stdint cimport uint8_t
 from fastrpc._core.base.status cimport UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.blocking_state cimport BlockingState
-from fastrpc._core.calling.caller_view cimport over_floor
+from fastrpc._core.calling.caller_view cimport metadata_of
 from fastrpc._core.calls.call cimport Draining
 from fastrpc._core.framing.frame cimport IDEMPOTENT, OUTCOME_RAN, STREAM_OUT
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.payload.metadata cimport encode_metadata
 
 from fastrpc._core.calling.stream_call import REOPEN_HINT
 from fastrpc.errors import UnavailableError
@@ -226,7 +224,7 @@ cdef class BlockingStreamCall(PendingCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
-        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        attempt.sent_metadata = metadata_of(self)
         if self._on_attempt is not None:
             self._on_attempt(number, session.endpoint)
         if not attempt.start(<BlockingChannel>self.stream_pointer):
@@ -261,11 +259,4 @@ cdef class BlockingStreamCall(PendingCall):
     @property
     def _needs_ready(self):
         """Whether it waits for the peer's settings, as a call does."""
-        metadata = self.sent_metadata or self.options.sent_metadata
-        if self._metadata is not None:
-            metadata = encode_metadata(self._metadata)
-        return (
-            self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(metadata)
-        )
+        return self.options.needs_settings(self.route, metadata_of(self))

@@ -70,6 +70,7 @@ cdef class ViewOptions:
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1
     cdef int copy_options(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
+    cdef bint needs_settings(self, Route route, bytes metadata) except -1
 
 
 cdef class CallerView:
@@ -88,11 +89,11 @@ cdef class CallerView:
     cdef Route route_of(self, object method)
 
 
+cdef bytes metadata_of(PendingCall call)
 cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given, dict unknown)
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
-cdef bint over_floor(bytes metadata) except -1
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
 
 cdef inline bint sends_stream(Route route, tuple args, dict kwargs) noexcept:

@@ -202,6 +202,22 @@ cdef class ViewOptions:
         call.compressor = number
         return smaller
 
+    cdef bint needs_settings(self, Route route, bytes metadata) except -1:
+        """Return whether a call waits for the peer's SETTINGS; `metadata` is its own, None: that of the options.
+
+        Unknown before are how to compress, the number of an installed codec, and whether the peer takes so much metadata.
+        """
+        if metadata is None:
+            metadata = self.sent_metadata
+        return (
+            self.compressor is not None
+            or route.marshal.codec_id >= FIRST_OWN_NUMBER
+            or (
+                metadata is not None
+                and check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR) != METADATA_OK
+            )
+        )
+
 
 cdef int carry_entry(PendingCall call, bytes entry) except -1:
     """Let the id of the request around a call go with it, as the last entry of its metadata."""
@@ -445,11 +461,9 @@ cdef tuple checked_item(list argument_tuples, Py_ssize_t index):
     return <tuple>argument_tuples[index]
 
 
-cdef bint over_floor(bytes metadata) except -1:
-    """Return whether metadata exceeds the limit that holds before the server's SETTINGS arrive."""
-    return metadata is not None and check_metadata(
-        PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR
-    ) != METADATA_OK
+cdef bytes metadata_of(PendingCall call):
+    """Return the metadata that a call sends, encoded; None: that of its options."""
+    return call.sent_metadata if call._metadata is None else encode_metadata(call._metadata)
 
 
 cdef bint is_iterator(object value) noexcept:

@@ -15,15 +15,13 @@ cimport cython
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, over_floor, sends_stream
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, metadata_of, sends_stream
 from fastrpc._core.calling.own_calls cimport next_usable, output_waits
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.payload.metadata cimport encode_metadata
 
 from fastrpc.errors import FastRPCError
 
@@ -261,7 +259,7 @@ cdef class ClientCall(PickedCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
-        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        attempt.sent_metadata = metadata_of(self)
         if self._on_attempt is not None:
             self._on_attempt(number, session.calling.endpoint)
         return attempt
@@ -312,18 +310,9 @@ cdef class ClientCall(PickedCall):
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nobody would hear that a notification was refused. Unknown before are how to compress, the number of an installed
-        codec, and whether it takes that much metadata.
+        Nobody would hear that a notification was refused.
         """
-        metadata = self.sent_metadata or self.options.sent_metadata
-        if self._metadata is not None:
-            metadata = encode_metadata(self._metadata)
-        return (
-            self.verb == VERB_NOTIFY
-            or self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(metadata)
-        )
+        return self.verb == VERB_NOTIFY or self.options.needs_settings(self.route, metadata_of(self))
 
 
 cdef int expire(PendingCall call, Connection session) except -1:

@@ -15,7 +15,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.base.status cimport CANCELLED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_state cimport CallerState
-from fastrpc._core.calling.caller_view cimport count_start, over_floor
+from fastrpc._core.calling.caller_view cimport count_start, metadata_of
 from fastrpc._core.calls.call cimport Draining
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
@@ -25,8 +25,6 @@ from fastrpc._core.framing.frame cimport (
     OUTCOME_RAN,
     STREAM_OUT,
 )
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
-from fastrpc._core.payload.metadata cimport encode_metadata
 
 from fastrpc._core.calling.client_call import slept
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
@@ -265,7 +263,7 @@ cdef class StreamCall(PendingCall):
         attempt.deadline_ns = self.deadline_ns
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
-        attempt.sent_metadata = self.sent_metadata if self._metadata is None else encode_metadata(self._metadata)
+        attempt.sent_metadata = metadata_of(self)
         if self._on_attempt is not None:
             self._on_attempt(number, session.calling.endpoint)
         return attempt
@@ -339,14 +337,7 @@ cdef class StreamCall(PendingCall):
     @property
     def _needs_ready(self):
         """Whether it waits for the peer's settings, as a call does."""
-        metadata = self.sent_metadata or self.options.sent_metadata
-        if self._metadata is not None:
-            metadata = encode_metadata(self._metadata)
-        return (
-            self.options.compressor is not None
-            or self.route.marshal.codec_id >= FIRST_OWN_NUMBER
-            or over_floor(metadata)
-        )
+        return self.options.needs_settings(self.route, metadata_of(self))
 
     # An iterable of messages
 

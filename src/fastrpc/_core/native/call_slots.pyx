@@ -88,7 +88,7 @@ cdef class CallSlots:
         if not fits and owner.settled:
             raise too_large(size, owner.peer.max_message)
         if fits and not (self.withholds and self._gives_way(call)) and self.may_open(call):
-            if size <= SMALL_MESSAGE and not self.sender.small.has_items() and self._write_request(call, payload):
+            if size <= SMALL_MESSAGE and not self.sender.has_small() and self._write_request(call, payload):
                 return 0
             self._take_slot(call)
             return self.sender.send(new_item(call, REQUEST, payload))
@@ -335,7 +335,7 @@ cdef class CallSlots:
     cdef int _send_cancel(self, Call call, int reason) except -1:
         # What the other side sent before our CANCEL came there may still arrive.
         (<PartsOwner>self.owner).expect_late(True)
-        return self.sender.send_cancel(call, reason)
+        return self.sender.send_cancel(call.id, reason)
 
     cdef int _withhold(self) except -1:
         """Something of ours waits for the peer's budget: who knows the time looks again soon."""

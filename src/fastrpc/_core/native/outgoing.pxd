@@ -61,3 +61,7 @@ cdef int fill_frame(Frame* frame, Outgoing item, uint64_t now) noexcept
 cdef object too_large(Py_ssize_t size, uint64_t limit)
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1
 cdef int let_go(Outgoing item) except -1
+cdef int let_go_of_all(list calls, tuple queues) except -1
+cdef bint any_waits(list calls, tuple queues) except -1
+cdef object head_too_large(Py_ssize_t size, uint64_t limit)
+cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_left) noexcept

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.framing.frame cimport CONT, DATA, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
+from fastrpc._core.framing.frame cimport CONT, DATA, HEADER_SIZE, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
 
 from fastrpc.errors import EncodeError
 
@@ -106,6 +106,22 @@ cdef object too_large(Py_ssize_t size, uint64_t limit):
     )
 
 
+cdef object head_too_large(Py_ssize_t size, uint64_t limit):
+    return EncodeError(
+        f"the metadata and names of a message have {size} bytes, the peer takes frames of {limit}",
+        hint="send less metadata, or raise Limits.frame_bytes on the other side",
+    )
+
+
+cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_left) noexcept:
+    """Return how long the next frame of a message may be, by the peer's frames and what credit is left."""
+    cdef Py_ssize_t room = min(max_frame + HEADER_SIZE, send_left)
+    if item.kind != DATA:
+        return room
+    # A stream's window does not count the header of a piece that continues a message.
+    return min(room, <Py_ssize_t>item.call.send_left + (HEADER_SIZE if item.is_cut else 0))
+
+
 cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
     """Take dropped messages out of queues once they are as many as the others."""
     cdef Queue queue
@@ -131,3 +147,31 @@ cdef int let_go(Outgoing item) except -1:
         item.payload = b""
         item = following
     return 0
+
+
+cdef int let_go_of_all(list calls, tuple queues) except -1:
+    """Let go of what waits of some calls and in some queues.
+
+    A message and its call hold each other. Large answers would stay until the collector comes, counted by nobody.
+    """
+    cdef Queue queue
+    for call in calls:
+        let_go(<Outgoing>(<Call>call).unsent)
+    for queue in queues:
+        for item in queue:
+            let_go(<Outgoing>item)
+        queue.replace([])
+    return 0
+
+
+cdef bint any_waits(list calls, tuple queues) except -1:
+    """Return whether a message of some calls, or in some queues, is still wanted."""
+    cdef Queue queue
+    for call in calls:
+        if (<Call>call).unsent is not None:
+            return True
+    for queue in queues:
+        for item in queue:
+            if not (<Outgoing>item).is_dropped:
+                return True
+    return False

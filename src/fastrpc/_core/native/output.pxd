@@ -1,4 +1,5 @@
-from libc.stdint cimport uint64_t
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.framing.frame cimport Frame, WireProtocol
@@ -6,6 +7,9 @@ from fastrpc._core.framing.frame cimport Frame, WireProtocol
 
 cdef class Output:
     cdef:
+        # Who holds this part: borrowed, NULL once it is gone (parts_owner).
+        PyObject* owner
+
         # The rules of the wire, the owner's.
         WireProtocol wire
 
@@ -19,6 +23,9 @@ cdef class Output:
         bint cancel_waits
         readonly uint64_t flushes
 
+    cdef int send_cancel(self, uint64_t id, int reason) except -1
+    cdef int send_credit(self, uint64_t id, uint32_t size) except -1
+    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef object take_output(self)
     cdef int skip_output(self) except -1
 

@@ -1,7 +1,12 @@
-"""The bytes of a connection that may leave, in order."""
+"""The bytes of a connection that may leave, in order, and the frames that never wait for credit."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint16_t
 from libc.string cimport memset
+
+from fastrpc._core.base.wire cimport store16, store32
+from fastrpc._core.framing.frame cimport CANCEL, CREDIT
+from fastrpc._core.native.parts_owner cimport PartsOwner
 
 cdef enum:
     # A payload part this long is handed to the transport as it is instead of being copied into `out`.
@@ -45,6 +50,30 @@ cdef class Output:
                 self.chunks.append(memoryview(payload)[offset:offset + size])
             self.chunk_bytes += size
         return 0
+
+    # Frames without credit, which never wait
+
+    cdef int send_cancel(self, uint64_t id, int reason) except -1:
+        cdef char[4] body
+        store16(body, <uint16_t>reason)
+        store16(body + 2, 0)
+        self.cancel_waits = True
+        self.put_body(self.out, CANCEL, 0, id, body, 4)
+        return (<PartsOwner>self.owner).on_output()
+
+    cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
+        cdef char[4] body
+        store32(body, size)
+        # With credit that overtakes a CANCEL the callee would send more of what was just given up.
+        self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
+        return (<PartsOwner>self.owner).on_output()
+
+    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
+        """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
+        self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        return (<PartsOwner>self.owner).on_output()
+
+    # Output
 
     cdef object take_output(self):
         """Return what is to be written now: bytes, or a list of bytes-like parts in order."""

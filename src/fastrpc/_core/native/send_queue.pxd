@@ -1,9 +1,8 @@
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.priority_queue cimport PriorityQueue
+from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.deficit_ring cimport DeficitRing
@@ -21,12 +20,9 @@ cdef enum:
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner).
-        PyObject* owner
-
-        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn, None until the
-        # first; large ones that the peer takes in pieces only when another is through, None until the first. Dropped ones
-        # stay in their queue until they are too many.
+        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn; large ones that
+        # the peer takes in pieces only when another is through. Each None until the first. Dropped ones stay in their queue
+        # until they are too many.
         PriorityQueue small
         DeficitRing ring
         PriorityQueue unopened
@@ -55,11 +51,8 @@ cdef class SendQueue(Output):
     cdef int send_head(self, Call call, bytes metadata) except -1
     cdef int send_message(self, Call call, bytes payload, uint8_t codec, uint8_t compressor) except -1
     cdef int send_end(self, Call call) except -1
-    cdef int send_cancel(self, Call call, int reason) except -1
-    cdef int send_credit(self, uint64_t id, uint32_t size) except -1
     cdef int send(self, Outgoing item) except -1
     cdef int enqueue(self, Outgoing item) except -1
-    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1
     cdef int drop_unsent(self, Call call) except -1
     cdef int drop_answer(self, Call call) except -1
     cdef int forget_all(self, list calls) except -1
@@ -68,26 +61,31 @@ cdef class SendQueue(Output):
     cdef int raise_credit(self, Call call, uint32_t size) except -1
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1
 
+    cdef inline bint has_small(self) noexcept:
+        """Whether small messages wait."""
+        return self.small is not None and self.small.has_items()
+
     cdef inline bint has_pieces(self) noexcept:
         """Whether large messages, or streams, wait for their turn."""
         return self.ring is not None and self.ring.has_items()
 
     cdef inline bint has_more(self) noexcept:
         """Whether messages wait for their turn, and not for credit alone."""
-        return self.has_pieces() or (self.small.has_items() and not self.lacks_credit)
+        return self.has_pieces() or (self.has_small() and not self.lacks_credit)
 
     cdef inline bint is_waiting(self) noexcept:
         """Whether messages wait for credit or for their turn."""
-        return self.small.has_items() or self.has_pieces()
+        return self.has_small() or self.has_pieces()
 
     cdef bint has_room(self, Call call) noexcept
     cdef bint _goes_alone(self, Call call) noexcept
     cdef int wait_turn(self, Call call) except -1
     cdef DeficitRing shared_ring(self)
+    cdef Queue small_of(self, Call call)
 
     cdef inline bint takes_small(self) noexcept:
         """Whether no other small message waits, and it is not the turn of large ones."""
-        return not self.small.has_items() and not self._is_turn_of_large()
+        return not self.has_small() and not self._is_turn_of_large()
 
     cdef inline bint _is_turn_of_large(self) noexcept:
         return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW

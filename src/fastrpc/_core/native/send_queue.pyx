@@ -14,22 +14,21 @@ a large one has its turn. Messages that wait for credit, or for a place among cu
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t, uint64_t
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
-from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.framing.frame cimport CANCEL, CANCEL_LOCAL_LIMIT, CREDIT, DATA, END, HEAD, HEADER_SIZE
+from fastrpc._core.framing.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
 from fastrpc._core.framing.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
 from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
-from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, fill_frame, forget_dropped, let_go, new_failure, new_item
-from fastrpc._core.native.outgoing cimport too_large
+from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
+from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
-from fastrpc._core.base.wire cimport store16, store32
 
 from fastrpc.errors import EncodeError
 
@@ -53,7 +52,6 @@ cdef class SendQueue(Output):
     """What waits to be sent, and the bytes that may leave."""
 
     def __cinit__(self):
-        self.small = PriorityQueue()
         self.send_left = FIRST_CONNECTION_WINDOW
 
     # Messages
@@ -73,7 +71,10 @@ cdef class SendQueue(Output):
             return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
         if <uint64_t>size > peer.max_message:
             raise too_large(size, peer.max_message)
-        if size <= SMALL_MESSAGE and call.unsent is None and self.takes_small():
+        # Most connections never had a message that waited.
+        if size <= SMALL_MESSAGE and call.unsent is None and (
+            (self.small is None and self.ring is None) or self.takes_small()
+        ):
             whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
                 whole += PyBytes_GET_SIZE(call.sent_metadata)
@@ -167,26 +168,6 @@ cdef class SendQueue(Output):
         """Say that no further message of ours will follow."""
         return self.send(new_item(call, END, b""))
 
-    cdef int send_cancel(self, Call call, int reason) except -1:
-        cdef char[4] body
-        store16(body, <uint16_t>reason)
-        store16(body + 2, 0)
-        self.cancel_waits = True
-        self.put_body(self.out, CANCEL, 0, call.id, body, 4)
-        return (<PartsOwner>self.owner).on_output()
-
-    cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
-        cdef char[4] body
-        store32(body, size)
-        # With credit that overtakes a CANCEL the callee would send more of what was just given up.
-        self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
-        return (<PartsOwner>self.owner).on_output()
-
-    cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
-        """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
-        self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
-        return (<PartsOwner>self.owner).on_output()
-
     cdef int drop_unsent(self, Call call) except -1:
         """Forget what was not written yet of a call's messages."""
         cdef Outgoing item = <Outgoing>call.unsent, following
@@ -229,17 +210,8 @@ cdef class SendQueue(Output):
         return self.drop_unsent(call)
 
     cdef int forget_all(self, list calls) except -1:
-        """Let go of all that waits, of these calls too, and tell nobody: the connection is lost.
-
-        A message and its call hold each other. Large answers would stay until the collector comes, counted by nobody.
-        """
-        cdef Queue queue
-        for call in calls:
-            let_go(<Outgoing>(<Call>call).unsent)
-        for queue in self.queues():
-            for item in queue:
-                let_go(<Outgoing>item)
-            queue.replace([])
+        """Let go of all that waits, of these calls too, and tell nobody: the connection is lost."""
+        let_go_of_all(calls, self.queues())
         self.ring = None
         self.unopened = None
         self.queued_bytes = self.cut_bytes = self.dropped = self.chunk_bytes = 0
@@ -250,15 +222,7 @@ cdef class SendQueue(Output):
 
     cdef bint holds_messages(self, list calls) except -1:
         """Return whether a message waits, of these calls or in a queue. Those without a payload are no bytes while they do."""
-        cdef Queue queue
-        for call in calls:
-            if (<Call>call).unsent is not None:
-                return True
-        for queue in self.queues():
-            for item in queue:
-                if not (<Outgoing>item).is_dropped:
-                    return True
-        return False
+        return any_waits(calls, self.queues())
 
     # How a message leaves
 
@@ -291,7 +255,7 @@ cdef class SendQueue(Output):
                 break
             done = self._write_whole(item) if self.takes_small() else BLOCKED
             if done == BLOCKED:
-                self.small.of(call.priority).append(item)
+                self.small_of(call).append(item)
             item = <Outgoing>call.unsent
         return (<PartsOwner>self.owner).on_output()
 
@@ -312,6 +276,12 @@ cdef class SendQueue(Output):
         if self.ring is None:
             self.ring = DeficitRing()
         return self.ring
+
+    cdef Queue small_of(self, Call call):
+        """Return where the small messages of a call wait."""
+        if self.small is None:
+            self.small = PriorityQueue()
+        return self.small.of(call.priority)
 
     cdef int _ended(self, Outgoing item) except -1:
         """The last byte of a message is written; the one behind it is the first of its call now."""
@@ -346,7 +316,9 @@ cdef class SendQueue(Output):
 
     cdef tuple queues(self):
         """Everything a message may wait in."""
-        cdef list queues = self.small.queues()
+        cdef list queues = []
+        if self.small is not None:
+            queues += self.small.queues()
         if self.unopened is not None:
             queues += self.unopened.queues()
         if self.ring is not None:
@@ -414,7 +386,7 @@ cdef class SendQueue(Output):
             return self._over_limit_now(item)
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
-        room = room_for(self, item)
+        room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
         if head + left > room or left > call.share + SMALLEST_PIECE:
             if not self._may_cut(item):
                 item.is_saving = head + left <= room
@@ -477,10 +449,7 @@ cdef class SendQueue(Output):
         cdef Call call = item.call
         cdef int done
         cdef Settings peer = (<PartsOwner>self.owner).peer
-        cdef object error = EncodeError(
-            f"the metadata and names of a message have {head} bytes, the peer takes frames of {peer.max_frame}",
-            hint="send less metadata, or raise Limits.frame_bytes on the other side",
-        )
+        cdef object error = head_too_large(head, peer.max_frame)
         if item.kind == REQUEST:
             self.drop_unsent(call)
             (<PartsOwner>self.owner).on_unsendable(call, error)
@@ -495,7 +464,7 @@ cdef class SendQueue(Output):
         # What is left of it fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
-            self.small.of(call.priority).appendleft(item)
+            self.small_of(call).appendleft(item)
             done = PARKED
         return done
 
@@ -532,7 +501,7 @@ cdef class SendQueue(Output):
         cdef Queue small
         self.woken = 0
         self.lacks_credit = False
-        while self.small.has_items() and not (with_large and self._is_turn_of_large()):
+        while self.has_small() and not (with_large and self._is_turn_of_large()):
             small = self.small.first()
             item = <Outgoing>small.popleft()
             if item.is_dropped:
@@ -645,16 +614,6 @@ cdef bint has_place(SendQueue sender, Outgoing item) noexcept:
     """Return whether the peer takes one more message of this kind in pieces."""
     cdef int cut = sender.cut_requests if item.kind == REQUEST else sender.cut_responses
     return cut < (<PartsOwner>sender.owner).peer.open_messages
-
-
-cdef Py_ssize_t room_for(SendQueue sender, Outgoing item) noexcept:
-    """Return how long the next frame of a message may be."""
-    cdef Py_ssize_t room = <Py_ssize_t>(<PartsOwner>sender.owner).peer.max_frame + HEADER_SIZE
-    room = min(room, <Py_ssize_t>sender.send_left)
-    if item.kind != DATA:
-        return room
-    # A stream's window does not count the header of a piece that continues a message.
-    return min(room, <Py_ssize_t>item.call.send_left + (HEADER_SIZE if item.is_cut else 0))
 
 
 cdef SendQueue new_sender(PartsOwner owner):

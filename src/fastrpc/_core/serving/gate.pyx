@@ -303,7 +303,11 @@ cdef class Gate(Admission):
         if route is None:
             return self._refuse_unknown(call, method[:size], names, payload)
         call.route = route
-        call.counters = route.counters if call.exchange.counters is None else self.counters_of(call.exchange, route)
+        if call.exchange.counters is not None:
+            call.counters = self.counters_of(call.exchange, route)
+        elif call.counters is not route.counters:
+            # An object that was used for this method before has them already.
+            call.counters = route.counters
         call.counters.moved(PyBytes_GET_SIZE(payload), 0)
         call.moved_bytes = PyBytes_GET_SIZE(payload)
         if self.has_guards and not self._passes_guards(call, names, payload):

@@ -159,7 +159,9 @@ cdef class NativeExchange(Exchange):
         return 0 if session is None else session.await_turn(call)
 
     cdef uint64_t most_message(self) noexcept:
-        return self.max_message if self._part is NULL else (<ServedCalls>self._part).session().peer.max_message
+        if self._part is NULL:
+            return self.max_message
+        return (<Connection>(<ServedCalls>self._part).owner).peer.max_message
 
     cdef uint32_t most_metadata(self) noexcept:
         return self.max_metadata if self._part is NULL else (<ServedCalls>self._part).session().peer.max_metadata
