@@ -26,6 +26,7 @@ from bench.promises.fairness import BESIDE
 from bench.promises.files import SIZE as FILE_BYTES
 from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving, slowdown
+from bench.promises.guessed import guessed_tokens
 from bench.promises.imports import imports
 from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
@@ -366,6 +367,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         counters,
         selectors,
         access,
+        guessed_tokens,
         idle_work,
         stalls,
         given_up_answers,

@@ -40,9 +40,18 @@ WORKLOADS = ("W5", "mul", "W4") if SCALE > 1 else ("W5", "W4")
 #: Each kind of stream, and both sizes.
 STREAMS = ("server_stream", "client_stream_64K", "both_ways") if SCALE > 1 else ("server_stream",)
 SPECIAL_WORKLOADS = (
-    ("W2meta", "W2def", "many", "connections@10", "methods@10", "server_stream_many", "server_stream_def")
+    (
+        "W2meta",
+        "W2def",
+        "many",
+        "connections@10",
+        "methods@10",
+        "server_stream_many",
+        "server_stream_def",
+        "tail@5000",
+    )
     if SCALE > 1
-    else ("many", "connections@10", "server_stream_def")
+    else ("many", "connections@10", "server_stream_def", "tail@5000")
 )
 
 #: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.

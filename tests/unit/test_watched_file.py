@@ -109,3 +109,27 @@ def test_the_error_at_first_names_file_reason_and_hint(tmp_path: Path, clock: Cl
     with pytest.raises(ConfigError, match="the number '.*number': it is no number") as caught:
         watched(path, clock)
     assert caught.value.hint == "write 7"
+
+
+def test_content_that_is_of_no_use_is_read_once(tmp_path: Path, clock: Clock) -> None:
+    path, asked = tmp_path / "number", []
+
+    def counting(text: str) -> int:
+        asked.append(text)
+        return read(text)
+
+    path.write_text("1")
+    file = WatchedFile(path, "the number", counting, logger=LOGGER, clock=clock, wall_clock=lambda: 0.0)
+    path.write_text("broken")
+    for _ in range(5):
+        clock.now += LOOK_SECONDS
+        assert not file.look()
+    assert asked == ["1", "broken"]
+    # Who asks for it gets it.
+    assert not file.reload()
+    assert asked == ["1", "broken", "broken"]
+    path.write_text("7")
+    for _ in range(2):
+        clock.now += LOOK_SECONDS
+        file.look()
+    assert file.value == 7

@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
@@ -76,6 +76,23 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
 ]
+WorkerTimeout = Annotated[
+    float | None,
+    typer.Option(
+        "--worker-timeout",
+        metavar="SECONDS",
+        help="Kill and replace a worker whose event loop does not run for so long. [default: 60]",
+    ),
+]
+MaxCalls = Annotated[
+    int | None,
+    typer.Option(
+        "--max-calls",
+        min=1,
+        metavar="N",
+        help="Replace a worker once it has served so many calls, 10 % more or fewer. [default: never]",
+    ),
+]
 ShowsServices = Annotated[
     bool | None,
     typer.Option(
@@ -130,6 +147,8 @@ def run(
     app: App = None,
     address: Addresses = None,
     workers: Workers = None,
+    worker_timeout: WorkerTimeout = None,
+    max_calls: MaxCalls = None,
     reflection: ShowsServices = None,
     registry: RegistryURL = None,
     advertise: Advertised = None,
@@ -153,6 +172,8 @@ def run(
             "app": app,
             "address": address or None,
             "workers": workers,
+            "worker_timeout": worker_timeout,
+            "max_calls": max_calls,
             "reflection": reflection,
             "registry": registry,
             "advertise": advertise or None,
@@ -168,9 +189,7 @@ def run(
             files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
             check_encrypts(files, addresses_of(settings.addresses))
         plan = make_plan(settings, print_started_json if as_json else print_started)
-    _install_logging(settings)
-    for warning in warnings:
-        _warn(settings, warning)
+    _install_logging(settings, warnings)
     known = [plan]
 
     def check(loaded: Plan) -> None:
@@ -244,6 +263,8 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         load=load,
         addresses=addresses,
         workers=settings.workers,
+        worker_timeout=settings.worker_timeout,
+        max_calls=settings.max_calls,
         config=settings.config,
         configure=settings.over,
         authenticate=None if settings.tokens is None else StaticTokens.from_file(settings.tokens),
@@ -369,10 +390,13 @@ def checked_format(log_format: str | None) -> Any:
     raise ConfigError(f"there is no log format {log_format!r}", hint=f"there are {', '.join(formats)}")
 
 
-def _install_logging(settings: RunSettings) -> None:
+def _install_logging(settings: RunSettings, warnings: Sequence[str] = ()) -> None:
+    """Install the logging of the command, and print warnings about its settings."""
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
     )
+    for warning in warnings:
+        _warn(settings, warning)
 
 
 def _warn(settings: RunSettings, text: str) -> None:

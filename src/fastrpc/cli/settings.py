@@ -35,6 +35,8 @@ _OWN_KEYS: dict[str, Any] = {
     "app": str,
     "address": str | list[str],
     "workers": int,
+    "worker_timeout": float | None,
+    "max_calls": int | None,
     "registry": str | None,
     "advertise": str | list[str],
     "tokens": str | None,
@@ -54,6 +56,8 @@ class RunSettings:
     workers: int
     log_level: LogLevel
     config: ServerConfig
+    worker_timeout: float | None = 60.0
+    max_calls: int | None = None
     log_format: LogFormat = "text"
     otel: bool = False
     registry: str | None = None
@@ -93,6 +97,8 @@ def read_settings(
         app=values.get("app"),
         addresses=_several(values.get("address", DEFAULT_ADDRESS)),
         workers=values.get("workers", 1),
+        worker_timeout=values.get("worker_timeout", 60.0),
+        max_calls=values.get("max_calls"),
         log_level=values.get("log_level", "info"),
         log_level_is_demanded="log_level" in values,
         log_format=values.get("log_format", "text"),

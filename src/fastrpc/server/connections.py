@@ -1,16 +1,23 @@
 """What a server does with all of its connections: drain them, close them, tell their peers and their state."""
 
 import asyncio
+import itertools
 from typing import Any
 
 from fastrpc._core.serving.gate import Gate
 from fastrpc.calling.peer import Peer
 from fastrpc.serving.life import Life
 
-__all__ = ["close_connections", "connected_peers", "connection_stats", "drain_connections"]
+__all__ = ["close_connections", "connected_peers", "connection_stats", "drain_connections", "move_connection"]
 
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
+
+#: That of a connection whose client replaces it by another.
+_REASON_MAX_AGE = 1
+
+#: Connections that are compared before one of them moves.
+_MOST_COMPARED = 64
 
 
 async def drain_connections(gate: Gate, life: Life, seconds: float | None) -> bool:
@@ -30,6 +37,19 @@ async def drain_connections(gate: Gate, life: Life, seconds: float | None) -> bo
         for session in list(gate.sessions):
             session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
         return False
+
+
+def move_connection(gate: Gate, moved: set[Any]) -> None:
+    """Tell the client of one connection to connect anew; of some, the one with the fewest calls.
+
+    Args:
+        moved: the connections that were told, which get it as well.
+    """
+    found = itertools.islice((one for one in gate.sessions if one not in moved), _MOST_COMPARED)
+    session = min(found, key=lambda one: len(one.exchange.running), default=None)
+    if session is not None:
+        moved.add(session)
+        session.begin_drain(_REASON_MAX_AGE, "the connection moves to another worker process")
 
 
 async def close_connections(gate: Gate, linger: float | None) -> None:

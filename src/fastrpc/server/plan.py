@@ -75,12 +75,25 @@ class Plan:
     registers: bool = True
     #: The advertised addresses, one for each address from the first on; empty advertises the bound ones.
     advertise: "tuple[Advertise, ...]" = ()
+    #: Seconds without a sign of life of a worker's event loop, of several workers, until it is killed; None: never.
+    worker_timeout: float | None = 60.0
+    #: Calls after which a worker is replaced, of several workers, 10 % more or fewer; None: never.
+    max_calls: int | None = None
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.workers, int) or isinstance(self.workers, bool) or self.workers < 1:
             raise ConfigError(f"workers is {self.workers!r}, it must be a whole number from 1")
+        if self.max_calls is not None and (self.max_calls < 1 or self.workers == 1):
+            raise ConfigError(
+                f"max_calls is {self.max_calls}, and workers is {self.workers}: it replaces one of several workers",
+                hint="give a number from 1, and at least 2 workers",
+            )
+        if self.worker_timeout is not None and not 1 <= self.worker_timeout <= 86_400:
+            raise ConfigError(
+                f"worker_timeout is {self.worker_timeout!r}, it must be between 1 and 86400 seconds, or None"
+            )
         if not self.addresses:
             raise ConfigError("the list of addresses is empty")
         if len(self.advertise) > len(self.addresses):

@@ -6,14 +6,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import TypeVar
 
 from fastrpc.server.app import loaded
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.server import Server
 
-__all__ = ["RELOAD_SIGNALS", "STOP_SIGNALS", "ServingProcess", "leave", "loop_factory", "signals_handled"]
+__all__ = [
+    "RELOAD_SIGNALS",
+    "STOP_SIGNALS",
+    "ServingProcess",
+    "leave",
+    "loop_factory",
+    "reap_adopted",
+    "signals_handled",
+]
 
 T = TypeVar("T")
 
@@ -180,6 +188,17 @@ def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[N
         for number, earlier in before.items():
             # None: C code installed it; it cannot be restored.
             signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+def reap_adopted(own: Container[int]) -> None:
+    """End the zombies that process 1 of a container adopts, and leave one's own children to `waitpid`."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):  # There are no children at all.
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in own:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
 
 def leave(code: int) -> None:

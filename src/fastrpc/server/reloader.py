@@ -60,7 +60,8 @@ class Reloader(Supervisor):
     """
 
     def __init__(self, plan: Plan, files: SourceFiles, on_failure: Callable[[Exception], None]) -> None:
-        super().__init__(replace(plan, workers=1))
+        # A developer may halt it in a debugger.
+        super().__init__(replace(plan, workers=1, worker_timeout=None))
         self._files = files
         self._on_failure = on_failure
         self._is_reported = False

@@ -38,6 +38,7 @@ class Reporter:
         name: of the process, as people know it.
         is_ready: whether the process takes calls now.
         answer: the values of an admin page; None: there are no pages, and nothing but signs of life is written.
+        on_beat: called once a second.
     """
 
     def __init__(
@@ -46,9 +47,11 @@ class Reporter:
         name: str,
         is_ready: Callable[[], bool],
         answer: Callable[[str], dict[str, Any]] | None,
+        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = place
         self._is_ready = is_ready
+        self._on_beat = on_beat
         # What counts the connections: those taken so far, those open now.
         self._connections: Callable[[], tuple[int, int]] | None = None
         self._is_counting = False
@@ -106,6 +109,7 @@ class Reporter:
     def _tick(self) -> None:
         self.beat()
         self._count()
+        self._on_beat()
         if self._counted is not None and not self._is_writing and time.monotonic() >= self._next_report:
             self._report(b"")
         self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)

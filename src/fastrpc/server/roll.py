@@ -6,8 +6,9 @@
                         │
                         └─► one cannot start: the new ones end, the old ones stay
 
-All of them at once, as nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the
-first new worker would get what the others leave.
+A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
+nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the first new worker would
+get what the others leave.
 """
 
 from fastrpc.server.worker_record import WorkerRecord
@@ -16,10 +17,11 @@ __all__ = ["Roll"]
 
 
 class Roll:
-    """The new workers of a roll until all of them serve."""
+    """Some workers, and the new ones for them until all of these serve."""
 
-    def __init__(self, fresh: list[WorkerRecord]) -> None:
-        self.fresh = fresh
+    def __init__(self, old: list[WorkerRecord]) -> None:
+        self.old = old
+        self.fresh = [WorkerRecord(worker.name, worker.work, worker.role) for worker in old]
 
     @property
     def is_over(self) -> bool:

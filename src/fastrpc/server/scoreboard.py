@@ -29,9 +29,12 @@ WORDS = 8
 WORD_BYTES = 8
 
 #: The words of a row: the number of the living process, 0 for none; what it is for; the instant of its last sign of
-#: life, in ns; whether it takes calls; connections it was handed and has open; from here on, for each kind, which
+#: life, in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which
 #: of its two records is valid, 0 for none.
-PROCESS, ROLE, BEAT, READY, TAKEN, OPEN, VALID = range(7)
+PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
+
+#: The connections taken are in the upper half of their word, those open in the lower.
+HALF_WORD = 1 << 32
 
 #: The space of one record. The file has holes: only what is written takes memory.
 RECORD_BYTES = 1 << 30
@@ -74,7 +77,7 @@ class Place:
     def prepare(self, role: Role) -> None:
         """Make the place ready for a process that is about to start; what its predecessor counted stays."""
         words = self._board.words
-        words[self._row + READY] = words[self._row + TAKEN] = words[self._row + OPEN] = 0
+        words[self._row + READY] = words[self._row + CONNECTIONS] = 0
         self.beat()
         words[self._row + ROLE] = role
 
@@ -98,9 +101,8 @@ class Place:
 
     def set_connections(self, taken: int, is_open: int) -> None:
         """Tell how many connections it was handed in all, and how many are open now."""
-        # In this order: between the two the process seems to have more, never fewer.
-        self._board.words[self._row + OPEN] = is_open
-        self._board.words[self._row + TAKEN] = taken
+        # In one store: nobody sees one without the other.
+        self._board.words[self._row + CONNECTIONS] = (taken % HALF_WORD) * HALF_WORD + is_open
 
     def write(self, kind: Kind, record: bytes) -> None:
         """Replace the record."""
@@ -129,7 +131,8 @@ class Place:
 
     def connections(self, handed: int) -> int:
         """Return the open connections, with those that are on their way, of which `handed` were sent in all."""
-        return self._board.words[self._row + OPEN] + handed - self._board.words[self._row + TAKEN]
+        taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
+        return is_open + (handed - taken) % HALF_WORD
 
     def read(self, kind: Kind) -> bytes:
         """Return the record; nothing where there is none."""

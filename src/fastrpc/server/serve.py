@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
-from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
 from fastrpc.server.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
+from fastrpc.server.systemd import Systemd
 from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
 
 if TYPE_CHECKING:
@@ -144,12 +146,27 @@ def _run_here(plan: Plan) -> ExitCode:
         pairs = zip(plan.addresses, plan.advertised(), strict=True)
         return [str(await server.listen(address, advertise=advertise)) for address, advertise in pairs]
 
-    process = ServingProcess(plan, listen)
+    systemd = Systemd()
+
+    def started(report: Started) -> None:
+        if plan.on_started is not None:
+            plan.on_started(report)
+        systemd.tell_ready()
+        _feed(systemd)
+
+    process = ServingProcess(replace(plan, on_started=started), listen, lambda: systemd.tell("STOPPING=1"))
     with (
         signals_handled(lambda _: process.stop(), *STOP_SIGNALS),
         signals_handled(lambda _: process.reload(), *RELOAD_SIGNALS),
     ):
         return process.run()
+
+
+def _feed(systemd: Systemd) -> None:
+    """Tell the service manager that the event loop runs, for as long as it does."""
+    if systemd.interval is not None:
+        asyncio.get_running_loop().call_later(systemd.interval, _feed, systemd)
+        systemd.tell("WATCHDOG=1")
 
 
 def _run_workers(plan: Plan) -> ExitCode:

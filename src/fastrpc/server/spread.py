@@ -2,16 +2,31 @@
 
 import contextlib
 import logging
+import math
 import selectors
 import socket
 from collections.abc import Callable
 
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
+from fastrpc.server.worker_channel import MOVE
 from fastrpc.server.worker_record import WorkerRecord
 
 __all__ = ["Spread"]
 
 logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between the start of a worker and the first connections that move to it, and between further ones.
+FIRST_MOVE_SECONDS = 0.2
+MOVE_SECONDS = 0.5
+
+#: So often connections move after the start of a worker, at most; those with endless streams stay where they are.
+MOST_MOVES = 20
+
+#: Connections of a worker that move at once: their clients connect anew.
+MOVED_AT_ONCE = 64
+
+#: Of the mean, what a worker has to have: others are left alone for less.
+FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
@@ -21,7 +36,9 @@ class Spread:
     """Accepts connections, and hands each to the worker that has the fewest; of several to the next in turn.
 
     By the number of connections, not in turn alone: a worker that started later than the others would stay behind them
-    for as long as connections live, and those of RPC clients live long.
+    for as long as connections live, and those of RPC clients live long. For the same reason a worker that replaces one
+    that died gets connections of the others: these tell some clients to connect anew, as at the end of a connection's
+    age. No call fails by that.
     """
 
     def __init__(
@@ -38,6 +55,9 @@ class Spread:
         self._turn = 0
         #: When to accept again, after a pause.
         self.resume_at: float | None = None
+        #: When connections move next, if the workers do not have about as many.
+        self.move_at: float | None = None
+        self._moves_left = 0
 
     def accept(self) -> None:
         """Accept connections from now on."""
@@ -51,6 +71,28 @@ class Spread:
         for listening_socket in self._acceptor.listening_sockets:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(listening_socket)
+
+    def worker_started(self) -> None:
+        """Let connections move to a new worker."""
+        self._moves_left = MOST_MOVES
+        self.move_at = self._clock() + FIRST_MOVE_SECONDS
+
+    def balance(self) -> None:
+        """Move connections if that is due: from workers that have more than their share, if one has far fewer."""
+        if self.move_at is None or self._clock() < self.move_at:
+            return
+        workers = [worker for worker in self._workers() if worker.takes_connections]
+        counts = [worker.connections for worker in workers]
+        share = sum(counts) / max(1, len(counts))
+        self._moves_left -= 1
+        if not counts or min(counts) >= share * FAIR or share - min(counts) < 1 or self._moves_left <= 0:
+            self.move_at = None
+            return
+        self.move_at = self._clock() + MOVE_SECONDS
+        for worker, count in zip(workers, counts, strict=True):
+            if worker.channel is not None:
+                for _ in range(min(MOVED_AT_ONCE, count - math.ceil(share))):
+                    worker.channel.tell(MOVE)
 
     def resume(self) -> None:
         """Accept again once a pause is over."""

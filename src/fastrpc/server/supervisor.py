@@ -11,10 +11,8 @@ import os
 import selectors
 import signal
 import socket
-import sys
 import time
 import traceback
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -22,14 +20,16 @@ from fastrpc.config import Backoff
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
 from fastrpc.server.admin.opening import check_admin
 from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
-from fastrpc.server.process import STOP_SIGNALS, leave, signals_handled
+from fastrpc.server.process import STOP_SIGNALS, leave, reap_adopted, signals_handled
 from fastrpc.server.roll import Roll
 from fastrpc.server.scoreboard import Role, Scoreboard
 from fastrpc.server.spread import Spread
+from fastrpc.server.systemd import Systemd
+from fastrpc.server.watch import Watch
 from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
 from fastrpc.server.worker_process import run_worker
 from fastrpc.server.worker_record import WorkerRecord, ending, start_failure
-from fastrpc.serving.life import log_listening
+from fastrpc.serving.life import log_listening, warn_of_collectors
 from fastrpc.serving.method_limits import shared_limiters
 
 __all__ = ["Supervisor"]
@@ -76,6 +76,8 @@ class Supervisor:
         self._board: Scoreboard
         self._selector: selectors.BaseSelector
         self._spread: Spread
+        self._systemd: Systemd
+        self._watch: Watch
         self._wakers: tuple[socket.socket, socket.socket]
 
     def _new_workers(self) -> list[WorkerRecord]:
@@ -95,6 +97,8 @@ class Supervisor:
         self._board = Scoreboard(2 * self._plan.workers + 1)
         self._wakers = socket.socketpair()
         self._selector = selectors.DefaultSelector()
+        self._systemd = Systemd()
+        self._watch = Watch(lambda: self._workers, self._systemd, self._plan.worker_timeout, self._clock)
         self._spread = Spread(self._acceptor, self._selector, lambda: self._workers, self._clock)
         for waker in self._wakers:
             waker.setblocking(False)
@@ -114,7 +118,7 @@ class Supervisor:
 
     def _run(self) -> ExitCode:
         if len(self._workers) > 1:
-            _warn_of_collectors()
+            warn_of_collectors()
         if self._admin_address is not None:
             self._admin_sockets = Acceptor([self._admin_address], self._plan.config)
         self._start_all()
@@ -138,10 +142,14 @@ class Supervisor:
             if not process.is_alive:
                 self._plan_restart(process)
         self._report()
+        self._systemd.tell_ready()
         while not self._must_stop():
             self._wait(self._next_due())
             self._restart_due()
             self._go_on_rolling()
+            self._spread.balance()
+            self._watch.look()
+        self._systemd.tell("STOPPING=1")
         return self._drain()
 
     # Starting
@@ -169,7 +177,7 @@ class Supervisor:
     def _start(self, worker: WorkerRecord) -> None:
         ours, theirs = socket.socketpair()
         worker.started = worker.failed = worker.restart_at = worker.kill_at = None
-        worker.is_leaving = False
+        worker.is_leaving = worker.wants_successor = False
         worker.handed = 0
         worker.began_at = self._clock()
         if worker.role is not None:
@@ -271,14 +279,18 @@ class Supervisor:
         for process in list(self._processes):
             if process.is_alive:
                 self._reap(process, os.WNOHANG)
+        reap_adopted({process.process_id for process in self._processes})
         self._spread.resume()
 
     def _hear(self, worker: WorkerRecord) -> None:
         if worker.channel is None:
             return
         for report in worker.channel.reports():
+            if "started" in report and self._is_serving and worker in self._workers:
+                self._spread.worker_started()
             worker.started = report.get("started", worker.started)
             worker.failed = report.get("failed", worker.failed)
+            worker.wants_successor = report.get("wants_successor", worker.wants_successor)
             # In a drain of all workers, each takes connections until its announcement is long enough.
             worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
@@ -326,8 +338,11 @@ class Supervisor:
     def _next_due(self) -> float | None:
         instants = [(worker.restart_at, worker.kill_at) for worker in self._processes]
         due = [instant for pair in instants for instant in pair if instant is not None]
-        if self._spread.resume_at is not None:
-            due.append(self._spread.resume_at)
+        due += [
+            instant
+            for instant in (self._spread.resume_at, self._spread.move_at, self._watch.due)
+            if instant is not None
+        ]
         return min(due, default=None)
 
     # Rolling
@@ -337,17 +352,20 @@ class Supervisor:
         if self._roll is None:
             # What the last roll replaced ends first: there is no place for a third set of workers.
             is_free = len(self._board.living()) <= len(self._workers) + 1
-            if self._rolls_again and is_free and not self._stops:
-                self._begin_roll()
+            old = [one for one in self._workers if one.wants_successor or self._rolls_again]
+            if old and is_free and not self._stops:
+                self._begin_roll(old)
         elif self._roll.failed is not None:
             self._give_up_roll(self._roll, self._roll.failed)
         elif self._roll.is_over:
             self._end_roll(self._roll)
 
-    def _begin_roll(self) -> None:
+    def _begin_roll(self, old: list[WorkerRecord]) -> None:
         self._rolls_again = False
-        logger.info("the workers are replaced by new ones", extra={"event": "roll_began"})
-        self._roll = Roll(self._new_workers())
+        self._systemd.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        names = ", ".join(worker.name for worker in old)
+        logger.info("replaced by new ones: %s", names, extra={"event": "roll_began"})
+        self._roll = Roll(old)
         for worker in self._roll.fresh:
             self._processes.append(worker)
             self._start(worker)
@@ -360,6 +378,9 @@ class Supervisor:
             extra={"event": "roll_failed"},
         )
         self._roll = None
+        self._systemd.tell_ready()
+        for worker in roll.old:
+            worker.wants_successor = False
         for worker in roll.fresh:
             if worker.is_alive:
                 self._kill(worker)
@@ -369,8 +390,9 @@ class Supervisor:
     def _end_roll(self, roll: Roll) -> None:
         """Let the new workers have every new connection, and the old ones drain."""
         self._roll = None
-        old, self._workers = self._workers, roll.fresh
-        for worker in old:
+        successors = dict(zip(roll.old, roll.fresh, strict=True))
+        self._workers = [successors.get(worker, worker) for worker in self._workers]
+        for worker in roll.old:
             worker.restart_at = None
             worker.is_leaving = True
             if worker.channel is None:
@@ -381,6 +403,7 @@ class Supervisor:
             if timeouts.drain is not None:
                 grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
                 worker.kill_at = self._clock() + grace
+        self._systemd.tell_ready()
         logger.info("new workers serve, the old ones drain", extra={"event": "rolled"})
 
     # Ending
@@ -473,15 +496,3 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker.process_id, signal.SIGKILL)
         self._reap(worker, 0)
-
-
-def _warn_of_collectors() -> None:
-    """Warn that collectors of this process do not see its workers' calls. Import no metrics for this check."""
-    prometheus = sys.modules.get("fastrpc.metrics.prometheus")
-    if prometheus is not None and prometheus.collectors:
-        warnings.warn(
-            "fastrpc.metrics.collector() shows no calls in this process: each of its workers counts its own. Set "
-            "ServerConfig.admin_address: its page /metrics has the calls of all workers",
-            RuntimeWarning,
-            stacklevel=2,
-        )

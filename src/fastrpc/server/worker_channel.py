@@ -2,8 +2,10 @@
 
 ::
 
-    supervisor ──► worker    one byte each: the index of an address, with a connection accepted there; DRAIN; QUIT
-    supervisor ◄── worker    lines of JSON: {"started": …}, {"failed": …}, {"leaving": true}
+    supervisor ──► worker    one byte each: the index of an address, with a connection accepted there; MOVE: one
+                             connection is to go to another worker; DRAIN; QUIT
+    supervisor ◄── worker    lines of JSON: {"started": …}, {"failed": …}, {"leaving": true},
+                             {"wants_successor": true}
 
 The end of the stream means that the other process is gone.
 """
@@ -13,8 +15,9 @@ import json
 import socket
 from typing import Any
 
-__all__ = ["DRAIN", "QUIT", "SupervisorEnd", "WorkerEnd"]
+__all__ = ["DRAIN", "MOVE", "QUIT", "SupervisorEnd", "WorkerEnd"]
 
+MOVE = 0xFD
 DRAIN = 0xFE
 QUIT = 0xFF
 
@@ -38,7 +41,7 @@ class SupervisorEnd:
             return False
 
     def tell(self, command: int) -> bool:
-        """Send DRAIN or QUIT; return False if the worker does not read."""
+        """Send MOVE, DRAIN or QUIT; return False if the worker does not read."""
         try:
             return self._socket.send(bytes([command])) == 1
         except OSError:

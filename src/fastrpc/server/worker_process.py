@@ -1,24 +1,37 @@
 """A worker: one of several processes that serve at one address, with connections from the supervisor."""
 
 import asyncio
+import contextlib
+import faulthandler
 import logging
+import random
 import signal
 import socket
+import time
 from dataclasses import asdict, replace
 from typing import Any
 
+from fastrpc._core.base.histogram import default_registry
 from fastrpc.endpoint import Address
 from fastrpc.server.admin.state import ServerState
+from fastrpc.server.connections import move_connection
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.process import ServingProcess, signals_handled
 from fastrpc.server.reporter import Reporter
 from fastrpc.server.scoreboard import Place
 from fastrpc.server.server import Server
-from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
+from fastrpc.server.worker_channel import DRAIN, MOVE, QUIT, WorkerEnd
 
 __all__ = ["Worker", "run_worker"]
 
 logger = logging.getLogger("fastrpc.server")
+
+
+#: How far the workers' limits of calls lie apart: this share above and below.
+MAX_CALLS_SPREAD = 0.1
+
+#: Seconds between two requests for a successor.
+AGE_SECONDS = 60.0
 
 
 def run_worker(
@@ -30,6 +43,10 @@ def run_worker(
         place: the worker's name, and its place on the scoreboard.
     """
     worker = Worker(plan, channel, addresses, place)
+    if not faulthandler.is_enabled():
+        # The supervisor ends a worker that hangs by SIGABRT: its stacks say where.
+        with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # No standard error.
+            faulthandler.enable(all_threads=True)
     # A terminal sends SIGINT to the whole group, a service manager SIGTERM. A worker must not count either twice.
     with signals_handled(worker.note_signal, signal.SIGINT, signal.SIGTERM):
         return worker.run()
@@ -45,7 +62,11 @@ class Worker:
         self._state: ServerState | None = None
         name, where = place
         self._reporter = Reporter(
-            where, name.removeprefix("worker "), self._is_ready, self._answer if self._has_pages else None
+            where,
+            name.removeprefix("worker "),
+            self._is_ready,
+            self._answer if self._has_pages else None,
+            self._look_at_age,
         )
         self._config = plan.config
         # The monitor has the pages of all workers.
@@ -53,7 +74,13 @@ class Worker:
         self._channel = channel
         self._addresses = addresses
         self._server: Server | None = None
+        # Of several workers, all with as many calls, one is replaced after the other.
+        spread = random.uniform(1 - MAX_CALLS_SPREAD, 1 + MAX_CALLS_SPREAD)
+        self._most_calls = None if plan.max_calls is None else plan.max_calls * spread
+        self._calls_before = _served_calls()
+        self._told_age_at = float("-inf")
         self._taken = 0
+        self._moved: set[Any] = set()
         self._taking: set[asyncio.Task[None]] = set()
         self._process = ServingProcess(
             # The supervisor's announcer registers the services.
@@ -104,6 +131,8 @@ class Worker:
                 task = asyncio.ensure_future(self._take(connection, self._addresses[command]))
                 self._taking.add(task)
                 task.add_done_callback(self._took)
+            elif command == MOVE:
+                self._move()
             elif command == QUIT:
                 self._process.quit()
             elif command == DRAIN:
@@ -120,7 +149,25 @@ class Worker:
     def _connections(self) -> tuple[int, int]:
         """Return the connections taken so far, and those open now."""
         gate = None if self._server is None else self._server._gate
-        return self._taken, len(self._taking) + (0 if gate is None else len(gate.sessions))
+        # Those that leave do not count: what they have is about to end.
+        sessions = set() if gate is None else gate.sessions
+        self._moved &= sessions
+        return self._taken, len(self._taking) + len(sessions) - len(self._moved)
+
+    def _look_at_age(self) -> None:
+        """Ask for a successor once so many calls were served; again where it could not start."""
+        if self._most_calls is None or time.monotonic() < self._told_age_at + AGE_SECONDS:
+            return
+        served = _served_calls() - self._calls_before
+        if served >= self._most_calls:
+            self._told_age_at = time.monotonic()
+            logger.info("this worker is replaced: calls served: %d", served, extra={"event": "aged"})
+            self._channel.report(wants_successor=True)
+
+    def _move(self) -> None:
+        if self._server is not None and self._server._gate is not None:
+            move_connection(self._server._gate, self._moved)
+            self._reporter.connections_changed()
 
     async def _take(self, connection: socket.socket, address: Address) -> None:
         assert self._server is not None
@@ -128,3 +175,8 @@ class Worker:
             await self._server.take(connection, address)
         except OSError as error:
             logger.debug("a connection at %s was gone before it was served: %s", address, error)
+
+
+def _served_calls() -> int:
+    """Return the calls that this process has served, with those that its parent had counted."""
+    return sum(one.ended_calls for one in default_registry if one.side == "server")

@@ -32,6 +32,8 @@ class WorkerRecord:
         self.started: dict[str, Any] | None = None
         self.failed: dict[str, Any] | None = None
         self.is_leaving = False
+        #: Whether it asks for another in its stead, and serves until that serves.
+        self.wants_successor = False
         self.code = 0
         self.began_at = 0.0
         self.restart_at: float | None = None

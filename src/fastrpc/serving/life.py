@@ -6,12 +6,14 @@ match no protocol: the first one in a minute is logged at once, further ones as 
 
 import asyncio
 import logging
+import sys
 import time
+import warnings
 from typing import Any
 
 from fastrpc.endpoint import Address
 
-__all__ = ["Life", "log_listening"]
+__all__ = ["Life", "log_listening", "warn_of_collectors"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -109,3 +111,15 @@ class Life:
         self._told_at = time.monotonic()
         text = "connections that do not speak fastrpc: %d, the last of %s"
         logger.info(text, count, self._last, extra={"event": "strangers", "count": count})
+
+
+def warn_of_collectors() -> None:
+    """Warn that collectors of this process do not see its workers' calls. Import no metrics for this check."""
+    prometheus = sys.modules.get("fastrpc.metrics.prometheus")
+    if prometheus is not None and prometheus.collectors:
+        warnings.warn(
+            "fastrpc.metrics.collector() shows no calls in this process: each of its workers counts its own. Set "
+            "ServerConfig.admin_address: its page /metrics has the calls of all workers",
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Server, Status
-from fastrpc.auth import Identity, StaticTokens
-from fastrpc.auth.verdict import Answer, Verdict
+from fastrpc import Client, ClientConfig, ConfigError, Server, Status
+from fastrpc.auth import AnyOf, Identity, StaticTokens
+from fastrpc.auth.verdict import Answer, Refusal, Verdict
+from fastrpc.config import Backoff
 
 pytestmark = pytest.mark.one_loop
 
@@ -28,6 +29,12 @@ class Desk:
         identity = fastrpc.current_call().identity
         self.seen.append(identity and identity.name)
         return self.seen[-1]
+
+    @fastrpc.method
+    async def ticks(self) -> AsyncIterator[str | None]:
+        while True:
+            yield await self.caller()
+            await asyncio.sleep(0.01)
 
     @fastrpc.method
     async def block(self, seconds: float) -> None:
@@ -120,3 +127,47 @@ async def test_a_client_that_serves_refuses_methods_that_need_a_role() -> None:
         ):
             async with Client(target, services=[Rooms()]) as client:
                 await client.ready()
+
+
+class Later:
+    """Refuses every token after a turn of the loop, as an issuer does that has to be asked."""
+
+    version = 0
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+    def handles(self, peer: Any) -> bool:
+        return peer.credentials is not None
+
+    async def verify(self, peer: Any) -> Answer:
+        await asyncio.sleep(0)
+        return Refusal("unknown here, too")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("own", [False, True], ids=["of the connection", "of its own"])
+async def test_a_removed_token_is_refused_though_another_authenticator_takes_time(
+    tmp_path: Path, own: bool
+) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text('[[token]]\ntoken = "aaa"\nname = "ada"')
+    authenticate = AnyOf(StaticTokens.from_file(file), Later())
+    async with Server(Desk(), authenticate=authenticate) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        # A connection that ends sooner than this is taken for a failed one, which is dialled again with a pause.
+        config = ClientConfig(backoff=Backoff(first=0.001))
+        async with Client(target, credentials=None if own else "aaa", config=config) as client:
+            view = client.with_options(metadata={"authorization": "Bearer aaa"} if own else {})
+            assert await view.call(Desk.caller) == "ada"
+            async with view.stream(Desk.ticks) as ticks:
+                assert await ticks.receive() == "ada"
+                file.write_text('[[token]]\ntoken = "bbb"\nname = "ada"')
+                server.reload()
+                with pytest.raises(fastrpc.CallError) as ended:
+                    while True:
+                        await ticks.receive()
+                assert ended.value.status is Status.UNAUTHENTICATED
+            with pytest.raises(fastrpc.FastRPCError) as refused:
+                await view.call(Desk.caller)
+            assert refused.value.status is Status.UNAUTHENTICATED

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, Limits, Memory, ServerConfig, SyncClient
-from tests.support.frame_factory import answer, opening
+from fastrpc import Client, Limits, Memory, ServerConfig, SyncClient
+from tests.support.frame_factory import opening
 from tests.support.raw_peer import RawPeer, RawServer
 from tests.support.raw_streams import BOTH_WAYS, StreamPeer, stream_peer
 from tests.support.served import SCHEMES, served
@@ -197,24 +197,3 @@ async def test_what_a_client_sends_is_shared_alike() -> None:
         await asyncio.gather(*calls, return_exceptions=True)
     assert len(totals) == len(sizes)
     assert min(totals.values()) > 0.5 * max(totals.values()), totals
-
-
-async def test_a_caller_goes_on_before_what_lies_behind_its_answer_is_read() -> None:
-    config = ClientConfig(limits=Limits(stream_window_bytes=4 * MIB))
-    message = bytes(16 * KIB)
-    async with RawServer() as server, Client(server.address, config=config) as client:
-        stream = client.stream("turns.stream")
-        opened = asyncio.ensure_future(stream.receive())
-        peer = await server.accept()
-        peer.send(opening(True))
-        request = await peer.next(Request)
-        peer.send(Data(request.id, b"\xc0", codec=1).encode())
-        await opened
-        call = asyncio.ensure_future(client.call("turns.call"))
-        asked = await peer.next(Request)
-        pieces = [Data(request.id, b"\xc5\x40\x00" + message, codec=1).encode() for _ in range(120)]
-        peer.send(answer(asked.id, b"\xc0", codec=1), *pieces)
-        await call
-        there = await stream.receive_many()
-        assert len(there) <= 393_216 // len(message)
-        await stream.aclose()

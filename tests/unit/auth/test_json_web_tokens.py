@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from fastrpc.auth import JWT
-from fastrpc.auth.key_set import KEEP_SECONDS, RENEW_SECONDS, RETRY_SECONDS, UNKNOWN_SECONDS
+from fastrpc.auth.key_set import KEEP_SECONDS, MOST_TRIED, RENEW_SECONDS, RETRY_SECONDS, UNKNOWN_SECONDS
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
 from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
@@ -194,6 +195,9 @@ def test_headers_that_change_what_is_signed_are_refused() -> None:
         {"keys": "http://login.corp/keys"},
         {"keys": "ftp://login.corp/keys"},
         {"keys": "https://user:sesame@login.corp/keys"},
+        {"keys": "https://login.corp:99999/keys"},
+        {"keys": "https://login.corp:port/keys"},
+        {"keys": "https://[::1/keys"},
         {"keys": b"-----BEGIN PUBLIC KEY-----\nplanted\n-----END PUBLIC KEY-----"},
         {"keys": b"short", "algorithms": ["HS256"]},
         {"keys": public_pem(ec.generate_private_key(ec.SECP256R1()))},
@@ -255,6 +259,46 @@ async def test_keys_are_fetched_once_for_many_tokens(server: KeyServer) -> None:
         assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
     assert server.asked == ["/keys"]
     assert isinstance(await answer(found, token(OTHER, headers={"kid": "one"})), Refusal)
+
+
+async def test_a_token_without_a_kid_is_tried_with_few_keys_of_a_set(server: KeyServer) -> None:
+    found, _ = fetching(server)
+    server.body = key_set(*((f"key-{number}", OTHER) for number in range(MOST_TRIED - 1)), ("one", RSA))
+    assert isinstance(await answer(found, token()), Verdict)
+    server.body = key_set(*((f"key-{number}", OTHER) for number in range(MOST_TRIED)), ("one", RSA))
+    found, _ = fetching(server)
+    refused = await answer(found, token())
+    assert isinstance(refused, Refusal)
+    assert "does not say by `kid` which of 9 keys" in refused.reason
+    assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
+
+
+async def test_a_fetch_that_fails_in_any_way_is_not_tried_for_each_token(
+    server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def refuse(thread: threading.Thread) -> None:
+        tries.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    found, _ = fetching(server)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    for _ in range(3):
+        refused = await answer(found, token(headers={"kid": "one"}))
+        assert isinstance(refused, Refusal)
+        assert refused.status is Status.UNAVAILABLE
+    assert len(tries) == 1
+
+
+def test_keys_so_long_that_they_cost_time_are_refused() -> None:
+    # Of no known factors: only its size is looked at.
+    numbers = rsa.RSAPublicNumbers(65537, (1 << 16383) + 1)
+    long = numbers.public_key()
+    pem = long.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(ConfigError, match="verifies none of RS256") as caught:
+        verifier(pem)
+    assert caught.value.hint == "RSA keys need 2048 to 8192 bits"
 
 
 async def test_a_rotated_key_is_found(server: KeyServer) -> None:

@@ -70,6 +70,14 @@ def test_which_methods_a_rule_is_for(pattern: str, method: str, fits: bool) -> N
     assert allows(ALICE, method, who=["*"], allow=[pattern]) is fits
 
 
+def test_a_policy_has_no_subclasses() -> None:
+    """What one did in `__call__` would be passed over."""
+    with pytest.raises(TypeError, match="Strict cannot be a subclass of Policy: write a function"):
+
+        class Strict(Policy):  # type: ignore[misc]
+            pass
+
+
 def test_a_deny_of_any_rule_comes_before_every_allow() -> None:
     rules = [
         {"who": ["alice"], "allow": ["bank.**"]},

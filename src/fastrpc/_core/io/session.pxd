@@ -44,7 +44,7 @@ cdef class Session(ByteStream):
         # Whether it is not read from for another reason, which `hold_back` told.
         bint is_held_back
 
-        # The size of the last place given out, and the bytes that may still be received before other callbacks get their turn.
+        # The size of the last place given out; bytes that may be received before other callbacks get their turn.
         Py_ssize_t place_size
         Py_ssize_t read_share
 

@@ -67,14 +67,12 @@ cdef class SendQueue(Output):
         cdef Outgoing item
         cdef Settings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
+        cdef bint never_waited = self.small is None and self.ring is None
         if call.state == STATE_CANCELLED:
             return self.send_failure(call, new_failure(CANCELLED, OUTCOME_RAN, ""))
         if <uint64_t>size > peer.max_message:
             raise too_large(size, peer.max_message)
-        # Most connections never had a message that waited.
-        if size <= SMALL_MESSAGE and call.unsent is None and (
-            (self.small is None and self.ring is None) or self.takes_small()
-        ):
+        if size <= SMALL_MESSAGE and call.unsent is None and (never_waited or self.takes_small()):
             whole = self.wire.answer_head + size
             if call.sent_metadata is not None:
                 whole += PyBytes_GET_SIZE(call.sent_metadata)
@@ -221,7 +219,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef bint holds_messages(self, list calls) except -1:
-        """Return whether a message waits, of these calls or in a queue. Those without a payload are no bytes while they do."""
+        """Return whether a message waits, of these calls or in a queue; one without a payload counts as no bytes."""
         return any_waits(calls, self.queues())
 
     # How a message leaves
@@ -278,7 +276,6 @@ cdef class SendQueue(Output):
         return self.ring
 
     cdef Queue small_of(self, Call call):
-        """Return where the small messages of a call wait."""
         if self.small is None:
             self.small = PriorityQueue()
         return self.small.of(call.priority)
@@ -316,9 +313,7 @@ cdef class SendQueue(Output):
 
     cdef tuple queues(self):
         """Everything a message may wait in."""
-        cdef list queues = []
-        if self.small is not None:
-            queues += self.small.queues()
+        cdef list queues = [] if self.small is None else self.small.queues()
         if self.unopened is not None:
             queues += self.unopened.queues()
         if self.ring is not None:

@@ -4,12 +4,17 @@ import asyncio
 import itertools
 
 import fastrpc
+from fastrpc import Client, ClientConfig, Limits
 from fastrpc._core.io.session import Session
 from fastrpc._core.serving.gate import Gate
-from tests.support.frame_factory import cut
+from fastrpc.endpoint import Address
+from fastrpc.transports.base import ListenOptions
+from fastrpc.transports.memory import TRANSPORT
+from tests.support.frame_factory import answer, cut, opening
 from tests.support.kept_exchange import gate_for
+from tests.support.recording_session import RecordingSession
 from tests.support.still_transport import StillTransport
-from tests.support.wire_frames import Credit, Request
+from tests.support.wire_frames import Credit, Data, Request
 from tests.unit._core.serving.test_served_calls import serving_stream
 
 KIB, MIB = 1024, 1024 * 1024
@@ -143,3 +148,26 @@ async def test_pieces_that_one_turn_of_the_loop_writes_are_few() -> None:
         written = [later - earlier for earlier, later in itertools.pairwise(lengths)]
         assert max(written) <= 4 * (STREAM_SHARE + KIB)
         session.connection_lost(None)
+
+
+async def test_a_caller_goes_on_before_what_lies_behind_its_answer_is_read() -> None:
+    server = RecordingSession()
+    listener = await TRANSPORT.listen(Address("memory", path="turns"), lambda: server, ListenOptions())
+    limits = Limits(stream_window_bytes=4 * MIB)
+    async with Client("memory://turns", config=ClientConfig(limits=limits)) as client:
+        stream = client.stream("turns.stream")
+        opened = asyncio.ensure_future(stream.receive())
+        await server.until_event("made")
+        server.transport.write(opening(True))
+        await server.until(lambda: b"turns.stream" in server.received)
+        server.transport.write(Data(1, b"\xc0", codec=1).encode())
+        await opened
+        call = asyncio.ensure_future(client.call("turns.call"))
+        await server.until(lambda: b"turns.call" in server.received)
+        message = Data(1, b"\xc5\x40\x00" + bytes(16 * KIB), codec=1).encode()
+        server.transport.writelines([answer(3, b"\xc0", codec=1), message * 100])
+        await call
+        assert len(await stream.receive_many()) <= READ_BUFFER // len(message)
+        await stream.aclose()
+        server.transport.abort()
+    listener.close()

@@ -63,20 +63,27 @@ def test_peers_that_announce_the_same_codecs_share_one_table() -> None:
     assert owners[2].peer.codecs == other.codecs
 
 
+def kept_tables() -> int:
+    """Return how many tables that the test below invents some dictionary holds."""
+    return sum(
+        type(table) is dict and str(table.get(64)).startswith("own")
+        for holder in gc.get_objects()
+        if type(holder) is dict
+        for table in holder.values()
+    )
+
+
 def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
+    kept = []
     for number in range(1_000):
         owner, announced = client(is_settled=False), usual_settings(True)
         announced.codecs = {64: f"own{number}"}
         owner.receive_data(SettingsFrame(announced.encode()).encode())
         assert owner.peer.codecs == announced.codecs
-    kept = [
-        table
-        for holder in gc.get_objects()
-        if type(holder) is dict
-        for table in holder.values()
-        if type(table) is dict and str(table.get(64)).startswith("own")
-    ]
-    assert 1 <= len(kept) <= 16
+        if number >= 998:
+            kept.append(kept_tables())
+    # All are let go at once where they become too many, so that one look may find none.
+    assert 1 <= max(kept) <= 16
 
 
 def test_what_settings_raise_counts_at_once_and_what_they_lower_with_their_acknowledgement() -> None:

@@ -320,3 +320,9 @@ def test_what_waits_for_credit_goes_by_priority() -> None:
     assert [id for id, _ in payload_sizes(sent(owner))] == [1, 3, 5, 7]
     owner.raise_credit(None, 2**20)
     assert [id for id, _ in payload_sizes(sent(owner))] == [15, 13, 11]
+
+
+def test_an_id_alone_saves_for_a_message_that_may_begin_only_as_a_whole() -> None:
+    owner = sender(max_frame=2**20, open_messages=0)
+    owner.respond(owner.call(1), bytes(300 * KIB))
+    assert payload_sizes(sent(owner)) == [(1, 300 * KIB)]

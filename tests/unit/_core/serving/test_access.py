@@ -148,6 +148,16 @@ class TestFunctions:
             assert exchange.refusals == [(Status.INTERNAL, text, False)]
             assert "it could not be decided about shop.price" in caplog.text
 
+    async def test_a_function_with_an_attribute_decide_is_a_function(self) -> None:
+        def function(identity: Identity | None, route: Any) -> bool:
+            return False
+
+        function.decide = lambda identity, method: Decision(True)  # type: ignore[attr-defined]
+        async with gate_for(Shop, authenticate=TOKENS, authorize=function) as gate:
+            exchange = known_as(gate, ADA)
+            exchange.call("shop.price", "apple")
+            assert statuses(exchange) == [Status.PERMISSION_DENIED]
+
     async def test_a_function_is_asked_for_each_call_and_a_policy_once_for_each_method(self) -> None:
         asked = []
 

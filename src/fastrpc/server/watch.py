@@ -1,0 +1,73 @@
+"""The watch over workers: one that hangs is killed, and systemd learns whether the server lives."""
+
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from fastrpc.server.systemd import Systemd
+from fastrpc.server.worker_record import WorkerRecord
+
+__all__ = ["Watch"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two looks.
+LOOK_SECONDS = 1.0
+
+#: Seconds for the stacks of a worker that hangs, before it is killed.
+STACKS_SECONDS = 0.5
+
+
+class Watch:
+    """Looks at the workers' signs of life.
+
+    Args:
+        timeout: seconds without one after which a worker is killed; None: never.
+    """
+
+    def __init__(
+        self,
+        workers: Callable[[], list[WorkerRecord]],
+        systemd: Systemd,
+        timeout: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._workers = workers
+        self._systemd = systemd
+        self._timeout = timeout
+        self._clock = clock
+        self._suspects: set[int] = set()
+        self._is_needed = timeout is not None or systemd.interval is not None
+        self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
+        #: When to look next; None: there is nothing to look for.
+        self.due: float | None = clock() + self._step if self._is_needed else None
+
+    def look(self) -> None:
+        """Look if it is due: dump the stacks of a worker that hangs, and have it killed."""
+        if self.due is None or self._clock() < self.due:
+            return
+        self.due = self._clock() + self._step
+        serving = [one for one in self._workers() if one.is_alive and one.started is not None and one.place]
+        silent = {one.process_id: one.place.silent_seconds for one in serving if one.place is not None}
+        if self._timeout is not None:
+            self._find_hung(serving, silent, self._timeout)
+        interval = self._systemd.interval
+        if interval is not None and any(seconds < 2 * interval + LOOK_SECONDS for seconds in silent.values()):
+            self._systemd.tell("WATCHDOG=1")
+
+    def _find_hung(self, serving: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
+        overdue = [one for one in serving if silent[one.process_id] >= timeout and one.kill_at is None]
+        for worker in overdue:
+            # At the second look: all of them are overdue when the whole machine stood still.
+            if worker.process_id in self._suspects:
+                logger.error(
+                    "%s (process %d) hangs: its event loop has not run for %.0f s; it is killed, its stacks are on "
+                    "standard error",
+                    *(worker.name, worker.process_id, silent[worker.process_id]),
+                    extra={"event": "hung"},
+                )
+                os.kill(worker.process_id, signal.SIGABRT)
+                worker.kill_at = self._clock() + STACKS_SECONDS
+                worker.is_leaving = True
+        self._suspects = {worker.process_id for worker in overdue}
