@@ -88,6 +88,8 @@ def test_every_extra_is_used_by_the_package() -> None:
         "consul": "consul",
         "dns": "dns",
         "jwt": "jwt",
+        "otel": "opentelemetry",
+        "otel-sdk": "opentelemetry.sdk",
         "protobuf": "fastrpc.codecs.protobuf",
         "zstd": "zstd",
     }

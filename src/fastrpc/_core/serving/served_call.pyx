@@ -46,7 +46,7 @@ cdef class ServerCall(Call):
     @property
     def cancelled(self):
         """Whether the caller gave it up or its time ran out; may be read from any thread."""
-        return self.was_cancelled or self.is_expired
+        return bool(self.was_cancelled) or self.is_expired
 
     @property
     def draining(self):

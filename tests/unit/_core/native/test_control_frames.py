@@ -1,6 +1,6 @@
 """The frames of the connection itself: SETTINGS, PING, GOAWAY and drains, with the parts that they concern."""
 
-import gc
+import sys
 
 import pytest
 
@@ -63,27 +63,18 @@ def test_peers_that_announce_the_same_codecs_share_one_table() -> None:
     assert owners[2].peer.codecs == other.codecs
 
 
-def kept_tables() -> int:
-    """Return how many tables that the test below invents some dictionary holds."""
-    return sum(
-        type(table) is dict and str(table.get(64)).startswith("own")
-        for holder in gc.get_objects()
-        if type(holder) is dict
-        for table in holder.values()
-    )
-
-
 def test_tables_that_peers_invent_are_not_kept_for_long() -> None:
-    kept = []
+    tables = []
     for number in range(1_000):
         owner, announced = client(is_settled=False), usual_settings(True)
         announced.codecs = {64: f"own{number}"}
         owner.receive_data(SettingsFrame(announced.encode()).encode())
         assert owner.peer.codecs == announced.codecs
-        if number >= 998:
-            kept.append(kept_tables())
-    # All are let go at once where they become too many, so that one look may find none.
-    assert 1 <= max(kept) <= 16
+        tables.append(owner.peer.codecs)
+    del owner
+    # What a table has to which nothing but a list refers.
+    [lonely] = [sys.getrefcount(table) for table in [{64: "own"}]]
+    assert sum(sys.getrefcount(table) > lonely for table in tables) <= 16
 
 
 def test_what_settings_raise_counts_at_once_and_what_they_lower_with_their_acknowledgement() -> None:
