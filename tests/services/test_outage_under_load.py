@@ -62,6 +62,8 @@ async def go_through(registry: Any, folder: Path) -> Outage:
     async with cluster(registry, folder, workers=(1, 1, 2)) as servers:
         async with Client("noted", registry=registry.url) as client:
             await client.ready()
+            # A server serves before it is registered.
+            await until(lambda: servers.listed() == servers.addresses)
             outage = Outage(servers, NotedCalls(client), listed_before=await in_thread(servers.listed))
             async with OpenLoop(RATE, outage.calls):
                 await come_and_go(servers, outage)

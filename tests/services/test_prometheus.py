@@ -217,6 +217,7 @@ def test_each_alert_fires(promtool: str) -> None:
 
 
 def test_a_scrape_is_one_that_promtool_takes(promtool: str, scraping: Prometheus) -> None:
+    scraping.until_found("fastrpc_loop_lag_seconds")
     target = scraping.ask("targets")["activeTargets"][0]
     with urllib.request.urlopen(target["scrapeUrl"], timeout=10) as page:
         text = page.read()

@@ -123,10 +123,11 @@ class Sum:
             "retries": dict(self._retries),
             "waits": {
                 "buckets": list(zip(bounds, self._waits, strict=True)),
-                "sum_seconds": self._waited,
+                # To the ns that is counted: the order of additions must not make it fall.
+                "sum_seconds": round(self._waited, 9),
             },
             "lag_seconds": max(self._lags, default=0.0),
-            "blocked_seconds": self._blocked,
+            "blocked_seconds": round(self._blocked, 9),
             "gauges": list(self._gauges),
         }
 

@@ -91,7 +91,10 @@ class Workers:
         self._began = time.time()
         self._failing: set[str] = set()
         self._exposition = Exposition()
-        self._numbers = itertools.count(1)
+        # Not those of a monitor before this one, whose answers may still be there.
+        self._numbers = itertools.count(time.monotonic_ns())
+        # Workers keep their last answer alone: one question of theirs at a time.
+        self._asking = asyncio.Lock()
         # Questions under way: who has not answered yet, and who waits for it.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
         # The supervisor's own, which each worker leaves out.
@@ -120,12 +123,13 @@ class Workers:
         workers = [place for place in self._board.living() if place.role == Role.WORKER]
         if name == "overview":
             await self._ask("metrics", self._board.living())
-        number = await self._ask(name, workers)
         answers: dict[str, dict[str, Any]] = {}
-        for place in workers:
-            answer = json.loads(place.read(Kind.ANSWER) or b"{}")
-            if answer.get("number") == number:
-                answers[str(place.process)] = answer["values"]
+        async with self._asking:
+            number = await self._ask(name, workers)
+            for place in workers:
+                answer = json.loads(place.read(Kind.ANSWER) or b"{}")
+                if answer.get("number") == number:
+                    answers[str(place.process)] = answer["values"]
         missing = [place.process for place in workers if str(place.process) not in answers]
         merge = {"overview": self._overview, "services": _services}.get(name)
         merged = _rows(name, answers) if merge is None else merge(answers)

@@ -80,8 +80,9 @@ class Reporter:
         if self._timer is not None:
             self._timer.cancel()
         if self._counted is not None and self._thread is not None:
-            with contextlib.suppress(RuntimeError):  # The loop is closed.
-                self._loop.remove_reader(self._place.answering.fileno())
+            if self._timer is not None:  # It was started.
+                with contextlib.suppress(RuntimeError):  # The loop is closed.
+                    self._loop.remove_reader(self._place.answering.fileno())
             self._thread.shutdown()
             self._write((), b"")
         self._place.set_ready(False)

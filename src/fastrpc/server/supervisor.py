@@ -350,8 +350,8 @@ class Supervisor:
     def _go_on_rolling(self) -> None:
         """Start a roll that was asked for, and end one whose workers serve."""
         if self._roll is None:
-            # What the last roll replaced ends first: there is no place for a third set of workers.
-            is_free = len(self._board.living()) <= len(self._workers) + 1
+            # What the last roll replaced ends first: a third set has no place, and one that restarts will need its own.
+            is_free = sum(one.role is not None for one in self._processes) <= len(self._workers) + 1
             old = [one for one in self._workers if one.wants_successor or self._rolls_again]
             if old and is_free and not self._stops:
                 self._begin_roll(old)
@@ -413,6 +413,8 @@ class Supervisor:
         timeouts = self._plan.config.timeouts
         began_at = self._clock()
         logger.info("the drain began: workers: %d", len(self._workers), extra={"event": "drain_began"})
+        if self._monitor is not None and self._monitor.channel is not None:
+            self._monitor.channel.tell(DRAIN)  # /readyz shows it from here on.
         self._withdraw()
         for worker in self._workers:
             worker.code = 0  # The exit code of the previous process does not matter any more.

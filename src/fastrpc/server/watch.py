@@ -1,6 +1,7 @@
 """The watch over workers: one that hangs is killed, and systemd learns whether the server lives."""
 
 import logging
+import math
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -37,7 +38,8 @@ class Watch:
         self._systemd = systemd
         self._timeout = timeout
         self._clock = clock
-        self._suspects: set[int] = set()
+        # Processes that were overdue at the last look, and how long each had been silent then.
+        self._suspects: dict[int, float] = {}
         self._is_needed = timeout is not None or systemd.interval is not None
         self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
         #: When to look next; None: there is nothing to look for.
@@ -59,8 +61,10 @@ class Watch:
     def _find_hung(self, serving: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
         overdue = [one for one in serving if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
-            # At the second look: all of them are overdue when the whole machine stood still.
-            if worker.process_id in self._suspects:
+            # At the second look, without a sign of life since the first: all of them are overdue when the whole machine
+            # stood still, and each is for a moment where the limit is no longer than the time between two signs.
+            before = self._suspects.get(worker.process_id, math.inf)
+            if silent[worker.process_id] >= before + self._step / 2:
                 logger.error(
                     "%s (process %d) hangs: its event loop has not run for %.0f s; it is killed, its stacks are on "
                     "standard error",
@@ -70,4 +74,4 @@ class Watch:
                 os.kill(worker.process_id, signal.SIGABRT)
                 worker.kill_at = self._clock() + STACKS_SECONDS
                 worker.is_leaving = True
-        self._suspects = {worker.process_id for worker in overdue}
+        self._suspects = {worker.process_id: silent[worker.process_id] for worker in overdue}

@@ -107,25 +107,29 @@ class Authentication:
 
         A client whose credential is refused is asked to connect again: it may have a newer one.
         """
-        peer = exchange.peer_info
+        peer, known = exchange.peer_info, exchange.identity
         if peer is None or not self.verdicts.is_object:
-            return exchange.identity
+            return known
         answer = self.verdicts.fresh(peer)
         if isinstance(answer, Verdict | Refusal):
             return self._identity_again(exchange, peer, answer)
         # It stays who it is until the verdict.
-        self.wait(answer, lambda found: self._conclude_again(exchange, peer, found))
-        return exchange.identity
+        self.wait(answer, lambda found: self._conclude_again(exchange, peer, known, found))
+        return known
 
-    def _conclude_again(self, exchange: Exchange, peer: Peer, answer: Answer) -> None:
+    def _conclude_again(self, exchange: Exchange, peer: Peer, known: Identity | None, answer: Answer) -> None:
         if isinstance(answer, Refusal) and answer.status is Status.UNAVAILABLE:
             # What cannot be verified now is not refused.
             return
         access = exchange.gate.access
-        if access is None or exchange.is_closed:
+        if access is None or exchange.is_closed or exchange.identity is not known:
+            # Another credential was proved meanwhile, or this one has expired.
             return
-        if self._identity_again(exchange, peer, answer) is None:
+        identity = self._identity_again(exchange, peer, answer)
+        if identity is None:
             access.expire(exchange)
+        else:
+            access.replace(exchange, identity)
 
     def _identity_again(self, exchange: Exchange, peer: Peer, answer: Answer) -> Identity | None:
         if isinstance(answer, Verdict):

@@ -13,6 +13,7 @@ import fastrpc
 from fastrpc import Client, ClientConfig, ConfigError, Peer, Server, Status, Timeouts
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
+from fastrpc.client import renewal
 from fastrpc.serving import authentication
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import ADA, TOKENS, Shop, calling, guarded, refusal
@@ -277,11 +278,12 @@ async def test_calls_and_streams_end_with_the_credential() -> None:
             identity = fastrpc.current_call().identity
             return "nobody" if identity is None else identity.name
 
-    async with guarded(Shop, Slowly, authenticate=Expiring(0.3)) as target:
+    async with guarded(Shop, Slowly, authenticate=Expiring(0.9)) as target:
         # A token alone cannot be renewed.
         async with Client(target, credentials=ADA_TOKEN) as client:
             waiting = asyncio.ensure_future(client.call(Slowly.wait))
-            await started.wait()
+            async with asyncio.timeout(20):
+                await started.wait()
             async with client.open(Shop.both) as stream:
                 await stream.send(1)
                 assert await stream.receive() == 1
@@ -294,8 +296,10 @@ async def test_calls_and_streams_end_with_the_credential() -> None:
             assert await waiting == "ada"
 
 
-async def test_a_client_renews_before_the_credential_expires() -> None:
-    expiring = Expiring(1.5)
+async def test_a_client_renews_before_the_credential_expires(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A machine that stalls has seconds left for the renewal.
+    monkeypatch.setattr(renewal, "RENEWED_AT", 0.1)
+    expiring = Expiring(8.0)
     tokens = [f"token-{number}" for number in range(100)]
 
     async with guarded(Shop, authenticate=expiring) as target:
@@ -309,8 +313,11 @@ async def test_a_client_renews_before_the_credential_expires() -> None:
             assert client.stats()["totals"]["connections"] == 1
 
 
-async def test_a_renewal_by_another_identity_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
-    expiring = Expiring(1.2)
+async def test_a_renewal_by_another_identity_ends_the_connection(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewal, "RENEWED_AT", 0.1)
+    expiring = Expiring(8.0)
     expiring.names = ["ada", "eve"]
     tokens = [f"token-{number}" for number in range(100)]
     async with guarded(Shop, authenticate=expiring) as target:

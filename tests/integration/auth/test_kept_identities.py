@@ -10,8 +10,9 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Server, SyncClient
-from fastrpc.auth import Identity, Policy, StaticTokens
-from fastrpc.auth.verdict import Answer, Presented, Verdict
+from fastrpc.auth import AnyOf, Identity, Policy, StaticTokens
+from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
+from fastrpc.client import renewal
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import calling
 
@@ -141,10 +142,12 @@ class Renewed:
         return peer.credentials is not None
 
     def verify(self, peer: Presented) -> Answer:
-        return Verdict(Identity("ada", roles={peer.credentials or ""}), time.time() + 1.6)
+        return Verdict(Identity("ada", roles={peer.credentials or ""}), time.time() + 8.0)
 
 
-async def test_a_call_keeps_its_roles_when_the_credential_is_renewed() -> None:
+async def test_a_call_keeps_its_roles_when_the_credential_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A machine that stalls has seconds left for the renewal.
+    monkeypatch.setattr(renewal, "RENEWED_AT", 0.1)
     desk, tokens = Desk(), [f"role-{number}" for number in range(100)]
     async with Server(desk, authenticate=Renewed()) as server:
         target = str(await server.listen("tcp://127.0.0.1:0"))
@@ -156,6 +159,41 @@ async def test_a_call_keeps_its_roles_when_the_credential_is_renewed() -> None:
             assert now == ["role-1"]
             desk.may_end.set()
             assert await working == [["role-0"]] * 2
+
+
+class Later:
+    """Takes time to say that it does not know a token."""
+
+    version = 0
+
+    def look(self) -> None:
+        """Nothing changes."""
+
+    def handles(self, peer: Presented) -> bool:
+        return peer.credentials is not None
+
+    async def verify(self, peer: Presented) -> Refusal:
+        await asyncio.sleep(0)
+        return Refusal("unknown here")
+
+
+async def test_roles_that_a_file_takes_away_go_though_another_authenticator_takes_time(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "tokens.toml"
+    file.write_text('[[token]]\ntoken = "aaa"\nname = "ada"\nroles = ["admin"]')
+    authenticate = AnyOf(Later(), StaticTokens.from_file(file))
+    async with Server(Desk(), authenticate=authenticate) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client:
+            assert await client.call(Desk.now) == ["admin"]
+            file.write_text('[[token]]\ntoken = "aaa"\nname = "ada"\nroles = ["reader"]')
+            server.reload()
+            async with asyncio.timeout(20):
+                while (now := await client.call(Desk.now)) == ["admin"]:
+                    await asyncio.sleep(0.01)
+            assert now == ["reader"]
+            assert client.stats()["totals"]["connections"] == 1
 
 
 async def test_a_call_that_nobody_made_stays_one_of_nobody() -> None:

@@ -38,12 +38,13 @@ class Desk:
 
 
 class Until:
-    """Accepts tokens as Ada's that say until when they are valid: `number/instant`."""
+    """Accepts tokens as Ada's that say for how long they are valid once they were shown: `number/seconds`."""
 
     version = 0
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.until: dict[str, float] = {}
 
     def look(self) -> None:
         """Nothing changes."""
@@ -52,13 +53,14 @@ class Until:
         return peer.credentials is not None
 
     def verify(self, peer: Presented) -> Answer:
-        self.asked.append(peer.credentials or "")
-        until = float((peer.credentials or "").partition("/")[2])
+        token = peer.credentials or ""
+        self.asked.append(token)
+        until = self.until.setdefault(token, time.time() + float(token.partition("/")[2]))
         return Verdict(Identity("ada"), until) if time.time() < until else Refusal("it has expired")
 
 
 def token(number: int, seconds: float) -> str:
-    return f"{number}/{time.time() + seconds}"
+    return f"{number}/{seconds}"
 
 
 async def refused(client: Any) -> None:
@@ -99,9 +101,13 @@ async def test_a_token_that_is_not_replaced_in_time_ends_no_unary_call(
             assert await working == "ada"
 
 
-async def test_a_token_is_shown_once_on_a_connection(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_token_is_shown_once_on_a_connection(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A machine that stalls has seconds left for the renewal.
+    monkeypatch.setattr(renewal, "RENEWED_AT", 0.1)
     shown: list[bytes] = []
-    until, first, second = Until(), token(1, 2.2), token(2, 60)
+    until, first, second = Until(), token(1, 8.0), token(2, 60)
     given = [first, first, first, second]
 
     def credentials() -> str:
@@ -127,11 +133,12 @@ async def test_tokens_of_seconds_do_not_use_up_the_credentials_of_a_connection(
     # PROTOCOL.md 9: ten in a minute.
     assert renewal.MOST_SHOWN == 9
     monkeypatch.setattr(renewal, "MOST_SHOWN", 3)
+    monkeypatch.setattr(renewal, "RENEWED_AT", 0.1)
     numbers = iter(range(1_000))
     until = Until()
     async with guarded(Desk(), authenticate=until) as target:
-        # Tokens that expire so soon are told as valid for one second, and renewed each 0.8 s.
-        async with Client(target, credentials=lambda: token(next(numbers), 1.9), config=QUICK) as client:
+        # They are told as valid for seven seconds, and renewed each 0.7 s.
+        async with Client(target, credentials=lambda: token(next(numbers), 8.0), config=QUICK) as client:
             async with asyncio.timeout(60):
                 while len(until.asked) < 5:
                     assert await client.call(Desk.caller) == "ada"

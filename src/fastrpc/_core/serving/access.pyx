@@ -148,6 +148,13 @@ cdef class Access:
         exchange.expires_ns = now_ns()
         exchange.look_by(exchange.expires_ns)
 
+    def replace(self, Exchange exchange not None, identity not None):
+        """Note what the files say of a caller now; calls under way keep the identity that they started with."""
+        if identity != exchange.identity:
+            keep_identities(exchange)
+            exchange.identity = identity
+            exchange.answers = None
+
     def expire_call(self, ServerCall call not None):
         """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
         call.own_expires_ns = call.exchange.own_due_ns = now_ns()
@@ -177,9 +184,8 @@ cdef class Access:
                 # Its streams end as well, at the check of this instant.
                 exchange.expires_ns = exchange.now
                 exchange.look_by(exchange.now)
-            elif identity is not exchange.identity and identity != exchange.identity:
-                keep_identities(exchange)
-                exchange.identity = identity
+            else:
+                self.replace(exchange, identity)
         return self._verify_own_again(exchange)
 
     cdef int _verify_own_again(self, Exchange exchange) except -1:
