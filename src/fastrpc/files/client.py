@@ -114,13 +114,12 @@ class _LoopRuntime:
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
         async def pieces() -> AsyncIterator[bytes]:
-            reading = self.start(reader.read_some)
-            while some := await finished(reading):
-                # The disk goes on while these are sent.
-                reading = self.start(reader.read_some)
-                for piece in some:
-                    yield piece
-                    on_piece(len(piece))
+            reading = self.start(reader.read)
+            while piece := await finished(reading):
+                # The disk goes on while this is sent.
+                reading = self.start(reader.read)
+                yield piece
+                on_piece(len(piece))
 
         return await self._client.call(method, pieces(), *args)
 

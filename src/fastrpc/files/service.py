@@ -93,16 +93,15 @@ class FileService:
         """
         lane = self._lane()
         reader = self._reader(path)
-        read = refused(path, reader.read_some)
+        read = refused(path, reader.read)
         try:
             await lane.run(reader.open)
             reader.start_at(offset, version)
             reading = lane.start(read)
-            while pieces := await finished(reading):
-                # The disk goes on while these are sent.
+            while piece := await finished(reading):
+                # The disk goes on while this is sent.
                 reading = lane.start(read)
-                for piece in pieces:
-                    yield piece
+                yield piece
         finally:
             lane.start(reader.close)
 

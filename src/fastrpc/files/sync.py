@@ -86,13 +86,12 @@ class _BlockingRuntime:
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
         def pieces() -> Iterator[bytes]:
-            reading = self.start(reader.read_some)
-            while some := reading.result():
-                # The disk goes on while these are sent.
-                reading = self.start(reader.read_some)
-                for piece in some:
-                    yield piece
-                    on_piece(len(piece))
+            reading = self.start(reader.read)
+            while piece := reading.result():
+                # The disk goes on while this is sent.
+                reading = self.start(reader.read)
+                yield piece
+                on_piece(len(piece))
 
         return self._client.call(method, pieces(), *args)
 

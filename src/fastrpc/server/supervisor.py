@@ -69,7 +69,6 @@ class Supervisor:
         self._backoff = Backoff()
         self._stops = 0
         self._is_serving = False
-        self._next_worker = 0
         self._services: Started
         self._acceptor: Acceptor
         self._admin_sockets: Acceptor | None = None

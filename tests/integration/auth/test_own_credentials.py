@@ -256,16 +256,16 @@ async def test_a_stream_ends_with_the_credential_of_its_own(kind: str) -> None:
         async with calling(kind, target, credentials="bob/60") as client:
             async with client.stream(News.ticks) as lasting:
                 assert await lasting.receive() == "bob"
-                own = client.with_options(metadata=bearer("ada/0.4"))
-                working = asyncio.ensure_future(own.call(News.work, 0.8))
-                opened = own.stream(News.open_ticks, 80)
+                own = client.with_options(metadata=bearer("ada/1.2"))
+                working = asyncio.ensure_future(own.call(News.work, 1.6))
+                opened = own.stream(News.open_ticks, 160)
                 async with own.stream(News.ticks) as ending, opened as open_ticks:
                     with pytest.raises(fastrpc.CallError) as ended:
                         while True:
                             assert await ending.receive() == "ada"
                     assert ended.value.status is Status.UNAUTHENTICATED
                     # What needs no identity goes on, as do a unary call that runs, and the streams of the connection.
-                    assert len([number async for number in open_ticks]) == 80
+                    assert len([number async for number in open_ticks]) == 160
                     assert await working == "ada"
                 assert await lasting.receive() == "bob"
 
