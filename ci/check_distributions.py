@@ -33,6 +33,8 @@ def check_wheel(path: Path) -> list[str]:
         faults += [f"{path.name} lacks the compiled module {name}" for name in sorted(modules - compiled)]
         stubs = [file.relative_to("src").as_posix() for file in Path("src/fastrpc").rglob("*.pyi")]
         faults += [f"{path.name} lacks the stub {name}" for name in stubs if name not in names]
+        shown = [file.relative_to("src").as_posix() for file in Path("src/fastrpc").rglob("site/*")]
+        faults += [f"{path.name} lacks the page {name}" for name in shown if name not in names]
         with tempfile.TemporaryDirectory() as folder:
             for name in names:
                 if name.endswith(".so") and sys.platform == "linux":
@@ -60,7 +62,8 @@ def check_source(path: Path) -> list[str]:
     wanted = [
         file.as_posix()
         for file in Path("src/fastrpc").rglob("*")
-        if file.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h"} or file.name == "py.typed"
+        if file.suffix in {".py", ".pyx", ".pxd", ".pyi", ".h", ".html", ".js", ".css"}
+        or file.name == "py.typed"
     ]
     faults = [f"{path.name} lacks {name}" for name in sorted({*wanted, "LICENSE", "setup.py"} - names)]
     unwanted = [

@@ -66,7 +66,8 @@ class _Schedule:
         while True:
             # What became due before the end starts, however late the generator is.
             now = min(time.perf_counter(), until)
-            for number in range(self._started, int((now - self._began) * self._rate)):
+            # A call is due from its number / rate on.
+            for number in range(self._started, int((now - self._began) * self._rate) + 1):
                 self._calls[number] = create_task(self._call(number))
                 self._started = number + 1
             self._check()

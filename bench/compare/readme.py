@@ -1,11 +1,13 @@
 """Puts a result into the README: `python -m bench.compare.readme [RESULT.json]`.
 
-Between its two markers stand the tables and the plots, with machine, date, versions and the command that made them.
+Tables of calls and of streams stand between markers of their own, each with machine, date, versions and the command
+that made them: a result replaces those of which it has workloads.
 """
 
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,42 @@ from bench.compare.report import TAILS_TITLE, conditions, latency_table, rate_ce
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, table
 from bench.compare.tail_report import tail_table
-from bench.compare.workloads import CURVES, TABLE
+from bench.compare.workloads import CURVES, STREAMS, TABLE, TAILS
 
-__all__ = ["MarkerError", "readme_block", "replace_between_markers", "write_readme"]
+__all__ = ["CALLS", "STREAMED", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
 
-BEGIN = "<!-- comparison: begin; written by `python -m bench.compare.readme`, do not edit -->"
-END = "<!-- comparison: end -->"
+
+class MarkerError(Exception):
+    """The text does not hold both markers, in order and once."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the README that results are written into."""
+
+    name: str
+
+    @property
+    def begin(self) -> str:
+        """The line before it."""
+        return f"<!-- {self.name}: begin; written by `python -m bench.compare.readme`, do not edit -->"
+
+    @property
+    def end(self) -> str:
+        """The line behind it."""
+        return f"<!-- {self.name}: end -->"
+
+    def replace(self, text: str, block: str) -> str:
+        """Return the text with what stands between the markers replaced."""
+        begin, end = self.begin, self.end
+        if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+            raise MarkerError(f"the text needs one line {begin!r} and after it one line {end!r}")
+        before, _, rest = text.partition(begin)
+        return f"{before}{begin}\n\n{block.strip()}\n\n{end}{rest.partition(end)[2]}"
+
+
+CALLS = Section("comparison")
+STREAMED = Section("streams")
 
 #: The columns of the README's table and their heads.
 COLUMNS = {
@@ -38,28 +70,20 @@ ORDERED_BY = "W2"
 OURS = "fastrpc"
 
 
-class MarkerError(Exception):
-    """The text does not hold both markers, in order and once."""
-
-
 def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
-    """Write the plots of a result to `bench/plots` and the rest into README.md."""
+    """Write the plots of a result to `bench/plots` and its tables into README.md."""
     plots = write_plots(result, root / PLOTS)
     path = root / "README.md"
-    block = readme_block(result, [plot.relative_to(root).as_posix() for plot in plots])
-    path.write_text(replace_between_markers(path.read_text(), block))
+    text = path.read_text()
+    if any(row["workload"] == ORDERED_BY for row in result["summary"]):
+        text = CALLS.replace(text, calls_block(result, [plot.relative_to(root).as_posix() for plot in plots]))
+    if any(row["workload"] in {*STREAMS, *TAILS} for row in result["summary"]):
+        text = STREAMED.replace(text, streams_block(result))
+    path.write_text(text)
 
 
-def replace_between_markers(text: str, block: str) -> str:
-    """Return the text with what stands between its markers replaced."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise MarkerError(f"the text needs one line {BEGIN!r} and after it one line {END!r}")
-    before, _, rest = text.partition(BEGIN)
-    return f"{before}{BEGIN}\n\n{block.strip()}\n\n{END}{rest.partition(END)[2]}"
-
-
-def readme_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
-    """Return what stands between the markers; `plots` are paths that the README can show."""
+def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """Return the tables of calls; `plots` are paths that the README can show."""
     parts = [
         conditions(result),
         "Calls/s, and MB/s each way for large payloads:\n",
@@ -69,13 +93,19 @@ def readme_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
         parts += ["fastrpc against the same run's grpc.aio (the faster of its loops) and C echo:\n", ratios]
     if latencies := latency_table(result):
         parts += ["The median time of a call, one in flight:\n", latencies]
+    parts.append(_pictures(plots))
+    return "\n".join(parts)
+
+
+def streams_block(result: Mapping[str, Any]) -> str:
+    """Return the tables of streams, and of calls at fixed rates."""
+    parts = [conditions(result)]
     if streams := stream_rates(result):
         parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]
     if ratios := stream_ratios(result):
         parts += ["fastrpc's streams against those of the same run's other stacks:\n", ratios]
     if tails := tail_table(result):
         parts += [TAILS_TITLE, tails]
-    parts.append(_pictures(plots))
     return "\n".join(parts)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.compare.processes import choose_cores, run_client, running_server
 from bench.compare.yardsticks import build_yardstick
-from bench.promises.access import guarded_rate, token_timing
+from bench.promises.access import guarded_rate, token_timings
 from bench.promises.arrays import array_seconds
 from bench.promises.attacks import (
     given_up_answers,
@@ -28,6 +28,7 @@ from bench.promises.files import folder_in_memory, make_file
 from bench.promises.finding import Finding, call, serving, slowdown
 from bench.promises.guessed import guessed_tokens
 from bench.promises.imports import imports
+from bench.promises.invented import invented_names
 from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
 from bench.promises.observing import access_log, open_telemetry
@@ -136,7 +137,7 @@ def access() -> list[Finding]:
     slower = slowdown(
         title, lambda: guarded_rate("plain"), lambda: guarded_rate("guarded"), pairs=3, limit=25
     )
-    return [slower, token_timing()]
+    return [slower, *token_timings()]
 
 
 def selectors() -> list[Finding]:
@@ -387,6 +388,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         greedy_caller,
         many_keys,
         page_readers,
+        invented_names,
         handshakes,
         rotations,
         access_log,

@@ -22,6 +22,7 @@ from fastrpc._version import __version__
 from fastrpc.escaping import escape_loggers as _escape_loggers
 
 __all__ = [
+    "HTTP",
     "TLS",
     "Address",
     "Admission",
@@ -42,6 +43,7 @@ __all__ = [
     "EncodeError",
     "Endpoint",
     "FastRPCError",
+    "HTTPLimits",
     "Identity",
     "Interceptor",
     "Keepalive",
@@ -92,10 +94,12 @@ _NAMES = {
     "client.blocking.stream": ("SyncStream",),
     "client.client": ("Client",),
     "config": (
+        "HTTP",
         "TLS",
         "Admission",
         "Backoff",
         "ClientConfig",
+        "HTTPLimits",
         "Keepalive",
         "Limits",
         "Memory",
@@ -195,10 +199,12 @@ if TYPE_CHECKING:
     from fastrpc.client.blocking.stream import SyncStream
     from fastrpc.client.client import Client
     from fastrpc.config import (
+        HTTP,
         TLS,
         Admission,
         Backoff,
         ClientConfig,
+        HTTPLimits,
         Keepalive,
         Limits,
         Memory,

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["CODECS", "COMPRESSORS", "FIRST_OWN_NUMBER", "LAST_NUMBER"]
+__all__ = ["CODECS", "COMPRESSORS", "FIRST_OWN_NUMBER", "FOREIGN_CODECS", "LAST_NUMBER", "VALUE_CODECS"]
 
 CODECS: Final = {"raw": 0, "msgpack": 1, "json": 2, "protobuf": 3}
 
@@ -12,3 +12,8 @@ COMPRESSORS: Final = {"gzip": 1, "lz4": 2, "zstd": 3}
 #: Each side assigns the numbers from this one on itself (`_core/framing/settings.pxd` for C).
 FIRST_OWN_NUMBER: Final = 64
 LAST_NUMBER: Final = 255
+
+#: Codecs of other protocols, whose payload is one value and not an array of arguments, have numbers from here on: those
+#: of rpcx its serialize types behind it. No frame of the native protocol may have them.
+FOREIGN_CODECS: Final = 32
+VALUE_CODECS: Final = {FOREIGN_CODECS + 1: "json", FOREIGN_CODECS + 3: "msgpack"}

@@ -4,10 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
 
 __all__ = ["Address", "Endpoint", "is_local"]
 
 _HIGHEST_PORT = 65_535
+#: What follows the schemes that have no host.
+_WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number"}
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -15,7 +18,8 @@ class Address:
     """An address to dial or listen at, such as `tcp://10.0.0.1:8972`, `unix:///run/a.sock` or `memory://name`.
 
     `host` and `port` are set for schemes with a host; `path` holds the rest: a file path for `unix`, a name
-    for `memory`. `str(address)` is a target for a client. Equal addresses hash alike.
+    for `memory`, the name or number of a socket that was passed on for `fd`, at which servers listen. `str(address)` is
+    a target for a client. Equal addresses hash alike.
     """
 
     __slots__ = ("host", "path", "port", "scheme")
@@ -44,31 +48,34 @@ class Address:
             raise ConfigError(
                 f"{text!r} is not an address", hint="give it as text, such as 'tcp://host:port'"
             )
+        # For messages.
+        shown = repr(without_secrets(text))
         scheme, separator, rest = text.partition("://")
         if not separator or not scheme.isascii() or not scheme:
             raise ConfigError(
-                f"{text!r} is not an address",
+                f"{shown} is not an address",
                 hint="write it as tcp://host:port, unix:///path or memory://name",
             )
         scheme = scheme.lower()
-        if scheme in {"unix", "memory"}:
+        if scheme in _WITHOUT_HOST:
             if not rest:
-                raise ConfigError(
-                    f"{text!r} has no {'path' if scheme == 'unix' else 'name'} after {scheme}://"
-                )
+                raise ConfigError(f"{shown} has no {_WITHOUT_HOST[scheme]} after {scheme}://")
             return cls(scheme, path=rest)
         place, slash, path = rest.partition("/")
         host, colon, port = place.rpartition(":")
         if not colon or "]" in port:
-            raise ConfigError(f"{text!r} names no port", hint=f"write it as {scheme}://host:port")
+            raise ConfigError(f"{shown} names no port", hint=f"write it as {scheme}://host:port")
         if not (port.isascii() and port.isdecimal() and int(port) <= _HIGHEST_PORT):
             raise ConfigError(
-                f"{text!r} has port {port!r}", hint=f"the port is a number from 0 to {_HIGHEST_PORT}"
+                f"{shown} has port {without_secrets(port)!r}",
+                hint=f"the port is a number from 0 to {_HIGHEST_PORT}",
             )
+        if "@" in host:
+            raise ConfigError(f"{shown} has a user before its host", hint=f"write it as {scheme}://host:port")
         if host.startswith("[") and host.endswith("]"):
             host = host[1:-1]
         elif ":" in host:
-            raise ConfigError(f"{text!r} has colons in its host", hint=f"write IPv6 as {scheme}://[::1]:port")
+            raise ConfigError(f"{shown} has colons in its host", hint=f"write IPv6 as {scheme}://[::1]:port")
         return cls(scheme, host=host.lower(), port=int(port), path=slash + path)
 
     def __str__(self) -> str:

@@ -1,10 +1,18 @@
-"""Escape texts from a peer for terminals and log lines."""
+"""Texts for terminals and log lines: those of a peer are escaped, URLs lose their secrets."""
 
 import logging
 import traceback
 from collections.abc import Iterable, Iterator
 
-__all__ = ["LOGGERS", "escape_loggers", "escape_record", "hidden_in", "printable", "printable_json"]
+__all__ = [
+    "LOGGERS",
+    "escape_loggers",
+    "escape_record",
+    "hidden_in",
+    "printable",
+    "printable_json",
+    "without_secrets",
+]
 
 #: Every logger of the package.
 LOGGERS = (
@@ -19,6 +27,16 @@ LOGGERS = (
 #: Unicode categories that move the cursor, or reorder or hide nearby text: control characters (C0, DEL,
 #: C1), format characters (bidi controls, zero-width and tag characters), surrogates, line and paragraph separators.
 _ESCAPED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL, or a text that was meant as one, without its user and its options: they may hold secrets."""
+    place, options, _ = url.partition("?")
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        scheme, rest = "", place
+    _, user, host = rest.rpartition("@")
+    return f"{scheme}{separator}{'…@' if user else ''}{host}{'?…' if options else ''}"
 
 
 _HEADING = "Traceback (most recent call last):\n"
@@ -60,6 +78,9 @@ def printable_json(text: str) -> str:
 
 def escape_record(record: logging.LogRecord) -> bool:
     """A log filter that escapes message and traceback, the message to one line, and drops no record."""
+    if type(record.msg) is str and not record.args and not record.exc_info and record.msg.isprintable():
+        # As most records, and all of the access log, which is the busiest.
+        return True
     try:
         message = record.getMessage()
     except Exception:

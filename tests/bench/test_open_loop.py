@@ -77,6 +77,14 @@ async def test_calls_start_when_they_are_due_whatever_became_of_those_before() -
     assert measurement.samples > 0
 
 
+async def test_a_call_starts_at_the_instant_at_which_it_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10_000))
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock) / 10_000)
+    measurement = await drive_at_rate(AsyncOperation(Echo().call), replace(ORDER, warm_seconds=0.0))
+    # The clock moves by half the time between two calls whenever somebody looks at it.
+    assert measurement.p50_seconds < 1 / RATE
+
+
 async def test_every_call_that_is_due_in_the_window_is_timed() -> None:
     echo = Echo()
     measurement = await drive_at_rate(AsyncOperation(echo.call), ORDER)

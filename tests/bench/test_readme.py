@@ -5,39 +5,35 @@ from typing import Any
 import pytest
 
 from bench.compare.paths import ROOT
-from bench.compare.readme import (
-    BEGIN,
-    END,
-    MarkerError,
-    readme_block,
-    replace_between_markers,
-    write_readme,
-)
+from bench.compare.readme import CALLS, STREAMED, MarkerError, Section, calls_block, write_readme
+
+BEGIN, END = CALLS.begin, CALLS.end
 
 
 def test_only_what_is_between_the_markers_changes() -> None:
     text = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    assert replace_between_markers(text, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
+    assert CALLS.replace(text, "new\n") == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
 
 
 def test_replacing_again_changes_nothing() -> None:
-    once = replace_between_markers(f"{BEGIN}\n{END}\n", "new")
-    assert replace_between_markers(once, "new") == once
+    once = CALLS.replace(f"{BEGIN}\n{END}\n", "new")
+    assert CALLS.replace(once, "new") == once
 
 
 @pytest.mark.parametrize("text", ["", BEGIN, END, f"{END}\n{BEGIN}", f"{BEGIN}{BEGIN}{END}"])
 def test_missing_or_doubled_markers_are_refused(text: str) -> None:
     with pytest.raises(MarkerError, match="needs one line"):
-        replace_between_markers(text, "new")
+        CALLS.replace(text, "new")
 
 
-def test_the_projects_readme_has_the_markers() -> None:
+@pytest.mark.parametrize("section", [CALLS, STREAMED])
+def test_the_projects_readme_has_the_markers(section: Section) -> None:
     text = (ROOT / "README.md").read_text()
-    assert "new" in replace_between_markers(text, "new")
+    assert "new" in section.replace(text, "new")
 
 
 def test_the_block_tells_conditions_field_ratios_and_plots(result: Mapping[str, Any]) -> None:
-    block = readme_block(result, ["bench/plots/w2.svg", "bench/plots/payload.svg"])
+    block = calls_block(result, ["bench/plots/w2.svg", "bench/plots/payload.svg"])
     assert "2026-01-01, a processor, 2 cores, Linux, CPython, commit abc: `make compare`" in block
     assert "| **fastrpc, uvloop** | **16,000 (62.5 µs)** | **400,000** | **2,621 MB/s** |" in block
     assert "| 32 B, 64 in flight | 400,000 | 50 × grpc.aio | 40% |" in block
@@ -46,7 +42,7 @@ def test_the_block_tells_conditions_field_ratios_and_plots(result: Mapping[str, 
 
 
 def test_the_field_is_in_the_order_of_its_rates(result: Mapping[str, Any]) -> None:
-    titles = [line.split("|")[1].strip(" *") for line in readme_block(result, []).splitlines() if "|" in line]
+    titles = [line.split("|")[1].strip(" *") for line in calls_block(result, []).splitlines() if "|" in line]
     field = titles[2 : titles.index("", 1)]
     assert field == ["C echo", "fastrpc, uvloop", "NATS & friends", "grpc.aio, uvloop"]
 

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bench.compare.measurement import Measurement
-from bench.compare.readme import readme_block
+from bench.compare.readme import streams_block
 from bench.compare.report import PeerNames, build_result, markdown
 from bench.compare.rounds import Outcome
 from bench.compare.stream_report import stream_rates, stream_ratios
@@ -100,7 +100,7 @@ def test_the_summary_holds_the_share_of_the_one_way_limit(streams: dict[str, Any
 
 
 def test_the_report_and_the_readme_show_streams(streams: dict[str, Any]) -> None:
-    for text in (markdown(streams), readme_block(streams, [])):
+    for text in (markdown(streams), streams_block(streams)):
         assert stream_rates(streams) in text
         assert stream_ratios(streams) in text
     assert (

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from bench.compare.measurement import Measurement
-from bench.compare.readme import readme_block
+from bench.compare.readme import streams_block
 from bench.compare.report import PeerNames, build_result, markdown
 from bench.compare.rounds import Outcome
 from bench.compare.tail_report import tail_table
@@ -50,7 +50,7 @@ def test_a_peer_has_its_percentiles_at_each_rate(tails: dict[str, Any]) -> None:
 
 
 def test_the_report_and_the_readme_show_tails(tails: dict[str, Any]) -> None:
-    for text in (markdown(tails), readme_block(tails, [])):
+    for text in (markdown(tails), streams_block(tails)):
         assert tail_table(tails) in text
 
 

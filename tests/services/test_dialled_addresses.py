@@ -8,12 +8,23 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
+import fastrpc
 from fastrpc.coordination import RegistryServer
 from tests.support.certificates import Authority, Certificate
 
@@ -34,7 +45,15 @@ async def main(cert, key, authority, registry):
         print((await server.listen("tls://127.0.0.1:0")).port, flush=True)
         await asyncio.to_thread(sys.stdin.read)
 
-asyncio.run(main(*sys.argv[1:]))
+async def check_tokens(public_key):
+    from fastrpc.auth import JWT, AnyOf, StaticTokens
+    keys = JWT(open(public_key).read(), issuer="one", audience="all", algorithms=["RS256"], name_prefix="jwt:")
+    authenticate = AnyOf(StaticTokens({"known": fastrpc.Identity("ada")}), keys)
+    async with fastrpc.Server(Guarded, authenticate=authenticate) as server:
+        print((await server.listen("tcp://127.0.0.1:0")).port, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+
+asyncio.run(main(*sys.argv[1:]) if len(sys.argv) > 2 else check_tokens(sys.argv[1]))
 """
 
 #: Port 1 is reserved for a service that nobody runs: whoever follows these addresses is seen, and gets nowhere.
@@ -77,12 +96,18 @@ class Traced:
 @contextmanager
 def traced_server(strace: str, folder: Path, authority: Authority, registry: str = "") -> Iterator[Traced]:
     shown = authority.certificate()
+    files = [str(each) for each in (shown.cert_file, shown.key_file, authority.cert_file)]
+    with traced(strace, folder, *files, registry) as server:
+        yield server
+
+
+@contextmanager
+def traced(strace: str, folder: Path, *arguments: str) -> Iterator[Traced]:
     program, trace = folder / "server.py", folder / "trace"
     program.write_text(SERVER)
-    files = [str(each) for each in (shown.cert_file, shown.key_file, authority.cert_file)]
     command = [strace, "-f", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o", str(trace)]
     with subprocess.Popen(
-        [*command, sys.executable, str(program), *files, registry],
+        [*command, sys.executable, str(program), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -130,6 +155,42 @@ def test_a_server_that_refuses_dials_nobody(strace: str, authority: Authority, t
             refused(server.port, sent)
         for shown in (None, stranger, expired, wrong_use):
             refused_tls(server.port, authority, shown)
+    assert server.dialled() == []
+
+
+def pointing_token(key: str | None, **header: Any) -> str:
+    """Return a token that names places where its key is to be had; None: signed by nobody."""
+    places = dict.fromkeys(("jku", "x5u", "kid"), "http://127.0.0.1:1/keys")
+    claims = {"iss": "http://127.0.0.1:1/", "aud": "all", "sub": "ada", "exp": time.time() + 60}
+    algorithm = "none" if key is None else "RS256"
+    return jwt.encode(claims, key or "", algorithm=algorithm, headers={**places, **header})
+
+
+def test_a_server_that_refuses_tokens_dials_nobody(strace: str, authority: Authority, tmp_path: Path) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public, private = (
+        tmp_path / "public",
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+    )
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    jwk = {"jwk": {"kty": "RSA", "x5u": "http://127.0.0.1:1/key"}}
+    tokens = [
+        "unknown",
+        "http://127.0.0.1:1/",
+        pointing_token(private.decode()),
+        pointing_token(private.decode(), **jwk),
+        pointing_token(None),
+    ]
+    with traced(strace, tmp_path, str(public)) as server:
+        for token in tokens:
+            for shown in ({"credentials": token}, {"metadata": {"authorization": f"Bearer {token}"}}):
+                with fastrpc.SyncClient(
+                    f"tcp://127.0.0.1:{server.port}", credentials=shown.get("credentials")
+                ) as client:
+                    view = client.with_options(metadata=shown.get("metadata") or {})
+                    with pytest.raises(fastrpc.CallError) as refused_call:
+                        view.call("guarded.enter")
+                    assert refused_call.value.status is fastrpc.Status.UNAUTHENTICATED
     assert server.dialled() == []
 
 

@@ -1,20 +1,25 @@
-"""Running part of a test in a forked child."""
+"""Forked children of a test."""
 
 import os
 import traceback
 import warnings
 from collections.abc import Callable
 
-__all__ = ["in_child"]
+__all__ = ["fork", "in_child"]
+
+
+def fork() -> int:
+    """Fork, and return what `os.fork` returns."""
+    with warnings.catch_warnings():
+        # Python warns of forks beside threads from 3.12 on, and the threads are those that run the tests.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
 
 
 def in_child(action: Callable[[], object]) -> None:
     """Run `action` in a fork of this process; AssertionError with its traceback if it fails there."""
     reading, writing = os.pipe()
-    with warnings.catch_warnings():
-        # Python warns of forks beside threads from 3.12 on; that is what is tested here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = fork()
     if child == 0:
         report = b""
         try:

@@ -63,6 +63,14 @@ SERVING_SETTINGS = CLIENT_SETTINGS | {
     Setting.CLIENT_ID: bytes(range(16)),
 }
 
+SERVER_SETTINGS = {
+    Setting.MAX_FRAME: 262_144,
+    Setting.MAX_CALLS: 10_000,
+    Setting.MAX_STREAMS: 1_000,
+    Setting.CODECS: ((0, b"raw"), (1, b"msgpack")),
+    Setting.WORKERS: 4,
+}
+
 #: File name -> what the file says on top, and the frame.
 GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
     "preface_client": ("The client speaks version 1 only.", Preface(1, 1)),
@@ -71,6 +79,10 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
     "settings_serving": (
         "The first SETTINGS of a client that serves calls as well.",
         SettingsFrame(encode_settings(SERVING_SETTINGS)),
+    ),
+    "settings_workers": (
+        "The first SETTINGS of a server with four workers.",
+        SettingsFrame(encode_settings(SERVER_SETTINGS)),
     ),
     "settings_ack": ("SETTINGS were read.", SettingsFrame(ack=True)),
     "request": (

@@ -15,6 +15,7 @@ from typing import IO, Self
 
 import fastrpc
 from tests.conftest import SCALE
+from tests.support.planted import told
 from tests.support.warm_process import WarmProcess
 
 __all__ = ["WAIT_SECONDS", "Finished", "Program", "run_program"]
@@ -107,6 +108,9 @@ class Program:
                 stream.close()
         if isinstance(self._process, WarmProcess):
             self._process.close()
+        found = told([("its output", self.output), ("its errors", self.errors)])
+        if found and kind is None:
+            raise AssertionError(f"a planted secret was told: {', '.join(found)}")
 
     def write(self, text: str) -> None:
         """Write to its standard input."""

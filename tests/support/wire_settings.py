@@ -36,6 +36,7 @@ class Setting:
     FEATURES = 12
     AUTH_SCHEMES = 13
     AGENT = 14
+    WORKERS = 15
     CLIENT_ID = 16
 
 
@@ -146,6 +147,7 @@ SHAPES: dict[int, Number | NumberedNames | Names | Text | Octets] = {
     Setting.FEATURES: Number(U64, 0, 2**64 - 1),
     Setting.AUTH_SCHEMES: Names(),
     Setting.AGENT: Text(),
+    Setting.WORKERS: Number(U16, 1, 65_535),
     Setting.CLIENT_ID: Octets(16),
 }
 
@@ -166,6 +168,7 @@ def floor(is_server: bool) -> dict[int, Any]:
         Setting.FEATURES: 0,
         Setting.AUTH_SCHEMES: (),
         Setting.AGENT: "",
+        Setting.WORKERS: 1,
     }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fastrpc.protocols.base import Verdict
-from fastrpc.protocols.http1 import detect_http1
+from fastrpc.protocols.http.detection import detect_http1
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
 
 __all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
 
@@ -77,9 +78,11 @@ class KeySet:
             )
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ConfigError(
-                f"keys is {url!r}: whoever is between could replace the keys", hint="write https://…"
+                f"keys is {without_secrets(url)!r}: whoever is between could replace the keys",
+                hint="write https://…",
             )
-        self.url = url
+        #: For messages and logs.
+        self.url = without_secrets(url)
         self._host = parts.hostname
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Final, Self
 
+from fastrpc._core.base.digest_table import DigestTable
 from fastrpc.auth.verdict import BEARER, Answer, Presented, Refusal, Verdict
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.identity import Identity
@@ -20,9 +21,19 @@ _HOW: Final = 'write [[token]] with token = "…" or sha256 = "…", name = "…
 _KEYS: Final = frozenset({"token", "sha256", "name", "roles", "claims"})
 _DIGEST: Final = re.compile(r"[0-9a-fA-F]{64}")
 
-_Table = Mapping[bytes, Identity]
-
 logger = logging.getLogger("fastrpc.audit")
+
+
+class _Table:
+    """Identities by the digests of their tokens."""
+
+    def __init__(self, found: Mapping[bytes, Identity]) -> None:
+        self.identities = tuple(found.values())
+        self._numbers = DigestTable(tuple(found))
+
+    def get(self, digest: bytes) -> Identity | None:
+        number = self._numbers.find(digest)
+        return None if number < 0 else self.identities[number]
 
 
 class StaticTokens:
@@ -32,7 +43,7 @@ class StaticTokens:
 
         StaticTokens({"s3cr3t": Identity("ada", roles={"admin"})})
 
-    A token is compared by its digest, so the time of a comparison tells nothing about the token.
+    A token is compared by its digest, and each comparison takes the same steps: its time tells nothing about a token.
 
     Raises:
         TypeError: a token is not text, or its value is not an Identity.
@@ -52,7 +63,7 @@ class StaticTokens:
             found[_digest(checked_token(token))] = identity
         if not found:
             raise ConfigError("StaticTokens has no token: every caller would be refused")
-        self._tokens: _Table = found
+        self._tokens = _Table(found)
         self._file: WatchedFile[_Table] | None = None
 
     @classmethod
@@ -84,7 +95,7 @@ class StaticTokens:
     @property
     def names(self) -> frozenset[str]:
         """The names of the identities."""
-        return frozenset(identity.name for identity in self._tokens.values())
+        return frozenset(identity.name for identity in self._tokens.identities)
 
     def look(self) -> None:
         """Look whether the file changed, at most once a second."""
@@ -116,7 +127,7 @@ class StaticTokens:
 
     def __repr__(self) -> str:
         source = "" if self._file is None else f" of {self._file.path!r}"
-        return f"<StaticTokens{source}: {len(self._tokens)} tokens>"
+        return f"<StaticTokens{source}: {len(self._tokens.identities)} tokens>"
 
 
 def _digest(token: str) -> bytes:
@@ -144,13 +155,15 @@ def _read(text: str) -> _Table:
         if digest in found:
             raise ConfigError(f"token {number} is listed twice")
         found[digest] = identity
-    return found
+    return _Table(found)
 
 
 def _entry(entry: Any) -> tuple[bytes, Identity]:
-    if not isinstance(entry, dict) or entry.keys() - _KEYS:
-        unknown = sorted(entry.keys() - _KEYS) if isinstance(entry, dict) else []
-        raise ConfigError(f"it has an unknown key {unknown[0]!r}" if unknown else "it is not a table")
+    if not isinstance(entry, dict):
+        raise ConfigError("it is not a table")
+    if entry.keys() - _KEYS:
+        # Without the key: a token may stand in its place.
+        raise ConfigError(f"it has an unknown key, there are {', '.join(sorted(_KEYS))}")
     if ("token" in entry) == ("sha256" in entry):
         raise ConfigError("it needs either token or sha256")
     if "token" in entry:

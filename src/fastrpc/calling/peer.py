@@ -24,6 +24,7 @@ class Peer:
         "_calling",
         "_client",
         "_session",
+        "_shown",
         "_user",
         "address",
         "certificate",
@@ -66,6 +67,8 @@ class Peer:
         self._calling: PeerCalling | None = None
         self._session: Connection | None = None
         self._client: PeerClient | None = None
+        #: Its address as logs show it, once one did.
+        self._shown: str | None = None
         #: Of a unix socket: the number of the user whose process connected.
         self._user: int | None = None
 

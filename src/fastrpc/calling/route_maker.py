@@ -4,8 +4,10 @@ from typing import Any
 
 from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calls.call import Route
+from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import go_name
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition
@@ -34,12 +36,18 @@ _STREAMED: dict[str, frozenset[Kind]] = {
 }
 
 
+#: Codecs whose payload may be one value or an array of arguments.
+_VALUE_CODECS = frozenset(VALUE_CODECS.values())
+
+
 class RouteMaker:
     """Makes the Route of a method when it is first called."""
 
     def __init__(self, config: ClientConfig | ServerConfig, totals: CallTotals) -> None:
         self._limits = config.limits
         self._totals = totals
+        # Whether payloads are one value each.
+        self._by_value = isinstance(config, ClientConfig) and config.wire_protocol != "native"
         self._streams: dict[tuple[Any, str, Kind], Route] = {}
 
     def __call__(self, method: Any, codec: str) -> Route:
@@ -81,18 +89,27 @@ class RouteMaker:
         return route
 
     def _route(self, definition: MethodDefinition, codec: str) -> Route:
-        marshal = marshal_for(
-            definition, codec_for(definition, codec), depth=self._limits.depth, items=_ITEMS
-        )
-        return self._made(definition, marshal)
+        name = codec_for(definition, codec)
+        by_value = self._by_value and name in _VALUE_CODECS
+        marshal = marshal_for(definition, name, depth=self._limits.depth, items=_ITEMS, by_value=by_value)
+        sent_as = None
+        if self._by_value and definition.service_names.rpcx == "go":
+            sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
+        return self._made(definition, marshal, sent_as)
 
     def _named_route(self, method: str, codec: str, kind: Kind) -> Route:
         definition = _NamedMethod(method, kind)
-        return self._made(definition, untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS))
+        by_value = self._by_value and codec in _VALUE_CODECS
+        marshal = untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS, by_value=by_value)
+        return self._made(definition, marshal)
 
-    def _made(self, definition: Any, marshal: Any) -> Route:
+    def _made(self, definition: Any, marshal: Any, sent_as: str | None = None) -> Route:
+        if self._by_value and definition.kind != "unary":
+            raise ConfigError(
+                f"{definition.full_name} streams, which rpcx cannot", hint="call it by the native protocol"
+            )
         counters = default_registry.counters(definition.full_name, "client")
-        return Route(definition, marshal, counters, totals=self._totals)
+        return Route(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
 
 
 class _NamedMethod:

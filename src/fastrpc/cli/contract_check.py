@@ -23,33 +23,44 @@ class Change(NamedTuple):
 def changes(old: Sequence[ServiceDescription], new: Sequence[ServiceDescription]) -> Iterator[Change]:
     """Yield the changes from `old` to `new`, in the order of `old`."""
     known = {service.name: service for service in new}
+    # An alias may be the name that a method had.
+    methods = {name: method for service in new for method in service.methods for name in method.aliases}
+    methods |= {method.full_name: method for service in new for method in service.methods}
+    types = {method.full_name: _types_of(service) for service in new for method in service.methods}
+    met = set()
     for service in old:
-        if service.name in known:
-            yield from _service_changes(service, known[service.name])
-        else:
+        now = known.get(service.name)
+        if now is not None and service.version != now.version:
+            yield Change(service.name, f"the version was {service.version}, now it is {now.version}", True)
+        if now is None and not any(method.full_name in methods for method in service.methods):
             yield Change(service.name, "the service is gone", False)
+            continue
+        for method in service.methods:
+            where = f"{service.name}.{method.name}"
+            found = methods.get(where)
+            if found is None:
+                yield Change(where, "the method is gone", False)
+                continue
+            met.add(found.full_name)
+            compared = _Methods(method, found, _types_of(service), types[found.full_name])
+            for text, is_compatible in compared.differences():
+                yield Change(where, text, is_compatible)
+        if now is not None:
+            yield from _new_methods(now, met)
     names = {service.name for service in old}
     for service in new:
-        if service.name not in names:
+        if service.name not in names and not any(method.full_name in met for method in service.methods):
             yield Change(service.name, "the service is new", True)
 
 
-def _service_changes(old: ServiceDescription, new: ServiceDescription) -> Iterator[Change]:
-    if old.version != new.version:
-        yield Change(old.name, f"the version was {old.version}, now it is {new.version}", True)
-    types = {one.name: one for one in old.types}, {one.name: one for one in new.types}
-    known = {method.name: method for method in new.methods}
-    for method in old.methods:
-        where = f"{old.name}.{method.name}"
-        if method.name not in known:
-            yield Change(where, "the method is gone", False)
-            continue
-        for text, is_compatible in _Methods(method, known[method.name], *types).differences():
-            yield Change(where, text, is_compatible)
-    names = {method.name for method in old.methods}
-    for method in new.methods:
-        if method.name not in names:
-            yield Change(f"{new.name}.{method.name}", "the method is new", True)
+def _new_methods(service: ServiceDescription, met: set[str]) -> Iterator[Change]:
+    for method in service.methods:
+        if method.full_name not in met:
+            yield Change(method.full_name, "the method is new", True)
+
+
+def _types_of(service: ServiceDescription) -> Types:
+    return {one.name: one for one in service.types}
 
 
 class _Methods:
@@ -67,6 +78,7 @@ class _Methods:
         if old.kind != new.kind:
             yield f"it was {old.kind}, now it is {new.kind}", False
             return
+        yield from self._names()
         yield from self._options()
         yield from self._parameters()
         if old.stream is not None and new.stream is not None:
@@ -78,6 +90,17 @@ class _Methods:
                 yield f"the stream {old.stream.name!r} is called {new.stream.name!r} now", True
         yield from self._result()
 
+    def _names(self) -> Iterator[tuple[str, bool]]:
+        """Compare the names of the method itself: callers may use each of them."""
+        old, new = self._old, self._new
+        if old.full_name != new.full_name:
+            yield f"it is called {new.full_name!r} now, its old name is kept", True
+        before, after = {old.full_name, *old.aliases}, {new.full_name, *new.aliases}
+        for name in sorted(before - after):
+            yield f"it is no longer called {name!r}", False
+        for name in sorted(after - before - {new.full_name}):
+            yield f"it is called {name!r}, too", True
+
     def _options(self) -> Iterator[tuple[str, bool]]:
         old, new = self._old, self._new
         if old.codec != new.codec:
@@ -86,6 +109,10 @@ class _Methods:
             yield "it is no longer idempotent: a caller that retries may run it twice", False
         elif new.idempotent and not old.idempotent:
             yield "it is idempotent now", True
+        if old.safe and not new.safe:
+            yield "it is no longer safe: callers by GET are refused", False
+        elif new.safe and not old.safe:
+            yield "it is safe now", True
         if old.timeout != new.timeout:
             yield f"the timeout was {old.timeout}, now it is {new.timeout}", True
 

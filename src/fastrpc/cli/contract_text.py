@@ -143,8 +143,13 @@ class _Writer:
     # Services
 
     def _contract(self, service: ServiceDescription) -> str:
-        version = "" if service.version is None else f", version={literal(service.version)}"
-        lines = [f"@fastrpc.service({literal(service.name)}{version})"]
+        options = [literal(service.name)]
+        if service.version is not None:
+            options.append(f"version={literal(service.version)}")
+        options += _alias(service.alias)
+        if service.rpcx == "go":
+            options.append('rpcx="go"')
+        lines = [f"@fastrpc.service({', '.join(options)})"]
         lines.append(f"class {self._class_name(service.name)}(Protocol):")
         lines += _documentation(service.documentation)
         for method in service.methods:
@@ -192,14 +197,15 @@ class _Writer:
 
     def _decorator(self, method: MethodDescription, attribute: str) -> str:
         options = [literal(method.name)] if method.name != attribute else []
-        if method.idempotent:
-            options.append("idempotent=True")
+        if method.safe or method.idempotent:
+            options.append("safe=True" if method.safe else "idempotent=True")
         if method.timeout is not None and isfinite(method.timeout):
             options.append(f"timeout={literal(method.timeout)}")
         if method.codec is not None:
             options.append(f"codec={literal(method.codec)}")
         if method.renamed:
             options.append(f"renamed={literal(method.renamed)}")
+        options += _alias(method.alias)
         return f"    @fastrpc.method({', '.join(options)})" if options else "    @fastrpc.method"
 
     def _parameters(self, method: MethodDescription) -> Iterator[str]:
@@ -360,6 +366,11 @@ def literal(value: Any) -> str:
         return f"{{{', '.join(f'{literal(key)}: {literal(one)}' for key, one in value.items())}}}"
     text = ascii(value)
     return f'"{text[1:-1]}"' if text.startswith("'") and '"' not in text else text
+
+
+def _alias(names: Sequence[str]) -> list[str]:
+    """Write the option with the aliases; no option for none."""
+    return [f"alias=({', '.join(map(literal, names))},)"] if names else []
 
 
 def _default(text: str | None) -> str:

@@ -58,8 +58,12 @@ class MethodDescription(msgspec.Struct):
     stream: StreamDescription | None = None
     renamed: dict[str, str] = {}
     idempotent: bool = False
+    safe: bool = False
     timeout: float | None = None
     codec: str | None = None
+    #: Other names after the service's, as they are written, and every other full name.
+    alias: list[str] = []
+    aliases: list[str] = []
 
 
 class FieldDescription(msgspec.Struct):
@@ -90,6 +94,10 @@ class ServiceDescription(msgspec.Struct):
     documentation: str
     methods: list[MethodDescription]
     types: list[ClassDescription] = []
+    #: Other names as they are written, and all of them.
+    alias: list[str] = []
+    rpcx: str | None = None
+    aliases: list[str] = []
 
 
 def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
@@ -114,4 +122,4 @@ async def method_description(view: Any, method: str, timeout: float) -> MethodDe
     except FastRPCError:
         return None  # The call itself reports the cause.
     methods = (one for service in services for one in service.methods)
-    return next((one for one in methods if one.full_name == method), None)
+    return next((one for one in methods if method in (one.full_name, *one.aliases)), None)

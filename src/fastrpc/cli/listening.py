@@ -62,10 +62,11 @@ def check_encrypts(given: Mapping[str, Path | None], addresses: Sequence[Address
     """Refuse options of TLS where nothing is encrypted.
 
     Raises:
-        ConfigError: an option is given, and no address is `tls://`.
+        ConfigError: an option is given, and no address is `tls://` or `fd://`.
     """
     names = [name for name, file in given.items() if file is not None]
-    if names and not any(address.scheme == "tls" for address in addresses):
+    # A socket that was passed on is encrypted where there are certificates.
+    if names and not any(address.scheme in ("tls", "fd") for address in addresses):
         raise ConfigError(
             f"{names[0]} encrypts nothing: no address is tls://",
             hint="listen at one: --address tls://host:port",

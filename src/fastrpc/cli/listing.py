@@ -1,12 +1,18 @@
 """`fastrpc list`: the services and methods of a server, or the services and endpoints of a registry."""
 
+from collections.abc import Iterable
 from itertools import compress
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from fastrpc.cli.calling import AsJson, Timeout, run_async
-from fastrpc.cli.descriptions import SERVICES_METHOD, ServiceDescription, read_descriptions
+from fastrpc.cli.descriptions import (
+    SERVICES_METHOD,
+    MethodDescription,
+    ServiceDescription,
+    read_descriptions,
+)
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
@@ -111,13 +117,17 @@ def _print(services: list[ServiceDescription]) -> None:
         version = f" {service.version}" if service.version else ""
         summary = _first_line(service.documentation)
         stdout.print(
-            shown(service.name, "bold"), shown(version, "dim"), shown(f"  {summary}" if summary else "")
+            shown(service.name, "bold"),
+            shown(version, "dim"),
+            shown(_also(service.aliases), "dim"),
+            shown(f"  {summary}" if summary else ""),
         )
         table = Table.grid(padding=(0, 3))
         streams = any(method.kind != "unary" for method in service.methods)
         for method in service.methods:
             name, _, rest = method.signature.partition("(")
-            signature = rich_text("  ", shown(name, "cyan"), shown(f"({rest}"))
+            also = shown(_also(_own_aliases(service, method)), "dim")
+            signature = rich_text("  ", shown(name, "cyan"), shown(f"({rest}"), also)
             kind = [rich_text(shown(KINDS.get(method.kind, ""), "magenta"))] if streams else []
             table.add_row(signature, *kind, rich_text(shown(_first_line(method.documentation), "dim")))
         stdout.draw(table)
@@ -130,6 +140,18 @@ def _note_registry(address: str, names: list[str]) -> None:
     if REGISTRY_SERVICE in names and all(name.startswith(BUILTIN_PREFIX) for name in names):
         place = address.partition("://")[2]
         print_note(f"this is a registry; fastrpc list registry://{place} shows services and endpoints")
+
+
+def _also(names: Iterable[str]) -> str:
+    """Return the aliases of a service or method for its line; nothing without one."""
+    text = ", ".join(names)
+    return f"  also {text}" if text else ""
+
+
+def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
+    """Return the other names of a method after the service's; those of the service stand in its own line."""
+    prefix = f"{service.name}."
+    return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 
 
 def _first_line(text: str) -> str:

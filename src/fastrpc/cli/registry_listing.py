@@ -11,6 +11,7 @@ from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.output import rich_text, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
+from fastrpc.client.plan import LOOK_SECONDS
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.config import TLS, ClientConfig, Timeouts
 from fastrpc.endpoint import Address, Endpoint
@@ -26,6 +27,10 @@ __all__ = ["list_registry"]
 #: The health shown for an endpoint that does not answer, and for one without the health service.
 UNREACHABLE = "UNREACHABLE"
 UNKNOWN = "UNKNOWN"
+
+_RIGHT_HINT = (
+    'a rule of the registry\'s policy gives the right: read = ["…"]; --token-file shows another token'
+)
 
 #: Servers checked at the same time, each over its own connection.
 ASKED_AT_ONCE = 256
@@ -51,6 +56,8 @@ def list_registry(url: str, service: str | None, timeout: float, dial: Dialing, 
         except StoreError as error:
             if error.status is Status.UNAVAILABLE:
                 error.hint = error.hint or "check the address, and that the registry runs there"
+            elif error.status is Status.PERMISSION_DENIED:
+                error.hint = error.hint or _RIGHT_HINT
             raise
         finally:
             await registry.aclose()
@@ -114,13 +121,28 @@ async def _names(registry: WatchedRegistry) -> list[str]:
 
 
 async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) -> tuple[Endpoint, ...]:
-    """Return the endpoints of a service."""
+    """Return the endpoints of a service.
+
+    Raises:
+        StoreError: the registry refuses, or did not answer in time.
+    """
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + timeout
     async with registry.watch(service) as watch:
+        first = asyncio.ensure_future(anext(watch))
         try:
-            async with asyncio.timeout(timeout):
-                return (await anext(watch)).endpoints
-        except TimeoutError:
-            raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
+            while not first.done() and (left := ends - loop.time()) > 0 and not _is_final(watch.error):
+                await asyncio.wait([first], timeout=min(left, LOOK_SECONDS))
+            if first.done():
+                return first.result().endpoints
+        finally:
+            first.cancel()
+        raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s")
+
+
+def _is_final(error: Exception | None) -> bool:
+    """Return whether a registry refused for a reason that stays."""
+    return isinstance(error, StoreError) and error.status is not Status.UNAVAILABLE
 
 
 async def _health(address: Address, services: list[str], wanted: _Wanted) -> dict[str, str]:

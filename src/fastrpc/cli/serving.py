@@ -34,8 +34,10 @@ from fastrpc.cli.printing import (
     reported,
 )
 from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
+from fastrpc.server.inherited import is_inherited
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
@@ -91,6 +93,20 @@ MaxCalls = Annotated[
         min=1,
         metavar="N",
         help="Replace a worker once it has served so many calls, 10 % more or fewer. [default: never]",
+    ),
+]
+ControlSocket = Annotated[
+    Path | None,
+    typer.Option(
+        "--control",
+        metavar="PATH",
+        help="A socket at which another program of the same user may take this one's place.",
+    ),
+]
+TakesOver = Annotated[
+    bool,
+    typer.Option(
+        "--takeover", help="Take the place of the program at --control: its sockets; it then drains."
     ),
 ]
 ShowsServices = Annotated[
@@ -149,6 +165,8 @@ def run(
     workers: Workers = None,
     worker_timeout: WorkerTimeout = None,
     max_calls: MaxCalls = None,
+    control: ControlSocket = None,
+    takeover: TakesOver = False,
     reflection: ShowsServices = None,
     registry: RegistryURL = None,
     advertise: Advertised = None,
@@ -174,6 +192,7 @@ def run(
             "workers": workers,
             "worker_timeout": worker_timeout,
             "max_calls": max_calls,
+            "control": control and str(control),
             "reflection": reflection,
             "registry": registry,
             "advertise": advertise or None,
@@ -185,21 +204,14 @@ def run(
         }
         arguments |= tls_settings(tls_cert, tls_key, tls_ca)
         settings, warnings = read_settings(arguments, os.environ, config)
+        # Never by the environment: whoever starts the program first must not want it.
+        settings = replace(settings, takeover=takeover)
         if settings.registry is None:  # An encrypted one gets the certificates as well.
             files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
             check_encrypts(files, addresses_of(settings.addresses))
         plan = make_plan(settings, print_started_json if as_json else print_started)
     _install_logging(settings, warnings)
-    known = [plan]
-
-    def check(loaded: Plan) -> None:
-        known.append(loaded)
-        # An App may have brought the registry.
-        with reported(ExitCode.USAGE):
-            _check_advertised(loaded)
-
-    code = run_reported(lambda: run_plan(plan, on_loaded=check), settings, lambda: known[-1])
-    raise typer.Exit(code)
+    raise typer.Exit(_run_checked(plan, settings))
 
 
 def dev(
@@ -225,7 +237,9 @@ def dev(
         }
         settings, _ = read_settings(arguments, os.environ, config)
         # A development server serves its developer only.
-        settings = replace(settings, registry=None, advertise=(), log_level_is_demanded=log_level is not None)
+        settings = replace(
+            settings, registry=None, advertise=(), control=None, log_level_is_demanded=log_level is not None
+        )
         plan = make_plan(settings, _print_box)
     _install_logging(settings)
     # Files may change twice within a second, and bytecode caches compare whole seconds.
@@ -234,6 +248,19 @@ def dev(
 
     reloader = Reloader(plan, SourceFiles(Path.cwd()), _print_failure)
     raise typer.Exit(run_reported(lambda: run_plan(plan, reloader.run), settings))
+
+
+def _run_checked(plan: Plan, settings: RunSettings) -> ExitCode:
+    """Serve a plan, and refuse what does not go with the App once that is loaded."""
+    known = [plan]
+
+    def check(loaded: Plan) -> None:
+        known.append(loaded)
+        # An App may have brought the registry.
+        with reported(ExitCode.USAGE):
+            _check_advertised(loaded)
+
+    return run_reported(lambda: run_plan(plan, on_loaded=check), settings, lambda: known[-1])
 
 
 def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> Plan:
@@ -248,7 +275,8 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     check_import_string(app)
     addresses = addresses_of(settings.addresses)
     for address in addresses:
-        transport_for(address)
+        if not is_inherited(address):
+            transport_for(address)
     if settings.registry is not None:
         # Each process opens its own registry; a wrong URL is reported before any process starts.
         open_registry(settings.registry)
@@ -265,6 +293,8 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         workers=settings.workers,
         worker_timeout=settings.worker_timeout,
         max_calls=settings.max_calls,
+        control=None if settings.control is None else Address("unix", path=settings.control),
+        takeover=settings.takeover,
         config=settings.config,
         configure=settings.over,
         authenticate=None if settings.tokens is None else StaticTokens.from_file(settings.tokens),

@@ -1,7 +1,7 @@
 """Settings of `fastrpc run`: arguments, then environment, then a TOML file, then defaults.
 
-The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `registry`, `advertise`, `tokens`,
-`policy`, `log_level`, `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is
+The keys of the file are those of `ServerConfig`, and `app`, `address`, `workers`, `control`, `registry`, `advertise`,
+`tokens`, `policy`, `log_level`, `log_format`, `otel`; each is also a variable of the environment: `[timeouts] drain` is
 FASTRPC_TIMEOUTS_DRAIN.
 """
 
@@ -11,11 +11,12 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from fastrpc.config import ServerConfig
+from fastrpc.config.validation import SECRETS
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.plan import DEFAULT_ADDRESS
@@ -27,6 +28,9 @@ PREFIX = "FASTRPC_"
 #: FASTRPC_TOKEN is what commands show that dial.
 _CLIENT_TOKEN = "TOKEN"  # noqa: S105 (a name)
 
+#: Settings whose values errors do not show: secrets, and URLs that may hold one.
+_HIDDEN = SECRETS | {"registry"}
+
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["text", "json"]
 
@@ -37,6 +41,7 @@ _OWN_KEYS: dict[str, Any] = {
     "workers": int,
     "worker_timeout": float | None,
     "max_calls": int | None,
+    "control": str | None,
     "registry": str | None,
     "advertise": str | list[str],
     "tokens": str | None,
@@ -60,6 +65,9 @@ class RunSettings:
     max_calls: int | None = None
     log_format: LogFormat = "text"
     otel: bool = False
+    #: The path of the control socket; whether to take the place of the program there.
+    control: str | None = None
+    takeover: bool = False
     registry: str | None = None
     advertise: tuple[str, ...] = ()
     #: Files of tokens and rules.
@@ -105,6 +113,7 @@ def read_settings(
         otel=values.get("otel", False),
         config=_config(values, ServerConfig()),
         said={key: value for key, value in values.items() if key not in _OWN_KEYS},
+        control=values.get("control"),
         registry=values.get("registry"),
         advertise=_several(values.get("advertise", ())),
         tokens=values.get("tokens"),
@@ -120,12 +129,17 @@ def _several(given: str | Sequence[str]) -> tuple[str, ...]:
 def known_keys() -> dict[str, Any]:
     """Return the type of every key; keys of a section contain a dot."""
     keys = dict(_OWN_KEYS)
-    for name, kind in get_type_hints(ServerConfig).items():
+    return keys | _keys_of(ServerConfig)
+
+
+def _keys_of(settings: type[Any]) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    for name, kind in get_type_hints(settings).items():
         section = _section(kind)
         if section is None:
             keys[name] = _plain(kind)
         else:
-            keys |= {f"{name}.{field}": _plain(of) for field, of in get_type_hints(section).items()}
+            keys |= {f"{name}.{key}": of for key, of in _keys_of(section).items()}
     return keys
 
 
@@ -145,23 +159,26 @@ def _plain(kind: Any) -> Any:
 
 
 def _config(values: Mapping[str, Any], base: ServerConfig) -> ServerConfig:
+    given = {key: value for key, value in values.items() if key not in _OWN_KEYS}
+    return cast(ServerConfig, _replaced(base, ServerConfig, given))
+
+
+def _replaced(base: Any, kind: type[Any], values: Mapping[str, Any]) -> Any:
+    """Return settings with other values, whose keys have a dot for each section around them."""
     options: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
-        if key in _OWN_KEYS:
-            continue
-        section, dot, field = key.partition(".")
+        section, dot, rest = key.partition(".")
         if dot:
-            sections.setdefault(section, {})[field] = value
+            sections.setdefault(section, {})[rest] = value
         else:
             options[key] = value
-    kinds = get_type_hints(ServerConfig)
+    kinds = get_type_hints(kind)
     for section, fields in sections.items():
-        kind = _section(kinds[section])
-        assert kind is not None
-        before = getattr(base, section)
-        options[section] = kind(**fields) if before is None else dataclasses.replace(before, **fields)
-    return dataclasses.replace(base, **options)
+        inner = _section(kinds[section])
+        assert inner is not None
+        options[section] = _replaced(None if base is None else getattr(base, section), inner, fields)
+    return kind(**options) if base is None else dataclasses.replace(base, **options)
 
 
 # The file
@@ -179,17 +196,22 @@ def _from_file(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
             f"{file} is not TOML: {error}", hint="each line is: key = value; texts need quotes"
         ) from None
     values: dict[str, Any] = {}
-    sections = {key.partition(".")[0] for key in keys if "." in key}
-    for name, value in table.items():
-        if name in sections and isinstance(value, dict):
-            for field, one in value.items():
-                key = f"{name}.{field}"
-                _check_known(f"{file}: [{name}] {field}", key, keys)
-                values[key] = _convert(f"{file}: [{name}] {field}", one, keys[key], strict=True)
-        else:
-            _check_known(f"{file}: {name}", name, keys)
-            values[name] = _convert(f"{file}: {name}", value, keys[name], strict=True)
+    _take_table(values, str(file), "", table, keys)
     return values
+
+
+def _take_table(
+    values: dict[str, Any], file: str, section: str, table: Mapping[str, Any], keys: Mapping[str, Any]
+) -> None:
+    """Take the values of a table, and of those in it."""
+    for name, value in table.items():
+        key = f"{section}.{name}" if section else name
+        place = f"{file}: [{section}] {name}" if section else f"{file}: {name}"
+        if isinstance(value, dict) and any(known.startswith(f"{key}.") for known in keys):
+            _take_table(values, file, key, value, keys)
+        else:
+            _check_known(place, key, keys)
+            values[key] = _convert(place, key, value, keys[key], strict=True)
 
 
 def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
@@ -202,7 +224,7 @@ def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
     raise ConfigError(f"{place} is not a setting", hint=hint)
 
 
-def _convert(place: str, value: Any, kind: Any, *, strict: bool) -> Any:
+def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> Any:
     """Convert a value to its type; the text "none" stands for None, which TOML lacks."""
     if value == "none" and type(None) in get_args(kind):
         return None
@@ -210,7 +232,8 @@ def _convert(place: str, value: Any, kind: Any, *, strict: bool) -> Any:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
         expected = str(error).replace("null", "none")
-        raise ConfigError(f"{place} is {value!r}: {expected[:1].lower()}{expected[1:]}") from None
+        shown = f"<{type(value).__name__} object>" if key.rpartition(".")[2] in _HIDDEN else repr(value)
+        raise ConfigError(f"{place} is {shown}: {expected[:1].lower()}{expected[1:]}") from None
 
 
 # The environment
@@ -220,7 +243,7 @@ def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -
     values: dict[str, Any] = {}
     if "WEB_CONCURRENCY" in environment:
         place = "WEB_CONCURRENCY"
-        values["workers"] = _convert(place, environment[place], int, strict=False)
+        values["workers"] = _convert(place, "workers", environment[place], int, strict=False)
     for key, kind in keys.items():
         name = _variable(key)
         text = environment.get(name)
@@ -228,7 +251,7 @@ def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -
             continue
         takes_many = any(get_origin(one) in {list, tuple} for one in (kind, *get_args(kind)))
         value = [part.strip() for part in text.split(",")] if takes_many else text
-        values[key] = _convert(name, value, kind, strict=False)
+        values[key] = _convert(name, key, value, kind, strict=False)
     return values
 
 

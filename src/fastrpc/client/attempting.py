@@ -9,7 +9,8 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.calling.batch_call import BatchCall
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
-from fastrpc.client.plan import REACH_HINT, Patience
+from fastrpc.client.patience import Patience
+from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.endpoint import Address, Endpoint

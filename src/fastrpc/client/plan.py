@@ -10,7 +10,8 @@ One client has a loop, the other only its calling threads. They differ in these 
 
 - The loop dials many endpoints at once, by `client/dial_queue.py`. A thread dials one endpoint at a time, in turn.
 - The loop keeps `Pool.connections_per_endpoint` connections to a server that has sent its SETTINGS. A thread adds a
-  connection when all others are in use, so an aged connection retires as soon as one other is ready.
+  connection when all others are in use, so an aged connection retires as soon as one other is ready. With "auto" both
+  add one when all others are crowded.
 - The loop sees SETTINGS arrive at once. A thread sees it while it reads, so an endpoint counts as tried once dialled.
 - The loop reconnects by itself, so it does not log a connection that ended right after SETTINGS. A thread logs it: the
   next call may be far away.
@@ -21,21 +22,37 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc.client.patience import Patience
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import CallError, ConnectError, FastRPCError
 from fastrpc.status import Status
 
-__all__ = ["LOOK_SECONDS", "REACH_HINT", "ConnectionPlan", "EndpointPlan", "Patience"]
+__all__ = [
+    "CROWD_CALLS",
+    "CROWD_SECONDS",
+    "LOOK_SECONDS",
+    "MOST_AUTOMATIC",
+    "REACH_HINT",
+    "ConnectionPlan",
+    "EndpointPlan",
+]
 
 logger = logging.getLogger("fastrpc.client")
 
 #: Interval of the checks whether the registry failed, until it has sent a first list.
 LOOK_SECONDS = 0.05
+
+#: With `connections_per_endpoint="auto"`: more calls in flight than this crowd a connection; once every connection was
+#: crowded for so many seconds there is one more, up to so many. A worker serves 16 calls in less than a millisecond
+#: where their handlers do not wait, so a lasting crowd is a sign that it cannot keep up.
+CROWD_CALLS = 16
+CROWD_SECONDS = 0.1
+MOST_AUTOMATIC = 8
 
 #: The most addresses that one message names.
 MOST_NAMED = 100
@@ -70,6 +87,8 @@ class EndpointPlan:
         endpoint: Endpoint,
         backoff: Backoff,
         uniform: Callable[[float, float], float] = random.uniform,
+        *,
+        width: int | Literal["auto"] = 1,
     ) -> None:
         self.endpoint = endpoint
         #: Why there is no connection; None once SETTINGS arrived.
@@ -92,7 +111,14 @@ class EndpointPlan:
         self.rank = random.random()
         #: The EndpointState of the endpoint set, where there is one.
         self.endpoint_state: Any = None
+        #: The workers of the server, by its SETTINGS.
+        self.workers = 1
+        # With automatic width: the connections that calls have needed.
+        self._needed = 1
+        self._width = width
         self._first = backoff.first
+        # Whether the last connection that ended early did so because the server asked for another one.
+        self._was_replaced = False
         self._delays = Delays(backoff, uniform)
 
     @property
@@ -105,6 +131,36 @@ class EndpointPlan:
         """Whether a connection exists or is being made."""
         return self.is_dialing or bool(self.connections)
 
+    # How many connections there are to be
+
+    @property
+    def width(self) -> int:
+        """The connections that there may be now."""
+        return self._width if self._width != "auto" else min(self._needed, self.most)
+
+    @property
+    def most(self) -> int:
+        """The connections that there may ever be."""
+        return self._width if self._width != "auto" else min(self.workers, MOST_AUTOMATIC)
+
+    @property
+    def is_automatic(self) -> bool:
+        """Whether calls decide how many connections there are."""
+        return self._width == "auto"
+
+    @property
+    def may_widen(self) -> bool:
+        """Whether there may be one more connection once all are crowded."""
+        return self.width < self.most
+
+    def widen(self) -> None:
+        """Allow one more connection: each had too many calls for too long."""
+        self._needed = self.width + 1
+
+    def narrow(self) -> None:
+        """Demand no more connections than there are: one ended because nobody needed it."""
+        self._needed = max(1, len(self.lasting))
+
     # The outcome of dials and connections
 
     def answered(self) -> None:
@@ -115,18 +171,31 @@ class EndpointPlan:
         self.was_ready = True
         self._delays.reset()
 
-    def ended(self, *, was_ready: bool, lived: float, reason: object, at: float) -> None:
-        """Record the end of a connection that was still wanted; the next pause counts from `at`."""
+    def ended(
+        self, *, was_ready: bool, lived: float, reason: object, at: float, is_replaced: bool = False
+    ) -> None:
+        """Record the end of a connection that was still wanted.
+
+        Args:
+            lived: seconds since its dial.
+            at: the instant from which the next pause counts.
+            is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
+        """
         if not was_ready:
             self.note_failure(
                 ConnectError(f"{self.endpoint}: the connection ended during its handshake: {reason}"), at
             )
-        elif lived < self._first:
+        elif lived >= self._first:
+            self._was_replaced = False
+            self._delays.reset()
+        elif is_replaced and not self._was_replaced:
+            # It is no failed dial, unless the next connection ends as early.
+            self._was_replaced = True
+            self._delays.reset()
+        else:
             # A server that drops every connection right after SETTINGS is redialled with a pause, too.
             error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
             self.note_failure(error, at, is_logged=self.logs_early_ends)
-        else:
-            self._delays.reset()
 
     def note_failure(self, error: FastRPCError, at: float, *, is_logged: bool = True) -> None:
         """Keep the error for messages, and pause before the next dial, longer each time."""
@@ -200,34 +269,6 @@ class EndpointPlan:
 
 
 E = TypeVar("E", bound=EndpointPlan)
-
-
-class Patience:
-    """The time that a further attempt waits for a connection: until one more dial fails.
-
-    A connection that ended early is redialled only after the first pause of the backoff. A call that was on it and has
-    time left must not fail because of that pause. So the wait lasts at least that pause, however many endpoints fail
-    meanwhile.
-
-    Args:
-        least_seconds: the first pause of the backoff.
-    """
-
-    def __init__(self, least_seconds: float) -> None:
-        self._least_seconds = least_seconds
-        self._ends: float | None = None
-        self._failures: dict[EndpointPlan, int] = {}
-
-    def is_over(self, endpoints: Sequence[EndpointPlan], now: float) -> bool:
-        """Return whether an attempt without a connection fails now. The first use starts the wait."""
-        if self._ends is None:
-            self._ends = now + self._least_seconds
-            self._failures = {each: each.failures for each in endpoints}
-        if not endpoints:
-            return True
-        if now < self._ends:
-            return False
-        return any(each.failures != self._failures.get(each, each.failures) for each in endpoints)
 
 
 class ConnectionPlan(Generic[E]):

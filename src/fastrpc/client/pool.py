@@ -19,7 +19,8 @@ from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.gauges import client_gauges
-from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
+from fastrpc.client.patience import Patience
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
 from fastrpc.client.probing import Prober
 from fastrpc.client.serving import ClientServices
 from fastrpc.client.subchannel import Subchannel

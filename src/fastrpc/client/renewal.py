@@ -79,7 +79,7 @@ class Renewal:
                     return
                 await asyncio.sleep(pause)
             else:
-                self._show(token, ends)
+                self._show(token)
                 return
 
     async def _next(self, ends: float) -> bytes:
@@ -90,12 +90,12 @@ class Renewal:
             raise ConnectError("there is no other token yet")
         return token
 
-    def _show(self, token: bytes, ends: float) -> None:
+    def _show(self, token: bytes) -> None:
+        """Show the server a new token, also a late one: its calls go on, and its streams if its clock allows."""
         now = self._loop.time()
-        is_often = len(self._instants) == MOST_SHOWN and now - self._instants[0] < MINUTE
         if self._session.is_closed:
             return
-        if is_often or now >= ends:
+        if len(self._instants) == MOST_SHOWN and now - self._instants[0] < MINUTE:
             self._session.retire()
             return
         self._instants.append(now)

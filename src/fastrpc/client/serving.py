@@ -51,7 +51,7 @@ class ClientServices:
         interceptors: Sequence[Interceptor],
         numbers: WireNumbers,
     ) -> None:
-        if config.pool.connections_per_endpoint != 1:
+        if config.pool.connections_per_endpoint not in (1, "auto"):
             raise ConfigError(
                 f"Pool.connections_per_endpoint is {config.pool.connections_per_endpoint}, but a client with services "
                 "keeps one connection to each endpoint",
@@ -152,6 +152,10 @@ def client_services(
     if not isinstance(services, list | tuple):
         raise ConfigError(
             f"services is {services!r}, it must be a list of services", hint="write services=[Feed()]"
+        )
+    if services and config.wire_protocol != "native":
+        raise ConfigError(
+            f"a client that speaks {config.wire_protocol} cannot serve", hint="leave services out"
         )
     return ClientServices(services, config, interceptors, numbers) if services else None
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.crowd import Crowd
 from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewal
@@ -22,6 +23,7 @@ from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.client.pool import Pool
+    from fastrpc.protocols.rpcx_client import RpcxStream
 
 __all__ = ["Subchannel"]
 
@@ -34,7 +36,9 @@ class Subchannel(EndpointPlan):
     logs_early_ends = False
 
     def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
-        super().__init__(endpoint, pool.config.backoff)
+        # A client that serves calls keeps one connection: the server calls it there.
+        width = pool.config.pool.connections_per_endpoint if pool.serving is None else 1
+        super().__init__(endpoint, pool.config.backoff, width=width)
         #: Connections that take calls, as far as is known; the list is replaced, never changed.
         self.live: list[ClientSession] = []
         #: Whether a connection ended because nobody needed it: the next call makes another.
@@ -45,6 +49,7 @@ class Subchannel(EndpointPlan):
         self._pause: asyncio.TimerHandle | None = None
         self._turn = 0
         self._probes: EndpointProbes | None = None
+        self._crowd = Crowd(self)
         # The renewal of each connection's credential, where that expires.
         self._renewals: dict[ClientSession, Renewal] = {}
         # Calls that wait for a connection to this endpoint alone.
@@ -78,7 +83,7 @@ class Subchannel(EndpointPlan):
     def _may_dial(self) -> bool:
         if self.is_removed or self._pool.is_closed:
             return False
-        return self.lacks(self._pool.config.pool.connections_per_endpoint)
+        return self.lacks(self.width)
 
     def dial(self) -> None:
         """Begin a dial; called by the queue of the pool."""
@@ -130,6 +135,11 @@ class Subchannel(EndpointPlan):
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
+        if config.wire_protocol != "native" and address.scheme == "tls":
+            raise ConnectError(
+                f"{address}: {config.wire_protocol} is not spoken over TLS",
+                hint="dial tcp:// in a trusted network",
+            )
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 credentials = self._pool.credentials
@@ -145,7 +155,7 @@ class Subchannel(EndpointPlan):
         self._pool.totals.connections += 1
         return cast(ClientSession, stream.engine)
 
-    def _new_stream(self, credential: bytes | None) -> StreamSession:
+    def _new_stream(self, credential: bytes | None) -> "StreamSession | RpcxStream":
         config = self._pool.config
         session = ClientSession(
             endpoint=self.endpoint,
@@ -166,7 +176,13 @@ class Subchannel(EndpointPlan):
                 session, credentials, credential, config.backoff, self._pool.loop
             )
         self._sessions[session] = self._pool.loop.time()
-        return StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
+        stream = StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
+        if config.wire_protocol == "native":
+            return stream
+        # Imported on first use: most clients speak the native protocol.
+        from fastrpc.protocols.rpcx_client import rpcx_stream
+
+        return rpcx_stream(stream, config, self._pool.loop)
 
     def _note_end(self, session: ClientSession, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""
@@ -176,7 +192,13 @@ class Subchannel(EndpointPlan):
             if session.auth_status > 0:
                 self.note_refusal(session.auth_status, session.auth_text, now)
                 return
-            self.ended(was_ready=session.is_ready, lived=now - made, reason=reason, at=now)
+            self.ended(
+                was_ready=session.is_ready,
+                lived=now - made,
+                reason=reason,
+                at=now,
+                is_replaced=session.peer_replaces,
+            )
 
     def _changed(self) -> None:
         """Announce a change to the calls that wait for this endpoint or for any."""
@@ -192,6 +214,8 @@ class Subchannel(EndpointPlan):
     def session_ready(self, session: ClientSession) -> None:
         """Record that SETTINGS arrived."""
         self.answered()
+        self.workers = session.peer.workers
+        self._crowd.await_at([session])
         self._let_aged_go()
         self._changed()
         # The server is up: dial the other connections, if more than one is wanted.
@@ -217,8 +241,12 @@ class Subchannel(EndpointPlan):
 
     def _let_aged_go(self) -> None:
         """Retire the aged connections that others replace."""
-        for session in self.replaced(self._pool.config.pool.connections_per_endpoint):
+        for session in self.replaced(self.width):
             session.retire()
+
+    def session_crowded(self, session: ClientSession) -> None:
+        """Look whether all connections have too many calls."""
+        self._crowd.look_soon(self._pool.loop)
 
     def session_draining(self, session: ClientSession) -> None:
         """Stop new calls on this connection; calls in flight may finish there."""
@@ -247,7 +275,10 @@ class Subchannel(EndpointPlan):
         if session.is_ready:
             self._note_end(session, session.closed_text or "the server closed it")
         if session.is_dispensable and not self.is_warm:
-            self.is_dormant = self.lacks(self._pool.config.pool.connections_per_endpoint)
+            self.narrow()
+            # Those that are left tell of the next crowd.
+            self._crowd.await_at(self.usable_sessions)
+            self.is_dormant = self.lacks(self.width)
             self._pool.note_idle()
         elif not self._pool.is_closed:
             # Not inside the session's own callback: the loop may be closing. A call that looks for a connection before
@@ -298,6 +329,7 @@ class Subchannel(EndpointPlan):
             self._pause.cancel()
             self._pause = None
         self._waiters.wake()
+        self._crowd.end()
         if self._probes is not None:
             self._probes.end()
 

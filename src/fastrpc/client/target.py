@@ -12,6 +12,7 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.config import TLS, Breaker, Pool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
 from fastrpc.selectors.base import selector_for
 from fastrpc.transports.base import names_transport, transport_for
 
@@ -51,8 +52,8 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:
             raise ConfigError(
-                f"the target is {target!r}, with registry={registry!r}",
-                hint="give the name of the service, such as 'arith'",
+                f"the target is {_shown(target)}, and a registry is given",
+                hint="with registry= give the name of the service, such as 'arith'",
             )
         return _followed(registry, target, tls)
     named = _service_of(target)
@@ -60,10 +61,14 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
         return _followed(*named, tls)
     if isinstance(target, str) and target and "://" not in target and "/" not in target and ":" not in target:
         raise ConfigError(
-            f"{target!r} is not an address",
+            f"{_shown(target)} is not an address",
             hint="write it as tcp://host:port, unix:///path or memory://name; the name of a service needs registry=",
         )
     return Target(endpoints_of(target))
+
+
+def _shown(target: Any) -> str:
+    return repr(without_secrets(target) if isinstance(target, str) else target)
 
 
 def _followed(place: Any, service: str, tls: TLS | None) -> Target:
@@ -86,7 +91,7 @@ def _service_of(target: Any) -> tuple[str, str] | None:
 
     named = split_target(target)
     if named is None:
-        scheme, _, rest = target.partition("://")
+        scheme, _, rest = without_secrets(target).partition("://")
         try:
             transport_for(Address(scheme.lower(), path=rest))
         except ConfigError as error:

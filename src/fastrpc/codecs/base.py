@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
-from fastrpc.assigned_numbers import CODECS, LAST_NUMBER
+from fastrpc.assigned_numbers import CODECS, FIRST_OWN_NUMBER, FOREIGN_CODECS, LAST_NUMBER, VALUE_CODECS
 from fastrpc.errors import ConfigError, DecodeError, EncodeError
 from fastrpc.installed import free_number, installed, load
 
@@ -144,6 +144,9 @@ def codec_number(name: str) -> int:
 
 def codec_label(number: int) -> str:
     """Return the name of a codec by its number in frames, for messages."""
+    if FOREIGN_CODECS <= number < FIRST_OWN_NUMBER:
+        name = VALUE_CODECS.get(number)
+        return f"{number - FOREIGN_CODECS} of another protocol" if name is None else repr(name)
     name = codec_numbers().get(number)
     return f"number {number}" if name is None else repr(name)
 

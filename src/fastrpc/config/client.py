@@ -16,11 +16,12 @@ from fastrpc.config.validation import (
     check_name,
     check_parts,
     settings_class,
+    wrong,
 )
 
 __all__ = ["ClientConfig", "Pool"]
 
-_WIRE_PROTOCOLS = ("native",)
+_WIRE_PROTOCOLS = ("native", "rpcx")
 _EARLY_CALLS = ("idempotent", "all", "none")
 
 
@@ -31,7 +32,8 @@ class Pool(Settings):
     Attributes:
         connections_per_endpoint: connections to each endpoint, which calls take in turn. One carries many calls at
             once. More help when one worker of the server cannot keep up, and cost memory and handshakes on both
-            sides.
+            sides. "auto" begins with one, and adds one when each had more than 16 calls in flight for 100 ms, up to
+            the number of the server's workers and to 8. A client that serves calls always has one.
         warm: endpoints to which connections are opened before a call needs them, as soon as the client is entered,
             and kept open whatever `Timeouts.idle` says. A `SyncClient`, which does nothing between calls, opens
             them in `ready()` and keeps `Timeouts.idle`. Too low lets the first call to each endpoint wait for its
@@ -44,7 +46,7 @@ class Pool(Settings):
             as there is no other endpoint. Not in a `SyncClient`, which does nothing between calls.
     """
 
-    connections_per_endpoint: int = 1
+    connections_per_endpoint: int | Literal["auto"] = "auto"
     warm: int = 0
     retries: Retries = field(default_factory=Retries)
     breaker: Breaker | None = field(default_factory=Breaker)
@@ -53,7 +55,10 @@ class Pool(Settings):
 
     def __post_init__(self) -> None:
         check_parts(self, retries=Retries, breaker=Breaker, outlier=Outlier, probes=Probes)
-        check_count(self, "connections_per_endpoint", 1, 1_024)
+        if isinstance(self.connections_per_endpoint, str) and self.connections_per_endpoint != "auto":
+            raise wrong(self, "connections_per_endpoint", 'a whole number from 1 to 1,024, or "auto"')
+        if self.connections_per_endpoint != "auto":
+            check_count(self, "connections_per_endpoint", 1, 1_024)
         check_count(self, "warm", 0, 1_000_000)
 
 
@@ -68,7 +73,8 @@ class ClientConfig(Settings):
             and costs time of both processors; answers come back compressed the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
-        wire_protocol: language spoken on the connection.
+        wire_protocol: language spoken on the connections: "native", or "rpcx" for servers of Go, without streams and
+            without cancelling calls on the server.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.

@@ -6,6 +6,7 @@ from dataclasses import field
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.config.bounds import Admission, Limits, Memory
 from fastrpc.config.certificates import TLS
+from fastrpc.config.http import HTTP
 from fastrpc.config.timing import Keepalive, Timeouts
 from fastrpc.config.validation import (
     SERVER_PROTOCOLS,
@@ -38,6 +39,7 @@ class ServerConfig(Settings):
             only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
             attack surface.
+        http: what is offered by HTTP, where `protocols` names "http".
         codecs: codecs accepted; calls in any other are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
@@ -49,7 +51,8 @@ class ServerConfig(Settings):
             (version 1 or 2): the address in it is the peer's. From elsewhere a header is refused. Too wide a network
             lets its machines pretend to be any peer.
         admin_address: address that serves the admin pages over HTTP: `/livez`, `/readyz`, `/metrics` and `/`, which
-            lists the others; None serves them nowhere. Beyond loopback all but the first two need `admin_token`.
+            lists the others; `fd://NAME` is a socket that systemd passed on; None serves them nowhere. Beyond loopback
+            all but the first two need `admin_token`.
         admin_token: token for the admin pages, or the path of its file, or "file:" with that path. A file is read again
             once it has changed.
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
@@ -66,6 +69,7 @@ class ServerConfig(Settings):
     admission: Admission = field(default_factory=Admission)
     tls: TLS | None = None
     protocols: tuple[str, ...] = ("native",)
+    http: HTTP = field(default_factory=HTTP)
     codecs: tuple[str, ...] = tuple(CODECS)
     reflection: bool | None = None
     expose_errors: bool = False
@@ -78,7 +82,7 @@ class ServerConfig(Settings):
 
     def __post_init__(self) -> None:
         check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, memory=Memory)
-        check_parts(self, admission=Admission, tls=TLS)
+        check_parts(self, admission=Admission, tls=TLS, http=HTTP)
         for name in check_names(self, "protocols"):
             if name not in SERVER_PROTOCOLS:
                 raise wrong(self, "protocols", f"names out of {tuple(SERVER_PROTOCOLS)}")

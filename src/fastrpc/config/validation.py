@@ -13,6 +13,7 @@ __all__ = [
     "LARGEST_COUNT",
     "LARGEST_SIZE",
     "LONGEST_SECONDS",
+    "SECRETS",
     "SERVER_PROTOCOLS",
     "Settings",
     "check_choice",
@@ -37,13 +38,13 @@ __all__ = [
 _Kind = TypeVar("_Kind")
 
 #: What `ServerConfig.protocols` may name; `fastrpc.protocols.base.register` adds to it.
-SERVER_PROTOCOLS = ["native"]
+SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
-# Settings whose value is shown nowhere, neither in errors.
-_SECRETS = frozenset({"admin_token", "key_password"})
+#: Settings whose value is shown nowhere, neither in errors.
+SECRETS = frozenset({"admin_token", "key_password"})
 
 # The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
 LONGEST_SECONDS = 100_000_000
@@ -79,7 +80,7 @@ class Settings:
 
 def _shown(name: str, value: Any) -> str:
     """Return the text of a value; secrets must not get into logs."""
-    return "…" if name in _SECRETS else repr(value)
+    return "…" if name in SECRETS else repr(value)
 
 
 def _default_of(field: Any) -> Any:
@@ -252,7 +253,7 @@ def check_tls(tls: Any) -> None:
     for name in ("key_file", "key_password"):
         if getattr(tls, name) is not None and tls.cert_file is None:
             raise ConfigError(
-                f"TLS.{name} is {'set' if name in _SECRETS else repr(os.fspath(tls.key_file))}, but cert_file is None",
+                f"TLS.{name} is {'set' if name in SECRETS else repr(os.fspath(tls.key_file))}, but cert_file is None",
                 hint="set cert_file to the certificate that belongs to this key",
             )
     if tls.require_client_cert and tls.ca_file is None:

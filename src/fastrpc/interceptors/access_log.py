@@ -2,30 +2,18 @@
 
 import logging
 import math
-import re
 from typing import Any
 
+from fastrpc._core.calls.access_records import AccessRecords
 from fastrpc._core.calls.call import Call
 from fastrpc._core.calls.call_log import CallLog, request_id_of
 from fastrpc.errors import ConfigError
-from fastrpc.escaping import printable
 from fastrpc.rpc.interceptor import Proceed
 from fastrpc.status import Status
 
 __all__ = ["AccessLog"]
 
 logger = logging.getLogger("fastrpc.access")
-
-#: The W3C trace context, version 00 and later ones: version, trace id, parent id, flags.
-_TRACE_PARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
-)
-
-_TRACE_PARENT_KEY = frozenset({b"traceparent"})
-
-_STATUS_NAMES = {int(status): status.name for status in Status}
-
-_NANOSECONDS_PER_MILLISECOND = 1e6
 
 
 class AccessLog:
@@ -56,7 +44,7 @@ class AccessLog:
     def __init__(
         self, level: int | str = logging.INFO, sample: float = 1.0, slow_seconds: float | None = None
     ) -> None:
-        self._level = _checked_level(level)
+        records = AccessRecords(logger, _checked_level(level), __file__)
         if not _is_number(sample) or not 0 <= sample <= 1:
             raise ConfigError(f"AccessLog.sample is {sample!r}, it must be a number from 0 to 1")
         if slow_seconds is not None and not (_is_number(slow_seconds) and 0 <= slow_seconds < 1e9):
@@ -64,7 +52,7 @@ class AccessLog:
                 f"AccessLog.slow_seconds is {slow_seconds!r}, it must be a number of seconds or None"
             )
         #: What a server tells of the end of each call, without running this object as an interceptor.
-        self._call_log = CallLog(self._write, sample, slow_seconds)
+        self._call_log = CallLog(records.write, sample, slow_seconds)
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         """Run a call of a client, or of an interceptor of the program that calls this one."""
@@ -75,45 +63,6 @@ class AccessLog:
         finally:
             status = Status.CANCELLED if call.status is None else call.status
             self._call_log.note_end(call, status)
-
-    def _write(self, call: Call, status: int, nanoseconds: int) -> None:
-        if not logger.isEnabledFor(self._level):
-            return
-        milliseconds = round(nanoseconds / _NANOSECONDS_PER_MILLISECOND, 3)
-        method, name = printable(call.method), _STATUS_NAMES[status]
-        text = f"{method} {name} {milliseconds:.3f} ms"
-        # `Logger.log` takes as long again: it looks for its caller in the stack, and for each field among its own.
-        record = logging.getLogRecordFactory()(
-            logger.name, self._level, __file__, 0, text, (), None, "AccessLog"
-        )
-        vars(record).update(_fields_of(call, method), status=name, duration_ms=milliseconds)
-        logger.handle(record)
-
-
-def _fields_of(call: Call, method: str) -> dict[str, Any]:
-    """Return the fields of a record; texts from a peer are escaped, as formats may print them."""
-    peer, identity = call.peer, call.identity
-    return {
-        "side": call.side,
-        "service": method.rpartition(".")[0],
-        "method": method,
-        "peer": None if peer is None else printable(str(peer.address)),
-        "identity": None if identity is None else printable(identity.name),
-        "bytes": call._moved_bytes,
-        "trace_id": _trace_id_of(call),
-        "request_id": request_id_of(call),
-    }
-
-
-def _trace_id_of(call: Call) -> str | None:
-    """Return the id of the trace that the call belongs to: that of its span, else what its metadata says."""
-    own = call.state.get("trace_id")
-    if isinstance(own, str):
-        return own
-    if call.side == "server" and not call._has_received(_TRACE_PARENT_KEY):
-        return None
-    found = _TRACE_PARENT.match(call.metadata.get("traceparent", ""))
-    return None if found is None else found["trace_id"]
 
 
 def _checked_level(level: int | str) -> int:

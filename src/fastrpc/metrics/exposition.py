@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.gauges import Gauge
+from fastrpc.metrics.exact_sum import ExactSum, Plain
 from fastrpc.metrics.figures import process_values
 from fastrpc.metrics.prometheus import metrics_of
 
@@ -21,8 +22,12 @@ __all__ = ["CONTENT_TYPE_LATEST", "Exposition", "Family", "FamilySum", "program_
 
 logger = logging.getLogger("fastrpc.server")
 
-#: A metric as values that JSON can carry: name, type, text, and for each sample its name, labels and value.
+#: A metric as values that JSON can carry: name, type, text, and for each sample its name, labels and value. The value
+#: of a sum may be several floats, see `ExactSum`.
 Family: TypeAlias = list[Any]
+
+#: A sample's name, and its labels in their order.
+_Series: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]
 
 #: Types whose samples add up over processes; each of the others is a value of one process.
 COUNTED = frozenset({"counter", "histogram", "summary"})
@@ -103,7 +108,7 @@ class FamilySum:
 
     def __init__(self) -> None:
         self._kinds: dict[str, tuple[str, str]] = {}
-        self._samples: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], float]] = {}
+        self._samples: dict[str, dict[_Series, float | ExactSum]] = {}
 
     def add(self, families: Iterable[Family], worker: str | None, sign: int = 1) -> None:
         """Add the metrics of a process; None: of a dead one. A sign of -1 takes away what was counted before."""
@@ -116,12 +121,7 @@ class FamilySum:
                     if worker is not None:
                         known[sample, _marked(labels, worker)] = value
                     continue
-                key = sample, tuple(sorted(labels.items()))
-                if sample.endswith("_created"):
-                    if sign > 0:
-                        known[key] = min(value, known.get(key, value))
-                else:
-                    known[key] = known.get(key, 0.0) + sign * value
+                _count(known, (sample, tuple(sorted(labels.items()))), value, sign)
 
     def families(self) -> list[Family]:
         """Return the sums as plain values."""
@@ -129,7 +129,7 @@ class FamilySum:
             [
                 name,
                 *self._kinds[name],
-                [[sample, dict(labels), value] for (sample, labels), value in known.items()],
+                [[sample, dict(labels), _plain(value)] for (sample, labels), value in known.items()],
             ]
             for name, known in self._samples.items()
             if known
@@ -137,11 +137,28 @@ class FamilySum:
 
     def metrics(self) -> Iterator[Metric]:
         """Yield the sums."""
-        for name, kind, text, samples in self.families():
+        for name, known in self._samples.items():
+            kind, text = self._kinds[name]
             metric = Metric(name, text, kind)
-            for sample, labels, value in samples:
-                metric.add_sample(sample, labels, value)
-            yield metric
+            for (sample, labels), value in known.items():
+                metric.add_sample(sample, dict(labels), float(value))
+            if known:
+                yield metric
+
+
+def _count(known: dict[_Series, float | ExactSum], key: _Series, value: Plain, sign: int) -> None:
+    """Add a sample of a counter, or of a part of a histogram; of the instants of their creation keep the first."""
+    total = known.get(key)
+    if not key[0].endswith("_created"):
+        if not isinstance(total, ExactSum):
+            total = known[key] = ExactSum()
+        total.add(value, sign)
+    elif sign > 0 and isinstance(value, float):
+        known[key] = value if total is None else min(value, float(total))
+
+
+def _plain(value: float | ExactSum) -> Plain:
+    return value.plain() if isinstance(value, ExactSum) else value
 
 
 def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from fastrpc._core.base.histogram import (
 )
 from fastrpc._core.loop.loop_state import loop_seconds
 from fastrpc.gauges import Gauge
+from fastrpc.metrics.exact_sum import ExactSum
 
 __all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "process_values"]
 
@@ -24,7 +25,7 @@ Values: TypeAlias = dict[str, Any]
 
 #: What makes a row one of a method; its other values are numbers.
 LABELS = ("service", "method", "side", "protocol")
-NUMBERS = ("in_flight", "received_bytes", "sent_bytes", "sum_seconds")
+NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
 #: How gauges of several objects, or processes, with the same labels make one series, where they are not added up.
 _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
@@ -66,18 +67,18 @@ class Sum:
         self._refused: dict[str, int] = {}
         self._retries: dict[str, int] = {}
         self._waits = [0] * len(waits_snapshot()["buckets"])
-        self._waited = 0.0
-        self._blocked = 0.0
+        self._waited = ExactSum()
+        self._blocked = ExactSum()
         self._lags: list[float] = []
         self._gauges: list[Gauge] = []
 
     def add(self, more: Figures, *, is_alive: bool = True) -> None:
         """Add the figures of a process; of a dead one only what it counted."""
         for row in more["methods"]:
-            self._add_row(row, operator.add)
+            self._add_row(row, operator.add, 1)
             if is_alive:
                 self._rows[_key(row)]["in_flight"] += row["in_flight"]
-        self._add_process(more["process"], operator.add)
+        self._add_process(more["process"], operator.add, 1)
         if is_alive:
             self._lags.append(more["process"]["lag_seconds"])
             self._gauges += [
@@ -87,33 +88,39 @@ class Sum:
     def subtract(self, counted: Figures) -> None:
         """Take away what a process had counted before, such as its parent before the fork."""
         for row in counted["methods"]:
-            self._add_row(row, operator.sub)
-        self._add_process(counted["process"], operator.sub)
+            self._add_row(row, operator.sub, -1)
+        self._add_process(counted["process"], operator.sub, -1)
 
-    def _add_row(self, row: Values, combine: Callable[[Any, Any], Any]) -> None:
+    def _add_row(self, row: Values, combine: Callable[[int, int], int], sign: int) -> None:
         key = _key(row)
         known = self._rows.get(key)
         if known is None:
             known = self._rows[key] = dict(zip(LABELS, key, strict=True))
             known |= {"calls": {}, "buckets": [0] * len(row["buckets"]), **dict.fromkeys(NUMBERS, 0)}
+            known["sum_seconds"] = ExactSum()
         for status, count in row["calls"].items():
             known["calls"][status] = combine(known["calls"].get(status, 0), count)
         known["buckets"] = list(map(combine, known["buckets"], row["buckets"]))
         for name in NUMBERS[1:]:
             known[name] = combine(known[name], row[name])
+        known["sum_seconds"].add(row["sum_seconds"], sign)
 
-    def _add_process(self, values: Values, combine: Callable[[Any, Any], Any]) -> None:
+    def _add_process(self, values: Values, combine: Callable[[int, int], int], sign: int) -> None:
         for ours, theirs in ((self._refused, values["refused"]), (self._retries, values["retries"])):
             for reason, count in theirs.items():
                 ours[reason] = combine(ours.get(reason, 0), count)
         counts = [count for _, count in values["waits"]["buckets"]]
         self._waits = list(map(combine, self._waits, counts))
-        self._waited = combine(self._waited, values["waits"]["sum_seconds"])
-        self._blocked = combine(self._blocked, values["blocked_seconds"])
+        self._waited.add(values["waits"]["sum_seconds"], sign)
+        self._blocked.add(values["blocked_seconds"], sign)
 
     def figures(self) -> Figures:
-        """Return the figures of all."""
-        return {"methods": list(self._rows.values()), "process": self.process()}
+        """Return the figures of all, for another sum."""
+        process = self.process()
+        process["waits"]["sum_seconds"] = self._waited.plain()
+        process["blocked_seconds"] = self._blocked.plain()
+        rows = [row | {"sum_seconds": row["sum_seconds"].plain()} for row in self._rows.values()]
+        return {"methods": rows, "process": process}
 
     def process(self) -> Values:
         """Return what is counted for whole processes; the lag is that of the slowest loop."""
@@ -123,11 +130,10 @@ class Sum:
             "retries": dict(self._retries),
             "waits": {
                 "buckets": list(zip(bounds, self._waits, strict=True)),
-                # To the ns that is counted: the order of additions must not make it fall.
-                "sum_seconds": round(self._waited, 9),
+                "sum_seconds": float(self._waited),
             },
             "lag_seconds": max(self._lags, default=0.0),
-            "blocked_seconds": round(self._blocked, 9),
+            "blocked_seconds": float(self._blocked),
             "gauges": list(self._gauges),
         }
 
@@ -137,7 +143,10 @@ class Sum:
         for row in self._rows.values():
             is_other = row["service"] == OTHER_METHODS
             name = OTHER_METHODS if is_other else f"{row['service']}.{row['method']}".removeprefix(".")
-            snapshot = row | {"buckets": [(0.0, count) for count in row["buckets"]]}
+            snapshot = row | {
+                "buckets": [(0.0, count) for count in row["buckets"]],
+                "sum_seconds": float(row["sum_seconds"]),
+            }
             registry.counters(name, row["side"], row["protocol"]).merge(snapshot)
         return registry
 

@@ -1,11 +1,12 @@
 """The interface of a protocol: a name, a detector of its first bytes, and an engine."""
 
 import asyncio
+import importlib
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.engine import Engine
@@ -16,6 +17,9 @@ from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import SERVER_PROTOCOLS
 from fastrpc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastrpc._core.gateway.service import HttpService
 
 __all__ = [
     "Connection",
@@ -52,6 +56,8 @@ class ServerParts:
     spin_microseconds: int
     #: Whether callers may list the services.
     reveals_services: bool
+    #: What connections of the HTTP gateway share; None where it is not served.
+    http: "HttpService | None" = None
 
 
 class StreamSession(Session, asyncio.BufferedProtocol):
@@ -119,6 +125,14 @@ class Protocol:
 
 _protocols: dict[str, Protocol] = {}
 
+#: The modules of our protocols, which register them. They are imported on first use.
+_BUILT_IN = {
+    "native": "fastrpc.protocols.native",
+    "http": "fastrpc.protocols.http.gateway",
+    "rpcx": "fastrpc.protocols.rpcx",
+    "phobos": "fastrpc.protocols.rpcx",
+}
+
 
 def register(
     name: str,
@@ -143,6 +157,8 @@ def register(
 
 def protocol_named(name: str) -> Protocol:
     """Return a registered protocol; `ServerConfig` has already refused unknown names."""
+    if name not in _protocols and name in _BUILT_IN:
+        importlib.import_module(_BUILT_IN[name])
     return _protocols[name]
 
 

@@ -85,6 +85,8 @@ def _method_differences(method: MethodDefinition, promised: MethodDefinition) ->
     if method.kind != promised.kind:
         yield f"gives {_KIND_TEXT[method.kind]}, in the contract {_KIND_TEXT[promised.kind]}"
         return
+    if missing := [name for name in promised.aliases if name not in {method.full_name, *method.aliases}]:
+        yield f"is not called {', '.join(map(repr, missing))}, in the contract it is"
     if method.codec != promised.codec:
         yield f"has codec {method.codec!r}, in the contract {promised.codec!r}"
     yield from _parameter_differences(method, promised.parameters)

@@ -12,6 +12,7 @@ import msgspec
 
 from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import ServiceNames
 from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
 from fastrpc.rpc.conversion import holds_arrays
 from fastrpc.rpc.method_options import MethodOptions
@@ -54,6 +55,7 @@ class MethodDefinition:
         "renamed",
         "roles",
         "service",
+        "service_names",
         "signature",
         "timeout",
     )
@@ -65,7 +67,7 @@ class MethodDefinition:
     def __init__(
         self,
         owner: type[Any],
-        service: str,
+        service: ServiceNames,
         attribute: str,
         function: Callable[..., Any],
         *,
@@ -75,15 +77,16 @@ class MethodDefinition:
     ) -> None:
         #: The class that was given to `@service`, or the one that inherits it.
         self.owner = owner
-        self.service = service
+        self.service = service.name
         #: The name on the wire after the service's; `attribute` is the one in the class.
         self.name = options.name or attribute
-        self.full_name = f"{service}.{self.name}"
+        self.full_name = f"{service.name}.{self.name}"
+        self.service_names = service
         self.attribute = attribute
         #: The function in the class, by which callers name the method.
         self.function = function
         self.options = options
-        self.idempotent = bool(options.idempotent)
+        self.idempotent = bool(options.idempotent or options.safe)
         self.inline = bool(options.inline) and not signature.is_async
         self.public = bool(options.public)
         #: The roles of which a caller needs one; empty: none.
@@ -98,12 +101,32 @@ class MethodDefinition:
         #: Old names of parameters, each with the present one.
         self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `schema.marshal_for`.
-        self.marshals: dict[tuple[str, int, int], Any] = {}
+        self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
         self._types: MethodTypes | None = None
         self._admits_none = self._has_array_result = None
 
     def __repr__(self) -> str:
         return f"<MethodDefinition {self.full_name} {self.kind} {self.style}>"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name after the service's, the canonical one first."""
+        return self.service_names.of_method(self.name, self.options.alias or ())
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Every full name but the canonical one."""
+        return self.service_names.full_aliases(self.name, self.options.alias or ())
+
+    @property
+    def safe(self) -> bool:
+        """Whether running it changes nothing."""
+        return bool(self.options.safe)
+
+    @property
+    def tool(self) -> bool:
+        """Whether language models may call it."""
+        return bool(self.options.tool)
 
     @property
     def kind(self) -> Kind:
@@ -246,19 +269,19 @@ class MethodDefinition:
 class ServiceDefinition:
     """A service: its name and its methods, as one class has them."""
 
-    __slots__ = ("__weakref__", "contract", "methods", "name", "owner", "version")
+    __slots__ = ("__weakref__", "contract", "methods", "names", "owner", "version")
 
     def __init__(
         self,
         owner: type[Any],
-        name: str,
+        names: ServiceNames,
         methods: Mapping[str, MethodDefinition],
         *,
         version: str | None = None,
         contract: "ServiceDefinition | None" = None,
     ) -> None:
         self.owner = owner
-        self.name = name
+        self.names = names
         self.version = version
         #: By their names on the wire, base classes first, then in the order they are written.
         self.methods: Mapping[str, MethodDefinition] = types.MappingProxyType(dict(methods))
@@ -268,6 +291,10 @@ class ServiceDefinition:
     def __repr__(self) -> str:
         methods = ", ".join(self.methods) or "empty"
         return f"<ServiceDefinition {self.name} of {self.owner.__qualname__}: {methods}>"
+
+    @property
+    def name(self) -> str:
+        return self.names.name
 
     @property
     def documentation(self) -> str:

@@ -25,6 +25,9 @@ def describe(service: Any) -> dict[str, Any]:
     return {
         "name": definition.name,
         "version": definition.version,
+        "alias": list(definition.names.alias),
+        "rpcx": definition.names.rpcx,
+        "aliases": list(definition.names.of_service()[1:]),
         "documentation": definition.documentation,
         "methods": [_describe_method(method) for method in definition.methods.values()],
         "types": describe_types(definition),
@@ -57,6 +60,8 @@ def _describe_method(definition: MethodDefinition) -> dict[str, Any]:
     return {
         "name": definition.name,
         "full_name": definition.full_name,
+        "alias": list(definition.options.alias or ()),
+        "aliases": list(definition.aliases),
         "attribute": definition.attribute,
         "kind": definition.kind,
         "signature": signature_text(definition),
@@ -75,6 +80,7 @@ def _describe_method(definition: MethodDefinition) -> dict[str, Any]:
         "renamed": dict(definition.renamed),
         "result": _result_text(definition),
         "idempotent": definition.idempotent,
+        "safe": definition.safe,
         "timeout": definition.timeout,
         "codec": definition.codec,
         "documentation": definition.documentation,

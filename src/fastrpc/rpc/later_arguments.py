@@ -29,15 +29,8 @@ LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
     "Server": _SERVER,
     "App": _SERVER,
     "serve": _SERVER,
-    "method": {
-        "safe": (False, "no feature yet depends on whether a method is safe"),
-        "tool": (False, "methods are not yet offered as tools"),
-        "alias": ((), "methods do not yet have aliases: calls by them would fail"),
-    },
-    "service": {
-        "alias": ((), "services do not yet have aliases: calls by them would fail"),
-        "rpcx": (None, "services do not yet support rpcx: calls by it would fail"),
-    },
+    "method": {},
+    "service": {},
 }
 
 

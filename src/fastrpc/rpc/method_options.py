@@ -12,8 +12,11 @@ from fastrpc.rpc.signature import HandlerSignature
 
 __all__ = [
     "NAME",
+    "SERVICE_NAME",
     "MethodOptions",
     "check_renamed",
+    "check_safe",
+    "check_tool",
     "checked_method_name",
     "checked_renamed",
     "checked_roles",
@@ -22,6 +25,9 @@ __all__ = [
 
 #: A method's name on the wire, or one part of a service's.
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+#: A service's name on the wire.
+SERVICE_NAME: Final = re.compile(rf"{NAME.pattern}(\.{NAME.pattern})*")
 
 #: Most old names of a method: each doubles the key sets that a call may send.
 MOST_RENAMED: Final = 4
@@ -40,11 +46,37 @@ class MethodOptions(NamedTuple):
     roles: frozenset[str] | None = None
     #: Old names of parameters, each with the present one.
     renamed: Mapping[str, str] | None = None
+    #: Other names of the method.
+    alias: tuple[str, ...] | None = None
+    #: Running it changes nothing.
+    safe: bool | None = None
+    #: Language models may call it.
+    tool: bool | None = None
 
     def over(self, inherited: "MethodOptions") -> "MethodOptions":
         """Return these options, completed by inherited ones."""
         given = {name: value for name, value in self._asdict().items() if value is not None}
         return inherited._replace(**given)
+
+
+def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) -> None:
+    """Refuse a safe method that could not be one.
+
+    Raises:
+        TypeError: it takes a stream, or is said not to be idempotent.
+    """
+    if options.idempotent is False:
+        raise TypeError(f"{label} is safe, so it is idempotent: leave idempotent=False out")
+    if signature.stream is not None:
+        raise TypeError(
+            f"{label} takes the stream {signature.stream.name!r}, which a GET cannot bring: leave safe=True out"
+        )
+
+
+def check_tool(label: str, signature: HandlerSignature) -> None:
+    """Refuse a tool that streams: a model gives its arguments at once, and reads one result."""
+    if signature.kind != "unary":
+        raise TypeError(f"{label} streams, so it cannot be a tool: leave tool=True out")
 
 
 def checked_method_name(name: str | None) -> str | None:

@@ -14,11 +14,13 @@ from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import go_name
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays, plain_form, written_types
 from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.finite_numbers import finite_encoder
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
@@ -85,29 +87,77 @@ def codec_for(definition: MethodDefinition, preferred: str) -> str:
     )
 
 
-def marshal_for(definition: MethodDefinition, codec_name: str, *, depth: int, items: int) -> Marshal:
+def marshal_for(
+    definition: MethodDefinition,
+    codec_name: str,
+    *,
+    depth: int,
+    items: int,
+    by_value: bool = False,
+    by_name: bool = False,
+) -> Marshal:
     """Return the marshal of a method, prepared once: it encodes and decodes arguments and results.
 
     Args:
         depth: deepest nesting of containers in a payload.
         items: most values in all containers of a payload.
+        by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
+        by_name: whether arguments are a map by name alone, and a result in JSON holds neither NaN nor infinity.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
     """
-    key = (codec_name, depth, items)
+    key = (codec_name, depth, items, by_value, by_name)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
-        shape = _shape(definition)
-        coders = _coders(definition, codec_named(codec_name), shape)
-        marshal = Marshal(definition.full_name, shape, coders, depth=depth, items=items)
+        shape = _shape(definition, _names_in_go(definition) if by_value else ())
+        coders = _coders(definition, codec_named(codec_name), shape, is_finite=by_name)
+        form = _value_form(definition) if by_value else None
+        marshal = Marshal(
+            definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
+        )
         definition.marshals[key] = marshal
     return marshal
 
 
+def _names_in_go(definition: MethodDefinition) -> tuple[str, ...]:
+    """Return the names of the parameters as callers in Go have them, none where they have ours."""
+    if definition.service_names.rpcx != "go":
+        return ()
+    return tuple(go_name(parameter.name) for parameter in definition.parameters)
+
+
+def _value_form(definition: MethodDefinition) -> str:
+    """Return how the arguments of a method lie in one value."""
+    if len(definition.parameters) != 1:
+        return "named"
+    kind = definition.types().parameters[0]
+    return "whole" if _may_be_map(kind) else "either"
+
+
+def _may_be_map(annotation: Any) -> bool:
+    """Whether the payload of a value of this type may be a map."""
+    if not may_hold_containers(annotation):
+        return False
+    while isinstance(annotation, NewType):
+        annotation = annotation.__supertype__
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _may_be_map(get_args(annotation)[0])
+    if origin in {Union, types.UnionType}:
+        return any(map(_may_be_map, get_args(annotation)))
+    return (origin or annotation) not in {list, tuple, set, frozenset}
+
+
 @cache
-def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, items: int) -> Marshal:
-    """Return the marshal of methods known only by name, for any number of arguments."""
+def untyped_marshal(
+    codec_name: str, method: str = "the method", *, depth: int, items: int, by_value: bool = False
+) -> Marshal:
+    """Return the marshal of methods known only by name, for any number of arguments.
+
+    Args:
+        by_value: as for `marshal_for`.
+    """
     codec = codec_named(codec_name)
     decode = _plain_decoder(codec)
     scan = scan_for(codec, (Any,))
@@ -121,7 +171,7 @@ def untyped_marshal(codec_name: str, method: str = "the method", *, depth: int, 
         items=(),
         scan=(scan, scan, scan),
     )
-    return Marshal(method, None, coders, depth=depth, items=items)
+    return Marshal(method, None, coders, depth=depth, items=items, by_value="either" if by_value else None)
 
 
 def may_hold_containers(annotation: Any) -> bool:
@@ -143,7 +193,7 @@ def may_hold_containers(annotation: Any) -> bool:
     )
 
 
-def _shape(definition: MethodDefinition) -> ArgumentShape:
+def _shape(definition: MethodDefinition, names_in_go: Sequence[str] = ()) -> ArgumentShape:
     parameters = definition.parameters
     return ArgumentShape(
         tuple(parameter.name for parameter in parameters),
@@ -154,7 +204,8 @@ def _shape(definition: MethodDefinition) -> ArgumentShape:
         renamed={
             old: [parameter.name for parameter in parameters].index(new)
             for old, new in definition.renamed.items()
-        },
+        }
+        | {name: at for at, name in enumerate(names_in_go)},
     )
 
 
@@ -209,7 +260,9 @@ def _free_name(parameters: Sequence[Parameter]) -> str:
     return name
 
 
-def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) -> PayloadCoders:
+def _coders(
+    definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_finite: bool = False
+) -> PayloadCoders:
     known = definition.types()
     places = [f"parameter {parameter.name!r}" for parameter in definition.parameters]
     items = tuple(
@@ -223,10 +276,13 @@ def _coders(definition: MethodDefinition, codec: Codec, shape: ArgumentShape) ->
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
+    encode = _encoder(codec, (*known.parameters, known.result, known.message))
+    if is_finite and codec.name == "json":
+        encode = finite_encoder(encode, known.result)
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=_encoder(codec, (*known.parameters, known.result, known.message)),
+        encode=encode,
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, get_origin, overload
 
 from fastrpc.errors import ConfigError
+from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_rpcx
 from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
@@ -18,8 +19,11 @@ from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.method_options import (
     NAME,
+    SERVICE_NAME,
     MethodOptions,
     check_renamed,
+    check_safe,
+    check_tool,
     checked_method_name,
     checked_renamed,
     checked_roles,
@@ -64,6 +68,9 @@ def method(
     public: bool = False,
     roles: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
+    alias: Sequence[str] = (),
+    safe: bool = False,
+    tool: bool = False,
 ) -> Callable[[F], F]: ...
 @later_arguments("method")
 def method(
@@ -76,6 +83,9 @@ def method(
     public: bool = _NOT_GIVEN,
     roles: Sequence[str] = _NOT_GIVEN,
     renamed: Mapping[str, str] | None = None,
+    alias: Sequence[str] = _NOT_GIVEN,
+    safe: bool = _NOT_GIVEN,
+    tool: bool = _NOT_GIVEN,
 ) -> Any:
     """Mark a function as a remote method; the function itself is unchanged.
 
@@ -88,6 +98,9 @@ def method(
         public: callers need not authenticate; what authorises them still has to allow it.
         roles: the roles of which a caller needs one, where the server authenticates.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
+        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
+        safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
+        tool: language models may call it, where `HTTP(mcp=True)` offers tools.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
@@ -104,13 +117,22 @@ def method(
         public=public,
         roles=checked_roles(roles),
         renamed=checked_renamed(renamed),
+        alias=checked_aliases(alias, "method", name, NAME),
+        safe=safe,
+        tool=tool,
     )
     return functools.partial(_mark, options=options)
 
 
 @later_arguments("service")
 def service(
-    name: str, /, *, version: str | None = None, implements: type[Any] | None = None
+    name: str,
+    /,
+    *,
+    version: str | None = None,
+    implements: type[Any] | None = None,
+    alias: Sequence[str] = _NOT_GIVEN,
+    rpcx: str | None = None,
 ) -> Callable[[C], C]:
     """Mark a class as the service called `name`; the class itself is unchanged.
 
@@ -118,21 +140,15 @@ def service(
         name: the name on the wire; it may hold dots.
         version: shown by reflection; it is not part of any name.
         implements: a contract that the class implements without inheriting from it, checked at once.
+        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
+        rpcx: "go" makes names in CamelCase aliases of the service and its methods, as callers in Go write them:
+            `shop.get_user_id` is `Shop.GetUserID`, too.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.
     """
-    if not isinstance(name, str):
-        raise TypeError(
-            f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
-        )
-    parts = name.split(".")
-    if not all(NAME.fullmatch(part) for part in parts):
-        raise ConfigError(
-            f"{name!r} is not a service name",
-            hint="write letters, digits, `_` and `-`, in parts joined by dots",
-        )
-
+    _check_service_name(name)
+    given = checked_aliases(alias, "service", name, SERVICE_NAME), checked_rpcx(rpcx)
     contract = None if implements is None else service_definition(implements)
 
     def mark(cls: C) -> C:
@@ -146,7 +162,8 @@ def service(
         claim_methods(cls, contract=contract, is_whole=True)
         here = inspect.currentframe()
         around = None if here is None else here.f_back
-        definition = _read(cls, name, version=version, contract=contract, frame=around)
+        names = _service_names(cls, name, *given, contract)
+        definition = _read(cls, names, version=version, contract=contract, frame=around)
         if contract is not None:
             check_implements(definition, contract)
         setattr(cls, SERVICE_MARK, definition)
@@ -154,6 +171,35 @@ def service(
         return cls
 
     return mark
+
+
+def _check_service_name(name: Any) -> None:
+    """Refuse what is not the name of a service."""
+    if not isinstance(name, str):
+        raise TypeError(
+            f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
+        )
+    if not SERVICE_NAME.fullmatch(name):
+        raise ConfigError(
+            f"{name!r} is not a service name",
+            hint="write letters, digits, `_` and `-`, in parts joined by dots",
+        )
+
+
+def _service_names(
+    cls: type[Any],
+    name: str,
+    alias: tuple[str, ...] | None,
+    rpcx: str | None,
+    contract: ServiceDefinition | None,
+) -> ServiceNames:
+    """Return the names of a service, completed from a contract or a base class of the same name."""
+    bases = [vars(member)[SERVICE_MARK] for member in cls.__mro__ if SERVICE_MARK in vars(member)]
+    for base in (*bases, contract):
+        if base is not None and base.name == name:
+            alias = base.names.alias if alias is None else alias
+            rpcx = base.names.rpcx if rpcx is None else rpcx
+    return ServiceNames(name, alias or (), rpcx)
 
 
 def check_name_length(full_name: str) -> None:
@@ -242,6 +288,10 @@ def _mark(handler: F, options: MethodOptions) -> F:
         check_raw(signature)
     if options.renamed:
         check_renamed(label, options, signature)
+    if options.safe:
+        check_safe(label, options, signature)
+    if options.tool:
+        check_tool(label, signature)
     try:
         setattr(handler, METHOD_MARK, MethodMark(options, signature))
     except AttributeError as error:
@@ -267,18 +317,18 @@ def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:
                 f"{cls.__qualname__} inherits from two services, {base.name!r} and {other!r}:"
                 ' put @fastrpc.service("name") above it, or write a class for each'
             )
-    return _read(cls, base.name, version=base.version, contract=base.contract, frame=None)
+    return _read(cls, base.names, version=base.version, contract=base.contract, frame=None)
 
 
 def _read(
     cls: type[Any],
-    name: str,
+    names: ServiceNames,
     *,
     version: str | None,
     contract: ServiceDefinition | None,
     frame: types.FrameType | None,
 ) -> ServiceDefinition:
-    """Return the definition of `cls`, whose methods are claimed, as the service `name`."""
+    """Return the definition of `cls`, whose methods are claimed, as the service of these names."""
     methods: dict[str, MethodDefinition] = {}
     promised = {} if contract is None else {member.attribute: member for member in contract.methods.values()}
     for attribute in dict.fromkeys((*marked_attributes(cls), *promised)):
@@ -288,20 +338,34 @@ def _read(
             continue
         definition = mark.definition
         if definition is None or mark.owner is cls:
-            definition = _read_method(cls, name, mark, promised.get(attribute), frame)
+            definition = _read_method(cls, names, mark, promised.get(attribute), frame)
             mark.definition = definition
         if (other := methods.get(definition.name)) is not None:
-            raise TypeError(
-                f"{cls.__qualname__} has two methods called {definition.name!r},"
-                f' `{other.attribute}` and `{attribute}`: give one another name with @fastrpc.method("…")'
-            )
+            raise _clash(cls, definition.name, other, definition)
         methods[definition.name] = definition
-    return ServiceDefinition(cls, name, methods, version=version, contract=contract)
+    _check_aliases(cls, methods)
+    return ServiceDefinition(cls, names, methods, version=version, contract=contract)
+
+
+def _check_aliases(cls: type[Any], methods: Mapping[str, MethodDefinition]) -> None:
+    """Refuse a name that means two methods; canonical ones are known to differ."""
+    owners = dict(methods)
+    for definition in methods.values():
+        for name in definition.names[1:]:
+            if owners.setdefault(name, definition) is not definition:
+                raise _clash(cls, name, owners[name], definition)
+
+
+def _clash(cls: type[Any], name: str, one: MethodDefinition, other: MethodDefinition) -> TypeError:
+    return TypeError(
+        f"{cls.__qualname__} has two methods called {name!r},"
+        f' `{one.attribute}` and `{other.attribute}`: give one another name with @fastrpc.method("…")'
+    )
 
 
 def _read_method(
     cls: type[Any],
-    service_name: str,
+    names: ServiceNames,
     mark: MethodMark,
     promised: MethodDefinition | None,
     frame: types.FrameType | None,
@@ -310,7 +374,7 @@ def _read_method(
     signature = mark.signature or read_signature(mark.function)
     captured = captured_names(signature.annotations(), frame)
     signature = signature.with_scope(Scope(mark.function, mark.defined_in, captured))
-    options, signature, contracts = _inherit(cls, service_name, mark, signature)
+    options, signature, contracts = _inherit(cls, names.name, mark, signature)
     if promised is not None:
         contracts.append(promised)
         options = options.over(promised.options)
@@ -319,14 +383,15 @@ def _read_method(
         check_raw(signature)
     definition = MethodDefinition(
         cls,
-        service_name,
+        names,
         attribute,
         mark.function,
         options=options,
         signature=signature,
         promised=contracts,
     )
-    check_name_length(definition.full_name)
+    for name in (definition.full_name, *definition.aliases):
+        check_name_length(name)
     if signature.stream is not None and not signature.is_async and not definition.is_stub:
         raise TypeError(
             f"{definition.label} is a plain `def` and takes the stream {signature.stream.name!r},"

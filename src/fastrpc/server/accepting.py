@@ -2,11 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import fastrpc.protocols.native  # noqa: F401 - it registers itself
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
@@ -14,6 +13,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, is_local
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
+from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
 from fastrpc.server.encryption import Encryption
 from fastrpc.server.settings import server_settings
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fastrpc.server.proxies import Proxies
 
 __all__ = ["Accepting"]
+
+
+#: The largest number of workers that can be announced.
+MOST_WORKERS = 65_535
 
 
 class Accepting:
@@ -45,21 +49,39 @@ class Accepting:
         self.detection = Detection(self._protocols) if len(self._protocols) > 1 else None
         self._encryption = Encryption(config)
         self._gate: Gate | None = None
+        self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
         # Connections handed over by `take` that have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         #: The connections in their opening; None before `begin`.
         self.openings: Openings | None = None
 
-    def begin(self, gate: Gate) -> None:
-        """Make sessions for a gate from now on."""
+    def announce_workers(self, workers: int) -> None:
+        """Tell clients how many processes share the connections; before the first one."""
+        self._settings.workers = min(workers, MOST_WORKERS)
+
+    def begin(self, gate: Gate, services: Sequence[ServiceDefinition]) -> None:
+        """Make sessions for a gate from now on; `services` are those of the server, which may get more."""
         self._gate = gate
+        self._services = services
         self.openings = Openings(gate, self._config.admission.handshakes)
         if self._config.proxy_protocol:
             # Imported on first use: most servers have no proxy.
             from fastrpc.server.proxies import Proxies
 
             self._proxies = Proxies(self._config, gate, self.openings)
+
+    def check_services(self, services: Sequence[ServiceDefinition]) -> None:
+        """Refuse services that a protocol which is spoken here cannot offer.
+
+        Raises:
+            ConfigError: a name means something else there, or a method cannot be a tool.
+        """
+        if "http" in self._config.protocols:
+            # Imported on first use: most servers speak none.
+            from fastrpc.server.http.fixed_paths import check_services
+
+            check_services(self._config, services)
 
     async def listen(
         self, address: Address, *, backlog: int, reuse_port: bool, bound: socket.socket | None
@@ -101,6 +123,13 @@ class Accepting:
         assert self._gate is not None
         assert self.openings is not None
         allowed = self._config.reflection
+        reveals = is_local(address) if allowed is None else allowed
+        http = None
+        if "http" in self._config.protocols:
+            # Imported on first use: most servers speak none.
+            from fastrpc.server.http.methods import http_service
+
+            http = http_service(self._config, self._gate, address, self._services, reveals_services=reveals)
         parts = ServerParts(
             loop=asyncio.get_running_loop(),
             gate=self._gate,
@@ -108,7 +137,8 @@ class Accepting:
             config=self._config,
             settings=self._settings,
             spin_microseconds=self._spin_microseconds,
-            reveals_services=is_local(address) if allowed is None else allowed,
+            reveals_services=reveals,
+            http=http,
         )
         if self.detection is not None:
             return partial(self.detection.connection, parts)

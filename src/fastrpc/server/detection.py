@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from fastrpc.protocols.base import Protocol, ServerParts, StreamSession, Verdict, server_stream
-from fastrpc.tls.contexts import ALPN
+from fastrpc.tls.contexts import agreed_names
 from fastrpc.tls.failures import HandshakeError
 
 __all__ = ["Detection", "UndecidedConnection"]
@@ -87,14 +87,11 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:
-        """Return whether TLS agreed to the protocol that these bytes are of; close the connection if not.
-
-        The native protocol has a name there, the others have none.
-        """
+        """Return whether TLS agreed to the protocol that these bytes are of; close the connection if not."""
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")
-        if (agreed == ALPN) == (protocol.name == "native"):
+        if agreed in agreed_names(protocol.name):
             return True
         self._refuse(f"it speaks {protocol.name}, and TLS agreed to {agreed or 'no protocol'} (ALPN)")
         return False

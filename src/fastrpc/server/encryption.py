@@ -3,7 +3,7 @@
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.tls.contexts import ALPN
+from fastrpc.tls.contexts import agreed_names
 from fastrpc.tls.ends import ServerEnd
 from fastrpc.transports.base import SessionFactory
 from fastrpc.transports.sockets import encrypted
@@ -34,8 +34,10 @@ class Encryption:
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
-        #: What clients and the server may agree to by ALPN: only the native protocol has a name there.
-        self.agreed = tuple({ALPN if name == "native" else None: None for name in config.protocols})
+        #: What clients and the server may agree to by ALPN; None: nothing.
+        self.agreed = tuple(
+            dict.fromkeys(name for protocol in config.protocols for name in agreed_names(protocol))
+        )
         self._end: ServerEnd | None = None
 
     def wrapped(self, session_factory: SessionFactory, address: Address) -> SessionFactory:

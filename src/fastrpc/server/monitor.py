@@ -91,6 +91,8 @@ class Workers:
         self._began = time.time()
         self._failing: set[str] = set()
         self._exposition = Exposition()
+        # The last record of each place that was read whole.
+        self._records: dict[int, bytes] = {}
         # Not those of a monitor before this one, whose answers may still be there.
         self._numbers = itertools.count(time.monotonic_ns())
         # Workers keep their last answer alone: one question of theirs at a time.
@@ -149,8 +151,10 @@ class Workers:
         total = CountedSum()
         total.add_values(self._before)
         for place in self._board.places:
-            record = place.read(Kind.COUNTED)
+            # A record that is written again and again cannot be read: no count falls for that.
+            record = place.read(Kind.COUNTED) or self._records.get(place.index)
             if record:
+                self._records[place.index] = record
                 total.add(record, place.process)
         return total
 

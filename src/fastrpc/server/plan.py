@@ -79,6 +79,9 @@ class Plan:
     worker_timeout: float | None = 60.0
     #: Calls after which a worker is replaced, of several workers, 10 % more or fewer; None: never.
     max_calls: int | None = None
+    #: The control socket, at which another program may take this one's place; and whether this one takes one there.
+    control: Address | None = None
+    takeover: bool = False
     #: Called once every process serves.
     on_started: Callable[[Started], None] | None = None
 
@@ -93,6 +96,11 @@ class Plan:
         if self.worker_timeout is not None and not 1 <= self.worker_timeout <= 86_400:
             raise ConfigError(
                 f"worker_timeout is {self.worker_timeout!r}, it must be between 1 and 86400 seconds, or None"
+            )
+        if self.takeover and self.control is None:
+            raise ConfigError(
+                "--takeover is given without --control",
+                hint="give the control socket of the program to replace",
             )
         if not self.addresses:
             raise ConfigError("the list of addresses is empty")

@@ -79,6 +79,7 @@ class ServingProcess:
         self._server = server
         if plan.shared_limits:
             server.share_limits(plan.shared_limits)
+        server.announce_workers(plan.workers)
         try:
             with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 return runner.run(self._main(server))

@@ -6,9 +6,11 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from fastrpc.server.crew import LATE_SECONDS
 from fastrpc.server.plan import Plan, Started, values_to_failure
-from fastrpc.server.supervisor import LATE_SECONDS, Supervisor
+from fastrpc.server.supervisor import Supervisor
 from fastrpc.server.worker_channel import DRAIN
 from fastrpc.server.worker_record import WorkerRecord
 
@@ -69,17 +71,19 @@ class Reloader(Supervisor):
 
     @property
     def _worker(self) -> WorkerRecord:
-        return self._workers[0]
+        return self._crew.workers[0]
 
     def _start_all(self) -> None:
-        self._start(self._worker)
+        self._crew.start(self._worker)
 
     def _report(self) -> None:
         """Report each start as soon as the worker reports it."""
 
-    def _hear(self, worker: WorkerRecord) -> None:
-        super()._hear(worker)
-        if worker.started is not None and not self._is_reported and self._plan.on_started is not None:
+    def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
+        super()._hear(worker, report)
+        if worker is not self._worker or worker.started is None:
+            return
+        if not self._is_reported and self._plan.on_started is not None:
             self._is_reported = True
             addresses = tuple(map(str, self._acceptor.addresses))
             self._plan.on_started(replace(Started(**worker.started), addresses=addresses))
@@ -113,5 +117,5 @@ class Reloader(Supervisor):
             self._worker.restart_at = self._clock()
         elif self._kill_at is None:
             self._worker.is_leaving = True
-            self._tell(DRAIN)
+            self._crew.tell(DRAIN)
             self._kill_at = self._clock() + (self._plan.config.timeouts.drain or 0.0) + LATE_SECONDS

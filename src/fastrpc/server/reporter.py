@@ -108,12 +108,13 @@ class Reporter:
             self._place.set_connections(*self._connections())
 
     def _tick(self) -> None:
+        # First: a process whose beats end with an exception of one would be killed as one that hangs.
+        self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
         self.beat()
         self._count()
         self._on_beat()
         if self._counted is not None and not self._is_writing and time.monotonic() >= self._next_report:
             self._report(b"")
-        self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
 
     def _hear(self) -> None:
         """Take a question: its number and the name of a page."""
@@ -160,7 +161,11 @@ class Reporter:
 
     def _write_answer(self, values: dict[str, Any], number: bytes) -> None:
         answer = {"number": int(number), "values": values}
-        self._place.write(Kind.ANSWER, json.dumps(answer, default=str).encode())
+        try:
+            self._place.write(Kind.ANSWER, json.dumps(answer, default=str).encode())
+        except Exception:
+            logger.exception("this process cannot answer for a page")
+            return
         self._tell(number)
 
     def _tell(self, number: bytes) -> None:

@@ -36,8 +36,9 @@ PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
 
-#: The space of one record. The file has holes: only what is written takes memory.
-RECORD_BYTES = 1 << 30
+#: The space of one record, of some 100,000 methods. The file has holes: only what is written takes memory. Its size
+#: counts all the same where the system limits that of files (`ulimit -f`).
+RECORD_BYTES = 64 << 20
 
 #: Before the bytes of a record: their number, and their checksum.
 PREFIX_BYTES = 16
@@ -161,7 +162,15 @@ class Scoreboard:
         return next(place for place in self.places if not place.process)
 
     def write(self, index: int, kind: Kind, record: bytes) -> None:
-        """Write the record of a place, and make it valid."""
+        """Write the record of a place, and make it valid.
+
+        Raises:
+            ValueError: it is longer than its space.
+        """
+        if len(record) > RECORD_BYTES - PREFIX_BYTES:
+            raise ValueError(
+                f"the record has {len(record):,} bytes, the limit is {RECORD_BYTES - PREFIX_BYTES:,}"
+            )
         word = index * WORDS + VALID + kind
         half = 2 if self.words[word] == 1 else 1
         prefix = len(record).to_bytes(8, "little") + zlib.crc32(record).to_bytes(8, "little")

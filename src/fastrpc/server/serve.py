@@ -115,7 +115,9 @@ def run(
         if supervise is None:
             plan = loaded(plan)
             on_loaded(plan)
-            supervise = partial(_run_workers if plan.workers > 1 else _run_here, plan)
+            # A program that is replaced serves and drains at once: its supervisor sees to both.
+            is_supervised = plan.workers > 1 or plan.control is not None
+            supervise = partial(_run_workers if is_supervised else _run_here, plan)
         code = supervise()
     finally:
         _is_running = False
@@ -166,7 +168,7 @@ def _feed(systemd: Systemd) -> None:
     """Tell the service manager that the event loop runs, for as long as it does."""
     if systemd.interval is not None:
         asyncio.get_running_loop().call_later(systemd.interval, _feed, systemd)
-        systemd.tell("WATCHDOG=1")
+        systemd.feed()
 
 
 def _run_workers(plan: Plan) -> ExitCode:

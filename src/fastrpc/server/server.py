@@ -20,6 +20,7 @@ from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
+from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
 from fastrpc.server.access import ServerAccess
@@ -33,6 +34,7 @@ from fastrpc.server.connections import (
 )
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
+from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
 from fastrpc.serving.access_options import Authenticate, Authorize
@@ -115,6 +117,10 @@ class Server:
         """Count rates together with other processes, by limiters that were made before the fork."""
         self._served.shared = shared
 
+    def announce_workers(self, workers: int) -> None:
+        """Tell clients how many processes, this one among them, share the connections."""
+        self._accepting.announce_workers(workers)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -166,13 +172,14 @@ class Server:
         self._ownership.take()
         self._gate = self._served.make_gate()
         self._access.guard(self._gate, self._config.timeouts.handshake)
-        self._accepting.begin(self._gate)
+        self._accepting.begin(self._gate, self._services)
         self._quiet = asyncio.Event()
         await self._served.enter(self._sources)
         self._served.add(Health(self._health))
         if self._config.reflection is not False:
             self._served.add(Reflection(lambda: self._services, self._access.may_call))
         self._access.check(self._services)
+        self._accepting.check_services(self._services)
         self._gate.dispatcher.index_methods()
         await self.admin.open(self)
 
@@ -189,6 +196,7 @@ class Server:
         if self._gate is None:
             self._sources.append(source)
         elif is_service(source):
+            self._accepting.check_services([*self._services, service_definition(source)])
             self._served.add(source)
             self._access.check(self._services)
             self._health.watchers.wake()
@@ -213,6 +221,8 @@ class Server:
         With a registry it returns once the registry took the records, or is known to be unreachable.
 
         Args:
+            address: such as `tcp://127.0.0.1:8972`, `tls://…` or `unix:///path`; `fd://NAME` and `fd://N` are a socket
+                that a service manager or another parent passed on, by its name in LISTEN_FDNAMES or its number.
             advertise: the address to register in place of the bound one: an address, whose port 0 stands for the bound
                 port; an Endpoint with weight, zone and labels; or False for no registration.
             backlog: the number of connections that may wait to be accepted.
@@ -229,12 +239,21 @@ class Server:
             StoreError: the registry refuses it.
             OSError: the address is not available; the message names it.
         """
-        wanted = Address.parse(address)
+        named = wanted = Address.parse(address)
+        if is_inherited(named):
+            if socket is not None:
+                raise ConfigError(
+                    f"{named} names a socket, and another one is given", hint="leave out socket="
+                )
+            is_encrypted = self._config.tls is not None and not allow_plain
+            wanted = inherited_address(named, is_encrypted=is_encrypted)
         check_listening(wanted, self._config, allow_plain=allow_plain)
         if isinstance(advertise, str):
             advertise = Address.parse(advertise)
         await self.start()
         self._check_taking()
+        if is_inherited(named):
+            socket = take_inherited(named)
         listener = await self._accepting.listen(wanted, backlog=backlog, reuse_port=reuse_port, bound=socket)
         self._listeners.append(listener)
         try:
@@ -246,6 +265,8 @@ class Server:
             self._listeners.remove(listener)
             listener.close()
             raise
+        assert self._gate is not None
+        self._gate.dispatcher.listens(listener.address)
         self._life.listening(listener.address)
         return listener.address
 

@@ -6,6 +6,7 @@ import math
 import selectors
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
 from fastrpc.server.worker_channel import MOVE
@@ -30,6 +31,9 @@ FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
 PAUSE_SECONDS = 0.05
+
+#: Seconds between two records about connections that cannot be accepted.
+RECORD_SECONDS = 60.0
 
 
 class Spread:
@@ -58,12 +62,16 @@ class Spread:
         #: When connections move next, if the workers do not have about as many.
         self.move_at: float | None = None
         self._moves_left = 0
+        # Failed attempts to accept since the last record of them, and when that was.
+        self._failures = 0
+        self._told_at = -math.inf
 
     def accept(self) -> None:
         """Accept connections from now on."""
         self.resume_at = None
         for listening_socket in self._acceptor.listening_sockets:
-            self._selector.register(listening_socket, selectors.EVENT_READ)
+            take = partial(self.take, listening_socket)
+            self._selector.register(listening_socket, selectors.EVENT_READ, take)
 
     def stop(self) -> None:
         """Accept no more connections."""
@@ -104,7 +112,7 @@ class Spread:
         try:
             connection = listening_socket.accept()
         except OSError as error:
-            logger.error("cannot accept connections: %s", error)
+            self._tell_failure(error)
             self._pause()
             return
         if connection is not None:
@@ -120,6 +128,14 @@ class Spread:
         return any(
             worker.takes(index, connection) for worker in sorted(in_turn, key=lambda one: one.connections)
         )
+
+    def _tell_failure(self, error: OSError) -> None:
+        """Log that connections cannot be accepted, once a minute: without descriptors each attempt fails."""
+        self._failures += 1
+        if self._clock() >= self._told_at + RECORD_SECONDS:
+            text = f"cannot accept connections: {error} (attempts that failed: {self._failures:,})"
+            logger.error(text, extra={"event": "accept_failed", "count": self._failures})
+            self._failures, self._told_at = 0, self._clock()
 
     def _pause(self) -> None:
         self.stop()

@@ -1,8 +1,9 @@
 """The supervisor of several processes that serve at one address: it starts, feeds, restarts and ends them.
 
 It has no event loop and no thread, so it can fork at any time. It accepts connections and hands them to the workers
-(see `acceptor`); the workers do everything else. A signal to the whole process group is harmless: workers obey only
-the supervisor. With a registry there is one more process, see `announcer`; with admin pages another, see `monitor`.
+(see `acceptor`, `spread`); the workers do everything else. A signal to the whole process group is harmless: workers
+obey only the supervisor. With a registry there is one more process, see `announcer`; with admin pages another, see
+`monitor`. How processes begin and end is in `crew`, how new workers replace others in `roll`.
 """
 
 import contextlib
@@ -12,21 +13,25 @@ import selectors
 import signal
 import socket
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from fastrpc.config import Backoff
-from fastrpc.server.acceptor import Acceptor, ListeningSocket
+from fastrpc.endpoint import Address
+from fastrpc.server.acceptor import Acceptor
 from fastrpc.server.admin.opening import check_admin
-from fastrpc.server.plan import ExitCode, Plan, Started, failure_to_values, values_to_failure
-from fastrpc.server.process import STOP_SIGNALS, leave, reap_adopted, signals_handled
-from fastrpc.server.roll import Roll
-from fastrpc.server.scoreboard import Role, Scoreboard
+from fastrpc.server.control import Control, Successor
+from fastrpc.server.crew import LATE_SECONDS, Crew
+from fastrpc.server.plan import ExitCode, Plan, Started, values_to_failure
+from fastrpc.server.process import STOP_SIGNALS, signals_handled
+from fastrpc.server.roll import Rolling
+from fastrpc.server.scoreboard import Role
 from fastrpc.server.spread import Spread
 from fastrpc.server.systemd import Systemd
+from fastrpc.server.takeover import Takeover
 from fastrpc.server.watch import Watch
-from fastrpc.server.worker_channel import DRAIN, QUIT, SupervisorEnd, WorkerEnd
+from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
 from fastrpc.server.worker_process import run_worker
 from fastrpc.server.worker_record import WorkerRecord, ending, start_failure
 from fastrpc.serving.life import log_listening, warn_of_collectors
@@ -38,9 +43,6 @@ logger = logging.getLogger("fastrpc.server")
 
 #: Seconds that quitting workers get before they are killed; more than they need by themselves.
 QUIT_SECONDS = 1.0
-
-#: Seconds beyond the limit of the drain before a late worker is killed.
-LATE_SECONDS = 2.0
 
 #: Seconds that the withdrawal from the registry may take; more than a registration waits for it.
 WITHDRAW_SECONDS = 7.0
@@ -55,33 +57,29 @@ class Supervisor:
     def __init__(self, plan: Plan, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = replace(plan, shared_limits=shared_limiters(plan.limits))
         self._clock = clock
-        self._workers = self._new_workers()
         #: The process that registers their services; it takes no connections.
         self._announcer = (
             None if plan.registry is None else WorkerRecord("announcer", self._run_announcer, Role.ANNOUNCER)
         )
         #: The process with the admin pages.
-        self._admin_address = check_admin(plan.config, has_registry=plan.registry is not None)
-        self._monitor = None if self._admin_address is None else WorkerRecord("monitor", self._run_monitor)
-        self._processes = [one for one in (*self._workers, self._announcer, self._monitor) if one is not None]
-        self._roll: Roll | None = None
-        self._rolls_again = False
+        self._monitor = (
+            None if plan.config.admin_address is None else WorkerRecord("monitor", self._run_monitor)
+        )
         self._backoff = Backoff()
         self._stops = 0
         self._is_serving = False
         self._services: Started
         self._acceptor: Acceptor
         self._admin_sockets: Acceptor | None = None
-        self._board: Scoreboard
-        self._selector: selectors.BaseSelector
+        #: The program whose place this one takes, and the socket at which another may take this one's.
+        self._takeover: Takeover | None = None
+        self._control: Control | None = None
+        self._crew: Crew
         self._spread: Spread
         self._systemd: Systemd
         self._watch: Watch
+        self._rolling: Rolling
         self._wakers: tuple[socket.socket, socket.socket]
-
-    def _new_workers(self) -> list[WorkerRecord]:
-        numbers = range(1, self._plan.workers + 1)
-        return [WorkerRecord(f"worker {number}", self._run_worker, Role.WORKER) for number in numbers]
 
     def run(self) -> ExitCode:
         """Serve until stopped.
@@ -91,53 +89,97 @@ class Supervisor:
             ConfigError: a source or a setting is invalid.
             RuntimeError: a worker could not start for another reason; a note has its traceback.
         """
-        self._acceptor = Acceptor(self._plan.addresses, self._plan.config)
-        # During a roll there are twice as many workers, beside them the announcer.
-        self._board = Scoreboard(2 * self._plan.workers + 1)
-        self._wakers = socket.socketpair()
-        self._selector = selectors.DefaultSelector()
-        self._systemd = Systemd()
-        self._watch = Watch(lambda: self._workers, self._systemd, self._plan.worker_timeout, self._clock)
-        self._spread = Spread(self._acceptor, self._selector, lambda: self._workers, self._clock)
-        for waker in self._wakers:
-            waker.setblocking(False)
-        self._selector.register(self._wakers[0], selectors.EVENT_READ)
-        try:
+        with contextlib.ExitStack() as ends:
+            self._bind(ends)
+            self._make_parts(ends)
             with signals_handled(self._note_signal, *STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP):
                 return self._run()
-        finally:
-            self._kill_all()
-            self._acceptor.close()
-            if self._admin_sockets is not None:
-                self._admin_sockets.close()
-            self._board.close()
-            self._selector.close()
-            for waker in self._wakers:
-                waker.close()
+
+    def _bind(self, ends: contextlib.ExitStack) -> None:
+        """Bind all addresses, or take their sockets from the program whose place this one takes."""
+        plan, config, taken = self._plan, self._plan.config, None
+        if plan.takeover and plan.control is not None:
+            taken = self._takeover = Takeover(plan.control)
+            ends.callback(taken.close)
+        self._check_admin(taken)
+        self._acceptor = Acceptor(plan.addresses, config, taken)
+        ends.callback(self._acceptor.close)
+        if config.admin_address is not None:
+            self._admin_sockets = Acceptor([Address.parse(config.admin_address)], config, taken)
+            ends.callback(self._admin_sockets.close)
+        if plan.control is not None:
+            bound = None if taken is None else taken.control
+            self._control = Control(plan.control, bound, self._offer, self._clock)
+            ends.callback(self._control.close)
+        if taken is not None:
+            taken.let_go()
+
+    def _check_admin(self, taken: Takeover | None) -> None:
+        config = self._plan.config
+        if taken is not None and config.admin_address is not None:
+            real = taken.address_of(Address.parse(config.admin_address))
+            if real is not None and Address.parse(config.admin_address).scheme == "fd":
+                # This program has no such socket from its own parent.
+                config = replace(config, admin_address=str(real))
+        check_admin(config, has_registry=self._plan.registry is not None)
+
+    def _make_parts(self, ends: contextlib.ExitStack) -> None:
+        crew = self._crew = self._new_crew()
+        ends.callback(crew.close)
+        told: Mapping[str, str] = {} if self._takeover is None else self._takeover.environment
+        self._systemd = Systemd({**told, **os.environ})
+        self._watch = Watch(
+            lambda: crew.workers,
+            lambda: crew.processes,
+            self._systemd,
+            self._plan.worker_timeout,
+            self._clock,
+        )
+        self._rolling = Rolling(crew, self._systemd, self._plan.config.timeouts)
+        self._spread = Spread(self._acceptor, crew.selector, lambda: crew.workers, self._clock)
+        self._wakers = socket.socketpair()
+        for waker in self._wakers:
+            waker.setblocking(False)
+            ends.callback(waker.close)
+        crew.selector.register(self._wakers[0], selectors.EVENT_READ, self._clear_waker)
+        ends.callback(self._kill_all)
+
+    def _kill_all(self) -> None:
+        # Those that end now are not started again.
+        self._stops = max(1, self._stops)
+        self._crew.kill_all()
+
+    def _new_crew(self) -> Crew:
+        numbers = range(1, self._plan.workers + 1)
+        workers = [WorkerRecord(f"worker {number}", self._run_worker, Role.WORKER) for number in numbers]
+        others = [one for one in (self._announcer, self._monitor) if one is not None]
+        return Crew(
+            workers, others, self._clock, on_report=self._hear, on_end=self._ended, let_go=self._let_go
+        )
 
     def _run(self) -> ExitCode:
-        if len(self._workers) > 1:
+        if self._plan.workers > 1:
             warn_of_collectors()
-        if self._admin_address is not None:
-            self._admin_sockets = Acceptor([self._admin_address], self._plan.config)
         self._start_all()
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
         self._acceptor.listen()
-        self._spread.accept()
+        if self._takeover is None:
+            self._spread.accept()
         self._announce()
         if self._monitor is not None and self._admin_sockets is not None and not self._must_stop():
             self._admin_sockets.listen()
-            self._start(self._monitor)
+            self._crew.start(self._monitor)
             self._await_started([self._monitor])
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
+        self._take_place()
         self._is_serving = True
         for address in self._acceptor.addresses:
-            log_listening(address, len(self._workers))
-        for process in self._processes:
+            log_listening(address, len(self._crew.workers))
+        for process in self._crew.processes:
             if not process.is_alive:
                 self._plan_restart(process)
         self._report()
@@ -145,25 +187,27 @@ class Supervisor:
         while not self._must_stop():
             self._wait(self._next_due())
             self._restart_due()
-            self._go_on_rolling()
+            self._rolling.go_on()
             self._spread.balance()
-            self._watch.look()
-        self._systemd.tell("STOPPING=1")
+        if self._successor is None:
+            self._systemd.tell("STOPPING=1")
+        else:
+            self._give_way(self._successor)
         return self._drain()
 
     # Starting
 
     def _start_all(self) -> None:
         """Return once every worker serves, or a signal arrived; raise the error of a worker that cannot start."""
-        for worker in self._workers:
-            self._start(worker)
-        self._await_started(self._workers)
+        for worker in self._crew.workers:
+            self._crew.start(worker)
+        self._await_started(self._crew.workers)
 
     def _announce(self) -> None:
         """Return once the registry took the records or is known to be unreachable; raise its refusal."""
         if self._announcer is not None:
-            self._services = Started(**(self._workers[0].started or {}))
-            self._start(self._announcer)
+            self._services = Started(**(self._crew.workers[0].started or {}))
+            self._crew.start(self._announcer)
             self._await_started([self._announcer])
 
     def _await_started(self, processes: list[WorkerRecord]) -> None:
@@ -173,52 +217,17 @@ class Supervisor:
                 if not process.is_alive and not process.started:
                     raise start_failure(process)
 
-    def _start(self, worker: WorkerRecord) -> None:
-        ours, theirs = socket.socketpair()
-        worker.started = worker.failed = worker.restart_at = worker.kill_at = None
-        worker.is_leaving = worker.wants_successor = False
-        worker.handed = 0
-        worker.began_at = self._clock()
-        if worker.role is not None:
-            worker.place = self._board.free_place()
-            worker.place.prepare(worker.role)
-        worker.process_id = os.fork()
-        if worker.place is not None:
-            # In both processes: each needs it at once.
-            worker.place.give(worker.process_id or os.getpid())
-        if worker.process_id == 0:
-            self._become_worker(worker, ours, theirs)
-        theirs.close()
-        worker.channel = SupervisorEnd(ours)
-        logger.info("%s is process %d", worker.name, worker.process_id, extra={"event": "worker"})
-        self._selector.register(worker.channel, selectors.EVENT_READ, worker)
-
-    def _become_worker(self, worker: WorkerRecord, ours: socket.socket, theirs: socket.socket) -> None:
-        """Run the worker in the child, and end the process in every case."""
-        code: int = ExitCode.NOT_STARTED
-        try:
-            signal.set_wakeup_fd(-1)
-            # While a sibling held these open, no process would see the other end close.
-            ours.close()
-            for other in self._processes:
-                if other.channel is not None:
-                    other.channel.close()
-            for waker in self._wakers:
-                waker.close()
-            self._selector.close()
-            self._acceptor.abandon()
-            if self._admin_sockets is not None and worker is not self._monitor:
-                self._admin_sockets.abandon()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # It is for the supervisor, even when a terminal sends it to all.
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            channel = WorkerEnd(theirs)
-            try:
-                code = worker.work(worker, channel)
-            except BaseException as error:
-                channel.report(failed=failure_to_values(error, traceback.format_exc()))
-        finally:
-            leave(code)
+    def _let_go(self, worker: WorkerRecord) -> None:
+        """Close, in a new process, what belongs to the supervisor alone."""
+        for waker in self._wakers:
+            waker.close()
+        self._acceptor.abandon()
+        if self._admin_sockets is not None and worker is not self._monitor:
+            self._admin_sockets.abandon()
+        if self._takeover is not None:
+            self._takeover.close()
+        if self._control is not None:
+            self._control.abandon()
 
     def _run_worker(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         assert worker.place is not None
@@ -238,172 +247,141 @@ class Supervisor:
 
         assert self._admin_sockets is not None
         sockets = [one.socket for one in self._admin_sockets.listening_sockets]
-        return run_monitor(self._plan, channel, self._board, sockets)
+        # The real one: a socket that was passed on is taken already.
+        address = str(self._admin_sockets.addresses[0])
+        plan = replace(self._plan, config=replace(self._plan.config, admin_address=address))
+        return run_monitor(plan, channel, self._crew.board, sockets)
 
     def _report(self) -> None:
         if self._plan.on_started is not None:
-            first = Started(**(self._workers[0].started or {}))
+            first = Started(**(self._crew.workers[0].started or {}))
             self._plan.on_started(
                 replace(
                     first,
                     addresses=tuple(map(str, self._acceptor.addresses)),
-                    process_ids=tuple(worker.process_id for worker in self._workers),
+                    process_ids=tuple(worker.process_id for worker in self._crew.workers),
                 )
             )
+
+    # One program after the other
+
+    @property
+    def _successor(self) -> Successor | None:
+        """The program that serves in this one's place; None while there is none."""
+        return None if self._control is None else self._control.successor
+
+    def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
+        """Return what a program needs that takes this one's place."""
+        shares = self._acceptor.shares()
+        if self._admin_sockets is not None:
+            shares += self._admin_sockets.shares()
+        sockets = [one for _, bound in shares for one in bound]
+        told = {"listeners": [told for told, _ in shares], "environment": self._systemd.environment}
+        return told, sockets
+
+    def _take_place(self) -> None:
+        """Have the old program drain, and own what belongs to its sockets."""
+        if self._takeover is not None:
+            self._takeover.conclude()
+            # Not before: if this program failed until then, the calls of its connections would be lost.
+            self._spread.accept()
+            self._acceptor.own()
+            if self._admin_sockets is not None:
+                self._admin_sockets.own()
+        if self._control is not None:
+            self._control.open(self._crew.selector)
+
+    def _give_way(self, successor: Successor) -> None:
+        """Leave new connections, files of sockets and the service manager to the program that serves now."""
+        self._spread.stop()
+        self._acceptor.leave(successor.addresses)
+        # At the rest this program still accepts connections until it has announced the drain.
+        self._spread.accept()
+        if self._admin_sockets is not None and self._admin_sockets.leave(successor.addresses):
+            self._end_monitor()
+        self._systemd.leave(successor.process)
+        if self._control is not None:
+            self._control.give_way()
 
     # Waiting
 
     def _must_stop(self) -> bool:
-        return self._stops > 0
+        return self._stops > 0 or self._successor is not None
 
     def _note_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            self._rolls_again = True
+            self._rolling.ask()
         elif number != signal.SIGCHLD:
             self._stops += 1
         with contextlib.suppress(OSError):  # Full: the reader wakes anyway.
             self._wakers[1].send(b"\0")
 
+    def _clear_waker(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wakers[0].recv(4096)
+
     def _wait(self, until: float | None) -> None:
-        """Wait for events until `until`, and handle at most one round of them."""
-        timeout = None if until is None else max(0.0, until - self._clock())
-        for key, _ in self._selector.select(timeout):
-            if isinstance(key.fileobj, ListeningSocket):
-                self._spread.take(key.fileobj)
-            elif isinstance(key.data, WorkerRecord):
-                self._hear(key.data)
-            else:
-                with contextlib.suppress(BlockingIOError):
-                    self._wakers[0].recv(4096)
-        for process in list(self._processes):
-            if process.is_alive:
-                self._reap(process, os.WNOHANG)
-        reap_adopted({process.process_id for process in self._processes})
+        """Handle a round of events, waiting until `until` at most, and what the clock demands."""
+        looks_at = self._watch.due if self._is_serving else None
+        paused_until = None if self._control is None else self._control.resume_at
+        instants = (until, looks_at, self._crew.kill_due, self._spread.resume_at, paused_until)
+        self._crew.wait(min((one for one in instants if one is not None), default=None))
         self._spread.resume()
+        if self._control is not None:
+            self._control.resume()
+        self._crew.kill_late()
+        if self._is_serving:
+            self._watch.look()
 
-    def _hear(self, worker: WorkerRecord) -> None:
-        if worker.channel is None:
-            return
-        for report in worker.channel.reports():
-            if "started" in report and self._is_serving and worker in self._workers:
-                self._spread.worker_started()
-            worker.started = report.get("started", worker.started)
-            worker.failed = report.get("failed", worker.failed)
-            worker.wants_successor = report.get("wants_successor", worker.wants_successor)
-            # In a drain of all workers, each takes connections until its announcement is long enough.
-            worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
+    def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
+        if "started" in report and self._is_serving and worker in self._crew.workers:
+            self._spread.worker_started()
+        worker.started = report.get("started", worker.started)
+        worker.failed = report.get("failed", worker.failed)
+        worker.wants_successor = report.get("wants_successor", worker.wants_successor)
+        # In a drain of all workers, each takes connections until its announcement is long enough.
+        worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
-    def _reap(self, worker: WorkerRecord, options: int) -> None:
-        process_id, status = os.waitpid(worker.process_id, options)
-        if process_id == 0:
+    def _ended(self, worker: WorkerRecord) -> None:
+        if self._rolling.starts(worker):
             return
-        worker.code = os.waitstatus_to_exitcode(status)
-        self._hear(worker)
-        worker.process_id = 0
-        if worker.place is not None:
-            worker.place.take_back()
-        if worker.channel is not None:
-            self._selector.unregister(worker.channel)
-            worker.channel.close()
-            worker.channel = None
-        if self._roll is not None and worker in self._roll.fresh:
-            return
-        if worker not in (*self._workers, self._announcer, self._monitor):
-            self._processes.remove(worker)
-        elif self._is_serving and not self._stops:
+        if worker not in (*self._crew.workers, self._announcer, self._monitor):
+            self._crew.processes.remove(worker)
+        elif self._is_serving and not self._must_stop():
             self._plan_restart(worker)
 
     # Restarting
 
     def _plan_restart(self, worker: WorkerRecord) -> None:
+        reason = ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
+        pause = self._put_off(worker)
+        level = logging.ERROR if worker.code else logging.INFO
+        logger.log(level, "%s ended: %s; another starts in %.1f s", worker.name, reason, pause)
+
+    def _put_off(self, worker: WorkerRecord) -> float:
+        """Set the instant of the next start; return the pause until then, longer after each failure."""
         now = self._clock()
         worker.failures = 0 if now - worker.began_at >= STABLE_SECONDS else worker.failures + 1
-        pause = self._backoff.first * self._backoff.factor ** max(0, worker.failures - 1)
-        worker.restart_at = now + min(pause, self._backoff.longest)
-        reason = ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
-        level = logging.ERROR if worker.code else logging.INFO
-        pause = worker.restart_at - now
-        logger.log(level, "%s ended: %s; another starts in %.1f s", worker.name, reason, pause)
+        pause = self._backoff.first * self._backoff.factor ** min(max(0, worker.failures - 1), 64)
+        pause = min(pause, self._backoff.longest)
+        worker.restart_at = now + pause
+        return pause
 
     def _restart_due(self) -> None:
         now = self._clock()
-        for worker in list(self._processes):
-            if worker.kill_at is not None and worker.kill_at <= now and worker.is_alive:
-                self._kill(worker)
-        for worker in self._processes:
+        for worker in self._crew.processes:
             if worker.restart_at is not None and worker.restart_at <= now and not self._stops:
-                self._start(worker)
+                try:
+                    self._crew.start(worker)
+                except OSError as error:
+                    # The others serve on: the system may have room for it later.
+                    pause = self._put_off(worker)
+                    text = "%s cannot start: %s; another attempt follows in %.1f s"
+                    logger.error(text, worker.name, error, pause, extra={"event": "not_started"})
 
     def _next_due(self) -> float | None:
-        instants = [(worker.restart_at, worker.kill_at) for worker in self._processes]
-        due = [instant for pair in instants for instant in pair if instant is not None]
-        due += [
-            instant
-            for instant in (self._spread.resume_at, self._spread.move_at, self._watch.due)
-            if instant is not None
-        ]
-        return min(due, default=None)
-
-    # Rolling
-
-    def _go_on_rolling(self) -> None:
-        """Start a roll that was asked for, and end one whose workers serve."""
-        if self._roll is None:
-            # What the last roll replaced ends first: a third set has no place, and one that restarts will need its own.
-            is_free = sum(one.role is not None for one in self._processes) <= len(self._workers) + 1
-            old = [one for one in self._workers if one.wants_successor or self._rolls_again]
-            if old and is_free and not self._stops:
-                self._begin_roll(old)
-        elif self._roll.failed is not None:
-            self._give_up_roll(self._roll, self._roll.failed)
-        elif self._roll.is_over:
-            self._end_roll(self._roll)
-
-    def _begin_roll(self, old: list[WorkerRecord]) -> None:
-        self._rolls_again = False
-        self._systemd.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-        names = ", ".join(worker.name for worker in old)
-        logger.info("replaced by new ones: %s", names, extra={"event": "roll_began"})
-        self._roll = Roll(old)
-        for worker in self._roll.fresh:
-            self._processes.append(worker)
-            self._start(worker)
-
-    def _give_up_roll(self, roll: Roll, failed: WorkerRecord) -> None:
-        logger.error(
-            "the new %s cannot start, the old workers stay: %s",
-            failed.name,
-            start_failure(failed),
-            extra={"event": "roll_failed"},
-        )
-        self._roll = None
-        self._systemd.tell_ready()
-        for worker in roll.old:
-            worker.wants_successor = False
-        for worker in roll.fresh:
-            if worker.is_alive:
-                self._kill(worker)
-            elif worker in self._processes:
-                self._processes.remove(worker)
-
-    def _end_roll(self, roll: Roll) -> None:
-        """Let the new workers have every new connection, and the old ones drain."""
-        self._roll = None
-        successors = dict(zip(roll.old, roll.fresh, strict=True))
-        self._workers = [successors.get(worker, worker) for worker in self._workers]
-        for worker in roll.old:
-            worker.restart_at = None
-            worker.is_leaving = True
-            if worker.channel is None:
-                self._processes.remove(worker)
-                continue
-            worker.channel.tell(DRAIN)
-            timeouts = self._plan.config.timeouts
-            if timeouts.drain is not None:
-                grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
-                worker.kill_at = self._clock() + grace
-        self._systemd.tell_ready()
-        logger.info("new workers serve, the old ones drain", extra={"event": "rolled"})
+        instants = [worker.restart_at for worker in self._crew.processes]
+        return min((one for one in (*instants, self._spread.move_at) if one is not None), default=None)
 
     # Ending
 
@@ -411,30 +389,35 @@ class Supervisor:
         """Drain the workers. They take connections while they announce the drain."""
         timeouts = self._plan.config.timeouts
         began_at = self._clock()
-        logger.info("the drain began: workers: %d", len(self._workers), extra={"event": "drain_began"})
+        if self._control is not None:
+            self._control.close()
+        logger.info("the drain began: workers: %d", len(self._crew.workers), extra={"event": "drain_began"})
         if self._monitor is not None and self._monitor.channel is not None:
             self._monitor.channel.tell(DRAIN)  # /readyz shows it from here on.
         self._withdraw()
-        for worker in self._workers:
+        for worker in self._crew.workers:
             worker.code = 0  # The exit code of the previous process does not matter any more.
-        self._tell(DRAIN)
-        announced_at = self._clock() + timeouts.announce
-        while self._stops < 2 and self._any_alive() and self._clock() < announced_at:
+        self._crew.tell(DRAIN)
+        # Where another program accepts connections, nobody has to learn that this one drains.
+        told_at = self._clock()
+        announced_at = told_at + (timeouts.announce if self._acceptor.listening_sockets else 0.0)
+        while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
             self._wait(announced_at)
         self._spread.stop()
         self._acceptor.close()
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
         else:
-            grace = timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
-            ended = self._await_end(self._clock() + grace, urgent=False)
+            # The workers announce the drain to their connections in either case.
+            grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
+            ended = self._await_end(told_at + grace, urgent=False)
         if self._stops > 1:
             self._quit()
             return ExitCode.INTERRUPTED
         self._end_monitor()
         seconds = self._clock() - began_at
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
-        is_clean = ended and not any(worker.code for worker in self._workers)
+        is_clean = ended and not any(worker.code for worker in self._crew.workers)
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
 
     def _withdraw(self) -> None:
@@ -447,35 +430,26 @@ class Supervisor:
         while self._stops < 2 and announcer.is_alive and self._clock() < until:
             self._wait(until)
         if announcer.is_alive:
-            self._kill(announcer)
+            self._crew.kill(announcer)
 
     def _quit(self) -> None:
         """End the workers at once."""
-        self._tell(QUIT)
-        for worker in self._processes:
+        self._crew.tell(QUIT)
+        for worker in self._crew.processes:
             if worker.is_alive and worker.started is None:
                 # It is still starting, and does not read commands yet.
                 os.kill(worker.process_id, signal.SIGTERM)
         self._await_end(self._clock() + QUIT_SECONDS, urgent=True)
 
-    def _tell(self, command: int) -> None:
-        for worker in self._processes:
-            if worker.channel is not None:
-                worker.channel.tell(command)
-
     def _await_end(self, until: float | None, *, urgent: bool) -> bool:
         """Return whether every worker ended in time, and before a second signal unless that has arrived already."""
-        while self._any_alive():
+        while self._crew.any_alive(self._monitor):
             if until is not None and self._clock() >= until:
                 return False
             if self._stops > 1 and not urgent:
                 return False
             self._wait(until)
         return True
-
-    def _any_alive(self) -> bool:
-        """Return whether any process but the monitor lives, which shows how they end."""
-        return any(worker.is_alive for worker in self._processes if worker is not self._monitor)
 
     def _end_monitor(self) -> None:
         monitor = self._monitor
@@ -484,16 +458,6 @@ class Supervisor:
             until = self._clock() + QUIT_SECONDS
             while monitor.is_alive and self._clock() < until:
                 self._wait(until)
-
-    def _kill_all(self) -> None:
-        """Kill the remaining workers: those that ignored the order to end."""
-        self._stops = max(1, self._stops)
-        for worker in list(self._processes):
-            if worker.is_alive:
-                self._kill(worker)
-
-    def _kill(self, worker: WorkerRecord) -> None:
-        worker.kill_at = None
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.process_id, signal.SIGKILL)
-        self._reap(worker, 0)
+            if monitor.is_alive:
+                # It would answer at sockets that another program has now.
+                self._crew.kill(monitor)

@@ -9,6 +9,9 @@ __all__ = ["Systemd"]
 
 logger = logging.getLogger("fastrpc.server")
 
+#: Seconds that a state waits for a manager that does not read: if one got lost, the start or the stop would time out.
+STATE_SECONDS = 1.0
+
 
 class Systemd:
     """Tells the service manager about the server: its state, its main process, and that it lives.
@@ -26,18 +29,38 @@ class Systemd:
             os.environ.pop(name, None)
 
     def tell(self, *lines: str) -> None:
-        """Send a notification; do nothing where nobody asked for them."""
+        """Send a state; do nothing where nobody asked for them. It blocks while the manager does not read."""
+        self._send(STATE_SECONDS, *lines)
+
+    def tell_ready(self) -> None:
+        """Tell that the server serves."""
+        self.tell("READY=1", f"MAINPID={os.getpid()}")
+
+    def feed(self) -> None:
+        """Tell that the server lives. It never blocks: the next sign of life does as well."""
+        self._send(0.0, "WATCHDOG=1")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs that takes this one's place: it may have another parent."""
+        if not self._path:
+            return {}
+        interval = {} if self.interval is None else {"WATCHDOG_USEC": str(round(self.interval * 2e6))}
+        return {"NOTIFY_SOCKET": self._path, **interval}
+
+    def leave(self, process: int) -> None:
+        """Tell that another process is the main one, and then nothing more: the rest is up to that one."""
+        self.tell(f"MAINPID={process}")
+        self._path, self.interval = "", None
+
+    def _send(self, patience: float, *lines: str) -> None:
         if not self._path:
             return
         # A path that begins with @ is a name of Linux's own.
         path = "\0" + self._path[1:] if self._path.startswith("@") else self._path
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sending:
-                sending.setblocking(False)
+                sending.settimeout(patience)
                 sending.sendto("\n".join(lines).encode(), path)
         except OSError as error:
             logger.warning("cannot tell the service manager %s: %s", lines[0], error)
-
-    def tell_ready(self) -> None:
-        """Tell that the server serves."""
-        self.tell("READY=1", f"MAINPID={os.getpid()}")

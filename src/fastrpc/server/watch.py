@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
+from fastrpc.server.scoreboard import Role
 from fastrpc.server.systemd import Systemd
 from fastrpc.server.worker_record import WorkerRecord
 
@@ -24,17 +25,21 @@ class Watch:
     """Looks at the workers' signs of life.
 
     Args:
-        timeout: seconds without one after which a worker is killed; None: never.
+        workers: those that serve; while none of them answers, the server counts as hung.
+        processes: all processes: workers that drain after a roll may hang, too.
+        timeout: seconds without a sign of life after which a worker is killed; None: never.
     """
 
     def __init__(
         self,
         workers: Callable[[], list[WorkerRecord]],
+        processes: Callable[[], list[WorkerRecord]],
         systemd: Systemd,
         timeout: float | None,
         clock: Callable[[], float],
     ) -> None:
         self._workers = workers
+        self._processes = processes
         self._systemd = systemd
         self._timeout = timeout
         self._clock = clock
@@ -50,16 +55,22 @@ class Watch:
         if self.due is None or self._clock() < self.due:
             return
         self.due = self._clock() + self._step
-        serving = [one for one in self._workers() if one.is_alive and one.started is not None and one.place]
-        silent = {one.process_id: one.place.silent_seconds for one in serving if one.place is not None}
+        started = [
+            one
+            for one in self._processes()
+            if one.is_alive and one.started is not None and one.role is Role.WORKER
+        ]
+        silent = {one.process_id: one.place.silent_seconds for one in started if one.place is not None}
         if self._timeout is not None:
-            self._find_hung(serving, silent, self._timeout)
+            self._find_hung(started, silent, self._timeout)
         interval = self._systemd.interval
-        if interval is not None and any(seconds < 2 * interval + LOOK_SECONDS for seconds in silent.values()):
-            self._systemd.tell("WATCHDOG=1")
+        if interval is not None:
+            late = 2 * interval + LOOK_SECONDS
+            if any(silent.get(one.process_id, late) < late for one in self._workers()):
+                self._systemd.feed()
 
-    def _find_hung(self, serving: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
-        overdue = [one for one in serving if silent[one.process_id] >= timeout and one.kill_at is None]
+    def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
+        overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
         for worker in overdue:
             # At the second look, without a sign of life since the first: all of them are overdue when the whole machine
             # stood still, and each is for a moment where the limit is no longer than the time between two signs.

@@ -105,6 +105,8 @@ class Worker:
         self._state = ServerState(self._config, server, takes_connections=True)
         assert server._gate is not None
         self._reporter.count_connections(self._connections)
+        for address in self._addresses:
+            server._gate.dispatcher.listens(address)
         server._gate.dispatcher.on_lost = self._reporter.connections_changed
         self._reporter.start()
         # The supervisor logs it once for all workers.

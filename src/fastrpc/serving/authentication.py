@@ -57,7 +57,7 @@ class Authentication:
         self._versions: tuple[int, int] = (0, 0)
         #: The connections of the server.
         self.sessions: Collection[Any] = ()
-        # Of those whose credential a changed file no longer has.
+        # Of those whose credential a changed file no longer has, or has for a shorter time.
         self._removed: set[Exchange] = set()
         #: Rises when a file was read again: earlier verdicts and decisions may have changed.
         self.generation = 1
@@ -102,45 +102,49 @@ class Authentication:
                 cast(Any, source).reload()
         self.look()
 
-    def again(self, exchange: Exchange) -> Identity | None:
-        """Return the identity of a connection after a file changed; None if its credential is refused now.
+    def again(self, exchange: Exchange) -> None:
+        """Verify again who a connection is, after a file changed.
 
         A client whose credential is refused is asked to connect again: it may have a newer one.
         """
         peer, known = exchange.peer_info, exchange.identity
         if peer is None or not self.verdicts.is_object:
-            return known
+            return
         answer = self.verdicts.fresh(peer)
         if isinstance(answer, Verdict | Refusal):
-            return self._identity_again(exchange, peer, answer)
-        # It stays who it is until the verdict.
-        self.wait(answer, lambda found: self._conclude_again(exchange, peer, known, found))
-        return known
+            self._conclude_again(exchange, peer, known, answer)
+        else:
+            # It stays who it is until the verdict.
+            self.wait(answer, lambda found: self._conclude_again(exchange, peer, known, found))
 
     def _conclude_again(self, exchange: Exchange, peer: Peer, known: Identity | None, answer: Answer) -> None:
-        if isinstance(answer, Refusal) and answer.status is Status.UNAVAILABLE:
-            # What cannot be verified now is not refused.
-            return
         access = exchange.gate.access
         if access is None or exchange.is_closed or exchange.identity is not known:
             # Another credential was proved meanwhile, or this one has expired.
             return
-        identity = self._identity_again(exchange, peer, answer)
-        if identity is None:
-            access.expire(exchange)
-        else:
-            access.replace(exchange, identity)
-
-    def _identity_again(self, exchange: Exchange, peer: Peer, answer: Answer) -> Identity | None:
         if isinstance(answer, Verdict):
-            if answer.identity.name == getattr(exchange.identity, "name", None):
-                return answer.identity
-            answer = Refusal("it proves another identity than the connection began with")
-        self.audit.refused("authentication", "", exchange.identity, peer, answer.reason)
+            left = seconds_left(answer)
+            if left is not None and left <= 0:
+                answer = Refusal("its credential has expired")
+            elif answer.identity.name == getattr(known, "name", None):
+                if _is_shorter(exchange, left):
+                    # Its client knows another end, and renews too late.
+                    self._replace_soon(exchange)
+                access.replace(exchange, answer.identity, left)
+                return
+            else:
+                answer = Refusal("it proves another identity than the connection began with")
+        if answer.status is Status.UNAVAILABLE:
+            # What cannot be verified now is not refused.
+            return
+        self.audit.refused("authentication", "", known, peer, answer.reason)
+        self._replace_soon(exchange)
+        access.expire(exchange)
+
+    def _replace_soon(self, exchange: Exchange) -> None:
         if not self._removed:
             asyncio.get_running_loop().call_soon(self._replace_removed)
         self._removed.add(exchange)
-        return None
 
     def _replace_removed(self) -> None:
         removed, self._removed = self._removed, set()
@@ -261,6 +265,13 @@ def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
     peer = Peer(known.address, scheme, credentials, certificate=known.certificate, protocol=known.protocol)
     peer._user = known._user
     return peer
+
+
+def _is_shorter(exchange: Exchange, seconds: float | None) -> bool:
+    """Return whether a credential ends a second or more before the end that is known."""
+    if seconds is None:
+        return False
+    return not exchange.expires_ns or time.monotonic() + seconds < exchange.expires_ns / 1e9 - 1.0
 
 
 def _text(data: bytes) -> str | None:

@@ -16,6 +16,7 @@ from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
+from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
@@ -69,6 +70,8 @@ class Dispatcher:
         self._life = life
         self._calling = calling
         self._address_of = address_of
+        # The transports of the addresses that the server listens at.
+        self._schemes: set[str] = set()
         tells_gauges(self)
         # The index for suggestions on unknown names, the number of routes it covers, and the names that are listed.
         self._names = NameIndex(())
@@ -93,9 +96,10 @@ class Dispatcher:
 
     def index_methods(self) -> None:
         """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""
-        names = [route.method for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
-        self._names = NameIndex(names)
-        self._first_names = ", ".join(sorted(names)[:SHOWN_NAMES])
+        routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        names = sorted(route.method for route in routes)
+        self._names = NameIndex([*names, *(name for route in routes for name in route.definition.aliases)])
+        self._first_names = ", ".join(names[:SHOWN_NAMES])
         self._indexed = len(self.gate.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
@@ -114,10 +118,13 @@ class Dispatcher:
         Raises:
             CallError: the codec cannot carry this method's types.
         """
+        by_value = codec in VALUE_CODECS
         try:
-            name = codec_with_id(codec).name
+            name = VALUE_CODECS[codec] if by_value else codec_with_id(codec).name
             limits, memory = self._config.limits, self._config.memory
-            marshal = marshal_for(route.definition, name, depth=limits.depth, items=memory.items)
+            marshal = marshal_for(
+                route.definition, name, depth=limits.depth, items=memory.items, by_value=by_value
+            )
         except FastRPCError as error:
             raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
         if name == "json" and route.definition.has_array_result:
@@ -194,9 +201,16 @@ class Dispatcher:
             peer._serve(connection, self._calling)
         return peer
 
+    def listens(self, address: Address) -> None:
+        """Show the connections of a transport from now on, even if there are none."""
+        self._schemes.add(address.scheme)
+
     def gauges(self) -> Iterator[Gauge]:
-        """Yield the connections of the server by transport and protocol."""
+        """Yield the connections of the server by transport and protocol, 0 where it only listens."""
         connections: Counter[tuple[str, str]] = Counter()
+        for scheme in list(self._schemes):
+            for protocol in self._config.protocols:
+                connections[scheme, protocol] = 0
         for session in list(self.gate.sessions):
             # Not by `describe_peer`, which would keep what is known of a peer that is only opening.
             peer = session.exchange.peer_info

@@ -3,6 +3,7 @@
 A call whose verdict takes time waits beside the others of its connection: they go on meanwhile.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from fastrpc._core.serving.exchange import Exchange
@@ -48,18 +49,23 @@ class OwnCredentials:
 
     def wait(self, gate: Gate, call: ServerCall, method: str, names: int, payload: bytes) -> None:
         """Let a call go on once its credential is verified."""
+        self.verify(call, method, lambda *found: gate.conclude_access(call, method, names, payload, *found))
+
+    def verify(
+        self, call: ServerCall, method: str, conclude: Callable[[Identity | None, int, float | None], None]
+    ) -> None:
+        """Tell a function whose credential a call has, once that is known."""
         peer, exchange = _peer_of(call, call.metadata.get("authorization", "")), call.exchange
         is_paused = self._authentication.failed.pause_of(peer) > 0
         if is_paused:
             self._paused[exchange] = self._paused.get(exchange, 0) + 1
 
-        def conclude(answer: Answer) -> None:
+        def answered(answer: Answer) -> None:
             if is_paused:
                 self._leave(exchange)
-            identity, status, seconds = self._found(peer, method, answer)
-            gate.conclude_access(call, method, names, payload, identity, status, seconds)
+            conclude(*self._found(peer, method, answer))
 
-        self._authentication.answer_later(peer, conclude)
+        self._authentication.answer_later(peer, answered)
 
     def _leave(self, exchange: Exchange) -> None:
         self._paused[exchange] -= 1

@@ -109,18 +109,20 @@ class Services:
 
         Raises:
             ConfigError: a method of that name is served already.
+            TypeError: an alias means another method as well.
         """
         definition = service_definition(service)
         check_service(definition)
-        self.definitions.append(definition)
         limits = self._config.limits
+        routes = []
         for name, handler in definition.handlers(service).items():
             method = definition.methods[name]
             codec = codec_for(method, "msgpack")
             marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
             counters = default_registry.counters(method.full_name, "server")
-            route = Route(method, marshal, counters, handler=handler, timeout=self._longest(method))
-            self.gate.routes.add(route)
+            routes.append(Route(method, marshal, counters, handler=handler, timeout=self._longest(method)))
+        self.gate.routes.add(*routes)
+        self.definitions.append(definition)
 
     def _longest(self, method: MethodDefinition) -> float | None:
         """Return the seconds that a call of a method may take here; None is no limit."""

@@ -13,7 +13,9 @@ from fastrpc.errors import ConfigError
 
 __all__ = [
     "ALPN",
+    "HTTP_ALPN",
     "ContextSource",
+    "agreed_names",
     "client_context",
     "client_contexts",
     "http_contexts",
@@ -21,8 +23,9 @@ __all__ = [
     "server_contexts",
 ]
 
-#: The name of the native protocol in ALPN (RFC 7301).
+#: The names of the native protocol and of HTTP in ALPN (RFC 7301).
 ALPN = "fastrpc/1"
+HTTP_ALPN = "http/1.1"
 
 #: Seconds between two looks at the files. Too low costs system calls, too high uses old certificates for longer.
 LOOK_SECONDS = 1.0
@@ -36,6 +39,13 @@ _BEGIN_CRL = b"-----BEGIN X509 CRL-----"
 logger = logging.getLogger("fastrpc.audit")
 
 _Fingerprint = tuple[tuple[int, ...] | None, ...]
+
+
+def agreed_names(protocol: str) -> tuple[str | None, ...]:
+    """Return what connections of a protocol may agree to by ALPN; None stands for nothing."""
+    if protocol == "native":
+        return (ALPN,)
+    return (HTTP_ALPN, None) if protocol == "http" else (None,)
 
 
 class ContextSource:
@@ -92,13 +102,16 @@ class ContextSource:
             logger.info("certificate files were read again: %s", ", ".join(_paths(self._tls)))
 
 
-def server_contexts(tls: TLS) -> ContextSource:
+def server_contexts(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ContextSource:
     """Return the contexts of a server.
+
+    Args:
+        offered: what the server offers by ALPN.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    return ContextSource(tls, server_context)
+    return ContextSource(tls, partial(server_context, offered=offered))
 
 
 @lru_cache(maxsize=64)
@@ -118,10 +131,10 @@ def http_contexts(tls: TLS) -> ContextSource:
     Raises:
         ConfigError: a file cannot be used.
     """
-    return ContextSource(tls, partial(client_context, protocol="http/1.1"))
+    return ContextSource(tls, partial(client_context, protocol=HTTP_ALPN))
 
 
-def server_context(tls: TLS) -> ssl.SSLContext:
+def server_context(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ssl.SSLContext:
     """Return a context for accepted connections.
 
     Raises:
@@ -131,7 +144,7 @@ def server_context(tls: TLS) -> ssl.SSLContext:
         raise ConfigError(
             "TLS.cert_file is None, a server needs a certificate", hint="set cert_file and key_file"
         )
-    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, *offered)
     # Resumption would outlive the authorities that a reload removes.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -156,11 +169,11 @@ def client_context(tls: TLS, protocol: str = ALPN) -> ssl.SSLContext:
     return context
 
 
-def _strict(context: ssl.SSLContext, tls: TLS, protocol: str = ALPN) -> ssl.SSLContext:
+def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_CIPHERS)
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(protocols)
     if tls.cert_file is not None:
         _load_chain(context, tls)
     if tls.ca_file is not None:

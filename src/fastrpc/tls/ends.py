@@ -40,7 +40,9 @@ class ServerEnd:
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
-        self._contexts: ContextSource = server_contexts(tls)
+        offered = tuple(name for name in agreed if name is not None)
+        # Without a name a client may still come that names none.
+        self._contexts: ContextSource = server_contexts(tls, offered or (ALPN,))
         self._agreed = agreed
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:

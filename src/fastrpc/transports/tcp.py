@@ -25,7 +25,7 @@ from fastrpc.transports.sockets import (
     open_listener,
 )
 
-__all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind"]
+__all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -69,7 +69,7 @@ class TcpTransport:
             raise _connect_error(address, failures, failure, started) from failure
         try:
             handover.ensure_alive()
-            _set_options(transport.get_extra_info("socket"), options.silence_seconds)
+            set_options(transport.get_extra_info("socket"), options.silence_seconds)
         except OSError as failure:
             transport.abort()
             raise _connect_error(address, failures, failure, started) from failure
@@ -91,7 +91,7 @@ class TcpTransport:
                 sockets = _bind_all(places, options.reuse_port)
             for bound in sockets:
                 # Accepted connections inherit the options of the listening socket.
-                _set_options(bound, options.silence_seconds)
+                set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
             shown = Address(self.scheme, host=address.host or host, port=port, path=address.path)
             if self._is_encrypted:
@@ -146,7 +146,7 @@ def _connected(
     connected = socket.create_connection(place, seconds)
     try:
         connected.settimeout(None)
-        _set_options(connected, options.silence_seconds)
+        set_options(connected, options.silence_seconds)
         if end is None:
             return SocketIO(connected)
         io = TLSBlockingIO(connected, end)
@@ -170,7 +170,7 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
         )
         bound = _bind_all(list(dict.fromkeys(_numeric(place) for *_, place in found)), reuse_port=False)
         for one in bound:
-            _set_options(one, silence_seconds)
+            set_options(one, silence_seconds)
     except (OSError, UnicodeError) as failure:
         close_all(bound)
         raise listen_error(address, failure) from failure
@@ -192,7 +192,7 @@ class _HasOptions(Protocol):
     def setsockopt(self, level: int, option: int, value: int, /) -> None: ...
 
 
-def _set_options(opened: _HasOptions, silence_seconds: float) -> None:
+def set_options(opened: _HasOptions, silence_seconds: float) -> None:
     """Send small frames at once, and let the system detect a vanished peer."""
     tcp = socket.IPPROTO_TCP
     opened.setsockopt(tcp, socket.TCP_NODELAY, 1)

@@ -18,7 +18,7 @@ from fastrpc.endpoint import Address
 from fastrpc.transports.base import BACKLOG, DialOptions, Listener, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import Handover, close_all, connect_error, listen_error, open_listener
 
-__all__ = ["TRANSPORT", "UnixTransport", "bind", "user_of"]
+__all__ = ["TRANSPORT", "UnixTransport", "bind", "removal_of", "user_of"]
 
 S = TypeVar("S", bound=asyncio.BufferedProtocol)
 
@@ -107,7 +107,7 @@ def user_of(transport: asyncio.BaseTransport) -> int | None:
 
 
 class _Removal:
-    """Remove the socket file that was just made, but no file that has replaced it."""
+    """Remove the socket file that is there now, but no file that has replaced it."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -120,6 +120,11 @@ class _Removal:
             Path(self._path).unlink(missing_ok=True)
 
 
+def removal_of(address: Address) -> Callable[[], None]:
+    """Return a function that removes the socket file that is at a path now, from this process only."""
+    return _Removal(address.path).run
+
+
 def _identity(path: str) -> tuple[int, int, int] | None:
     """Return the identity of a file. The inode number alone is not enough: the system reuses it at once."""
     try:
@@ -129,8 +134,13 @@ def _identity(path: str) -> tuple[int, int, int] | None:
     return status.st_dev, status.st_ino, status.st_mtime_ns
 
 
-async def bind(address: Address, backlog: int = BACKLOG) -> tuple[socket.socket, Callable[[], None]]:
+async def bind(
+    address: Address, backlog: int = BACKLOG, *, mode: int | None = None
+) -> tuple[socket.socket, Callable[[], None]]:
     """Return a socket that listens at the address's path, and a function that removes its file.
+
+    Args:
+        mode: the permissions of the file; None leaves them to the umask.
 
     Raises:
         OSError: another program listens there, or the file cannot be made.
@@ -140,9 +150,12 @@ async def bind(address: Address, backlog: int = BACKLOG) -> tuple[socket.socket,
         async with _starting_in(Path(address.path).parent):
             _remove_if_stale(address.path)
             bound.bind(address.path)
+            if mode is not None:
+                # Before anybody can connect.
+                os.chmod(address.path, mode)
             # Within the lock: a socket that is bound but does not listen yet looks stale.
             bound.listen(backlog)
-            return bound, _Removal(address.path).run
+            return bound, removal_of(address)
     except BaseException:
         bound.close()
         raise

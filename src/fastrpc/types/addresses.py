@@ -19,6 +19,9 @@ _CLASSES = frozenset(
     }
 )
 
+#: The formats of JSON Schema, which has none for networks and interfaces.
+_FORMATS = {ipaddress.IPv4Address: "ipv4", ipaddress.IPv6Address: "ipv6"}
+
 #: Longest text of an address, with a prefix and a zone; the classes split what they are given before they refuse it.
 LONGEST_TEXT = 256
 
@@ -49,4 +52,9 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     return convert
 
 
-_ADDRESS = PayloadType(_encode, _decoder)
+def _schema(annotation: Any) -> dict[str, Any]:
+    form = _FORMATS.get(annotation)
+    return {"type": "string"} if form is None else {"type": "string", "format": form}
+
+
+_ADDRESS = PayloadType(_encode, _decoder, schema=_schema)

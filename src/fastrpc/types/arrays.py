@@ -257,6 +257,10 @@ def _no_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     )
 
 
-_ARRAY = PayloadType(_encode, _decoder, is_array=True, may_hold_arrays=True)
+def _schema(annotation: Any) -> dict[str, Any]:
+    return {"description": "A numpy array, which only msgpack carries."}
+
+
+_ARRAY = PayloadType(_encode, _decoder, is_array=True, may_hold_arrays=True, schema=_schema)
 _SUBCLASS = PayloadType(_encode_subclass, _no_decoder)
 _SCALAR = PayloadType(_encode_scalar, _no_decoder)

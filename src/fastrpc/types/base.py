@@ -83,6 +83,8 @@ class PayloadType(NamedTuple):
     may_hold_arrays: bool = False
     #: Whether no sender can predict the hashes of values.
     is_seeded: bool = False
+    #: Returns the JSON Schema of a class; None if any value may stand in JSON, or `plain_type` has it.
+    schema: Callable[[Any], dict[str, Any]] | None = None
 
 
 def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:

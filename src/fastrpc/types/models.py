@@ -85,5 +85,13 @@ def _url_decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     raise TypeError(f"{annotation.__name__} is validated inside a model only: write a model, or `str`")
 
 
-_MODEL = PayloadType(_encode, _decoder, fields=_fields, may_hold_arrays=True)
+def _schema(annotation: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = annotation.model_json_schema(by_alias=True)
+    except pydantic.errors.PydanticInvalidForJsonSchema:  # it has a field that pydantic takes as it is
+        return {"title": annotation.__name__}
+    return found
+
+
+_MODEL = PayloadType(_encode, _decoder, fields=_fields, may_hold_arrays=True, schema=_schema)
 _URL = PayloadType(_encode_url, _url_decoder)

@@ -38,5 +38,9 @@ def _decoder(annotation: Any, inner: Inner) -> Callable[[Any], Any]:
     return convert
 
 
+def _schema(annotation: Any) -> dict[str, Any]:
+    return {"type": "string", "format": "path"}
+
+
 # A path is hashed by its text.
-_PATH = PayloadType(_encode, _decoder, is_seeded=True)
+_PATH = PayloadType(_encode, _decoder, is_seeded=True, schema=_schema)

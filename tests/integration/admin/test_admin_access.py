@@ -210,7 +210,7 @@ async def test_an_unknown_setting_is_masked() -> None:
         ({"admin_token": "x"}, "admin_token is set, but admin_address is None"),
         ({"ready_needs_registry": True}, "ready_needs_registry is set, but admin_address is None"),
         ({"admin_address": "tcp://127.0.0.1:0", "ready_needs_registry": True}, "the server has no registry"),
-        ({"admin_address": "memory://admin"}, "must begin with tcp://, tls:// or unix://"),
+        ({"admin_address": "memory://admin"}, "must begin with tcp://, tls://, unix:// or fd://"),
         ({"admin_address": "tls://127.0.0.1:0"}, "but tls is None"),
         ({"admin_address": EVERYWHERE, "tls": TLS(cert_file="x")}, "is not encrypted, and tls is set"),
         ({"admin_address": "127.0.0.1:0"}, "is not an address"),

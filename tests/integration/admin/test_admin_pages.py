@@ -75,6 +75,12 @@ async def test_the_page_of_metrics_equals_the_calls_made() -> None:
     assert len(lines) == len(set(lines))
 
 
+async def test_a_server_without_connections_shows_that_it_has_none() -> None:
+    async with server_with_pages(Paged(), protocols=("native",)) as server:
+        text = (await page(server, "/metrics")).text
+        assert 'fastrpc_server_connections{protocol="native",transport="tcp"}' in text
+
+
 async def test_the_programs_own_metrics_are_on_the_page() -> None:
     own = prometheus_client.Counter("orders_shipped", "Of the program itself.")
     try:
@@ -216,6 +222,26 @@ async def test_pages_for_people_load_nothing_from_elsewhere() -> None:
             assert "http://" not in answer.text
             assert "https://" not in answer.text
             assert "//" not in answer.text.replace("tcp://", "")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "kind"),
+    [
+        ("application/json", "json"),
+        ("APPLICATION/JSON", "json"),
+        ("application/json, text/plain, */*", "json"),
+        ("text/html;q=0.5, application/json", "json"),
+        ("application/json;charset=utf-8;q=1", "json"),
+        ("text/html, application/json;q=0.9", "html"),
+        ("text/html, application/json;q=0", "html"),
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "html"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/calls", "/config"])
+async def test_a_page_has_the_form_that_its_reader_prefers(path: str, accepted: str, kind: str) -> None:
+    async with server_with_pages(Paged()) as server:
+        answer = await page(server, path, Accept=accepted)
+        assert kind in answer.headers["Content-Type"]
 
 
 async def test_a_name_in_a_page_is_text() -> None:

@@ -39,6 +39,8 @@ async def test_a_scrape_has_the_calls_of_all_workers(tmp_path: Path) -> None:
     with worker_pages(tmp_path) as serving:
         served = await call_each(serving)
         assert sorted(served) == sorted(serving.workers())
+        idle = ("fastrpc_server_connections", frozenset({("transport", "tcp"), ("protocol", "native")}))
+        await until(lambda: serving.scrape()[idle] == 0)
         # A scrape asks the workers: nothing has to be waited for.
         assert await asyncio.to_thread(serving.calls) == 80
         async with Client(serving.address) as client:
@@ -82,9 +84,10 @@ async def test_a_killed_monitor_comes_back_with_all_counts(tmp_path: Path) -> No
         await call_each(serving)
         assert await asyncio.to_thread(serving.calls) == 80
         # A worker that dies while nobody reads its figures leaves them, too.
-        os.kill(serving.monitor(), signal.SIGKILL)
-        os.kill(serving.workers()[0], signal.SIGKILL)
+        victims = [serving.monitor(), serving.workers()[0]]
         serving.program.errors = ""
+        for victim in victims:
+            os.kill(victim, signal.SIGKILL)
         await asyncio.to_thread(serving.program.wait_errors, "admin pages at")
         assert await asyncio.to_thread(serving.calls) == 80
 
@@ -203,7 +206,7 @@ async def test_a_blocked_worker_delays_no_page(tmp_path: Path) -> None:
 
 
 async def test_readiness_ends_with_the_drain(tmp_path: Path) -> None:
-    config = '{"timeouts": fastrpc.Timeouts(announce=3.0, drain=1.0)}'
+    config = '{"timeouts": fastrpc.Timeouts(announce=5.0, drain=1.0)}'
     with worker_pages(tmp_path, workers=2, config=config) as serving:
         await until(lambda: serving.probe("/readyz") == 200)
         serving.program.signal(signal.SIGTERM)

@@ -81,6 +81,6 @@ async def test_the_index_shows_rates_counts_and_errors() -> None:
     (row,) = [row for row in rows if row[0] == "indexed.find"]
     (counted,) = [one for one in answer["methods"] if one["service"] == "indexed"]
     # Ten calls in two seconds.
-    assert row[1:5] == ["native", "5.0", counted["ended"] + 10, 0]
+    assert row[1:5] == ["native", "5.0", str(counted["ended"] + 10), "0"]
     assert row[8] == f"NOT_FOUND {counted['calls']['NOT_FOUND']}"
     assert facts[facts.index("state") + 1] == "ready"

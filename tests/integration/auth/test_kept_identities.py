@@ -196,6 +196,94 @@ async def test_roles_that_a_file_takes_away_go_though_another_authenticator_take
             assert client.stats()["totals"]["connections"] == 1
 
 
+@fastrpc.service("kept")
+class Kept:
+    """Keeps the calls that it serves."""
+
+    def __init__(self) -> None:
+        self.calls: list[fastrpc.Call] = []
+        self.later: list[asyncio.Task[fastrpc.Call]] = []
+        self.may_look = asyncio.Event()
+
+    def keep(self) -> None:
+        self.calls.append(fastrpc.current_call())
+
+    @fastrpc.method
+    async def at_once(self) -> None:
+        self.keep()
+
+    @fastrpc.method
+    async def in_steps(self) -> None:
+        await asyncio.sleep(0)
+        self.keep()
+
+    @fastrpc.method
+    def in_thread(self) -> None:
+        self.keep()
+
+    @fastrpc.method(inline=True)
+    def inline(self) -> None:
+        self.keep()
+
+    @fastrpc.method
+    async def failing(self) -> None:
+        self.keep()
+        raise fastrpc.CallError(fastrpc.Status.ABORTED, "as it was asked to")
+
+    @fastrpc.method
+    async def ticks(self) -> AsyncIterator[int]:
+        self.keep()
+        yield 1
+
+    @fastrpc.method
+    async def afterwards(self) -> None:
+        self.later.append(asyncio.ensure_future(self.look()))
+
+    async def look(self) -> fastrpc.Call:
+        await self.may_look.wait()
+        return fastrpc.current_call()
+
+    @fastrpc.method(public=True)
+    async def open_keep(self) -> None:
+        self.keep()
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_a_call_that_is_kept_beyond_its_end_shows_who_made_it(kind: str, tmp_path: Path) -> None:
+    listed(tmp_path / "tokens", "reader")
+    kept = Kept()
+    async with Server(kept, Desk(), authenticate=StaticTokens.from_file(tmp_path / "tokens")) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with calling(kind, target, credentials="one") as client:
+            for method in (Kept.at_once, Kept.in_steps, Kept.in_thread, Kept.inline, Kept.afterwards):
+                await client.call(method)
+            with pytest.raises(fastrpc.CallError):
+                await client.call(Kept.failing)
+            async with client.stream(Kept.ticks) as ticks:
+                assert await ticks.receive() == 1
+            listed(tmp_path / "tokens", "admin")
+            server.reload()
+            for _ in range(3):
+                assert await client.call(Desk.now) == ["admin"]
+            await client.call(Kept.at_once)
+            kept.may_look.set()
+            calls = [*kept.calls, *(await asyncio.gather(*kept.later))]
+    roles = [None if call.identity is None else sorted(call.identity.roles) for call in calls]
+    assert roles == [*([["reader"]] * 6), ["admin"], ["reader"]]
+
+
+async def test_a_kept_call_that_nobody_made_stays_one_of_nobody() -> None:
+    kept = Kept()
+    async with Server(kept, authenticate=Renewed()) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target) as client:
+            await client.call(Kept.open_keep)
+            [session] = server._gate.sessions  # type: ignore[union-attr]
+            session.identify(Identity("ada"), 60.0)
+            await client.call(Kept.open_keep)
+    assert [call.identity and call.identity.name for call in kept.calls] == [None, "ada"]
+
+
 async def test_a_call_that_nobody_made_stays_one_of_nobody() -> None:
     desk = Desk()
     async with Server(desk, authenticate=Renewed()) as server:

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ClientConfig, ConfigError, Server, Status
+from fastrpc import Client, ConfigError, Server, Status
 from fastrpc.auth import AnyOf, Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
-from fastrpc.config import Backoff
+from fastrpc.calling.peer import Peer
+from fastrpc.endpoint import Address
+from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -35,6 +38,10 @@ class Desk:
         while True:
             yield await self.caller()
             await asyncio.sleep(0.01)
+
+    @fastrpc.method
+    async def rest(self) -> None:
+        await asyncio.Event().wait()
 
     @fastrpc.method
     async def block(self, seconds: float) -> None:
@@ -129,6 +136,96 @@ async def test_a_client_that_serves_refuses_methods_that_need_a_role() -> None:
                 await client.ready()
 
 
+class Dated:
+    """Accepts every token as Ada's for a time, which a change may shorten; counts how often it is asked."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self.version = 0
+        self.asked = 0
+        self.takes = 0.0
+
+    def look(self) -> None:
+        """Nothing changes by itself."""
+
+    def handles(self, peer: Any) -> bool:
+        return peer.credentials is not None
+
+    def verify(self, peer: Any) -> Answer:
+        self.asked += 1
+        time.sleep(self.takes)
+        return Verdict(ADA, None if self.seconds is None else time.time() + self.seconds)
+
+
+@pytest.mark.parametrize("before", [60.0, None])
+async def test_a_life_that_a_change_shortens_ends_sooner(before: float | None) -> None:
+    dated = Dated(before)
+    async with Server(Desk(), authenticate=dated) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client, client.stream(Desk.ticks) as ticks:
+            assert await ticks.receive() == "ada"
+            dated.seconds, dated.version = 0.3, 1
+            server.reload()
+            await eventually(lambda: dated.asked == 2)
+            dated.seconds = 60.0
+            with pytest.raises(fastrpc.CallError) as ended:
+                while True:
+                    assert await ticks.receive() == "ada"
+            assert ended.value.status is Status.UNAUTHENTICATED
+            # Its client was told another end: it makes another connection, and its calls go on.
+            assert await client.call(Desk.caller) == "ada"
+            assert client.stats()["totals"]["connections"] == 2
+
+
+async def test_a_change_that_leaves_the_life_as_it_is_ends_nothing() -> None:
+    dated = Dated(60.0)
+    async with Server(Desk(), authenticate=dated) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="aaa") as client, client.stream(Desk.ticks) as ticks:
+            for version in range(1, 4):
+                dated.version = version
+                server.reload()
+                assert await client.call(Desk.caller) == "ada"
+                assert await ticks.receive() == "ada"
+            assert client.stats()["totals"]["connections"] == 1
+    assert dated.asked == 4
+
+
+class Seat:
+    """What the gate knows of a connection."""
+
+    def __init__(self, exchange: KeptExchange) -> None:
+        self.exchange = exchange
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["of connections", "of calls"])
+async def test_ten_thousand_credentials_are_verified_again_without_holding_the_loop(own: bool) -> None:
+    dated, count = Dated(None), 200
+    async with gate_for(Desk(), authenticate=dated) as gate:
+        assert gate.access is not None
+        exchanges = [KeptExchange(gate) for _ in range(1 if own else count)]
+        for number, exchange in enumerate(exchanges):
+            exchange.peer_info = Peer(Address("memory"), "bearer", f"token-{number}")
+            exchange.identity = ADA
+        if own:
+            for number in range(count):
+                exchanges[0].call("desk.rest", metadata={"authorization": f"Bearer {number}"})
+            await eventually(lambda: len(exchanges[0].running) == count)
+        asked, dated.takes, dated.version = dated.asked, 0.002, 1
+        gate.access.look()
+        gate.access.renew([Seat(exchange) for exchange in exchanges])
+        turns = []
+        async with asyncio.timeout(60):
+            while dated.asked < asked + count:
+                turns.append(dated.asked)
+                await asyncio.sleep(0)
+        turns.append(dated.asked)
+        # Four milliseconds of each turn, and no less than one of them.
+        assert all(after - before <= 4 for before, after in zip([asked, *turns], turns, strict=False))
+        if own:
+            gate.end_calls(exchanges[0], "the test is over")
+
+
 class Later:
     """Refuses every token after a turn of the loop, as an issuer does that has to be asked."""
 
@@ -155,9 +252,7 @@ async def test_a_removed_token_is_refused_though_another_authenticator_takes_tim
     authenticate = AnyOf(StaticTokens.from_file(file), Later())
     async with Server(Desk(), authenticate=authenticate) as server:
         target = str(await server.listen("tcp://127.0.0.1:0"))
-        # A connection that ends sooner than this is taken for a failed one, which is dialled again with a pause.
-        config = ClientConfig(backoff=Backoff(first=0.001))
-        async with Client(target, credentials=None if own else "aaa", config=config) as client:
+        async with Client(target, credentials=None if own else "aaa") as client:
             view = client.with_options(metadata={"authorization": "Bearer aaa"} if own else {})
             assert await view.call(Desk.caller) == "ada"
             async with view.stream(Desk.ticks) as ticks:

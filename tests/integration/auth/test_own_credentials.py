@@ -97,7 +97,7 @@ async def test_wrong_credentials_of_some_calls_hold_no_other_call(
         # From now on a verdict for this host waits.
         wrong = [
             asyncio.ensure_future(
-                refusal(client.with_options(metadata=bearer(f"worse{number}")).call(Shop.who))
+                refusal(client.with_options(metadata=bearer(f"worse{number}"), timeout=60).call(Shop.who))
             )
             for number in range(4)
         ]

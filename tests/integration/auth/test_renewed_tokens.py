@@ -1,6 +1,7 @@
 """Tokens that expire, at clients that are given another one in time, late or never."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -124,6 +125,24 @@ async def test_a_token_is_shown_once_on_a_connection(
             assert client.stats()["totals"]["connections"] == 1
     assert until.asked == [first, second]
     assert "there is no other token yet" in caplog.text
+
+
+async def test_a_new_token_is_shown_though_it_came_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes on, and the streams on it where the server's clock allows."""
+    monkeypatch.setattr(renewal, "RENEWED_AT", 1.01)
+    until, first, second = Until(), token(1, 1.99), token(2, 60)
+    given = [first, second]
+    async with guarded(Desk(), authenticate=until) as target:
+        # Told as valid for one second.
+        async with Client(target, credentials=lambda: given.pop(0), config=QUICK) as client:
+            async with asyncio.timeout(20):
+                while second not in until.asked:
+                    # After a stall the first one has expired for the server as well.
+                    with contextlib.suppress(fastrpc.CallError):
+                        await client.call(Desk.caller)
+                    await asyncio.sleep(0.02)
+            assert await client.call(Desk.caller) == "ada"
+            assert client.stats()["totals"]["connections"] == 1
 
 
 @pytest.mark.one_loop

@@ -105,9 +105,20 @@ def test_the_token_in_a_url_counts_more_than_the_option(folder: Path, registry: 
 def test_a_list_has_nothing_that_may_not_be_read(folder: Path, registry: str, address: str) -> None:
     listed = command(folder, "list", registry, "--token-file", "eve")
     assert (listed.code, listed.output) == (0, "no services\n")
-    asked = command(folder, "list", registry, "shop.pay", "--token-file", "eve")
+    # It is told at once, not when the time for an answer is over.
+    asked = command(folder, "list", registry, "shop.pay", "--token-file", "eve", "--timeout", "3600")
     assert (asked.code, asked.output) == (1, "")
     assert "eve may not read 'shop.pay'" in asked.errors
+    assert 'hint: a rule of the registry\'s policy gives the right: read = ["…"]' in asked.errors
+
+
+def test_a_list_is_refused_at_once_where_the_token_is_not_known(
+    folder: Path, registry: str, address: str
+) -> None:
+    asked = command(folder, "list", registry, "shop.pay", "--token-file", "nobody", "--timeout", "3600")
+    assert (asked.code, asked.output) == (1, "")
+    assert "the credential is not accepted" in asked.errors
+    assert "hint: show a token that the server knows" in asked.errors
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ LATER: dict[str, tuple[Callable[..., object], dict[str, object]]] = {
     "Server": (Server, {}),
     "App": (partial(fastrpc.App, []), {}),
     "serve": (fastrpc.serve, {}),
-    "method": (fastrpc.method, {"safe": False, "tool": False, "alias": ()}),
-    "service": (partial(fastrpc.service, "arith"), {"alias": (), "rpcx": None}),
+    "method": (fastrpc.method, {}),
+    "service": (partial(fastrpc.service, "arith"), {}),
 }
 
 
@@ -81,7 +81,9 @@ def test_every_extra_is_used_by_the_package() -> None:
     sources = "\n".join(path.read_text() for path in root.rglob("*.py"))
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     extras = {
-        name for name in project["optional-dependencies"] if name not in {"bench", "dev", "standard", "all"}
+        name
+        for name in project["optional-dependencies"]
+        if name not in {"bench", "dev", "services", "standard", "all"}
     }
     modules = {
         "cli": "typer",

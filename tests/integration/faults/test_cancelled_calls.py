@@ -126,6 +126,8 @@ async def test_what_expired_while_the_loop_was_blocked_never_starts(blocker: str
             calls = (view.call(Stalling.quick, number) for number in range(count))
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(result) for result in results} == {DeadlineExceededError}
+            # What tells the server that they are over has left this thread.
+            await eventually(lambda: client.stats()["buffered"] == 0)
             stalling.may_go_on.set()
             await blocking
             await returns_to(base, lambda: server_base(server))

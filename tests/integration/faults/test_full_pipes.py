@@ -12,7 +12,9 @@ from fastrpc import (
     Admission,
     CallError,
     Client,
+    ClientConfig,
     DeadlineExceededError,
+    Keepalive,
     Limits,
     Memory,
     Server,
@@ -103,6 +105,47 @@ async def test_large_requests_that_come_faster_than_they_start_are_not_refused(s
         assert answers == [b"\0"] * 48
         await eventually(lambda: target.server.stats()["buffered"] + client.stats()["buffered"] == 0)
         await eventually(lambda: bytes_held() == 0)
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "unix", "memory"])
+async def test_output_is_counted_until_it_has_left_and_no_longer(scheme: str) -> None:
+    """The transport writes the last of it by itself: nobody but a look tells."""
+    silent = Keepalive(interval=None)
+    async with served(Bulk(), scheme=scheme, config=ServerConfig(keepalive=silent)) as target:
+        async with Client(target, config=ClientConfig(keepalive=silent)) as client:
+            await client.ready()
+            [session] = sessions(target.server)
+            reading = client._pool.sessions[0].transport
+            for size in (MIB, 3 * MIB, 8 * MIB):
+                reading.pause_reading()
+                answer = asyncio.ensure_future(client.call(Bulk.answer, size))
+                await eventually(lambda: session.exchange.held_bytes > size // 8)  # noqa: B023 - awaited at once
+                reading.resume_reading()
+                assert len(await answer) == size
+                await eventually(lambda: bytes_held() == session.exchange.held_bytes == 0)
+
+
+async def test_calls_that_wait_behind_a_little_output_start_once_it_has_left() -> None:
+    """Where so little is allowed that the transport takes all of it, and says nothing when it is gone."""
+    silent = Keepalive(interval=None)
+    config = ServerConfig(
+        keepalive=silent, memory=Memory(send_soft=16 * KIB), admission=Admission(queue_age=60)
+    )
+    async with served(Bulk(), scheme="tcp", config=config) as target:
+        async with Client(target, config=ClientConfig(keepalive=silent)) as client:
+            await client.ready()
+            [session] = sessions(target.server)
+            reading = client._pool.sessions[0].transport
+            reading.pause_reading()
+            view = client.with_options(timeout=60)
+            large = asyncio.ensure_future(view.call(Bulk.answer, 8 * MIB))
+            await output_to_wait(target.server)
+            later = [asyncio.ensure_future(view.call(Bulk.answer, 1)) for _ in range(3)]
+            await eventually(lambda: target.server.stats()["live"]["waiting"] == 3)
+            reading.resume_reading()
+            assert len(await large) == 8 * MIB
+            assert await asyncio.gather(*later) == [b"\0"] * 3
+            await eventually(lambda: bytes_held() == session.exchange.held_bytes == 0)
 
 
 async def test_two_clients_in_opposite_directions_end(scale: Any) -> None:
@@ -208,7 +251,8 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
 async def output_to_wait(server: Server) -> None:
     """Wait until the system takes no more of what the one connection has to send."""
     [session] = sessions(server)
-    await eventually(lambda: session.exchange.holding)
+    # Before it is full, the system takes what waits and room for more comes.
+    await eventually(lambda: session.stream.is_write_paused and session.exchange.holding)
 
 
 async def test_what_waits_too_long_behind_send_soft_is_refused() -> None:
@@ -251,10 +295,9 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
     config = ServerConfig(memory=Memory(send_soft=64 * KIB), admission=Admission(queue_age=30))
     async with served(bulk, scheme="tcp", config=config) as target, Client(target) as client:
         await client.ready()
-        [session] = sessions(target.server)
         client._pool.sessions[0].transport.pause_reading()
         large = asyncio.create_task(client.call(Bulk.answer, 8 * MIB))
-        await eventually(lambda: session.exchange.holding)
+        await output_to_wait(target.server)
         cancelled = asyncio.create_task(client.call(Bulk.answer, 1))
         kept = asyncio.create_task(client.call(Bulk.answer, 1))
         await eventually(lambda: target.server.stats()["live"]["waiting"] == 2)

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import gc
 import warnings
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -60,6 +60,12 @@ class Desk:
     def inline(self) -> str:
         self.ran += 1
         return "text"
+
+    @fastrpc.method
+    async def each(self, limit: int) -> AsyncIterator[int]:
+        self.ran += 1
+        for number in range(limit):
+            yield number
 
 
 async def returns_the_rest(call: Call, proceed: Proceed) -> Any:
@@ -220,6 +226,91 @@ async def test_a_handler_that_was_never_awaited_is_told_whatever_it_returns(
         with pytest.raises(CallError, match="did not await it"):
             await client.call(f"desk.{method}")
     assert desk.ran == 0
+
+
+# Interceptors that are asked before a call whether it concerns them
+
+
+class Asked:
+    """Raises when it is asked about a call."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+
+    def _concerns(self, call: Call | None) -> bool:
+        if self.error is not None:
+            raise self.error
+        return False
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        return await proceed(call)
+
+
+@pytest.mark.parametrize("place", ["alone", "outside", "inside"])
+async def test_an_interceptor_that_raises_when_it_is_asked_fails_the_call_alone(
+    place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked, desk = Asked(ValueError("swordfish")), Desk()
+    interceptors = {"alone": [asked], "outside": [asked, Asking()], "inside": [Asking(), asked]}[place]
+    async with connected(desk, interceptors=interceptors) as client:
+        for method, arguments in (("mul", (6, 7)), ("threaded", ()), ("inline", ()), ("each", (3,))):
+            caplog.clear()
+            with pytest.raises(CallError) as failed:
+                if method == "each":
+                    async with client.stream("desk.each", *arguments) as numbers:
+                        await numbers.receive()
+                else:
+                    await client.call(f"desk.{method}", *arguments)
+            assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "no"), method
+            assert "swordfish" not in str(failed.value)
+            (record,) = [record for record in caplog.records if hasattr(record, "error_id")]
+            assert record.error_id in str(failed.value)
+        await client.notify(Desk.mul, 6, 7)
+        asked.error = fastrpc.CallError(Status.ABORTED, "not now")
+        with pytest.raises(CallError, match="not now") as told:
+            await client.call(Desk.mul, 6, 7)
+        assert told.value.status is Status.ABORTED
+        assert desk.ran == 0
+        asked.error = None
+        # On the same connection.
+        assert await client.call(Desk.mul, 6, 7) == 42
+        assert client.stats()["totals"]["connections"] == 1
+
+
+class Asking:
+    """Is concerned by no call."""
+
+    def _concerns(self, call: Call | None) -> bool:
+        return False
+
+    async def __call__(self, call: Call, proceed: Proceed) -> Any:
+        raise AssertionError("no call concerns it")
+
+
+async def test_a_clients_interceptor_that_raises_when_it_is_asked_fails_the_call_alone() -> None:
+    asked, desk = Asked(ValueError("swordfish")), Desk()
+    async with connected(desk, client_interceptors=[asked]) as client:
+        for verb in (client.call, client.request, client.notify):
+            with pytest.raises(ValueError, match="swordfish"):
+                await verb(Desk.mul, 6, 7)
+        with pytest.raises(ValueError, match="swordfish"):
+            await client.call_many(Desk.mul, [(6, 7), (1, 2)])
+        asked.error = None
+        assert await client.call(Desk.mul, 6, 7) == 42
+    assert desk.ran == 1
+
+
+def test_an_interceptor_of_a_blocking_client_that_raises_when_it_is_asked_fails_the_call_alone() -> None:
+    asked, desk = Asked(ValueError("swordfish")), Desk()
+    with serving(desk) as address, SyncClient(address, interceptors=[asked]) as client:
+        for verb in (client.call, client.request, client.notify):
+            with pytest.raises(ValueError, match="swordfish"):
+                verb(Desk.mul, 6, 7)
+        with pytest.raises(ValueError, match="swordfish"):
+            client.call_many(Desk.mul, [(6, 7), (1, 2)])
+        asked.error = None
+        assert client.call(Desk.mul, 6, 7) == 42
+    assert desk.ran == 1
 
 
 # No false alarms

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from fastrpc import Admission, Client, ServerConfig
-from tests.conftest import Scale
+from fastrpc import Admission, Client, ClientConfig, ServerConfig, UnavailableError
+from fastrpc.config import Backoff
+from tests.conftest import SCALE
 from tests.support.feed import Feed
 from tests.support.served import SCHEMES, Served, served
 from tests.support.waiting import eventually
@@ -78,13 +79,23 @@ async def test_a_thousand_streams_at_once_all_complete_in_order() -> None:
         await both_are_at_base(target, client)
 
 
-async def test_streams_left_at_random_points_leave_nothing_behind(scale: Scale) -> None:
-    random = Random(7)
+#: Streams that are left at once, and how often: 400 in all in a normal run, 10,000 of each loop and way in a soak.
+AT_ONCE = 40
+ROUNDS = 10 if SCALE <= 1 else round(25 * SCALE)
 
-    async def live(client: Client) -> None:
+
+class Leaver:
+    """Opens streams of every kind, and leaves them somewhere: unread, in a message, in a cut one."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.random = Random(7)
+
+    async def leave_one(self) -> None:
+        random, client = self.random, self.client
         kind = random.randrange(4)
         if kind == 0:
-            async with client.stream(Feed.endless, random.choice((10, 5_000, 100_000))) as blocks:
+            async with client.stream(Feed.endless, random.choice((10, 5_000, 100_000, 400_000))) as blocks:
                 for _ in range(random.randrange(30)):
                     await blocks.receive()
         elif kind == 1:
@@ -104,8 +115,38 @@ async def test_streams_left_at_random_points_leave_nothing_behind(scale: Scale) 
                 for _ in range(random.randrange(100)):
                     await blocks.receive()
 
+
+async def test_streams_left_at_random_points_leave_nothing_behind() -> None:
     async with served(Feed, scheme="tcp", config=PATIENT) as target, Client(target) as client:
         await client.ready(timeout=10)
-        for _ in range(scale(10)):
-            await asyncio.gather(*(live(client) for _ in range(40)))
+        leaver = Leaver(client)
+        for _ in range(ROUNDS):
+            await asyncio.gather(*(leaver.leave_one() for _ in range(AT_ONCE)))
         await both_are_at_base(target, client)
+
+
+async def test_streams_left_behind_a_goaway_leave_nothing_behind() -> None:
+    """The server asks for another connection while streams are left on this one."""
+    # Connections that end early are dialled again at once.
+    quick = ClientConfig(backoff=Backoff(first=0.001, longest=0.01))
+    async with served(Feed, scheme="tcp", config=PATIENT) as target, Client(target, config=quick) as client:
+        await client.ready(timeout=10)
+        leaver = Leaver(client.with_options(wait_for_ready=True))
+
+        async def leave() -> None:
+            try:
+                await leaver.leave_one()
+            except UnavailableError as error:
+                # A stream that sends is attempted once.
+                if error.processed != "no":
+                    raise
+
+        for _ in range(ROUNDS):
+            leaving = [asyncio.ensure_future(leave()) for _ in range(AT_ONCE)]
+            for _ in range(leaver.random.randrange(20)):
+                await asyncio.sleep(0)
+            for session in list(target.server._gate.sessions):  # type: ignore[union-attr]
+                session.begin_drain(1, "a younger one has to take its place")  # type: ignore[attr-defined]
+            await asyncio.gather(*leaving)
+        await both_are_at_base(target, client)
+        await eventually(lambda: len(target.server._gate.sessions) <= 1)  # type: ignore[union-attr]

@@ -323,3 +323,48 @@ def test_objects_that_are_not_types_equal_only_themselves(text: str) -> None:
 
     assert list(changes(service(text), service(text))) == []
     assert any(not change.is_compatible for change in changes(service("Other"), service(text)))
+
+
+def services(source: str) -> list[ServiceDescription]:
+    """Return what a server tells of the classes in a source that are services."""
+    module = ModuleType(f"described_{next(_numbers)}")
+    sys.modules[module.__name__] = module
+    exec(f"{HEAD}\n{source}", vars(module))
+    found = [one for one in vars(module).values() if hasattr(one, "__fastrpc_service__")]
+    return msgspec.convert([describe(one) for one in found], list[ServiceDescription])
+
+
+METHOD_F = "@method\nasync def f(self, a: int) -> int: ..."
+
+
+def test_a_new_alias_is_compatible_and_a_lost_one_is_not() -> None:
+    other = METHOD_F.replace("@method", "@method(alias=('g',))")
+    assert passes(METHOD_F, other) == ["it is called 's.g', too"]
+    assert breaks(other, METHOD_F) == "it is no longer called 's.g'"
+
+
+def test_a_renamed_method_that_keeps_its_old_name_is_compatible() -> None:
+    renamed = "@method(alias=('f',))\nasync def better(self, a: int) -> int: ..."
+    assert passes(METHOD_F, renamed) == ["it is called 's.better' now, its old name is kept"]
+    narrower = renamed.replace("a: int", "a: bool")
+    assert "'a' takes less: not every int is bool" in breaks(METHOD_F, narrower)
+
+
+def test_a_renamed_service_that_keeps_its_old_name_is_compatible() -> None:
+    body = "class S:\n    @method\n    async def f(self) -> int: ..."
+    old, new = (
+        services(f"@fastrpc.service('s')\n{body}"),
+        services(f"@fastrpc.service('t', alias=('s',))\n{body}"),
+    )
+    assert list(changes(old, new)) == [
+        Change("s.f", "it is called 't.f' now, its old name is kept", True),
+    ]
+    assert [change.is_compatible for change in changes(new, old)] == [False, True]
+
+
+def test_names_for_callers_in_go_are_names_that_are_kept() -> None:
+    body = "class S:\n    @method\n    async def f(self) -> int: ..."
+    old = services(f"@fastrpc.service('s', rpcx='go')\n{body}")
+    new = services(f"@fastrpc.service('s')\n{body}")
+    lost = [change.text for change in changes(old, new) if not change.is_compatible]
+    assert lost == [f"it is no longer called {name!r}" for name in ("S.F", "S.f", "s.F")]

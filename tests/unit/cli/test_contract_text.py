@@ -352,3 +352,26 @@ def test_a_contract_reads_a_struct_that_omits_its_defaults(options: str) -> None
     assert received.amount is msgspec.UNSET
     sent = msgspec.json.encode(contract.Price(name="b"))
     assert msgspec.json.decode(sent, type=served.Price) == served.Price(name="b")
+
+
+ALIASED = """
+import fastrpc
+
+@fastrpc.service("old.arith", alias=("Sums", "Arithmetic"), rpcx="go")
+class Arith:
+    @fastrpc.method(alias=("times",))
+    async def mul(self, a: int) -> int:
+        return a
+"""
+
+
+def test_a_contract_keeps_aliases() -> None:
+    described = told(imported(ALIASED).Arith)
+    text = contract_text(described)
+    assert '@fastrpc.service("old.arith", alias=("Sums", "Arithmetic",), rpcx="go")' in text
+    assert '@fastrpc.method(alias=("times",))' in text
+    assert list(changes(described, told(imported(text).OldArith))) == []
+
+
+def test_a_naming_that_is_not_known_is_not_written() -> None:
+    assert "rpcx" not in contract_text(service(rpcx="later"))

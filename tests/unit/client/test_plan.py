@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc.client.plan import MOST_NAMED, ConnectionPlan, EndpointPlan, Patience
+from fastrpc.client.patience import Patience
+from fastrpc.client.plan import MOST_NAMED, ConnectionPlan, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError
@@ -101,6 +102,20 @@ class TestPauses:
         assert "ended the connection after 0.050 s: eof" in str(one.error)
         assert one.failures == 1
         assert one.due == pytest.approx(10.1)
+
+    def test_a_connection_that_the_server_has_replaced_is_made_again_at_once(self) -> None:
+        one = place()
+        one.answered()
+        one.ended(was_ready=True, lived=0.05, reason="it is old", at=10.0, is_replaced=True)
+        assert (one.error, one.failures, one.pause_left(10.0)) == (None, 0, 0)
+
+    def test_connections_that_are_replaced_early_one_after_the_other_count_as_failures(self) -> None:
+        one, found = place(), []
+        for lived in (0.05, 0.05, 0.05, 1.0, 0.05):
+            one.answered()
+            one.ended(was_ready=True, lived=lived, reason="it is old", at=10.0, is_replaced=True)
+            found.append(one.failures)
+        assert found == [0, 1, 2, 2, 2]
 
     def test_a_connection_that_lasted_is_made_again_at_once(self) -> None:
         one = place()

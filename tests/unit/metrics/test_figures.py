@@ -1,6 +1,8 @@
 """The figures of several processes as one."""
 
 import json
+import random
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -112,3 +114,68 @@ def test_a_family_that_changes_its_kind_is_left_out() -> None:
     total.add([family("x", "counter", ("x_total", {}, 1.0))], "1")
     total.add([family("x", "gauge", ("x", {}, 5.0))], "2")
     assert [sample.name for metric in total.metrics() for sample in metric.samples] == ["x_total"]
+
+
+class Processes:
+    """Simulates workers that count floats and replace one another; each takes over what its predecessor left."""
+
+    def __init__(self) -> None:
+        self._choose = random.Random(1)
+        self._own = [self._counted(0.0) for _ in range(4)]
+        self._past: list[Any] = [None] * 4
+
+    def _counted(self, value: float) -> dict[str, Any]:
+        values = counted(("a.b", Status.OK))
+        values["methods"][0]["sum_seconds"] = values["process"]["blocked_seconds"] = value
+        values["process"]["waits"]["sum_seconds"] = value
+        families = [
+            family("spent_seconds", "counter", ("spent_seconds_total", {}, value)),
+            family("sizes", "histogram", ("sizes_bucket", {"le": "+Inf"}, 1.0), ("sizes_sum", {}, value)),
+        ]
+        return {"figures": values, "families": families, "value": value}
+
+    def replace_one(self) -> None:
+        """Count some more, then let one process end and another take its place."""
+        for index, own in enumerate(self._own):
+            # Whole nanoseconds, as of a clock, some of them of months.
+            more = self._choose.choice([1, 1e3, 1e9, 1e16]) * self._choose.random()
+            self._own[index] = self._counted(own["value"] + round(more) / 1e9)
+        index = self._choose.randrange(4)
+        left = json.loads(json.dumps(self._sum([index])))
+        self._past[index] = left
+        self._own[index] = self._counted(0.0)
+
+    def _sum(self, places: Iterable[int]) -> dict[str, Any]:
+        sums, families = Sum(), FamilySum()
+        for index in places:
+            for part in (self._own[index], self._past[index]):
+                if part is not None:
+                    sums.add(part["figures"], is_alive=False)
+                    families.add(part["families"], None)
+        return {"figures": sums.figures(), "families": families.families()}
+
+    def shown(self) -> dict[str, float]:
+        """Return what a page shows of all."""
+        whole = json.loads(json.dumps(self._sum(range(4))))
+        sums, families = Sum(), FamilySum()
+        sums.add(whole["figures"], is_alive=False)
+        families.add(whole["families"], None)
+        process = sums.process()
+        samples = {one.name: one.value for metric in families.metrics() for one in metric.samples}
+        return {
+            "waits": process["waits"]["sum_seconds"],
+            "blocked": process["blocked_seconds"],
+            "calls": rows(sums)["a.b"]["sum_seconds"],
+            "counter": samples["spent_seconds_total"],
+            "sum": samples["sizes_sum"],
+        }
+
+
+def test_no_sum_of_seconds_falls_by_a_bit_when_a_process_is_replaced() -> None:
+    processes = Processes()
+    before = processes.shown()
+    for _ in range(300):
+        processes.replace_one()
+        now = processes.shown()
+        assert {name for name in now if now[name] < before[name]} == set()
+        before = now

@@ -93,13 +93,19 @@ def test_honest_address_is_allowed(text: str) -> None:
         "tcp://a b:80",
         "tcp://a..b:80",
         "tcp://-a:80",
-        "tcp://a@b:80",
         "tcp://" + "a" * 64 + ":80",
     ],
 )
 def test_dangerous_address_is_refused(text: str) -> None:
     with pytest.raises(AddressRefusedError):
         AddressPolicy().check(Address.parse(text))
+
+
+def test_a_user_before_the_host_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has a user before its host"):
+        Address.parse("tcp://a@b:80")
+    with pytest.raises(AddressRefusedError):
+        AddressPolicy().check(Address("tcp", host="a@b", port=80))
 
 
 def test_only_networks_that_are_named_are_allowed() -> None:

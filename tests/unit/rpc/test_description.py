@@ -81,6 +81,8 @@ def test_a_description_is_plain_data() -> None:
     assert description["methods"][0] == {
         "name": "find",
         "full_name": "users.find",
+        "alias": [],
+        "aliases": [],
         "attribute": "find",
         "kind": "unary",
         "signature": signature_text(method_definition(Users.find)),
@@ -93,6 +95,7 @@ def test_a_description_is_plain_data() -> None:
         "renamed": {},
         "result": "list[User] | None",
         "idempotent": True,
+        "safe": False,
         "timeout": 2.0,
         "codec": None,
         "documentation": "Return those of a name.",

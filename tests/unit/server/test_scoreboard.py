@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from fastrpc.server.scoreboard import Kind, Role, Scoreboard
+from fastrpc.server.scoreboard import PREFIX_BYTES, Kind, Role, Scoreboard
+from tests.support.forking import fork
 
 pytestmark = pytest.mark.one_loop
 
@@ -37,10 +38,22 @@ def test_the_last_record_is_read_whatever_its_size(board: Scoreboard, sizes: lis
     board.close()
 
 
+def test_a_record_that_does_not_fit_is_refused(board: Scoreboard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fastrpc.server.scoreboard.RECORD_BYTES", PREFIX_BYTES + 10)
+    place, neighbour = board.places[:2]
+    neighbour.write(Kind.COUNTED, b"n" * 10)
+    place.write(Kind.COUNTED, b"p" * 10)
+    with pytest.raises(ValueError, match="the record has 11 bytes, the limit is 10"):
+        place.write(Kind.COUNTED, b"p" * 11)
+    assert place.read(Kind.COUNTED) == b"p" * 10
+    assert neighbour.read(Kind.COUNTED) == b"n" * 10
+    board.close()
+
+
 def test_a_child_writes_for_its_parent(board: Scoreboard) -> None:
     place = board.free_place()
     place.prepare(Role.WORKER)
-    child = os.fork()
+    child = fork()
     if child == 0:
         place.give(os.getpid())
         place.set_ready(True)
@@ -62,7 +75,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_whole_record(board: S
     place = board.places[0]
     records = {bytes([letter]) * 200_000 for letter in b"ab"}
     for _ in range(20):
-        child = os.fork()
+        child = fork()
         if child == 0:
             while True:
                 for record in sorted(records):

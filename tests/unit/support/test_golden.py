@@ -23,8 +23,8 @@ def test_files_read_back_as_their_frames() -> None:
             assert decode_body(Header.decode(raw), raw[HEADER.size :]) == frame, name
 
 
-def test_the_folder_holds_no_other_files() -> None:
-    assert {path.stem for path in FOLDER.iterdir()} == set(GOLDEN)
+def test_the_folder_holds_no_other_frames() -> None:
+    assert {path.stem for path in FOLDER.glob("*.hex")} == set(GOLDEN)
 
 
 def test_every_kind_of_frame_has_a_file() -> None:

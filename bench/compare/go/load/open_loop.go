@@ -10,6 +10,9 @@ import (
 // mostUnansweredSeconds is as in bench/compare/open_loop.py.
 const mostUnansweredSeconds = 1.0
 
+// lastAnswers is how long the last answers may take: a peer that drops one ends the run with an error.
+const lastAnswers = 15 * time.Second
+
 // driveAtRate is bench/compare/open_loop.py, with a goroutine for each call. Between calls it sleeps in a system call: Go's
 // timers are as coarse as a millisecond, and a goroutine that looks at the clock all the time would keep Go from looking
 // at its sockets.
@@ -28,12 +31,25 @@ func driveAtRate(order Order, operation Operation) (Measurement, error) {
 		return Measurement{}, err
 	}
 	last, err := generator.read()
-	schedule.calls.Wait()
+	if err != nil {
+		return Measurement{}, err
+	}
+	answered := make(chan struct{})
+	go func() {
+		schedule.calls.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(lastAnswers):
+		unanswered := schedule.started - schedule.completed.Load()
+		return Measurement{}, fmt.Errorf("%d calls are not answered after %s", unanswered, lastAnswers)
+	}
 	select {
 	case err := <-generator.failed:
 		return Measurement{}, err
 	default:
-		return measured(first, last, generator.takeLatencies()), err
+		return measured(first, last, generator.takeLatencies()), nil
 	}
 }
 

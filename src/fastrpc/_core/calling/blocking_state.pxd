@@ -32,10 +32,12 @@ cdef class BlockingState(ViewState):
         # The interceptors: calls that concern one of them are the runner's, too; None without any.
         public Chain chain
 
-        # Usable connections, a list for each endpoint that has one; how many an endpoint may have; the instant from
-        # which the runner has to look after them first.
+        # Usable connections, a list for each endpoint that has one; how many an endpoint may have, and the threads on the
+        # least used one beside which there might be another; the instant from which the runner has to look after them
+        # first.
         list groups
-        Py_ssize_t width
+        public Py_ssize_t width
+        Py_ssize_t crowd
         Py_ssize_t turn
         uint64_t look_after_ns
 

@@ -15,7 +15,11 @@ class BlockingState(ViewState):
 
     Args:
         width: connections that an endpoint may have.
+        crowd: threads on the least used one beside which there might be another.
     """
+
+    #: Connections that an endpoint may have: the runner is asked while there are fewer.
+    width: int
 
     #: Gives it new parts by `take_parts`: in the child of a fork those there are belong to the parent.
     remake: Callable[[], object]
@@ -27,7 +31,7 @@ class BlockingState(ViewState):
     #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
     follows: bool
 
-    def __init__(self, width: int) -> None: ...
+    def __init__(self, width: int, crowd: int = 0) -> None: ...
     def take_parts(
         self,
         runner: Any,

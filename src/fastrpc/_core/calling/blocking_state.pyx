@@ -38,10 +38,11 @@ os.register_at_fork(after_in_child=_forked)
 cdef class BlockingState(ViewState):
     """What a SyncClient and its views share."""
 
-    def __init__(self, Py_ssize_t width):
+    def __init__(self, Py_ssize_t width, Py_ssize_t crowd=0):
         ViewState.__init__(self, None)
         self.fork_generation = fork_generation()
         self.width = width
+        self.crowd = crowd
         self.groups = []
         self.looks_for_loop = True
 
@@ -95,7 +96,7 @@ cdef class BlockingState(ViewState):
                 return None
             if chosen is None or session.users < chosen.users:
                 chosen = session
-        if chosen is not None and chosen.users and len(group) < self.width:
+        if chosen is not None and chosen.users > self.crowd and len(group) < self.width:
             return None
         return chosen
 

@@ -11,8 +11,8 @@ class ClientSession(Connection):
     Args:
         endpoint: where it leads; errors name it.
         owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
-            `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)`, and, of a
-            credential that expires, `session_accepted(session, seconds)`.
+            `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)` and
+            `session_crowded(session)`, and, of a credential that expires, `session_accepted(session, seconds)`.
         credential: a token that it shows in front of its first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.
@@ -47,6 +47,13 @@ class ClientSession(Connection):
     @property
     def is_dispensable(self) -> bool:
         """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
+
+    @property
+    def calls_in_flight(self) -> int:
+        """The calls that were opened here and are not over."""
+
+    def await_crowd(self, calls: int) -> None:
+        """Tell the owner, once, when a call is opened beside so many others; 0: never."""
 
     def begin_probe(self, call: PendingCall) -> None:
         """Have a call that is about to go out here keep this connection from nothing, and wake no other."""

@@ -83,6 +83,22 @@ cdef class ClientSession(Connection):
         if not self.is_closed:
             self._begin_retiring()
 
+    def await_crowd(self, Py_ssize_t calls):
+        self.slots.await_crowd(calls)
+
+    @property
+    def calls_in_flight(self):
+        return self.slots.slots_taken
+
+    cdef int on_crowd(self) except -1:
+        # A REQUEST is being written: the owner may want to dial.
+        self.loop_state.call_soon(self._tell_crowd)
+        return 0
+
+    def _tell_crowd(self):
+        if not self.is_closed:
+            self.owner.session_crowded(self)
+
     cdef int on_aged(self) except -1:
         if self.is_aged or not self.is_ready:
             return self._begin_retiring()

@@ -89,6 +89,8 @@ cdef class Route:
         readonly object handler
         int style
         bint is_public
+        # Its marshals for other codecs than its own, by number; None until there is one.
+        dict marshals
         # What limits its calls (`serving.call_limits`), found at the first of them.
         tuple limits
         bint takes_stream
@@ -97,12 +99,18 @@ cdef class Route:
 
 cdef class RouteTable:
     cdef:
-        # Open addressing over _routes by a hash of the name; slots hold index + 1.
+        # Open addressing over _names by a hash of the name; slots hold index + 1.
         uint32_t* _slots
         uint32_t _mask
+
+        # Every name, aliases included, as bytes, and in the same places its route.
+        list _names
         list _routes
 
-        # The route found last: the next call is most often of the same method.
+        # Each route once, in the order in which they came.
+        list _methods
+
+        # The place found last: the next call is most often of the same method.
         uint32_t _last
 
     cdef Route find(self, const char* name, Py_ssize_t size)

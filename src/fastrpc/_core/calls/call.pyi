@@ -34,6 +34,7 @@ class Route:
         totals: the totals of the calling client.
         handler: the bound method that serves it; None on a client.
         timeout: seconds, overriding the method's own.
+        sent_as: its name on the wire where callers in another language have another one.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Route:
         totals: CallTotals | None = None,
         handler: Callable[..., Any] | None = None,
         timeout: float | None = None,
+        sent_as: str | None = None,
     ) -> None: ...
     @property
     def method(self) -> str:
@@ -72,11 +74,12 @@ class Route:
 class RouteTable:
     """The methods of a server, found by the bytes of a frame."""
 
-    def add(self, route: Route) -> None:
-        """Add a route.
+    def add(self, *routes: Route) -> None:
+        """Add routes, or none of them.
 
         Raises:
             ConfigError: a route of this name is there already.
+            TypeError: a name is an alias of one method and means another one as well.
         """
 
     def get(self, method: str) -> Route | None:

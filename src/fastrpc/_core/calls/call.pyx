@@ -127,10 +127,11 @@ cdef class Route:
         CallTotals totals=None,
         handler=None,
         timeout=None,
+        str sent_as=None,
     ):
         self.definition = definition
         self.method = definition.full_name
-        self.name = self.method.encode()
+        self.name = (sent_as or self.method).encode()
         self.kind = definition.kind
         self.flags = KIND_FLAGS[self.kind]
         self.takes_stream = self.flags & 16
@@ -159,34 +160,54 @@ cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil
     return value
 
 
+cdef object clash(str name, Route one, Route other):
+    """Return the error for a name that means two methods."""
+    if one.method == other.method:
+        return ConfigError(f"two handlers for {name!r}", hint="give one service another name")
+    first, second = (f"{'the name' if name == route.method else 'an alias'} of {route.method!r}" for route in (one, other))
+    return TypeError(f"{name!r} is {first} and {second}: leave the alias out, or give one another name")
+
+
 @cython.final
 cdef class RouteTable:
-    """Method name → Route, looked up by the bytes of a frame."""
+    """Method name → Route, looked up by the bytes of a frame; an alias gives the route of its method."""
 
     def __cinit__(self):
         self._routes = []
+        self._names = []
+        self._methods = []
 
     def __dealloc__(self):
         PyMem_Free(self._slots)
 
-    def add(self, Route route not None):
-        """Add a route.
+    def add(self, *routes):
+        """Add routes, or none of them.
 
         Raises:
             ConfigError: a route of this name is there already.
+            TypeError: a name is an alias of one method and means another one as well.
         """
-        cdef Route known
-        for known in self._routes:
-            if known.name == route.name:
-                raise ConfigError(f"two handlers for {route.method!r}", hint="give one service another name")
-        self._routes.append(route)
+        cdef Route route
+        known = dict(zip(self._names, self._routes))
+        found = []
+        for each in routes:
+            route = <Route?>each
+            for method in (route.method, *route.definition.aliases):
+                name = (<str>method).encode()
+                if name in known:
+                    raise clash(method, known[name], route)
+                known[name] = route
+                found.append((name, route))
+        self._methods += routes
+        self._names += [name for name, _ in found]
+        self._routes += [one for _, one in found]
         self._rebuild()
 
     def __len__(self):
-        return len(self._routes)
+        return len(self._methods)
 
     def __iter__(self):
-        return iter(list(self._routes))
+        return iter(list(self._methods))
 
     def get(self, str method):
         """Return the route of a full method name, or None."""
@@ -197,6 +218,7 @@ cdef class RouteTable:
         cdef uint32_t place
         cdef uint32_t slot
         cdef Route route
+        cdef bytes known
         if self._slots is NULL:
             return None
         route = <Route>self._routes[self._last]
@@ -207,16 +229,16 @@ cdef class RouteTable:
             slot = self._slots[place]
             if slot == 0:
                 return None
-            route = <Route>self._routes[slot - 1]
-            if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
+            known = <bytes>self._names[slot - 1]
+            if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
                 self._last = slot - 1
-                return route
+                return <Route>self._routes[slot - 1]
             place = (place + 1) & self._mask
 
     def _rebuild(self):
         cdef uint32_t place
         cdef Py_ssize_t i
-        cdef Route route
+        cdef bytes name
         cdef uint32_t capacity = 8
         while capacity < 2 * <uint32_t>len(self._routes):
             capacity *= 2
@@ -226,8 +248,8 @@ cdef class RouteTable:
             raise MemoryError()
         self._mask = capacity - 1
         for i in range(len(self._routes)):
-            route = <Route>self._routes[i]
-            place = hash_name(PyBytes_AS_STRING(route.name), PyBytes_GET_SIZE(route.name)) & self._mask
+            name = <bytes>self._names[i]
+            place = hash_name(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) & self._mask
             while self._slots[place]:
                 place = (place + 1) & self._mask
             self._slots[place] = <uint32_t>i + 1

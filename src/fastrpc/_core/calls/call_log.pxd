@@ -8,17 +8,37 @@ cdef class CallLog:
         # What writes a record, which calls pass: `write(call, status, nanoseconds)`.
         readonly object write
 
-        # Calls that last so long are always written; of others those whose 64 random bits are below `chosen`, all of them
-        # if it has all bits set.
+        # The share of the calls that is written. Calls that last so long are always written; of others with an id those
+        # whose id hashes below `chosen`, all of them if it has all bits set; of others without one the first after so
+        # many that are left out.
+        double sample
         uint64_t slow_ns
         uint64_t chosen
+        uint64_t left_out
 
         # The state of the generator of random bits.
         uint64_t state
 
-    cdef int ended(self, Call call, int status, uint64_t nanoseconds) except -1
+    cdef inline int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
+        """Take the end of a call; whatever the log does, the call ends."""
+        if (
+            self.left_out
+            and status == 0
+            and nanoseconds < self.slow_ns
+            and call.request_entry is None
+            and call.received_metadata is None
+        ):
+            # Not `-=`, which takes a reference first.
+            self.left_out = self.left_out - 1
+            return 0
+        return self.write_if_chosen(call, status, nanoseconds)
+
+    cdef int write_if_chosen(self, Call call, int status, uint64_t nanoseconds) except -1
     cdef bint _is_chosen(self, Call call, int status, uint64_t nanoseconds) except -1
+    cdef int _draw(self) noexcept
 
 
 # Have a call know the id of its request: that of its caller, or, if `make` says so, a new one.
 cdef int find_request_entry(Call call, bint make) except -1
+
+cdef str request_id_of_call(Call call)

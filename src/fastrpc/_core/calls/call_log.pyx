@@ -1,7 +1,7 @@
 """The log of ended calls: which of them are written, and the ids that join the records of one request.
 
-A server tells its log of each call that reached a handler or its interceptors. A call that is left out costs a comparison:
-no Python runs for it.
+A server tells its log of each call that reached a handler or its interceptors. A call that is left out costs a few
+comparisons and a count: no Python runs for it, and no random number is drawn.
 
 A request id travels in the metadata entry `frpc-request-id`. It is made by the first tier that has a log, and only once it
 is needed: by a record, or by a call made inside. An id of the caller's is taken over if it is plain: 1 to 128 letters,
@@ -12,19 +12,25 @@ import logging
 import os
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeASCII
+from libc.math cimport log, log1p
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcmp
+from libc.string cimport memcmp, memcpy
 
-from fastrpc._core.base.wire cimport load16, now_ns
+from fastrpc._core.base.wire cimport load16, now_ns, store16
 
 cdef enum:
     # The head of an entry of metadata (PROTOCOL.md, "Metadata").
     ENTRY_HEAD = 4
     LONGEST_ID = 128
+    # The digits of an id that is made here.
+    MADE_ID = 32
 
 cdef bytes KEY = b"frpc-request-id"
 cdef uint64_t ALL = <uint64_t>0xFFFFFFFFFFFFFFFF
+# More than any server serves: as good as all of them.
+cdef uint64_t MOST_LEFT_OUT = <uint64_t>1 << 62
 
 # Numbers of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
 cdef uint64_t GOLDEN = <uint64_t>0x9E3779B97F4A7C15
@@ -61,12 +67,30 @@ cdef class CallLog:
 
     def __init__(self, write, double sample, slow_seconds):
         self.write = write
+        self.sample = sample
         self.chosen = ALL if sample >= 1 else <uint64_t>(sample * 18446744073709551616.0)
         self.slow_ns = ALL if slow_seconds is None else <uint64_t>(<double>slow_seconds * 1e9)
         self.state = int.from_bytes(os.urandom(8), "little")
+        self._draw()
 
-    cdef int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
-        """Take the end of a call; whatever the log does, the call ends."""
+    cdef int _draw(self) noexcept:
+        """Draw how many calls are left out before the next one: as many as if each were drawn for alone."""
+        cdef double number
+        if self.sample >= 1:
+            self.left_out = 0
+            return 0
+        if self.sample > 0:
+            self.state += GOLDEN
+            # From 2^-53 to 1: the distance to the next of independent choices has a geometric distribution.
+            number = <double>((mixed(self.state) >> 11) + 1) * (1.0 / 9007199254740992.0)
+            number = log(number) / log1p(-self.sample)
+            if number < <double>MOST_LEFT_OUT:
+                self.left_out = <uint64_t>number
+                return 0
+        self.left_out = MOST_LEFT_OUT
+        return 0
+
+    cdef int write_if_chosen(self, Call call, int status, uint64_t nanoseconds) except -1:
         if self._is_chosen(call, status, nanoseconds):
             try:
                 self.write(call, status, nanoseconds)
@@ -77,13 +101,14 @@ cdef class CallLog:
     cdef bint _is_chosen(self, Call call, int status, uint64_t nanoseconds) except -1:
         if self.chosen == ALL or status != 0 or nanoseconds >= self.slow_ns:
             return True
-        if self.chosen == 0:
-            return False
         find_request_entry(call, False)
         if call.request_entry is not None:
             return mixed(hash_of(call.request_entry)) < self.chosen
-        self.state += GOLDEN
-        return mixed(self.state) < self.chosen
+        if self.left_out:
+            self.left_out -= 1
+            return False
+        self._draw()
+        return self.chosen != 0
 
     def note_end(self, Call call not None, int status):
         """Take the end of a call, which is now."""
@@ -145,13 +170,37 @@ cdef bint is_plain(const char* text, Py_ssize_t size) noexcept:
 
 cdef bytes new_entry():
     global first_state, second_state
+    cdef Py_ssize_t key_size = PyBytes_GET_SIZE(KEY)
+    cdef bytes entry = PyBytes_FromStringAndSize(NULL, ENTRY_HEAD + key_size + MADE_ID)
+    cdef char* place = PyBytes_AS_STRING(entry)
     first_state += GOLDEN
     second_state += GOLDEN
-    made = b"%016x%016x" % (mixed(first_state), mixed(second_state))
-    return bytes((len(KEY), 0, len(made), 0)) + KEY + made
+    place[0] = <char>key_size
+    place[1] = 0
+    store16(place + 2, MADE_ID)
+    memcpy(place + ENTRY_HEAD, PyBytes_AS_STRING(KEY), key_size)
+    put_hex(place + ENTRY_HEAD + key_size, mixed(first_state))
+    put_hex(place + ENTRY_HEAD + key_size + MADE_ID // 2, mixed(second_state))
+    return entry
+
+
+cdef int put_hex(char* place, uint64_t value) noexcept:
+    """Write a number as hexadecimal digits, half as many as a made id has."""
+    cdef int i
+    for i in range(MADE_ID // 2):
+        place[i] = b"0123456789abcdef"[(value >> (60 - 4 * i)) & 15]
+    return 0
+
+
+cdef str request_id_of_call(Call call):
+    """Return the id of the request that a call belongs to; it is made if there is none."""
+    cdef Py_ssize_t at = ENTRY_HEAD + PyBytes_GET_SIZE(KEY)
+    find_request_entry(call, True)
+    return PyUnicode_DecodeASCII(
+        PyBytes_AS_STRING(call.request_entry) + at, PyBytes_GET_SIZE(call.request_entry) - at, NULL
+    )
 
 
 def request_id_of(Call call not None):
     """Return the id of the request that a call belongs to; it is made if there is none."""
-    find_request_entry(call, True)
-    return call.request_entry[ENTRY_HEAD + len(KEY):].decode("ascii")
+    return request_id_of_call(call)

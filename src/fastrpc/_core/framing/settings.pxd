@@ -27,6 +27,7 @@ cdef class Settings:
         public uint32_t min_ping_ms
         public uint32_t ping_reply_ms
         public uint64_t features
+        public uint16_t workers
 
         # {number: name}, as this side announces them.
         public dict codecs

@@ -52,6 +52,8 @@ class Settings:
     min_ping_ms: int
     ping_reply_ms: int
     features: int
+    #: Processes of a server that share its connections.
+    workers: int
     #: By number; those from 64 on are this side's own.
     codecs: dict[int, str]
     compressors: dict[int, str]

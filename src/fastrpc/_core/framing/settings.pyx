@@ -26,6 +26,7 @@ cdef enum:
     FEATURES = 12
     AUTH_SCHEMES = 13
     AGENT = 14
+    WORKERS = 15
     CLIENT_ID = 16
     CRITICAL = 0x8000
 
@@ -41,6 +42,7 @@ NUMBERS = {
     MIN_PING_MS: ("min_ping_ms", "<I", 0, 3_600_000),
     PING_REPLY_MS: ("ping_reply_ms", "<I", 0, 2**32 - 1),
     FEATURES: ("features", "<Q", 0, 2**64 - 1),
+    WORKERS: ("workers", "<H", 1, 65_535),
 }
 # name: (attribute, lowest number); compressor 0 means none.
 LISTS = {CODECS: ("codecs", 0), COMPRESSORS: ("compressors", 1)}
@@ -86,6 +88,7 @@ cdef class Settings:
         self.min_ping_ms = 0
         self.ping_reply_ms = 0
         self.features = 0
+        self.workers = 1
         self.codecs = {CODEC_NUMBERS[name]: name for name in FLOOR_CODECS}
         self.compressors = {}
         self.auth_schemes = ()
@@ -102,6 +105,9 @@ cdef class Settings:
         """Return the body of a SETTINGS frame with all settings that a first one, or a later one, may announce."""
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
+            if name == WORKERS and self.workers == 1:
+                # The floor. It keeps the opening of most servers short, and clients have no such setting.
+                continue
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
         parts.append(entry(CODECS, number_list(self.codecs)))

@@ -24,9 +24,10 @@ cdef class BodyReader:
         # Bytes left of the body, or of the chunk.
         int64_t left
 
-        # What has come, and the most that is taken.
+        # What has come and was not taken out, and the most that is kept of it; the bytes of content so far.
         bytearray content
         int64_t limit
+        int64_t total
 
         # Trailers so far: their number and bytes, within the limits of a head.
         RequestLimits limits
@@ -35,6 +36,9 @@ cdef class BodyReader:
 
     # Take what belongs to the body; return how many bytes that are. What is left is presented again.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
+
+    # Take out what has come.
+    cdef bytes taken_content(self)
     cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_size(self, const char* data, Py_ssize_t size) except -1

@@ -58,6 +58,11 @@ cdef class BodyReader:
             at += taken
         return at
 
+    cdef bytes taken_content(self):
+        cdef bytes taken = bytes(self.content)
+        self.content.clear()
+        return taken
+
     cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1:
         if self.state == BODY_SIZE:
             return self._take_size(data, size)
@@ -70,6 +75,7 @@ cdef class BodyReader:
     cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t part = <Py_ssize_t>min(<int64_t>size, self.left)
         self.content += data[:part]
+        self.total += part
         self.left -= part
         if self.left == 0:
             self.state = BODY_WHOLE if self.state == BODY_BYTES else BODY_CHUNK_END
@@ -81,7 +87,8 @@ cdef class BodyReader:
         cdef char digit
         if whole == 0:
             return 0
-        while at < whole - 2:
+        # Further digits are no extension, and would be more than the number holds.
+        while at < min(whole - 2, <Py_ssize_t>SIZE_DIGITS):
             digit = data[at]
             if b"0" <= digit <= b"9":
                 number = number * 16 + digit - 48
@@ -91,7 +98,7 @@ cdef class BodyReader:
             else:
                 break
             at += 1
-        if not 0 < at <= SIZE_DIGITS or not _is_extension(data + at, whole - 2 - at):
+        if at == 0 or not _is_extension(data + at, whole - 2 - at):
             raise RequestRefusedError(400, "the size of a chunk is no hexadecimal number")
         self._check_size(number)
         self.left = number

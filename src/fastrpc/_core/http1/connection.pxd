@@ -11,13 +11,25 @@ cdef class HttpConnection(PythonEngine):
     cdef:
         readonly RequestLimits limits
 
-        # The request that is received or answered; None between two. Its body, None while the head is received.
+        # The request that is received or answered; None between two. Its body, None while the head is received and once
+        # all of it came.
         readonly RequestHead head
         BodyReader body
 
-        # Whether the request is with the application, and whether the peer takes no output: nothing more is read then.
+        # Whether the request is with the application, whether its response has begun in parts, and whether the peer takes
+        # no output: nothing more is read then.
         readonly bint is_answering
+        bint has_begun
         bint is_stuck
+
+        # Whether the application has yet to say that the body may come, and whether it takes the body in parts; whether it
+        # takes none of them at present.
+        bint is_deciding
+        bint takes_parts
+        bint is_body_held
+
+        # Whether bytes that came ahead wait in the stream, although that reads on.
+        bint _has_ahead
 
         # Bytes at the start of what is presented in which no end of a head was found. Whether an empty line came before it.
         Py_ssize_t _seen
@@ -36,14 +48,38 @@ cdef class HttpConnection(PythonEngine):
         # Whether the next answer closes the connection.
         readonly bint is_draining
 
+    # What a compiled application implements; these ask one in Python.
+    cdef int64_t head_came(self, RequestHead head) except? -2
+    cdef int request_came(self, RequestHead head, bytes body) except -1
+    cdef int part_came(self, bytes part, bint is_last) except -1
+    cdef int body_grew(self, Py_ssize_t size) except -1
+    cdef bytes refusal_of(self, object error)
+    cdef int request_dropped(self) except -1
+
+    # What it uses; `lines` are fields of the response, each with its CRLF, that hold no others.
+    cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
+    cdef int begin_parts(self, int status, bytes lines) except -1
+    cdef int send_part(self, bytes part) except -1
+    cdef int end_parts(self) except -1
+    cdef int admit_body(self) except -1
+    cdef int hold_body(self, bint is_held) except -1
+
+    # The parts of it.
     cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1
+    cdef int _put_off_body(self, BodyReader body) except -1
     cdef int _hand_over(self, bytes body) except -1
+    cdef int _leave_ahead(self, Py_ssize_t size) except -1
     cdef int _refuse(self, object error) except -1
+    cdef int _answered(self, bint closes) except -1
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1
     cdef int _wait(self, double seconds) except -1
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef bint _has_taken(self) except -1
     cdef bint _may_parse(self) noexcept
+
+
+# Return fields as `answer` takes them.
+cdef bytes field_lines(object fields)

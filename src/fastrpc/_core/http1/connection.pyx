@@ -2,44 +2,63 @@
 
 ::
 
-    receive ──► head ──► on_head: who may, how long a body ──► body ──► on_request ──┐
-                  ▲                                                                  ▼
-                  └── the next request, if any was sent behind this one ◄───────── respond
+    receive ──► head ──► head_came: who may, how long a body ──► body ──► request_came ──┐
+                  ▲                                     └─► in parts: part_came          ▼
+                  └── the next request, if any was sent behind this one ◄──── answer, or begin_parts … end_parts
 
-Requests are answered one after the other: what a client sends before it has its answer waits in the stream, unparsed, and
-the stream reads no further. The same holds while the peer takes none of its answers. However many requests come together,
-each turn of the loop has time for other connections: the clock is asked behind every request.
+Requests are answered one after the other: what a client sends before it has its answer waits in the stream, unparsed. The
+stream reads on up to `AHEAD_BYTES` of it, so that the end of a client is seen while its request runs. Nothing is read
+while the peer takes none of its answers. However many requests come together, each turn of the loop has time for other
+connections: the clock is asked behind every request.
 
 A request that is refused is answered, and the connection closes: nobody knows what its next bytes would mean. Every state
 that waits for the peer has an instant at which it ends; a body puts it off only by bytes of its content, and only as far
 as they come at a lowest rate.
+
+A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
+hooks beside them, and uses what makes no Python object of a field.
 """
 
 import logging
 from email.utils import formatdate
 from http import HTTPStatus
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.io.engine cimport ByteStream
 
 from fastrpc._core.http1.head import RequestRefusedError
 
-from fastrpc._core.http1.head cimport head_size, parse_head
-
 cdef enum:
     # Bytes a second that a body brings on the average, as in Kestrel (MinRequestBodyDataRate).
     LOWEST_RATE = 240
+    # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
+    AHEAD_BYTES = 65_536
+    # Digits of the largest size.
+    MOST_DIGITS = 20
 
 # How long the last words of a connection may take to be read.
 cdef double LINGER_SECONDS = 1.0
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-cdef dict phrases = {int(status): status.phrase for status in HTTPStatus}
-# The field Date of the second in which it was made.
-cdef str date = ""
-cdef uint64_t date_second = 0
+cdef bytes CLOSES = b"Connection: close\r\n"
+cdef bytes STAYS = b"Connection: keep-alive\r\n"
+cdef bytes CHUNKED = b"Transfer-Encoding: chunked\r\n"
+cdef bytes LENGTH = b"Content-Length: "
+cdef bytes LAST_CHUNK = b"0\r\n\r\n"
+cdef dict phrases = {int(status): status.phrase for status in HTTPStatus} | {
+    413: "Content Too Large",
+    421: "Misdirected Request",
+    422: "Unprocessable Content",
+    499: "Client Closed Request",
+}
+# The first lines of responses by status, with the field Date of the second in which they were made.
+cdef dict first_lines = {}
+cdef uint64_t first_lines_second = 0
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -50,7 +69,7 @@ cdef class HttpConnection(PythonEngine):
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
 
-    # What a subclass implements
+    # What a subclass in Python implements
 
     def on_head(self, RequestHead head not None):
         """Return the most bytes of a body that this request may have."""
@@ -63,28 +82,125 @@ cdef class HttpConnection(PythonEngine):
     def on_lost(self):
         """The connection is gone; nobody waits for an answer any more."""
 
+    # The same for a compiled one
+
+    cdef int64_t head_came(self, RequestHead head) except? -2:
+        """Return the most bytes of a body that this request may have.
+
+        Before that it may set `is_deciding`: the body waits for `admit_body`; and `takes_parts`: the request is handed
+        over now, and its body by `part_came`. The limit is then that of the content that waits.
+        """
+        return self.on_head(head)
+
+    cdef int request_came(self, RequestHead head, bytes body) except -1:
+        """Answer a request, now or later."""
+        self.on_request(head, body)
+        return 0
+
+    cdef int part_came(self, bytes part, bint is_last) except -1:
+        """Take a part of a body, where `takes_parts` is set."""
+        return 0
+
+    cdef int body_grew(self, Py_ssize_t size) except -1:
+        """So many bytes of a body are here, and more are to come."""
+        return 0
+
+    cdef bytes refusal_of(self, object error):
+        """Return the fields and the content of the answer to a refused request, in one piece."""
+        text = f"{error.text}\n".encode()
+        return b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+
+    cdef int request_dropped(self) except -1:
+        """The request is refused, or cut off, after its head came."""
+        return 0
+
     # What it uses
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
         """Answer the request that was handed over last."""
+        self.answer(status, field_lines(fields), body, closes)
+
+    cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1:
         cdef RequestHead head = self.head
-        if not self.is_answering:
+        cdef bytes connection = b"", first
+        if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
-        lines = response_head(status, fields, -1 if status in (204, 304) else len(body))
-        closes = closes or self.is_draining or not head.keeps_alive
+        first = first_lines_of(status)
+        # What is left of a body that nobody reads cannot be told from the next request.
+        closes = closes or self.is_draining or not head.keeps_alive or self.body is not None
         if closes:
-            lines.append("Connection: close")
+            connection = CLOSES
         elif head.minor_version == 0:
-            lines.append("Connection: keep-alive")
-        self.is_answering = False
-        self.head = None
-        self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if head.method == "HEAD" else body))
-        if closes:
-            self._end()
+            connection = STAYS
+        self.send(joined(first, lines, connection, status not in (204, 304), body, head.verb == VERB_HEAD))
+        return self._answered(closes)
+
+    cdef int begin_parts(self, int status, bytes lines) except -1:
+        """Begin a response whose length nobody knows; `send_part` and `end_parts` follow."""
+        cdef RequestHead head = self.head
+        cdef bytes more
+        if not self.is_answering or self.has_begun:
+            raise RuntimeError("there is no request to answer")
+        self.has_begun = True
+        if head.minor_version == 0:
+            # Its end is that of the connection.
+            more = CLOSES
+        elif self.is_draining or not head.keeps_alive:
+            more = CHUNKED + CLOSES
         else:
-            self._rests = True
-            self._wait(self.limits.idle_seconds)
-            self._go_on()
+            more = CHUNKED
+        self.send(first_lines_of(status) + lines + more + b"\r\n")
+        return 0
+
+    cdef int send_part(self, bytes part) except -1:
+        if self.head.minor_version == 0:
+            self.send(part)
+        elif part:
+            self.send(b"%x\r\n%b\r\n" % (len(part), part))
+        return 0
+
+    cdef int end_parts(self) except -1:
+        cdef RequestHead head = self.head
+        cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0
+        if head.minor_version:
+            self.send(LAST_CHUNK)
+        return self._answered(closes or self.body is not None)
+
+    cdef int _answered(self, bint closes) except -1:
+        """The response is written: close, or wait for the next request."""
+        self.is_answering = self.has_begun = self.takes_parts = self.is_deciding = self.is_body_held = False
+        self.head = None
+        self.body = None
+        if closes:
+            return self._end()
+        self._rests = True
+        self._wait(self.limits.idle_seconds)
+        return self._go_on()
+
+    cdef int admit_body(self) except -1:
+        """The body may come, or what is here of it be read."""
+        if not self.is_deciding or self.is_closed:
+            return 0
+        self.is_deciding = False
+        if self.body is None:
+            # It was decided within `head_came`: the request goes on there.
+            return 0
+        self._begin_body()
+        self._go_on()
+        return 0
+
+    cdef int hold_body(self, bint is_held) except -1:
+        """Take no further part of the body for now, or go on."""
+        if self.is_body_held == is_held or self.body is None:
+            return 0
+        self.is_body_held = is_held
+        if is_held:
+            # The time until it is taken is the application's.
+            self._due_ns = 0
+            return 0
+        self._body_began_ns = now_ns()
+        self._wait(self.limits.body_idle_seconds)
+        return self._go_on()
 
     def begin_drain(self):
         """Close with the next answer; a connection that rests stays open for one more request."""
@@ -100,7 +216,7 @@ cdef class HttpConnection(PythonEngine):
         if self.is_closed:
             return size
         if not self._may_parse():
-            (<ByteStream>self._stream).hold_input()
+            self._leave_ahead(size)
             return 0
         return self._parse(data, size)
 
@@ -148,7 +264,30 @@ cdef class HttpConnection(PythonEngine):
 
     cdef bint _may_parse(self) noexcept:
         """Return whether nothing comes before a look at further bytes."""
-        return not (self.is_answering or self.is_stuck or self.is_closed)
+        if self.is_stuck or self.is_closed or self.is_deciding:
+            return False
+        return not self.is_answering or self.takes_parts and self.body is not None and not self.is_body_held
+
+    cdef int _leave_ahead(self, Py_ssize_t size) except -1:
+        """Leave bytes in the stream until it is their turn."""
+        if self.is_stuck or size > AHEAD_BYTES:
+            (<ByteStream>self._stream).hold_input()
+        else:
+            self._has_ahead = True
+        return 0
+
+    cdef int _go_on(self) except -1:
+        """Take the requests that came ahead, in a turn of their own."""
+        cdef ByteStream stream
+        if self._stream is NULL or not self._may_parse():
+            return 0
+        stream = <ByteStream>self._stream
+        if self._has_ahead:
+            self._has_ahead = False
+            # Within a read they are taken by that.
+            if not self.is_reading:
+                stream.hold_input()
+        return stream.release_input()
 
     cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1:
         """Take requests from these bytes; return how many bytes that are. The rest is an incomplete part, or waits."""
@@ -168,72 +307,120 @@ cdef class HttpConnection(PythonEngine):
         if self.is_closed:
             return size
         if at < size and not self._may_parse():
-            (<ByteStream>self._stream).hold_input()
+            self._leave_ahead(size - at)
         return at
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
         """Take a head, and ask whether the request may come; return 0 where it is not whole."""
         cdef RequestHead head
         cdef Py_ssize_t whole
-        if self._rests or self._seen == 0 and not self._had_empty_line:
-            # From its first byte on.
-            self._rests = False
-            self._wait(self.limits.header_seconds)
+        cdef int64_t most
         if data[0] == b"\r" and not self._had_empty_line:
             # One empty line before a request is ignored (RFC 9112, section 2.2): old clients end a body with it.
             if size > 1 and data[1] != b"\n":
                 raise RequestRefusedError(400, "the request does not begin with a method")
             self._had_empty_line = size > 1
+            self._begin_head()
             return 2 if size > 1 else 0
         whole = head_size(data, size, &self._seen, self.limits)
         if whole == 0:
+            self._begin_head()
             return 0
         self._seen = 0
-        self._had_empty_line = False
+        self._had_empty_line = self._rests = False
         head = self.head = parse_head(data, whole, self.limits)
-        self.body = BodyReader(head.content_length, self.on_head(head), self.limits)
+        most = self.head_came(head)
+        if self.is_closed or self.is_answering or self.head is not head:
+            # It was answered at once.
+            return whole
+        if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
+            self.is_deciding or self.takes_parts
+        ):
+            # All of it is here.
+            self._hand_over(data[whole:whole + <Py_ssize_t>head.content_length])
+            return whole + <Py_ssize_t>head.content_length
+        self._await_body(head, most)
+        return whole
+
+    def _begin_head(self):
+        """Let the head of a request take its time, from its first byte on."""
+        if self._rests or self._due_ns == 0:
+            self._rests = False
+            self._wait(self.limits.header_seconds)
+
+    def _await_body(self, RequestHead head, int64_t most):
+        """Wait for the body of a request; one that is taken in parts is handed over now."""
+        self.body = BodyReader(head.content_length, most, self.limits)
+        if self.is_deciding:
+            self._due_ns = 0
+            return
+        self._begin_body()
+
+    def _begin_body(self):
+        """Let the body come; a request whose body is taken in parts, or is empty, is handed over now."""
+        cdef RequestHead head = self.head
         if head.expects_continue and head.has_body:
             self.send(CONTINUE)
         self._body_began_ns = now_ns()
         self._wait(self.limits.body_idle_seconds)
-        self._take_body(self.body, data, 0)
-        return whole
+        if self.takes_parts:
+            self._hand_over(b"")
+        if self.body is not None and self.body.is_whole:
+            self._take_body(self.body, NULL, 0)
 
     cdef Py_ssize_t _take_body(self, BodyReader body, const char* data, Py_ssize_t size) except -1:
         """Take a part of the body; hand the request over once it is whole."""
         cdef Py_ssize_t before = len(body.content), taken = body.take(data, size)
-        if body.is_whole:
+        if self.takes_parts:
+            if body.is_whole:
+                self.body = None
+                self._due_ns = 0
+                self.part_came(body.taken_content(), True)
+            elif len(body.content):
+                self._put_off_body(body)
+                self.part_came(body.taken_content(), False)
+        elif body.is_whole:
             self.body = None
             self._hand_over(body.value())
         elif len(body.content) > before:
             # Lines before chunks and trailers put off nothing: they could be dripped for hours.
-            self._wait_until(min(
-                now_ns() + in_ns(self.limits.body_idle_seconds),
-                self._body_began_ns
-                + in_ns(self.limits.body_idle_seconds + <double>len(body.content) / LOWEST_RATE),
-            ))
+            self._put_off_body(body)
+            self.body_grew(len(body.content))
         return taken
+
+    cdef int _put_off_body(self, BodyReader body) except -1:
+        return self._wait_until(min(
+            now_ns() + in_ns(self.limits.body_idle_seconds),
+            self._body_began_ns + in_ns(self.limits.body_idle_seconds + <double>body.total / LOWEST_RATE),
+        ))
 
     cdef int _hand_over(self, bytes body) except -1:
         # While it is answered, the time is the application's.
-        self._due_ns = 0
+        if not self.takes_parts:
+            self._due_ns = 0
         self.is_answering = True
         try:
-            self.on_request(self.head, body)
+            self.request_came(self.head, body)
+        except RequestRefusedError:
+            raise
         except Exception as error:
             logger.error("a request of %s failed", self.peer_name, exc_info=error)
-            if self.is_answering:
-                self.respond(500, (), b"", closes=True)
+            if self.is_answering and not self.has_begun:
+                self.answer(500, b"", b"", True)
+            else:
+                self.abort()
         return 0
 
     cdef int _refuse(self, object error) except -1:
         """Answer a request that is refused, and close."""
-        cdef bytes text = f"{error.text}\n".encode()
+        cdef bytes refusal
+        cdef bint is_head = self.head is not None and self.head.verb == VERB_HEAD
+        if not self.has_begun:
+            refusal = first_lines_of(error.status) + CLOSES + self.refusal_of(error)
+            self.send(refusal[:refusal.index(b"\r\n\r\n") + 4] if is_head else refusal)
+        self.request_dropped()
         self.body = None
-        lines = response_head(error.status, (("Content-Type", "text/plain; charset=utf-8"),), len(text))
-        is_head = self.head is not None and self.head.method == "HEAD"
         self.head = None
-        self.send("\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1") + (b"" if is_head else text))
         return self._end()
 
     cdef int _end(self) except -1:
@@ -256,12 +443,6 @@ cdef class HttpConnection(PythonEngine):
         self._untaken = 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()
         return self._untaken < before
 
-    cdef int _go_on(self) except -1:
-        """Take the requests that came ahead, in a turn of their own."""
-        if self._stream is not NULL and self._may_parse():
-            (<ByteStream>self._stream).release_input()
-        return 0
-
     # Time
 
     cdef int _wait(self, double seconds) except -1:
@@ -279,22 +460,60 @@ cdef uint64_t in_ns(double seconds) noexcept:
     return <uint64_t>(seconds * 1e9)
 
 
-cdef list response_head(int status, object fields, Py_ssize_t size):
-    """Return the lines of a response's head without its end; a size of -1: it has no body."""
-    cdef list lines = [f"HTTP/1.1 {status} {phrases.get(status, '')}", f"Date: {date_now()}"]
+cdef bytes field_lines(object fields):
+    cdef list lines = []
     for name, value in fields:
         if not (name.isascii() and name.replace("-", "").isalnum()) or any(mark in value for mark in "\r\n\0"):
             raise ValueError(f"the field {name!r} of the response is no field")
-        lines.append(f"{name}: {value}")
-    if size >= 0:
-        lines.append(f"Content-Length: {size}")
-    return lines
+        lines.append(f"{name}: {value}\r\n")
+    return "".join(lines).encode("latin-1")
 
 
-cdef str date_now():
-    global date, date_second
+cdef bytes first_lines_of(int status):
+    """Return the status line and the field Date, with their ends."""
+    global first_lines_second
     cdef uint64_t second = now_ns() // 1_000_000_000
-    if second != date_second:
-        date = formatdate(usegmt=True)
-        date_second = second
-    return date
+    if second != first_lines_second:
+        first_lines.clear()
+        first_lines_second = second
+    found = first_lines.get(status)
+    if found is None:
+        text = f"HTTP/1.1 {status} {phrases.get(status, '')}\r\nDate: {formatdate(usegmt=True)}\r\n"
+        found = first_lines[status] = text.encode("ascii")
+    return <bytes>found
+
+
+cdef char* put(char* at, bytes part) noexcept:
+    """Copy a part; return where the next one begins."""
+    memcpy(at, PyBytes_AS_STRING(part), <size_t>PyBytes_GET_SIZE(part))
+    return at + PyBytes_GET_SIZE(part)
+
+
+cdef bytes joined(bytes first, bytes lines, bytes connection, bint has_length, bytes body, bint is_head):
+    """Return a whole response in one piece."""
+    cdef char[MOST_DIGITS] digits
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(body), count = 0, total
+    cdef char* at
+    cdef bytes made
+    while count == 0 or size:
+        digits[MOST_DIGITS - 1 - count] = <char>(48 + size % 10)
+        count += 1
+        size //= 10
+    total = PyBytes_GET_SIZE(first) + PyBytes_GET_SIZE(lines) + PyBytes_GET_SIZE(connection) + 2
+    if has_length:
+        total += PyBytes_GET_SIZE(LENGTH) + count + 2
+        if not is_head:
+            total += PyBytes_GET_SIZE(body)
+    made = PyBytes_FromStringAndSize(NULL, total)
+    # Nobody else knows it yet, so it may still be written.
+    at = put(put(put(PyBytes_AS_STRING(made), first), lines), connection)
+    if has_length:
+        at = put(at, LENGTH)
+        memcpy(at, digits + MOST_DIGITS - count, <size_t>count)
+        at += count
+        memcpy(at, b"\r\n", 2)
+        at += 2
+    memcpy(at, b"\r\n", 2)
+    if has_length and not is_head:
+        put(at + 2, body)
+    return made

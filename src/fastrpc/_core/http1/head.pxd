@@ -1,7 +1,45 @@
 """The head of a request: its line and its fields, checked."""
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
+
+cdef enum Verb:
+    # Whatever method is not used here.
+    VERB_OTHER = 0
+    VERB_GET = 1
+    VERB_HEAD = 2
+    VERB_POST = 3
+    VERB_OPTIONS = 4
+
+cdef enum Field:
+    # Fields that an engine asks for: they are noted while the head is checked.
+    FIELD_HOST = 0
+    FIELD_CONTENT_LENGTH = 1
+    FIELD_TRANSFER_ENCODING = 2
+    FIELD_CONNECTION = 3
+    FIELD_EXPECT = 4
+    FIELD_CONTENT_TYPE = 5
+    FIELD_CONTENT_ENCODING = 6
+    FIELD_ACCEPT = 7
+    FIELD_AUTHORIZATION = 8
+    FIELD_ORIGIN = 9
+    FIELD_SEC_FETCH_SITE = 10
+    FIELD_TIMEOUT_MS = 11
+    FIELD_GRPC_TIMEOUT = 12
+    FIELD_TRACEPARENT = 13
+    FIELD_TRACESTATE = 14
+    FIELD_REQUEST_ID = 15
+    FIELD_COUNT = 16
+    # All whose name begins with `meta-`: they are only counted.
+    FIELD_META = 17
+    FIELD_UNKNOWN = 18
+
+
+cdef struct FieldSpan:
+    # How often the field came, and where the value of the first one lies in the head.
+    int32_t count
+    int32_t at
+    int32_t size
 
 
 @cython.final
@@ -21,18 +59,30 @@ cdef class RequestLimits:
 @cython.final
 cdef class RequestHead:
     cdef:
-        # As received, but for an absolute target, of which the path and the query are kept.
-        readonly str method
-        readonly str target
+        # As received, with the empty line. The method begins it, the fields begin at `_fields_at`.
+        bytes _raw
+        int _fields_at
+        int _method_size
+        int verb
         readonly int minor_version
-        # Names in lower case with their values, in the order of the request.
-        readonly list fields
 
-        # What the fields say: the host, "" where an old client names none; how long the body is, -1 where it is chunked.
-        readonly str host
+        # Where the target lies; an absolute one is kept apart, without scheme and host.
+        int _target_at
+        int _target_size
+        bytes _relative
+
+        # The fields that were noted, and how many there are that begin with `meta-`.
+        FieldSpan[16] _noted
+        int meta_count
+
+        # What the fields say: how long the body is, -1 where it is chunked.
         readonly int64_t content_length
         readonly bint keeps_alive
         readonly bint expects_continue
+
+    cdef const char* target_data(self, Py_ssize_t* size) noexcept
+    cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept
+    cdef str field_text(self, int field)
 
 
 # Return the size of a whole head, with its empty line; 0 where it is not whole. `seen` bytes were looked at before.
@@ -45,3 +95,6 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1
 
 # Return the size of a line with its CRLF; 0 where it is not whole, which it has to be within `most` bytes.
 cdef Py_ssize_t line_size(const char* data, Py_ssize_t size, Py_ssize_t most, str subject) except -1
+
+# Return whether a text is one in lower case, but for capital letters.
+cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept

@@ -5,17 +5,15 @@ one past the first of them: every line ends with CRLF, no field is folded, no sp
 the body is told once and in one way. What is refused closes the connection, as nobody knows where the next request would
 begin.
 
+A head is kept as it came. Fields that engines ask for are noted as places in it, so that no object is made of any field
+that nobody asks for.
+
 The checks of the field values are those of RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
 
-import re
-from string import hexdigits
-
 cimport cython
-from libc.string cimport memchr
-
-# A port at the end of a Host.
-PORT_DIGITS = re.compile(rb"[0-9]{1,5}\Z")
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memchr, memcmp
 
 cdef enum:
     # The kinds of bytes: of a token, of a field value, of a target.
@@ -23,6 +21,8 @@ cdef enum:
     IN_VALUE = 2
     IN_TARGET = 4
     IN_HOST = 8
+    # Of an address of version 6, in brackets.
+    IN_ADDRESS = 16
     # The longest name of a method.
     METHOD_BYTES = 32
     # Digits of a Content-Length: no body that anybody takes needs more, and the number fits 63 bits.
@@ -40,6 +40,7 @@ def _fill_kinds():
             # A fragment is never sent: who sends one means something else by the target than we do.
             | (IN_TARGET if 0x20 < byte < 0x7F and byte != 0x23 else 0)
             | (IN_HOST if byte in token and byte not in b"#^`|" else 0)
+            | (IN_ADDRESS if byte in b":.0123456789abcdefABCDEF" else 0)
         )
 
 
@@ -77,6 +78,16 @@ cdef class RequestLimits:
 cdef class RequestHead:
 
     @property
+    def method(self):
+        return self._raw[:self._method_size].decode("ascii")
+
+    @property
+    def target(self):
+        cdef Py_ssize_t size = 0
+        cdef const char* data = self.target_data(&size)
+        return data[:size].decode("ascii")
+
+    @property
     def path(self):
         return self.target.partition("?")[0]
 
@@ -85,8 +96,22 @@ cdef class RequestHead:
         return self.target.partition("?")[2]
 
     @property
+    def host(self):
+        return self.field_text(FIELD_HOST) or ""
+
+    @property
     def has_body(self):
         return self.content_length != 0
+
+    @property
+    def fields(self):
+        cdef list found = []
+        for line in self._raw[self._fields_at:].split(b"\r\n"):
+            if not line:
+                break
+            name, _, value = line.partition(b":")
+            found.append((name.decode("ascii").lower(), value.strip(b" \t").decode("latin-1")))
+        return found
 
     def values(self, str name not None):
         return [value for known, value in self.fields if known == name]
@@ -94,6 +119,27 @@ cdef class RequestHead:
     def __repr__(self):
         # Values may be secrets.
         return f"<RequestHead {self.method} {self.path} HTTP/1.{self.minor_version}>"
+
+    cdef const char* target_data(self, Py_ssize_t* size) noexcept:
+        """Return the path with the query; it lies in this object."""
+        if self._relative is not None:
+            size[0] = PyBytes_GET_SIZE(self._relative)
+            return PyBytes_AS_STRING(self._relative)
+        size[0] = self._target_size
+        return PyBytes_AS_STRING(self._raw) + self._target_at
+
+    cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept:
+        """Return the value of the first field of a kind, which lies in this object; NULL: there is none."""
+        if self._noted[field].count == 0:
+            return NULL
+        size[0] = self._noted[field].size
+        return PyBytes_AS_STRING(self._raw) + self._noted[field].at
+
+    cdef str field_text(self, int field):
+        """Return the value of the first field of a kind, or None."""
+        cdef Py_ssize_t size = 0
+        cdef const char* data = self.field_data(field, &size)
+        return None if data is NULL else data[:size].decode("latin-1")
 
 
 def parse_request_head(bytes data not None, RequestLimits limits not None):
@@ -156,25 +202,100 @@ cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1:
 cdef RequestHead parse_head(const char* data, Py_ssize_t size, RequestLimits limits):
     """Parse a whole head, whose lines all end with CRLF."""
     cdef RequestHead head = RequestHead.__new__(RequestHead)
-    cdef Py_ssize_t line = _parse_line(head, data, limits), end, colon, first, last
-    head.fields = []
+    cdef Py_ssize_t line = _parse_line(head, data, limits), end, colon, first, last, count = 0
     if size - line - 2 > limits.header_bytes:
         raise RequestRefusedError(431, f"the fields have more than {limits.header_bytes} bytes")
+    head._fields_at = <int>line
     # The empty line is there, so each search ends within the head.
     while data[line] != b"\r" or data[line + 1] != b"\n":
         end = <const char*>memchr(data + line, b"\n", <size_t>(size - line)) - data - 1
         colon = line + check_field(data + line, end - line)
-        if len(head.fields) >= limits.headers:
+        count += 1
+        if count > limits.headers:
             raise RequestRefusedError(431, f"there are more than {limits.headers} fields")
         first, last = colon + 1, end
         while first < last and data[first] in b" \t":
             first += 1
         while last > first and data[last - 1] in b" \t":
             last -= 1
-        head.fields.append((data[line:colon].decode("ascii").lower(), data[first:last].decode("latin-1")))
+        note_field(head, field_of(data + line, colon - line), first, last - first)
         line = end + 2
+    head._raw = data[:size]
     _understand(head)
     return head
+
+
+cdef inline int note_field(RequestHead head, int field, Py_ssize_t at, Py_ssize_t size) noexcept:
+    if field == FIELD_META:
+        head.meta_count += 1
+    elif field < FIELD_COUNT:
+        if head._noted[field].count == 0:
+            head._noted[field].at = <int32_t>at
+            head._noted[field].size = <int32_t>size
+        head._noted[field].count += 1
+    return 0
+
+
+cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept:
+    cdef Py_ssize_t at
+    for at in range(size):
+        if lower[at] == 0 or text[at] != lower[at] and not (b"A" <= text[at] <= b"Z" and (text[at] | 32) == lower[at]):
+            return False
+    return lower[size] == 0
+
+
+cdef int field_of(const char* name, Py_ssize_t size) noexcept:
+    """Return which field a name stands for."""
+    if size > 5 and is_text(name, 5, b"meta-"):
+        return FIELD_META
+    if size == 4:
+        return FIELD_HOST if is_text(name, size, b"host") else FIELD_UNKNOWN
+    if size == 6:
+        if is_text(name, size, b"accept"):
+            return FIELD_ACCEPT
+        if is_text(name, size, b"origin"):
+            return FIELD_ORIGIN
+        return FIELD_EXPECT if is_text(name, size, b"expect") else FIELD_UNKNOWN
+    if size == 10:
+        if is_text(name, size, b"connection"):
+            return FIELD_CONNECTION
+        if is_text(name, size, b"timeout-ms"):
+            return FIELD_TIMEOUT_MS
+        return FIELD_TRACESTATE if is_text(name, size, b"tracestate") else FIELD_UNKNOWN
+    if size == 12:
+        if is_text(name, size, b"content-type"):
+            return FIELD_CONTENT_TYPE
+        if is_text(name, size, b"grpc-timeout"):
+            return FIELD_GRPC_TIMEOUT
+        return FIELD_REQUEST_ID if is_text(name, size, b"x-request-id") else FIELD_UNKNOWN
+    if size == 14:
+        if is_text(name, size, b"content-length"):
+            return FIELD_CONTENT_LENGTH
+        return FIELD_SEC_FETCH_SITE if is_text(name, size, b"sec-fetch-site") else FIELD_UNKNOWN
+    return _long_field_of(name, size)
+
+
+cdef int _long_field_of(const char* name, Py_ssize_t size) noexcept:
+    if size == 11:
+        return FIELD_TRACEPARENT if is_text(name, size, b"traceparent") else FIELD_UNKNOWN
+    if size == 13:
+        return FIELD_AUTHORIZATION if is_text(name, size, b"authorization") else FIELD_UNKNOWN
+    if size == 16:
+        return FIELD_CONTENT_ENCODING if is_text(name, size, b"content-encoding") else FIELD_UNKNOWN
+    if size == 17:
+        return FIELD_TRANSFER_ENCODING if is_text(name, size, b"transfer-encoding") else FIELD_UNKNOWN
+    return FIELD_UNKNOWN
+
+
+cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
+    """Return which method a name stands for; methods have capital letters."""
+    if size == 3 and memcmp(name, b"GET", 3) == 0:
+        return VERB_GET
+    if size == 4 and memcmp(name, b"POST", 4) == 0:
+        return VERB_POST
+    if size == 4 and memcmp(name, b"HEAD", 4) == 0:
+        return VERB_HEAD
+    return VERB_OPTIONS if size == 7 and memcmp(name, b"OPTIONS", 7) == 0 else VERB_OTHER
 
 
 cdef Py_ssize_t _parse_line(RequestHead head, const char* data, RequestLimits limits) except -1:
@@ -196,41 +317,43 @@ cdef Py_ssize_t _parse_line(RequestHead head, const char* data, RequestLimits li
         and data[at + 8] in b"01" and data[at + 9] == b"\r" and data[at + 10] == b"\n"
     ):
         raise RequestRefusedError(400, "the request line is not METHOD target HTTP/1.1")
-    head.method = data[:method].decode("ascii")
-    head.target = data[target:at].decode("ascii")
+    head.verb = verb_of(data, method)
+    head._method_size = <int>method
+    head._target_at = <int>target
+    head._target_size = <int>(at - target)
     head.minor_version = data[at + 8] - 48
     return at + 11
 
 
 cdef int _understand(RequestHead head) except -1:
     """Take what the fields say about the connection and the body."""
-    cdef list hosts = head.values("host")
-    if len(hosts) > 1 or (not hosts and head.minor_version == 1):
-        raise RequestRefusedError(400, f"there are {len(hosts)} Host fields, there must be one")
-    head.host = hosts[0] if hosts else ""
+    cdef int hosts = head._noted[<int>FIELD_HOST].count
+    if hosts > 1 or (hosts == 0 and head.minor_version == 1):
+        raise RequestRefusedError(400, f"there are {hosts} Host fields, there must be one")
     if hosts:
-        _check_host(head.host)
+        _check_host(head)
     _take_target(head)
     _take_length(head)
-    options = {option.strip().lower() for value in head.values("connection") for option in value.split(",")}
-    head.keeps_alive = "close" not in options and (head.minor_version == 1 or "keep-alive" in options)
-    expected = [value.lower() for value in head.values("expect")]
-    if expected and expected != ["100-continue"]:
-        raise RequestRefusedError(417, "Expect is something else than 100-continue")
-    head.expects_continue = bool(expected) and head.minor_version == 1
+    head.keeps_alive = head.minor_version == 1
+    if head._noted[<int>FIELD_CONNECTION].count:
+        options = {option.strip().lower() for value in head.values("connection") for option in value.split(",")}
+        head.keeps_alive = "close" not in options and (head.minor_version == 1 or "keep-alive" in options)
+    if head._noted[<int>FIELD_EXPECT].count:
+        if [value.lower() for value in head.values("expect")] != ["100-continue"]:
+            raise RequestRefusedError(417, "Expect is something else than 100-continue")
+        head.expects_continue = head.minor_version == 1
     return 0
 
 
-cdef int _check_host(str host) except -1:
+cdef int _check_host(RequestHead head) except -1:
     """Accept a name, an address, or one of version 6 in brackets; behind it nothing, or a colon and a port."""
-    cdef bytes text = host.encode("latin-1")
-    cdef const char* data = text
-    cdef Py_ssize_t size = len(text), at = 0
+    cdef Py_ssize_t size = 0, at = 0
+    cdef const char* data = head.field_data(FIELD_HOST, &size)
     if size == 0:
         raise RequestRefusedError(400, "Host is empty")
     if data[0] == b"[":
         at = 1
-        while at < size and (data[at] in b":." or chr(data[at]) in hexdigits):
+        while at < size and is_kind(data[at], IN_ADDRESS):
             at += 1
         if at < 3 or at == size or data[at] != b"]":
             raise RequestRefusedError(400, "Host is not host:port")
@@ -238,43 +361,62 @@ cdef int _check_host(str host) except -1:
     else:
         while at < size and is_kind(data[at], IN_HOST):
             at += 1
-    if at == 0 or at < size and (data[at] != b":" or not PORT_DIGITS.match(text, at + 1)):
+    if at == 0 or at < size and not is_port(data + at, size - at):
         raise RequestRefusedError(400, "Host is not host:port")
     return 0
 
 
+cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
+    """Return whether this is a colon and a port."""
+    cdef Py_ssize_t at
+    if text[0] != b":" or not 2 <= size <= 6:
+        return False
+    for at in range(1, size):
+        if not b"0" <= text[at] <= b"9":
+            return False
+    return True
+
+
 cdef int _take_target(RequestHead head) except -1:
     """Accept a path, `*` for OPTIONS, and an absolute target of the host that the field names as well."""
-    cdef str scheme, rest, authority, path = head.target
-    if path.startswith("/") or (path == "*" and head.method == "OPTIONS"):
+    cdef const char* first = PyBytes_AS_STRING(head._raw) + head._target_at
+    cdef str scheme, rest, authority, path
+    if first[0] == b"/" or (first[0] == b"*" and head._target_size == 1 and head.verb == VERB_OPTIONS):
         return 0
-    scheme, _, rest = path.partition("://")
+    scheme, _, rest = head.target.partition("://")
     if scheme.lower() not in ("http", "https") or head.method == "CONNECT":
         raise RequestRefusedError(400, "the target is no path")
     authority = rest.partition("/")[0].partition("?")[0]
     if not authority or authority.lower() != head.host.lower():
         raise RequestRefusedError(400, "the target names another host than the Host field")
     path = rest[len(authority):]
-    head.target = path if path.startswith("/") else "/" + path
+    head._relative = (path if path.startswith("/") else "/" + path).encode("ascii")
     return 0
 
 
 cdef int _take_length(RequestHead head) except -1:
     """Take how the body is delimited: by one Content-Length, by chunks, or not at all."""
-    cdef list lengths = head.values("content-length"), codings = head.values("transfer-encoding")
+    cdef int lengths = head._noted[<int>FIELD_CONTENT_LENGTH].count
+    cdef int codings = head._noted[<int>FIELD_TRANSFER_ENCODING].count
+    cdef Py_ssize_t size = 0, at
+    cdef const char* text
     if codings:
         if lengths:
             raise RequestRefusedError(400, "there are both Content-Length and Transfer-Encoding")
         if head.minor_version == 0:
             raise RequestRefusedError(400, "Transfer-Encoding is not of HTTP/1.0")
-        if len(codings) > 1 or codings[0].lower() != "chunked":
+        text = head.field_data(FIELD_TRANSFER_ENCODING, &size)
+        if codings > 1 or not is_text(text, size, b"chunked"):
             raise RequestRefusedError(400, "Transfer-Encoding is something else than chunked")
         head.content_length = -1
     elif lengths:
-        if len(lengths) > 1:
-            raise RequestRefusedError(400, f"there are {len(lengths)} Content-Length fields")
-        # Not by isdigit alone, which takes digits of other scripts.
-        if not (lengths[0].isascii() and lengths[0].isdigit()) or len(lengths[0]) > LENGTH_DIGITS:
+        if lengths > 1:
+            raise RequestRefusedError(400, f"there are {lengths} Content-Length fields")
+        text = head.field_data(FIELD_CONTENT_LENGTH, &size)
+        if not 0 < size <= LENGTH_DIGITS:
             raise RequestRefusedError(400, "Content-Length is not a number of bytes")
-        head.content_length = int(lengths[0])
+        for at in range(size):
+            if not b"0" <= text[at] <= b"9":
+                raise RequestRefusedError(400, "Content-Length is not a number of bytes")
+            head.content_length = head.content_length * 10 + (text[at] - 48)
     return 0

@@ -70,7 +70,7 @@ cdef class Session(ByteStream):
     cdef int _hand_over(self, Py_ssize_t size) except -1
     cdef bint _keep_unseen(self, Py_ssize_t size) except -1
     cdef int _put_off(self) except -1
-    cdef int _pass_turn(self) except -1
+    cdef int _yield_loop(self) except -1
     cdef int _recount_tail(self) except -1
     cdef int _go_on(self) except -1
     cdef int _read_on(self) except -1

@@ -36,7 +36,7 @@ cdef enum:
     LOW_WATER = 65_536
     # Output that is not larger goes straight to the socket.
     DIRECT_BYTES = 65_536
-    # Rounds of pieces before the loop gets its turn; then one with each flush for another reason.
+    # Rounds of pieces that one scheduled flush writes; a flush for another reason adds one at most.
     PIECE_ROUNDS = 2
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
@@ -136,21 +136,21 @@ cdef class Session(ByteStream):
             # uvloop reads on.
             self.read_share -= size
             if (self.read_share < 0 or engine.woke) and self.transport is not None:
-                self._pass_turn()
+                self._yield_loop()
         else:
             self.read_share = READ_SHARE
         engine.woke = False
         return self._put_off() if self.tail.is_put_off else 0
 
-    cdef int _pass_turn(self) except -1:
+    cdef int _yield_loop(self) except -1:
         """Read no further before other callbacks had their turn, those of calls answered meanwhile among them."""
         if not self.transport.is_closing():
             self.transport.pause_reading()
-            self.loop_state.call_soon(self._have_turn)
+            self.loop_state.call_soon(self._resume_after_turn)
         self.read_share = READ_SHARE
         return 0
 
-    def _have_turn(self):
+    def _resume_after_turn(self):
         if self.transport is None or self.transport.is_closing() or self.is_held_back or self.tail.is_put_off:
             return
         self.transport.resume_reading()

@@ -37,6 +37,10 @@ cdef class CallSlots:
         # a slot, by priority: those of streams apart, because they need two; both None until one waits. How many have
         # waited: between the two the older one goes first. Dropped ones stay there until they are too many.
         Py_ssize_t slots_taken
+        # Up to so many another call is opened without a further look: all that the peer announced, or fewer where the
+        # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
+        Py_ssize_t usual_slots
+        Py_ssize_t crowd
         Py_ssize_t streams_taken
         PriorityQueue slot_waiters
         PriorityQueue stream_waiters
@@ -64,6 +68,7 @@ cdef class CallSlots:
     cdef int return_slot(self, Call call) except -1
     cdef int note_answer(self, Frame* frame) noexcept
     cdef int know_slots(self, int64_t slots) noexcept
+    cdef int await_crowd(self, Py_ssize_t crowd) noexcept
     cdef bint resume_withheld(self) except -1
 
     # The parts of opening calls.
@@ -81,6 +86,7 @@ cdef class CallSlots:
     cdef bint _has_waiters(self) noexcept
     cdef tuple _own_queues(self)
     cdef bint _is_in_debt(self) noexcept
+    cdef bint _has_unusual_slot(self) noexcept
     cdef int _withhold(self) except -1
     cdef int _keep_untold(self, Call call, int reason) except -1
     cdef int _send_cancel(self, Call call, int reason) except -1

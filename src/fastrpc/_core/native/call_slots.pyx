@@ -63,7 +63,17 @@ cdef class CallSlots:
             return False
         if self.their_idle_work.left < 0 and self._is_in_debt():
             return False
-        return self.slots_taken < <Py_ssize_t>owner.peer.max_calls
+        return self.slots_taken < self.usual_slots or self._has_unusual_slot()
+
+    cdef bint _has_unusual_slot(self) noexcept:
+        """Whether the peer has a slot beyond the usual ones; the owner is told, once, where it waits for that."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if self.slots_taken >= <Py_ssize_t>owner.peer.max_calls:
+            return False
+        if self.crowd and self.slots_taken >= self.crowd:
+            self.await_crowd(0)
+            owner.on_crowd()
+        return True
 
     cdef bint _is_in_debt(self) noexcept:
         """Whether refusals have used the peer's budget up, so that one more place would be too many.
@@ -382,8 +392,18 @@ cdef class CallSlots:
         Some of its budget is left for what it counts and we do not, and a token for each slot: so many CANCELs may lie
         unread while time fills our count up again.
         """
+        self.usual_slots = min(slots, self.crowd) if self.crowd else slots
         self.known_places = max(self.known_places, slots)
         widen(&self.their_idle_work, IDLE_CALLS // 2 + (IDLE_CALLS_PER_SLOT - 1) * slots)
+        return 0
+
+    cdef int await_crowd(self, Py_ssize_t crowd) noexcept:
+        """Tell the owner, once, when a call is opened beside so many others; 0: never."""
+        self.crowd = crowd
+        if (<PartsOwner>self.owner).settled:
+            self.usual_slots = <Py_ssize_t>(<PartsOwner>self.owner).peer.max_calls
+            if crowd:
+                self.usual_slots = min(self.usual_slots, crowd)
         return 0
 
     cdef int was_unsent(self, Call call) except -1:

@@ -265,6 +265,9 @@ cdef class ControlFrames:
             return owner.violate(REASON_PROTOCOL, f"GOAWAY raises the last id from {owner.peer_last_id} to {last_id}")
         owner.peer_last_id = last_id
         owner.peer_drains = True
+        # A GOAWAY that is final at once refuses a connection that was opened; a drain has two.
+        if reason == REASON_MAX_AGE or not frame.flags & FINAL:
+            owner.peer_replaces = True
         if frame.flags & FINAL:
             owner.peer_sent_final = True
             self._fail_above(last_id)

@@ -70,9 +70,10 @@ cdef class PartsOwner(Engine):
         readonly str closed_text
         readonly bint closed_by_peer
 
-        # Which side this is; whether the peer takes no new calls.
+        # Which side this is; whether the peer takes no new calls, and whether it asks for another connection instead.
         readonly bint is_client
         readonly bint peer_drains
+        readonly bint peer_replaces
 
     # What the reader asks and tells; `violate` and `discard` also what the others find.
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
@@ -152,6 +153,7 @@ cdef class PartsOwner(Engine):
 
     # What the call slots tell.
     cdef int on_withheld(self) except -1
+    cdef int on_crowd(self) except -1
     cdef int on_ids_used_up(self) except -1
 
     # Calls of ours: none go out any more; one does, where somebody wanted to hear of it.

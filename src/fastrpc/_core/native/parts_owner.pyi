@@ -38,6 +38,10 @@ class PartsOwner(Engine):
     def closed_text(self) -> str | None: ...
     @property
     def closed_by_peer(self) -> bool: ...
+    @property
+    def peer_replaces(self) -> bool:
+        """Whether the peer asks for another connection instead: its GOAWAY starts a drain."""
+
     def end_calls(self, text: str) -> None:
         """Answer every call that is still under way, and stop its handler: UNAVAILABLE, for this reason."""
 

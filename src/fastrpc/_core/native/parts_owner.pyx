@@ -369,6 +369,10 @@ cdef class PartsOwner(Engine):
         """Something of ours waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
         return 0
 
+    cdef int on_crowd(self) except -1:
+        """A call of ours is opened beside so many others as `await_crowd` named; it waits for that no longer."""
+        return 0
+
     cdef int on_ids_used_up(self) except -1:
         """The last call id was given away: what is to be called now needs another connection."""
         return self.stop_calls()

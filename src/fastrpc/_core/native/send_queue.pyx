@@ -382,7 +382,8 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
         room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
-        if head + left > room or left > call.share + SMALLEST_PIECE:
+        # A call that owes has no share, and may be let through alone: its rest is not cut to more than there is of it.
+        if head + left > room or left > max(<int64_t>0, call.share) + SMALLEST_PIECE:
             if not self._may_cut(item):
                 item.is_saving = head + left <= room
                 return SAVING if item.is_saving else UNOPENED

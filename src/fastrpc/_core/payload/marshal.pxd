@@ -40,14 +40,17 @@ cdef class Marshal:
 
         # Copies from shape and coders for the fast paths. Without a shape any n is in _shortest ... _positional.
         int _layout
+        int _form
         Py_ssize_t _shortest
         Py_ssize_t _positional
         object _encode
         object _decode_result
         tuple _exact
 
-        # Whether the single argument is the payload itself.
+        # Whether the single argument is the payload itself; whether arguments come by name alone, each name once, and
+        # results hold no number that JSON has not.
         bint _takes_bytes
+        readonly bint by_name
 
         # The scans of payloads before decoding, None for no scan; and their limits. _scan_opened is for arguments that
         # are not a row of positions: they may hold containers even if the types of the arguments do not.
@@ -88,10 +91,14 @@ cdef class Marshal:
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names)
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names)
+    cdef object _encode_value(self, list values, tuple args, dict kwargs)
     cdef object _encode_untyped(self, tuple args, dict kwargs)
     cdef object _encode_single(self, object value, str part)
     cdef object _decode_slowly(self, object payload)
+    cdef object _decode_opened(self, object payload)
+    cdef object _decode_value(self, object payload)
     cdef object _decode_exactly(self, object payload)
+    cdef object _decode_named(self, object payload)
     cdef object _decode_single(self, object payload)
     cdef object _decode_list(self, object items)
     cdef object _decode_map(self, dict items)

@@ -47,6 +47,10 @@ class Marshal:
 
     Safe to use from several threads. `shape` is None for a method known only by its name. `depth` and
     `items` are the limits of the scan that a payload passes before any object of it exists.
+
+    Args:
+        by_value: for protocols whose payload is one value: "whole", that is the only argument; "named", it is a map of
+            the arguments by name; "either", a map is taken as the latter and anything else as the former.
     """
 
     method: str
@@ -56,8 +60,19 @@ class Marshal:
     charge: int
     """Bytes to charge for the arguments decoded last: their own, and 72 for each container scanned."""
 
+    by_name: bool
+    """Whether arguments are a map by name alone, in which each name comes once."""
+
     def __init__(
-        self, method: str, shape: ArgumentShape | None, coders: PayloadCoders, *, depth: int, items: int
+        self,
+        method: str,
+        shape: ArgumentShape | None,
+        coders: PayloadCoders,
+        *,
+        depth: int,
+        items: int,
+        by_value: str | None = None,
+        by_name: bool = False,
     ) -> None: ...
     def encode_arguments(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bytes:
         """Return the payload of a call.

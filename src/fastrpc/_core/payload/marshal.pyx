@@ -15,6 +15,7 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
+from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_text
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_JSON,
@@ -34,8 +35,15 @@ cdef enum:
     LAYOUT_MSGPACK  # an array whose first byte tells the length, or a map
     LAYOUT_JSON  # an array or an object
     LAYOUT_OTHER  # an array or a map of an installed codec
+    LAYOUT_VALUE  # one value, as other protocols send it: the argument, or the arguments by name
     LAYOUT_RAW  # the bytes of the only parameter
     LAYOUT_MESSAGE  # the only parameter, a protobuf message
+
+cdef enum Form:
+    # How the arguments lie in one value: it is the only one; a map of them by name; a map by name, else the only one.
+    FORM_WHOLE
+    FORM_NAMED
+    FORM_EITHER
 
 cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
@@ -45,6 +53,11 @@ cdef enum:
     SHORT_MAP = 64
     CODEC_RAW = 0
     CODEC_PROTOBUF = 3
+
+cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
+# By codec: the payload without a value, and that of an empty map.
+cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
+cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 
 # The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. The errors
 # of msgspec are no ValueErrors before 0.21.
@@ -92,9 +105,10 @@ cdef class Marshal:
         *,
         int depth,
         Py_ssize_t items,
+        str by_value=None,
+        bint by_name=False,
     ):
-        if shape is not None and _layout_of(coders.codec_id) > LAYOUT_OTHER and len(shape.names) > 1:
-            raise ValueError(f"{method} has {len(shape.names)} parameters; codec {coders.codec} carries one")
+        _check_layout(method, shape, coders, by_name, by_value is not None)
         if depth < 1 or items < 1:
             raise ValueError(f"depth is {depth} and items is {items}; both must be 1 or more")
         self.method = method
@@ -102,11 +116,16 @@ cdef class Marshal:
         self.coders = coders
         self.codec_id = coders.codec_id
         self._layout = _layout_of(coders.codec_id)
+        if by_value is not None:
+            self._layout = LAYOUT_VALUE
+            self._form = FORMS[by_value]
         self._shortest = 0 if shape is None else shape.shortest
         self._positional = cython.cast(Py_ssize_t, 1 << 30) if shape is None else shape.positional
         self._encode = coders.encode
         self._decode_result = coders.decode_result
-        self._exact = coders.exact or ()
+        # What fits a row of positions is of no use where names count.
+        self.by_name = by_name
+        self._exact = () if by_name else coders.exact or ()
         self._takes_bytes = self._layout == LAYOUT_RAW and (
             shape is None or (len(shape.names) == 1 and shape.positional == 1)
         )
@@ -114,7 +133,7 @@ cdef class Marshal:
         self._scan_opened = coders.scan_arguments
         self._scan_result = coders.scan_result
         self._scan_message = coders.scan_message
-        if self._scan_opened is None and self._layout <= LAYOUT_JSON:
+        if self._scan_opened is None and (self._layout <= LAYOUT_JSON or self._layout == LAYOUT_VALUE):
             self._scan_opened = PayloadScan(coders.codec_id)
         self._depth = depth
         self._item_limit = items
@@ -239,6 +258,8 @@ cdef class Marshal:
         if values is None:
             self.shape.refuse(args, kwargs)
             raise TypeError(f"the arguments do not fit {self.method}")
+        if self._layout == LAYOUT_VALUE:
+            return self._encode_value(values, args, kwargs)
         if not values or values[0] is MISSING:
             return b""
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
@@ -270,14 +291,29 @@ cdef class Marshal:
         except Exception as error:
             raise _argument_failure(self, args, kwargs, error) from error
 
+    cdef object _encode_value(self, list values, tuple args, dict kwargs):
+        """Arguments as one value: the only one as it is, others as a map by name; no left-out defaults."""
+        cdef dict named
+        try:
+            if self._form != FORM_NAMED:
+                return self._encode(None if values[0] is MISSING else values[0])
+            named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
+            return self._encode(named or None)
+        except Exception as error:
+            raise _argument_failure(self, args, kwargs, error) from error
+
     cdef object _encode_untyped(self, tuple args, dict kwargs):
         """Arguments of a method known only by name."""
-        if self._layout > LAYOUT_OTHER:
+        if self._layout >= LAYOUT_RAW:
             if kwargs or len(args) > 1:
                 codec = self.coders.codec
                 raise TypeError(f"{self.method} by codec {codec} takes one value, given by position")
             return self._encode_single(args[0], "the argument") if args else b""
+        if self._layout == LAYOUT_VALUE and (len(args) > 1 or (args and kwargs)):
+            raise TypeError(f"{self.method} takes one value, given by position, or values by name")
         try:
+            if self._layout == LAYOUT_VALUE:
+                return self._encode(args[0] if args else kwargs or None)
             if args and kwargs:
                 return self._encode({**dict(enumerate(args)), **kwargs})
             return self._encode(kwargs if kwargs else args)
@@ -303,12 +339,21 @@ cdef class Marshal:
         """Maps, arrays of more than 15 items or of a wrong length, JSON, payload that is one value."""
         cdef object opened
         self.charge = len(payload)
-        if self._layout > LAYOUT_OTHER:
+        if self.by_name:
+            return self._decode_named(payload)
+        if self._layout >= LAYOUT_RAW:
             return self._decode_single(payload)
+        if self._layout == LAYOUT_VALUE:
+            return self._decode_value(payload)
         if self._layout == LAYOUT_JSON and self._exact:
             opened = self._decode_exactly(payload)
             if opened is not None:
                 return opened
+        return self._decode_opened(payload)
+
+    cdef object _decode_opened(self, object payload):
+        """Return the arguments in an array or a map of them."""
+        cdef object opened
         if self._scan_opened is not None:
             self._scan_or_refuse(self._scan_opened, payload, "the arguments")
             self._refuse_long_map(payload)
@@ -322,6 +367,30 @@ cdef class Marshal:
             return self._decode_list(opened)
         raise refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
 
+    cdef object _decode_value(self, object payload):
+        """Return the arguments in one value. What comes for a method without parameters is scanned and dropped."""
+        if self.shape is None:
+            self._scan_or_refuse(self._scan_opened, payload, "the argument")
+            return (self.coders.open(payload),)
+        if not self.shape.names:
+            if len(payload):
+                self._scan_or_refuse(self._scan_opened, payload, "the argument")
+            return ()
+        if self._form == FORM_NAMED or (self._form == FORM_EITHER and _is_map(payload, self.codec_id)):
+            return self._decode_opened(EMPTY_MAP[self.codec_id] if payload == NOTHING[self.codec_id] else payload)
+        if self._scan_arguments is not None:
+            self._scan_or_refuse(self._scan_arguments, payload, "the argument")
+        try:
+            return self._bind([self.coders.items[0](payload)])
+        except DECODE_FAILURES as error:
+            if payload == NOTHING[self.codec_id]:
+                # To Go that is the zero value of a struct.
+                try:
+                    return self._bind([self.coders.items[0](EMPTY_MAP[self.codec_id])])
+                except DECODE_FAILURES:
+                    pass  # The first error says more.
+            raise refusal(_described(error, self.shape.names[0], ())) from None
+
     cdef object _decode_exactly(self, object payload):
         """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
         if self._scan_arguments is not None:
@@ -333,6 +402,23 @@ cdef class Marshal:
             if " - at " in str(error):
                 raise _arguments_refused(self, error) from None
         return None
+
+    cdef object _decode_named(self, object payload):
+        """Return the arguments in a map by name; without any bytes there are none."""
+        cdef object opened
+        if not payload:
+            return self._bind([MISSING] * len(self.shape.names))
+        self._scan_or_refuse(self._scan_opened, payload, "the arguments")
+        found = double_key(self.codec_id, payload)
+        if found is not None:
+            raise refusal(f"{found!r:.100}: comes twice in one map")
+        try:
+            opened = self.coders.open(payload)
+        except DECODE_FAILURES as error:
+            raise _arguments_refused(self, error) from None
+        if isinstance(opened, dict):
+            return self._decode_map(opened)
+        raise refusal("the arguments are an array, they must be a map by the names of the parameters")
 
     cdef object _decode_single(self, object payload):
         """Return the arguments in a payload that is itself the only one."""
@@ -367,12 +453,12 @@ cdef class Marshal:
     cdef object _decode_map(self, dict items):
         cdef Py_ssize_t at
         cdef list values
-        cdef bint takes_digits = self._layout != LAYOUT_MSGPACK
+        cdef bint takes_digits = self.codec_id != PRESCAN_MSGPACK and not self.by_name
         if self.shape is None:
             return split_untyped(items)
         values = [MISSING] * len(self.shape.names)
         for key, item in items.items():
-            at = self.shape.position_of(key, takes_digits)
+            at = self.shape.position_of(key, takes_digits) if not self.by_name or type(key) is str else -1
             if at < 0:
                 raise refusal(
                     f"{key!r:.100}: {self.method} has no such parameter",
@@ -396,7 +482,7 @@ cdef class Marshal:
         """Refuse a map of more arguments than there are parameters: its keys may be numbers, and made to collide."""
         cdef bytes head
         cdef Py_ssize_t count
-        if self.shape is None or self._layout != LAYOUT_MSGPACK:
+        if self.shape is None or self.codec_id != PRESCAN_MSGPACK:
             return 0
         head = bytes(memoryview(payload)[:5])
         if head[:1] != b"\xde" and head[:1] != b"\xdf":
@@ -435,6 +521,28 @@ cdef int _layout_of(int codec_id) noexcept:
     if codec_id == CODEC_PROTOBUF:
         return LAYOUT_MESSAGE
     return LAYOUT_OTHER
+
+
+cdef int _check_layout(
+    str method, ArgumentShape shape, PayloadCoders coders, bint by_name, bint is_value
+) except -1:
+    """Refuse arguments that a codec cannot carry, or not in that form."""
+    cdef int layout = _layout_of(coders.codec_id)
+    if by_name and (shape is None or layout > LAYOUT_JSON):
+        raise ValueError(f"{method} has no names for codec {coders.codec}")
+    if is_value and layout > LAYOUT_JSON:
+        raise ValueError(f"{method}: a payload of codec {coders.codec} has one form")
+    if shape is not None and layout > LAYOUT_OTHER and len(shape.names) > 1:
+        raise ValueError(f"{method} has {len(shape.names)} parameters; codec {coders.codec} carries one")
+    return 0
+
+
+cdef bint _is_map(object payload, int codec_id) except -1:
+    """Return whether a payload begins as a map does."""
+    cdef bytes begin = bytes(memoryview(payload)[:64])
+    if codec_id == PRESCAN_JSON:
+        return begin.lstrip()[:1] == b"{"
+    return bool(begin) and (0x80 <= begin[0] <= 0x8F or begin[0] in (0xDE, 0xDF))
 
 
 cdef bytes _as_bytes(object value):

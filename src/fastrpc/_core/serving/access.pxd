@@ -28,6 +28,9 @@ cdef class Access:
         # What `authorize` is told of each method.
         dict _routes
 
+        # Connections (Exchange) and calls that are to be verified again, by files that have changed.
+        object _outdated
+
         # When changed files were last looked for, how often one was taken, and since when verdicts are the same.
         uint64_t looked_ns
         uint64_t generation
@@ -39,5 +42,5 @@ cdef class Access:
     cdef int _look(self, uint64_t now) except -1
     cdef int renew_if_due(self, Exchange exchange) except -1
     cdef int _renew(self, Exchange exchange) except -1
-    cdef int _verify_own_again(self, Exchange exchange) except -1
+    cdef int _verify_soon(self, Exchange exchange, object outdated) except -1
     cdef int _answer(self, object identity, Route route) except -1

@@ -38,8 +38,12 @@ class Access:
     def expire(self, exchange: Exchange) -> None:
         """End the credential of a connection now, and the streams that depend on it."""
 
-    def replace(self, exchange: Exchange, identity: Identity) -> None:
-        """Note what the files say of a caller now; calls under way keep the identity that they started with."""
+    def replace(self, exchange: Exchange, identity: Identity, valid_seconds: float | None = None) -> None:
+        """Note what the files say of a caller now; calls under way keep the identity that they started with.
+
+        Args:
+            valid_seconds: for how long its credential holds from now on; None: as long as the connection lasts.
+        """
 
     def expire_call(self, call: ServerCall) -> None:
         """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""

@@ -10,6 +10,8 @@ A function is asked each time. Without a caller's identity every refusal is UNAU
 PERMISSION_DENIED, and an unknown method gives what a forbidden one gives.
 """
 
+from collections import deque
+
 cimport cython
 from libc.stdint cimport uint64_t
 
@@ -17,6 +19,8 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport OK, PERMISSION_DENIED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.turns cimport SlicedWork
 from fastrpc._core.serving.served_call cimport keep_identities
 
 cdef enum:
@@ -41,6 +45,7 @@ cdef class Access:
         self.has_rules = has_rules
         self.keeps_answers = authorize is None or has_rules
         self._routes = {}
+        self._outdated = deque()
         # A connection begins with 0, and with each verdict it has that of its files.
         self.generation = self.proved_since = 1
 
@@ -57,7 +62,8 @@ cdef class Access:
         if exchange.expires_ns and exchange.now >= exchange.expires_ns:
             exchange.is_expired = True
             return self.decide(call, None)
-        return self.decide(call, exchange.identity)
+        # Some requests are not those of whom the connection is.
+        return self.decide(call, call.own_identity if call.keeps_identity else exchange.identity)
 
     def _judge_own(self, ServerCall call, credential):
         """Judge by the credential of the call itself, which stands for that of the connection."""
@@ -137,23 +143,27 @@ cdef class Access:
     def renew(self, sessions not None):
         """End what was decided by files that have changed, for all connections, those without a call included."""
         cdef Exchange exchange
-        cdef uint64_t now = now_ns()
         for session in list(sessions):
             exchange = session.exchange
-            exchange.now = now
-            self.renew_if_due(exchange)
+            if exchange.generation != self.generation:
+                self._verify_soon(exchange, exchange)
 
     def expire(self, Exchange exchange not None):
         """End the credential of a connection now, and the streams that depend on it."""
-        exchange.expires_ns = now_ns()
-        exchange.look_by(exchange.expires_ns)
+        # The instant of the work handled now: a call that comes in it is nobody's already.
+        exchange.expires_ns = exchange.now
+        exchange.look_by(exchange.now)
 
-    def replace(self, Exchange exchange not None, identity not None):
+    def replace(self, Exchange exchange not None, identity not None, valid_seconds=None):
         """Note what the files say of a caller now; calls under way keep the identity that they started with."""
         if identity != exchange.identity:
             keep_identities(exchange)
             exchange.identity = identity
             exchange.answers = None
+        exchange.expires_ns = 0
+        if valid_seconds is not None:
+            exchange.expires_ns = now_ns() + <uint64_t>(max(0.0, <double>valid_seconds) * 1e9)
+            exchange.look_by(exchange.expires_ns)
 
     def expire_call(self, ServerCall call not None):
         """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
@@ -174,24 +184,40 @@ cdef class Access:
     cdef int _renew(self, Exchange exchange) except -1:
         """Drop what was decided by the files before, and verify again what the connection was identified by."""
         cdef bint is_proved = exchange.generation >= self.proved_since
+        cdef ServerCall call
         exchange.answers = None
         exchange.generation = self.generation
         if is_proved:
             return 0
         if exchange.identity is not None:
-            identity = self.authentication.again(exchange)
-            if identity is None:
-                # Its streams end as well, at the check of this instant.
-                exchange.expires_ns = exchange.now
-                exchange.look_by(exchange.now)
-            else:
-                self.replace(exchange, identity)
-        return self._verify_own_again(exchange)
-
-    cdef int _verify_own_again(self, Exchange exchange) except -1:
-        """Verify again what calls under way were identified by, where they have credentials of their own."""
-        cdef ServerCall call
+            self.authentication.again(exchange)
+        # Calls under way, where they have credentials of their own.
         for call in [*(exchange.held or ()), *(exchange.queue or ())]:
             if call.own_identity is not None and call.has_own_credential:
-                self.own_credentials.again(call)
+                self._verify_soon(exchange, call)
         return 0
+
+    cdef int _verify_soon(self, Exchange exchange, object outdated) except -1:
+        """Verify a connection or a call again, in slices: ten thousand signatures would hold the loop."""
+        self._outdated.append(outdated)
+        if len(self._outdated) == 1:
+            SlicedWork((<LoopState>exchange.gate.loop_state).turns, self._verify_next).begin()
+        return 0
+
+    def _verify_next(self):
+        cdef object outdated = self._outdated[0]
+        cdef Exchange exchange = <Exchange>outdated if isinstance(outdated, Exchange) else (<ServerCall?>outdated).exchange
+        try:
+            if exchange.is_closed:
+                pass
+            elif exchange is outdated:
+                exchange.now = now_ns()
+                self.renew_if_due(exchange)
+            elif not (<ServerCall>outdated).was_ended:
+                self.own_credentials.again(outdated)
+        except Exception as error:
+            # Nobody stays trusted because its credential could not be verified.
+            exchange.crash(error)
+        finally:
+            self._outdated.popleft()
+        return len(self._outdated) > 0

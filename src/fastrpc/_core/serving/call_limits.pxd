@@ -40,6 +40,9 @@ cdef class CallLimits:
         # Of the last refusal: milliseconds after which to retry.
         uint32_t pause_ms
 
+        # That limit, while its call is refused.
+        BoundLimit refusing
+
         # Calls refused by limits of the rate, and of calls in progress.
         readonly uint64_t refused_by_rate
         readonly uint64_t refused_by_concurrency

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
+from fastrpc._core.payload.marshal cimport Marshal
 
 cdef enum Hold:
     # Why a request takes the slow path. After a stall of the loop: the sockets are read first.
@@ -51,6 +52,9 @@ cdef class Exchange:
         readonly str protocol
         dict counters
 
+        # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
+        bint takes_values
+
         # The peer's identity, or None; the name it has proved, which it keeps; when its credential expires, 0 = not. What
         # is decided about its calls by method (Access), and by which state of the files.
         public object identity
@@ -67,8 +71,9 @@ cdef class Exchange:
         # The key of the peer under limits (`limiting.key_table.key_of`), 0 until one asks.
         uint64_t peer_key
 
-        # Whether the peer may list the services.
+        # Whether the peer may list the services. Whether the engine has marshals of its own (`marshal_of`).
         public bint reveals_services
+        bint has_marshals
 
         # Who is on the other side, for handlers and logs; None until an engine knows.
         public object peer_info
@@ -114,6 +119,9 @@ cdef class Exchange:
         int64_t stream_held
         int64_t piece_bytes
 
+        # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
+        uint64_t output_look_ns
+
         # The most bytes of an answer that the peer accepts.
         public uint64_t max_message
         public uint32_t max_metadata
@@ -148,7 +156,9 @@ cdef class Exchange:
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept
     cdef uint32_t most_metadata(self) noexcept
+    cdef int check_sent(self, Call call, bytes metadata) except -1
     cdef bint takes_codec(self, Call call) except -1
+    cdef Marshal marshal_of(self, Call call)
     cdef bytes compressed(self, Call call, object compressor, bytes payload)
     cpdef int return_credit(self) except -1
     cdef bint waits_for_turn(self) noexcept

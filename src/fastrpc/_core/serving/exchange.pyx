@@ -17,6 +17,7 @@ import logging
 cimport cython
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY
 
 logger = logging.getLogger("fastrpc.server")
@@ -201,9 +202,23 @@ cdef class Exchange:
         """Return the most bytes of answer metadata that the peer accepts."""
         return self.max_metadata
 
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        """Raise CallError where the answer to a call cannot carry this metadata."""
+        return 0
+
     cdef bint takes_codec(self, Call call) except -1:
         """Return whether the peer accepts an answer in the installed codec of its request."""
         return True
+
+    cdef Marshal marshal_of(self, Call call):
+        """Return what encodes and decodes a call, where that is not the marshal of its method."""
+        cdef Route route = call.route
+        if route.marshals is None:
+            route.marshals = {}
+        marshal = route.marshals.get(call.codec)
+        if marshal is None:
+            marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
+        return <Marshal?>marshal
 
     cdef bytes compressed(self, Call call, object compressor, bytes payload):
         """Compress an answer in the way of its request, if the peer accepts that and it pays."""

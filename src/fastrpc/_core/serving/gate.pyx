@@ -35,6 +35,7 @@ from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
 from fastrpc._core.base.histogram import count_refusal
+from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.errors import CallError, DecodeError
 
 # What a caller is told whose REQUEST has the shape of another kind of method.
@@ -55,6 +56,8 @@ cdef enum Taken:
     TAKEN_NOT = 0
     TAKEN = 1
     TAKEN_IF_ANSWERED = 2
+    # Of the connections of other protocols, whose payloads are values.
+    TAKEN_BY_VALUE = 3
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -125,6 +128,9 @@ cdef class Gate(Admission):
         self.runner = HandlerRunner(self, dispatcher, self.compressors)
         for number in self.codecs:
             self.takes_codec[number] = TAKEN if number < FIRST_OWN_NUMBER else TAKEN_IF_ANSWERED
+        for number, name in VALUE_CODECS.items():
+            if name in self.codecs.values():
+                self.takes_codec[number] = TAKEN_BY_VALUE
         self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
 
     @property
@@ -441,7 +447,9 @@ cdef class Gate(Admission):
             return True
         count_refusal("concurrency" if over.rate is None else "rate")
         call.pushback_ms = self.limits.pause_ms
+        self.limits.refusing = over
         self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
+        self.limits.refusing = None
         call.pushback_ms = 0
         return False
 
@@ -473,6 +481,8 @@ cdef class Gate(Admission):
     cdef bint _may_answer(self, ServerCall call) except -1:
         """Return whether both sides know the codec; refuse the call if not."""
         if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.exchange.takes_codec(call):
+            return True
+        if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.exchange.takes_values:
             return True
         self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
         return False
@@ -535,8 +545,8 @@ cdef class Gate(Admission):
         cdef Failure failure
         cdef Marshal marshal = call.route.marshal
         try:
-            if call.codec != marshal.codec_id:
-                marshal = <Marshal>self.dispatcher.marshal_of(call.route, call.codec)
+            if call.codec != marshal.codec_id or call.exchange.has_marshals:
+                marshal = call.exchange.marshal_of(call)
             call.given = marshal.decode_arguments(payload)
         except (CallError, DecodeError) as error:
             self._reject(call, error)

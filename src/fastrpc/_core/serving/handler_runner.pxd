@@ -69,6 +69,7 @@ cdef class HandlerRunner:
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
     cdef int _finish_bare(self, ServerCall call, object value) except -1
+    cdef bint _intercepts(self, ServerCall call) except -1
     cdef int _run_stream(self, ServerCall call) except -1
     cdef bytes _encoded(self, ServerCall call, object value)
     cdef bytes _packed(self, ServerCall call, bytes payload)

@@ -32,6 +32,7 @@ from fastrpc._core.limiting.concurrency_limiter cimport END_FAILED, END_GOOD, EN
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.served_call cimport keep_identity
 from fastrpc._core.serving.served_stream cimport ServedStream
 
 from fastrpc._core.serving.served_stream import drive
@@ -115,9 +116,8 @@ cdef class HandlerRunner:
         cdef PyObject* made
         if self.call_log is not None:
             call.is_logged = True
-        if self.chain is not None and self.chain.concerns(call):
-            call.never_started = True
-            return self._run_task(call, self.dispatcher.intercepted(call))
+        if self.chain is not None and self._intercepts(call):
+            return 0
         if call.stream is not None:
             return self._run_stream(call)
         if route.style == STYLE_ASYNC:
@@ -141,6 +141,22 @@ cdef class HandlerRunner:
         self.watch(call)
         self.dispatcher.run_in_thread(call, route.handler)
         return 0
+
+    cdef bint _intercepts(self, ServerCall call) except -1:
+        """Start the interceptors around a call; return False where it concerns none of them."""
+        cdef bint is_concerned
+        call.never_started = True
+        try:
+            is_concerned = self.chain.concerns(call)
+        except BaseException as error:
+            # As where it is raised around the call.
+            self.fail(call, error)
+            return True
+        if is_concerned:
+            self._run_task(call, self.dispatcher.intercepted(call))
+        else:
+            call.never_started = False
+        return is_concerned
 
     cdef int _run_stream(self, ServerCall call) except -1:
         """Start the handler of a stream: a coroutine that drives its generator, or the one that reads the caller's."""
@@ -310,8 +326,8 @@ cdef class HandlerRunner:
         cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         try:
-            if call.codec != marshal.codec_id:
-                marshal = <Marshal>self.dispatcher.marshal_of(call.route, call.codec)
+            if call.codec != marshal.codec_id or call.exchange.has_marshals:
+                marshal = call.exchange.marshal_of(call)
             payload = <bytes>marshal.encode_result(value)
             if self.checks_results:
                 marshal.check_result(value, payload)
@@ -426,8 +442,9 @@ cdef class HandlerRunner:
             self.unwatch(call)
         if call.stream is not None:
             (<ServedStream>call.stream).end()
-        # A context may keep the call alive, but not its payload and arguments.
+        # A context may keep the call alive, but not its payload and arguments; whose call it was, it may be asked later.
         call.given = None
+        keep_identity(call)
         if call.flags & ONE_WAY:
             call.exchange.do_release(call)
         return self.tell_watcher() if self.is_watched else 0

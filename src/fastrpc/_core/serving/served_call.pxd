@@ -59,6 +59,9 @@ cdef class ServerCall(Call):
         uint64_t queued_ns
         object waiting_context
 
+        # What the beginning of its request said, as far as the protocol's answers depend on it; None in the native one.
+        object head
+
         # Decoded once; what became of it, for interceptors.
         readonly object given
         object outcome_status
@@ -67,6 +70,14 @@ cdef class ServerCall(Call):
     cdef int stop(self) except -1
     cdef int pack_metadata(self) except -1
     cdef bint make_new(self) noexcept
+
+
+# Let a call keep the identity of its connection, whatever becomes of that.
+cdef inline int keep_identity(ServerCall call) noexcept:
+    if not call.keeps_identity:
+        call.keeps_identity = True
+        call.own_identity = call.exchange.identity
+    return 0
 
 
 # Let the calls of a connection keep the identity that they started with: it changes next.

@@ -103,7 +103,7 @@ cdef class ServerCall(Call):
             or self.never_started
             or self.charge
             or self.waiting_payload is not None
-            or self.keeps_identity
+            or self.has_own_credential
             or self.outcome_status is not None
             or self.outcome_error is not None
             or self.task is not None
@@ -117,6 +117,8 @@ cdef class ServerCall(Call):
         self.route = None
         self.given = None
         self.is_logged = False
+        self.keeps_identity = False
+        self.own_identity = None
         return True
 
     cdef int stop(self) except -1:
@@ -145,6 +147,7 @@ cdef class ServerCall(Call):
             )
             logger.error("%s", text)
             raise CallError(Status.INTERNAL, text)
+        self.exchange.check_sent(self, sent)
         self.sent_metadata = sent
         return 0
 
@@ -192,9 +195,7 @@ cdef class ServerCall(Call):
 cdef int keep_identities(Exchange exchange) except -1:
     cdef ServerCall call
     for call in [*(exchange.held or ()), *(exchange.queue or ())]:
-        if not call.keeps_identity:
-            call.keeps_identity = True
-            call.own_identity = exchange.identity
+        keep_identity(call)
     return 0
 
 

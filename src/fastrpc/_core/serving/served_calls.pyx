@@ -119,7 +119,9 @@ cdef class NativeExchange(Exchange):
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         cdef Connection session = self.owner()
-        return 0 if session is None else (<ServedCalls>self._part).send_refusal(call, status, text, is_faulty)
+        if session is None or session.is_closed:
+            return 0
+        return (<ServedCalls>self._part).send_refusal(call, status, text, is_faulty)
 
     cdef int do_hold(self, Call call) except -1:
         cdef Connection session = self.owner()
@@ -372,8 +374,8 @@ cdef class ServedCalls(ServingPart):
         self.exchange.cut_held = session.sender.cut_bytes
         self.gate.weigh(self.exchange, session.untaken_bytes())
         if self.exchange.holding & HOLD_OUTPUT:
-            return session.schedule_check(session.liveness.note_blocked(session.now))
-        return 0
+            session.schedule_check(session.liveness.note_blocked(session.now))
+        return session.schedule_check(self.gate.weigh_later(self.exchange, session.now))
 
     cdef int on_piece(self, Call call) except -1:
         """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
@@ -446,7 +448,11 @@ cdef class ServedCalls(ServingPart):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef NativeExchange exchange = self.exchange
+        cdef Connection session = self.session()
         cdef uint64_t due = self.gate.check_waiting(exchange, now)
+        if exchange.output_held:
+            exchange.cut_held = session.sender.cut_bytes
+            due = earlier(due, self.gate.weigh_again(exchange, session.untaken_bytes(), now))
         if exchange.expires_ns == 0 and exchange.own_due_ns == 0:
             return due
         if not (exchange.expires_ns and now >= exchange.expires_ns or exchange.own_due_ns and now >= exchange.own_due_ns):

@@ -9,7 +9,9 @@ What is not the protocol is here: counting of the connection, memory, stalls of 
 """
 
 cimport cython
+from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.exchange cimport Failure
@@ -137,9 +139,19 @@ cdef class ServedEngine(PythonEngine):
         return 0
 
     cdef int flushed(self) except -1:
+        cdef uint64_t due
         if self.exchange.output_held or self.unsent_bytes():
             self.gate.weigh_output(self.exchange, self.unsent_bytes())
+            due = self.gate.weigh_later(self.exchange, self.now)
+            if due:
+                self.schedule_check(due)
         return self.gate.runner.tell_watcher()
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = PythonEngine.check(self, now)
+        if self.exchange.output_held and not self.is_closed:
+            due = earlier(due, self.gate.weigh_again(self.exchange, self.unsent_bytes(), now))
+        return due
 
     cdef int stalled(self) except -1:
         cdef LoopState loop_state = self.gate.loop_state

@@ -62,10 +62,10 @@ cdef class ServedStream(StreamChannel):
     cdef Marshal _marshal_of_call(self):
         cdef Route route = self.served.route
         if self.marshal is None:
-            if self.codec == route.marshal.codec_id:
-                self.marshal = route.marshal
+            if self.codec != route.marshal.codec_id or self.served.exchange.has_marshals:
+                self.marshal = self.served.exchange.marshal_of(self.served)
             else:
-                self.marshal = <Marshal?>self.served.exchange.gate.dispatcher.marshal_of(route, self.codec)
+                self.marshal = route.marshal
         return self.marshal
 
     cdef int send_value(self, object value) except -1:

@@ -33,7 +33,7 @@ from fastrpc.client.client import (
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
-from fastrpc.client.plan import REACH_HINT
+from fastrpc.client.plan import CROWD_CALLS, MOST_AUTOMATIC, REACH_HINT
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
@@ -92,7 +92,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         config: ClientConfig = _DEFAULT_CONFIG,
     ) -> None:
         _check_probes(check_config(config))
-        state = BlockingState(config.pool.connections_per_endpoint)
+        width = config.pool.connections_per_endpoint
+        state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.compress_above = config.compress_above
         state.numbers = numbers_of_all()
@@ -240,8 +241,9 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 class _Parts:
     """The constructor arguments of a client, from which its parts are made, and remade in the child of a fork."""
 
-    target: Any
-    registry: Any
+    #: These two may be URLs with a token.
+    target: Any = field(repr=False)
+    registry: Any = field(repr=False)
     selector: Any
     fail_mode: Any
     interceptors: Sequence[Interceptor]
@@ -260,6 +262,7 @@ class _Parts:
         pool.spin_microseconds = self.spin_microseconds
         pool.credentials = client_credentials(self.credentials, config, where)
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
+        pool.on_width = lambda width: setattr(state, "width", width)
         routes = RouteMaker(config, pool.totals)
         policy, mode = RetryPolicy(config.pool.retries), blocking_fail_mode_for(self.fail_mode)
         runner = SyncCallRunner(pool, self.interceptors, policy, mode, routes)
@@ -292,6 +295,11 @@ class _Parts:
 
 
 def _check_probes(config: ClientConfig) -> None:
+    if config.wire_protocol != "native":
+        raise ConfigError(
+            f"ClientConfig.wire_protocol is {config.wire_protocol!r}, and a SyncClient speaks the native protocol only",
+            hint="use a Client",
+        )
     if config.pool.probes is not None:
         raise ConfigError(
             "Pool.probes is set, but a SyncClient has no loop that could send probes between calls",

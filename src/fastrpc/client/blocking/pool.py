@@ -23,7 +23,8 @@ from fastrpc._core.framing.settings import Settings
 from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.gauges import client_gauges
-from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
+from fastrpc.client.patience import Patience
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
@@ -59,7 +60,7 @@ class SyncPool:
         self.target = target
         self.endpoint_set = endpoint_set
         self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
-            target, endpoint_set, config.pool.warm, lambda endpoint: SyncSubchannel(endpoint, config.backoff)
+            target, endpoint_set, config.pool.warm, self._new_subchannel
         )
         #: The watch of the registry, opened by the first call.
         self.watch: Watch | None = None
@@ -68,6 +69,8 @@ class SyncPool:
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         #: Makes the next call ask the pool first.
         self.on_need: Callable[[], object] = lambda: None
+        #: Takes how many connections an endpoint may have: calls ask the pool while all there are have too many.
+        self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         #: How long a reading thread polls; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
@@ -88,6 +91,10 @@ class SyncPool:
             endpoint_set.on_narrowed = self._take_left
             self._update(target.endpoints)
         tells_gauges(self)
+
+    def _new_subchannel(self, endpoint: Endpoint) -> SyncSubchannel:
+        width = self.config.pool.connections_per_endpoint
+        return SyncSubchannel(endpoint, self.config.backoff, width=width)
 
     @property
     def subchannels(self) -> list[SyncSubchannel]:
@@ -244,13 +251,12 @@ class SyncPool:
 
     def warm_up(self, until: float | None) -> None:
         """Connect the warm endpoints, one after the other. Later calls dial those that cannot be reached now."""
-        width = self.config.pool.connections_per_endpoint
         for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
-            for _ in range(width):
+            for _ in range(subchannel.width):
                 with self._lock():
                     self._check_open()
                     if (
-                        len(subchannel.sessions) >= width
+                        len(subchannel.sessions) >= subchannel.width
                         or subchannel.is_removed
                         or not self._plan.may_dial(subchannel, time.monotonic())
                     ):
@@ -297,11 +303,12 @@ class SyncPool:
         self, session: BlockingSession | None, subchannels: list[SyncSubchannel]
     ) -> SyncSubchannel | None:
         """Return the endpoint to dial: one without a connection, or one whose connections are all in use."""
-        busy = None
+        busy, now = None, time.monotonic()
         if session is not None and session.users:
             busy = next((each for each in subchannels if session in each.sessions), None)
-        width = self.config.pool.connections_per_endpoint
-        return self._plan.next_dial(subchannels, busy, width, time.monotonic())
+            if busy is not None and busy.is_automatic and not busy.is_crowded(session.users, now):
+                busy = None
+        return self._plan.next_dial(subchannels, busy, 0 if busy is None else busy.width, now)
 
     def _await_change(
         self, until: float | None, wait: bool, subchannels: list[SyncSubchannel], patience: Patience | None
@@ -373,6 +380,7 @@ class SyncPool:
         for subchannel in self.subchannels:
             if subchannel.endpoint_state is not None:
                 subchannel.endpoint_state.sessions = list(subchannel.sessions)
+        self.on_width(max((each.asks_below for each in self.subchannels if each.sessions), default=1))
         groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
         self.on_change(groups, self._plan.next_look())
 

@@ -4,9 +4,10 @@
 """
 
 import time
+from typing import Literal
 
 from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc.client.plan import EndpointPlan
+from fastrpc.client.plan import CROWD_CALLS, CROWD_SECONDS, MOST_AUTOMATIC, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError
@@ -21,9 +22,11 @@ SPARE_SECONDS = 0.25
 class SyncSubchannel(EndpointPlan):
     """One endpoint and its connections in every state. Guarded by the pool's lock."""
 
-    def __init__(self, endpoint: Endpoint, backoff: Backoff) -> None:
-        super().__init__(endpoint, backoff)
+    def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
+        super().__init__(endpoint, backoff, width=width)
         self.sessions: list[BlockingSession] = []
+        # Since when the least used connection was crowded at each look, and the last look.
+        self._crowded_since = self._looked_at = float("-inf")
 
     @property
     def connections(self) -> list[BlockingSession]:
@@ -59,6 +62,7 @@ class SyncSubchannel(EndpointPlan):
 
     def _note_end(self, session: BlockingSession, used_at: float) -> None:
         if session.is_spent:
+            self.narrow()
             self.spent()
             return
         if session.auth_status > 0:
@@ -69,7 +73,34 @@ class SyncSubchannel(EndpointPlan):
             lived=session.lifetime,
             reason=session.lost_because or "the server drains",
             at=used_at if session.is_ready else time.monotonic(),
+            is_replaced=session.peer_replaces,
         )
+
+    @property
+    def asks_below(self) -> int:
+        """The number of connections below which calls ask for another one, if those there are have too many."""
+        if self.is_automatic and not any(session.is_ready for session in self.sessions):
+            # Nobody has read how many workers there are.
+            return MOST_AUTOMATIC
+        return self.most
+
+    def is_crowded(self, users: int, now: float) -> bool:
+        """Return whether the least used connection had too many threads for long; then one more may be dialled.
+
+        Args:
+            users: the threads on it now; each call of such a crowd asks.
+        """
+        self.workers = max((one.peer.workers for one in self.sessions if one.is_ready), default=1)
+        has_all = len(self.sessions) >= self.most
+        if users <= CROWD_CALLS or has_all or now - self._looked_at > CROWD_SECONDS:
+            self._crowded_since = now
+        self._looked_at = now
+        if now - self._crowded_since < CROWD_SECONDS:
+            return False
+        self._crowded_since = now
+        if len(self.sessions) >= self.width:  # Else the last dial failed, or is still under way.
+            self.widen()
+        return True
 
     def remove(self) -> None:
         """Leave the endpoint: calls in flight may finish, no new ones start."""

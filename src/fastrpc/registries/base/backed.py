@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
 from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.registries.base.backend import Backend, Lookup
 from fastrpc.registries.base.cache import CacheFile
@@ -35,7 +36,7 @@ def check_service_name(service: str) -> str:
     """
     if not isinstance(service, str) or not _SERVICE.fullmatch(service):
         raise ConfigError(
-            f"{service!r} is not a service name",
+            f"{without_secrets(service)!r} is not a service name",
             hint="write letters, digits, `_` and `-`, in parts joined by dots",
         )
     return service

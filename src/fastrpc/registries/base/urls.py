@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
+from fastrpc.escaping import without_secrets
 from fastrpc.registries.base.policy import AddressPolicy
 from fastrpc.registries.base.registry import Registry, WatchedRegistry
 
@@ -69,7 +70,7 @@ class RegistryURL:
     def __init__(self, text: str, tls: TLS | None = None) -> None:
         if not isinstance(text, str) or "://" not in text:
             raise ConfigError(
-                f"{text!r} is not the URL of a registry",
+                f"{without_secrets(text) if isinstance(text, str) else text!r} is not the URL of a registry",
                 hint="write it as consul://host:8500 or registry://host:port",
             )
         scheme, _, rest = text.partition("#")[0].partition("://")
@@ -84,10 +85,7 @@ class RegistryURL:
         self._known: set[str] = set()
         for name, value in parse_qsl(options, keep_blank_values=True):
             self._options.setdefault(name, []).append(value)
-        if "@" in self.place:
-            raise ConfigError(
-                f"{self.scheme}:// takes no user name", hint="give a secret as an option: ?token=…"
-            )
+        _check_user(self.scheme, self.place)
 
     def places(self, default_port: int | None) -> list[tuple[str, int]]:
         """Return host and port of each place, which commas separate.
@@ -209,19 +207,26 @@ def split_target(target: str) -> tuple[str, str] | None:
     one.
 
     Raises:
-        ConfigError: the target names a registry, but no service.
+        ConfigError: the target names a registry, but no service, or it has a user.
     """
     if not names_registry(target):
         return None
     scheme, _, rest = target.partition("://")
     place, mark, options = rest.partition("?")
     place, _, service = place.partition("/")
+    _check_user(scheme, place)
     if scheme.lower() == "dns" and not service:
         place, service = "", place
     if not service:
         form = "host:port" if scheme.lower() == "dns" else f"{place or 'host:port'}/service"
         raise ConfigError(f"{scheme}://{place} names no service", hint=f"write {scheme}://{form}")
     return f"{scheme}://{place}{mark}{options}", service
+
+
+def _check_user(scheme: str, place: str) -> None:
+    """Refuse a user before the host. The error does not show it: a password may belong to it."""
+    if "@" in place:
+        raise ConfigError(f"{scheme}:// takes no user name", hint="give a secret as an option: ?token=…")
 
 
 def _truth(text: str) -> bool:

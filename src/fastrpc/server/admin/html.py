@@ -13,6 +13,9 @@ nav a { margin-right: 1.2em; }
 table { border-collapse: collapse; margin: 1em 0; width: 100%; }
 th, td { border-bottom: 1px solid #d8dee4; padding: .3em .8em .3em 0; text-align: left; vertical-align: top; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number:has(+ :not(.number)), th.number:has(+ :not(.number)) { padding-right: 2em; }
+table.values { width: auto; }
+table.values th { font-weight: normal; color: #57606a; padding-right: 2em; }
 .bad { color: #b31d28; }
 dl { display: grid; grid-template-columns: max-content auto; gap: .2em 1.5em; }
 dt { color: #57606a; }
@@ -36,17 +39,33 @@ function duration(seconds) {
   if (seconds < 0.001) return (seconds * 1e6).toFixed(0) + " µs";
   return seconds < 1 ? (seconds * 1000).toFixed(1) + " ms" : seconds.toFixed(2) + " s";
 }
+function age(seconds) {
+  const units = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
+  const first = units.findIndex(([, size]) => seconds >= size);
+  if (first < 0) return "0 s";
+  let rest = Math.floor(seconds);
+  return units.slice(first, first + 2).map(([unit, size]) => {
+    const whole = Math.floor(rest / size);
+    rest -= whole * size;
+    return whole + " " + unit;
+  }).join(" ");
+}
+const count = number => number.toLocaleString("en-US");
 function nameOf(one) { return JSON.stringify([one.service, one.method, one.protocol]); }
+function fullName(one) {
+  if (one.service === "_other") return "unknown methods";
+  return one.service ? one.service + "." + one.method : one.method;
+}
 function workers(now) { return now.workers ? " with " + now.workers.length + " workers" : ""; }
 function rate(now, last, seconds) { return last === undefined ? "–" : ((now - last) / seconds).toFixed(1); }
 function facts(now) {
-  const refused = Object.entries(now.refused).map(([reason, count]) => reason + " " + count).join(", ");
+  const refused = Object.entries(now.refused).map(([reason, number]) => reason + " " + count(number)).join(", ");
   return [
     ["process", now.process_id + workers(now) + ", fastrpc " + now.fastrpc + ", Python " + now.python],
-    ["up", duration(now.time - now.started)],
+    ["up", age(now.time - now.started)],
     ["state", now.draining ? "draining" : now.ready ? "ready" : "not ready"],
-    ["connections", now.connections],
-    ["calls", now.calls + " running, " + now.waiting + " waiting"],
+    ["connections", count(now.connections)],
+    ["calls", count(now.calls) + " running, " + count(now.waiting) + " waiting"],
     ["refused", refused || "none"],
     ["loop", duration(now.loop_lag_seconds) + " late, blocked " + duration(now.loop_blocked_seconds) + " in all"],
   ];
@@ -63,13 +82,13 @@ function show(now) {
   byId("methods").replaceChildren(...now.methods.map(one => {
     const row = document.createElement("tr"), earlier = last.get(nameOf(one));
     const errors = Object.entries(one.calls).filter(([status]) => status !== "OK");
-    cell(row, one.service ? one.service + "." + one.method : one.method);
+    cell(row, fullName(one));
     cell(row, one.protocol);
     cell(row, before ? rate(one.ended, earlier ? earlier.ended : 0, seconds) : "–", "number");
-    cell(row, one.ended, "number");
-    cell(row, one.in_flight, "number");
+    cell(row, count(one.ended), "number");
+    cell(row, count(one.in_flight), "number");
     for (const share of ["p50", "p95", "p99"]) cell(row, duration(one[share]), "number");
-    cell(row, errors.map(([status, count]) => status + " " + count).join(", "), "bad");
+    cell(row, errors.map(([status, number]) => status + " " + count(number)).join(", "), "bad");
     return row;
   }));
   byId("problem").textContent = "";
@@ -129,27 +148,46 @@ def index_page() -> str:
 
 def table_page(path: str, value: dict[str, Any]) -> str:
     """Return a page as tables: one for each list of rows and each section of values."""
-    return _page(path, "".join(_section(name, part) for name, part in value.items()))
+    # The page has the name of its one table.
+    title = path.removeprefix("/")
+    return _page(
+        title, "".join(_section(name, part, has_title=name == title) for name, part in value.items())
+    )
 
 
-def _section(name: str, value: Any) -> str:
+def _section(name: str, value: Any, *, has_title: bool) -> str:
+    head = "" if has_title else f"<h2>{escape(name)}</h2>"
     if isinstance(value, dict):
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{_text(one)}</td></tr>" for key, one in value.items())
-        return f"<h2>{escape(name)}</h2><table>{rows}</table>\n"
+        return f'{head}<table class="values">{rows}</table>\n'
     if not isinstance(value, list):
         return f"<p>{escape(name)}: {_text(value)}</p>\n"
     if not value:
-        return f"<h2>{escape(name)}</h2><p>none</p>\n"
-    heads = "".join(f"<th>{escape(key)}</th>" for key in value[0])
-    rows = "".join(f"<tr>{''.join(f'<td>{_text(one)}</td>' for one in row.values())}</tr>" for row in value)
-    return f"<h2>{escape(name)}</h2><table><tr>{heads}</tr>{rows}</table>\n"
+        return f"{head}<p>none</p>\n"
+    heads = "".join(f"<th{_class(value[0][key])}>{escape(key.replace('_', ' '))}</th>" for key in value[0])
+    rows = "".join(
+        f"<tr>{''.join(f'<td{_class(one)}>{_text(one, key)}</td>' for key, one in row.items())}</tr>"
+        for row in value
+    )
+    return f"{head}<table><tr>{heads}</tr>{rows}</table>\n"
 
 
-def _text(value: Any) -> str:
+def _class(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return ' class="number"' if is_number else ""
+
+
+def _text(value: Any, name: str = "") -> str:
+    if value is None or value == () or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return str(value)
     if isinstance(value, float):
-        return f"{value:,.3f}"
+        return f"{value:,.3f}".rstrip("0").rstrip(".")
+    if isinstance(value, int):
+        return str(value) if name.endswith("_id") else f"{value:,}"
     if isinstance(value, dict):
         return "<br>".join(f"{escape(name)}: {_text(one)}" for name, one in value.items())
     if isinstance(value, list | tuple):
         return "<br>".join(map(_text, value))
-    return "–" if value is None else escape(str(value))
+    return escape(str(value))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
+from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ MOST_CONNECTIONS = 100
 
 
 def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
-    """Return where the admin pages listen; None: nowhere.
+    """Return where the admin pages listen, for `fd://` where its socket is bound; None: nowhere.
 
     Raises:
         ConfigError: the settings do not go together.
@@ -44,9 +45,11 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
             hint="write registry=…",
         )
     address = Address.parse(config.admin_address)
+    if is_inherited(address):
+        address = inherited_address(address, is_encrypted=config.tls is not None)
     if address.scheme not in ("tcp", "tls", "unix"):
         raise ConfigError(
-            f"ServerConfig.admin_address is {str(address)!r}, it must begin with tcp://, tls:// or unix://"
+            f"ServerConfig.admin_address is {str(address)!r}, it must begin with tcp://, tls://, unix:// or fd://"
         )
     if address.scheme == "tls" and config.tls is None:
         raise ConfigError(
@@ -88,7 +91,9 @@ class Admin:
         # Imported on first use: most servers have no such pages.
         from fastrpc.server.admin.state import ServerState
 
-        await self.show(ServerState(self._config, server), [None])
+        named = Address.parse(self._config.admin_address or "")
+        bound = take_inherited(named) if is_inherited(named) else None
+        await self.show(ServerState(self._config, server), [bound])
 
     async def show(self, shown: "Shown", sockets: "Sequence[socket.socket | None]") -> None:
         """Listen at these bound sockets, None for a new one, with the pages of what is shown.
@@ -98,7 +103,7 @@ class Admin:
             ConfigError: the file of the token cannot be used.
         """
         # Imported on first use, as above.
-        from fastrpc.protocols.http1 import http1_stream
+        from fastrpc.protocols.http.detection import http1_stream
         from fastrpc.server.admin.access import Access, Token
         from fastrpc.server.admin.connection import AdminConnection
         from fastrpc.server.admin.pages import Pages

@@ -21,6 +21,9 @@ logger = logging.getLogger("fastrpc.server")
 #: The pages that are tables.
 TABLES = frozenset({"/calls", "/connections", "/services", "/config"})
 
+#: Of the weights in Accept, the least above 0 (RFC 9110, 12.4.2).
+LEAST_QUALITY = 0.001
+
 #: Seconds that a page may take.
 PAGE_SECONDS = 10.0
 
@@ -102,7 +105,8 @@ class Pages:
         show(page)
 
     async def _page(self, path: str, accepted: str) -> Page:
-        wants_json = "application/json" in accepted
+        as_html = _quality(accepted, "text/html")
+        wants_json = _quality(accepted, "application/json") >= max(as_html, LEAST_QUALITY)
         if path == "/metrics":
             return Page(200, (("Content-Type", CONTENT_TYPE_LATEST),), await self._shared_metrics())
         if path == "/":
@@ -110,7 +114,7 @@ class Pages:
                 return _html(index_page())
             return await self._in_thread(partial(_json, await self._shown.values("overview")))
         values = await self._shown.values(path[1:])
-        if "text/html" in accepted and not wants_json:
+        if as_html and not wants_json:
             return await self._in_thread(lambda: _html(table_page(path, values)))
         return await self._in_thread(partial(_json, values))
 
@@ -127,6 +131,19 @@ class Pages:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-admin")
         return asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _quality(accepted: str, kind: str) -> float:
+    """Return how much a reader wants a kind of content that its Accept names: from 0 to 1."""
+    for part in accepted.split(","):
+        name, *parameters = (text.strip().lower() for text in part.split(";"))
+        if name == kind:
+            weights = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
+            try:
+                return float(weights[0]) if weights else 1.0
+            except ValueError:
+                return 1.0
+    return 0.0
 
 
 def _json(value: Any) -> Page:

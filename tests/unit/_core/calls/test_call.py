@@ -51,13 +51,19 @@ class Named:
     public = False
     timeout = None
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *aliases: str) -> None:
         self.full_name = name
+        self.aliases = aliases
 
 
 def route(method: Any, **options: Any) -> Route:
     definition: Any = Named(method) if isinstance(method, str) else method_definition(method)
     return Route(definition, untyped(), MethodCounters(definition.full_name, "server"), **options)
+
+
+def aliased(*names: str) -> Route:
+    definition: Any = Named(*names)
+    return Route(definition, untyped(), MethodCounters(names[0], "server"))
 
 
 class TestRoute:
@@ -123,6 +129,33 @@ class TestRouteTable:
         with pytest.raises(ConfigError, match=r"two handlers for 'arith.mul'"):
             table.add(route("arith.mul"))
         assert len(table) == 1
+
+    def test_an_alias_finds_the_route_of_its_method(self) -> None:
+        table = RouteTable()
+        routes = [aliased(f"service.method{number}", f"service.other{number}") for number in range(40)]
+        table.add(*routes)
+        assert len(table) == 40
+        assert list(table) == routes
+        for number, each in enumerate(routes):
+            for _ in range(2):
+                assert table.get(f"service.other{number}") is each
+                assert table.get(each.method) is each
+        assert table.get("service.other40") is None
+
+    def test_of_routes_with_a_clash_none_is_added(self) -> None:
+        table = RouteTable()
+        table.add(aliased("arith.mul", "arith.times"))
+        for wrong in (
+            aliased("arith.times"),
+            aliased("arith.div", "arith.mul"),
+            aliased("arith.x", "arith.times"),
+        ):
+            with pytest.raises(
+                TypeError, match=r"'arith\.(mul|times)' is (the name|an alias) of 'arith\.mul' and"
+            ):
+                table.add(route("arith.first"), wrong)
+        assert [each.method for each in table] == ["arith.mul"]
+        assert table.get("arith.first") is None
 
     def test_nothing_but_routes_is_taken(self) -> None:
         for wrong in (None, "arith.mul"):

@@ -41,7 +41,8 @@ def test_a_new_one_holds_the_floor(of_server: bool) -> None:
 @sides
 def test_what_is_announced_by_default_is_read_back(of_server: bool) -> None:
     settings = usual_settings(of_server)
-    found = dict(decode_settings(settings.encode()))
+    # One worker is not told.
+    found = {Setting.WORKERS: 1} | dict(decode_settings(settings.encode()))
     assert {name: found[name] for name in NUMBERS} == {
         name: getattr(settings, NUMBERS[name][0]) for name in NUMBERS
     }
@@ -159,3 +160,14 @@ class TestWireNumbers:
         codecs[2] = "json"
         assert numbers.codecs == {1: "msgpack"}
         assert numbers.compressors == {}
+
+
+def test_workers_are_told_where_there_are_several() -> None:
+    settings = usual_settings(True)
+    alone = settings.encode()
+    settings.workers = 4
+    assert (Setting.WORKERS, 4) in decode_settings(settings.encode())
+    assert Setting.WORKERS not in dict(decode_settings(alone))
+    for wrong in (b"\0\0", b"\4", b"\4\0\0\0"):
+        with pytest.raises(ValueError, match="setting 15"):
+            decode_settings(entry(Setting.WORKERS, wrong))

@@ -79,21 +79,29 @@ async def test_the_next_request_starts_when_the_one_before_is_answered() -> None
     await talk.until_seen(4)
 
 
-async def test_nothing_is_read_behind_what_a_client_sends_ahead() -> None:
+async def test_a_client_may_send_64_kib_ahead() -> None:
+    """Up to there the stream reads on, so that the end of the client is seen."""
     talk = HttpTalk(later=True)
     talk.send(GET)
-    assert not talk.is_held_back()
-    # One more read, at most of a whole buffer: a whole and a half request.
+    # A whole and a half request.
     talk.send(GET + GET[:10])
-    assert talk.is_held_back()
+    assert not talk.is_held_back()
     assert len(talk.engine.seen) == 1
     talk.engine.answer()
     await talk.until_seen(2)
-    talk.engine.answer()
-    await talk.until_answered(2)
-    assert not talk.is_held_back()
     talk.send(GET[10:])
+    talk.engine.answer()
     await talk.until_seen(3)
+    count = 65_536 // len(GET)
+    talk.send(GET * count)
+    assert not talk.is_held_back()
+    talk.send(GET)
+    assert talk.is_held_back()
+    for number in range(4, 4 + count):
+        talk.engine.answer()
+        await talk.until_seen(number)
+    assert not talk.is_held_back()
+    assert len(talk.engine.seen) == 3 + count
 
 
 async def test_a_whole_buffer_may_come_ahead() -> None:

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from fastrpc._core.limiting.key_table import KeyTable
+from tests.support.forking import fork
 
 MOST = 10_000
 #: Above what the tests call idle.
@@ -72,7 +73,7 @@ def test_a_forked_process_shares_words_and_keys() -> None:
     table = KeyTable()
     ours = table.place_of(b"ours")
     reader, writer = os.pipe()
-    process = os.fork()
+    process = fork()
     if process == 0:
         theirs = table.place_of(b"theirs")
         table.set_word(theirs, SPENT)

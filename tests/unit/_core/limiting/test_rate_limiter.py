@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrpc._core.limiting.rate_limiter import RateLimiter
+from tests.support.forking import fork
 
 SECOND = 1_000_000_000
 START = 5 * SECOND
@@ -106,7 +107,7 @@ def test_forked_processes_take_from_one_bucket() -> None:
     limiter = RateLimiter(0.001, 1_000, now=START)
     processes = []
     for _ in range(4):
-        process = os.fork()
+        process = fork()
         if process == 0:
             for _ in range(150):
                 limiter.try_take(b"a", START)

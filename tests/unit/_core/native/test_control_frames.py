@@ -129,6 +129,22 @@ def test_a_goaway_that_raises_the_last_id_breaks_the_rules() -> None:
     assert owner.events[-1][:2] == ("violate", Reason.PROTOCOL)
 
 
+@pytest.mark.parametrize(
+    ("announced", "replaces"),
+    [
+        ([Goaway(2**63 - 1, Reason.DRAIN)], True),
+        ([Goaway(2**63 - 1, Reason.DRAIN), Goaway(0, Reason.DRAIN, final=True)], True),
+        ([Goaway(2**63 - 1, Reason.MAX_AGE)], True),
+        ([Goaway(0, Reason.DRAIN, final=True)], False),
+    ],
+)
+def test_a_peer_that_drains_asks_for_another_connection(announced: list[Goaway], replaces: bool) -> None:
+    owner = client()
+    for frame in announced:
+        owner.receive_data(frame.encode())
+    assert owner.peer_replaces == replaces
+
+
 def test_a_goaway_for_an_error_ends_the_connection() -> None:
     owner = client()
     owner.receive_data(Goaway(0, Reason.INTERNAL, text=b"oh").encode())

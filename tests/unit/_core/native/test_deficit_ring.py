@@ -1,6 +1,7 @@
 """Which id sends next, and how much: deficit round robin over the ids of a connection, counted in frames and bytes."""
 
 from collections import Counter
+from random import Random
 
 from fastrpc._core.framing.settings import Settings
 from fastrpc_harness.recording_parts import RecordingOwner
@@ -326,3 +327,22 @@ def test_an_id_alone_saves_for_a_message_that_may_begin_only_as_a_whole() -> Non
     owner = sender(max_frame=2**20, open_messages=0)
     owner.respond(owner.call(1), bytes(300 * KIB))
     assert payload_sizes(sent(owner)) == [(1, 300 * KIB)]
+
+
+def test_a_small_rest_of_a_message_is_never_cut_to_more_than_there_is() -> None:
+    """An id that owes gets a share of a few bytes: a piece is longer than that, and the rest goes with it."""
+    random = Random(7)
+    for _ in range(300):
+        owner = sender()
+        owing = owner.call(1, window=random.randrange(2_000, 40_000))
+        for id in (3, 5):
+            owner.send_message(owner.call(id, window=2**30), bytes(2**20))
+        given = came = b""
+        # What it owes has any size when a message comes for which it has no credit yet.
+        for size in (*(random.randrange(1, 3_000) for _ in range(random.randrange(1, 20))), 5_003, 7_000):
+            given += random.randbytes(size)
+            owner.send_message(owing, given[-size:])
+        while found := sent(owner, 0):
+            came += b"".join(frame.payload for frame in found if isinstance(frame, Data) and frame.id == 1)
+            owner.raise_credit(owing, 3_000)
+        assert came == given

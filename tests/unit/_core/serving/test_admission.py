@@ -35,9 +35,17 @@ class KeptSession:
         self.abort()
 
 
-def joined(gate: Gate, exchange: Any = None) -> KeptSession:
+class LostSession(KeptSession):
+    """A session whose connection is lost at once when it is closed."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        super().close(reason, text)
+        self.gate.connection_lost(self.exchange)
+
+
+def joined(gate: Gate, exchange: Any = None, *, kind: type[KeptSession] = KeptSession) -> KeptSession:
     """Let the gate count a new connection."""
-    session = KeptSession(gate, exchange)
+    session = kind(gate, exchange)
     gate.connection_made(cast(ServerEngine, session))
     return session
 
@@ -91,14 +99,13 @@ class TestMemory:
     async def test_the_connection_that_holds_the_most_is_closed_if_memory_stays_short(self) -> None:
         async with gate_for(Shop, config=SMALL) as gate:
             gate.full_wait_ns = 1_000_000
-            small, large = joined(gate), joined(gate)
+            small, large = joined(gate), joined(gate, kind=LostSession)
             gate.weigh_output(small.exchange, 8 * MIB)
             gate.weigh_output(large.exchange, 9 * MIB)
             await eventually(lambda: large.closed)
             reason, text = large.closed[0]
             assert (reason, small.closed) == (Reason.MEMORY, [])
             assert text.endswith(f"(Memory.process_bytes); this one holds the most, {9 * MIB}")
-            gate.connection_lost(large.exchange)
             await eventually(lambda: not gate.is_full)
 
     async def test_output_of_a_lost_connection_holds_nothing(self) -> None:

@@ -1,0 +1,526 @@
+"""The HTTP gateway's side of one connection: from requests to calls.
+
+::
+
+    head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
+                        └──► method, verb, type ──► body ──► Gate.pass_in ──► handler
+
+HttpExchange goes from there to responses.
+
+With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
+"""
+
+import logging
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.framing.frame cimport ONE_WAY, Frame
+from fastrpc._core.gateway.http_call cimport new_call, terms_of
+from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
+from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
+from fastrpc._core.gateway.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
+from fastrpc._core.http1.connection cimport field_lines
+from fastrpc._core.http1.head cimport VERB_POST
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.serving.access cimport WAITS
+from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.served_call cimport keep_identities
+from fastrpc._core.serving.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    CODEC_MSGPACK = 1
+    CODEC_JSON = 2
+    # A body that anybody may send.
+    SMALL_BODY = 65_536
+
+# Of a body that is taken in parts.
+cdef int64_t ENDLESS = <int64_t>1 << 62
+# A connection without a request closes so long after the begin of a drain.
+cdef uint64_t LEAVING_NS = 1_000_000_000
+
+logger = logging.getLogger("fastrpc.server")
+
+
+@cython.final
+cdef class GatewayConnection(HttpConnection):
+    """One connection of a server's HTTP gateway."""
+
+    def __init__(self, HttpService service not None, parts):
+        if self._exchange is not NULL:
+            raise RuntimeError("a connection is initialised once")
+        HttpConnection.__init__(self, service.limits)
+        self.service = service
+        self.gate = service.gate
+        self.exchange = HttpExchange(self.gate, "http")
+        self.exchange.has_marshals = True
+        self.exchange.reveals_services = parts.reveals_services
+        self.exchange.service = service
+        self.exchange.join(self, &self._exchange)
+        self.line = bytearray()
+
+    def __dealloc__(self):
+        # The collector may have cleared `exchange` before, while a call still holds it.
+        if self._exchange is not NULL:
+            (<HttpExchange>self._exchange)._connection = NULL
+
+    # From the head of a request to its call
+
+    cdef int64_t head_came(self, RequestHead head) except? -2:
+        cdef ServerCall call
+        cdef HttpTerms terms
+        self._forget()
+        self.exchange.now = self.exchange.received_ns = self.now
+        call = self.exchange.call = new_call(self.exchange, self.now)
+        terms = terms_of(call)
+        terms.understand(call, head, self.service)
+        self.takes_parts = terms.takes_lines
+        if terms.path is not None and terms.path.needs_identity and self.gate._access is not None:
+            self._identify(call)
+        return self._admit(call, terms, head)
+
+    cdef int _forget(self) except -1:
+        """Forget the request before."""
+        self.exchange.forget()
+        self.has_started = False
+        if PyByteArray_GET_SIZE(self.line):
+            self.tail_changed(-PyByteArray_GET_SIZE(self.line))
+            self.line.clear()
+        return 0
+
+    def _identify(self, ServerCall call):
+        """Find out who sends a request to a fixed path."""
+        cdef Exchange exchange = self.exchange
+        self.gate._access.renew_if_due(exchange)
+        credential = None if call.received_metadata is None else call.metadata.get("authorization")
+        if credential is None:
+            if not call.keeps_identity:
+                call.identity = None if exchange.expires_ns and self.now >= exchange.expires_ns else exchange.identity
+            return
+        call.identity = None
+        found = self.gate._access.own_credentials.of_call(call, credential)
+        if found is not None:
+            self._note_identity(call, *found)
+            return
+        self.is_deciding = True
+        self.gate._access.own_credentials.verify(
+            call, "", lambda identity, status, seconds: self._identified(call, identity, status)
+        )
+
+    def _note_identity(self, ServerCall call, identity, int status, seconds):
+        call.identity = identity
+        if status:
+            terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
+
+    def _identified(self, ServerCall call, identity, int status):
+        cdef HttpTerms terms
+        if self.exchange.call is call and not self.is_closed:
+            self._note_identity(call, identity, status, None)
+            terms = terms_of(call)
+            if is_long(self.head) and (terms.fault_status or identity is None):
+                if not terms.fault_status:
+                    terms.set_fault(401, "the caller is not authenticated", b"")
+                self._answer_early()
+            else:
+                self.admit_body()
+
+    cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2:
+        """Return the most bytes of the body; one that is refused anyhow is not waited for where it is long."""
+        cdef bint is_large = is_long(head)
+        if terms.fault_status or terms.path is None and call.route is None:
+            if is_large:
+                self._answer_early()
+            return SMALL_BODY
+        if self.gate._access is not None and is_large:
+            if terms.path is None:
+                self._judge()
+            elif not self.is_deciding and call.identity is None:
+                terms.set_fault(401, "the caller is not authenticated", b"")
+                self._answer_early()
+        return ENDLESS if self.takes_parts else self.service.body_bytes
+
+    cdef int _answer_early(self) except -1:
+        """Answer before the body came, which is not read."""
+        self.exchange.leaves_body = True
+        self.takes_parts = False
+        return self._hand_over(b"")
+
+    cdef int _judge(self) except -1:
+        """Find out whether the sender may call the method before its body is read."""
+        cdef ServerCall call = self.exchange.call
+        cdef int status
+        try:
+            status = self.gate._access.judge(call)
+        except Exception as error:
+            logger.error("it could not be decided about %s", call.method, exc_info=error)
+            status = INTERNAL
+        if status == WAITS:
+            self.is_deciding = True
+            self.gate._access.own_credentials.verify(
+                call, call.method, lambda identity, status, seconds: self._judged(call, identity, status, seconds)
+            )
+        elif status != OK:
+            self._refuse_sender(call, status)
+        return 0
+
+    def _judged(self, ServerCall call, identity, int status, seconds):
+        if self.exchange.call is not call or self.is_closed:
+            return
+        self.exchange.now = now_ns()
+        if identity is not None:
+            status = self.gate._access.take_own(call, identity, seconds)
+        if status != OK:
+            self._refuse_sender(call, status)
+        else:
+            self.admit_body()
+            # A call without a body has begun, and no read ends behind it.
+            self.gate.runner.leave_task()
+
+    def _refuse_sender(self, ServerCall call, int status):
+        self.exchange.leaves_body = self.is_answering = True
+        self.takes_parts = False
+        self.gate._refuse_access(call, call.method, status)
+
+    # From the body to the gate
+
+    cdef int request_came(self, RequestHead head, bytes body) except -1:
+        cdef bytes payload = body
+        cdef ServerCall call = self.exchange.call
+        cdef HttpTerms terms = terms_of(call)
+        if terms.fault_status and not terms.is_fault_hidden:
+            return self._answer_fault(call, terms)
+        if terms.path is not None:
+            if call.charge:
+                # The calls that it makes are counted by themselves.
+                self.gate.charge(call, 0)
+            terms.path.serve(self, head, body, call.identity)
+            return 0
+        if self.takes_parts:
+            # Its arguments come in its first line.
+            return 0
+        if head.verb != VERB_POST and call.route is not None and terms.fault_status == 0:
+            try:
+                payload = terms.target.arguments(head.query)
+            except CallError as error:
+                terms.refuse_later(call, 400, f"{call.method}: {error.message}")
+        return self._pass_in(payload)
+
+    cdef int _pass_in(self, bytes payload) except -1:
+        cdef ServerCall call = self.exchange.call
+        cdef bytes name = terms_of(call).name
+        self.has_started = True
+        self.exchange.now = max(self.exchange.now, self.now)
+        self.exchange.is_reading = self.is_reading
+        if call.charge and call.route is None:
+            self.gate.charge(call, 0)
+        self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if call.charge and not call.is_held and call.waiting_payload is None:
+            # It ended in its first step: nobody else takes back what its body counted.
+            self.gate.charge(call, 0)
+        if self.exchange.ended_ns > self.turn_ends_ns:
+            self.messages_left = 0
+        if self.exchange.call is not None:
+            # Its handler may go on in the next turn of the loop.
+            self.woke = True
+        return 0
+
+    cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1:
+        """Answer a request that the gate does not see."""
+        cdef int status = terms.fault_status
+        cdef bytes lines = terms.fault_lines
+        cdef bint leaves_body = self.exchange.leaves_body
+        cdef Failure failure
+        if status == 204:
+            return self.answer(status, lines, b"", leaves_body)
+        failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
+        lines += (BEARER if status == 401 else b"") + retry_line(status, failure) + call_lines(call, self.head)
+        return self.answer(status, PROBLEM_LINES + lines, problem_document(status, failure, CODEC_JSON), leaves_body)
+
+    cdef bytes refusal_of(self, object error):
+        failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
+        document = problem_document(error.status, failure, CODEC_JSON)
+        length = b"Content-Length: %d\r\n\r\n" % len(document)
+        return PROBLEM_LINES + retry_line(error.status, failure) + length + document
+
+    cdef int body_grew(self, Py_ssize_t size) except -1:
+        """Count what is there of a body; one that is over a budget is refused before the rest of it came."""
+        cdef ServerCall call = self.exchange.call
+        if call is None or terms_of(call).fault_status:
+            return 0
+        problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
+            raise RequestRefusedError(503, problem)
+        return self.gate.charge(call, size)
+
+    cdef int request_dropped(self) except -1:
+        cdef ServerCall call = self.exchange.call
+        self._forget()
+        if call is not None:
+            if self.exchange.held and call in self.exchange.held:
+                self.gate.cancel(call, False)
+            elif call.charge and call.waiting_payload is None:
+                self.gate.charge(call, 0)
+        return 0
+
+    # A body in lines
+
+    cdef int part_came(self, bytes part, bint is_last) except -1:
+        cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self.line)
+        cdef list lines = []
+        if end >= 0:
+            lines = (bytes(self.line) + part[:end]).split(b"\n")
+            self.line = bytearray()
+        self.line += part[end + 1:]
+        if is_last:
+            lines.append(bytes(self.line))
+            self.line = bytearray()
+        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        self.tail_changed(PyByteArray_GET_SIZE(self.line) - before)
+        try:
+            for line in lines:
+                self._take_line(line.strip())
+            if PyByteArray_GET_SIZE(self.line) > self.service.body_bytes:
+                text = f"a line of the body has more than {self.service.body_bytes} bytes (Limits.message_bytes)"
+                raise CallError(Status.RESOURCE_EXHAUSTED, text)
+        except CallError as error:
+            self._end_input(error)
+        else:
+            if is_last:
+                self._end_input(None)
+        return 0
+
+    cdef int _take_line(self, bytes line) except -1:
+        """Take a line of the body: arguments, a message, or the end of both."""
+        cdef list content = []
+        cdef int kind
+        cdef ServerCall call = self.exchange.call
+        cdef ServedStream stream
+        cdef Frame frame
+        if not line or call is None:
+            return 0
+        kind = open_line(line, content)
+        if kind == LINE_ARGUMENTS and self.has_started:
+            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body, and once")
+        if not self.has_started:
+            self._pass_in(content[0] if kind == LINE_ARGUMENTS else b"")
+        stream = <ServedStream>call.stream
+        if stream is None:
+            return 0
+        if stream.input_ended and kind == LINE_VALUE:
+            raise CallError(Status.INVALID_ARGUMENT, "a message comes behind the end of the stream")
+        if kind == LINE_END:
+            stream.end_input(None)
+        elif kind == LINE_VALUE:
+            memset(&frame, 0, sizeof(Frame))
+            frame.codec = CODEC_JSON
+            stream.put(&frame, content[0], len(content[0]))
+            if stream.held > self.service.window_bytes:
+                self.hold_body(True)
+        return 0
+
+    def _end_input(self, error):
+        """No further message comes; what is wrong with the lines is told to a call that has not begun by its refusal."""
+        cdef ServerCall call = self.exchange.call
+        if call is None:
+            return
+        if not self.has_started:
+            if error is not None:
+                terms_of(call).refuse_later(call, 400, f"{call.method}: {error.message}")
+            self._pass_in(b"")
+        if call.stream is not None:
+            (<StreamChannel>call.stream).end_input(error)
+
+    # For what is at fixed paths
+
+    def is_asked(self, RequestHead head not None):
+        """Return whether this request still waits for its answer."""
+        return self.head is head and self.is_answering and not self.is_closed
+
+    def answer_path(self, int status, fields, bytes content not None):
+        """Answer a request to a fixed path."""
+        lines = field_lines(fields) + NOSNIFF + call_lines(self.exchange.call, self.head)
+        self.answer(status, lines, content, self.exchange.leaves_body)
+
+    def may_call(self, identity, Route route not None):
+        """Return whether a caller may call a method."""
+        return self.gate._access is None or self.gate._access.allows(identity, route)
+
+    def begin_call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",
+                   bint one_way=False):
+        """Call a unary method in the name of the request being answered; `done` gets its `Outcome`."""
+        cdef ServerCall asked = self.exchange.call, call = new_call(self.exchange, now_ns())
+        cdef bytes name = method.encode("utf-8", "surrogatepass")
+        cdef HttpTerms terms = terms_of(call)
+        cdef Route route
+        self.exchange.now = self.exchange.received_ns = call.started_ns
+        terms.done = done
+        call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
+        call.flags = ONE_WAY if one_way else 0
+        call.received_metadata = asked.received_metadata
+        call.stated_timeout_us = asked.stated_timeout_us
+        call.deadline_ns = asked.deadline_ns
+        call.request_entry = asked.request_entry
+        if terms_of(asked).origin is not None:
+            call.identity = None
+        if not self.gate._is_refused_early(call, name, PyBytes_GET_SIZE(arguments)):
+            route = call.route
+            if route is not None:
+                terms.target = self.service.method_of(route)
+                self._check_kind(terms, route)
+            self.gate._pass_in_alone(call, name, arguments)
+        return call
+
+    def _check_kind(self, HttpTerms terms, Route route):
+        if route.takes_stream or route.gives_stream:
+            terms.set_fault(400, f"{route.method} is called as a stream, which has no place here", b"")
+
+    # What a server calls
+
+    def begin_drain(self, int reason=0, str text=""):
+        """Close with the next answer; a connection that rests has a second for its last request."""
+        self.is_draining = True
+        self.exchange.is_draining = True
+        if self.exchange.drain_signal is not None:
+            self.exchange.drain_signal.set()
+        if self.leave_at_ns == 0:
+            self.leave_at_ns = now_ns() + LEAVING_NS
+
+    @property
+    def has_drained(self):
+        """Whether no call is under way, all output is sent, and nobody is about to send a last request."""
+        if self.is_answering or self.exchange.held or self.exchange.queue or self.unsent_bytes():
+            return False
+        if not self.is_closed and (self.head is not None or self._seen):
+            # A request is being received.
+            return False
+        return self.is_closed or now_ns() >= self.leave_at_ns
+
+    def end_calls(self, str text not None):
+        """Answer every call that is still under way, and stop its handler."""
+        self.gate.end_calls(self.exchange, text)
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {
+            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
+            "one_way": 0,
+            "buffered": self.unsent_bytes(),
+            "credit": 0,
+        }
+
+    # For the verdict about a certificate
+
+    def describe_peer(self):
+        """Who is on the other side."""
+        return self.exchange.describe_peer()
+
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
+        """Note who the certificate names, and until when."""
+        cdef uint64_t expires_ns = 0
+        if valid_seconds is not None:
+            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+            self.schedule_check(expires_ns)
+        self.exchange.prove(identity, expires_ns)
+        self.exchange.generation = generation
+        return True
+
+    def go_on(self):
+        """Take the requests that waited for a verdict."""
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).release_input()
+
+    # The engine
+
+    cdef int connected(self) except -1:
+        self.gate.connection_made(self)
+        return 0 if self.is_closed else HttpConnection.connected(self)
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        if self.exchange.peer_info is None and not self.is_closed:
+            # Only now a handshake of TLS is over.
+            self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
+            if self.gate._access is not None and not self.gate._access.authentication.opened(self):
+                (<ByteStream>self._stream).hold_input()
+                return 0
+        return HttpConnection.receive(self, data, size)
+
+    cdef int lost(self, object error) except -1:
+        self.request_dropped()
+        self.gate.connection_lost(self.exchange)
+        self.gate.sessions.discard(self)
+        self.gate.dispatcher.session_lost(self.exchange, error)
+        return HttpConnection.lost(self, error)
+
+    cdef int read_done(self) except -1:
+        self.exchange.received_ns = self.received_ns
+        self.exchange.is_reading = False
+        return self.gate.runner.leave_task()
+
+    cdef int flushed(self) except -1:
+        cdef ServerCall call = self.exchange.call
+        if self.exchange.output_held or self.is_stuck or self._output_bytes:
+            self.gate.weigh_output(self.exchange, self.unsent_bytes())
+        if self.has_begun and call is not None and call.stream is not None and not self.exchange.output_is_full(call):
+            (<StreamChannel>call.stream).wake_sender()
+        return self.gate.runner.tell_watcher()
+
+    cdef int stalled(self) except -1:
+        cdef LoopState loop_state = self.gate.loop_state
+        if loop_state.calm_until_ns == 0:
+            return loop_state.watch(self.now)
+        self.exchange.now = self.now
+        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+
+    cdef int tail_changed(self, Py_ssize_t change) except -1:
+        self.exchange.tail_held += change
+        return self.gate.count(change)
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = HttpConnection.check(self, now)
+        if self.is_closed:
+            return due
+        due = earlier(due, self.gate.check_waiting(self.exchange, now))
+        due = earlier(due, self._check_credentials(now))
+        return earlier(due, self.exchange.send_comment(now))
+
+    cdef uint64_t _check_credentials(self, uint64_t now) except? 0:
+        """End what depends on a credential that has expired; return when the next one does."""
+        cdef HttpExchange exchange = self.exchange
+        cdef ServerCall call = self.exchange.call
+        cdef uint64_t ends = 0
+        if not (exchange.expires_ns and now >= exchange.expires_ns or exchange.own_due_ns and now >= exchange.own_due_ns):
+            return earlier(exchange.own_due_ns, exchange.expires_ns)
+        exchange.own_due_ns = 0
+        if call is not None and call.stream is not None and not call.route.is_public:
+            ends = call.own_expires_ns if call.has_own_credential else exchange.expires_ns
+            if ends and now >= ends:
+                text = f"{call.method}: the credential has expired"
+                self.gate.note_answered(call, UNAUTHENTICATED, text)
+                exchange.do_fail(call, Failure(UNAUTHENTICATED, text))
+            elif call.has_own_credential:
+                exchange.own_due_ns = ends
+        if exchange.expires_ns and now >= exchange.expires_ns:
+            keep_identities(exchange)
+            exchange.expire()
+        return earlier(exchange.own_due_ns, exchange.expires_ns)
+
+
+cdef bint is_long(RequestHead head) noexcept:
+    """Return whether a body is not waited for before its sender is known."""
+    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue

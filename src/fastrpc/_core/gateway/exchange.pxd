@@ -1,0 +1,39 @@
+"""The served calls of one HTTP connection: from their outcomes to responses."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.gateway.http_call cimport HttpTerms
+from fastrpc._core.gateway.service cimport HttpService
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class HttpExchange(Exchange):
+    cdef:
+        # What all connections share.
+        HttpService service
+
+        # The connection, borrowed: NULL once it is gone; where that keeps a pointer to this, which is cleared when this
+        # goes first.
+        PyObject* _connection
+        PyObject** _place
+
+        # The call of the request being received or answered, None between two; whether its body is not read.
+        ServerCall call
+        bint leaves_body
+
+        # When a stream of events gets a comment, 0: it is none.
+        uint64_t comment_due_ns
+
+    cdef int join(self, HttpConnection connection, PyObject** place) noexcept
+    cdef int forget(self) except -1
+    cdef HttpConnection owner(self)
+    cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
+    cdef uint64_t send_comment(self, uint64_t now) except? 0
+    cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1
+    cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1
+    cdef int _status_of_load(self, uint32_t pushback_ms) except -1

@@ -1,0 +1,257 @@
+"""The served calls of one HTTP connection: from their outcomes to responses.
+
+::
+
+    Gate ──► do_answer ──► fields, payload ──────────────► HttpConnection.answer
+        └──► do_fail, do_refuse ──► status, document ──────┘
+        └──► send_head, send_message ──► lines, events ──► HttpConnection.send_part
+
+A call that is a part of a request, as one of JSON-RPC is, has no response: whoever asked for it gets its `Outcome`.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
+from fastrpc._core.gateway.http_call cimport Outcome, breaking_key, terms_of
+from fastrpc._core.gateway.media_types cimport FORM_EVENTS, FORM_NONE
+from fastrpc._core.gateway.messages cimport end_part, error_part, value_part
+from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line
+from fastrpc._core.gateway.request_fields cimport metadata_texts
+from fastrpc._core.gateway.response_lines cimport (
+    BEARER,
+    EVENT_LINES,
+    JSON_LINES,
+    MSGPACK_LINES,
+    NDJSON_LINES,
+    PROBLEM_LINES,
+    call_lines,
+    has_lines,
+)
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.serving.gate cimport Gate
+from fastrpc._core.serving.served_stream cimport ServedStream
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    CODEC_MSGPACK = 1
+    # Bytes of output that wait, above which streams wait as well.
+    STREAM_ROOM = 65_536
+
+# A stream of events gets a comment after so long.
+cdef uint64_t COMMENT_NS = 15_000_000_000
+
+
+@cython.final
+cdef class HttpExchange(Exchange):
+    """The served calls of one HTTP connection."""
+
+    def __dealloc__(self):
+        if self._connection is not NULL:
+            self._place[0] = NULL
+
+    cdef int join(self, HttpConnection connection, PyObject** place) noexcept:
+        """Note the connection, and where it keeps a pointer to this."""
+        self._connection = <PyObject*>connection
+        self._place = place
+        place[0] = <PyObject*>self
+        return 0
+
+    cdef int forget(self) except -1:
+        """Forget the request before."""
+        self.call = None
+        self.leaves_body = False
+        self.comment_due_ns = 0
+        return 0
+
+    cdef HttpConnection owner(self):
+        """Return the connection, or None once it is gone, or closed."""
+        if self._connection is NULL or (<HttpConnection>self._connection).is_closed:
+            return None
+        return <HttpConnection>self._connection
+
+    def abandon(self):
+        """Close the connection."""
+        if self._connection is not NULL:
+            (<HttpConnection>self._connection).abort()
+
+    # The end of a call
+
+    cdef int do_answer(self, Call call, bytes payload) except -1:
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes lines
+        if connection is None:
+            return 0
+        if terms.done is not None:
+            terms.done(Outcome(payload, None))
+            return 0
+        if self.call is not call:
+            return 0
+        if terms.form != FORM_NONE:
+            texts = {} if call.sent_metadata is None or not connection.has_begun else metadata_texts(call.sent_metadata)
+            return self._end_messages(connection, <ServerCall>call, terms, end_part(terms.form, texts))
+        lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
+        if has_lines(<ServerCall>call, connection.head):
+            lines += call_lines(<ServerCall>call, connection.head)
+        self.call = None
+        return connection.answer(200, lines, payload, False)
+
+    cdef int do_fail(self, Call call, Failure failure) except -1:
+        return self.fail_as(<ServerCall>call, failure, http_status_of(failure.status), b"")
+
+    cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        """Answer with a failure, under a status of HTTP and with further fields."""
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes document
+        if connection is None:
+            return 0
+        if terms.done is not None:
+            terms.done(Outcome(None, failure))
+            return 0
+        if self.call is not call:
+            return 0
+        document = problem_document(status, failure, call.codec)
+        if connection.has_begun:
+            return self._end_messages(connection, call, terms, error_part(terms.form, document))
+        if status == 401:
+            lines += BEARER
+        lines += retry_line(status, failure) + call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(status, PROBLEM_LINES + lines, document, self.leaves_body)
+
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        """Answer for a call that was not started, with the status of HTTP that says most."""
+        cdef ServerCall served = <ServerCall>call
+        cdef HttpTerms terms = terms_of(call)
+        cdef int told = http_status_of(status)
+        cdef uint32_t pushback_ms = served.pushback_ms
+        cdef bytes lines = b""
+        if self.owner() is None:
+            return 0
+        if served.charge and served.waiting_payload is None and not served.is_held:
+            (<Gate>self.gate).charge(served, 0)
+        if call.flags & ONE_WAY:
+            return 0
+        if status == INVALID_ARGUMENT and terms.fault_status:
+            told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
+        elif status == UNIMPLEMENTED and call.route is None:
+            told = 404
+        elif status == RESOURCE_EXHAUSTED and is_faulty:
+            # The same request fares no better later.
+            told, pushback_ms = 413, PUSHBACK_NEVER
+        elif status == RESOURCE_EXHAUSTED:
+            told = self._status_of_load(pushback_ms)
+        return self.fail_as(served, Failure(status, text, pushback_ms=pushback_ms, has_run=False), told, lines)
+
+    cdef int _status_of_load(self, uint32_t pushback_ms) except -1:
+        """Return 429 where the caller has asked for too much, 503 where the server has too much to do."""
+        limits = (<Gate>self.gate).limits
+        if limits is not None and limits.refusing is not None:
+            return 503 if limits.refusing.rate is None else 429
+        return 429 if pushback_ms else 503
+
+    cdef int do_hold(self, Call call) except -1:
+        return 0
+
+    cdef int do_release(self, Call call) except -1:
+        return 0
+
+    # Messages
+
+    cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1:
+        cdef bytes lines
+        if not connection.has_begun:
+            lines = EVENT_LINES if terms.form == FORM_EVENTS else NDJSON_LINES
+            connection.begin_parts(200, lines + call_lines(call, connection.head))
+            call.sent_metadata = None
+            if terms.form == FORM_EVENTS:
+                self.comment_due_ns = now_ns() + COMMENT_NS
+                connection.schedule_check(self.comment_due_ns)
+        return 0
+
+    cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1:
+        self._begin_messages(connection, call, terms)
+        connection.send_part(part)
+        self.call = None
+        self.comment_due_ns = 0
+        return connection.end_parts()
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is not None and self.call is call:
+            call.sent_metadata = metadata
+            self._begin_messages(connection, <ServerCall>call, terms_of(call))
+        return 0
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        if connection is None or self.call is not call:
+            return 0
+        self._begin_messages(connection, <ServerCall>call, terms)
+        return connection.send_part(value_part(terms.form, payload))
+
+    cdef uint64_t send_comment(self, uint64_t now) except? 0:
+        """Send a comment in a stream of events where one is due; return when the next one is."""
+        cdef HttpConnection connection = self.owner()
+        if self.comment_due_ns and now >= self.comment_due_ns and connection is not None:
+            connection.send_part(b":\n\n")
+            self.comment_due_ns = now + COMMENT_NS
+        return self.comment_due_ns
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is not None and connection.is_body_held and self.call is call and call.stream is not None:
+            if (<ServedStream>call.stream).held <= self.service.window_bytes // 2:
+                connection.hold_body(False)
+        return 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        if self._connection is NULL:
+            return False
+        return (<HttpConnection>self._connection).is_stuck or (<HttpConnection>self._connection)._output_bytes > STREAM_ROOM
+
+    cdef int await_turn(self, Call call) except -1:
+        # The flush that makes room wakes it.
+        return 0
+
+    # Of the connection
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        cdef str key = breaking_key(metadata)
+        if key is not None:
+            text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
+            raise CallError(Status.INTERNAL, text)
+        return 0
+
+    cdef Marshal marshal_of(self, Call call):
+        return terms_of(call).target.marshal(call.codec)
+
+    cdef bint waits_for_turn(self) noexcept:
+        cdef PyObject* stream = NULL if self._connection is NULL else (<HttpConnection>self._connection)._stream
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is not None:
+            connection.schedule_check(due_ns)
+        return 0
+
+    cdef int end_turn(self) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is not None and connection._stream is not NULL:
+            (<ByteStream>connection._stream).flush()
+        return 0
+
+    cdef int crash(self, object error) except -1:
+        if self._connection is not NULL:
+            (<HttpConnection>self._connection).report_crash(error)
+        return 0

@@ -1,0 +1,27 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.calls.call import Route
+
+@final
+class HttpMethod:
+    """A method as the gateway knows it.
+
+    Args:
+        is_safe: whether it may be called by GET.
+        marshal_of: returns the marshal for "json" or "msgpack"; CallError where the codec cannot carry its types.
+        arguments_of: returns the arguments in a query, as JSON by name.
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        marshal_of: Callable[[str], Any],
+        arguments_of: Callable[[str], bytes],
+        *,
+        is_safe: bool,
+    ) -> None: ...
+    @property
+    def route(self) -> Route: ...
+    @property
+    def is_safe(self) -> bool: ...

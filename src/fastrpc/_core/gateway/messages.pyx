@@ -1,0 +1,63 @@
+"""The messages of a stream in a body: lines of JSON, or server-sent events.
+
+::
+
+    NDJSON                              events
+    {"value":7}                         data: 7
+    {"end":{"metadata":{}}}             event: end      data: {"metadata":{}}
+    {"error":{"status":500,…}}          event: error    data: {"status":500,…}
+
+Without one of the last two the stream was cut off. A caller's lines are `{"value":…}`; `{"arguments":{…}}` may come first,
+and `{"end":true}` last.
+"""
+
+import msgspec
+
+from fastrpc._core.gateway.media_types cimport FORM_EVENTS
+from fastrpc._core.payload.double_keys cimport double_key
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    CODEC_JSON = 2
+
+cdef object open_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+cdef dict KINDS = {"arguments": LINE_ARGUMENTS, "value": LINE_VALUE, "end": LINE_END}
+
+
+cdef bytes value_part(int form, bytes payload):
+    if form == FORM_EVENTS:
+        return b"data: %b\n\n" % payload
+    return b'{"value":%b}\n' % payload
+
+
+cdef bytes end_part(int form, dict metadata):
+    end = <bytes>msgspec.json.encode({"metadata": metadata})
+    if form == FORM_EVENTS:
+        return b"event: end\ndata: %b\n\n" % end
+    return b'{"end":%b}\n' % end
+
+
+cdef bytes error_part(int form, bytes document):
+    if form == FORM_EVENTS:
+        return b"event: error\ndata: %b\n\n" % document
+    return b'{"error":%b}\n' % document
+
+
+cdef int open_line(bytes line, list content) except -1:
+    found = double_key(CODEC_JSON, line)
+    if found is not None:
+        raise CallError(Status.INVALID_ARGUMENT, f"a line of the body: {found!r:.100} comes twice in one map")
+    try:
+        envelope = open_envelope(line)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        envelope = {}
+    name = next(iter(envelope), "")
+    if len(envelope) != 1 or name not in KINDS or (name == "end" and bytes(envelope[name]) != b"true"):
+        raise CallError(
+            Status.INVALID_ARGUMENT,
+            'a line of the body is neither {"value":…} nor {"arguments":{…}} nor {"end":true}',
+        )
+    content.append(bytes(envelope[name]))
+    return <int>KINDS[name]

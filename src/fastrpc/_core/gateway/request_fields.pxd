@@ -1,0 +1,20 @@
+"""What the fields of a request say about a call: its metadata, its time."""
+
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.http1.head cimport RequestHead
+
+# Return the metadata of a call as on the wire; None where there is none.
+cdef bytes metadata_of(RequestHead head)
+
+# Return the caller's timeout in microseconds, and whether there is one; 0 is a timeout as well.
+cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0
+
+# Return the fields of a response for metadata as on the wire.
+cdef bytes metadata_lines(bytes metadata)
+
+# Return metadata as text by key, as JSON has it: bytes in base64.
+cdef dict metadata_texts(bytes metadata)
+
+# Return whether the request has an id that is taken over.
+cdef bint has_plain_id(RequestHead head) noexcept

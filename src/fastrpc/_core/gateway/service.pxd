@@ -1,0 +1,35 @@
+"""What all connections of the gateway at one address share."""
+
+cimport cython
+
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.gateway.http_method cimport HttpMethod
+from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.serving.gate cimport Gate
+
+
+@cython.final
+cdef class HttpService:
+    cdef:
+        readonly Gate gate
+        readonly RequestLimits limits
+
+        # Whether methods may be called by their paths. What is at fixed paths, by path.
+        bint serves_methods
+        readonly dict paths
+
+        # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.
+        frozenset origins
+        set hosts
+
+        # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
+        Py_ssize_t body_bytes
+        Py_ssize_t window_bytes
+
+        # Methods as the gateway knows them, made on first use.
+        object _make_method
+        dict _methods
+
+    cdef HttpMethod method_of(self, Route route)
+    cdef bint knows_host(self, RequestHead head) except -1
+    cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1

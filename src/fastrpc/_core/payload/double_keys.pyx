@@ -1,0 +1,285 @@
+"""Finds a key that comes twice in one map of a payload.
+
+Decoders take the last of two equal keys, other programs the first: what a proxy has checked would not be what a handler
+gets. So ways in that proxies stand before refuse such a payload.
+
+The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at the
+end of a map its keys are compared, each with each where they are few, else sorted. A key of JSON with an escape may be
+equal to one without: such a payload is read again by the json module.
+"""
+
+import json
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint64_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memchr, memcmp, memset
+
+cdef enum:
+    MSGPACK = 1
+    JSON = 2
+    # The deepest level that the scan before this lets through (prescan).
+    DEEPEST = 1024
+    # So many keys are compared each with each.
+    FEW_KEYS = 12
+    FIRST_KEYS = 64
+
+cdef enum KeyKind:
+    KEY_TEXT = 0
+    KEY_NUMBER = 1
+    KEY_OTHER = 2
+
+cdef enum Found:
+    FOUND_NOTHING = 0
+    FOUND_DOUBLE = 1
+    # A key has an escape.
+    FOUND_ESCAPE = 2
+    FOUND_NO_MEMORY = 3
+
+
+cdef struct Key:
+    # The bytes of a text without what delimits them, or the number, or the whole value.
+    const uint8_t* start
+    Py_ssize_t size
+    uint64_t number
+    int kind
+
+
+cdef struct Keys:
+    # Those of the open maps, of the innermost one last.
+    Key* keys
+    Py_ssize_t count
+    Py_ssize_t capacity
+    # The key that comes twice.
+    Key double
+
+
+cdef struct Level:
+    # Where the keys of a map begin, -1 in an array; of msgpack, values still to come.
+    Py_ssize_t base
+    Py_ssize_t pending
+
+
+cdef bint push(Keys* keys, const uint8_t* start, Py_ssize_t size, uint64_t number, int kind) noexcept nogil:
+    """Note a key. False: no memory."""
+    cdef Py_ssize_t capacity
+    cdef Key* larger
+    if keys.count == keys.capacity:
+        capacity = 2 * keys.capacity if keys.capacity else FIRST_KEYS
+        larger = <Key*>realloc(keys.keys, capacity * sizeof(Key))
+        if larger is NULL:
+            return False
+        keys.keys = larger
+        keys.capacity = capacity
+    keys.keys[keys.count] = Key(start, size, number, kind)
+    keys.count += 1
+    return True
+
+
+cdef int compare(const void* left, const void* right) noexcept nogil:
+    cdef const Key* one = <const Key*>left
+    cdef const Key* other = <const Key*>right
+    if one.kind != other.kind:
+        return -1 if one.kind < other.kind else 1
+    if one.number != other.number:
+        return -1 if one.number < other.number else 1
+    if one.size != other.size:
+        return -1 if one.size < other.size else 1
+    return memcmp(one.start, other.start, <size_t>one.size)
+
+
+cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
+    """Forget the keys of the innermost map; return whether one of them came twice."""
+    cdef Py_ssize_t count = keys.count - base, at, other
+    cdef Key* first = keys.keys + base
+    keys.count = base
+    if count > FEW_KEYS:
+        qsort(first, <size_t>count, sizeof(Key), compare)
+    for at in range(1, count):
+        for other in range(at - 1 if count > FEW_KEYS else 0, at):
+            if compare(first + at, first + other) == 0:
+                keys.double = first[at]
+                return True
+    return False
+
+
+# JSON
+
+cdef const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
+    """Return where the string that begins at `place` has its closing quote, or `end`."""
+    while place < end and place[0] != c'"':
+        place += 2 if place[0] == c"\\" else 1
+    return place if place < end else end
+
+
+cdef int walk_json(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:
+    cdef Level[1024] levels
+    cdef const uint8_t* quote
+    cdef int depth = 0
+    # Whether the next string of an object is a key.
+    cdef bint is_key = False
+    while place < end:
+        if place[0] == c'"':
+            quote = string_end(place + 1, end)
+            if is_key and depth and levels[depth - 1].base >= 0:
+                if memchr(place + 1, c"\\", <size_t>(quote - place - 1)) is not NULL:
+                    return FOUND_ESCAPE
+                if not push(keys, place + 1, quote - place - 1, 0, KEY_TEXT):
+                    return FOUND_NO_MEMORY
+            is_key = False
+            place = quote
+        elif place[0] == c"{" or place[0] == c"[":
+            if depth == DEEPEST:
+                return FOUND_NOTHING
+            is_key = place[0] == c"{"
+            levels[depth].base = keys.count if is_key else -1
+            depth += 1
+        elif place[0] == c"}" or place[0] == c"]":
+            if depth == 0:
+                return FOUND_NOTHING
+            depth -= 1
+            is_key = False
+            if levels[depth].base >= 0 and close_map(keys, levels[depth].base):
+                return FOUND_DOUBLE
+        elif place[0] == c",":
+            is_key = True
+        place += 1
+    return FOUND_NOTHING
+
+
+class _DoubleKeyError(Exception):
+    pass
+
+
+def _check_pairs(pairs):
+    names = set()
+    for name, _ in pairs:
+        if name in names:
+            raise _DoubleKeyError(name)
+        names.add(name)
+
+
+def _double_in_json(bytes payload):
+    try:
+        json.loads(payload, object_pairs_hook=_check_pairs)
+    except _DoubleKeyError as error:
+        return error.args[0]
+    except (ValueError, RecursionError):
+        # The decoder will say what is wrong.
+        pass
+    return None
+
+
+# msgpack
+
+cdef uint64_t big_endian(const uint8_t* place, int width) noexcept nogil:
+    cdef uint64_t value = 0
+    cdef int index
+    for index in range(width):
+        value = (value << 8) | place[index]
+    return value
+
+
+cdef Py_ssize_t body_of(const uint8_t* place, const uint8_t* end, int* head) noexcept nogil:
+    """Return the bytes of a scalar behind its head, whose size is set; -1: it is malformed, or cut off."""
+    cdef uint8_t lead = place[0]
+    cdef int width
+    cdef Py_ssize_t size = 0
+    head[0] = 1
+    if 0xA0 <= lead < 0xC0:
+        size = lead & 0x1F
+    elif 0xCA <= lead <= 0xD3:
+        size = 1 << ((lead - 0xCC) & 3)
+    elif 0xD4 <= lead <= 0xD8:
+        size = 1 + (1 << (lead - 0xD4))
+    elif lead == 0xC1:
+        return -1
+    elif 0xC4 <= lead <= 0xC9 or 0xD9 <= lead <= 0xDB:
+        width = 1 << (lead - 0xD9 if lead >= 0xD9 else (lead - 0xC4) % 3)
+        if end - place <= width:
+            return -1
+        head[0] = 1 + width
+        size = <Py_ssize_t>big_endian(place + 1, width) + (0xC7 <= lead <= 0xC9)
+    return size if size <= end - place - head[0] else -1
+
+
+cdef bint push_scalar(Keys* keys, const uint8_t* place, int head, Py_ssize_t size) noexcept nogil:
+    """Note a key of msgpack; texts and numbers are equal however they are written. False: no memory."""
+    cdef uint8_t lead = place[0]
+    cdef uint64_t number
+    if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB:
+        return push(keys, place + head, size, 0, KEY_TEXT)
+    if lead < 0x80 or lead >= 0xE0:
+        # A negative one has all upper bits set, as below.
+        return push(keys, place, 0, lead if lead < 0x80 else <uint64_t>lead | <uint64_t>0xFFFFFFFFFFFFFF00, KEY_NUMBER)
+    if 0xCC <= lead <= 0xD3:
+        number = big_endian(place + 1, <int>size)
+        if lead >= 0xD0 and size < 8 and number >> (8 * size - 1):
+            number |= <uint64_t>0xFFFFFFFFFFFFFFFF << (8 * size)
+        return push(keys, place, 0, number, KEY_NUMBER)
+    return push(keys, place, head + size, 0, KEY_OTHER)
+
+
+cdef int walk_msgpack(const uint8_t* place, const uint8_t* end, Keys* keys) noexcept nogil:
+    cdef Level[1024] outer
+    cdef Level level = Level(-1, 1)
+    cdef Py_ssize_t size
+    cdef int depth = 0, head = 0, width
+    cdef bint is_key, is_map
+    while True:
+        while level.pending == 0:
+            if level.base >= 0 and close_map(keys, level.base):
+                return FOUND_DOUBLE
+            if depth == 0:
+                return FOUND_NOTHING
+            depth -= 1
+            level = outer[depth]
+        # Of a map, keys and values take turns.
+        is_key = level.base >= 0 and level.pending & 1 == 0
+        level.pending -= 1
+        if place >= end:
+            return FOUND_NOTHING
+        if not (0x80 <= place[0] < 0xA0 or 0xDC <= place[0] <= 0xDF):
+            size = body_of(place, end, &head)
+            if size < 0:
+                return FOUND_NOTHING
+            if is_key and not push_scalar(keys, place, head, size):
+                return FOUND_NO_MEMORY
+            place += head + size
+            continue
+        is_map = place[0] < 0x90 or place[0] >= 0xDE
+        size = place[0] & 0x0F
+        width = 2 << (place[0] & 1) if place[0] >= 0xDC else 0
+        if depth == DEEPEST or end - place <= width:
+            return FOUND_NOTHING
+        if width:
+            size = <Py_ssize_t>big_endian(place + 1, width)
+        place += 1 + width
+        outer[depth] = level
+        depth += 1
+        level = Level(keys.count if is_map else -1, 2 * size if is_map else size)
+
+
+cdef object double_key(int codec_id, bytes payload):
+    cdef Keys keys
+    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(payload)
+    cdef const uint8_t* end = start + PyBytes_GET_SIZE(payload)
+    cdef int found
+    memset(&keys, 0, sizeof(keys))
+    # nogil: the payload is kept alive by the caller, and nothing below is an object.
+    with nogil:
+        found = walk_json(start, end, &keys) if codec_id == JSON else walk_msgpack(start, end, &keys)
+    free(keys.keys)
+    if found == FOUND_NO_MEMORY:
+        raise MemoryError("no memory to look at the keys of a payload")
+    if found == FOUND_ESCAPE:
+        return _double_in_json(payload)
+    if found == FOUND_DOUBLE:
+        if keys.double.kind == KEY_NUMBER:
+            return str(<long long>keys.double.number)
+        return (<const char*>keys.double.start)[:keys.double.size].decode("utf-8", "backslashreplace")
+    return None
+
+
+def find_double_key(int codec_id, bytes payload not None):
+    return double_key(codec_id, payload)

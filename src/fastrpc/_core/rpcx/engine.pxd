@@ -1,0 +1,45 @@
+"""What both sides of a connection share: frames cut from the bytes, output in order."""
+
+from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.rpcx.profile cimport Profile
+
+
+cdef class RpcxEngine(Engine):
+    cdef:
+        readonly Profile profile
+
+        # The most bytes of a frame that is taken.
+        Py_ssize_t most_frame
+
+        # A long frame that is being received, or None; bytes that are still to come of one that was refused. The size of
+        # the largest frame that came whole.
+        Assembly body
+        Py_ssize_t skip_left
+        Py_ssize_t trusted
+
+        # Whether a frame has begun and is not whole; whether nothing more is taken.
+        bint is_partial
+        bint ignores_input
+
+        # Output in order: parts, then what is in the buffer; the bytes of the parts.
+        WriteBuffer buffer
+        list parts
+        Py_ssize_t parts_bytes
+
+    cdef Py_ssize_t _cut(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1
+    cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1
+
+    # What a side implements.
+    cdef int on_frame(self, RpcxFrame* frame) except -1
+    cdef int on_violation(self, object error) except -1
+    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1
+    cdef int on_held(self, Py_ssize_t change) except -1
+
+    # What it uses.
+    cdef int send_payload(self, bytes payload) except -1
+    cdef int written(self) except -1
+    cdef Py_ssize_t unsent_bytes(self) except? -1
+    cdef int end(self, bint lingers) except -1

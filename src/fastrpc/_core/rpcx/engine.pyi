@@ -1,0 +1,10 @@
+from fastrpc._core.io.engine import Engine
+from fastrpc._core.rpcx.profile import Profile
+
+class RpcxEngine(Engine):
+    """The frames of one connection."""
+
+    @property
+    def profile(self) -> Profile: ...
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent; the protocol has no word of goodbye."""

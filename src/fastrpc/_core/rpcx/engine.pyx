@@ -1,0 +1,206 @@
+"""What both sides of a connection share: frames cut from the bytes, output in order.
+
+::
+
+    receive ──► announced_size ──► parse_frame ──► on_frame
+       │              └─► longer than SHORT_FRAME: straight into an Assembly, parsed when it is whole
+       └─► a violation ──► on_violation
+
+A frame counts when it is whole, so any cut of the bytes gives the same events.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.rpcx.frames cimport announced_size, parse_frame
+
+from fastrpc.errors import RemoteProtocolError
+
+cdef enum:
+    # A frame up to here is presented again until it is whole; a longer one gets memory of its own.
+    SHORT_FRAME = 65_536
+    # A rest shorter than this is copied: not worth a read of its own.
+    LEAST_DIRECT = 4_096
+    # A payload up to here is copied into the output of its turn, a longer one is sent as it is.
+    COPIED_PAYLOAD = 32_768
+
+
+cdef class RpcxEngine(Engine):
+    """The frames of one connection."""
+
+    def __cinit__(self, *arguments, **options):
+        self.buffer = WriteBuffer.__new__(WriteBuffer)
+        self.parts = []
+
+    # What a side implements
+
+    cdef int on_frame(self, RpcxFrame* frame) except -1:
+        """Handle a whole frame; its bytes are valid only during this call."""
+        return 0
+
+    cdef int on_violation(self, object error) except -1:
+        """The peer broke the protocol: nothing that follows can be understood."""
+        return 0
+
+    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1:
+        """Return whether a long frame is received, by its header; what comes of one that is not is dropped."""
+        return True
+
+    cdef int on_held(self, Py_ssize_t change) except -1:
+        """So many more bytes are held of a long frame."""
+        return 0
+
+    # Bytes in
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t consumed
+        try:
+            consumed = self._cut(data, size)
+        except RemoteProtocolError as error:
+            self.is_partial = False
+            self.on_violation(error)
+            return size
+        return size if self.is_closed or self.ignores_input else consumed
+
+    cdef Py_ssize_t _cut(self, const char* data, Py_ssize_t size) except -1:
+        """Handle the frames in these bytes; return how many bytes were consumed. The rest waits, or is not whole."""
+        cdef RpcxFrame frame
+        cdef Py_ssize_t at = 0, whole, part
+        self.is_partial = False
+        while at < size and not (self.is_closed or self.ignores_input):
+            if self.skip_left:
+                part = min(self.skip_left, size - at)
+                self.skip_left -= part
+                at += part
+                continue
+            if self.body is not None:
+                at += self._feed(data + at, size - at)
+            else:
+                whole = announced_size(data + at, size - at, self.profile.magic)
+                if whole == 0 or (whole > size - at and whole <= SHORT_FRAME and whole <= self.most_frame):
+                    self.is_partial = True
+                    return at
+                if whole > size - at or whole > self.most_frame:
+                    at += self._begin_frame(data + at, size - at)
+                    continue
+                parse_frame(data + at, whole, &frame)
+                self.on_frame(&frame)
+                at += whole
+            self.messages_left -= 1
+            if self.messages_left < 0 and at < size and self.has_to_wait():
+                return at
+        self.is_partial = self.body is not None or self.skip_left > 0
+        return at
+
+    cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
+        """Take the beginning of a long frame; return how much of it that is."""
+        cdef Py_ssize_t whole = announced_size(data, size, self.profile.magic)
+        if not self.takes_long_frame(data, whole):
+            self.skip_left = whole - min(size, whole)
+            return min(size, whole)
+        self.body = Assembly(whole)
+        return self._feed(data, size)
+
+    cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t part = min(size, self.body.total - self.body.filled)
+        self.body.append(data, part, self.trusted)
+        self.on_held(part)
+        self.body_received(0)
+        return part
+
+    cdef char* body_place(self, Py_ssize_t* room) except? NULL:
+        cdef Py_ssize_t left
+        if self.body is None or self.is_closed or self.ignores_input:
+            return NULL
+        left = self.body.total - self.body.filled
+        if left < LEAST_DIRECT:
+            return NULL
+        room[0] = min(left, max(<Py_ssize_t>SHORT_FRAME, self.body.filled))
+        return self.body.reserve(room[0], self.trusted)
+
+    cdef int body_received(self, Py_ssize_t size) except -1:
+        cdef RpcxFrame frame
+        cdef bytes whole
+        self.body.filled += size
+        if size:
+            self.on_held(size)
+        if self.body.filled < self.body.total:
+            return 0
+        whole = self.body.finish()
+        self.body = None
+        self.is_partial = False
+        self.trusted = max(self.trusted, PyBytes_GET_SIZE(whole))
+        self.messages_left -= 1
+        try:
+            parse_frame(PyBytes_AS_STRING(whole), PyBytes_GET_SIZE(whole), &frame)
+            self.on_frame(&frame)
+        except RemoteProtocolError as error:
+            self.on_violation(error)
+        finally:
+            self.on_held(-PyBytes_GET_SIZE(whole))
+        return 0
+
+    cdef bint completes_body(self, Py_ssize_t size) noexcept:
+        return self.body is None or size >= self.body.total - self.body.filled
+
+    # Bytes out
+
+    cdef int send_payload(self, bytes payload) except -1:
+        """Append a payload behind the frame that was just written."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        if size <= COPIED_PAYLOAD:
+            if size:
+                memcpy(self.buffer.reserve(size), PyBytes_AS_STRING(payload), size)
+        else:
+            self.parts_bytes += self.buffer.size + size
+            self.parts.append(self.buffer.take())
+            self.parts.append(payload)
+        return self.written()
+
+    cdef int written(self) except -1:
+        """A frame was written: it leaves at the end of the read that is handled now, else in the next turn of the loop."""
+        if not self.is_reading and self._stream is not NULL:
+            (<ByteStream>self._stream).on_output()
+        return 0
+
+    cdef Py_ssize_t unsent_bytes(self) except? -1:
+        """Return the bytes of output that the peer has not taken."""
+        return self.has_output() + (0 if self._stream is NULL else <Py_ssize_t>(<ByteStream>self._stream).untaken_bytes())
+
+    cdef Py_ssize_t has_output(self) noexcept:
+        return self.parts_bytes + self.buffer.size
+
+    cdef const char* plain_output(self, Py_ssize_t* size) noexcept:
+        if self.parts_bytes:
+            return NULL
+        size[0] = self.buffer.size
+        return self.buffer.data()
+
+    cdef object take_output(self):
+        cdef list parts
+        if not self.parts_bytes:
+            return self.buffer.take()
+        parts, self.parts = self.parts, []
+        self.parts_bytes = 0
+        if self.buffer.size:
+            parts.append(self.buffer.take())
+        return parts
+
+    cdef int skip_output(self) except -1:
+        self.buffer.clear()
+        return 0
+
+    # The end
+
+    cdef int end(self, bint lingers) except -1:
+        """Close once the output is sent."""
+        if self.is_closed or self._stream is NULL:
+            return 0
+        self.is_closed = True
+        (<ByteStream>self._stream).finish(lingers)
+        return 0
+
+    def close(self, reason=0, text=""):
+        """Close once all output is sent; the protocol has no word of goodbye."""
+        self.end(True)

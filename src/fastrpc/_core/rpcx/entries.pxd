@@ -1,0 +1,29 @@
+"""Metadata between rpcx and the native form of a call."""
+
+from libc.stdint cimport int64_t
+
+
+cdef struct Reserved:
+    # What a block says to the protocol itself: the token, NULL where there is none, and the milliseconds left.
+    const char* token
+    Py_ssize_t token_size
+    bint has_timeout
+    int64_t timeout_ms
+    # The number of the other entries.
+    Py_ssize_t others
+
+
+# Check the block of a request, and find the reserved entries.
+cdef int find_reserved(const char* block, Py_ssize_t size, Reserved* found) except -1
+
+# Return the entries of a request in the native form; ValueError for one that has none.
+cdef bytes native_entries(const char* block, Py_ssize_t size)
+
+# Return the entries of an answer in the native form, and put those of errors into `told`; ValueError for one that has none.
+cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told)
+
+# Return native entries as a block.
+cdef bytes block_of(bytes entries)
+
+# Return one entry of a block.
+cdef bytes entry(bytes key, bytes value)

@@ -1,0 +1,1 @@
+"""Metadata between rpcx and the native form; no Python face."""

@@ -1,0 +1,172 @@
+"""Metadata between rpcx and the native form of a call.
+
+::
+
+    rpcx      u32 key length, key, u32 value length, value        any bytes, the last of two equal keys counts
+    native    u8 key length, u8 0, u16 value length, key, value   keys of a-z 0-9 . _ -, each once; values are text
+
+Keys are lower-cased: Go's are case exact, but no two that differ by case only are in use. `__AUTH` becomes `authorization`,
+as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline. What has no native form is refused
+with the reason, never dropped.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memcmp
+
+from fastrpc._core.base.wire cimport load16
+from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
+
+from fastrpc.errors import RemoteProtocolError
+
+cdef enum:
+    NATIVE_HEAD = 4
+    LONGEST_KEY = 255
+    LONGEST_VALUE = 65535
+    # No text of milliseconds is longer: 10**12 of them are 30 years.
+    MOST_DIGITS = 12
+
+cdef bytes AUTH = b"__AUTH"
+cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
+cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes RESERVED_PREFIX = b"frpc-"
+# What a request may say of the native names of ours.
+cdef frozenset PASSED_ON = frozenset({b"frpc-request-id"})
+cdef frozenset KEY_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
+
+
+cdef inline bint is_key(const char* key, Py_ssize_t size, bytes name) noexcept:
+    return size == PyBytes_GET_SIZE(name) and memcmp(key, PyBytes_AS_STRING(name), size) == 0
+
+
+cdef Py_ssize_t text_at(const char* block, Py_ssize_t at, Py_ssize_t size, str what) except -1:
+    """Return the size of the text whose length is there."""
+    cdef Py_ssize_t length
+    if size - at < LENGTH_BYTES:
+        raise RemoteProtocolError(f"no length of a {what} fits into the {size - at} bytes left of the metadata")
+    length = load32_big(block + at)
+    if length > size - at - LENGTH_BYTES:
+        raise RemoteProtocolError(
+            f"a {what} of the metadata announces {length} bytes, {size - at - LENGTH_BYTES} are left of it"
+        )
+    return length
+
+
+cdef int find_reserved(const char* block, Py_ssize_t size, Reserved* found) except -1:
+    cdef Py_ssize_t at = 0, key_size, value_size
+    cdef const char* key
+    cdef const char* value
+    found.token = NULL
+    found.token_size = found.others = found.timeout_ms = 0
+    found.has_timeout = False
+    while at < size:
+        key_size = text_at(block, at, size, "key")
+        key = block + at + LENGTH_BYTES
+        at += LENGTH_BYTES + key_size
+        value_size = text_at(block, at, size, "value")
+        value = block + at + LENGTH_BYTES
+        at += LENGTH_BYTES + value_size
+        if is_key(key, key_size, SERVER_TIMEOUT):
+            found.has_timeout = take_number(value, value_size, &found.timeout_ms)
+        elif is_key(key, key_size, AUTH):
+            found.token = value
+            found.token_size = value_size
+        else:
+            found.others += 1
+    return 0
+
+
+cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexcept:
+    """Read a decimal number; False: it is none, and Go ignores such a text as well."""
+    cdef Py_ssize_t at = 1 if size and text[0] == c"-" else 0
+    cdef int64_t value = 0
+    if size == at or size - at > MOST_DIGITS:
+        return False
+    while at < size:
+        if not c"0" <= text[at] <= c"9":
+            return False
+        value = value * 10 + (text[at] - c"0")
+        at += 1
+    number[0] = -value if text[0] == c"-" else value
+    return True
+
+
+cdef dict entries_of(const char* block, Py_ssize_t size):
+    """Return the entries of a block that was checked; the last of two equal keys counts."""
+    cdef Py_ssize_t at = 0, length
+    cdef dict entries = {}
+    while at < size:
+        length = load32_big(block + at)
+        at += LENGTH_BYTES
+        key = block[at:at + length]
+        at += length
+        length = load32_big(block + at)
+        at += LENGTH_BYTES
+        entries[key] = block[at:at + length]
+        at += length
+    return entries
+
+
+cdef bytes native_entries(const char* block, Py_ssize_t size):
+    cdef dict named = {}
+    for key, value in entries_of(block, size).items():
+        if key == SERVER_TIMEOUT:
+            continue
+        if key == AUTH:
+            key, value = AUTHORIZATION, value if b" " in value else b"bearer " + value
+        else:
+            key = key.lower()
+            if key.startswith(RESERVED_PREFIX) and key not in PASSED_ON:
+                raise ValueError(f"metadata key {shown(key)}: frpc- is reserved")
+        if key == AUTHORIZATION and key in named:
+            raise ValueError("the metadata has __AUTH and authorization, one of them is allowed")
+        named[key] = value
+    return b"".join([native_entry(key, value) for key, value in named.items()])
+
+
+cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told):
+    cdef list parts = []
+    cdef Reserved found
+    # Checks the lengths.
+    find_reserved(block, size, &found)
+    for key, value in entries_of(block, size).items():
+        if key == error_key or key.startswith(RESERVED_PREFIX):
+            told[key] = value
+        else:
+            parts.append(native_entry(key.lower(), value))
+    return b"".join(parts)
+
+
+cdef bytes native_entry(bytes key, bytes value):
+    if not 0 < len(key) <= LONGEST_KEY or not KEY_BYTES.issuperset(key):
+        raise ValueError(f"metadata key {shown(key)}: keys are 1 to 255 of a-z 0-9 . _ -, in either case")
+    if len(value) > LONGEST_VALUE:
+        raise ValueError(f"metadata {shown(key)} has {len(value)} bytes, at most {<int>LONGEST_VALUE} fit")
+    if not key.endswith(b"-bin"):
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"metadata {shown(key)} is no UTF-8; keys of binary values end in -bin") from None
+    return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
+
+
+cdef str shown(bytes key):
+    """Return the beginning of a key for a text."""
+    return ascii(key[:100].decode("utf-8", "replace"))
+
+
+cdef bytes entry(bytes key, bytes value):
+    return len(key).to_bytes(4, "big") + key + len(value).to_bytes(4, "big") + value
+
+
+cdef bytes block_of(bytes entries):
+    cdef const char* data = PyBytes_AS_STRING(entries)
+    cdef Py_ssize_t at = 0, key_size, value_size
+    cdef list parts = []
+    while at < PyBytes_GET_SIZE(entries):
+        key_size = <uint8_t>data[at]
+        value_size = load16(data + at + 2)
+        at += NATIVE_HEAD
+        parts.append(entry(data[at:at + key_size], data[at + key_size:at + key_size + value_size]))
+        at += key_size + value_size
+    return b"".join(parts)

@@ -1,0 +1,68 @@
+"""The frames of rpcx: where their parts lie, and what of them is refused.
+
+::
+
+     0  magic    version    flags    serialize type, low nibble
+     4  sequence, u64
+    12  length of what follows, u32
+    16  u32, path    u32, method    u32, metadata    u32, payload          all integers big-endian
+"""
+
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    HEADER_BYTES = 16
+    LENGTH_BYTES = 4
+    # The lengths of the four parts.
+    LEAST_REST = 16
+    # Where a header has its flags and the length of what follows.
+    FLAGS_AT = 2
+    REST_AT = 12
+
+cdef enum FrameFlag:
+    IS_RESPONSE = 0x80
+    IS_HEARTBEAT = 0x40
+    IS_ONE_WAY = 0x20
+    COMPRESSION_BITS = 0x1C
+    STATUS_BITS = 0x03
+    STATUS_ERROR = 0x01
+    IS_GZIP = 0x04
+
+cdef enum SerializeType:
+    SERIALIZE_RAW = 0
+    SERIALIZE_JSON = 1
+    SERIALIZE_PROTOBUF = 2
+    SERIALIZE_MSGPACK = 3
+
+
+cdef struct RpcxFrame:
+    uint8_t version
+    uint8_t flags
+    uint8_t kinds
+    uint64_t sequence
+    # All pointers lie in the bytes that were parsed, and are valid as long as those.
+    const char* data
+    Py_ssize_t size
+    const char* path
+    Py_ssize_t path_size
+    const char* method
+    Py_ssize_t method_size
+    const char* metadata
+    Py_ssize_t metadata_size
+    const char* payload
+    Py_ssize_t payload_size
+
+
+cdef uint32_t load32_big(const char* data) noexcept
+cdef uint64_t load64_big(const char* data) noexcept
+cdef void store32_big(char* data, uint32_t value) noexcept
+cdef void store64_big(char* data, uint64_t value) noexcept
+
+# Return the size of the frame that begins here, 0 while its header is not whole.
+cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, uint8_t magic) except -1
+
+# Find the parts of a whole frame.
+cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1
+
+# Write a text with its length, and return where it ends.
+cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept

@@ -1,0 +1,85 @@
+"""The frames of rpcx: how they are read.
+
+A frame has no checksum, and a connection has neither a handshake nor a word of goodbye: whoever meets a frame that makes no
+sense can only close. So every violation is a `RemoteProtocolError` that names what was announced and its bound. Nothing is
+allocated for what a length announces: a frame of 2 GiB is refused by its header.
+"""
+
+from libc.string cimport memcpy
+
+from fastrpc.errors import RemoteProtocolError
+
+# In the order of a frame.
+cdef tuple PARTS = ("path", "method", "metadata", "payload")
+
+
+cdef uint32_t load32_big(const char* data) noexcept:
+    cdef const uint8_t* at = <const uint8_t*>data
+    return <uint32_t>at[0] << 24 | <uint32_t>at[1] << 16 | <uint32_t>at[2] << 8 | at[3]
+
+
+cdef uint64_t load64_big(const char* data) noexcept:
+    return <uint64_t>load32_big(data) << 32 | load32_big(data + 4)
+
+
+cdef void store32_big(char* data, uint32_t value) noexcept:
+    cdef uint8_t* at = <uint8_t*>data
+    at[0] = <uint8_t>(value >> 24)
+    at[1] = <uint8_t>(value >> 16)
+    at[2] = <uint8_t>(value >> 8)
+    at[3] = <uint8_t>value
+
+
+cdef void store64_big(char* data, uint64_t value) noexcept:
+    store32_big(data, <uint32_t>(value >> 32))
+    store32_big(data + 4, <uint32_t>value)
+
+
+cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, uint8_t magic) except -1:
+    cdef uint32_t rest
+    if size and <uint8_t>data[0] != magic:
+        raise RemoteProtocolError(f"a frame begins with 0x{<uint8_t>data[0]:02x}, the magic is 0x{magic:02x}")
+    if size < HEADER_BYTES:
+        return 0
+    rest = load32_big(data + REST_AT)
+    if rest < LEAST_REST:
+        raise RemoteProtocolError(f"a frame announces {rest} bytes, its lengths alone have {<int>LEAST_REST}")
+    return HEADER_BYTES + <Py_ssize_t>rest
+
+
+cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1:
+    cdef Py_ssize_t[4] places
+    cdef Py_ssize_t[4] sizes
+    cdef Py_ssize_t at = HEADER_BYTES
+    cdef int part
+    frame.version = <uint8_t>data[1]
+    frame.flags = <uint8_t>data[FLAGS_AT]
+    frame.kinds = <uint8_t>data[3]
+    frame.sequence = load64_big(data + 4)
+    frame.data = data
+    frame.size = size
+    for part in range(4):
+        if size - at < LENGTH_BYTES:
+            raise RemoteProtocolError(f"no length of the {PARTS[part]} fits into the {size - at} bytes left of its frame")
+        sizes[part] = load32_big(data + at)
+        at += LENGTH_BYTES
+        if sizes[part] > size - at:
+            raise RemoteProtocolError(
+                f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {size - at} are left of the frame"
+            )
+        places[part] = at
+        at += sizes[part]
+    if at != size:
+        raise RemoteProtocolError(f"a frame has {size - at} bytes behind its payload, there must be none")
+    frame.path, frame.path_size = data + places[0], sizes[0]
+    frame.method, frame.method_size = data + places[1], sizes[1]
+    frame.metadata, frame.metadata_size = data + places[2], sizes[2]
+    frame.payload, frame.payload_size = data + places[3], sizes[3]
+    return 0
+
+
+cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept:
+    store32_big(at, <uint32_t>size)
+    if size:
+        memcpy(at + LENGTH_BYTES, text, size)
+    return at + LENGTH_BYTES + size

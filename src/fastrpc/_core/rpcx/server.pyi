@@ -1,0 +1,68 @@
+from typing import Any, final
+
+from fastrpc._core.rpcx.engine import RpcxEngine
+from fastrpc._core.rpcx.profile import Profile
+from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.openings import Openings
+from fastrpc.calling.peer import Peer
+from fastrpc.config import Keepalive, Limits, Timeouts
+from fastrpc.rpc.identity import Identity
+
+@final
+class RpcxExchange(Exchange):
+    """The served calls of one connection that speaks rpcx."""
+
+    def note_drain(self) -> None:
+        """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""
+
+class RpcxServer(RpcxEngine):
+    """The server's side of one connection."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        gate: Gate,
+        openings: Openings,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        limits: Limits,
+    ) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def exchange(self) -> RpcxExchange: ...
+    @property
+    def is_opening(self) -> bool: ...
+    def describe_peer(self) -> Peer:
+        """Who is on the other side."""
+
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool:
+        """Note who the peer proved to be by its certificate, and until when; a call's own token comes before it."""
+
+    def go_on(self) -> None:
+        """Take the frames that waited for a verdict."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Close when the peer has made no call for a while; calls until then are served."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether no call is under way, none came for a while, and all output is sent."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent; the protocol has no word of goodbye."""
+
+    def stats(self) -> dict[str, Any]:
+        """What is under way on this connection, as plain data."""

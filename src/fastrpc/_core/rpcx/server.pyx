@@ -1,0 +1,561 @@
+"""The server's side of a connection: requests into the gate, answers into frames.
+
+::
+
+    frame ──► RpcxServer ──► Gate.pass_in ──► handler          heartbeat ──► the same frame, as an answer
+                                                │ answer, fail, refuse
+    frame ◄── RpcxServer ◄── RpcxExchange ◄─────┘
+
+A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`. Its payload is one value: `by_value` of
+`payload/marshal` says how arguments lie in it. A token comes with each call, so the gate verifies it as the credential of
+the call; a call whose token is refused is answered, then the connection closes once the calls under way have ended.
+
+The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. A connection that drains
+serves further calls, and closes when it has had none for REST_NS: by then its peer follows a registry that no longer lists
+this server.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcpy
+
+from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, TIMEOUT_NONE
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.rpcx.codec_numbers cimport codec_of
+from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_entries
+from fastrpc._core.rpcx.frames cimport (
+    COMPRESSION_BITS,
+    FLAGS_AT,
+    HEADER_BYTES,
+    IS_GZIP,
+    IS_HEARTBEAT,
+    IS_ONE_WAY,
+    IS_RESPONSE,
+    LENGTH_BYTES,
+    REST_AT,
+    STATUS_BITS,
+    STATUS_ERROR,
+    put_text,
+    store32_big,
+)
+from fastrpc._core.rpcx.profile cimport Profile
+from fastrpc._core.serving.exchange cimport HOLD_DRAIN
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc.errors import RemoteProtocolError
+from fastrpc.status import Status
+
+cdef enum:
+    GZIP = 1
+
+cdef uint64_t SECOND = 1_000_000_000
+# A connection that drains closes when it has had no call for so long.
+cdef uint64_t REST_NS = SECOND
+# What is not tied to an instant is looked at so often.
+cdef uint64_t LOOK_NS = 10 * SECOND
+# The longest time that is not none, as in the native protocol.
+cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
+
+
+@cython.final
+cdef class RpcxExchange(Exchange):
+    """The served calls of one connection that speaks rpcx."""
+
+    def __dealloc__(self):
+        if self._engine is not NULL:
+            (<RpcxServer>self._engine)._exchange = NULL
+
+    cdef int do_answer(self, Call call, bytes payload) except -1:
+        if self._engine is NULL or self.is_closed:
+            return 0
+        return (<RpcxServer>self._engine).send_answer(<ServerCall>call, payload)
+
+    cdef int do_fail(self, Call call, Failure failure) except -1:
+        if self._engine is NULL or self.is_closed:
+            return 0
+        (<RpcxServer>self._engine).send_failure(<ServerCall>call, failure)
+        return (<RpcxServer>self._engine).after_call(True)
+
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        cdef RpcxServer engine
+        cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
+        if self._engine is NULL or self.is_closed:
+            return 0
+        engine = <RpcxServer>self._engine
+        if is_faulty and status == RESOURCE_EXHAUSTED:
+            # It would else look as if the same call could succeed a little later.
+            pushback_ms = PUSHBACK_NEVER
+        if not call.flags & ONE_WAY:
+            engine.send_failure(<ServerCall>call, Failure(status, text, pushback_ms=pushback_ms, has_run=False))
+        if status == UNAUTHENTICATED:
+            engine.refused_token()
+        return engine.after_call((<ServerCall>call).identity is not None)
+
+    cdef int do_hold(self, Call call) except -1:
+        # Nothing can cancel a single call.
+        return 0
+
+    cdef int do_release(self, Call call) except -1:
+        return 0 if self._engine is NULL or self.is_closed else (<RpcxServer>self._engine).after_call(True)
+
+    cdef bytes compressed(self, Call call, object compressor, bytes payload):
+        cdef bytes smaller = None
+        if self._engine is not NULL and (<RpcxServer>self._engine).profile.compresses_answers:
+            smaller = compressor.compress(payload)
+            if PyBytes_GET_SIZE(smaller) < PyBytes_GET_SIZE(payload):
+                return smaller
+        call.compressor = 0
+        return payload
+
+    def note_drain(self):
+        """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""
+        Exchange.note_drain(self)
+        self.holding &= ~HOLD_DRAIN
+
+    cdef bint waits_for_turn(self) noexcept:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<RpcxServer>self._engine)._stream
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+
+    cdef int end_turn(self) except -1:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<RpcxServer>self._engine)._stream
+        return 0 if stream is NULL else (<ByteStream>stream).flush()
+
+    cdef int crash(self, object error) except -1:
+        return 0 if self._engine is NULL else (<RpcxServer>self._engine).report_crash(error)
+
+
+cdef class RpcxServer(RpcxEngine):
+    """The server's side of one connection."""
+
+    def __init__(self, Profile profile not None, *, Gate gate not None, Openings openings not None, timeouts, keepalive,
+                 limits):
+        if self._exchange is not NULL:
+            raise RuntimeError("an engine is initialised once")
+        self.profile = profile
+        self.gate = gate
+        self.openings = openings
+        self.exchange = RpcxExchange(gate, profile.name)
+        self.exchange.takes_values = True
+        self.exchange._engine = <PyObject*>self
+        self._exchange = <PyObject*>self.exchange
+        # Path and method, which the limit of metadata holds as well.
+        self.most_frame = limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        self.leave_after_ns = nanoseconds(timeouts.drain)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.silence_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
+        self.look_after_ns = min(LOOK_NS, max(self.silence_ns // 4, <uint64_t>1_000_000))
+        self.age_ns = nanoseconds(keepalive.max_age)
+
+    def __dealloc__(self):
+        # The collector may have cleared `exchange` before, while a call still holds it.
+        if self._exchange is not NULL:
+            (<RpcxExchange>self._exchange)._engine = NULL
+
+    # From the frame to the gate
+
+    cdef int on_frame(self, RpcxFrame* frame) except -1:
+        cdef int compressor = (frame.flags & COMPRESSION_BITS) >> 2
+        if compressor > GZIP:
+            raise RemoteProtocolError(f"a frame has the compressor {compressor}, only {<int>GZIP} (gzip) is known")
+        if self.is_opening and self.gate.access is None:
+            self.leave_opening()
+        if frame.flags & IS_HEARTBEAT:
+            return self._echo(frame)
+        return self._take_call(frame, compressor)
+
+    cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1:
+        """Hand a request to the gate."""
+        cdef RpcxExchange exchange = self.exchange
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef Py_ssize_t size = self._find_name(frame), calls
+        call.exchange = exchange
+        call.id = frame.sequence
+        call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
+        call.codec = codec_of(frame.kinds >> 4)
+        call.compressor = <uint8_t>compressor
+        call.head = PyBytes_FromStringAndSize(
+            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if size else 0)
+        )
+        if size == 0:
+            call.head += bytes(2 * LENGTH_BYTES)
+        call.started_ns = self.used_ns = self.came_ns or self.now
+        exchange.now = self.now
+        exchange.received_ns = self.received_ns
+        exchange.is_reading = self.is_reading
+        calls = (0 if exchange.held is None else len(exchange.held)) + (0 if exchange.queue is None else len(exchange.queue))
+        if calls >= self.gate.concurrent_calls:
+            text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
+            return self._refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
+        if frame.metadata_size and not self._takes_metadata(call, frame):
+            return 0
+        if <uint64_t>frame.payload_size > self.gate.message_bytes:
+            text = f"the request has {frame.payload_size} bytes, the limit is {self.gate.message_bytes}"
+            return self._refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+        self.gate.pass_in(call, self.name, size, 0, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
+        if exchange.ended_ns > self.turn_ends_ns:
+            self.messages_left = 0
+        # Its handler may go on in the next turn of the loop.
+        self.woke = True
+        return 0
+
+    cdef Py_ssize_t _find_name(self, RpcxFrame* frame) noexcept:
+        """Join path and method; return the size of the name, 0: no method has it."""
+        cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
+        if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
+            # The last dot of a name ends that of its service.
+            return 0
+        memcpy(self.name, frame.path, frame.path_size)
+        self.name[frame.path_size] = c"."
+        memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
+        return size
+
+    cdef bint _takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1:
+        """Take the metadata of a request; False: it was refused for it."""
+        cdef Reserved found
+        cdef Py_ssize_t size = self._find_name(frame)
+        cdef bytes entries
+        text = f"the metadata of the call is over the limit of {self.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
+        if <uint64_t>frame.metadata_size > self.gate.metadata_bytes:
+            self._refuse(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        find_reserved(frame.metadata, frame.metadata_size, &found)
+        if found.has_timeout:
+            if found.timeout_ms <= 0:
+                call.deadline_ns = call.started_ns
+            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
+            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
+                call.stated_timeout_us = TIMEOUT_NONE
+        if found.others == 0 and found.token is NULL:
+            return True
+        try:
+            entries = native_entries(frame.metadata, frame.metadata_size)
+        except ValueError as error:
+            self._refuse(call, size, INVALID_ARGUMENT, str(error))
+            return False
+        if check_metadata(
+            PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), self.gate.metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            self._refuse(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        call.received_metadata = entries
+        return True
+
+    cdef int _refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
+        """Refuse a call for a limit of its connection, before the gate has seen it."""
+        call.route = self.gate.routes.find(self.name, name_size)
+        return self.gate.refuse(call, status, text, True)
+
+    cdef int _echo(self, RpcxFrame* frame) except -1:
+        """Answer a heartbeat: the same frame, whatever it says."""
+        cdef Reserved found
+        cdef char* at
+        # Checks the lengths: an answer has to be a frame.
+        find_reserved(frame.metadata, frame.metadata_size, &found)
+        at = self.buffer.reserve(frame.size)
+        memcpy(at, frame.data, frame.size)
+        at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
+        return self.written()
+
+    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1:
+        """Refuse a frame over a limit by its header, before anything is kept of it."""
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        call.exchange = self.exchange
+        call.head = header[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
+        call.flags = ONE_WAY if <uint8_t>header[FLAGS_AT] & IS_ONE_WAY else 0
+        call.started_ns = self.exchange.now = self.now
+        if whole > self.most_frame:
+            text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
+            self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
+            raise RemoteProtocolError(text)
+        problem = self.gate.over_budget(call, whole, True)
+        if problem is not None:
+            count_refusal("memory")
+            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+        return problem is None
+
+    cdef int on_held(self, Py_ssize_t change) except -1:
+        self.exchange.tail_held += change
+        return self.gate.count(change)
+
+    # From the exchange to the wire
+
+    cdef int send_answer(self, ServerCall call, bytes payload) except -1:
+        cdef bytes entries = b"" if call.sent_metadata is None else block_of(call.sent_metadata)
+        cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(call.head)[FLAGS_AT] & ~COMPRESSION_BITS | IS_RESPONSE
+        if call.compressor:
+            flags |= IS_GZIP
+        self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
+        self.send_payload(payload)
+        if self.has_output() > self.gate.send_soft:
+            self.gate.weigh(self.exchange, self.unsent_bytes())
+        return self.after_call(True)
+
+    cdef int send_failure(self, ServerCall call, Failure failure) except -1:
+        """Answer a call that failed: the text for every peer, and for ours status and details, which Go ignores."""
+        cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(call.head)[FLAGS_AT] & ~(COMPRESSION_BITS | STATUS_BITS)
+        cdef list parts = [
+            entry(self.profile.error_key, failure.text.encode("utf-8", "replace")),
+            entry(b"frpc-code", Status(failure.status).name.encode()),
+        ]
+        if not failure.has_run:
+            parts.append(entry(b"frpc-processed", b"no"))
+        if failure.pushback_ms:
+            seconds = "never" if failure.pushback_ms == PUSHBACK_NEVER else f"{failure.pushback_ms}"
+            parts.append(entry(b"frpc-retry-after-ms", seconds.encode()))
+        if failure.details:
+            parts.append(entry(b"frpc-details-bin", failure.details))
+        if call.sent_metadata is not None:
+            parts.append(block_of(call.sent_metadata))
+        self._write(call.head, flags | IS_RESPONSE | STATUS_ERROR, b"".join(parts), 0)
+        return self.written()
+
+    cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1:
+        """Write an answer up to its payload."""
+        cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head), entries_size = PyBytes_GET_SIZE(entries)
+        cdef char* begin = self.buffer.reserve(head_size + entries_size + 2 * LENGTH_BYTES)
+        cdef char* at = begin + head_size
+        memcpy(begin, PyBytes_AS_STRING(head), head_size)
+        begin[FLAGS_AT] = <char>flags
+        store32_big(
+            begin + REST_AT, <uint32_t>(head_size - HEADER_BYTES + entries_size + 2 * LENGTH_BYTES + payload_size)
+        )
+        at = put_text(at, PyBytes_AS_STRING(entries), entries_size)
+        store32_big(at, <uint32_t>payload_size)
+        return 0
+
+    cdef int refused_token(self) except -1:
+        """A call was refused as nobody's: take nothing more, and close once the calls under way have ended."""
+        if self.profile.closes_on_refusal:
+            self.ignores_input = True
+        return 0
+
+    cdef int after_call(self, bint was_let_in) except -1:
+        """A call has ended."""
+        self.used_ns = max(self.used_ns, self.exchange.now, self.exchange.stepped_ns)
+        if self.ignores_input:
+            return 0 if self._is_busy() else self.end(True)
+        return self.leave_opening() if self.is_opening and was_let_in else 0
+
+    cdef bint _is_busy(self) noexcept:
+        """Return whether a call is under way."""
+        return bool(self.exchange.held) or bool(self.exchange.queue)
+
+    # Who the peer is
+
+    def describe_peer(self):
+        """Who is on the other side."""
+        return self.exchange.describe_peer()
+
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
+        """Note who the peer proved to be by its certificate, and until when; a call's own token comes before it."""
+        cdef uint64_t expires_ns = 0
+        if valid_seconds is not None:
+            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        self.exchange.prove(identity, expires_ns)
+        self.exchange.generation = generation
+        return True
+
+    def go_on(self):
+        """Take the frames that waited for a verdict."""
+        if self._stream is not NULL and not self.is_closed:
+            (<ByteStream>self._stream).release_input()
+
+    # Opening and leaving
+
+    cdef int connected(self) except -1:
+        self.now = self.used_ns = now_ns()
+        self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
+        self.gate.connection_made(self)
+        if self.is_closed:
+            return 0
+        self.is_opening = True
+        self.opening_due_ns = 0 if self.handshake_ns == 0 else self.now + self.handshake_ns
+        self.aged_at_ns = 0 if self.age_ns == 0 else self.now + self.age_ns
+        self.openings.add_undecided(self)
+        (<ByteStream>self._stream).schedule_check(earlier(self.opening_due_ns, self.now + self.look_after_ns))
+        if self.gate.access is not None and not self.gate.access.authentication.opened(self):
+            (<ByteStream>self._stream).hold_input()
+        return 0
+
+    cdef int leave_opening(self) except -1:
+        """A call was let in, or the connection is gone."""
+        if self.is_opening:
+            self.is_opening = False
+            self.openings.leave_undecided(self)
+        return 0
+
+    def begin_drain(self, reason, text=""):
+        """Close when the peer has made no call for a while; calls until then are served."""
+        self.exchange.note_drain()
+        if self._stream is not NULL and not self.is_closed:
+            (<ByteStream>self._stream).schedule_check(max(now_ns(), self.used_ns + REST_NS))
+
+    @property
+    def has_drained(self):
+        """Whether no call is under way, none came for a while, and all output is sent."""
+        if self._is_busy() or self.unsent_bytes() or (self.is_partial and not self.is_closed):
+            return False
+        return self.is_closed or now_ns() >= self.used_ns + REST_NS
+
+    def end_calls(self, text):
+        """Answer every call that is still under way, and stop its handler."""
+        self.gate.end_calls(self.exchange, text)
+
+    def close(self, reason=0, text=""):
+        """Close once all output is sent; the protocol has no word of goodbye."""
+        self.end(True)
+
+    cdef int end(self, bint lingers) except -1:
+        if self.is_closed or self._stream is NULL:
+            return 0
+        self.leave_opening()
+        self.linger_until_ns = now_ns() + self.linger_ns
+        # Before the stream is told, which may bring its end at once.
+        self.gate.leave(self.exchange)
+        RpcxEngine.end(self, lingers and self.linger_ns != 0)
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).schedule_check(self.linger_until_ns)
+        return self.gate.runner.tell_watcher()
+
+    cdef int on_violation(self, object error) except -1:
+        self.gate.dispatcher.stranger(self.exchange.describe_peer(), f"{self.profile.name}: {error}")
+        self.ignores_input = True
+        return self.after_call(False)
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {
+            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
+            "one_way": 0,
+            "buffered": self.unsent_bytes(),
+            "credit": 0,
+        }
+
+    # What the stream tells
+
+    cdef int read_done(self) except -1:
+        self.exchange.received_ns = self.received_ns
+        self.exchange.is_reading = False
+        if self.is_opening and not self.is_closed:
+            self.openings.add_undecided(self)
+        return self.gate.runner.leave_task()
+
+    cdef int flushed(self) except -1:
+        cdef Py_ssize_t unsent = self.unsent_bytes()
+        if unsent or self.exchange.output_held:
+            self.gate.weigh(self.exchange, 0 if self.exchange.is_closed else unsent)
+        if (unsent > self.gate.send_soft) != self.is_held_back and not self.is_closed:
+            # Heartbeats and refusals would else be answered into memory without end.
+            self.is_held_back = not self.is_held_back
+            (<ByteStream>self._stream).hold_back(self.is_held_back)
+        return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
+
+    cdef int stalled(self) except -1:
+        cdef LoopState loop_state = self.gate.loop_state
+        if loop_state.calm_until_ns == 0:
+            return loop_state.watch(self.now)
+        self.exchange.now = self.now
+        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+
+    cdef int tail_changed(self, Py_ssize_t change) except -1:
+        return self.on_held(change)
+
+    cdef int lost(self, object error) except -1:
+        self.leave_opening()
+        if self.body is not None:
+            self.on_held(-self.body.filled)
+            self.body = None
+        self.gate.connection_lost(self.exchange)
+        self.gate.sessions.discard(self)
+        self.gate.dispatcher.session_lost(self.exchange, error)
+        return 0
+
+    # Time
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due
+        if self.is_closed:
+            if now < self.linger_until_ns:
+                return self.linger_until_ns
+            self.abort()
+            return 0
+        due = earlier(self.gate.check_waiting(self.exchange, now), now + self.look_after_ns)
+        due = earlier(due, self._check_opening(now))
+        if not self.is_closed:
+            due = earlier(due, self._check_silence(now))
+        if not self.is_closed:
+            due = earlier(due, self._check_rest(now))
+        return self.linger_until_ns if self.is_closed else due
+
+    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
+        """Close a connection that has brought no call for too long; return when that is."""
+        if not self.is_opening or self.opening_due_ns == 0:
+            return 0
+        if any((<ServerCall>call).given is not None for call in self.exchange.held or ()):
+            # Its handler runs, so it was let in.
+            self.leave_opening()
+            return 0
+        if now >= self.opening_due_ns:
+            self.end(False)
+            return 0
+        return self.opening_due_ns
+
+    cdef uint64_t _check_silence(self, uint64_t now) except? 0:
+        """Close a connection that is silent in the middle of a frame, or takes no output; return when to look again."""
+        cdef ByteStream stream = <ByteStream>self._stream
+        cdef long long taken
+        if self.silence_ns == 0:
+            return 0
+        if self.is_partial and not self.is_held_back and now >= self.received_ns + self.silence_ns:
+            self.abort()
+            return 0
+        if self.unsent_bytes() == 0:
+            self.stuck_ns = 0
+            return 0
+        taken = stream.taken_bytes()
+        if self.stuck_ns == 0 or taken != self.taken:
+            self.stuck_ns = now
+            self.taken = taken
+        elif now >= self.stuck_ns + self.silence_ns:
+            self.abort()
+        return 0
+
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
+        """Close a connection that is idle or drains without calls, or whose age is reached; return when to look again."""
+        cdef uint64_t due
+        if self.aged_at_ns and now >= self.aged_at_ns:
+            self.aged_at_ns = 0
+            self.leave_at_ns = 0 if self.leave_after_ns == 0 else now + self.leave_after_ns
+            self.begin_drain(0)
+        if self.leave_at_ns and now >= self.leave_at_ns:
+            self.end_calls("the time for calls to finish is over (Timeouts.drain)")
+            self.end(True)
+            return 0
+        due = earlier(self.aged_at_ns, self.leave_at_ns)
+        if self._is_busy():
+            # Once it rests.
+            return earlier(due, now + REST_NS) if self.exchange.is_draining else due
+        if self.exchange.is_draining:
+            if self.is_partial:
+                # A call is being received.
+                return earlier(due, now + REST_NS)
+            if now >= self.used_ns + REST_NS:
+                self.end(True)
+                return 0
+            return earlier(due, self.used_ns + REST_NS)
+        if self.idle_ns:
+            if now >= self.used_ns + self.idle_ns:
+                self.end(True)
+                return 0
+            return earlier(due, self.used_ns + self.idle_ns)
+        return due

@@ -1,0 +1,76 @@
+"""The client's side: the frames of a native connection as those of rpcx, and back."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.rpcx.profile cimport Profile
+
+
+@cython.final
+cdef class OpenRequest:
+    cdef:
+        # A REQUEST that comes in pieces: its header, its names and its metadata as rpcx has them, its payload so far.
+        uint8_t flags
+        uint8_t kinds
+        bytes names
+        bytes entries
+        bytearray payload
+
+
+@cython.final
+cdef class RpcxTranslation:
+    cdef:
+        readonly Profile profile
+
+        # The most bytes of an answer's frame; what the connection above is told once it opened.
+        Py_ssize_t most_frame
+        bytes settings
+
+        # For the stream below, and for the connection above.
+        readonly WriteBuffer down
+        readonly WriteBuffer up
+
+        # What came of a frame that is not whole, from above and from below.
+        bytearray cut_above
+        bytearray cut_below
+
+        # Whether the preface came; the token of the connection, None: it showed none.
+        bint is_open
+        bytes token
+
+        # Calls and pings that wait: sequence -> id, or the bytes of a ping; of calls id -> sequence.
+        uint64_t next_sequence
+        dict waiting
+        dict sequences
+
+        # REQUESTs that come in pieces, by id.
+        dict requests
+
+        # Bytes of REQUESTs for which credit is to be returned; bytes that the connection above takes at present; answers
+        # that wait for credit.
+        int64_t taken
+        int64_t credit
+        object held
+
+    cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1
+    cdef int _open(self, const char* data) except -1
+    cdef int _take_request(self, const char* data, Py_ssize_t size) except -1
+    cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1
+    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size, uint64_t timeout_us)
+    cdef int _take_token(self, const char* body, Py_ssize_t size) except -1
+    cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF
+    cdef int _write_request(
+        self, uint64_t sequence, OpenRequest request, const char* payload, Py_ssize_t payload_size
+    ) except -1
+    cdef int _ping(self, bytes body) except -1
+    cdef int _cancel(self, uint64_t id) except -1
+    cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
+    cdef int _take_answer(self, RpcxFrame* frame) except -1
+    cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
+    cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1
+    cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1
+    cdef int _send_up(self, bytes frame) except -1
+    cdef int _put_up(self, bytes frame) except -1
+    cdef int _control_up(self, uint8_t kind, uint8_t flags, bytes body) except -1

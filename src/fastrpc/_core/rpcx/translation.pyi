@@ -1,0 +1,43 @@
+from typing import final
+
+from fastrpc._core.base.buffer import WriteBuffer
+from fastrpc._core.rpcx.profile import Profile
+
+@final
+class OpenRequest:
+    """A REQUEST that comes in pieces."""
+
+@final
+class RpcxTranslation:
+    """What lies between a native connection of a client and a stream that speaks rpcx.
+
+    Args:
+        settings: the body of the SETTINGS that the connection above gets: what rpcx can carry.
+        message_bytes: the most bytes of an answer.
+        metadata_bytes: the most bytes of the metadata of an answer.
+    """
+
+    def __init__(
+        self, profile: Profile, *, settings: bytes, message_bytes: int, metadata_bytes: int
+    ) -> None: ...
+    @property
+    def profile(self) -> Profile: ...
+    @property
+    def down(self) -> WriteBuffer: ...
+    @property
+    def up(self) -> WriteBuffer: ...
+    def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Translate what the connection above sends."""
+
+    def receive(self, data: bytes | bytearray | memoryview) -> None:
+        """Translate what the server sends.
+
+        Raises:
+            RemoteProtocolError: it is no rpcx.
+        """
+
+    def take_down(self) -> bytes:
+        """Return what is to be sent."""
+
+    def take_up(self) -> bytes:
+        """Return what the connection above is to receive."""

@@ -1,0 +1,478 @@
+"""The client's side: the frames of a native connection as those of rpcx, and back.
+
+::
+
+    ClientSession ──► preface, SETTINGS, AUTH, REQUEST, PING, CANCEL ──► send ────► down ──► requests, heartbeats
+    ClientSession ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
+
+A client that speaks rpcx is a native client above this translation: its calls, deadlines, retries, batches, pings and limits
+are those of every client. To the connection above this is the other side: it opens it at once, returns its credit, holds
+answers for which it has none, and ends a cancelled call, of which rpcx knows nothing: a late answer is dropped.
+
+It is sans-IO: bytes in, bytes out. The token of the connection goes with each call, as rpcx wants it.
+"""
+
+from collections import deque
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint16_t
+from libc.string cimport memcpy
+
+from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
+from fastrpc._core.base.wire cimport load16, load32, load64, now_ns, store16, store32, store64
+from fastrpc._core.framing.frame cimport (
+    ACK,
+    AUTH,
+    CANCEL,
+    CONT,
+    CREDIT,
+    DATA,
+    GOAWAY,
+    HEADER_SIZE,
+    MESSAGE_LIMIT,
+    MORE,
+    ONE_WAY,
+    PING,
+    PREFACE_SIZE,
+    REQUEST,
+    RESPONSE,
+    SETTINGS,
+    STREAM_IN,
+    STREAM_OUT,
+    TIMEOUT_NONE,
+)
+from fastrpc._core.rpcx.entries cimport block_of, entry, native_answer
+from fastrpc._core.rpcx.frames cimport (
+    COMPRESSION_BITS,
+    FLAGS_AT,
+    HEADER_BYTES,
+    IS_GZIP,
+    IS_HEARTBEAT,
+    IS_ONE_WAY,
+    IS_RESPONSE,
+    LENGTH_BYTES,
+    REST_AT,
+    SERIALIZE_JSON,
+    SERIALIZE_MSGPACK,
+    SERIALIZE_PROTOBUF,
+    SERIALIZE_RAW,
+    STATUS_BITS,
+    STATUS_ERROR,
+    announced_size,
+    parse_frame,
+    put_text,
+    store32_big,
+    store64_big,
+)
+
+from fastrpc._core.native.connection import MAGIC
+from fastrpc.errors import RemoteProtocolError
+from fastrpc.status import Status
+
+cdef enum:
+    RESPONSE_HEAD = 16
+    CODEC_MSGPACK = 1
+    # The credit that the connection above has before its first CREDIT, and all that it gets.
+    FIRST_CREDIT = 65_536
+    WHOLE_CREDIT = 16_777_216
+    # Credit is returned in such parts.
+    CREDIT_PART = 1_048_576
+    # A piece of an answer: within every limit of the connection above.
+    PIECE = 49_152
+    LONGEST_METADATA = 65_535
+
+# The codecs of native frames as serialize types, and back; -1: there is none.
+cdef int[4] SERIALIZE = [SERIALIZE_RAW, SERIALIZE_MSGPACK, SERIALIZE_JSON, SERIALIZE_PROTOBUF]
+cdef int[4] CODEC = [0, 2, 3, 1]
+
+# The body of a GOAWAY for a drain that is not final: those under way are answered.
+cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
+
+cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes BEARER = b"bearer "
+# What an error may say that it is.
+cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
+
+
+@cython.final
+cdef class OpenRequest:
+    """A REQUEST that comes in pieces."""
+
+
+@cython.final
+cdef class RpcxTranslation:
+    """What lies between a native connection of a client and a stream that speaks rpcx."""
+
+    def __init__(self, Profile profile not None, *, bytes settings not None, Py_ssize_t message_bytes,
+                 Py_ssize_t metadata_bytes):
+        self.profile = profile
+        self.settings = settings
+        self.most_frame = message_bytes + 4 * metadata_bytes + 65_536
+        self.down = WriteBuffer.__new__(WriteBuffer)
+        self.up = WriteBuffer.__new__(WriteBuffer)
+        self.cut_above = bytearray()
+        self.cut_below = bytearray()
+        self.waiting = {}
+        self.sequences = {}
+        self.requests = {}
+        self.credit = FIRST_CREDIT
+        self.held = deque()
+
+    def take_down(self):
+        """Return what is to be sent."""
+        return self.down.take()
+
+    def take_up(self):
+        """Return what the connection above is to receive."""
+        return self.up.take()
+
+    # From the connection above
+
+    def send(self, data):
+        """Translate what the connection above sends."""
+        cdef bytes rest
+        cdef const char* at
+        cdef Py_ssize_t left, whole
+        self.cut_above += data
+        rest = bytes(self.cut_above)
+        at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
+        if not self.is_open and left >= PREFACE_SIZE:
+            self._open(at)
+            at += PREFACE_SIZE
+            left -= PREFACE_SIZE
+        while self.is_open and left >= HEADER_SIZE:
+            whole = HEADER_SIZE + <Py_ssize_t>load32(at)
+            if whole > left:
+                break
+            self._take_frame(at, whole)
+            at += whole
+            left -= whole
+        self.cut_above = bytearray(at[:left])
+
+    cdef int _open(self, const char* data) except -1:
+        """Answer the preface: the connection above is open at once."""
+        cdef char* at = self.up.reserve(PREFACE_SIZE)
+        self.is_open = True
+        memcpy(at, PyBytes_AS_STRING(MAGIC), 4)
+        at[4] = at[5] = 1
+        at[6] = at[7] = 0
+        self._control_up(SETTINGS, 0, self.settings)
+        return self._control_up(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
+
+    cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1:
+        cdef uint8_t kind = <uint8_t>data[4], flags = <uint8_t>data[5]
+        cdef const char* body = data + HEADER_SIZE
+        if kind == REQUEST or kind == DATA:
+            self.taken += size
+            if self.taken >= CREDIT_PART:
+                self._control_up(CREDIT, 0, (<int>self.taken).to_bytes(4, "little"))
+                self.taken = 0
+            return self._take_request(data, size) if kind == REQUEST else self._take_piece(data, size)
+        if kind == SETTINGS and not flags & ACK:
+            return self._control_up(SETTINGS, ACK, b"")
+        if kind == AUTH and not flags & ACK:
+            return self._take_token(body, size - HEADER_SIZE)
+        if kind == PING and not flags & ACK:
+            return self._ping(body[:size - HEADER_SIZE])
+        if kind == CANCEL:
+            return self._cancel(load64(data + 8))
+        if kind == CREDIT and load64(data + 8) == 0:
+            self.credit += load32(body)
+            while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
+                self._put_up(self.held.popleft())
+        return 0
+
+    cdef int _take_request(self, const char* data, Py_ssize_t size) except -1:
+        cdef uint8_t flags = <uint8_t>data[5]
+        cdef uint64_t id = load64(data + 8)
+        cdef const char* body = data + HEADER_SIZE
+        cdef Py_ssize_t method_size = load16(body + 4), metadata_size = load16(body + 6)
+        cdef const char* method = body + 8 * <int><uint8_t>body[0]
+        cdef const char* payload = method + method_size + metadata_size
+        cdef OpenRequest request = OpenRequest.__new__(OpenRequest)
+        if flags & (STREAM_IN | STREAM_OUT):
+            return self._fail(id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
+        service, _, name = method[:method_size].rpartition(b".")
+        request.names = len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
+        request.entries = self._entries_of(method + method_size, metadata_size, load64(body + 8))
+        request.flags = IS_ONE_WAY if flags & ONE_WAY else 0
+        if data[7]:
+            request.flags |= IS_GZIP
+        request.kinds = <uint8_t>(SERIALIZE[<uint8_t>data[6] & 3] << 4)
+        if flags & MORE:
+            request.payload = bytearray((payload + 8)[:data + size - payload - 8])
+            self.requests[id] = request
+            return 0
+        return self._write_request(
+            self._sequence_of(None if flags & ONE_WAY else id), request, payload, data + size - payload
+        )
+
+    cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1:
+        """Take a further piece of a REQUEST; pieces of one that was given up are dropped."""
+        cdef uint64_t id = load64(data + 8)
+        cdef OpenRequest request = self.requests.get(id)
+        cdef bytes payload
+        if request is None:
+            return 0
+        request.payload += data[HEADER_SIZE:size]
+        if <uint8_t>data[5] & MORE:
+            return 0
+        del self.requests[id]
+        payload = bytes(request.payload)
+        return self._write_request(
+            self._sequence_of(None if request.flags & IS_ONE_WAY else id), request,
+            PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
+        )
+
+    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size, uint64_t timeout_us):
+        """Return the metadata of a request, with the token and the time that is left."""
+        cdef list parts
+        cdef bytes block, token = self.token
+        if size == 0 and token is None and (timeout_us == 0 or timeout_us == TIMEOUT_NONE):
+            return b""
+        parts = []
+        if timeout_us and timeout_us != TIMEOUT_NONE:
+            parts.append(entry(b"__ServerTimeout", b"%d" % (timeout_us // 1000)))
+        if size:
+            block = block_of(metadata[:size])
+            if AUTHORIZATION in block:
+                token, block = without_token(block, token)
+            parts.append(block)
+        if token is not None:
+            parts.append(entry(b"__AUTH", token))
+        return b"".join(parts)
+
+    cdef int _take_token(self, const char* body, Py_ssize_t size) except -1:
+        """Keep the credential of the connection: the server's verdict comes with each call."""
+        cdef Py_ssize_t scheme_size = <uint8_t>body[1]
+        self.token = body[4 + scheme_size:size]
+        return self._control_up(AUTH, ACK, bytes(8))
+
+    cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF:
+        """Return the next sequence, and note what waits for its answer, if anything does."""
+        cdef uint64_t sequence = self.next_sequence
+        self.next_sequence += 1
+        if waits is not None:
+            self.waiting[sequence] = waits
+            if type(waits) is int:
+                self.sequences[waits] = sequence
+        return sequence
+
+    cdef int _write_request(
+        self, uint64_t sequence, OpenRequest request, const char* payload, Py_ssize_t payload_size
+    ) except -1:
+        cdef Py_ssize_t names_size = PyBytes_GET_SIZE(request.names), entries_size = PyBytes_GET_SIZE(request.entries)
+        cdef Py_ssize_t rest = names_size + entries_size + payload_size + 2 * LENGTH_BYTES
+        cdef char* at = self.down.reserve(HEADER_BYTES + rest)
+        at[0] = <char>self.profile.magic
+        at[1] = 0
+        at[FLAGS_AT] = <char>request.flags
+        at[3] = <char>request.kinds
+        store64_big(at + 4, sequence)
+        store32_big(at + REST_AT, <uint32_t>rest)
+        memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(request.names), names_size)
+        at = put_text(at + HEADER_BYTES + names_size, PyBytes_AS_STRING(request.entries), entries_size)
+        put_text(at, payload, payload_size)
+        return 0
+
+    cdef int _ping(self, bytes body) except -1:
+        """Send a heartbeat: to Go's server the clock in nanoseconds, an int64 of msgpack."""
+        cdef OpenRequest beat = OpenRequest.__new__(OpenRequest)
+        cdef bytes payload = b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+        beat.names = bytes(2 * LENGTH_BYTES)
+        beat.entries = b""
+        beat.flags = IS_HEARTBEAT
+        beat.kinds = SERIALIZE_MSGPACK << 4
+        return self._write_request(self._sequence_of(body), beat, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+
+    cdef int _cancel(self, uint64_t id) except -1:
+        """End a cancelled call here; the server goes on with it."""
+        cdef object sequence = self.sequences.pop(id, None)
+        if self.requests.pop(id, None) is None:
+            if sequence is None:
+                return 0
+            del self.waiting[sequence]
+        return self._fail(id, CANCELLED, "cancelled", True)
+
+    # From the stream below
+
+    def receive(self, data):
+        """Translate what the server sends.
+
+        Raises:
+            RemoteProtocolError: it is no rpcx.
+        """
+        cdef RpcxFrame frame
+        cdef bytes rest
+        cdef const char* at
+        cdef Py_ssize_t left, whole
+        self.cut_below += data
+        rest = bytes(self.cut_below[:HEADER_BYTES])
+        whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+        if whole == 0 or whole > len(self.cut_below):
+            # What came of a long frame is looked at once it is whole.
+            return
+        rest = bytes(self.cut_below)
+        at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
+        while left:
+            whole = self._whole_size(at, left)
+            if whole == 0 or whole > left:
+                break
+            parse_frame(at, whole, &frame)
+            self._take_answer(&frame)
+            at += whole
+            left -= whole
+        self.cut_below = bytearray(at[:left])
+
+    cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
+        """Return the size of the frame that begins here, 0 while its header is not whole; refuse one over the limit."""
+        cdef Py_ssize_t whole = announced_size(data, size, self.profile.magic)
+        if whole > self.most_frame:
+            raise RemoteProtocolError(
+                f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
+            )
+        return whole
+
+    cdef int _take_answer(self, RpcxFrame* frame) except -1:
+        cdef object waits
+        cdef dict told = {}
+        cdef bytes metadata = b""
+        cdef uint64_t id
+        cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
+        if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
+            # A push, and nobody asked for any.
+            return 0
+        waits = self.waiting.pop(frame.sequence, None)
+        if waits is None:
+            return 0
+        if type(waits) is bytes:
+            return self._control_up(PING, ACK, waits)
+        id = waits
+        del self.sequences[waits]
+        if frame.metadata_size:
+            try:
+                metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told)
+            except ValueError as error:
+                return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
+        if PyBytes_GET_SIZE(metadata) > LONGEST_METADATA:
+            return self._fail(id, INTERNAL, f"the metadata of the answer has {len(metadata)} bytes", True)
+        if frame.flags & STATUS_BITS == STATUS_ERROR and frame.metadata_size:
+            return self._take_error(id, metadata, told)
+        if serialize > SERIALIZE_MSGPACK or compressor > 1:
+            what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
+            return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
+        head = answer_head(0, "", metadata, True, 0)
+        return self._answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
+
+    cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
+        """Fail a call with what the entries of its answer tell; those of Go have the text alone."""
+        cdef bytes head, details = told.get(b"frpc-details-bin", b"")
+        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNKNOWN)
+        if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
+            # The server takes nothing more here: further calls are for another connection.
+            self._control_up(GOAWAY, 0, NO_MORE_CALLS)
+        head = answer_head(
+            status, told.get(self.profile.error_key, b"").decode("utf-8", "replace"), metadata,
+            told.get(b"frpc-processed") != b"no", pause_of(told.get(b"frpc-retry-after-ms")),
+        )
+        return self._answer(id, head, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details), CODEC_MSGPACK)
+
+    cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1:
+        return self._answer(id, answer_head(status, text, b"", has_run, 0), b"", 0, CODEC_MSGPACK)
+
+    cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1:
+        """Answer a call, in pieces where the answer is long."""
+        cdef Py_ssize_t at, part
+        if size <= PIECE:
+            return self._send_up(frame_of(RESPONSE, 0, codecs, id, head, payload, size))
+        head += (<object>size).to_bytes(8, "little")
+        self._send_up(frame_of(RESPONSE, MORE, codecs, id, head, payload, PIECE))
+        at = PIECE
+        while at < size:
+            part = min(size - at, <Py_ssize_t>PIECE)
+            self._send_up(frame_of(DATA, CONT if at + part == size else CONT | MORE, 0, id, b"", payload + at, part))
+            at += part
+        return 0
+
+    cdef int _send_up(self, bytes frame) except -1:
+        """Let the connection above receive a frame that takes of its credit, in order."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
+        if self.held or size > self.credit:
+            self.held.append(frame)
+            return 0
+        return self._put_up(frame)
+
+    cdef int _put_up(self, bytes frame) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
+        self.credit -= size
+        memcpy(self.up.reserve(size), PyBytes_AS_STRING(frame), size)
+        return 0
+
+    cdef int _control_up(self, uint8_t kind, uint8_t flags, bytes body) except -1:
+        cdef bytes frame = frame_of(kind, flags, 0, 0, b"", PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
+        memcpy(self.up.reserve(PyBytes_GET_SIZE(frame)), PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+        return 0
+
+
+cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size):
+    """Return a native frame; `codecs` holds the codec, and above it the compressor."""
+    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
+    cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + head_size + size)
+    cdef char* at = PyBytes_AS_STRING(frame)
+    store32(at, <uint32_t>(head_size + size))
+    at[4] = <char>kind
+    at[5] = <char>flags
+    at[6] = <char>(codecs & 255)
+    at[7] = <char>(codecs >> 8)
+    store64(at + 8, id)
+    memcpy(at + HEADER_SIZE, PyBytes_AS_STRING(head), head_size)
+    if size:
+        memcpy(at + HEADER_SIZE + head_size, payload, size)
+    return frame
+
+
+cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint32_t pause_ms):
+    """Return the head of a RESPONSE, up to its payload."""
+    cdef bytes message = text.encode("utf-8", "replace")
+    cdef bytes head
+    cdef char* at
+    if PyBytes_GET_SIZE(message) > MESSAGE_LIMIT:
+        message = message[:MESSAGE_LIMIT - 3].decode("utf-8", "ignore").encode() + "…".encode()
+    head = PyBytes_FromStringAndSize(NULL, RESPONSE_HEAD)
+    at = PyBytes_AS_STRING(head)
+    at[0] = 2
+    at[1] = 0 if has_run else 1
+    store16(at + 2, <uint16_t>status)
+    store16(at + 4, <uint16_t>PyBytes_GET_SIZE(message))
+    store16(at + 6, <uint16_t>PyBytes_GET_SIZE(metadata))
+    store32(at + 8, pause_ms)
+    store32(at + 12, 0)
+    return head + message + metadata if message or metadata else head
+
+
+cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
+    """Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said."""
+    if text is None:
+        return 0
+    if text == b"never":
+        return 0xFFFFFFFF
+    return min(int(text), 0xFFFFFFFD) if text.isdigit() and len(text) < 12 else 0
+
+
+cdef tuple without_token(bytes block, bytes token):
+    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
+    cdef list parts = []
+    cdef Py_ssize_t at = 0, size
+    while at < len(block):
+        size = int.from_bytes(block[at:at + 4], "big")
+        key = block[at + 4:at + 4 + size]
+        at += 4 + size
+        size = int.from_bytes(block[at:at + 4], "big")
+        value = block[at + 4:at + 4 + size]
+        at += 4 + size
+        if key == AUTHORIZATION:
+            token = value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value
+        else:
+            parts.append(entry(key, value))
+    return token, b"".join(parts)

@@ -1,0 +1,65 @@
+"""Whether the connections to one endpoint have too many calls, so that one more is of use.
+
+A connection tells when it has so many calls in flight, at no cost for calls before. From then on a timer looks at all
+connections of the endpoint, until one of them has fewer or the time is over. A client without a crowd has no timer.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.plan import CROWD_CALLS, CROWD_SECONDS
+
+if TYPE_CHECKING:
+    from fastrpc.client.subchannel import Subchannel
+
+__all__ = ["Crowd"]
+
+#: Looks within the time for which all connections have to be crowded.
+LOOKS = 5
+
+
+class Crowd:
+    """Watches the connections of one endpoint, while there may be one more."""
+
+    def __init__(self, subchannel: "Subchannel") -> None:
+        self._subchannel = subchannel
+        self._timer: asyncio.TimerHandle | None = None
+        self._looks = 0
+
+    def await_at(self, sessions: Iterable[ClientSession]) -> None:
+        """Have these connections tell when they are crowded, if another one would be made."""
+        if self._subchannel.may_widen:
+            for session in sessions:
+                session.await_crowd(CROWD_CALLS)
+
+    def look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to look: a connection is crowded."""
+        if self._timer is None:
+            self._looks = 0
+            self._look_later(loop)
+
+    def end(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        # In a context of its own: that of the first crowded call must not live on.
+        self._timer = loop.call_later(CROWD_SECONDS / LOOKS, self._look, loop, context=contextvars.Context())
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        sessions = self._subchannel.usable_sessions
+        self._looks += 1
+        is_crowded = bool(sessions) and all(session.calls_in_flight > CROWD_CALLS for session in sessions)
+        if is_crowded and self._looks < LOOKS:
+            self._look_later(loop)
+            return
+        if is_crowded and self._subchannel.may_widen:
+            self._subchannel.widen()
+            self._subchannel.start()
+        self.await_at(sessions)

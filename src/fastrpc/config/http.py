@@ -1,0 +1,111 @@
+"""The settings of a server's HTTP gateway."""
+
+import re
+from dataclasses import field
+from typing import Any
+
+from fastrpc.config.validation import (
+    Settings,
+    check_count,
+    check_flag,
+    check_parts,
+    check_seconds,
+    settings_class,
+    wrong,
+)
+
+__all__ = ["HTTP", "HTTPLimits"]
+
+# What a later release serves: a setting without effect is refused.
+_LATER = ("websocket", "rpcx")
+
+# An origin as browsers send it: no path, no slash at its end.
+_ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+# A host as the field Host names it, without a port.
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+
+
+@settings_class
+class HTTPLimits(Settings):
+    """The limits of HTTP requests; those of `Limits` hold as well.
+
+    Attributes:
+        header_seconds: time for the head of a request, from its first byte on. Too low refuses slow clients, too high
+            lets strangers hold connections.
+        idle_seconds: time between two requests on a connection. Too low makes clients connect again, too high keeps
+            unused connections open.
+        body_idle_seconds: time between two pieces of a body, and for a client that takes nothing of an answer. Too
+            low cuts off slow lines, too high lets silent clients hold memory.
+        headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.
+        header_bytes: bytes of these fields. Too low refuses long tokens, too high holds memory for strangers.
+        target_bytes: bytes of the path and the query. Too low refuses long queries, too high holds memory for
+            strangers.
+    """
+
+    header_seconds: float = 5.0
+    idle_seconds: float = 75.0
+    body_idle_seconds: float = 10.0
+    headers: int = 100
+    header_bytes: int = 32 * 1024
+    target_bytes: int = 8 * 1024
+
+    def __post_init__(self) -> None:
+        for name in ("header_seconds", "idle_seconds", "body_idle_seconds"):
+            check_seconds(self, name)
+        check_count(self, "headers", 1, 1_000)
+        check_count(self, "header_bytes", 256, 131_072)
+        check_count(self, "target_bytes", 64, 131_072)
+
+
+@settings_class
+class HTTP(Settings):
+    """What a server offers by HTTP, where `ServerConfig.protocols` names "http".
+
+    Attributes:
+        json: methods as `POST /service/method`, in JSON or msgpack, with streams as NDJSON or server-sent events.
+        jsonrpc: JSON-RPC 2.0 at `POST /jsonrpc`.
+        websocket: calls by WebSocket; not there yet.
+        mcp: methods with `tool=True` as tools of language models, at `POST /mcp`.
+        rpcx: the header gateway of rpcx; not there yet.
+        docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
+            identity. None shows them where `ServerConfig.reflection` does.
+        cors_origins: origins whose pages may call, such as "https://shop.example". Each one's scripts then act with
+            whatever their users know.
+        allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
+            name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
+            here.
+        limits: the limits of requests.
+    """
+
+    json: bool = True
+    jsonrpc: bool = False
+    websocket: bool = False
+    mcp: bool = False
+    rpcx: bool = False
+    docs: bool | None = None
+    cors_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
+    limits: HTTPLimits = field(default_factory=HTTPLimits)
+
+    def __post_init__(self) -> None:
+        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx"):
+            check_flag(self, name)
+        if self.docs is not None:
+            check_flag(self, "docs")
+        for name in _LATER:
+            if getattr(self, name):
+                raise wrong(self, name, "left out: it is not there yet")
+        _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
+        _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
+        check_parts(self, limits=HTTPLimits)
+
+
+def _check_texts(settings: Any, name: str, form: re.Pattern[str], allowed: str) -> None:
+    """Refuse anything but a sequence of texts of a form, and keep it as a tuple."""
+    value = getattr(settings, name)
+    if not isinstance(value, tuple | list) or not all(
+        isinstance(item, str) and form.fullmatch(item) for item in value
+    ):
+        raise wrong(settings, name, f"a tuple of {allowed}", hint=f"write {name}=('…',)")
+    object.__setattr__(settings, name, tuple(item.lower() for item in value))

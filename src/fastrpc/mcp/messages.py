@@ -1,0 +1,238 @@
+"""The messages of the Model Context Protocol over HTTP, in the revisions 2025-11-25 and 2026-07-28.
+
+The earlier one begins with `initialize`, here without a session. In the later one every request tells its revision, in
+`_meta` and in fields of its head, which must say the same.
+
+Sources: https://modelcontextprotocol.io/specification/2026-07-28 and …/2025-11-25
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from fastrpc._version import __version__
+from fastrpc.mcp.tools import Tool
+
+__all__ = ["Answer", "Conversation", "ToolCall", "refused_body", "tool_failure", "tool_result"]
+
+LEGACY: Final = "2025-11-25"
+MODERN: Final = "2026-07-28"
+#: The latest first.
+REVISIONS: Final = (MODERN, LEGACY)
+
+_VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
+_CAPABILITIES_KEY: Final = "io.modelcontextprotocol/clientCapabilities"
+_SERVER_KEY: Final = "io.modelcontextprotocol/serverInfo"
+
+_PARSE_ERROR: Final = -32700
+_INVALID_REQUEST: Final = -32600
+_METHOD_NOT_FOUND: Final = -32601
+_INVALID_PARAMS: Final = -32602
+_REFUSED: Final = -32001
+_HEADER_MISMATCH: Final = -32020
+_UNSUPPORTED_VERSION: Final = -32022
+
+#: Milliseconds for which clients may keep the list of tools: it changes with the services of a server.
+_KEPT_MS: Final = 60_000
+
+_ENCODED: Final = ("=?base64?", "?=")
+
+
+class _Params(msgspec.Struct):
+    name: str | None = None
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    meta: dict[str, Any] = msgspec.field(name="_meta", default_factory=dict)
+    revision: str | None = msgspec.field(name="protocolVersion", default=None)
+
+
+class _Message(msgspec.Struct):
+    jsonrpc: str
+    method: str
+    id: int | float | str | msgspec.UnsetType = msgspec.UNSET
+    params: _Params = msgspec.field(default_factory=_Params)
+
+
+class Answer(NamedTuple):
+    """What a request is answered with: an HTTP status, and a message or nothing."""
+
+    status: int
+    message: dict[str, Any] | None = None
+
+    @property
+    def content(self) -> bytes:
+        return b"" if self.message is None else msgspec.json.encode(self.message)
+
+
+class ToolCall(NamedTuple):
+    """A call that a request asks for."""
+
+    tool: Tool
+    arguments: bytes
+    #: The id of the request, and its revision.
+    id: int | float | str
+    revision: str
+
+
+class Conversation:
+    """What a server answers, without the calls themselves.
+
+    Args:
+        title: the name by which the server is known to people.
+        tools: returns the tools by their names.
+    """
+
+    def __init__(self, title: str, tools: Callable[[], dict[str, Tool]]) -> None:
+        self._info = {"name": "fastrpc", "title": title, "version": __version__}
+        self._tools = tools
+
+    def take(
+        self, body: bytes, field: Callable[[str], str | None], may_call: Callable[[Tool], bool]
+    ) -> Answer | ToolCall:
+        """Return the answer to a request, or the call that it asks for.
+
+        Args:
+            field: returns the value of a field of the request's head.
+            may_call: whether the caller may call a tool; the others do not exist for it.
+        """
+        try:
+            message = msgspec.json.decode(body, type=_Message)
+        except msgspec.ValidationError as error:
+            return _error(400, _INVALID_REQUEST, f"no request of JSON-RPC 2.0, which is an object: {error}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return _error(400, _PARSE_ERROR, f"no JSON: {error}")
+        if message.jsonrpc != "2.0":
+            return _error(400, _INVALID_REQUEST, f"jsonrpc is {message.jsonrpc!r}, it must be '2.0'")
+        if message.id is msgspec.UNSET:
+            return Answer(202)
+        told = message.params.meta.get(_VERSION_KEY)
+        if told is not None or field("mcp-protocol-version") == MODERN:
+            return self._modern(message, told, field, may_call)
+        return self._legacy(message, field, may_call)
+
+    def _modern(
+        self,
+        message: _Message,
+        told: Any,
+        field: Callable[[str], str | None],
+        may_call: Callable[[Tool], bool],
+    ) -> Answer | ToolCall:
+        named = message.params.name if message.method == "tools/call" else None
+        for name, expected in (
+            ("MCP-Protocol-Version", told),
+            ("Mcp-Method", message.method),
+            ("Mcp-Name", named),
+        ):
+            found = _decoded(field(name.lower()))
+            if found != expected and not (name == "Mcp-Name" and named is None):
+                text = f"the field {name} is {found!r}, the message has {expected!r}"
+                return _error(400, _HEADER_MISMATCH, text, message.id)
+        if told not in REVISIONS or told == LEGACY:
+            data = {"supported": list(REVISIONS), "requested": str(told)}
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {told} is not known", message.id, data)
+        if not isinstance(message.params.meta.get(_CAPABILITIES_KEY), dict):
+            return _error(400, _INVALID_PARAMS, f"_meta has no {_CAPABILITIES_KEY}", message.id)
+        match message.method:
+            case "server/discover":
+                told_of = {"supportedVersions": list(REVISIONS), "capabilities": {"tools": {}}}
+                return self._complete(message.id, told_of)
+            case "tools/list":
+                return self._complete(message.id, {"tools": self._listed(may_call, only_objects=False)})
+            case "tools/call":
+                return self._call(message, may_call, MODERN)
+        return _error(404, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
+
+    def _legacy(
+        self, message: _Message, field: Callable[[str], str | None], may_call: Callable[[Tool], bool]
+    ) -> Answer | ToolCall:
+        revision = field("mcp-protocol-version")
+        if message.method == "initialize":
+            found = {"protocolVersion": LEGACY, "capabilities": {"tools": {}}, "serverInfo": self._info}
+            return _result(message.id, found)
+        if revision not in {None, LEGACY}:
+            data = {"supported": list(REVISIONS), "requested": revision}
+            return _error(400, _UNSUPPORTED_VERSION, f"revision {revision} is not known", message.id, data)
+        match message.method:
+            case "ping":
+                return _result(message.id, {})
+            case "tools/list":
+                return _result(message.id, {"tools": self._listed(may_call, only_objects=True)})
+            case "tools/call":
+                return self._call(message, may_call, LEGACY)
+        return _error(200, _METHOD_NOT_FOUND, f"no method {message.method!r} here", message.id)
+
+    def _call(self, message: _Message, may_call: Callable[[Tool], bool], revision: str) -> Answer | ToolCall:
+        assert message.id is not msgspec.UNSET
+        name, arguments = message.params.name, bytes(message.params.arguments)
+        tool = None if name is None else self._tools().get(name)
+        if tool is None or not may_call(tool):
+            # One answer: a caller without access does not learn whether a tool exists.
+            return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", message.id)
+        return ToolCall(tool, b"{}" if arguments == b"null" else arguments, message.id, revision)
+
+    def _listed(self, may_call: Callable[[Tool], bool], *, only_objects: bool) -> list[dict[str, Any]]:
+        tools: Iterable[Tool] = self._tools().values()
+        return [tool.described(only_objects=only_objects) for tool in tools if may_call(tool)]
+
+    def _complete(self, number: Any, found: dict[str, Any]) -> Answer:
+        """Return the answer with what clients may keep: for themselves, as it depends on who asks."""
+        kept = {"resultType": "complete", "ttlMs": _KEPT_MS, "cacheScope": "private"}
+        return _result(number, {**kept, **found, "_meta": {_SERVER_KEY: self._info}})
+
+
+def refused_body(text: str) -> Answer:
+    """Return the answer to a body that is not read."""
+    return _error(400, _INVALID_REQUEST, text)
+
+
+def tool_result(call: ToolCall, value: bytes) -> Answer:
+    """Return the answer with the result of a tool, which is JSON."""
+    text = msgspec.json.decode(value) if value.startswith(b'"') else value.decode()
+    found: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": False}
+    is_told = call.tool.result is not None if call.revision == MODERN else call.tool.gives_object
+    if is_told:
+        found["structuredContent"] = msgspec.Raw(value)
+    return _result(call.id, _of_revision(call, found))
+
+
+def tool_failure(call: ToolCall, text: str, *, refused: dict[str, Any] | None = None) -> Answer:
+    """Return the answer to a call that failed: a result that a model reads.
+
+    Args:
+        refused: code, processed and retry_after of a call that the server did not begin: an error of the protocol.
+    """
+    if refused is not None:
+        return _error(200, _REFUSED, text, call.id, refused)
+    return _result(
+        call.id, _of_revision(call, {"content": [{"type": "text", "text": text}], "isError": True})
+    )
+
+
+def _of_revision(call: ToolCall, found: dict[str, Any]) -> dict[str, Any]:
+    return {"resultType": "complete", **found} if call.revision == MODERN else found
+
+
+def _result(number: Any, found: dict[str, Any]) -> Answer:
+    return Answer(200, {"jsonrpc": "2.0", "id": number, "result": found})
+
+
+def _error(status: int, code: int, text: str, number: Any = None, data: Any = None) -> Answer:
+    error = {"code": code, "message": text}
+    if data is not None:
+        error["data"] = data
+    # Without an id where the request had none that can be told.
+    known = {} if number is None else {"id": number}
+    return Answer(status, {"jsonrpc": "2.0", **known, "error": error})
+
+
+def _decoded(value: str | None) -> str | None:
+    """Return the value of a field that may be written in base64."""
+    first, last = _ENCODED
+    if value is None or not (value.startswith(first) and value.endswith(last)):
+        return value
+    try:
+        return base64.b64decode(value[len(first) : -len(last)], validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

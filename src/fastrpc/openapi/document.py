@@ -1,0 +1,228 @@
+"""The OpenAPI 3.1 document of services, as the HTTP gateway serves them."""
+
+from collections.abc import Iterable, Sequence
+from types import UnionType
+from typing import Annotated, Any, Final, Union, get_args, get_origin
+
+from fastrpc._version import __version__
+from fastrpc.errors import ConfigError
+from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
+from fastrpc.rpc.conversion import holds_arrays
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
+from fastrpc.rpc.schema import codec_for
+from fastrpc.rpc.service import BUILTIN_PREFIX
+
+__all__ = ["openapi_document"]
+
+_JSON: Final = "application/json"
+_MSGPACK: Final = "application/msgpack"
+_LINES: Final = "application/x-ndjson"
+_EVENTS: Final = "text/event-stream"
+_PROBLEM: Final = "application/problem+json"
+
+_LISTS: Final = (list, tuple, set, frozenset)
+_PLAIN: Final = frozenset({str, int, float, bool})
+
+_ABOUT: Final = (
+    "The body of a call is an object of arguments by parameter name, and the answer is the value itself. Errors are"
+    " problems (RFC 9457), with the status of the call in `code`. The header `Timeout-Ms` limits a call, `Meta-<key>`"
+    " gives it metadata. A call with `Accept: application/x-ndjson` or `text/event-stream` streams its answers: without"
+    " a last `end` or `error` the stream was cut off. Where JSON is taken, msgpack (`application/msgpack`) is, too."
+)
+
+#: How a message of a stream is told from its end.
+_END: Final[JsonSchema] = object_schema(
+    [
+        (
+            "end",
+            object_schema(
+                [("metadata", {"type": "object", "additionalProperties": {"type": "string"}}, False)],
+                is_closed=False,
+            ),
+            True,
+        )
+    ],
+    is_closed=False,
+)
+
+
+def openapi_document(
+    services: Iterable[ServiceDefinition],
+    *,
+    title: str | None = None,
+    schemes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Return the document of these services, in plain values.
+
+    Methods whose payload is a protobuf message are left out: JSON does not carry it.
+
+    Args:
+        title: the names of the services by default.
+        schemes: the schemes of credentials that the server takes; with one, every method that is not public needs it.
+    """
+    shown = [one for one in services if not one.name.startswith(BUILTIN_PREFIX)]
+    schemas = SchemaSet()
+    schemas.add("Problem", PROBLEM)
+    writer = _Writer(schemas, schemes)
+    paths: dict[str, Any] = {}
+    for service in shown:
+        for method in service.methods.values():
+            found = writer.operations(method)
+            if found:
+                paths[f"/{service.name}/{method.name}"] = found
+    components: dict[str, Any] = {"schemas": schemas.components, "responses": writer.responses}
+    if schemes:
+        components["securitySchemes"] = {name: {"type": "http", "scheme": name} for name in schemes}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": title or ", ".join(one.name for one in shown) or "fastrpc",
+            "version": _version(shown),
+            "description": _ABOUT,
+            "x-fastrpc": __version__,
+        },
+        "servers": [{"url": "/"}],
+        "tags": [_tag(one) for one in shown],
+        "paths": paths,
+        "components": components,
+    }
+
+
+class _Writer:
+    """Writes the operations of methods."""
+
+    def __init__(self, schemas: SchemaSet, schemes: Sequence[str]) -> None:
+        self._schemas = schemas
+        self._schemes = schemes
+        problem = {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        #: The answers that refuse a call, by their HTTP status.
+        self.responses = {
+            f"{phrase.replace(' ', '')}": {"description": phrase, "content": problem}
+            for phrase in HTTP_STATUS.values()
+        }
+        self._refusals = {
+            str(status): {"$ref": f"#/components/responses/{phrase.replace(' ', '')}"}
+            for status, phrase in HTTP_STATUS.items()
+        }
+
+    def operations(self, method: MethodDefinition) -> dict[str, Any]:
+        """Return the operations at a method's path; none if its payload does not travel by HTTP."""
+        try:
+            if codec_for(method, "json") == "protobuf":
+                return {}
+            arguments = arguments_schema(method, self._schemas)
+        except (
+            ConfigError,
+            TypeError,
+        ):  # its types are unknown, or do not travel: calls by name still tell why
+            return {}
+        found = {"post": self._operation(method, "") | self._body(method, arguments)}
+        if method.safe:
+            found = {"get": self._operation(method, "get") | _query(method, arguments), **found}
+        return found
+
+    def _operation(self, method: MethodDefinition, verb: str) -> dict[str, Any]:
+        summary, _, rest = method.documentation.strip().partition("\n")
+        found: dict[str, Any] = {
+            "operationId": "_".join(filter(None, (verb, method.service.replace(".", "_"), method.name))),
+            "tags": [method.service],
+            "responses": {"200": self._answer(method), **self._refusals},
+            "x-fastrpc": {"method": method.full_name, "kind": method.kind, "idempotent": method.idempotent},
+        }
+        if summary:
+            found["summary"] = summary
+        if rest.strip():
+            found["description"] = method.documentation.strip()
+        if self._schemes:
+            needed: list[dict[str, list[str]]] = [{name: []} for name in self._schemes]
+            found["security"] = [{}, *needed] if method.public else needed
+        return found
+
+    def _body(self, method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
+        if method.signature.stream is None:
+            content = {_media(method): {"schema": arguments}}
+            # A method whose parameters all have defaults is called with an empty body, too.
+            return {"requestBody": {"content": content, "required": bool(arguments.get("required"))}}
+        message = object_schema(
+            [("value", self._schemas.schema_of(method.types().message), True)], is_closed=True
+        )
+        first = object_schema([("arguments", arguments, True)], is_closed=True)
+        last = object_schema([("end", {"const": True}, True)], is_closed=True)
+        lines = {"anyOf": [*([first] if arguments["properties"] else []), message, last]}
+        described = "Lines of JSON, each with a message; the first may have the arguments, the last the end."
+        return {
+            "requestBody": {
+                "content": {_LINES: {"schema": lines}},
+                "required": True,
+                "description": described,
+            }
+        }
+
+    def _answer(self, method: MethodDefinition) -> dict[str, Any]:
+        result = self._schemas.schema_of(method.types().result)
+        if not method.signature.has_stream_result:
+            return {"description": "The value.", "content": {_media(method): {"schema": result}}}
+        error = object_schema([("error", {"$ref": "#/components/schemas/Problem"}, True)], is_closed=False)
+        message = object_schema([("value", result, True)], is_closed=False)
+        events = {
+            "type": "string",
+            "description": "Events `message`, whose data is a value, then `end` or `error`.",
+        }
+        return {
+            "description": "Lines of JSON, each with a value; the last has the end or an error. Or events.",
+            "content": {
+                _LINES: {"schema": {"anyOf": [message, _END, error]}},
+                _EVENTS: {"schema": events},
+            },
+        }
+
+
+def _media(method: MethodDefinition) -> str:
+    """Return the media type of a payload. That msgpack is taken beside JSON stands in the description of them all."""
+    known = method.types()
+    return _MSGPACK if holds_arrays([*known.parameters, known.result]) else _JSON
+
+
+def _query(method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
+    """Return the parameters of a query: texts as they are, lists repeated, all else as JSON."""
+    required = arguments.get("required", [])
+    parameters = []
+    for parameter, kind in zip(method.parameters, method.types().parameters, strict=True):
+        described = arguments["properties"][parameter.name]
+        place: dict[str, Any] = {
+            "name": parameter.name,
+            "in": "query",
+            "required": parameter.name in required,
+        }
+        if _is_plain(kind) or (get_origin(kind) in _LISTS and _is_plain((*get_args(kind), Any)[0])):
+            place["schema"] = described
+        else:
+            place["content"] = {_JSON: {"schema": described}}
+        parameters.append(place)
+    return {"parameters": parameters}
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether the JSON of every value is how a query writes it; that of a text has quotes, which a query leaves out."""
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    if get_origin(kind) in {Union, UnionType}:
+        members = [one for one in get_args(kind) if one is not type(None)]
+        return len(members) == 1 and _is_plain(members[0])
+    return isinstance(kind, type) and kind in _PLAIN
+
+
+def _version(services: Sequence[ServiceDefinition]) -> str:
+    """Return the version of all services; "0" if they have none in common."""
+    versions = {one.version for one in services}
+    return (versions.pop() or "0") if len(versions) == 1 else "0"
+
+
+def _tag(service: ServiceDefinition) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": service.name}
+    if service.documentation:
+        found["description"] = service.documentation
+    if service.version is not None:
+        found["x-version"] = service.version
+    return found

@@ -1,0 +1,34 @@
+"""rpcx, and Phobos, which has the same frames, on the server side."""
+
+from functools import partial
+
+from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
+from fastrpc._core.rpcx.server import RpcxServer
+from fastrpc.protocols.base import ServerParts, Verdict, register
+
+__all__ = ["detect", "server_engine"]
+
+
+def detect(profile: Profile, data: bytes) -> Verdict:
+    """Return whether a connection begins with the magic of a profile; what follows is the engine's to judge."""
+    if not data:
+        return Verdict.MORE
+    return Verdict.YES if data[0] == profile.magic else Verdict.NO
+
+
+def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
+    """Make the engine of a connection."""
+    engine = RpcxServer(
+        profile,
+        gate=parts.gate,
+        openings=parts.openings,
+        timeouts=parts.config.timeouts,
+        keepalive=parts.config.keepalive,
+        limits=parts.config.limits,
+    )
+    engine.exchange.reveals_services = parts.reveals_services
+    return engine
+
+
+for _profile in (RPCX, PHOBOS):
+    register(_profile.name, partial(detect, _profile), partial(server_engine, _profile))

@@ -1,0 +1,48 @@
+"""rpcx on the client side: a stream that translates for a session of the native protocol."""
+
+import asyncio
+
+from fastrpc._core.framing.settings import Settings
+from fastrpc._core.rpcx.layer import RpcxLayer
+from fastrpc._core.rpcx.profile import RPCX
+from fastrpc._core.rpcx.translation import RpcxTranslation
+from fastrpc.assigned_numbers import CODECS, COMPRESSORS
+from fastrpc.config import ClientConfig
+from fastrpc.protocols.base import StreamSession
+
+__all__ = ["RpcxStream", "rpcx_stream", "rpcx_translation"]
+
+#: Calls under way on one connection; a server of Go has no such limit, and tells of none.
+_MOST_CALLS = 10_000
+_MOST_METADATA = 65_535
+
+
+class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
+    """The layer as a BufferedProtocol, which asyncio's own loops check for."""
+
+    __slots__ = ()
+
+
+def rpcx_translation(config: ClientConfig) -> RpcxTranslation:
+    """Make the translation of one connection, which announces what rpcx can carry."""
+    settings = Settings(True)
+    settings.max_frame = 1_048_576
+    # Bounded by the peer alone, which says nothing of it.
+    settings.max_message = 2**31
+    settings.max_metadata = _MOST_METADATA
+    settings.max_calls = _MOST_CALLS
+    settings.open_messages = 256
+    settings.codecs = {number: name for name, number in CODECS.items()}
+    settings.compressors = {COMPRESSORS["gzip"]: "gzip"}
+    settings.agent = "rpcx"
+    return RpcxTranslation(
+        RPCX,
+        settings=settings.encode(),
+        message_bytes=config.limits.message_bytes,
+        metadata_bytes=config.limits.metadata_bytes,
+    )
+
+
+def rpcx_stream(stream: StreamSession, config: ClientConfig, loop: asyncio.AbstractEventLoop) -> RpcxStream:
+    """Return the stream of a connection that speaks rpcx, for a transport."""
+    return RpcxStream(stream, rpcx_translation(config), loop)

@@ -1,0 +1,109 @@
+"""Other names under which a service and its methods are called.
+
+A name that Go gives a thing is one of them: `rpcx="go"` derives it, so that callers written in Go find `Arith.Mul`
+where Python has `arith.mul`.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["MOST_ALIASES", "ServiceNames", "checked_aliases", "checked_rpcx", "go_name"]
+
+#: Most aliases of one service or method: a table of routes has an entry for each pair of the two.
+MOST_ALIASES: Final = 8
+
+#: Words that names in Go write in capitals, as its linters ask for.
+_INITIALISM: Final = re.compile(
+    "ACL|API|ASCII|CPU|CSS|DNS|EOF|GUID|HTML|HTTP|HTTPS|ID|IP|JSON|LHS|QPS|RAM|RHS|RPC|SLA|SMTP|SQL|SSH|TCP|TLS|TTL"
+    "|UDP|UI|UID|UUID|URI|URL|UTF8|VM|XML|XMPP|XSRF|XSS",
+    re.IGNORECASE,
+)
+
+_SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
+
+
+class ServiceNames(NamedTuple):
+    """The names of a service: the canonical one, and the others that callers may use."""
+
+    name: str
+    alias: tuple[str, ...] = ()
+    #: "go": names in CamelCase are aliases, too.
+    rpcx: str | None = None
+
+    def of_service(self) -> tuple[str, ...]:
+        """Return every name of the service, the canonical one first."""
+        return self._with_derived(self.name, self.alias)
+
+    def of_method(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
+        """Return every name of a method after the service's, the canonical one first."""
+        return self._with_derived(name, alias)
+
+    def full_aliases(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
+        """Return every full name of a method but the canonical one."""
+        full = [
+            f"{service}.{method}" for service in self.of_service() for method in self.of_method(name, alias)
+        ]
+        return tuple(full[1:])
+
+    def _with_derived(self, name: str, alias: Sequence[str]) -> tuple[str, ...]:
+        derived = (go_name(name),) if self.rpcx == "go" else ()
+        return tuple(dict.fromkeys((name, *alias, *derived)))
+
+
+def checked_aliases(
+    alias: Any, what: str, name: str | None, pattern: re.Pattern[str]
+) -> tuple[str, ...] | None:
+    """Return the aliases of a service or method; None stays None.
+
+    Args:
+        what: "service" or "method".
+        name: the canonical name, as far as it is known; an alias that equals it is a mistake.
+
+    Raises:
+        TypeError: they are no texts, or one of them is there already.
+        ConfigError: one is not a name, or they are too many.
+    """
+    if alias is None:
+        return None
+    if isinstance(alias, str) or not isinstance(alias, Iterable):
+        raise TypeError(f"alias is {alias!r}, it must be a list of texts: write alias=('other',)")
+    found = tuple(alias)
+    for one in found:
+        if not isinstance(one, str):
+            raise TypeError(f"alias has {one!r}, an alias is a text")
+        if not pattern.fullmatch(one):
+            raise ConfigError(f"alias has {one!r}, which is not a {what} name")
+        if one == name:
+            raise TypeError(f"alias has {one!r}, which is the name of the {what} already")
+    if len(set(found)) < len(found):
+        raise TypeError(f"alias has a name twice: {', '.join(found)}")
+    if len(found) > MOST_ALIASES:
+        raise ConfigError(f"alias has {len(found)} names, a {what} has at most {MOST_ALIASES}")
+    return found
+
+
+def checked_rpcx(rpcx: Any) -> str | None:
+    """Return the naming of rpcx callers; ConfigError if there is no such."""
+    if rpcx not in {None, "go"}:
+        raise ConfigError(f"rpcx is {rpcx!r}, it must be 'go' or left out")
+    return None if rpcx is None else "go"
+
+
+def go_name(name: str) -> str:
+    """Return a name as Go writes an exported one: `get_user_id` is `GetUserID`, `shop.v1.arith` is `ShopV1Arith`.
+
+    A capital inside a word stays, so a name in CamelCase is its own.
+
+    Raises:
+        TypeError: no exported name can be made of it.
+    """
+    words = [word for word in _SEPARATORS.split(name) if word]
+    made = "".join(
+        word.upper() if _INITIALISM.fullmatch(word) else word[0].upper() + word[1:] for word in words
+    )
+    if not made[:1].isalpha():
+        raise TypeError(f"{name!r} has no name in Go, where a name begins with a letter: give it another one")
+    return made

@@ -1,0 +1,49 @@
+"""Numbers that JSON has not: NaN and infinity, which encoders write as null."""
+
+from collections.abc import Callable
+from functools import partial
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from fastrpc.rpc.type_graph import all_annotations, is_hashable
+from fastrpc.types.base import encode_value
+
+__all__ = ["finite_encoder"]
+
+#: Types of which no value holds a float.
+_WITHOUT_FLOATS = frozenset({int, str, bytes, bool, type(None), None})
+
+
+def finite_encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
+    """Return an encoder of JSON that raises ValueError for a value with a number that JSON has not.
+
+    Args:
+        kind: the type of the values.
+    """
+    if all(is_hashable(part) and part in _WITHOUT_FLOATS for part in all_annotations([kind])):
+        return encode
+
+    def encode_finite(value: Any) -> bytes:
+        payload = encode(value)
+        # Only what was written as null can have been such a number.
+        if b"null" in payload and _has_other_number(value):
+            raise ValueError("NaN and infinity are no numbers of JSON")
+        return payload
+
+    return encode_finite
+
+
+def _has_other_number(value: Any) -> bool:
+    waiting = [msgspec.to_builtins(value, enc_hook=partial(encode_value, "json"))]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, float):
+            if not isfinite(part):
+                return True
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += part
+    return False

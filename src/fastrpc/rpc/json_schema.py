@@ -1,0 +1,388 @@
+"""JSON Schemas (draft 2020-12) of payload types, as the codec `json` carries their values.
+
+msgspec tells the fields, tags and bounds of the types that it knows, those of `fastrpc.types` their own schema.
+`msgspec.json.schema` is not used: it refuses a default of any class that it does not know.
+"""
+
+import inspect
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial, reduce
+from operator import or_
+from types import UnionType
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import inspect as schema
+
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.types.base import encode_value, find
+
+__all__ = ["JsonSchema", "SchemaSet", "arguments_schema", "object_schema", "plain_default"]
+
+JsonSchema = dict[str, Any]
+
+#: Schemas of types without parts and bounds.
+_PLAIN: Final[dict[type[schema.Type], JsonSchema]] = {
+    schema.AnyType: {},
+    schema.RawType: {},
+    schema.NoneType: {"type": "null"},
+    schema.BoolType: {"type": "boolean"},
+    schema.DateType: {"type": "string", "format": "date"},
+    schema.TimeDeltaType: {"type": "string", "format": "duration"},
+    schema.UUIDType: {"type": "string", "format": "uuid"},
+    schema.DecimalType: {"type": "string", "format": "decimal"},
+    schema.ExtType: {"description": "An extension of msgpack, which JSON does not carry."},
+}
+
+#: Bounds of a type, as msgspec and as JSON Schema call them.
+_NUMBER: Final = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+    "multiple_of": "multipleOf",
+}
+_TEXT: Final = {"min_length": "minLength", "max_length": "maxLength", "pattern": "pattern"}
+_ARRAY: Final = {"min_length": "minItems", "max_length": "maxItems"}
+_OBJECT: Final = {"min_length": "minProperties", "max_length": "maxProperties"}
+
+#: Bytes of base64 for each three of the value.
+_BASE64: Final = 4
+
+#: Where pydantic puts the schemas of the models in a model.
+_MODEL_REFERENCE: Final = "#/$defs/"
+
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class SchemaSet:
+    """The schemas of a document. Those of classes stand in one place, `components`, and are referred to by name.
+
+    Args:
+        prefix: what stands before a component's name in a reference to it.
+    """
+
+    def __init__(self, prefix: str = "#/components/schemas/") -> None:
+        self.components: dict[str, JsonSchema] = {}
+        self._prefix = prefix
+        #: The names of classes, and of classes with type arguments.
+        self._names: dict[Any, str] = {}
+
+    def schema_of(self, annotation: Any) -> JsonSchema:
+        """Return the schema of an annotation; its classes become components.
+
+        Raises:
+            TypeError: values of this type do not travel.
+        """
+        return self._schema(schema.type_info(_plain_annotation(annotation)))
+
+    def add(self, name: str, described: JsonSchema) -> JsonSchema:
+        """Add a component of a document's own; return a reference to it."""
+        self.components[name] = described
+        return {"$ref": self._prefix + name}
+
+    # Types
+
+    def _schema(self, part: schema.Type) -> JsonSchema:
+        if isinstance(part, schema.Metadata):
+            return self._schema(part.type) | (part.extra_json_schema or {})
+        plain = _PLAIN.get(type(part))
+        if plain is not None:
+            return dict(plain)
+        return _WRITERS[type(part)](self, part)
+
+    def _number(self, part: Any) -> JsonSchema:
+        name = "integer" if isinstance(part, schema.IntType) else "number"
+        return {"type": name, **_bounds(part, _NUMBER)}
+
+    def _text(self, part: Any) -> JsonSchema:
+        return {"type": "string", **_bounds(part, _TEXT)}
+
+    def _bytes(self, part: Any) -> JsonSchema:
+        lengths = _bounds(part, {"min_length": "minLength", "max_length": "maxLength"})
+        encoded = {name: _BASE64 * math.ceil(length / 3) for name, length in lengths.items()}
+        return {"type": "string", "contentEncoding": "base64", **encoded}
+
+    def _instant(self, part: Any) -> JsonSchema:
+        name = "date-time" if isinstance(part, schema.DateTimeType) else "time"
+        # The formats of RFC 3339 have an offset.
+        return {"type": "string"} if part.tz is False else {"type": "string", "format": name}
+
+    def _array(self, part: Any) -> JsonSchema:
+        found: JsonSchema = {"type": "array", "items": self._schema(part.item_type), **_bounds(part, _ARRAY)}
+        if isinstance(part, schema.SetType | schema.FrozenSetType):
+            found["uniqueItems"] = True
+        return found
+
+    def _tuple(self, part: Any) -> JsonSchema:
+        return _row([self._schema(one) for one in part.item_types], len(part.item_types), is_closed=True)
+
+    def _object(self, part: Any) -> JsonSchema:
+        found: JsonSchema = {"type": "object", "additionalProperties": self._schema(part.value_type)}
+        names = self._schema(part.key_type)
+        # Keys are texts, whatever they stand for.
+        if names.pop("type", None) == "string" and names:
+            found["propertyNames"] = names
+        return found | _bounds(part, _OBJECT)
+
+    def _union(self, part: Any) -> JsonSchema:
+        choices = [self._schema(one) for one in part.types]
+        tags = {
+            one.tag: choice["$ref"]
+            for one, choice in zip(part.types, choices, strict=True)
+            if _is_tagged(one)
+        }
+        found: JsonSchema = {"anyOf": choices}
+        # A discriminator speaks of all choices, and of texts.
+        if len(tags) == len(choices) and all(isinstance(tag, str) for tag in tags):
+            found["discriminator"] = {"propertyName": part.types[0].tag_field, "mapping": tags}
+        return found
+
+    def _literal(self, part: Any) -> JsonSchema:
+        return _choice(part.values)
+
+    # Classes
+
+    def _class(self, part: Any) -> JsonSchema:
+        name = self._names.get(part.cls)
+        if name is None:
+            name = self._names[part.cls] = self._free_name(_class_name(part.cls))
+            # Entered first: a class may refer to itself.
+            self.components[name] = {}
+            self.components[name].update(self._described(part))
+        return {"$ref": self._prefix + name}
+
+    def _described(self, part: Any) -> JsonSchema:
+        owner = get_origin(part.cls) or part.cls
+        head = {"title": _class_name(part.cls)} | _documentation(owner)
+        if isinstance(part, schema.EnumType):
+            return head | _choice([member.value for member in owner])
+        fields = list(self._fields(part))
+        if isinstance(part, schema.NamedTupleType):
+            least = sum(is_required for _, _, is_required in fields)
+            return head | _row([described for _, described, _ in fields], least, is_closed=True)
+        tag = []
+        if isinstance(part, schema.StructType) and part.tag_field is not None:
+            tag = [(part.tag_field, {"const": part.tag}, True)]
+        is_closed = isinstance(part, schema.StructType) and part.forbid_unknown_fields
+        if isinstance(part, schema.StructType) and part.array_like:
+            required = [number for number, one in enumerate([*tag, *fields], 1) if one[2]]
+            return head | _row(
+                [one[1] for one in (*tag, *fields)], max(required, default=0), is_closed=is_closed
+            )
+        return head | object_schema([*tag, *fields], is_closed=is_closed)
+
+    def _fields(self, part: Any) -> Iterator[tuple[str, JsonSchema, bool]]:
+        """Yield the name of each field in a payload, its schema, and whether it is required."""
+        written = _annotations(part.cls)
+        for field in part.fields:
+            annotation = written.get(field.name)
+            plain = _plain_annotation(annotation)
+            # msgspec keeps no type arguments of classes that it does not know.
+            described = self._schema(field.type) if plain is annotation else self.schema_of(plain)
+            if not field.required:
+                described |= plain_default(field.default, field.default_factory, msgspec.NODEFAULT)
+            yield field.encode_name, described, field.required
+
+    def _custom(self, part: Any) -> JsonSchema:
+        if part.cls is object:
+            return {}
+        known = find(part.cls)
+        if known is None:
+            raise TypeError(f"{part.cls.__qualname__} does not travel")
+        if known.plain_type is not None:
+            return self.schema_of(known.plain_type(part.cls))
+        if known.schema is None:
+            return {"title": part.cls.__name__}
+        if part.cls not in self._names:
+            described = known.schema(part.cls)
+            if known.fields is None:
+                return described
+            self._add_model(part.cls, described)
+        return {"$ref": self._prefix + self._names[part.cls]}
+
+    def _add_model(self, cls: Any, described: JsonSchema) -> None:
+        """Add the schema of a class that describes itself, with those of the classes in it."""
+        inner = described.pop("$defs", {})
+        same = {name: name for name in inner}
+        names = {
+            name: name
+            if self.components.get(name) == self._with_references(one, same)
+            else self._free_name(name)
+            for name, one in inner.items()
+        }
+        for name, one in inner.items():
+            self.components[names[name]] = self._with_references(one, names)
+        found = self._with_references(described, names)
+        reference = found.get("$ref")
+        if reference is not None:
+            # It refers to itself, so pydantic has put it among the others.
+            self._names[cls] = reference.removeprefix(self._prefix)
+            return
+        is_known = self.components.get(cls.__name__) == found
+        self._names[cls] = name = cls.__name__ if is_known else self._free_name(cls.__name__)
+        self.components[name] = found
+
+    def _with_references(self, value: Any, names: dict[str, str]) -> Any:
+        """Return a part of such a schema with references to components of this document."""
+        if isinstance(value, list):
+            return [self._with_references(one, names) for one in value]
+        if not isinstance(value, dict):
+            return value
+        found = {key: self._with_references(one, names) for key, one in value.items()}
+        target = value.get("$ref")
+        if isinstance(target, str) and target.startswith(_MODEL_REFERENCE):
+            found["$ref"] = self._prefix + names[target.removeprefix(_MODEL_REFERENCE)]
+        return found
+
+    def _free_name(self, name: str) -> str:
+        base, number = _NOT_IN_NAMES.sub("_", name).strip("_") or "Type", 2
+        free = base
+        while free in self.components:
+            free, number = f"{base}{number}", number + 1
+        return free
+
+
+#: What writes the schema of each kind of type.
+_WRITERS: Final[dict[type[schema.Type], Callable[[SchemaSet, Any], JsonSchema]]] = {
+    **dict.fromkeys((schema.IntType, schema.FloatType), SchemaSet._number),
+    schema.StrType: SchemaSet._text,
+    **dict.fromkeys((schema.BytesType, schema.ByteArrayType, schema.MemoryViewType), SchemaSet._bytes),
+    **dict.fromkeys((schema.DateTimeType, schema.TimeType), SchemaSet._instant),
+    **dict.fromkeys(
+        (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType), SchemaSet._array
+    ),
+    schema.TupleType: SchemaSet._tuple,
+    # The second is one of Python 3.15.
+    **dict.fromkeys((schema.DictType, getattr(schema, "FrozenDictType", schema.DictType)), SchemaSet._object),
+    schema.UnionType: SchemaSet._union,
+    schema.LiteralType: SchemaSet._literal,
+    **dict.fromkeys(
+        (
+            schema.EnumType,
+            schema.StructType,
+            schema.DataclassType,
+            schema.TypedDictType,
+            schema.NamedTupleType,
+        ),
+        SchemaSet._class,
+    ),
+    schema.CustomType: SchemaSet._custom,
+}
+
+
+def arguments_schema(definition: MethodDefinition, schemas: SchemaSet) -> JsonSchema:
+    """Return the schema of a method's arguments as an object by parameter name, without its stream.
+
+    Raises:
+        ConfigError: a type is unknown at run time.
+    """
+    fields = []
+    for parameter, kind in zip(definition.parameters, definition.types().parameters, strict=True):
+        described = schemas.schema_of(kind)
+        if not parameter.is_required:
+            described |= plain_default(parameter.default)
+        fields.append((parameter.name, described, parameter.is_required))
+    return object_schema(fields, is_closed=True)
+
+
+def object_schema(fields: Iterable[tuple[str, JsonSchema, bool]], *, is_closed: bool) -> JsonSchema:
+    """Return the schema of an object with these fields: name, schema, and whether it is required."""
+    listed = list(fields)
+    found: JsonSchema = {"type": "object", "properties": {name: described for name, described, _ in listed}}
+    if required := [name for name, _, is_required in listed if is_required]:
+        found["required"] = required
+    if is_closed:
+        found["additionalProperties"] = False
+    return found
+
+
+def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> JsonSchema:
+    """Return the keyword of a default; nothing for one that JSON does not carry.
+
+    Args:
+        factory: what makes the default; `nothing` or None without one.
+        nothing: stands for no default, and for no factory.
+    """
+    if factory is not None and factory is not nothing:
+        # Others may do anything.
+        return (
+            {"default": factory()} if factory in (list, dict) else {"default": []} if factory is set else {}
+        )
+    if nothing is not None and default is nothing:
+        return {}
+    try:
+        encoded = msgspec.json.encode(default, enc_hook=partial(encode_value, "json"))
+    except (TypeError, ValueError):
+        return {}
+    # null stands for numbers that JSON does not have.
+    return {} if encoded == b"null" and default is not None else {"default": msgspec.json.decode(encoded)}
+
+
+def _choice(values: Sequence[Any]) -> JsonSchema:
+    """Return the schema of one of these texts or numbers."""
+    types = {"string" if isinstance(value, str) else "integer" for value in values if value is not None}
+    is_one = len(types) == 1 and None not in values
+    return {"type": types.pop(), "enum": list(values)} if is_one else {"enum": list(values)}
+
+
+def _row(items: list[JsonSchema], least: int, *, is_closed: bool) -> JsonSchema:
+    """Return the schema of an array with a schema for each place."""
+    found: JsonSchema = {"type": "array", "minItems": least}
+    if items:
+        found["prefixItems"] = items
+    if is_closed:
+        found["maxItems"] = len(items)
+    return found
+
+
+def _bounds(part: Any, names: dict[str, str]) -> JsonSchema:
+    found = {names[name]: getattr(part, name) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _is_tagged(part: Any) -> bool:
+    return isinstance(part, schema.StructType) and part.tag_field is not None and not part.array_like
+
+
+def _class_name(cls: Any) -> str:
+    """Return the name of a class; of one with type arguments, with theirs."""
+    arguments = get_args(cls)
+    name: str = (get_origin(cls) or cls).__name__
+    return "_".join((name, *map(_class_name, arguments))) if arguments else name
+
+
+def _documentation(cls: type[Any]) -> JsonSchema:
+    text = vars(cls).get("__doc__")
+    # A dataclass and a named tuple without a docstring have their signature in its place.
+    is_written = isinstance(text, str) and text.strip() and not text.startswith(f"{cls.__name__}(")
+    return {"description": inspect.cleandoc(text)} if is_written else {}
+
+
+def _annotations(cls: Any) -> dict[str, Any]:
+    """Return the annotations of a class's fields that need no type arguments of the class."""
+    if get_args(cls):
+        return {}
+    try:
+        return get_type_hints(cls, include_extras=True)
+    except Exception:  # a name that is unknown at run time: msgspec has resolved the fields in its own way
+        return {}
+
+
+def _plain_annotation(annotation: Any) -> Any:
+    """Return an annotation with `list[int]` for `deque[int]` and the like; the same object if it has none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is None or origin is Literal:
+        return annotation
+    known = find(origin) if isinstance(origin, type) else None
+    if known is not None and known.plain_type is not None:
+        return _plain_annotation(known.plain_type(annotation))
+    if origin is Annotated:
+        inner = _plain_annotation(arguments[0])
+        return annotation if inner is arguments[0] else Annotated[(inner, *annotation.__metadata__)]
+    plain = tuple(one if isinstance(one, list) else _plain_annotation(one) for one in arguments)
+    if all(one is other for one, other in zip(plain, arguments, strict=True)):
+        return annotation
+    return reduce(or_, plain) if origin in {Union, UnionType} else origin[plain]

@@ -1,0 +1,56 @@
+"""What a server's HTTP gateway has at fixed paths."""
+
+from collections.abc import Sequence
+
+from fastrpc._core.serving.gate import Gate
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.server.http.json_rpc import json_rpc_path
+from fastrpc.server.http.paths import Path
+
+__all__ = ["check_services", "fixed_paths"]
+
+#: Names that stand first in fixed paths.
+_RESERVED = frozenset({"jsonrpc", "mcp", "ws", "docs", "openapi.json", "client.js"})
+
+
+def fixed_paths(
+    config: ServerConfig,
+    gate: Gate,
+    services: Sequence[ServiceDefinition],
+    *,
+    reveals_services: bool,
+) -> dict[str, Path]:
+    """Return what is at fixed paths, for the connections at one address."""
+    depth, items = config.limits.depth, config.memory.items
+    paths: dict[str, Path] = {}
+    if config.http.jsonrpc:
+        paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items)
+    if config.http.mcp:
+        # Imported on first use, as what follows: few servers offer tools.
+        from fastrpc.server.http.mcp import Tools, mcp_path
+
+        paths["/mcp"] = mcp_path(Tools(services), depth=depth, items=items)
+    if reveals_services if config.http.docs is None else config.http.docs:
+        from fastrpc.server.http.pages import pages
+
+        paths |= pages(services, schemes=() if gate.access is None else ("bearer",))
+    return paths
+
+
+def check_services(config: ServerConfig, services: Sequence[ServiceDefinition]) -> None:
+    """Refuse services that cannot be offered by HTTP.
+
+    Raises:
+        ConfigError: a service has the name of a fixed path, or a method cannot be a tool.
+    """
+    for service in services:
+        for name in _RESERVED.intersection(service.names.of_service()):
+            raise ConfigError(
+                f"the service {name!r} has the name of a fixed path of HTTP", hint="give it another name"
+            )
+    if config.http.mcp:
+        from fastrpc.server.http.mcp import Tools
+
+        Tools(services)()

@@ -1,0 +1,55 @@
+"""What all connections of the HTTP gateway at one address share, and methods as it knows them."""
+
+from collections.abc import Sequence
+
+from fastrpc._core.calls.call import Route
+from fastrpc._core.gateway.http_method import HttpMethod
+from fastrpc._core.gateway.service import HttpService
+from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.serving.gate import Gate
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.schema import marshal_for
+from fastrpc.server.http.fixed_paths import fixed_paths
+from fastrpc.server.http.query import QueryArguments
+from fastrpc.status import Status
+
+__all__ = ["http_service"]
+
+
+def http_service(
+    config: ServerConfig,
+    gate: Gate,
+    address: Address,
+    services: Sequence[ServiceDefinition],
+    *,
+    reveals_services: bool,
+) -> HttpService:
+    """Return what the connections at an address share."""
+
+    def make_method(route: Route) -> HttpMethod:
+        definition = route.definition
+
+        def marshal_of(codec: str) -> Marshal:
+            try:
+                if codec == "json" and definition.has_array_result:
+                    raise ConfigError("the result is a numpy array, which json cannot carry")
+                return marshal_for(
+                    definition, codec, depth=config.limits.depth, items=config.memory.items, by_name=True
+                )
+            except ConfigError as error:
+                raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
+
+        return HttpMethod(route, marshal_of, QueryArguments(definition), is_safe=definition.safe)
+
+    paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
+    return HttpService(gate, config.http, config.limits, make_method, paths, _hosts(config, gate, address))
+
+
+def _hosts(config: ServerConfig, gate: Gate, address: Address) -> set[str] | None:
+    """Return the names of hosts that are this server; None takes any, where no page could do harm by its own."""
+    if gate.access is not None or address.scheme in {"unix", "memory"}:
+        return None
+    return {"localhost", *config.http.allowed_hosts, *([address.host.lower()] if address.host else [])}

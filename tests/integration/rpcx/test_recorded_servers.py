@@ -1,0 +1,155 @@
+"""Our client meets recorded servers of Go: it sends what Go's client sent, and takes what Go's server answered."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from fastrpc import CallError, Client, ClientConfig, Status
+from tests.support.rpcx_arith import Arith
+from tests.support.rpcx_vectors import Recorded, recorded
+from tests.support.rpcx_wire import Frame, RpcxParser, frames_in
+
+pytestmark = pytest.mark.one_loop
+
+CODECS = ("raw", "json", "protobuf", "msgpack")
+
+#: Recordings of calls that Go's client made one after the other; of `types_msgpack` a datetime has no nanoseconds.
+CALLS = (
+    *(
+        "msgpack_mul",
+        "msgpack_echo_string",
+        "msgpack_echo_bytes",
+        "json_mul",
+        "json_echo_string",
+        "protobuf_string",
+    ),
+    *("protobuf_empty", "raw_bytes", "raw_empty", "gzip_both", "gzip_request_only", "gzip_small_request"),
+    *("gzip_small_request_large_reply", "gzip_threshold_1024", "gzip_threshold_1025", "gzip_reply_1024"),
+    *("error_boom", "error_json", "error_unknown_service", "error_unknown_method", "error_function"),
+    *("error_with_metadata", "oneway", "metadata_one", "metadata_seen", "metadata_not_echoed", "deadline"),
+    *(
+        "deadline_plain_client",
+        "auth_good",
+        "auth_bad",
+        "types_msgpack_zero",
+        "types_json_zero",
+    ),
+    *("widths_msgpack", "types_msgpack_derived", "panic", "reply_of_wrong_type"),
+)
+
+
+class RecordedServer:
+    """Answers each frame of a client as it was answered then."""
+
+    def __init__(self, recording: Recorded) -> None:
+        self.recording = recording
+        self.received: list[Frame] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        parser = RpcxParser()
+        answers = {frame.sequence: frame.encode() for frame in self.recording.answers}
+        while data := await reader.read(65_536):
+            for frame in parser.feed(data):
+                self.received.append(frame)
+                writer.write(answers.get(frame.sequence, b""))
+        writer.close()
+
+
+@asynccontextmanager
+async def recorded_server(recording: Recorded) -> AsyncIterator[tuple[str, RecordedServer]]:
+    replay = RecordedServer(recording)
+    server = await asyncio.start_server(replay.serve, "127.0.0.1", 0)
+    try:
+        host, port = server.sockets[0].getsockname()[:2]
+        yield f"tcp://{host}:{port}", replay
+    finally:
+        server.close()
+
+
+async def made(client: Client, frame: Frame, reply: Frame | None) -> Any:
+    """Make the call of a recorded frame."""
+    told = {key: value for key, value in frame.metadata.items() if not key.startswith("__")}
+    has_deadline = "__ServerTimeout" in frame.metadata
+    view = client.with_options(
+        codec=CODECS[frame.serialize], metadata=told, timeout=3 if has_deadline else None
+    )
+    method: Any = f"{frame.path}.{frame.method}"
+    value = frame.value()
+    if frame.serialize == 2:
+        method, value = Arith.EchoPB, StringValue.FromString(frame.inflated())
+    if reply is None:
+        return await view.notify(method, value)
+    return await view.request(method, value)
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_a_client_sends_and_takes_what_gos_did(name: str) -> None:
+    recording = recorded(name)
+    expected = frames_in(recording.from_client)
+    replies = {frame.sequence: frame for frame in recording.answers}
+    config = ClientConfig(wire_protocol="rpcx", compressor="gzip" if name.startswith("gzip") else None)
+    token = expected[0].metadata.get("__AUTH")
+    async with recorded_server(recording) as (target, replay):
+        async with Client(target, config=config, credentials=token) as client:
+            for frame in expected:
+                reply = replies.get(frame.sequence)
+                if reply is not None and reply.error is not None:
+                    with pytest.raises(CallError) as caught:
+                        await made(client, frame, reply)
+                    assert caught.value.message == reply.error
+                    assert caught.value.status is Status.UNKNOWN
+                    continue
+                answer = await made(client, frame, reply)
+                if reply is not None:
+                    assert_taken(answer, reply)
+            for sent, frame in zip(replay.received, expected, strict=True):
+                assert_sent(sent, frame)
+
+
+def assert_taken(answer: Any, reply: Frame) -> None:
+    value = answer.value.SerializeToString() if isinstance(answer.value, StringValue) else answer.value
+    assert value == reply.value()
+    assert dict(answer.metadata) == reply.metadata
+
+
+def assert_sent(sent: Frame, frame: Frame) -> None:
+    for part in (
+        "path",
+        "method",
+        "sequence",
+        "serialize",
+        "compress",
+        "one_way",
+        "heartbeat",
+        "version",
+        "status",
+    ):
+        assert getattr(sent, part) == getattr(frame, part), part
+    assert sent.value() == frame.value()
+    limit = sent.metadata.pop("__ServerTimeout", None)
+    assert sent.metadata == {key: value for key, value in frame.metadata.items() if key != "__ServerTimeout"}
+    # Rounded down, of a time that has begun to run.
+    assert ("__ServerTimeout" in frame.metadata) == (limit is not None)
+    assert limit is None or 2_900 <= int(limit) <= 2_999
+
+
+async def test_pushes_and_answers_that_nobody_waits_for_are_dropped() -> None:
+    recording = recorded("push")
+    async with recorded_server(recording) as (target, replay):
+        replay.recording = recording
+        async with Client(target, config=ClientConfig(wire_protocol="rpcx")) as client:
+            push = next(frame for frame in recording.answers if frame.one_way)
+            answers = [frame for frame in recording.answers if not frame.one_way]
+            serve = replay.serve
+
+            async def serve_with_pushes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                writer.write(push.encode() + answers[1].encode())
+                await serve(reader, writer)
+
+            replay.serve = serve_with_pushes  # type: ignore[method-assign]
+            assert await client.with_options(timeout=None).call("Arith.Push", 2) == 2
+            assert await client.with_options(timeout=None).call("Arith.Length", "abc") == 3

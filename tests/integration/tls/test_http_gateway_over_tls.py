@@ -1,0 +1,72 @@
+"""The HTTP gateway behind TLS: ALPN, and client certificates as identities."""
+
+import ssl
+
+import pytest
+
+from fastrpc import HTTP, TLS, Client, ClientConfig, Server, ServerConfig
+from fastrpc.auth import ClientCertificates
+from tests.support.certificates import Authority, Certificate
+from tests.support.http_shop import Shop
+from tests.support.http_talk import HttpClient, Response
+
+WHO = "/shop.v1/who"
+
+
+def context_for(authority: Authority, *names: str, client: Certificate | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(authority.cert_file))
+    if names:
+        context.set_alpn_protocols(list(names))
+    if client is not None:
+        context.load_cert_chain(client.cert_file, client.key_file)
+    return context
+
+
+async def asked(port: int, context: ssl.SSLContext, path: str = WHO, **fields: str | None) -> Response | None:
+    """Return the response; None where the connection is closed instead."""
+    try:
+        async with await HttpClient.to(f"tcp://localhost:{port}", ssl=context) as client:
+            answer = await client.post(path, {}, **fields)
+            alpn = client.writer.get_extra_info("ssl_object").selected_alpn_protocol()
+            assert alpn in (None, "http/1.1")
+            return answer
+    except (ConnectionError, EOFError, ssl.SSLError):
+        return None
+
+
+@pytest.mark.parametrize("protocols", [("http",), ("native", "http"), ("http", "native")])
+async def test_http_is_named_in_alpn_or_nothing_is(
+    authority: Authority, server_certificate: Certificate, protocols: tuple[str, ...]
+) -> None:
+    config = ServerConfig(tls=server_certificate.tls(), protocols=protocols)
+    async with Server(Shop(), config=config) as server:
+        port = (await server.listen("tls://127.0.0.1:0")).port
+        for names in ((), ("http/1.1",), ("h2", "http/1.1")):
+            answer = await asked(port, context_for(authority, *names))
+            assert answer is not None
+            assert answer.value == "nobody"
+        if "native" in protocols:
+            assert await asked(port, context_for(authority, "fastrpc/1")) is None
+            trusting = ClientConfig(tls=TLS(ca_file=authority.cert_file))
+            async with Client(f"tls://127.0.0.1:{port}", config=trusting) as client:
+                assert await client.call("shop.v1.who") == "nobody"
+
+
+async def test_a_certificate_names_who_calls_but_not_for_pages(
+    authority: Authority, server_certificate: Certificate, client_certificate: Certificate
+) -> None:
+    origin = "https://shop.example"
+    config = ServerConfig(
+        tls=server_certificate.tls(authority), protocols=("http",), http=HTTP(cors_origins=(origin,))
+    )
+    certificates = ClientCertificates(by="uri", allow=["spiffe://corp/*"])
+    async with Server(Shop(), config=config, authenticate=certificates) as server:
+        port = (await server.listen("tls://127.0.0.1:0")).port
+        named = context_for(authority, client=client_certificate)
+        answer = await asked(port, named)
+        assert answer is not None
+        assert answer.value == "spiffe://corp/ada"
+        for context, fields in ((named, {"Origin": origin}), (context_for(authority), {})):
+            answer = await asked(port, context, **fields)
+            assert answer is not None
+            assert answer.status == 401

@@ -1,0 +1,106 @@
+"""Clients that others wrote, against our server: the reference client of MCP, one generated from the document."""
+
+import asyncio
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.described import described
+from tests.support.every_type import EveryType
+
+pytestmark = pytest.mark.one_loop
+
+
+@pytest.mark.parametrize(
+    ("mode", "revision"), [("legacy", "2025-11-25"), ("auto", "2026-07-28"), ("2026-07-28", "2026-07-28")]
+)
+async def test_the_reference_client_lists_and_calls_tools(mode: Any, revision: str) -> None:
+    mcp = pytest.importorskip("mcp", reason="mcp is not installed; `make services` installs it")
+    async with described() as serving, mcp.Client(f"{serving.origin}/mcp", mode=mode) as client:
+        assert client.protocol_version == revision
+        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+        assert list(tools) == ["arith_mul", "arith_product", "arith_fail"]
+        assert tools["arith_mul"].description == "Multiply <script>two</script> numbers."
+        assert tools["arith_mul"].annotations.read_only_hint is True
+        assert tools["arith_product"].output_schema["type"] == "object"
+        product = await client.call_tool("arith_product", {"factors": [2, 3, 7]})
+        assert (product.is_error, product.structured_content["value"]) == (False, 42)
+        number = await client.call_tool("arith_mul", {"a": 6, "b": 7})
+        assert [one.text for one in number.content] == ["42"]
+        failed = await client.call_tool("arith_fail", {"text": "no such thing"})
+        assert (failed.is_error, failed.content[0].text) == (True, "no such thing")
+        wrong = await client.call_tool("arith_mul", {"a": "x"})
+        assert wrong.is_error is True
+        with pytest.raises(mcp.MCPError, match="no tool 'arith_none' here"):
+            await client.call_tool("arith_none", {})
+
+
+async def test_the_reference_client_is_refused_without_a_token() -> None:
+    mcp = pytest.importorskip("mcp", reason="mcp is not installed; `make services` installs it")
+    tokens = StaticTokens({"s3cret": Identity("ada")})
+    async with described(authenticate=tokens) as serving:
+        async with mcp.Client(f"{serving.origin}/mcp") as client:
+            # Only what is public.
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["arith_mul"]
+            with pytest.raises(mcp.MCPError):
+                await client.call_tool("arith_fail", {})
+
+
+def generated(origin: str, folder: Path) -> Any:
+    """Return a client that `openapi-python-client` generates from a server's document."""
+    program = [sys.executable, "-m", "openapi_python_client", "generate", "--meta", "none"]
+    # Its own formatting is left out: it needs programs that may not be on the path.
+    (folder / "config.yml").write_text("post_hooks: []\n")
+    subprocess.run(
+        [
+            *program,
+            *("--url", f"{origin}/openapi.json", "--output-path", str(folder / "arith_client")),
+            *("--config", str(folder / "config.yml")),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module("arith_client")
+    finally:
+        sys.path.remove(str(folder))
+
+
+async def test_a_generated_client_makes_calls(tmp_path: Path) -> None:
+    pytest.importorskip("openapi_python_client", reason="it is not installed; `make services` installs it")
+    async with described(EveryType()) as serving:
+        package = await asyncio.to_thread(generated, serving.origin, tmp_path)
+        async with package.Client(base_url=serving.origin) as client:
+            await use(client)
+
+
+async def use(client: Any) -> None:
+    """Make calls by the generated client."""
+    arith = {
+        name: importlib.import_module(f"arith_client.api.arith.{name}")
+        for name in ("arith_mul", "get_arith_mul", "arith_product", "arith_fail")
+    }
+    models = importlib.import_module("arith_client.models")
+    body = models.ArithMulBody(a=6, b=7)
+    assert await arith["arith_mul"].asyncio(client=client, body=body) == 42
+    assert await arith["get_arith_mul"].asyncio(client=client, a=6) == 12
+    product = await arith["arith_product"].asyncio(
+        client=client, body=models.ArithProductBody(factors=[2, 3])
+    )
+    assert (product.value, product.factors) == (6, [2, 3])
+    problem = await arith["arith_fail"].asyncio(client=client, body=models.ArithFailBody())
+    assert (problem.status, problem.code.value, problem.detail) == (404, "NOT_FOUND", "no such number")
+    point = importlib.import_module("arith_client.api.every_type.every_type_choices")
+    numbers = models.PageInt(items=[1])
+    found = await point.asyncio(
+        client=client, body=models.EveryTypeChoicesBody(numbers=numbers, color=models.Color.BLUE)
+    )
+    assert found.value == "blue"

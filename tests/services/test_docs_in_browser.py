@@ -1,0 +1,161 @@
+"""The page at `/docs` in a real browser: it lists, calls, shows an error, runs a stream, and asks its own server alone.
+
+With FASTRPC_SCREENSHOTS, a folder, pictures of the page are left there.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.described import Described, described
+from tests.support.every_type import EveryType
+
+playwright_api = pytest.importorskip("playwright.async_api", reason="playwright is not installed")
+
+pytestmark = pytest.mark.one_loop
+
+#: What a page may not do, as its policy says, is told to the page itself.
+VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", event =>
+  window.violations.push(event.violatedDirective + " " + event.blockedURI));
+"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The browser; skips the test where there is none."""
+    names = ("chromium-headless-shell", "chromium")
+    found = os.environ.get("FASTRPC_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        pytest.skip("Chromium is not installed; `make services` fetches it")
+    return found
+
+
+class Reading:
+    """The page as somebody uses it."""
+
+    def __init__(self, page: Any, origin: str) -> None:
+        self.page = page
+        self.origin = origin
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+
+    async def open(self, method: str) -> None:
+        await self.page.click(f'button[data-method="{method}"]')
+        await self.until("h2", method)
+
+    async def run(self, **arguments: Any) -> None:
+        await self.page.fill("#arguments", json.dumps(arguments))
+        await self.page.click("#call")
+
+    async def until(self, element: str, text: str) -> str:
+        """Return the text of an element once `text` is in it; the policy forbids playwright's own way."""
+        async with asyncio.timeout(20):
+            while text not in (found := await self.page.inner_text(element)):
+                await asyncio.sleep(0.05)
+        return str(found)
+
+    async def picture(self, name: str) -> None:
+        folder = os.environ.get("FASTRPC_SCREENSHOTS")
+        if folder:
+            await self.page.screenshot(path=str(Path(folder) / f"{name}.png"), full_page=True)
+
+
+@asynccontextmanager
+async def reading(chromium: str, serving: Described) -> AsyncIterator[Reading]:
+    """Open the page in a browser, in which no other host can be reached."""
+    async with playwright_api.async_playwright() as playwright:
+        # The sandbox needs rights that containers and root lack; the page is our own.
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        page = await browser.new_page(viewport={"width": 1200, "height": 800})
+        await page.add_init_script(VIOLATIONS)
+        found = Reading(page, serving.origin)
+        await page.goto(f"{serving.origin}/docs")
+        await found.until("#list", "mul")
+        yield found
+        # Pictures of the page are asked for by URLs that hold them.
+        assert [url for url in found.asked if not url.startswith((f"{serving.origin}/", "data:"))] == []
+        assert await page.evaluate("window.violations") == []
+        await browser.close()
+
+
+async def test_it_lists_calls_and_shows_errors(chromium: str) -> None:
+    async with described(EveryType()) as serving, reading(chromium, serving) as read:
+        assert "arith 2.1" in await read.page.inner_text("#list")
+        assert "choices" in await read.page.inner_text("#list")
+        await read.open("arith.mul")
+        # A text of the server is text.
+        assert "Multiply <script>two</script> numbers." in await read.page.inner_text("main")
+        await read.run(a=6, b=7)
+        await read.until("#state", "OK in")
+        assert await read.page.inner_text("#output") == "42"
+        await read.picture("docs-call")
+        await read.run(a="x")
+        await read.until("#state", "INVALID_ARGUMENT")
+        assert "expected `int`" in await read.page.inner_text("#output")
+        await read.open("arith.fail")
+        await read.run(text="<b>none</b>")
+        await read.until("#state", "NOT_FOUND")
+        told = await read.page.inner_text("#output")
+        assert told.splitlines()[0] == "<b>none</b>"
+        assert 'details: {"a":1}' in told
+        await read.picture("docs-error")
+        await read.open("arith.large")
+        await read.run()
+        assert await read.until("#output", "9") == str(2**63 + 1)
+        await read.open("every.type.classes")
+        assert "Cat | Dog" in await read.page.inner_text("main")
+        await read.picture("docs-types")
+
+
+async def test_it_runs_streams_and_cancels_them(chromium: str) -> None:
+    async with described() as serving, reading(chromium, serving) as read:
+        await read.open("arith.count")
+        await read.run(limit=5)
+        await read.until("#state", "OK in")
+        assert (await read.page.inner_text("#output")).split() == ["0", "1", "2", "3", "4"]
+        await read.run(limit=101)
+        await read.until("#output", "100")
+        await read.picture("docs-stream")
+        await read.page.click("#cancel")
+        await read.until("#state", "cancelled")
+        async with asyncio.timeout(20):
+            await serving.service.cancelled.wait()
+        await read.open("arith.total")
+        await read.page.fill("#input", "1\n2\n3\n")
+        await read.run(start=10)
+        assert await read.until("#output", "16") == "16"
+        assert [text for text in read.complaints if "Failed to load resource" not in text] == []
+
+
+async def test_a_token_is_used_and_kept_nowhere(chromium: str) -> None:
+    tokens = StaticTokens({"s3cret": Identity("ada")})
+    async with described(authenticate=tokens) as serving, reading(chromium, serving) as read:
+        await read.open("arith.product")
+        await read.run(factors=[2, 3])
+        await read.until("#state", "UNAUTHENTICATED")
+        await read.page.fill("#token", "s3cret")
+        await read.page.click("#call")
+        await read.until("#state", "OK in")
+        kept = await read.page.evaluate(
+            "[localStorage.length, sessionStorage.length, document.cookie, location.href]"
+        )
+        assert kept == [0, 0, "", f"{serving.origin}/docs#arith.product"]
+        assert not any("s3cret" in url for url in read.asked)
+        await read.page.reload()
+        await read.until("#list", "mul")
+        assert await read.page.input_value("#token") == ""

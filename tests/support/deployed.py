@@ -1,0 +1,136 @@
+"""A service that runs as a manifest of `deploy/` says, at free ports of this machine."""
+
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.support.admin_pages import Answer, fetch
+from tests.support.program import Finished, Program
+from tests.support.source_tree import ROOT
+
+__all__ = ["DEPLOY", "Deployed", "Dockerfile", "deployed", "free_ports"]
+
+DEPLOY = ROOT / "deploy"
+
+
+class Dockerfile:
+    """The last stage of a Dockerfile."""
+
+    def __init__(self, path: Path) -> None:
+        lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+        joined = "\n".join(lines).replace("\\\n", " ")
+        found = [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
+        first = max(index for index, (name, _) in enumerate(found) if name == "FROM")
+        #: Its instructions in their order: name and arguments.
+        self.instructions: list[tuple[str, str]] = [
+            (name, " ".join(rest.split())) for name, rest in found[first:]
+        ]
+
+    def all(self, name: str) -> list[str]:
+        """Return the arguments of each instruction of a name."""
+        return [rest for found, rest in self.instructions if found == name]
+
+    def one(self, name: str) -> str:
+        (found,) = self.all(name)
+        return found
+
+    @property
+    def environment(self) -> dict[str, str]:
+        pairs = [pair for rest in self.all("ENV") for pair in rest.split()]
+        return dict(pair.split("=", 1) for pair in pairs)
+
+
+def free_ports(ports: Sequence[int]) -> dict[str, str]:
+    """Return a free port of loopback for each port, both as text.
+
+    None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
+    """
+    sockets = [_bound() for _ in ports]
+    found = {str(port): str(one.getsockname()[1]) for port, one in zip(ports, sockets, strict=True)}
+    for one in sockets:
+        one.close()
+    return found
+
+
+def _bound() -> socket.socket:
+    while True:
+        with suppress(OSError):  # Another program has it.
+            return socket.create_server(("127.0.0.1", random.randrange(20_000, 28_000)))
+
+
+class Deployed:
+    """A running service.
+
+    Args:
+        moved: what stands in manifests, and what stands in its place here.
+    """
+
+    def __init__(self, program: Program, folder: Path, moved: Mapping[str, str]) -> None:
+        self.program = program
+        self.folder = folder
+        self._moved = moved
+
+    def here(self, text: str) -> str:
+        """Return a text of a manifest with the ports and paths of this machine."""
+        return _moved(text, self._moved)
+
+    def probe(self, port: int | str, path: str, **headers: str) -> Answer:
+        """Ask as the kubelet, or Prometheus, does: with the address of the pod as the Host."""
+        return fetch(int(self.here(str(port))), path, Host=f"10.1.2.3:{port}", **headers)
+
+    def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        """Run a command of a manifest beside it, as `docker exec` does."""
+        return subprocess.run(
+            _command(command, self._moved),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+    def stop(self) -> Finished:
+        """Stop it as Docker and the kubelet do."""
+        self.program.signal(signal.SIGTERM)
+        return self.program.wait()
+
+
+@contextmanager
+def deployed(
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, moved: Mapping[str, str]
+) -> Iterator[Deployed]:
+    """Run a command of a manifest with its environment, in a folder with the files of the image."""
+    copied = Dockerfile(DEPLOY / "docker" / "Dockerfile").all("COPY")
+    for rest in copied:
+        source, destination = rest.split()
+        assert destination == "."
+        shutil.copy(ROOT / source, folder)
+    here = {name: _moved(value, moved) for name, value in environment.items()}
+    program, *arguments = command
+    assert program == "fastrpc"
+    with Program(["-m", "fastrpc", *(_moved(one, moved) for one in arguments)], folder, here) as running:
+        yield Deployed(running, folder, moved)
+
+
+def _command(command: Sequence[str], moved: Mapping[str, str]) -> list[str]:
+    first, *rest = command
+    programs = {"fastrpc": [sys.executable, "-m", "fastrpc"], "python": [sys.executable]}
+    return [*programs[first], *(_moved(one, moved) for one in rest)]
+
+
+def _moved(text: str, moved: Mapping[str, str]) -> str:
+    for before, after in moved.items():
+        text = text.replace(before, after)
+    return text

@@ -1,0 +1,86 @@
+"""Keys that come twice in one map of a payload."""
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastrpc._core.payload.double_keys import find_double_key
+
+MSGPACK, JSON = 1, 2
+
+VALUES = st.recursive(
+    st.none() | st.integers(-(2**63), 2**64 - 1) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=20),
+    max_leaves=30,
+)
+
+
+@given(VALUES)
+def test_maps_of_different_keys_have_no_double_one(value: object) -> None:
+    assert find_double_key(MSGPACK, msgspec.msgpack.encode(value)) is None
+    assert find_double_key(JSON, json.dumps(value).encode()) is None
+    assert find_double_key(JSON, json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")) is None
+
+
+@pytest.mark.parametrize(
+    ("payload", "found"),
+    [
+        (b'{"a":1,"a":1}', "a"),
+        (b'{"a":1 , "b" : {"c":[{"d":0,"d":1}]}}', "d"),
+        (b'[{"a":1},{"a":2}]', None),
+        (b'{"a":{"a":{"a":1}}}', None),
+        (b'{"a":["a","a"],"b":"a"}', None),
+        (b'{"":0,"":1}', ""),
+        ('{"ä":0,"ä":1}'.encode(), "ä"),
+        (rb'{"a":"\",\"a","b":1}', None),
+        (rb'{"a":0,"\u0061":1}', "a"),
+        (rb'{"x":{"\n":0,"\u000a":1}}', "\n"),
+        (rb'{"\\":0,"\"":1}', None),
+    ],
+)
+def test_a_double_key_of_json_is_found_at_any_depth_however_it_is_escaped(
+    payload: bytes, found: str | None
+) -> None:
+    assert find_double_key(JSON, payload) == found
+
+
+@pytest.mark.parametrize("count", [2, 12, 13, 100])
+def test_small_and_large_maps_are_looked_through(count: int) -> None:
+    keys = [f"key{number}" for number in range(count)]
+    for keep in (keys, [*keys, keys[count // 2]]):
+        found = find_double_key(JSON, b"{%b}" % ",".join(f'"{key}":0' for key in keep).encode())
+        assert found == (None if keep is keys else keys[count // 2])
+
+
+@pytest.mark.parametrize(
+    ("payload", "found"),
+    [
+        (b"\x82\xa1a\x01\xa1a\x02", "a"),
+        # The same text, and the same number, written in two lengths.
+        (b"\x82\xa1a\x01\xd9\x01a\x02", "a"),
+        (b"\x82\x07\x01\xcd\x00\x07\x02", "7"),
+        (b"\x82\xff\x01\xd1\xff\xff\x02", "-1"),
+        # Text and bytes are different keys.
+        (b"\x82\xa1a\x01\xc4\x01a\x02", None),
+        (b"\x81\xa1x\xde\x00\x02\xa1b\xc0\xa1b\xc0", "b"),
+        (b"\x92\x81\xa1a\x01\x81\xa1a\x01", None),
+    ],
+)
+def test_a_double_key_of_msgpack_is_found_however_it_is_written(payload: bytes, found: str | None) -> None:
+    assert find_double_key(MSGPACK, payload) == found
+
+
+@pytest.mark.parametrize("codec", [MSGPACK, JSON])
+@pytest.mark.parametrize(
+    "payload", [b"", b"}", b'{"a', b"\x82\xa1a\x01\xa1", b"\xc1", b"\xdf\xff\xff\xff\xff", b'"\\']
+)
+def test_a_malformed_payload_has_none(codec: int, payload: bytes) -> None:
+    assert find_double_key(codec, payload) is None
+
+
+def test_a_payload_deeper_than_any_that_is_decoded_has_none() -> None:
+    assert find_double_key(JSON, b'{"a":' * 5_000) is None
+    assert find_double_key(MSGPACK, b"\x81\xa1a" * 5_000) is None

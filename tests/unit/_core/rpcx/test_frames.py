@@ -1,0 +1,103 @@
+"""How the compiled codec reads frames, seen through a client's translation and a server's connection."""
+
+import re
+import tracemalloc
+
+import pytest
+
+from fastrpc.errors import RemoteProtocolError
+from tests.support.rpcx_arith import Arith
+from tests.support.rpcx_link import TranslatedRpcx, served_rpcx
+from tests.support.rpcx_wire import RAW, Frame, WireError, call, frames_in
+
+BEAT = Frame(path="p", method="m", heartbeat=True, sequence=2**64 - 1, payload=b"now")
+HEADER_BYTES = 16
+
+
+def with_rest(rest: int) -> bytes:
+    """Return a header that announces so many bytes."""
+    return BEAT.encode()[:12] + rest.to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("first", [0x00, 0x07, 0x09, 0x42, 0xFF])
+def test_the_first_byte_is_enough_to_refuse_another_magic(first: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"begins with 0x{first:02x}, the magic is 0x08"):
+        TranslatedRpcx().hear(bytes([first]))
+
+
+@pytest.mark.parametrize("rest", [0, 1, 15])
+def test_a_length_that_leaves_no_room_for_the_four_lengths_is_refused(rest: int) -> None:
+    with pytest.raises(RemoteProtocolError, match=f"announces {rest} bytes, its lengths alone have 16"):
+        TranslatedRpcx().hear(with_rest(rest))
+
+
+@pytest.mark.parametrize("rest", [2**31 - 1, 2**31, 2**32 - 1])
+def test_a_length_of_gigabytes_is_refused_by_its_header_without_memory(rest: int) -> None:
+    client = TranslatedRpcx()
+    tracemalloc.start()
+    try:
+        with pytest.raises(RemoteProtocolError, match=f"announces {rest + HEADER_BYTES} bytes, the limit is"):
+            client.hear(with_rest(rest))
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("size", range(HEADER_BYTES))
+def test_a_header_that_is_not_whole_is_waited_for(size: int) -> None:
+    client = TranslatedRpcx()
+    assert client.hear(with_rest(2**32 - 1)[:size]) == []
+    with pytest.raises(RemoteProtocolError, match="the limit is"):
+        client.hear(with_rest(2**32 - 1)[size:])
+
+
+def test_a_length_over_the_limit_is_refused_behind_a_good_frame_too() -> None:
+    with pytest.raises(RemoteProtocolError, match="the limit is"):
+        TranslatedRpcx().hear(Frame(response=True), with_rest(2**31))
+
+
+@pytest.mark.parametrize(("at", "name"), list(enumerate(["path", "method", "metadata", "payload"])))
+@pytest.mark.parametrize("more", [1, 2**31, 2**32 - 100])
+def test_a_part_that_runs_past_its_frame_is_named(at: int, name: str, more: int) -> None:
+    data = bytearray(Frame(response=True).encode())
+    place = HEADER_BYTES + 4 * at
+    left = len(data) - place - 4
+    data[place : place + 4] = (left + more).to_bytes(4, "big")
+    text = f"the {name} of a frame announces {left + more} bytes, {left} are left of the frame"
+    with pytest.raises(RemoteProtocolError, match=re.escape(text)):
+        TranslatedRpcx().hear(bytes(data))
+
+
+@pytest.mark.parametrize(("taken", "name"), [(12, "method"), (8, "metadata"), (4, "payload")])
+def test_a_part_that_leaves_no_room_for_the_next_length_is_refused(taken: int, name: str) -> None:
+    # Twelve bytes of the lengths that should follow belong to the part before them.
+    data = bytearray(Frame(response=True).encode())
+    place = len(data) - taken - 4
+    data[place : place + 4] = taken.to_bytes(4, "big")
+    with pytest.raises(RemoteProtocolError, match=f"no length of the {name} fits into the 0 bytes left"):
+        TranslatedRpcx().hear(bytes(data))
+
+
+def test_bytes_behind_the_payload_are_refused() -> None:
+    data = Frame(response=True).encode()
+    data = data[:12] + (17).to_bytes(4, "big") + data[16:] + b"!"
+    with pytest.raises(WireError, match="behind the payload"):
+        frames_in(data)
+    with pytest.raises(RemoteProtocolError, match="1 bytes behind its payload"):
+        TranslatedRpcx().hear(data)
+
+
+@pytest.mark.parametrize("version", [0, 1, 255])
+@pytest.mark.parametrize("low_nibble", [0, 15])
+async def test_version_and_low_nibble_are_not_looked_at(version: int, low_nibble: int) -> None:
+    request = call("Arith", "EchoBytes", b"x", serialize=RAW, version=version, low_nibble=low_nibble)
+    async with served_rpcx(Arith()) as talk:
+        answer = await talk.ask(request)
+        assert (answer.payload, answer.version, answer.low_nibble) == (b"x", version, low_nibble)
+
+
+@pytest.mark.parametrize("sequence", [0, 1, 2**31, 2**32, 2**63, 2**64 - 1])
+async def test_a_sequence_has_64_bits(sequence: int) -> None:
+    async with served_rpcx(Arith()) as talk:
+        answer = await talk.ask(call("Arith", "EchoBytes", b"x", serialize=RAW, sequence=sequence))
+        assert (answer.sequence, answer.payload) == (sequence, b"x")

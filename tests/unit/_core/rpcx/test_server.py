@@ -1,0 +1,171 @@
+"""The server's side of a connection: what it refuses, what it answers, and when it closes."""
+
+import asyncio
+import gc
+
+import pytest
+
+import fastrpc
+from fastrpc import Limits, ServerConfig, Timeouts
+from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.rpcx_arith import Arith
+from tests.support.rpcx_link import served_rpcx
+from tests.support.rpcx_wire import Frame, call
+from tests.support.waiting import eventually
+
+TOKENS = StaticTokens({"secret": Identity("gopher")})
+PRODUCT = call("Arith", "Mul", {"A": 6, "B": 7}, sequence=5)
+
+
+@fastrpc.service("slow")
+class Slow:
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+        self.cancelled = 0
+
+    @fastrpc.method
+    async def wait(self) -> str:
+        try:
+            await self.goes_on.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return "done"
+
+
+@pytest.mark.parametrize("serialize", range(4, 16))
+async def test_an_unknown_serialize_type_is_unimplemented_and_the_connection_stays(serialize: int) -> None:
+    async with served_rpcx(Arith()) as talk:
+        request = Frame(path="Arith", method="Mul", serialize=serialize, payload=b"x", sequence=3)
+        refused = await talk.ask(request)
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (3, "UNIMPLEMENTED")
+        assert (await talk.ask(PRODUCT)).value() == {"C": 42}
+
+
+@pytest.mark.parametrize("compress", range(2, 8))
+@pytest.mark.parametrize("heartbeat", [False, True])
+async def test_an_unknown_compressor_ends_the_connection(compress: int, heartbeat: bool) -> None:
+    async with served_rpcx(Arith()) as talk:
+        await talk.send(Frame(path="Arith", method="Mul", compress=compress, heartbeat=heartbeat))
+        assert (talk.answers(), talk.is_over) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [("Arith", "None"), ("", ""), ("Arith.Mul", ""), ("", "Arith.Mul"), ("A" * 600, "Mul"), ("\udcff", "\0")],
+)
+async def test_a_name_of_no_method_is_unimplemented(path: str, method: str) -> None:
+    data = Frame(path="@", method="@", sequence=9).encode()[:16]
+    names = [text.encode("utf-8", "surrogateescape") for text in (path, method, "", "")]
+    rest = b"".join(len(name).to_bytes(4, "big") + name for name in names)
+    async with served_rpcx(Arith()) as talk:
+        refused = await talk.ask(data[:12] + len(rest).to_bytes(4, "big") + rest)
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (9, "UNIMPLEMENTED")
+        assert refused.metadata["frpc-processed"] == "no"
+
+
+async def test_a_one_way_call_is_never_answered_whatever_becomes_of_it() -> None:
+    service = Arith()
+    async with served_rpcx(service) as talk:
+        await talk.send(
+            call("Arith", "Note", "kept", one_way=True),
+            call("Arith", "None", None, one_way=True),
+            call("Arith", "Note", 7, one_way=True),
+            call("Arith", "Note", "x", one_way=True, metadata={"a b": "c"}),
+            PRODUCT,
+        )
+        [answer] = await talk.hear()
+        assert (answer.sequence, service.notes, talk.is_over) == (5, ["kept"], False)
+
+
+async def test_a_frame_over_the_limit_is_answered_by_its_header_and_ends_the_connection() -> None:
+    config = ServerConfig(limits=Limits(message_bytes=4_096))
+    async with served_rpcx(Arith(), config=config) as talk:
+        await talk.send(PRODUCT.encode()[:12] + (2**32 - 1).to_bytes(4, "big"))
+        [refused] = talk.answers()
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (5, "RESOURCE_EXHAUSTED")
+        assert refused.metadata["frpc-retry-after-ms"] == "never"
+        assert "announces 4294967311 bytes, the limit is" in refused.metadata["__rpcx_error__"]
+        assert talk.is_over
+        assert talk.engine.exchange.held_bytes == 0
+
+
+@pytest.mark.parametrize(("profile", "closes"), [(RPCX, True), (PHOBOS, False)])
+async def test_a_refused_token_ends_a_connection_of_rpcx_alone(profile: Profile, closes: bool) -> None:
+    async with served_rpcx(Arith(), profile=profile, authenticate=TOKENS) as talk:
+        await talk.send(call("Arith", "Echo", "x", metadata={"__AUTH": "wrong"}))
+        [refused] = await talk.hear()
+        assert refused.metadata["frpc-code"] == "UNAUTHENTICATED"
+        assert refused.metadata[profile.error_key.decode()]
+        assert talk.is_over is closes
+
+
+async def test_an_opening_lasts_until_the_first_frame_where_no_token_is_asked_for() -> None:
+    async with served_rpcx(Arith()) as talk:
+        assert (talk.engine.is_opening, len(talk.openings)) == (True, 1)
+        await talk.send(Frame(heartbeat=True))
+        assert (talk.engine.is_opening, len(talk.openings)) == (False, 0)
+
+
+async def test_heartbeats_without_a_call_do_not_end_an_opening_where_a_token_is_asked_for() -> None:
+    config = ServerConfig(timeouts=Timeouts(handshake=0.05))
+    async with served_rpcx(Arith(), config=config, authenticate=TOKENS) as talk:
+        await talk.send(Frame(heartbeat=True))
+        assert talk.engine.is_opening
+        await eventually(lambda: talk.is_over)
+        assert len(talk.openings) == 0
+
+
+async def test_a_drain_serves_calls_until_none_came_for_a_while() -> None:
+    service = Slow()
+    async with served_rpcx(service, Arith()) as talk:
+        await talk.send(call("slow", "wait", sequence=1))
+        talk.engine.begin_drain(0)
+        assert (await talk.ask(PRODUCT)).value() == {"C": 42}
+        assert (talk.engine.has_drained, talk.engine.stats()["calls"]) == (False, 1)
+        service.goes_on.set()
+        [answer] = await talk.hear()
+        assert (answer.sequence, answer.value()) == (1, "done")
+        assert not talk.engine.has_drained
+        await eventually(lambda: talk.is_over)
+        assert talk.engine.has_drained
+
+
+async def test_calls_that_are_cut_off_are_answered_and_their_handlers_stopped() -> None:
+    service = Slow()
+    async with served_rpcx(service) as talk:
+        await talk.send(call("slow", "wait", sequence=1), call("slow", "wait", sequence=2))
+        talk.engine.end_calls("the house closes")
+        answers = await talk.hear(2)
+        assert sorted(answer.sequence for answer in answers) == [1, 2]
+        assert {answer.metadata["__rpcx_error__"] for answer in answers} == {"the house closes"}
+        await eventually(lambda: service.cancelled == 2)
+
+
+async def test_the_end_of_the_stream_stops_every_call_and_frees_the_engine() -> None:
+    service = Slow()
+    async with served_rpcx(service) as talk:
+        await talk.send(call("slow", "wait", sequence=1))
+        exchange = talk.engine.exchange
+        talk.lose()
+        await eventually(lambda: service.cancelled == 1)
+        del talk.engine, talk.session
+        gc.collect()
+        exchange.note_drain()
+        assert exchange.held_bytes == 0
+        talk.lose = lambda: None  # type: ignore[method-assign]
+
+
+async def test_an_engine_is_initialised_once() -> None:
+    async with served_rpcx(Arith()) as talk:
+        config = ServerConfig()
+        with pytest.raises(RuntimeError, match="an engine is initialised once"):
+            talk.engine.__init__(  # type: ignore[misc]
+                RPCX,
+                gate=talk.engine.gate,
+                openings=talk.openings,
+                timeouts=config.timeouts,
+                keepalive=config.keepalive,
+                limits=config.limits,
+            )

@@ -1,0 +1,157 @@
+"""The OpenAPI document: it is valid for every type, and says what the gateway does."""
+
+import json
+from typing import Any
+
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+import fastrpc
+from fastrpc.openapi.document import openapi_document
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.builtin import Reflection
+from tests.support.every_type import EveryType
+
+
+def document(*services: Any, **options: Any) -> dict[str, Any]:
+    """Return the document of services as a client reads it."""
+    made = openapi_document([service_definition(one) for one in services], **options)
+    read: dict[str, Any] = json.loads(json.dumps(made, allow_nan=False))
+    return read
+
+
+@fastrpc.service("shop.v1", version="3", alias=("Shop",))
+class Shop:
+    """Sells."""
+
+    @fastrpc.method(safe=True, public=True)
+    async def price(
+        self, item: str, tags: list[str], sizes: list[int] | None = None, at: dict[str, int] | None = None
+    ) -> float:
+        """Return what an item costs.
+
+        With its tags.
+        """
+        return 1.0
+
+    @fastrpc.method("order-now", idempotent=True)
+    async def order(self, item: str) -> None: ...
+
+
+@fastrpc.service("plain")
+class Plain:
+    @fastrpc.method
+    async def f(self) -> None: ...
+
+
+@pytest.mark.parametrize("schemes", [(), ("bearer",)])
+def test_it_is_valid_for_a_service_that_uses_every_type(schemes: tuple[str, ...]) -> None:
+    found = document(EveryType, Shop, Plain, schemes=schemes)
+    assert list(OpenAPIV31SpecValidator(found).iter_errors()) == []
+    assert len(found["paths"]) == len(service_definition(EveryType).methods) + 3
+
+
+def test_a_document_without_services_is_valid() -> None:
+    assert list(OpenAPIV31SpecValidator(document()).iter_errors()) == []
+
+
+def test_paths_have_canonical_names() -> None:
+    assert list(document(Shop)["paths"]) == ["/shop.v1/price", "/shop.v1/order-now"]
+
+
+def test_a_safe_method_is_a_get_as_well() -> None:
+    paths = document(Shop)["paths"]
+    assert list(paths["/shop.v1/price"]) == ["get", "post"]
+    assert list(paths["/shop.v1/order-now"]) == ["post"]
+
+
+def test_a_query_has_texts_and_numbers_as_they_are_and_all_else_as_json() -> None:
+    parameters = {one["name"]: one for one in document(Shop)["paths"]["/shop.v1/price"]["get"]["parameters"]}
+    assert parameters["item"]["schema"] == {"type": "string"}
+    assert parameters["tags"]["schema"] == {"type": "array", "items": {"type": "string"}}
+    assert (parameters["tags"]["required"], parameters["at"]["required"]) == (True, False)
+    assert list(parameters["at"]["content"]) == ["application/json"]
+    every = {
+        one["name"]: one for one in document(EveryType)["paths"]["/every.type/times"]["get"]["parameters"]
+    }
+    # Their JSON has quotes, which the text of a query has not.
+    assert "content" in every["at"]
+    assert "content" in every["ids"]
+
+
+def test_operations_have_names_of_their_own() -> None:
+    paths = document(Shop, EveryType, Plain)["paths"]
+    names = [operation["operationId"] for item in paths.values() for operation in item.values()]
+    assert len(set(names)) == len(names)
+    assert {"shop_v1_price", "get_shop_v1_price", "plain_f"} <= set(names)
+
+
+def test_docstrings_are_summaries_and_descriptions() -> None:
+    found = document(Shop)
+    assert found["tags"] == [{"name": "shop.v1", "description": "Sells.", "x-version": "3"}]
+    price = found["paths"]["/shop.v1/price"]["post"]
+    assert price["summary"] == "Return what an item costs."
+    assert price["description"].endswith("With its tags.")
+    assert "summary" not in found["paths"]["/shop.v1/order-now"]["post"]
+
+
+def test_a_body_is_needed_only_where_an_argument_is() -> None:
+    paths = document(Shop, Plain)["paths"]
+    assert paths["/shop.v1/order-now"]["post"]["requestBody"]["required"] is True
+    assert paths["/plain/f"]["post"]["requestBody"]["required"] is False
+
+
+def test_streams_are_lines_and_events() -> None:
+    paths = document(EveryType)["paths"]
+    answers = paths["/every.type/count"]["post"]["responses"]["200"]["content"]
+    assert set(answers) == {"application/x-ndjson", "text/event-stream"}
+    lines = answers["application/x-ndjson"]["schema"]["anyOf"]
+    assert [next(iter(line["properties"])) for line in lines] == ["value", "end", "error"]
+    body = paths["/every.type/total"]["post"]["requestBody"]["content"]["application/x-ndjson"]["schema"]
+    assert [next(iter(line["properties"])) for line in body["anyOf"]] == ["arguments", "value", "end"]
+    talk = paths["/every.type/talk"]["post"]["requestBody"]["content"]["application/x-ndjson"]["schema"]
+    assert [next(iter(line["properties"])) for line in talk["anyOf"]] == ["value", "end"]
+
+
+def test_arrays_travel_by_msgpack_alone() -> None:
+    found = document(EveryType)["paths"]["/every.type/array"]["post"]
+    assert list(found["requestBody"]["content"]) == ["application/msgpack"]
+
+
+def test_a_server_that_authenticates_says_so_of_all_but_public_methods() -> None:
+    found = document(Shop, schemes=("bearer",))
+    assert found["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert found["paths"]["/shop.v1/order-now"]["post"]["security"] == [{"bearer": []}]
+    assert found["paths"]["/shop.v1/price"]["get"]["security"] == [{}, {"bearer": []}]
+    assert "security" not in document(Shop)["paths"]["/shop.v1/price"]["get"]
+
+
+def test_problems_have_the_names_of_statuses() -> None:
+    found = document(Shop)
+    codes = found["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]
+    assert "INVALID_ARGUMENT" in codes
+    assert "OK" not in codes
+    refusals = found["paths"]["/shop.v1/price"]["post"]["responses"]
+    assert {"200", "400", "401", "404", "429", "503"} <= set(refusals)
+
+
+def test_services_of_fastrpc_itself_are_left_out() -> None:
+    assert document(Reflection, Plain)["info"]["title"] == "plain"
+    assert list(document(Reflection)["paths"]) == []
+
+
+def test_a_protobuf_method_is_left_out() -> None:
+    timestamp = pytest.importorskip("google.protobuf.timestamp_pb2").Timestamp
+
+    @fastrpc.service("proto")
+    class Proto:
+        @fastrpc.method
+        async def f(self, at: timestamp) -> timestamp: ...  # type: ignore[valid-type]
+
+    assert document(Proto)["paths"] == {}
+
+
+def test_the_version_is_that_of_all_services() -> None:
+    assert document(Shop)["info"]["version"] == "3"
+    assert document(Shop, Plain)["info"]["version"] == "0"
+    assert document(Shop, title="Ours")["info"]["title"] == "Ours"
