@@ -53,7 +53,7 @@ CORE_RANKS = {
     0: ("base",),
     1: ("payload", "framing", "loop", "balancing", "limiting"),
     2: ("calls", "io"),
-    3: ("http1", "native"),
+    3: ("http1", "native", "websocket"),
     4: ("streams",),
     5: ("serving", "calling"),
     6: ("gateway", "rpcx"),
@@ -64,7 +64,8 @@ CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 SHARED_BY_IMPLEMENTATIONS = {"transports": {"sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = {"base", "payload", "framing", "calls", "http1", "native", "balancing", "limiting", "rpcx"}
+SANS_IO = {"base", "payload", "framing", "calls", "http1", "native", "websocket"}
+SANS_IO |= {"balancing", "limiting", "rpcx"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 # What serves the calls of every protocol.

@@ -1,0 +1,81 @@
+"""The frames of WebSocket: the reader of a server's side, and what it sends."""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+cdef enum Opcode:
+    OPCODE_CONTINUATION = 0
+    OPCODE_TEXT = 1
+    OPCODE_BINARY = 2
+    OPCODE_CLOSE = 8
+    OPCODE_PING = 9
+    OPCODE_PONG = 10
+
+cdef enum CloseCode:
+    # RFC 6455, section 7.4.1, and the registry of IANA.
+    CLOSE_NORMAL = 1000
+    CLOSE_PROTOCOL_ERROR = 1002
+    CLOSE_UNSUPPORTED = 1003
+    # A close frame without a code; never sent.
+    CLOSE_NO_CODE = 1005
+    CLOSE_INVALID_TEXT = 1007
+    CLOSE_POLICY = 1008
+    CLOSE_TOO_BIG = 1009
+    CLOSE_INTERNAL_ERROR = 1011
+    CLOSE_RESTART = 1012
+    CLOSE_TRY_LATER = 1013
+
+cdef enum Taken:
+    # What the last bytes completed.
+    TAKEN_NOTHING = 0
+    TAKEN_MESSAGE = 1
+    TAKEN_PING = 2
+    TAKEN_PONG = 3
+    TAKEN_CLOSE = 4
+
+
+@cython.final
+cdef class FrameReader:
+    cdef:
+        # The most bytes of a message; the kinds of messages that are taken, as bits 1 << opcode.
+        readonly uint64_t most_bytes
+        uint32_t kinds
+
+        # The message that comes: OPCODE_TEXT or OPCODE_BINARY, 0 between two. What came of it; of a text, where a
+        # character stands that is not whole.
+        readonly int opcode
+        bytearray content
+        uint32_t text_state
+
+        # The data frame whose bytes come: how many are left of it, whether it is the last one, its mask and how far that
+        # is used.
+        uint64_t left
+        bint is_last
+        uint8_t[4] mask
+        int turned
+
+        # What is complete: a message with its opcode, or the bytes of a control frame; the code and the reason of a
+        # close frame.
+        readonly bytes payload
+        readonly int kind
+        readonly int close_code
+        readonly str close_reason
+
+    # Take what belongs together of these bytes; return how many that are, and what they completed. 0: more are needed,
+    # what is left is presented again. SocketViolationError: the peer broke the protocol, or a limit.
+    cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, int* taken) except -1
+
+    # Return the bytes that are kept of a message.
+    cdef Py_ssize_t held_bytes(self) noexcept
+    cdef Py_ssize_t _take_header(self, const char* data, Py_ssize_t size, int* taken) except -1
+    cdef Py_ssize_t _take_control(self, int opcode, const char* data, Py_ssize_t size, int* taken) except -1
+    cdef Py_ssize_t _take_content(self, const char* data, Py_ssize_t size, int* taken) except -1
+    cdef int _check_content(self, const char* data, Py_ssize_t size, bint is_end) except -1
+    cdef int _read_close(self, bytes payload) except -1
+
+
+# Return a whole frame as a server sends it: not masked, in one piece.
+cdef bytes frame_of(int opcode, bytes payload)
+
+# Return the content of a close frame; the reason is cut to what fits.
+cdef bytes close_content(int code, str reason)
