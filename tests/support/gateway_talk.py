@@ -20,6 +20,7 @@ from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient
 from tests.support.kept_exchange import gate_for
 from tests.support.still_transport import StillTransport
+from tests.support.waiting import eventually
 
 __all__ = ["GatewayTalk", "connected", "method_of"]
 
@@ -56,9 +57,10 @@ class GatewayTalk(HttpClient):
         asyncio.get_running_loop().call_soon(self._receive, data)
 
     async def sent(self, data: bytes) -> None:
-        """Receive these bytes now."""
+        """Receive these bytes; return once they are handled, which a stall puts off."""
         self.send(data)
         await asyncio.sleep(0)
+        await eventually(lambda: not self.session.is_put_off)
 
     def _receive(self, data: bytes) -> None:
         with memoryview(self.session.get_buffer(len(data))) as place:

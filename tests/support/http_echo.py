@@ -89,6 +89,12 @@ class HttpTalk:
             while len(self.statuses) < count:
                 await asyncio.sleep(0)
 
+    async def until_over(self) -> None:
+        """Return once the connection is closed."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not self.is_over:
+                await asyncio.sleep(0)
+
     @property
     def statuses(self) -> list[int]:
         """The statuses of all responses so far."""

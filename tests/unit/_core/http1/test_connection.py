@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fastrpc._core.http1.body import BodyReader
 from fastrpc._core.http1.head import RequestLimits, RequestRefusedError, parse_request_head
 from tests.support.http_echo import HttpTalk
+from tests.support.waiting import eventually
 
 GET = b"GET /x HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -50,19 +51,17 @@ async def test_a_request_is_understood_however_it_is_cut(
     talk = HttpTalk()
     for at in range(0, len(data), size):
         talk.send(data[at : at + size])
-    assert talk.engine.seen == [expected]
-    assert (talk.statuses, talk.is_over) == ([200], False)
+    await talk.until_answered(1)
+    assert (talk.engine.seen, talk.statuses, talk.is_over) == ([expected], [200], False)
     talk.send(data)
+    await talk.until_answered(2)
     assert talk.engine.seen == [expected] * 2
 
 
 async def test_requests_that_came_together_are_answered_in_order() -> None:
     talk = HttpTalk()
     talk.send(b"".join(data for data, _ in ACCEPTED.values()))
-    for _ in range(1_000):
-        if len(talk.statuses) == len(ACCEPTED):
-            break
-        await asyncio.sleep(0)
+    await talk.until_answered(len(ACCEPTED))
     assert talk.engine.seen == [expected for _, expected in ACCEPTED.values()]
 
 
@@ -85,7 +84,8 @@ async def test_a_client_may_send_64_kib_ahead() -> None:
     talk.send(GET)
     # A whole and a half request.
     talk.send(GET + GET[:10])
-    assert not talk.is_held_back()
+    await talk.until_seen(1)
+    await eventually(lambda: not talk.is_held_back())
     assert len(talk.engine.seen) == 1
     talk.engine.answer()
     await talk.until_seen(2)
@@ -94,13 +94,13 @@ async def test_a_client_may_send_64_kib_ahead() -> None:
     await talk.until_seen(3)
     count = 65_536 // len(GET)
     talk.send(GET * count)
-    assert not talk.is_held_back()
+    await eventually(lambda: not talk.is_held_back())
     talk.send(GET)
     assert talk.is_held_back()
     for number in range(4, 4 + count):
         talk.engine.answer()
         await talk.until_seen(number)
-    assert not talk.is_held_back()
+    await eventually(lambda: not talk.is_held_back())
     assert len(talk.engine.seen) == 3 + count
 
 
@@ -166,6 +166,7 @@ async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
     for _ in range(80):
         talk.send(b"a" * 100)
         await pause(0.01)
+    await talk.until_answered(1)
     assert talk.statuses == [200]
 
 
@@ -181,44 +182,53 @@ async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
 )
 async def test_a_connection_stays_open_as_the_client_asks(request_data: bytes, stays: bool) -> None:
     talk = HttpTalk()
-    answer = talk.send(request_data * 2)
+    talk.send(request_data * 2)
+    await (talk.until_answered(2) if stays else talk.until_over())
     assert talk.statuses == ([200, 200] if stays else [200])
     assert talk.is_over is not stays
-    assert (b"\r\nConnection: close\r\n" in answer) is not stays
+    assert (b"\r\nConnection: close\r\n" in talk.transport.written) is not stays
 
 
 async def test_a_head_request_gets_the_head_alone() -> None:
     talk = HttpTalk()
-    answer = talk.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.endswith(b"\r\nContent-Length: 4\r\n\r\n")
+    talk.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await talk.until_answered(1)
+    assert talk.transport.written.endswith(b"\r\nContent-Length: 4\r\n\r\n")
 
 
 async def test_a_client_that_asks_first_is_told_to_go_on() -> None:
     talk = HttpTalk()
     expecting = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
-    assert talk.send(expecting) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    talk.send(expecting)
+    await talk.until_answered(1)
+    assert talk.transport.written == b"HTTP/1.1 100 Continue\r\n\r\n"
     talk.send(b"hi")
+    await talk.until_answered(2)
     assert talk.statuses == [100, 200]
     refused = HttpTalk(body_bytes=1)
     refused.send(expecting)
+    await refused.until_answered(1)
     assert refused.statuses == [413]
 
 
 async def test_a_draining_connection_serves_one_more_request() -> None:
     talk = HttpTalk()
     talk.send(GET)
+    await talk.until_answered(1)
     talk.engine.begin_drain()
     assert not talk.is_over
-    answer = talk.send(GET + GET)
-    assert (talk.statuses, talk.is_over) == ([200, 200], True)
-    assert answer.count(b"Connection: close") == 1
+    talk.send(GET + GET)
+    await talk.until_over()
+    assert talk.statuses == [200, 200]
+    assert talk.transport.written.count(b"Connection: close") == 1
 
 
 async def test_a_failing_application_is_an_internal_error() -> None:
     talk = HttpTalk()
     talk.engine.on_request = lambda head, body: 1 // 0  # type: ignore[method-assign]
     talk.send(GET)
-    assert (talk.statuses, talk.is_over) == ([500], True)
+    await talk.until_over()
+    assert talk.statuses == [500]
     assert b"division" not in talk.transport.written
 
 
@@ -228,6 +238,7 @@ async def test_a_failing_application_is_an_internal_error() -> None:
 async def test_a_field_that_would_split_the_response_is_refused(field: tuple[str, str]) -> None:
     talk = HttpTalk(later=True)
     talk.send(GET)
+    await talk.until_seen(1)
     with pytest.raises(ValueError, match="is no field"):
         talk.engine.respond(200, [field], b"")
     with pytest.raises(RuntimeError, match="no request to answer"):
@@ -237,6 +248,7 @@ async def test_a_field_that_would_split_the_response_is_refused(field: tuple[str
 async def test_a_lost_connection_is_told_once() -> None:
     talk = HttpTalk(later=True)
     talk.send(GET)
+    await talk.until_seen(1)
     talk.session.connection_lost(None)
     assert talk.engine.was_lost
     with pytest.raises(RuntimeError):
