@@ -13,7 +13,7 @@ from fastrpc import Client, Interceptor, Reply, ServerConfig, StreamEndedError, 
 from fastrpc.limits import Limit
 from tests.support.served import served
 
-__all__ = ["CLIENTS", "Stepped", "SteppedStream", "either", "nowhere", "taken"]
+__all__ = ["CLIENTS", "Stepped", "SteppedStream", "connected", "either", "nowhere", "taken"]
 
 CLIENTS = ("async", "sync")
 
@@ -32,18 +32,25 @@ async def either(
     async with served(
         *sources, scheme=scheme, config=server_config, interceptors=server_interceptors, limits=limits
     ) as target:
-        if kind == "async":
-            async with Client(target, **options) as client:
-                await client.ready(timeout=10)
-                yield client
-            return
-        blocking = SyncClient(target, **options)
-        try:
-            await asyncio.to_thread(blocking.ready, 10)
-            yield Stepped(blocking)
-        finally:
-            # Its goodbye is answered by the loop.
-            await asyncio.to_thread(blocking.close)
+        async with connected(kind, target, **options) as client:
+            yield client
+
+
+@asynccontextmanager
+async def connected(kind: str, target: str, **options: Any) -> AsyncIterator[Any]:
+    """Yield a client of a kind that is connected to a target."""
+    if kind == "async":
+        async with Client(target, **options) as client:
+            await client.ready(timeout=10)
+            yield client
+        return
+    blocking = SyncClient(target, **options)
+    try:
+        await asyncio.to_thread(blocking.ready, 10)
+        yield Stepped(blocking)
+    finally:
+        # Its goodbye is answered by the loop.
+        await asyncio.to_thread(blocking.close)
 
 
 @asynccontextmanager
@@ -67,6 +74,14 @@ class Stepped:
     async def request(self, *args: Any, **kwargs: Any) -> Any:
         """Make a call."""
         return await asyncio.to_thread(self.client.request, *args, **kwargs)
+
+    async def call_many(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a batch of calls."""
+        return await asyncio.to_thread(self.client.call_many, *args, **kwargs)
+
+    async def notify(self, *args: Any, **kwargs: Any) -> None:
+        """Send a one-way call."""
+        await asyncio.to_thread(self.client.notify, *args, **kwargs)
 
     def stream(self, *args: Any, **kwargs: Any) -> "SteppedStream":
         """Make a stream."""

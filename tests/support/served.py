@@ -32,11 +32,16 @@ async def served(
     config: ServerConfig | None = None,
     interceptors: Sequence[Interceptor] = (),
     limits: Sequence[Limit] = (),
+    authenticate: Any = None,
 ) -> AsyncIterator[Served]:
     """Serve `sources` and yield the target for clients; the server drains on leaving."""
     with _address(scheme) as address:
         async with Server(
-            *sources, interceptors=interceptors, limits=limits, config=config or ServerConfig()
+            *sources,
+            interceptors=interceptors,
+            limits=limits,
+            authenticate=authenticate,
+            config=config or ServerConfig(),
         ) as server:
             target = Served(await server.listen(address))
             target.server = server

@@ -16,6 +16,7 @@ from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewal
 from fastrpc.client.waiters import Waiters
+from fastrpc.client.wire import wire_of
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import StreamSession
@@ -135,17 +136,13 @@ class Subchannel(EndpointPlan):
     async def _dial(self) -> ClientSession:
         address = self.endpoint.address
         config = self._pool.config
-        if config.wire_protocol != "native" and address.scheme == "tls":
-            raise ConnectError(
-                f"{address}: {config.wire_protocol} is not spoken over TLS",
-                hint="dial tcp:// in a trusted network",
-            )
+        wire = wire_of(self.endpoint, config)
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 credentials = self._pool.credentials
                 token = None if credentials is None else await credentials.current(address)
                 _, stream = await transport_for(address).dial(
-                    address, partial(self._new_stream, token), dial_options(config)
+                    address, partial(self._new_stream, token, wire), dial_options(config, wire)
                 )
         except TimeoutError:
             raise ConnectError(
@@ -155,7 +152,7 @@ class Subchannel(EndpointPlan):
         self._pool.totals.connections += 1
         return cast(ClientSession, stream.engine)
 
-    def _new_stream(self, credential: bytes | None) -> "StreamSession | RpcxStream":
+    def _new_stream(self, credential: bytes | None, wire: str) -> "StreamSession | RpcxStream":
         config = self._pool.config
         session = ClientSession(
             endpoint=self.endpoint,
@@ -177,7 +174,7 @@ class Subchannel(EndpointPlan):
             )
         self._sessions[session] = self._pool.loop.time()
         stream = StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
-        if config.wire_protocol == "native":
+        if wire == "native":
             return stream
         # Imported on first use: most clients speak the native protocol.
         from fastrpc.protocols.rpcx_client import rpcx_stream

@@ -3,14 +3,16 @@
 import asyncio
 
 from fastrpc._core.framing.settings import Settings
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.rpcx.layer import RpcxLayer
 from fastrpc._core.rpcx.profile import RPCX
+from fastrpc._core.rpcx.rpcx_blocking_io import RpcxBlockingIO
 from fastrpc._core.rpcx.translation import RpcxTranslation
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
 from fastrpc.config import ClientConfig
 from fastrpc.protocols.base import StreamSession
 
-__all__ = ["RpcxStream", "rpcx_stream", "rpcx_translation"]
+__all__ = ["RpcxStream", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
 #: Calls under way on one connection; a server of Go has no such limit, and tells of none.
 _MOST_CALLS = 10_000
@@ -46,3 +48,8 @@ def rpcx_translation(config: ClientConfig) -> RpcxTranslation:
 def rpcx_stream(stream: StreamSession, config: ClientConfig, loop: asyncio.AbstractEventLoop) -> RpcxStream:
     """Return the stream of a connection that speaks rpcx, for a transport."""
     return RpcxStream(stream, rpcx_translation(config), loop)
+
+
+def rpcx_io(io: BlockingIO, config: ClientConfig) -> RpcxBlockingIO:
+    """Return what a blocking connection that speaks rpcx reads and writes; it owns what carries the bytes."""
+    return RpcxBlockingIO(io, rpcx_translation(config))

@@ -18,7 +18,6 @@ __all__ = [
     "agreed_names",
     "client_context",
     "client_contexts",
-    "http_contexts",
     "server_context",
     "server_contexts",
 ]
@@ -115,23 +114,16 @@ def server_contexts(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ContextSour
 
 
 @lru_cache(maxsize=64)
-def client_contexts(tls: TLS) -> ContextSource:
+def client_contexts(tls: TLS, protocol: str | None = ALPN) -> ContextSource:
     """Return the contexts of clients; equal settings share them, as the system's authorities take long to read.
 
-    Raises:
-        ConfigError: a file cannot be used.
-    """
-    return ContextSource(tls, client_context)
-
-
-@lru_cache(maxsize=64)
-def http_contexts(tls: TLS) -> ContextSource:
-    """Return the contexts of HTTP clients.
+    Args:
+        protocol: as for `client_context`.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    return ContextSource(tls, partial(client_context, protocol=HTTP_ALPN))
+    return ContextSource(tls, partial(client_context, protocol=protocol))
 
 
 def server_context(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ssl.SSLContext:
@@ -153,13 +145,17 @@ def server_context(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ssl.SSLConte
     return context
 
 
-def client_context(tls: TLS, protocol: str = ALPN) -> ssl.SSLContext:
-    """Return a context for connections that are dialled, on which this protocol is named.
+def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
+    """Return a context for connections that are dialled.
+
+    Args:
+        protocol: what they name by ALPN; None for nothing.
 
     Raises:
         ConfigError: a file cannot be used.
     """
-    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, protocol)
+    names = () if protocol is None else (protocol,)
+    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, *names)
     context.check_hostname = not tls.server_identities
     context.verify_mode = ssl.CERT_REQUIRED
     # A name in the subject is no host name (RFC 9525).
@@ -173,7 +169,8 @@ def _strict(context: ssl.SSLContext, tls: TLS, *protocols: str) -> ssl.SSLContex
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_ciphers(_CIPHERS)
-    context.set_alpn_protocols(protocols)
+    if protocols:
+        context.set_alpn_protocols(protocols)
     if tls.cert_file is not None:
         _load_chain(context, tls)
     if tls.ca_file is not None:

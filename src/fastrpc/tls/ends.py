@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fastrpc.config import TLS
 from fastrpc.tls.certificate import alternative_names
-from fastrpc.tls.contexts import ALPN, ContextSource, client_contexts, http_contexts, server_contexts
+from fastrpc.tls.contexts import ALPN, HTTP_ALPN, ContextSource, client_contexts, server_contexts
 from fastrpc.tls.failures import HandshakeError, explained
 
 __all__ = ["ClientEnd", "End", "HttpEnd", "ServerEnd"]
@@ -68,11 +68,13 @@ class ClientEnd:
 
     Args:
         host: the host that was dialled.
+        protocol: what is agreed to by ALPN; None for a protocol without a name there.
     """
 
-    def __init__(self, tls: TLS | None, host: str) -> None:
+    def __init__(self, tls: TLS | None, host: str, protocol: str | None = ALPN) -> None:
         settings = tls or TLS()
-        self._contexts: ContextSource = client_contexts(settings)
+        self._contexts: ContextSource = client_contexts(settings, protocol)
+        self._protocol = protocol
         self._identities = settings.server_identities
         # The scope of an IPv6 address is known to this machine alone.
         self._name = settings.server_name or host.partition("%")[0]
@@ -81,9 +83,10 @@ class ClientEnd:
         return self._contexts.current().wrap_bio(incoming, outgoing, server_hostname=self._name)
 
     def check(self, ssl_object: ssl.SSLObject) -> None:
-        if ssl_object.selected_alpn_protocol() != ALPN:
+        if ssl_object.selected_alpn_protocol() != self._protocol:
             raise HandshakeError(
-                f"the server does not speak the protocol {ALPN} (ALPN)", hint="is it a fastrpc server?"
+                f"the server does not speak the protocol {self._protocol} (ALPN)",
+                hint="is it a fastrpc server?",
             )
         _check_identity(ssl_object, self._identities)
 
@@ -99,7 +102,7 @@ class HttpEnd:
     """
 
     def __init__(self, tls: TLS, host: str) -> None:
-        self._contexts: ContextSource = http_contexts(tls)
+        self._contexts: ContextSource = client_contexts(tls, HTTP_ALPN)
         self._identities = tls.server_identities
         self._name = tls.server_name or host.partition("%")[0]
 

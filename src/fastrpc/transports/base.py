@@ -67,6 +67,9 @@ class DialOptions:
     #: dialled without encryption (tcp).
     tls: TLS | None = None
 
+    #: What client and server agree to by ALPN; None for a protocol without a name there (tls).
+    agreed: str | None = ALPN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenOptions:
@@ -161,9 +164,10 @@ _TRANSPORTS = {
 _loaded: dict[str, Transport] = {}
 
 
-def dial_options(config: ClientConfig) -> DialOptions:
-    """Return the dial options of a client's settings."""
-    return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls)
+def dial_options(config: ClientConfig, wire: str = "native") -> DialOptions:
+    """Return the dial options of a client's settings, for a connection that speaks this wire protocol."""
+    agreed = ALPN if wire == "native" else None
+    return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls, agreed=agreed)
 
 
 def names_transport(target: str) -> bool:

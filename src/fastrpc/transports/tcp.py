@@ -57,7 +57,7 @@ class TcpTransport:
         """Connect to the first address of the host that answers."""
         started = time.monotonic()
         failures: list[_Failure] = []
-        end = ClientEnd(options.tls, address.host) if self._is_encrypted else None
+        end = ClientEnd(options.tls, address.host, options.agreed) if self._is_encrypted else None
         try:
             places = await _resolve(address)
         except (OSError, UnicodeError) as failure:
@@ -118,7 +118,7 @@ class TcpTransport:
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
         """Connect without an event loop. `timeout` does not bound the name lookup."""
-        end = ClientEnd(options.tls, address.host) if self._is_encrypted else None
+        end = ClientEnd(options.tls, address.host, options.agreed) if self._is_encrypted else None
         started = time.monotonic()
         failures: list[_Failure] = []
         try:

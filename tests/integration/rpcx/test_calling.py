@@ -1,4 +1,4 @@
-"""A client that speaks rpcx, against our server: the same methods as with the native protocol."""
+"""Both clients speaking rpcx, against our server: the same methods as with the native protocol."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -18,12 +18,13 @@ from fastrpc import (
     Server,
     ServerConfig,
     Status,
-    SyncClient,
     Timeouts,
 )
 from fastrpc.auth import Identity, StaticTokens
 from tests.integration.rpcx.test_served_calls import Order, Shop
+from tests.support.either_client import CLIENTS, connected
 from tests.support.rpcx_arith import Arith
+from tests.support.served import served
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -35,24 +36,27 @@ TOKENS = StaticTokens({"secret": Identity("gopher"), "other": Identity("mouse")}
 async def calling(
     shop: Shop | None = None,
     *,
-    scheme: str = "tcp",
+    kind: str = "async",
     authenticate: Any = None,
     credentials: str | None = None,
     **settings: Any,
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[Any]:
     config = ClientConfig(**{"wire_protocol": "rpcx", **settings})
-    async with Server(
-        shop or Shop(), Arith(), config=ServerConfig(protocols=("rpcx",)), authenticate=authenticate
-    ) as server:
-        address = await server.listen({"tcp": "tcp://127.0.0.1:0", "memory": "memory://rpcx-test"}[scheme])
-        async with Client(address, config=config, credentials=credentials) as client:
+    serves = ServerConfig(protocols=("rpcx",), limits=config.limits)
+    async with served(
+        shop or Shop(), Arith(), scheme="tcp", config=serves, authenticate=authenticate
+    ) as target:
+        async with connected(kind, target, config=config, credentials=credentials) as client:
             yield client
 
 
+both = pytest.mark.parametrize("kind", CLIENTS)
+
+
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
-@pytest.mark.parametrize("scheme", ["tcp", "memory"])
-async def test_calls_of_every_form_are_answered(scheme: str, codec: str) -> None:
-    async with calling(scheme=scheme, codec=codec) as client:
+@both
+async def test_calls_of_every_form_are_answered(kind: str, codec: str) -> None:
+    async with calling(kind=kind, codec=codec) as client:
         assert await client.call(Shop.price, "fig", count=2) == 6
         assert await client.call(Shop.price, "fig") == 3
         assert await client.call("shop.price", item="fig", count=3) == 9
@@ -64,40 +68,40 @@ async def test_calls_of_every_form_are_answered(scheme: str, codec: str) -> None
         assert await client.call_many(Shop.price, [("fig",), ("apple", 2)]) == [3, 10]
 
 
-async def test_a_call_by_name_has_one_value_or_names() -> None:
-    async with calling() as client:
+@both
+async def test_a_call_by_name_has_one_value_or_names(kind: str) -> None:
+    async with calling(kind=kind) as client:
         with pytest.raises(TypeError, match="one value"):
             await client.call("shop.price", "fig", 2)
 
 
 @pytest.mark.parametrize("size", [0, 1_000, 100_000, 5_000_000])
-async def test_bytes_of_every_size_go_there_and_back(size: int) -> None:
+@both
+async def test_bytes_of_every_size_go_there_and_back(kind: str, size: int) -> None:
     data = bytes(range(256)) * (size // 256) + bytes(size % 256)
-    async with calling() as client:
+    async with calling(kind=kind) as client:
         assert await asyncio.gather(*[client.call(Shop.echo, data) for _ in range(4)]) == [data] * 4
         raw = client.with_options(codec="raw")
         assert await raw.call(Shop.echo, data) == data
 
 
-async def test_answers_above_the_window_arrive() -> None:
+@both
+async def test_answers_above_the_window_arrive(kind: str) -> None:
     data = bytes(20_000_000)
-    async with Server(
-        Shop(), config=ServerConfig(protocols=("rpcx",), limits=Limits(message_bytes=2**25))
-    ) as server:
-        address = await server.listen("tcp://127.0.0.1:0")
-        config = ClientConfig(wire_protocol="rpcx", limits=Limits(message_bytes=2**25))
-        async with Client(address, config=config) as client:
-            assert await client.with_options(codec="raw", timeout=30).call(Shop.echo, data) == data
+    async with calling(kind=kind, limits=Limits(message_bytes=2**25)) as client:
+        assert await client.with_options(codec="raw", timeout=30).call(Shop.echo, data) == data
 
 
-async def test_compressed_calls() -> None:
-    async with calling(compressor="gzip") as client:
+@both
+async def test_compressed_calls(kind: str) -> None:
+    async with calling(kind=kind, compressor="gzip") as client:
         text = "alpha bravo " * 1_000
         assert await client.call(Arith.Echo, text) == text
 
 
-async def test_errors_have_their_status_details_and_pause() -> None:
-    async with calling() as client:
+@both
+async def test_errors_have_their_status_details_and_pause(kind: str) -> None:
+    async with calling(kind=kind) as client:
         with pytest.raises(CallError) as caught:
             await client.call(Shop.sold_out, "figs")
         assert caught.value.status is Status.FAILED_PRECONDITION
@@ -110,16 +114,18 @@ async def test_errors_have_their_status_details_and_pause() -> None:
         assert caught.value.processed == "no"
 
 
-async def test_metadata_goes_both_ways() -> None:
-    async with calling() as client:
+@both
+async def test_metadata_goes_both_ways(kind: str) -> None:
+    async with calling(kind=kind) as client:
         reply = await client.with_options(metadata={"trace": "abc"}).request("Arith.Meta", {"A": 2, "B": 3})
         assert reply.value == {"C": 6}
         assert reply.metadata == {"echo-trace": "abc", "server": "here"}
 
 
-async def test_a_deadline_is_told_and_kept() -> None:
+@both
+async def test_a_deadline_is_told_and_kept(kind: str) -> None:
     shop = Shop()
-    async with calling(shop) as client:
+    async with calling(shop, kind=kind) as client:
         assert await client.with_options(timeout=3).call(Arith.HasDeadline) is True
         with pytest.raises(DeadlineExceededError):
             await client.with_options(timeout=0.05).call(Shop.wait)
@@ -138,15 +144,17 @@ async def test_a_cancelled_call_leaves_the_connection_to_others() -> None:
         assert await client.call(Shop.hello) == "hello"
 
 
-async def test_notifications_run() -> None:
+@both
+async def test_notifications_run(kind: str) -> None:
     shop = Shop()
-    async with calling(shop) as client:
+    async with calling(shop, kind=kind) as client:
         await client.notify(Shop.tell, "a")
         await eventually(lambda: shop.told == ["a"])
 
 
-async def test_the_token_of_the_client_and_that_of_a_call() -> None:
-    async with calling(authenticate=TOKENS, credentials="secret") as client:
+@both
+async def test_the_token_of_the_client_and_that_of_a_call(kind: str) -> None:
+    async with calling(kind=kind, authenticate=TOKENS, credentials="secret") as client:
         assert await client.call(Shop.who) == "gopher"
         as_mouse = client.with_options(metadata={"authorization": "Bearer other"})
         assert await as_mouse.call(Shop.who) == "mouse"
@@ -184,7 +192,5 @@ async def test_what_rpcx_cannot_is_refused() -> None:
         with pytest.raises(ConfigError, match="streams"):
             async with client.stream(Shop.count, 3):
                 pass
-    with pytest.raises(ConfigError, match="SyncClient"):
-        SyncClient("tcp://127.0.0.1:1", config=ClientConfig(wire_protocol="rpcx"))
     with pytest.raises(ConfigError, match="cannot serve"):
         Client("tcp://127.0.0.1:1", services=[Shop()], config=ClientConfig(wire_protocol="rpcx"))

@@ -1,3 +1,4 @@
+from cpython.pythread cimport PyThread_type_lock
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.socket_io cimport iovec
@@ -31,3 +32,14 @@ cdef class SocketIO(BlockingIO):
     cdef:
         # Owns the descriptor.
         readonly object socket
+
+
+cdef class LockedIO(BlockingIO):
+    cdef:
+        # Held with the GIL while the bytes are worked on, never while a thread waits for the socket. `_holder` is the
+        # thread that has it, 0 where none has.
+        PyThread_type_lock _lock
+        unsigned long _holder
+
+    cdef bint enter(self) noexcept
+    cdef int leave(self) noexcept

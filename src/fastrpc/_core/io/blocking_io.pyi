@@ -31,3 +31,6 @@ class SocketIO(BlockingIO):
     def socket(self) -> sockets.socket: ...
     def close(self) -> None:
         """Close the socket, without a word to the peer. Closing twice is fine."""
+
+class LockedIO(BlockingIO):
+    """Bytes that are worked on before they leave and after they came, by one thread at a time."""

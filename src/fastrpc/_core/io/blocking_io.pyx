@@ -2,14 +2,24 @@
 
 ::
 
-    BlockingIO          the interface; by itself it is closed
-      SocketIO          a socket, each method one system call or a loop of them
-      TLSBlockingIO     a socket with TLS (`tls_blocking_io`)
+    BlockingIO            the interface; by itself it is closed
+      SocketIO            a socket, each method one system call or a loop of them
+      LockedIO            one whose work on the bytes is for one thread at a time
+        TLSBlockingIO     a socket with TLS (`tls_blocking_io`)
+        RpcxBlockingIO    another protocol over one of these (`rpcx/rpcx_blocking_io`)
 
 Only here it is known what lies between the bytes of a connection and those of its socket.
 """
 
 cimport cython
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    WAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+)
 from libc.errno cimport EBADF
 
 from fastrpc._core.io.socket_io cimport (
@@ -19,6 +29,9 @@ from fastrpc._core.io.socket_io cimport (
     send_now,
     wait_until,
 )
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
 
 
 cdef class BlockingIO:
@@ -100,3 +113,33 @@ cdef class SocketIO(BlockingIO):
         # Of the socket module: close(2) and nothing else.
         self.descriptor = -1
         self.socket.close()
+
+
+cdef class LockedIO(BlockingIO):
+    """Bytes that are worked on before they leave and after they came, by one thread at a time."""
+
+    def __cinit__(self, *arguments):
+        self._lock = PyThread_allocate_lock()
+        if self._lock is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self._lock is not NULL:
+            PyThread_free_lock(self._lock)
+
+    cdef bint enter(self) noexcept:
+        """Take the lock; False: this thread has it, as a finalizer or a signal handler ran inside."""
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        if not PyThread_acquire_lock(self._lock, NOWAIT_LOCK):
+            if self._holder == thread:
+                return False
+            # `self` is kept alive by whoever called.
+            with nogil:
+                PyThread_acquire_lock(self._lock, WAIT_LOCK)
+        self._holder = thread
+        return True
+
+    cdef int leave(self) noexcept:
+        self._holder = 0
+        PyThread_release_lock(self._lock)
+        return 0

@@ -1,9 +1,7 @@
-from cpython.pythread cimport PyThread_type_lock
-
-from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.blocking_io cimport LockedIO
 
 
-cdef class TLSBlockingIO(BlockingIO):
+cdef class TLSBlockingIO(LockedIO):
     cdef:
         # Owns the descriptor.
         readonly object socket
@@ -12,14 +10,12 @@ cdef class TLSBlockingIO(BlockingIO):
         object _end
 
         # The encrypting half: an `ssl.SSLObject` between two `ssl.MemoryBIO`, and its methods. One thread at a time is
-        # in it, with the lock; `_holder` is that thread, 0 where there is none.
+        # in it, with the lock.
         readonly object ssl_object
         object _incoming
         object _outgoing
         object _read
         object _write
-        PyThread_type_lock _lock
-        unsigned long _holder
 
         # Where encrypted bytes are received; used with the lock held.
         bytearray _ahead
@@ -35,8 +31,6 @@ cdef class TLSBlockingIO(BlockingIO):
         bint _has_more
         bint _has_said_end
 
-    cdef bint _enter(self) noexcept
-    cdef int _leave(self) noexcept
     cdef Py_ssize_t _receive(self, char* place, Py_ssize_t room) except? -1
     cdef Py_ssize_t _decrypt(self, char* place, Py_ssize_t room) except? -1
     cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size) except? -1

@@ -2,7 +2,7 @@ import socket as sockets
 import ssl
 from typing import Protocol, final
 
-from fastrpc._core.io.blocking_io import BlockingIO
+from fastrpc._core.io.blocking_io import LockedIO
 
 class _End(Protocol):
     """What makes an SSL object, checks the open connection, and finds words for failures."""
@@ -12,7 +12,7 @@ class _End(Protocol):
     def explain(self, error: Exception, is_open: bool) -> OSError: ...
 
 @final
-class TLSBlockingIO(BlockingIO):
+class TLSBlockingIO(LockedIO):
     """The bytes of a socket, decrypted and encrypted.
 
     Args:

@@ -12,14 +12,6 @@ import time
 cimport cython
 from cpython.buffer cimport PyBUF_READ, PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
-from cpython.pythread cimport (
-    NOWAIT_LOCK,
-    WAIT_LOCK,
-    PyThread_acquire_lock,
-    PyThread_allocate_lock,
-    PyThread_free_lock,
-    PyThread_release_lock,
-)
 from libc.errno cimport EAGAIN, ECONNRESET
 from libc.stdint cimport uint64_t
 
@@ -43,13 +35,8 @@ cdef object WantRead = ssl.SSLWantReadError
 
 
 @cython.final
-cdef class TLSBlockingIO(BlockingIO):
+cdef class TLSBlockingIO(LockedIO):
     """The bytes of a socket, decrypted and encrypted."""
-
-    def __cinit__(self, *arguments):
-        self._lock = PyThread_allocate_lock()
-        if self._lock is NULL:
-            raise MemoryError
 
     def __init__(self, socket, end):
         self.socket = socket
@@ -65,10 +52,6 @@ cdef class TLSBlockingIO(BlockingIO):
         self._ahead = bytearray(AHEAD_BYTES)
         # Bytes may have come behind the handshake.
         self._has_more = True
-
-    def __dealloc__(self):
-        if self._lock is not NULL:
-            PyThread_free_lock(self._lock)
 
     def __repr__(self):
         return f"<TLSBlockingIO {self.socket!r}>"
@@ -119,25 +102,6 @@ cdef class TLSBlockingIO(BlockingIO):
         if data:
             send_bytes(self.descriptor, <bytes>data, len(data))
 
-    # The lock
-
-    cdef bint _enter(self) noexcept:
-        """Take the lock; False: this thread has it, as a finalizer or a signal handler ran inside."""
-        cdef unsigned long thread = PyThread_get_thread_ident()
-        if not PyThread_acquire_lock(self._lock, NOWAIT_LOCK):
-            if self._holder == thread:
-                return False
-            # `self` is kept alive by whoever called.
-            with nogil:
-                PyThread_acquire_lock(self._lock, WAIT_LOCK)
-        self._holder = thread
-        return True
-
-    cdef int _leave(self) noexcept:
-        self._holder = 0
-        PyThread_release_lock(self._lock)
-        return 0
-
     cdef Py_ssize_t _broken(self, object error) noexcept:
         """Note why the stream is broken; an exception of a signal handler is raised once this thread is back in Python."""
         if self.failure is None:
@@ -154,14 +118,14 @@ cdef class TLSBlockingIO(BlockingIO):
     cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil:
         cdef Py_ssize_t came
         with gil:
-            if not self._enter():
+            if not self.enter():
                 return -EAGAIN
             try:
                 came = self._receive(place, room)
             except BaseException as error:
                 came = self._broken(error)
             finally:
-                self._leave()
+                self.leave()
             return came
 
     cdef Py_ssize_t _receive(self, char* place, Py_ssize_t room) except? -1:
@@ -249,14 +213,14 @@ cdef class TLSBlockingIO(BlockingIO):
     cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil:
         cdef Py_ssize_t sent
         with gil:
-            if not self._enter():
+            if not self.enter():
                 return -EAGAIN
             try:
                 sent = self._send(data, size)
             except BaseException as error:
                 sent = self._broken(error)
             finally:
-                self._leave()
+                self.leave()
             return sent
 
     cdef Py_ssize_t send_parts(self, iovec* parts, int count) noexcept nogil:
@@ -323,11 +287,11 @@ cdef class TLSBlockingIO(BlockingIO):
         return wait_until(self.descriptor, events, due_ns)
 
     cdef int shut_down(self, int how) except -1:
-        if self._enter():
+        if self.enter():
             try:
                 self._say_end()
             finally:
-                self._leave()
+                self.leave()
         self.socket.shutdown(how)
         return 0
 

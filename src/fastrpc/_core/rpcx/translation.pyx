@@ -75,7 +75,7 @@ cdef enum:
     CODEC_MSGPACK = 1
     # The credit that the connection above has before its first CREDIT, and all that it gets.
     FIRST_CREDIT = 65_536
-    WHOLE_CREDIT = 16_777_216
+    WHOLE_CREDIT = 1_073_741_824
     # Credit is returned in such parts.
     CREDIT_PART = 1_048_576
     # A piece of an answer: within every limit of the connection above.

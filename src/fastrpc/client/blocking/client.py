@@ -295,11 +295,6 @@ class _Parts:
 
 
 def _check_probes(config: ClientConfig) -> None:
-    if config.wire_protocol != "native":
-        raise ConfigError(
-            f"ClientConfig.wire_protocol is {config.wire_protocol!r}, and a SyncClient speaks the native protocol only",
-            hint="use a Client",
-        )
     if config.pool.probes is not None:
         raise ConfigError(
             "Pool.probes is set, but a SyncClient has no loop that could send probes between calls",

@@ -26,6 +26,7 @@ from fastrpc.client.gauges import client_gauges
 from fastrpc.client.patience import Patience
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
 from fastrpc.client.target import Target
+from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
@@ -356,7 +357,13 @@ class SyncPool:
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
         token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
-        io = connect(endpoint.address, min(limits, default=None), dial_options(config))
+        wire = wire_of(endpoint, config)
+        io = connect(endpoint.address, min(limits, default=None), dial_options(config, wire))
+        if wire != "native":
+            # Imported on first use: most clients speak the native protocol.
+            from fastrpc.protocols.rpcx_client import rpcx_io
+
+            io = rpcx_io(io, config)
         if self.is_of_parent:
             # A signal handler forked meanwhile: the parent uses the same socket.
             io.close()

@@ -47,7 +47,7 @@ def test_the_connection_above_is_open_at_once_and_no_byte_goes_to_the_server() -
     assert isinstance(preface, Preface)
     assert (settings.ack, credit, ack) == (
         False,
-        Credit(0, (16 << 20) - FLOOR_WINDOW),
+        Credit(0, (1 << 30) - FLOOR_WINDOW),
         SettingsFrame(ack=True),
     )
     assert client.sent() == []
