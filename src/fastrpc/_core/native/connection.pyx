@@ -608,8 +608,8 @@ cdef class Connection(PartsOwner):
         return self.is_idle()
 
     cdef bint wants_ping(self) noexcept:
-        # A peer that reads only while it waits for an answer is asked only then.
-        return self.peer.ping_reply_ms != 0 or self.callee.calls.size > 0
+        # A peer that reads only while it waits for an answer is asked only then. It may hold a stream and read nothing.
+        return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef int give_back(self) except -1:
         self.sender.out.release()

@@ -9,7 +9,7 @@ from fastrpc_harness.recording_parts import WatchedConnection
 from tests.support.engine import frames
 from tests.support.frame_factory import answer, cut, early_opening, opening
 from tests.support.wire_frames import Goaway, Ping, Request, Response
-from tests.support.wire_layout import Reason
+from tests.support.wire_layout import FLAG_STREAM_OUT, Reason
 from tests.support.wire_settings import Setting
 
 SECOND = 1_000_000_000
@@ -95,6 +95,18 @@ class TestPings:
         connection = WatchedConnection(timeouts=NO_TIMEOUTS, keepalive=Keepalive(interval=1, timeout=4))
         connection.receive_at(opening(True, {Setting.MIN_PING_MS: 3000}), 1)
         assert connection.check_at(SECOND) == 1 + 6 * SECOND
+
+    @pytest.mark.parametrize("flags", [0, FLAG_STREAM_OUT], ids=["unary", "stream"])
+    def test_peer_that_reads_only_while_it_waits_is_pinged_only_beside_unary_calls(self, flags: int) -> None:
+        connection = WatchedConnection(
+            timeouts=NO_TIMEOUTS, keepalive=Keepalive(interval=10, timeout=4), is_client=False
+        )
+        connection.receive_at(opening(False, {Setting.PING_REPLY_MS: 0}), 1)
+        connection.take()
+        first, *_ = cut(Request(1, b"feed.ticks", bytes(1000), flags=flags), 300)
+        connection.receive_at(first, 1)
+        connection.check_at(11 * SECOND)
+        assert [type(frame) for frame in frames(connection.take())] == ([] if flags else [Ping])
 
 
 class TestWriting:
