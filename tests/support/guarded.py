@@ -31,7 +31,7 @@ class Shop:
         self.started.append(call.method)
         return "nobody" if call.identity is None else call.identity.name
 
-    @fastrpc.method
+    @fastrpc.method(safe=True, tool=True)
     async def who(self) -> str:
         return self.note()
 

@@ -294,7 +294,6 @@ OUT_OF_RANGE: list[tuple[Any, str, Any]] = [
     (ClientConfig, "limits", 5),
     (ServerConfig, "memory", Limits()),
     (HTTP, "websocket", True),
-    (HTTP, "rpcx", True),
     (HTTP, "json", 1),
     (HTTP, "cors_origins", "https://a.example"),
     (HTTP, "cors_origins", ("a.example",)),

@@ -19,6 +19,7 @@ from fastrpc.cli.dialing import (
     TokenPath,
     dialing,
 )
+from fastrpc.cli.http_calling import HttpCall, call_by_http, is_http
 from fastrpc.cli.method_kinds import (
     Kind,
     KindName,
@@ -31,7 +32,7 @@ from fastrpc.cli.printing import json_text, line_of, print_json, print_note, pri
 from fastrpc.cli.standard_streams import write_lines
 from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
-from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.errors import CallError, ConfigError, FastRPCError, StreamEndedError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
 from fastrpc.server.plan import ExitCode
@@ -66,6 +67,14 @@ Address = Annotated[
         metavar="ADDRESS",
         help="Where the server is, such as tcp://host:port, or the registry that lists it: registry://host:port "
         "or registry://host:port/service.",
+    ),
+]
+CallAddress = Annotated[
+    str,
+    typer.Argument(
+        metavar="ADDRESS",
+        help="Where the server is, such as tcp://host:port or http://host:port, or the registry that lists it: "
+        "registry://host:port or registry://host:port/service.",
     ),
 ]
 Method = Annotated[str, typer.Argument(metavar="METHOD", help="Full name, service.method.")]
@@ -103,7 +112,7 @@ OPTIONS = ("--timeout", "--codec", "--metadata", "--kind", *DIAL_OPTIONS, "--jso
 
 
 def call(
-    address: Address,
+    address: CallAddress,
     method: Method,
     values: Values = None,
     timeout: CallTimeout = None,
@@ -129,8 +138,18 @@ def call(
         refuse_options(texts, OPTIONS)
         read_arguments(texts, codec=codec)
         dial = dialing(ca, cert, key, server_name, token_file)
+        entries = read_metadata(metadata or ())
+        if is_http(address) and codec not in {None, "json"}:
+            raise ConfigError(f"--codec is {codec}, calls by HTTP use json", hint="leave it out")
+    if is_http(address):
+        with reported(ExitCode.FAILED, as_json=as_json):
+            call_by_http(
+                address, dial, HttpCall(method, texts, entries, kind, timeout, CALL_SECONDS, as_json)
+            )
+        return
+    with reported(ExitCode.USAGE):
         client = dial.client(target_for(address, method.rpartition(".")[0]))
-        options: dict[str, Any] = {"metadata": read_metadata(metadata or ())}
+        options: dict[str, Any] = {"metadata": entries}
         if codec is not None:
             options["codec"] = codec
         view = client.with_options(**options)

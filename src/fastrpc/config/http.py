@@ -17,7 +17,7 @@ from fastrpc.config.validation import (
 __all__ = ["HTTP", "HTTPLimits"]
 
 # What a later release serves: a setting without effect is refused.
-_LATER = ("websocket", "rpcx")
+_LATER = ("websocket",)
 
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
@@ -67,7 +67,8 @@ class HTTP(Settings):
         jsonrpc: JSON-RPC 2.0 at `POST /jsonrpc`.
         websocket: calls by WebSocket; not there yet.
         mcp: methods with `tool=True` as tools of language models, at `POST /mcp`.
-        rpcx: the header gateway of rpcx; not there yet.
+        rpcx: requests with the fields `X-RPCX-ServiceMethod` and `X-RPCX-SerializeType`, as Go's header gateway of rpcx
+            takes them.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
             identity. None shows them where `ServerConfig.reflection` does.
         cors_origins: origins whose pages may call, such as "https://shop.example". Each one's scripts then act with

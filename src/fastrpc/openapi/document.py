@@ -29,6 +29,8 @@ _ABOUT: Final = (
     " problems (RFC 9457), with the status of the call in `code`. The header `Timeout-Ms` limits a call, `Meta-<key>`"
     " gives it metadata. A call with `Accept: application/x-ndjson` or `text/event-stream` streams its answers: without"
     " a last `end` or `error` the stream was cut off. Where JSON is taken, msgpack (`application/msgpack`) is, too."
+    " An integer beyond 2⁵³, which JavaScript's numbers do not hold, may be sent as a text of its digits; answers have"
+    " the number."
 )
 
 #: How a message of a stream is told from its end.

@@ -13,7 +13,7 @@ from fastrpc.types.base import encode_value
 __all__ = ["finite_encoder"]
 
 #: Types of which no value holds a float.
-_WITHOUT_FLOATS = frozenset({int, str, bytes, bool, type(None), None})
+_WITHOUT_FLOATS = frozenset({int, str, bytes, bool, type(None), None, msgspec.Raw})
 
 
 def finite_encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
@@ -36,7 +36,11 @@ def finite_encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any],
 
 
 def _has_other_number(value: Any) -> bool:
-    waiting = [msgspec.to_builtins(value, enc_hook=partial(encode_value, "json"))]
+    try:
+        waiting = [msgspec.to_builtins(value, enc_hook=partial(encode_value, "json"))]
+    except TypeError:
+        # A part is a Raw, which was encoded before: it can hold no such number.
+        return False
     while waiting:
         part = waiting.pop()
         if isinstance(part, float):

@@ -24,6 +24,7 @@ from fastrpc.rpc.finite_numbers import finite_encoder
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
+from fastrpc.rpc.wide_integers import wide_integer_decoder
 
 __all__ = [
     "check_service",
@@ -102,7 +103,8 @@ def marshal_for(
         depth: deepest nesting of containers in a payload.
         items: most values in all containers of a payload.
         by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
-        by_name: whether arguments are a map by name alone, and a result in JSON holds neither NaN nor infinity.
+        by_name: whether arguments are a map by name alone, as by HTTP: there JSON holds neither NaN nor infinity, and
+            integers beyond 2⁵³ may come as text.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
@@ -111,7 +113,7 @@ def marshal_for(
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
         shape = _shape(definition, _names_in_go(definition) if by_value else ())
-        coders = _coders(definition, codec_named(codec_name), shape, is_finite=by_name)
+        coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)
         form = _value_form(definition) if by_value else None
         marshal = Marshal(
             definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
@@ -261,7 +263,7 @@ def _free_name(parameters: Sequence[Parameter]) -> str:
 
 
 def _coders(
-    definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_finite: bool = False
+    definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_plain: bool = False
 ) -> PayloadCoders:
     known = definition.types()
     places = [f"parameter {parameter.name!r}" for parameter in definition.parameters]
@@ -277,8 +279,10 @@ def _coders(
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
     encode = _encoder(codec, (*known.parameters, known.result, known.message))
-    if is_finite and codec.name == "json":
+    if is_plain and codec.name == "json":
         encode = finite_encoder(encode, known.result)
+        items = tuple(map(wide_integer_decoder, items, known.parameters))
+        decode_message = wide_integer_decoder(decode_message, known.message)
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),

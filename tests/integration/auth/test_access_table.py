@@ -5,28 +5,19 @@ method without a row fails.
 """
 
 import asyncio
-import importlib
-import re
 import ssl
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastrpc import TLS, Call, Proceed, Server, ServerConfig, Status
-from fastrpc.auth import Identity, Policy
-from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
-from fastrpc.coordination.registry_service import RegistryService
-from fastrpc.files import FileService
-from fastrpc.rpc.service import SERVICE_MARK
+from fastrpc import Status
 from fastrpc.serving import failed_logins
+from tests.support.access_table import SHORT_LIFE, Counted, rows, services_of_the_package
 from tests.support.certificates import Authority
-from tests.support.guarded import Shop
 from tests.support.raw_peer import RawPeer, raw_client
-from tests.support.source_tree import PACKAGE
 from tests.support.wire_frames import (
     Auth,
     Cancel,
@@ -48,8 +39,6 @@ from tests.support.wire_parser import Preface
 pytestmark = pytest.mark.one_loop
 
 MSGPACK = 1
-#: Seconds for which a credential that expires is valid.
-SHORT_LIFE = 0.1
 STREAM_IN, STREAM_OUT, ONE_WAY = 0x10, 0x20, 0x40
 SHAPES = {
     "unary": 0,
@@ -115,70 +104,6 @@ CALLERS = {
         FORBIDDEN, b"forbidden", None, "allowed"
     ),
 }
-
-
-class Credentials:
-    """Accepts tokens and certificates by what they say of themselves."""
-
-    version = 0
-
-    def look(self) -> None:
-        pass
-
-    def handles(self, peer: Presented) -> bool:
-        return True
-
-    def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
-        said = peer.credentials or ""
-        if peer.credentials is None and peer.certificate is not None:
-            said = peer.certificate["uris"][0].rpartition("/")[2]
-        if said.startswith("later-"):
-            return self._later(said.removeprefix("later-"))
-        return self._at_once(said)
-
-    def _at_once(self, said: str) -> Answer:
-        known = {
-            "allowed": Verdict(Identity("allowed")),
-            "forbidden": Verdict(Identity("forbidden")),
-            "expired": Verdict(Identity("allowed"), time.time() + SHORT_LIFE),
-            "past": Verdict(Identity("allowed"), time.time() - 60),
-        }
-        return known.get(said, Refusal("unknown"))
-
-    async def _later(self, said: str) -> Answer:
-        await asyncio.sleep(0)
-        return self._at_once(said)
-
-
-class Counted:
-    """A server of every service that comes with fastrpc, and one of a user, and how many handlers it started."""
-
-    def __init__(self, folder: Path, tls: TLS | None = None) -> None:
-        self.started = 0
-        policy = Policy([{"who": ["allowed", "anonymous"], "allow": ["**", "fastrpc.**"]}])
-        self.server = Server(
-            Shop(),
-            FileService(folder, writable=True),
-            RegistryService(),
-            authenticate=Credentials(),
-            authorize=policy,
-            interceptors=[self.count],
-            config=ServerConfig(tls=tls),
-        )
-
-    async def count(self, call: Call, proceed: Proceed) -> Any:
-        self.started += 1
-        return await proceed(call)
-
-
-def rows(server: Server, *, with_public: bool = False) -> dict[str, str]:
-    """Return the methods that the table has, by their full names, with their kinds: all that are served."""
-    return {
-        method.full_name: method.kind
-        for service in server._services
-        for method in service.methods.values()
-        if with_public or not method.public
-    }
 
 
 def frames(kind: Kind, method: str, flags: int, metadata: bytes, first: int = 1) -> list[bytes]:
@@ -268,7 +193,7 @@ async def test_no_frame_starts_a_handler_for_a_caller_that_may_not_call(
 ) -> None:
     caller = CALLERS[name]
     metadata = b"" if caller.own is None else encode_metadata([(b"authorization", caller.own)])
-    counted = Counted(tmp_path, certificates["server"] if caller.certificate else None)
+    counted = Counted(tmp_path, tls=certificates["server"] if caller.certificate else None)
     scheme, context = ("tls", certificates[caller.certificate]) if caller.certificate else ("tcp", None)
     async with counted.server as server:
         target = str(await server.listen(f"{scheme}://127.0.0.1:0"))
@@ -296,7 +221,7 @@ async def test_no_frame_starts_a_handler_for_a_caller_that_may_not_call(
 
 async def test_an_allowed_caller_starts_handlers(certificates: dict[str, Any], tmp_path: Path) -> None:
     """The same frames, so that the table above fails for the right reason."""
-    counted = Counted(tmp_path, certificates["server"])
+    counted = Counted(tmp_path, tls=certificates["server"])
     callers = (
         ("tcp", Caller(Status.OK, b"allowed")),
         ("tcp", Caller(Status.OK, b"later-allowed")),
@@ -313,19 +238,6 @@ async def test_an_allowed_caller_starts_handlers(certificates: dict[str, Any], t
                 peer.send(Request(1, b"shop.who", b"\x90", codec=MSGPACK, metadata=metadata).encode())
                 assert (await peer.next(Response)).status == 0
             assert counted.started == number
-
-
-def services_of_the_package() -> set[str]:
-    """Return the names of all services that the package defines."""
-    found = set()
-    for path in PACKAGE.rglob("*.py"):
-        module = ".".join(("fastrpc", *path.relative_to(PACKAGE).with_suffix("").parts))
-        if re.search(r"^@service\(", path.read_text(encoding="utf-8"), re.MULTILINE):
-            for value in vars(importlib.import_module(module)).values():
-                mark = getattr(value, SERVICE_MARK, None)
-                if mark is not None and value.__module__ == module:
-                    found.add(mark.name)
-    return found
 
 
 async def test_every_service_and_every_kind_of_method_has_a_row(tmp_path: Path) -> None:

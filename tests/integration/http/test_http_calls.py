@@ -434,3 +434,15 @@ async def test_counters_name_the_protocol() -> None:
     async with serving() as client:
         await client.post(ECHO, {"text": "a"})
         assert counted() == before + 1
+
+
+async def test_an_integer_that_javascript_cannot_hold_may_come_as_text() -> None:
+    wide = 2**53 + 1
+    async with serving() as client:
+        item = {"name": str(wide), "price": str(wide), "tags": []}
+        answer = await client.post("/shop.v1/raise_price", {"item": item, "by": str(wide)})
+        assert answer.value == {"name": str(wide), "price": 2 * wide, "tags": []}
+        assert (await client.post("/shop.v1/raise_price", {"item": item, "by": "1"})).status == 400
+        lines = f'{{"arguments":{{"start":"{wide}"}}}}\n{{"value":"{wide}"}}\n{{"value":1}}\n'.encode()
+        answer = await client.post("/shop.v1/total", lines, Content_Type="application/x-ndjson")
+        assert answer.value == 2 * wide + 1

@@ -70,6 +70,7 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.has_marshals = True
         self.exchange.reveals_services = parts.reveals_services
         self.exchange.service = service
+        self.exchange.takes_values = service.serves_rpcx
         self.exchange.join(self, &self._exchange)
         self.line = bytearray()
 
@@ -212,7 +213,7 @@ cdef class GatewayConnection(HttpConnection):
         if self.takes_parts:
             # Its arguments come in its first line.
             return 0
-        if head.verb != VERB_POST and call.route is not None and terms.fault_status == 0:
+        if head.verb != VERB_POST and terms.target is not None and terms.fault_status == 0:
             try:
                 payload = terms.target.arguments(head.query)
             except CallError as error:
@@ -245,6 +246,9 @@ cdef class GatewayConnection(HttpConnection):
         cdef bint leaves_body = self.exchange.leaves_body
         cdef Failure failure
         if status == 204:
+            return self.answer(status, lines, b"", leaves_body)
+        if terms.rpcx is not None:
+            lines += terms.rpcx.failure_lines(terms.fault_text) + NOSNIFF + call_lines(call, self.head)
             return self.answer(status, lines, b"", leaves_body)
         failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
         lines += (BEARER if status == 401 else b"") + retry_line(status, failure) + call_lines(call, self.head)

@@ -5,6 +5,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.gateway.http_call cimport HttpTerms
+from fastrpc._core.gateway.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.gateway.service cimport HttpService
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.serving.exchange cimport Exchange, Failure
@@ -36,4 +37,10 @@ cdef class HttpExchange(Exchange):
     cdef uint64_t send_comment(self, uint64_t now) except? 0
     cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1
     cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1
+    cdef int _answer_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
+    ) except -1
+    cdef int _fail_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
+    ) except -1
     cdef int _status_of_load(self, uint32_t pushback_ms) except -1

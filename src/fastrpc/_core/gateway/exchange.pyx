@@ -17,6 +17,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
 from fastrpc._core.gateway.http_call cimport Outcome, breaking_key, terms_of
+from fastrpc._core.gateway.http_method cimport HttpMethod
 from fastrpc._core.gateway.media_types cimport FORM_EVENTS, FORM_NONE
 from fastrpc._core.gateway.messages cimport end_part, error_part, value_part
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line
@@ -27,10 +28,12 @@ from fastrpc._core.gateway.response_lines cimport (
     JSON_LINES,
     MSGPACK_LINES,
     NDJSON_LINES,
+    NOSNIFF,
     PROBLEM_LINES,
     call_lines,
     has_lines,
 )
+from fastrpc._core.gateway.rpcx_headers cimport rpcx_status
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.serving.gate cimport Gate
@@ -94,6 +97,8 @@ cdef class HttpExchange(Exchange):
             return 0
         if self.call is not call:
             return 0
+        if terms.rpcx is not None:
+            return self._answer_rpcx(connection, <ServerCall>call, terms.rpcx, payload)
         if terms.form != FORM_NONE:
             texts = {} if call.sent_metadata is None or not connection.has_begun else metadata_texts(call.sent_metadata)
             return self._end_messages(connection, <ServerCall>call, terms, end_part(terms.form, texts))
@@ -118,6 +123,8 @@ cdef class HttpExchange(Exchange):
             return 0
         if self.call is not call:
             return 0
+        if terms.rpcx is not None:
+            return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
         document = problem_document(status, failure, call.codec)
         if connection.has_begun:
             return self._end_messages(connection, call, terms, error_part(terms.form, document))
@@ -126,6 +133,26 @@ cdef class HttpExchange(Exchange):
         lines += retry_line(status, failure) + call_lines(call, connection.head)
         self.call = None
         return connection.answer(status, PROBLEM_LINES + lines, document, self.leaves_body)
+
+    cdef int _answer_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
+    ) except -1:
+        cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
+        # It is in a field of rpcx.
+        call.sent_metadata = None
+        lines += call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(200, lines, b"" if headers.is_one_way else payload, False)
+
+    cdef int _fail_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
+    ) except -1:
+        cdef int status = rpcx_status(failure, told)
+        cdef bytes lines = headers.failure_lines(failure.text) + NOSNIFF + retry_line(status, failure)
+        call.sent_metadata = None
+        lines += (BEARER if status == 401 else b"") + call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(status, lines, b"", self.leaves_body)
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer for a call that was not started, with the status of HTTP that says most."""
@@ -226,14 +253,15 @@ cdef class HttpExchange(Exchange):
     # Of the connection
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
-        cdef str key = breaking_key(metadata)
+        cdef str key = None if terms_of(call).rpcx is not None else breaking_key(metadata)
         if key is not None:
             text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
             raise CallError(Status.INTERNAL, text)
         return 0
 
     cdef Marshal marshal_of(self, Call call):
-        return terms_of(call).target.marshal(call.codec)
+        cdef HttpMethod target = terms_of(call).target
+        return Exchange.marshal_of(self, call) if target is None else target.marshal(call.codec)
 
     cdef bint waits_for_turn(self) noexcept:
         cdef PyObject* stream = NULL if self._connection is NULL else (<HttpConnection>self._connection)._stream

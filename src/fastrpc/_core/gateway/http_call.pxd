@@ -5,6 +5,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.gateway.http_method cimport HttpMethod
+from fastrpc._core.gateway.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.gateway.service cimport HttpService
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.serving.exchange cimport Exchange, Failure
@@ -32,6 +33,9 @@ cdef class HttpTerms:
         # The origin of the page that sent it, None: of no page, or of one from here.
         bytes origin
 
+        # The fields of a request of rpcx's header gateway, None: it is none.
+        RpcxHeaders rpcx
+
         # How the messages of the answer are written; whether those of the caller come in lines.
         int form
         bint takes_lines
@@ -42,6 +46,7 @@ cdef class HttpTerms:
     cdef int _find_method(
         self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
     ) except -1
+    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1
     cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1
     cdef int _check_path(self, RequestHead head) except -1

@@ -17,6 +17,7 @@ from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
 from fastrpc._core.gateway.media_types cimport BODY_JSON, BODY_LINES, BODY_MSGPACK, FORM_NONE, body_kind, stream_form
 from fastrpc._core.gateway.pages cimport is_preflight, preflight_lines, takes_page
 from fastrpc._core.gateway.request_fields cimport has_plain_id, metadata_of, timeout_of
+from fastrpc._core.gateway.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
 from fastrpc._core.http1.head cimport (
     FIELD_CONTENT_ENCODING,
     FIELD_REQUEST_ID,
@@ -63,6 +64,10 @@ cdef class HttpTerms:
             if is_preflight(head):
                 return self.set_fault(204, "", preflight_lines(head, self.origin))
         self._take_fields(call, head, service.gate.metadata_bytes)
+        if service.serves_rpcx:
+            self.rpcx = rpcx_headers(head, target[:path])
+            if self.rpcx is not None:
+                return self._find_rpcx(call, head, service)
         if service.paths:
             self.path = service.paths.get(target[:path])
             if self.path is not None:
@@ -130,6 +135,19 @@ cdef class HttpTerms:
         self.target = service.method_of(call.route)
         self._check_request(call, head)
         return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+
+    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1:
+        """Find the method that the fields of rpcx name."""
+        if head.method not in ("POST", "GET", "PUT"):
+            self.rpcx = None
+            return self.set_fault(405, "rpcx calls by POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
+        problem = self.rpcx.problem or take_rpcx_metadata(call, head)
+        if problem is not None:
+            return self.set_fault(200, problem, b"")
+        call.codec = self.rpcx.codec
+        self.name = self.rpcx.full_name()
+        call.route = service.gate.routes.find(self.name, PyBytes_GET_SIZE(self.name))
+        return 0
 
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1:
         """Check verb and types."""

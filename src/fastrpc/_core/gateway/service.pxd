@@ -14,8 +14,9 @@ cdef class HttpService:
         readonly Gate gate
         readonly RequestLimits limits
 
-        # Whether methods may be called by their paths. What is at fixed paths, by path.
+        # Whether methods may be called by their paths, and as rpcx's header gateway does. What is at fixed paths, by path.
         bint serves_methods
+        bint serves_rpcx
         readonly dict paths
 
         # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.

@@ -1,0 +1,43 @@
+"""Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.serving.exchange cimport Failure
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class RpcxHeaders:
+    cdef:
+        # What is echoed as it came: empty where it was not sent. The method, without its service.
+        bytes version
+        bytes message_id
+        bytes path
+        bytes method
+        bytes serialize
+
+        # The codec of both bodies. Whether the answer has no body.
+        uint8_t codec
+        bint is_one_way
+
+        # Why the headers are none of rpcx; None: they are.
+        str problem
+
+    # Return the method's full name, empty where no method has such a name.
+    cdef bytes full_name(self)
+
+    # Return the fields of an answer, and those of one that tells a failure.
+    cdef bytes answer_lines(self, bytes metadata)
+    cdef bytes failure_lines(self, str text)
+
+
+# Return what the fields of a request say; None where it is none of rpcx. `path` is that of its URL.
+cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path)
+
+# Take metadata, token and timeout into a call; return why they cannot be, or None.
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head)
+
+# Return the status of HTTP for a failure, which other ways tell by `told`.
+cdef int rpcx_status(Failure failure, int told) noexcept

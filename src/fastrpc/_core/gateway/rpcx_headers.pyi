@@ -1,0 +1,5 @@
+from typing import final
+
+@final
+class RpcxHeaders:
+    """The fields of a request of rpcx's header gateway."""

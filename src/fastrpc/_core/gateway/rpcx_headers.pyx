@@ -1,0 +1,208 @@
+"""Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers.
+
+::
+
+    POST /Arith                                HTTP/1.1 200 OK
+    X-RPCX-ServiceMethod: Mul                  X-RPCX-ServicePath: Arith
+    X-RPCX-SerializeType: 1                    X-RPCX-ServiceMethod: Mul
+    X-RPCX-Meta: trace=7            ──►        X-RPCX-SerializeType: 1
+                                               X-RPCX-Meta: cost=2
+    {"A":6,"B":7}                              {"C":42}
+
+Both bodies are one value, as in frames of rpcx. A failure has no body: its text is in X-RPCX-ErrorMessage, and
+X-RPCX-MessageStatusType is `Error`, which a success does not have. Fields that are no fields of rpcx, or none at all,
+answer 200 with such a failure, as servers in Go do.
+"""
+
+import re
+from urllib.parse import parse_qsl, quote_plus
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from fastrpc._core.framing.frame cimport TIMEOUT_NONE
+from fastrpc._core.payload.metadata cimport decode_metadata, encode_metadata
+
+from fastrpc.assigned_numbers import CODECS, FOREIGN_CODECS
+
+cdef enum:
+    # Serialize types: of bytes and of protobuf messages, which are the payload in every protocol.
+    SERIALIZE_RAW = 0
+    SERIALIZE_JSON = 1
+    SERIALIZE_PROTOBUF = 2
+    SERIALIZE_MSGPACK = 3
+    # The last one that Go knows, Thrift, which is refused like any codec that is not there.
+    LAST_SERIALIZE = 4
+    # The longest name of a method (PROTOCOL.md).
+    NAME_BYTES = 255
+    # A field with more of a text is refused by proxies.
+    TEXT_BYTES = 4_000
+    # Digits of a timeout in milliseconds.
+    TIMEOUT_DIGITS = 12
+
+cdef uint8_t FOREIGN = FOREIGN_CODECS
+cdef uint8_t PROTOBUF = CODECS["protobuf"]
+
+# A longer timeout is none.
+cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
+
+cdef bytes PREFIX = b"x-rpcx-"
+# What begins a request of rpcx, whatever its path.
+cdef frozenset MARKS = frozenset({b"servicemethod", b"serializetype"})
+cdef frozenset KNOWN = MARKS | {b"version", b"messageid", b"servicepath", b"oneway", b"meta"}
+
+cdef object BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
+
+cdef str AUTH = "__AUTH"
+cdef str SERVER_TIMEOUT = "__ServerTimeout"
+
+cdef dict MEDIA_TYPES = {
+    SERIALIZE_JSON: b"Content-Type: application/json\r\n",
+    SERIALIZE_MSGPACK: b"Content-Type: application/msgpack\r\n",
+}
+cdef bytes OTHER_MEDIA = b"Content-Type: application/octet-stream\r\n"
+
+# What a text in a field may not hold.
+cdef bytes CONTROLS = bytes(range(32)) + b"\x7f"
+cdef bytes SPACES = bytes.maketrans(CONTROLS, b" " * len(CONTROLS))
+
+
+@cython.final
+cdef class RpcxHeaders:
+
+    cdef bytes full_name(self):
+        cdef bytes name = b"%b.%b" % (self.path, self.method)
+        # The last dot of a name ends that of its service.
+        return b"" if b"." in self.method or PyBytes_GET_SIZE(name) > NAME_BYTES else name
+
+    cdef bytes answer_lines(self, bytes metadata):
+        cdef dict entries = {} if metadata is None else decode_metadata(metadata)
+        cdef list pairs = [f"{quote_plus(key)}={quote_plus(entries[key])}" for key in sorted(entries)]
+        return (
+            MEDIA_TYPES.get(int(self.serialize), OTHER_MEDIA) + self._echoed()
+            + b"X-RPCX-Meta: %b\r\n" % "&".join(pairs).encode("ascii")
+        )
+
+    cdef bytes failure_lines(self, str text):
+        cdef bytes shown = text.encode("utf-8", "replace").translate(SPACES).strip()
+        if PyBytes_GET_SIZE(shown) > TEXT_BYTES:
+            shown = shown[:TEXT_BYTES].decode("utf-8", "ignore").encode() + b"..."
+        return self._echoed() + b"X-RPCX-MessageStatusType: Error\r\nX-RPCX-ErrorMessage: %b\r\n" % shown
+
+    def _echoed(self):
+        return (
+            b"X-RPCX-Version: %b\r\nX-RPCX-MessageID: %b\r\nX-RPCX-ServicePath: %b\r\n"
+            b"X-RPCX-ServiceMethod: %b\r\nX-RPCX-SerializeType: %b\r\n"
+        ) % (self.version, self.message_id, self.path, self.method, self.serialize)
+
+
+cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path):
+    cdef dict found = _fields_of(head)
+    cdef RpcxHeaders headers
+    if MARKS.isdisjoint(found):
+        return None
+    headers = RpcxHeaders.__new__(RpcxHeaders)
+    headers.version = found.get(b"version", b"")
+    headers.message_id = found.get(b"messageid", b"")
+    headers.path = found.get(b"servicepath") or path[1:]
+    headers.method = found.get(b"servicemethod", b"")
+    headers.serialize = found.get(b"serializetype", b"")
+    headers.is_one_way = bool(found.get(b"oneway"))
+    headers.problem = _problem_in(headers, found)
+    if headers.problem is None:
+        headers.codec = _codec_of(int(headers.serialize))
+    return headers
+
+
+cdef dict _fields_of(RequestHead head):
+    """Return the fields of rpcx by the ends of their names; None for one that comes more than once."""
+    cdef dict found = {}
+    for name, value in head.fields:
+        end = name[len(PREFIX):].encode("ascii")
+        if name.startswith("x-rpcx-") and end in KNOWN:
+            found[end] = None if end in found else value.encode("latin-1")
+    return found
+
+
+cdef str _problem_in(RpcxHeaders headers, dict found):
+    """Return what is wrong with the fields, and forget what cannot be echoed; None where nothing is."""
+    twice = sorted([name.decode() for name, value in found.items() if value is None])
+    headers.version = headers.version or b""
+    headers.method = headers.method or b""
+    if not _is_number(headers.message_id, 20, 2**64 - 1):
+        if headers.message_id:
+            twice.append("messageid")
+        headers.message_id = b""
+    if not _is_number(headers.serialize, 2, LAST_SERIALIZE):
+        twice.append("serializetype")
+        headers.serialize = b""
+    if twice:
+        return f"rpcx: X-RPCX-{twice[0]} is missing, malformed, or comes more than once"
+    return None if headers.method else "rpcx: X-RPCX-ServiceMethod is missing"
+
+
+cdef bint _is_number(bytes text, Py_ssize_t digits, most) except -1:
+    return text is not None and 0 < len(text) <= digits and text.isdigit() and int(text) <= most
+
+
+cdef uint8_t _codec_of(int serialize) noexcept:
+    if serialize == SERIALIZE_RAW:
+        return 0
+    return PROTOBUF if serialize == SERIALIZE_PROTOBUF else <uint8_t>(FOREIGN + serialize)
+
+
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head):
+    cdef dict entries = {} if call.received_metadata is None else decode_metadata(call.received_metadata)
+    cdef bint has_token = "authorization" in entries
+    try:
+        for key, value in _meta_pairs(head):
+            if key == SERVER_TIMEOUT:
+                _take_timeout(call, value)
+            elif key == AUTH or key.lower() == "authorization":
+                if has_token:
+                    raise ValueError("there are two tokens, one of Authorization and __AUTH is allowed")
+                has_token = True
+                entries["authorization"] = value
+            elif key.lower().startswith("frpc-"):
+                raise ValueError(f"metadata key {ascii(key[:100])}: frpc- is reserved")
+            else:
+                # The last of two equal keys counts.
+                entries[key.lower()] = value.encode("utf-8", "surrogateescape") if key.lower().endswith("-bin") else value
+        if has_token and " " not in entries["authorization"]:
+            entries["authorization"] = f"bearer {entries['authorization']}"
+        call.received_metadata = encode_metadata(entries) if entries else None
+    except (ValueError, TypeError) as error:
+        return f"rpcx: X-RPCX-Meta: {error}"
+    return None
+
+
+def _meta_pairs(RequestHead head):
+    """Return the pairs of a query; ValueError where it is none."""
+    query = "".join(head.values("x-rpcx-meta"))
+    if not query.isascii() or BROKEN_ESCAPE.search(query):
+        raise ValueError("it is no query of a URL")
+    return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+
+
+cdef int _take_timeout(ServerCall call, str text) except -1:
+    """Take milliseconds as the deadline; Go ignores other texts as well."""
+    cdef bytes digits = text.encode("utf-8", "replace")
+    cdef uint64_t timeout
+    if digits.startswith(b"-") and _is_number(digits[1:], TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS):
+        digits = b"0"
+    if not _is_number(digits, TIMEOUT_DIGITS, 10**TIMEOUT_DIGITS):
+        return 0
+    timeout = <uint64_t>int(digits) * 1000
+    if timeout == 0:
+        call.deadline_ns = call.started_ns
+        timeout = 1
+    if call.stated_timeout_us:
+        timeout = min(timeout, <uint64_t>call.stated_timeout_us)
+    call.stated_timeout_us = TIMEOUT_NONE if timeout >= LONGEST_US else timeout
+    return 0
+
+
+cdef int rpcx_status(Failure failure, int told) noexcept:
+    if not failure.has_run and told in (401, 403, 413, 429, 503):
+        return told
+    return 500

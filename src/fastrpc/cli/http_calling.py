@@ -1,0 +1,382 @@
+"""`fastrpc call http://…`: one call by HTTP, as any program without fastrpc makes it."""
+
+import contextlib
+import http.client
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+import msgspec
+
+from fastrpc.auth.token_file import TokenFile
+from fastrpc.cli.dialing import Dialing
+from fastrpc.cli.method_kinds import INPUT_MARK, KindName, needs_method
+from fastrpc.cli.printing import line_of, print_json, print_note, print_value
+from fastrpc.cli.standard_streams import LONGEST_LINE
+from fastrpc.cli.values import read_arguments, read_message
+from fastrpc.config import TLS
+from fastrpc.endpoint import Address, is_local
+from fastrpc.errors import (
+    CallError,
+    ConfigError,
+    ConnectError,
+    ConnectionLostError,
+    DeadlineExceededError,
+    FastRPCError,
+)
+from fastrpc.status import Status
+from fastrpc.tls.ends import HttpEnd
+
+__all__ = ["HttpCall", "call_by_http", "is_http"]
+
+#: Seconds for connecting, and for an answer about the service itself.
+_CONNECT_SECONDS = 5.0
+
+_LINES = "application/x-ndjson"
+_JSON = "application/json"
+
+_PIECE_BYTES = 65_536
+
+#: Types of JSON Schema as the command line reads values for them; any other takes JSON.
+_TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
+_OTHER = "object"
+
+_INPUT_HINT = f"write {INPUT_MARK} in place of its stream, and give the messages as lines on standard input"
+
+
+class HttpCall(NamedTuple):
+    """A call as the command line gives it."""
+
+    method: str
+    texts: Sequence[str]
+    metadata: Mapping[str, str]
+    kind: KindName | None
+    #: Seconds for the call; None takes `default_seconds`, and no limit for a stream.
+    timeout: float | None
+    default_seconds: float
+    as_json: bool
+
+
+def is_http(address: str) -> bool:
+    """Return whether an address is one of HTTP."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
+    """Call a method, and print its answer or each message of its stream.
+
+    Raises:
+        FastRPCError: the call failed, as a native one would.
+        ConfigError: the address, or an argument, cannot be used.
+    """
+    place = _Place(address, dial)
+    described = _Described.of(place, wanted)
+    texts = [text for text in wanted.texts if text != INPUT_MARK]
+    has_input = len(texts) < len(wanted.texts)
+    if described.kind in {"client_stream", "both_ways"} and not has_input:
+        raise ConfigError(f"{wanted.method} takes a stream of messages", hint=_INPUT_HINT)
+    arguments = _named(texts, described)
+    is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
+    seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
+    begun = time.monotonic()
+    with place.told(seconds):
+        connection = place.connected(seconds)
+        _send(connection, place, wanted, arguments, described, has_input=has_input, seconds=seconds)
+        answer = http.client.HTTPResponse(connection, method="POST")
+        answer.begin()
+        facts = _print_answer(answer, as_json=wanted.as_json)
+    facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
+    _print_facts(facts, as_json=wanted.as_json)
+
+
+class _Described(NamedTuple):
+    """What is known of a method: by its server's OpenAPI document, by `--kind`, or not at all."""
+
+    kind: str
+    #: The types of the parameters by name, in order; None: not known.
+    types: dict[str, str] | None
+    #: The type of the messages that it takes, if that is known.
+    message: str = ""
+
+    @classmethod
+    def of(cls, place: "_Place", wanted: HttpCall) -> "_Described":
+        """Ask the server, where only it can tell what the arguments mean."""
+        given = wanted.kind or "unary"
+        is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
+        document = place.document() if is_asked else None
+        if document is None:
+            return cls(given, None)
+        service, _, name = wanted.method.rpartition(".")
+        operation = _at(document, "paths", f"/{service}/{name}", "post")
+        if not operation:
+            return cls(given, None)
+        content = _at(operation, "requestBody", "content")
+        schema = _at(next(iter(content.values()), {}), "schema")
+        message = ""
+        if _LINES in content:
+            lines = [_at(one, "properties") for one in schema.get("anyOf", ()) if isinstance(one, dict)]
+            message = _type_of(next((one["value"] for one in lines if "value" in one), {}))
+            schema = next((one["arguments"] for one in lines if "arguments" in one), {})
+        types = {name: _type_of(one) for name, one in _at(schema, "properties").items()}
+        kind = _at(operation, "x-fastrpc").get("kind", given)
+        return cls(wanted.kind or str(kind), types, message)
+
+
+def _at(value: Any, *names: str) -> dict[str, Any]:
+    """Return the object at a path of names; an empty one where there is none."""
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _type_of(schema: Any) -> str:
+    """Return a type as the command line reads values for it."""
+    if not isinstance(schema, dict):
+        return _OTHER
+    if isinstance(schema.get("anyOf"), list):
+        return " | ".join(map(_type_of, schema["anyOf"])) or _OTHER
+    return _TYPES.get(str(schema.get("type")), _OTHER)
+
+
+def _named(texts: Sequence[str], described: _Described) -> dict[str, Any]:
+    """Return the arguments by name: HTTP has no others."""
+    values, arguments = read_arguments(texts, types=described.types)
+    if values and described.types is None:
+        raise ConfigError(
+            "the server does not tell the names of its parameters",
+            hint="by HTTP arguments are given by name: write name=value",
+        )
+    names = list(described.types or ())
+    if len(values) > len(names):
+        raise ConfigError(f"{len(values)} arguments are given by position, the method takes {len(names)}")
+    for name, value in zip(names, values, strict=False):
+        if name in arguments:
+            raise ConfigError(f"argument {name!r} is given twice")
+        arguments[name] = value
+    return arguments
+
+
+class _Place:
+    """A server by its URL, and what is shown to it."""
+
+    def __init__(self, address: str, dial: Dialing) -> None:
+        found = urlsplit(address)
+        if found.query or found.fragment or found.path not in {"", "/"} or found.username is not None:
+            raise ConfigError(f"{address} is more than host and port", hint="write it as http://host:port")
+        try:
+            port = found.port
+        except ValueError as error:
+            raise ConfigError(f"{address}: {error}") from None
+        if not found.hostname:
+            raise ConfigError(f"{address} has no host", hint="write it as http://host:port")
+        self._is_encrypted = found.scheme.lower() == "https"
+        self._host, self._port = found.hostname, port or (443 if self._is_encrypted else 80)
+        self.authority = found.netloc
+        self.url = f"{found.scheme.lower()}://{found.netloc}"
+        self._tls = dial.config.tls or TLS()
+        self._token = dial.token if dial.token_path is None else TokenFile(dial.token_path)()
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        if (
+            self._token
+            and not self._is_encrypted
+            and not is_local(Address.parse(f"tcp://{host}:{self._port}"))
+        ):
+            raise ConfigError(
+                f"the token would travel in the clear to {self.url}", hint="give an address that is https://"
+            )
+
+    def fields(self) -> dict[str, str]:
+        """Return the fields of every request."""
+        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **token}
+
+    def connected(self, seconds: float | None) -> socket.socket:
+        """Connect; later waits have this limit."""
+        limit = _CONNECT_SECONDS if seconds is None else min(seconds, _CONNECT_SECONDS)
+        try:
+            connected = socket.create_connection((self._host, self._port), limit)
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._is_encrypted:
+                connected = HttpEnd(self._tls, self._host).wrap(connected)
+        except OSError as error:
+            raise ConnectError(f"{self.url}: {error.strerror or error}") from error
+        connected.settimeout(seconds)
+        return connected
+
+    def document(self) -> dict[str, Any] | None:
+        """Return the server's OpenAPI document, None where it shows none."""
+        with self.told(_CONNECT_SECONDS):
+            connection = self.connected(_CONNECT_SECONDS)
+            connection.sendall(_head("GET", "/openapi.json", self.fields()))
+            answer = http.client.HTTPResponse(connection, method="GET")
+            answer.begin()
+            content = answer.read(LONGEST_LINE)
+        if answer.status != http.client.OK:
+            return None
+        with contextlib.suppress(ValueError, RecursionError):
+            found = msgspec.json.decode(content)
+            return found if isinstance(found, dict) else None
+        return None
+
+    @contextlib.contextmanager
+    def told(self, seconds: float | None) -> Iterator[None]:
+        """Turn what goes wrong on the way into the errors of native calls."""
+        try:
+            yield
+        except (FastRPCError, BrokenPipeError):
+            # A pipe that broke is standard output.
+            raise
+        except TimeoutError as error:
+            text = f"no answer from {self.url} within {seconds:g} s"
+            raise DeadlineExceededError(text, processed="unknown") from error
+        except http.client.HTTPException as error:
+            raise ConnectionLostError(f"{self.url} does not answer as an HTTP server: {error!r}") from error
+        except OSError as error:
+            raise ConnectionLostError(f"{self.url}: {error.strerror or error}") from error
+
+
+def _head(verb: str, target: str, fields: Mapping[str, str]) -> bytes:
+    lines = [f"{verb} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def _send(
+    connection: socket.socket,
+    place: _Place,
+    wanted: HttpCall,
+    arguments: dict[str, Any],
+    described: _Described,
+    *,
+    has_input: bool,
+    seconds: float | None,
+) -> None:
+    """Send the request; the messages on standard input go on in a thread while answers are read."""
+    service, _, name = wanted.method.rpartition(".")
+    fields = place.fields() | {"Accept": f"{_LINES}, {_JSON}"}
+    fields |= {f"Meta-{key}": quote(value, safe=_VISIBLE) for key, value in wanted.metadata.items()}
+    if seconds is not None:
+        fields["Timeout-Ms"] = str(max(1, round(seconds * 1000)))
+    target = f"/{quote(service)}/{quote(name)}"
+    if not has_input:
+        body = msgspec.json.encode(arguments)
+        fields |= {"Content-Type": _JSON, "Content-Length": str(len(body))}
+        connection.sendall(_head("POST", target, fields) + body)
+        return
+    fields |= {"Content-Type": _LINES, "Transfer-Encoding": "chunked"}
+    first = _chunk(msgspec.json.encode({"arguments": arguments}) + b"\n") if arguments else b""
+    connection.sendall(_head("POST", target, fields) + first)
+    threading.Thread(target=_send_input, args=(connection, described.message), daemon=True).start()
+
+
+#: What stands for itself in the value of a field.
+_VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~ "
+
+
+def _send_input(connection: socket.socket, kind: str) -> None:
+    # An error of the connection is told by whoever reads the answer.
+    with contextlib.suppress(OSError):
+        for line in _input_lines():
+            if line or kind == "str":
+                message = read_message(line.decode("utf-8", "replace"), None, kind)
+                connection.sendall(_chunk(msgspec.json.encode({"value": message}) + b"\n"))
+        connection.sendall(b"0\r\n\r\n")
+
+
+def _input_lines() -> Iterator[bytes]:
+    """Yield the lines of standard input, each as soon as it is there."""
+    rest = b""
+    # Not by `sys.stdin`: the interpreter may end while this thread reads.
+    while data := os.read(0, _PIECE_BYTES):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            yield line.removesuffix(b"\r")
+    if rest:
+        yield rest
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
+    """Print what a response holds; return what is known at its end."""
+    kind = answer.headers.get_content_type()
+    if answer.status == http.client.OK and kind == _LINES:
+        return _print_lines(answer, as_json=as_json)
+    content = answer.read(LONGEST_LINE + 1)
+    if len(content) > LONGEST_LINE:
+        raise CallError(Status.RESOURCE_EXHAUSTED, f"the answer has more than {LONGEST_LINE} bytes")
+    if answer.status != http.client.OK or kind != _JSON:
+        raise _failure(answer.status, content)
+    value = _decoded(content)
+    metadata = {
+        name[5:].lower(): unquote(text)
+        for name, text in answer.headers.items()
+        if name.lower().startswith("meta-")
+    }
+    if not as_json:
+        print_value(value)
+        return {}
+    return {"value": value, "metadata": metadata}
+
+
+def _print_lines(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
+    count = 0
+    while line := answer.readline(LONGEST_LINE):
+        envelope = _decoded(line)
+        if not isinstance(envelope, dict):
+            envelope = {}
+        if "error" in envelope:
+            raise _failure(answer.status, msgspec.json.encode(envelope["error"]))
+        if "end" in envelope:
+            return {"messages": count, "metadata": _at(envelope["end"], "metadata")}
+        count += 1
+        message = envelope.get("value")
+        if as_json:
+            print_json({"message": message})
+        else:
+            print(line_of(message), flush=True)  # noqa: T201 (each message as it comes)
+    raise ConnectionLostError("the connection ended before the stream did")
+
+
+def _failure(status: int, content: bytes) -> CallError:
+    """Return the error that a problem document tells."""
+    try:
+        found = msgspec.json.decode(content, type=_Problem)
+        code = Status[found.code]
+        processed: Any = found.processed if found.processed in {"yes", "no"} else "unknown"
+        return CallError(
+            code, found.detail, details=found.details, retry_after=found.retry_after, processed=processed
+        )
+    except (msgspec.MsgspecError, KeyError, ValueError, TypeError, RecursionError):
+        text = f"the server answered {status} {http.client.responses.get(status, '')}".rstrip()
+        return CallError(Status.UNKNOWN, text, hint="is it a fastrpc server that serves HTTP?")
+
+
+class _Problem(msgspec.Struct):
+    """An error by HTTP (RFC 9457), as our servers write it."""
+
+    code: str
+    detail: str = ""
+    processed: str = "unknown"
+    retry_after: float | None = None
+    details: Any = None
+
+
+def _decoded(content: bytes) -> Any:
+    try:
+        return msgspec.json.decode(content)
+    except (ValueError, RecursionError) as error:
+        raise CallError(Status.INTERNAL, f"the answer is no JSON: {error}") from None
+
+
+def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    count = f", {facts['messages']:,} messages" if "messages" in facts else ""
+    print_note(f"OK in {facts['seconds'] * 1e3:.2f} ms{count} from {facts['endpoint']}")

@@ -1,0 +1,155 @@
+"""The table of access with protocols as a dimension: every way in, every service, every kind of method, every caller.
+
+No handler starts where none should, whichever protocol a call comes by. A protocol, or a setting of HTTP that opens a
+way in, without a row fails. The frames of the native protocol have a table of their own, `test_access_table.py`.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastrpc import HTTP, ConfigError, Status
+from fastrpc.config.validation import SERVER_PROTOCOLS
+from fastrpc.serving import failed_logins
+from tests.support.access_table import SHORT_LIFE, Counted, rows
+from tests.support.certificates import Authority
+from tests.support.waiting import eventually
+from tests.support.ways_in import WAYS, Asked
+
+pytestmark = pytest.mark.one_loop
+
+UNKNOWN, FORBIDDEN = Status.UNAUTHENTICATED, Status.PERMISSION_DENIED
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a caller shows, and what it is told.
+
+    Args:
+        token: of its request.
+        certificate: the last part of the URI in its TLS certificate.
+    """
+
+    status: Status
+    token: str | None = None
+    certificate: str = ""
+
+
+CALLERS = {
+    "nobody": Caller(UNKNOWN),
+    "one with an unknown token": Caller(UNKNOWN, "Bearer unknown"),
+    "one with an unknown token, verified later": Caller(UNKNOWN, "Bearer later-unknown"),
+    "one with an expired token": Caller(UNKNOWN, "Bearer past"),
+    "a forbidden one": Caller(FORBIDDEN, "Bearer forbidden"),
+    "a forbidden one, verified later": Caller(FORBIDDEN, "Bearer later-forbidden"),
+    "one with a token of another scheme": Caller(UNKNOWN, "Basic allowed"),
+    "one with an unknown certificate": Caller(UNKNOWN, None, "unknown"),
+    "one whose certificate is that of a forbidden one": Caller(FORBIDDEN, None, "forbidden"),
+    "one whose certificate has expired": Caller(UNKNOWN, None, "expired"),
+    "one with an allowed certificate and an unknown token": Caller(UNKNOWN, "Bearer unknown", "allowed"),
+    "one with an allowed certificate and the token of another": Caller(
+        FORBIDDEN, "Bearer forbidden", "allowed"
+    ),
+}
+
+ALLOWED = (
+    Caller(Status.OK, "Bearer allowed"),
+    Caller(Status.OK, "Bearer later-allowed"),
+    Caller(Status.OK, None, "allowed"),
+    Caller(Status.OK, "Bearer allowed", "forbidden"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed logins are many here, and have a test of their own."""
+    monkeypatch.setattr(failed_logins, "PAUSE_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the settings of a server, and the contexts of callers by the names in their certificates."""
+    authority = Authority(tmp_path_factory.mktemp("table"))
+    found: dict[str, Any] = {"server": authority.certificate().tls(authority), "": None}
+    for name in {caller.certificate for caller in (*CALLERS.values(), *ALLOWED)} - {""}:
+        shown = authority.certificate(f"URI:spiffe://corp/{name}", purpose="clientAuth")
+        context = ssl.create_default_context(cafile=str(authority.cert_file))
+        context.load_cert_chain(shown.cert_file, shown.key_file)
+        found[name] = context
+    return found
+
+
+def counted_by_all(folder: Path, certificates: dict[str, Any]) -> Counted:
+    """Return a server that all ways lead into."""
+    http = HTTP(**dict.fromkeys(settings_of_http(), True))
+    return Counted(folder, tls=certificates["server"], protocols=tuple(SERVER_PROTOCOLS[:4]), http=http)
+
+
+def settings_of_http() -> list[str]:
+    """Return the settings of HTTP that open a way in: the flags that can be set."""
+    found = []
+    for name in (field.name for field in fields(HTTP) if field.type in (bool, "bool")):
+        try:
+            HTTP(**{name: True})
+        except ConfigError:
+            continue
+        found.append(name)
+    return found
+
+
+def test_every_protocol_and_every_setting_of_http_has_a_row() -> None:
+    # What other tests register comes behind.
+    assert SERVER_PROTOCOLS[0] == "native"
+    assert {way.protocol for way in WAYS.values()} == set(SERVER_PROTOCOLS[1:4])
+    assert {way.setting for way in WAYS.values()} - {None} == set(settings_of_http())
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_no_way_in_starts_a_handler_for_a_caller_that_may_not_call(
+    name: str, certificates: dict[str, Any], tmp_path: Path
+) -> None:
+    way, counted = WAYS[name], counted_by_all(tmp_path, certificates)
+    async with counted.server as server:
+        addresses = {
+            is_plain: await server.listen(f"{'tcp' if is_plain else 'tls'}://127.0.0.1:0")
+            for is_plain in (True, False)
+        }
+        for who, caller in CALLERS.items():
+            # A bad token, or one that is not allowed, is refused by public methods as well.
+            table = rows(server, with_public=caller.token is not None)
+            pauses = SHORT_LIFE + 0.01 if caller.certificate == "expired" else 0.0
+            asked = [
+                Asked(
+                    addresses[not caller.certificate],
+                    certificates[caller.certificate],
+                    caller.token,
+                    method,
+                    kind,
+                    pauses,
+                )
+                for method, kind in table.items()
+            ]
+            told = await asyncio.gather(*map(way.ask, asked))
+            assert set(told) <= {caller.status, None}, (who, dict(zip(table, told, strict=True)))
+            assert counted.started == 0, who
+
+
+@pytest.mark.parametrize("name", WAYS)
+async def test_an_allowed_caller_starts_handlers_by_every_way(
+    name: str, certificates: dict[str, Any], tmp_path: Path
+) -> None:
+    """The same requests, so that the table above fails for the right reason."""
+    way, counted = WAYS[name], counted_by_all(tmp_path, certificates)
+    method, kind = ("shop.both", "both_ways") if name == "lines" else ("shop.who", "unary")
+    async with counted.server as server:
+        for caller in ALLOWED:
+            scheme = "tls" if caller.certificate else "tcp"
+            address = await server.listen(f"{scheme}://127.0.0.1:0")
+            before = counted.started
+            asked = Asked(address, certificates[caller.certificate], caller.token, method, kind)
+            assert await way.ask(asked) in {Status.OK, None}
+            await eventually(lambda before=before: counted.started > before)

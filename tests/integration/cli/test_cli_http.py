@@ -1,0 +1,132 @@
+"""`fastrpc call http://…`: the same calls, output and exit codes as by the native protocol."""
+
+import json
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, CallError, ServerConfig, Status, current_call
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.program import Finished, Program
+from tests.support.threaded_server import ThreadedServer
+
+
+@fastrpc.service("feed")
+class Feed:
+    @fastrpc.method
+    async def mul(self, a: int, b: int = 2) -> int:
+        current_call().reply_metadata["cost"] = "1 €"
+        return a * b
+
+    @fastrpc.method
+    async def said(self, text: str) -> str:
+        return f"{text} {current_call().metadata.get('user')}"
+
+    @fastrpc.method
+    async def count(self, limit: int) -> AsyncIterator[int]:
+        for number in range(limit):
+            yield number
+        if limit > 3:
+            raise CallError(Status.NOT_FOUND, "no more")
+
+    @fastrpc.method
+    async def shout(self, prefix: str, words: AsyncIterator[str]) -> AsyncIterator[str]:
+        async for word in words:
+            yield prefix + word.upper()
+
+    @fastrpc.method
+    async def fail(self) -> None:
+        raise CallError(Status.ABORTED, "not now", details={"at": 7})
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    config = ServerConfig(protocols=("native", "http"), http=HTTP())
+    with ThreadedServer(Feed(), config=config) as server:
+        yield str(server.address).replace("tcp://", "http://")
+
+
+def command(folder: Path, *arguments: str, given: str = "", **variables: str) -> Finished:
+    words = ["-m", "fastrpc", "call", *arguments]
+    with Program(words, folder, stdin=subprocess.PIPE, environment=variables) as program:
+        program.write(given)
+        program.close_input()
+        return program.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "printed"),
+    [
+        (["feed.mul", "21"], "42\n"),
+        (["feed.mul", "b=4", "a=5"], "20\n"),
+        (["feed.said", "12", "-m", "user=Ada L."], '"12 Ada L."\n'),
+        (["feed.count", "limit=3"], "0\n1\n2\n"),
+        (["feed.shout", "o ", "-"], '"o A"\n"o 7"\n'),
+    ],
+)
+def test_a_call_prints_its_answer(address: str, tmp_path: Path, arguments: list[str], printed: str) -> None:
+    done = command(tmp_path, address, *arguments, given="a\n7\n")
+    assert (done.code, done.output) == (0, printed), done
+    assert "OK in" in done.errors
+
+
+def test_machines_get_lines_of_json(address: str, tmp_path: Path) -> None:
+    done = command(tmp_path, address, "feed.mul", "a=2", "--json")
+    value, facts = map(json.loads, [done.output.splitlines()[0]] * 2)
+    assert (value["value"], facts["status"], facts["metadata"]) == (4, "OK", {"cost": "1 €"})
+    lines = command(tmp_path, address, "feed.count", "2", "--json").output.splitlines()
+    assert [json.loads(line).get("message") for line in lines[:2]] == [0, 1]
+    assert json.loads(lines[2])["messages"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["feed.fail"], 1, "not now"),
+        (["feed.count", "4"], 1, "no more"),
+        (["feed.none"], 1, "feed.none"),
+        (["feed.mul", "1", "2", "3"], 2, "by position"),
+        (["feed.mul", "a=x"], 1, "int"),
+        (["feed.shout", "x"], 2, "takes a stream"),
+        (["feed.mul", "1", "--codec", "msgpack"], 2, "json"),
+    ],
+)
+def test_errors_have_the_exit_codes_of_native_calls(
+    address: str, tmp_path: Path, arguments: list[str], code: int, told: str
+) -> None:
+    done = command(tmp_path, address, *arguments)
+    assert done.code == code, done
+    assert told in done.errors
+
+
+def test_a_failure_is_told_to_machines_with_its_status(address: str, tmp_path: Path) -> None:
+    found = json.loads(command(tmp_path, address, "feed.fail", "--json").output)
+    assert (found["status"], found["error"]) == ("ABORTED", "ABORTED: not now")
+
+
+def test_a_token_is_shown_and_never_sent_in_the_clear(tmp_path: Path) -> None:
+    config = ServerConfig(protocols=("http",), http=HTTP(docs=False))
+    tokens = StaticTokens({"secret": Identity("ada")})
+    with ThreadedServer(Feed(), config=config, authenticate=tokens) as server:
+        address = str(server.address).replace("tcp://", "http://")
+        assert command(tmp_path, address, "feed.mul", "a=3", FASTRPC_TOKEN="secret").output == "6\n"
+        done = command(tmp_path, address, "feed.mul", "a=3")
+        assert (done.code, "token" in done.errors) == (1, True)
+        # Where pages are not shown, arguments have names.
+        done = command(tmp_path, address, "feed.mul", "3", FASTRPC_TOKEN="secret")
+        assert (done.code, "name=value" in done.errors) == (2, True)
+    done = command(tmp_path, "http://192.0.2.1:80", "feed.mul", "a=3", FASTRPC_TOKEN="secret")
+    assert (done.code, "in the clear" in done.errors) == (2, True)
+
+
+@pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:80/path", "http://127.0.0.1:x"])
+def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
+    assert command(tmp_path, address, "feed.mul", "a=3").code == 2
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    done = command(tmp_path, "http://127.0.0.1:1", "feed.mul", "a=3")
+    assert (done.code, "check the address" in done.errors) == (1, True)

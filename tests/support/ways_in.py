@@ -1,0 +1,209 @@
+"""Every way into a server beside the native protocol: how each calls a method, and what it is told.
+
+A way returns the status that a call was answered with, None where the protocol tells none.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastrpc import Address, Status
+from tests.support.http_talk import HttpClient, Response
+from tests.support.rpcx_talk import RpcxTalk
+from tests.support.rpcx_wire import JSON, Frame, call
+
+__all__ = ["WAYS", "Asked", "Way"]
+
+MCP_META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One call: where, with which token, of which method."""
+
+    address: Address
+    tls: ssl.SSLContext | None
+    #: None shows none; "" shows an empty one.
+    token: str | None
+    method: str
+    kind: str
+    #: Seconds between the first bytes of the connection, with which its certificate is verified, and the call.
+    pauses: float = 0.0
+
+    @property
+    def service(self) -> str:
+        return self.method.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        return self.method.rpartition(".")[2]
+
+    @property
+    def path(self) -> str:
+        return f"/{self.service}/{self.name}"
+
+    @property
+    def fields(self) -> dict[str, str | None]:
+        """What each request by HTTP has."""
+        return {} if self.token is None else {"Authorization": self.token}
+
+
+#: Makes one call; returns its status, None where none is told.
+Ask = Callable[[Asked], Awaitable[Status | None]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way in: a name of `ServerConfig.protocols`, a setting of `HTTP` if that has one, and how it calls."""
+
+    protocol: str
+    setting: str | None
+    ask: Ask
+
+
+async def _rpcx(asked: Asked, magic: int) -> Status:
+    options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
+    reader, writer = await asyncio.open_connection(asked.address.host, asked.address.port, **options)
+    try:
+        talk = RpcxTalk(reader, writer, magic)
+        if asked.pauses:
+            await talk.ask(Frame(heartbeat=True))
+            await asyncio.sleep(asked.pauses)
+        metadata = {} if asked.token is None else {"__AUTH": asked.token}
+        one_way = call(asked.service, asked.name, {}, serialize=JSON, metadata=metadata, one_way=True)
+        whole = call(asked.service, asked.name, {}, serialize=JSON, metadata=metadata)
+        answer = await talk.ask(whole)
+        if not answer.status:
+            return Status.OK
+        # Refused tokens end a connection of rpcx: what follows them is not read.
+        talk.send(one_way)
+        return Status[answer.metadata["frpc-code"]]
+    finally:
+        writer.close()
+
+
+async def _by_rpcx(asked: Asked) -> Status:
+    return await _rpcx(asked, 0x08)
+
+
+async def _by_phobos(asked: Asked) -> Status:
+    return await _rpcx(asked, 0x42)
+
+
+async def _http(asked: Asked, verb: str, target: str, body: Any = b"", **fields: str | None) -> Response:
+    options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
+    async with await HttpClient.to(asked.address, **options) as client:
+        if asked.pauses:
+            await client.get("/")
+            await asyncio.sleep(asked.pauses)
+        return await client.ask(verb, target, body, **fields, **asked.fields)
+
+
+def _told(response: Response) -> Status:
+    """Return the status in a response of the gateway."""
+    if response.status in (200, 204):
+        last = response.lines[-1] if response["content-type"] == "application/x-ndjson" else {}
+        return Status[last["error"]["code"]] if "error" in last else Status.OK
+    return Status[response.value["code"]]
+
+
+async def _by_json(asked: Asked) -> Status:
+    return _told(await _http(asked, "POST", asked.path, {}))
+
+
+async def _by_msgpack(asked: Asked) -> Status:
+    return _told(await _http(asked, "POST", asked.path, b"\x80", Content_Type="application/msgpack"))
+
+
+async def _by_lines(asked: Asked) -> Status:
+    body = b'{"arguments":{}}\n{"value":1}\n{"end":true}\n'
+    fields = {"Content_Type": "application/x-ndjson", "Accept": "application/x-ndjson"}
+    return _told(await _http(asked, "POST", asked.path, body, **fields))
+
+
+async def _by_events(asked: Asked) -> Status:
+    return _told(await _http(asked, "POST", asked.path, {}, Accept="text/event-stream"))
+
+
+async def _by_get(asked: Asked) -> Status:
+    return _told(await _http(asked, "GET", asked.path))
+
+
+async def _by_head(asked: Asked) -> Status:
+    response = await _http(asked, "HEAD", asked.path)
+    return {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED}.get(response.status, Status.OK)
+
+
+async def _json_rpc(asked: Asked, body: Any) -> Response | Status:
+    response = await _http(asked, "POST", "/jsonrpc", body)
+    return response if response.status in (200, 204) else Status[response.value["code"]]
+
+
+def _entry(asked: Asked, **more: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": asked.method, **more}
+
+
+def _error(entry: dict[str, Any]) -> Status:
+    return Status[entry["error"]["data"]["code"]] if "error" in entry else Status.OK
+
+
+async def _by_json_rpc(asked: Asked) -> Status:
+    found = await _json_rpc(asked, _entry(asked, id=1))
+    return found if isinstance(found, Status) else _error(found.value)
+
+
+async def _by_batch(asked: Asked) -> Status:
+    entries = [_entry(asked, id=1), _entry(asked), _entry(asked, id=2, params=[])]
+    found = await _json_rpc(asked, entries)
+    if isinstance(found, Status):
+        return found
+    first, second = (_error(entry) for entry in found.value)
+    assert first == second
+    return first
+
+
+async def _by_notification(asked: Asked) -> Status | None:
+    found = await _json_rpc(asked, _entry(asked))
+    return found if isinstance(found, Status) else None
+
+
+async def _by_tool(asked: Asked) -> Status | None:
+    name = asked.method.replace(".", "_")
+    parameters = {"name": name, "arguments": {}, "_meta": MCP_META}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": parameters}
+    fields = {"MCP_Protocol_Version": "2026-07-28", "Mcp_Method": "tools/call", "Mcp_Name": name}
+    response = await _http(asked, "POST", "/mcp", body, **fields)
+    if response.status == 401:
+        return Status.UNAUTHENTICATED
+    # One that may not call a tool does not learn that it is there.
+    return None if "error" in response.value else Status.OK
+
+
+async def _by_fields_of_rpcx(asked: Asked) -> Status:
+    fields = {"X_RPCX_ServicePath": asked.service, "X_RPCX_ServiceMethod": asked.name}
+    response = await _http(asked, "POST", "/", {}, X_RPCX_SerializeType="1", **fields)
+    if "x-rpcx-messagestatustype" not in response:
+        return Status.OK
+    return {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED}.get(response.status, Status.INTERNAL)
+
+
+WAYS = {
+    "rpcx": Way("rpcx", None, _by_rpcx),
+    "phobos": Way("phobos", None, _by_phobos),
+    "JSON": Way("http", "json", _by_json),
+    "msgpack": Way("http", "json", _by_msgpack),
+    "lines": Way("http", "json", _by_lines),
+    "events": Way("http", "json", _by_events),
+    "GET": Way("http", "json", _by_get),
+    "HEAD": Way("http", "json", _by_head),
+    "JSON-RPC": Way("http", "jsonrpc", _by_json_rpc),
+    "a batch of JSON-RPC": Way("http", "jsonrpc", _by_batch),
+    "a notification of JSON-RPC": Way("http", "jsonrpc", _by_notification),
+    "MCP": Way("http", "mcp", _by_tool),
+    "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
+}
