@@ -35,7 +35,9 @@ def load(kind: str, entry_point: "EntryPoint") -> Any:
         raise ConfigError(f"{label} has a name that is not 1 to 32 of a-z 0-9 . _ -")
     found = loaded() if isinstance(loaded, type) else loaded
     if found.name != entry_point.name:
-        raise ConfigError(f"{label} calls itself {found.name!r}")
+        raise ConfigError(
+            f"{label} calls itself {found.name!r}", hint="give the entry point the `name` of its class"
+        )
     if not FIRST_OWN_NUMBER <= found.wire_id <= LAST_NUMBER:
         raise ConfigError(
             f"{label} has wire_id {found.wire_id}; installed {kind}s use {FIRST_OWN_NUMBER} to {LAST_NUMBER}"

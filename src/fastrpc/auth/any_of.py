@@ -38,7 +38,10 @@ class AnyOf:
                     " as authenticate=…"
                 )
         if not several:
-            raise ConfigError("AnyOf has no member: every caller would be refused")
+            raise ConfigError(
+                "AnyOf has no member: every caller would be refused",
+                hint="write AnyOf(JWT(…), StaticTokens(…))",
+            )
         self.members: tuple[Authenticator, ...] = tuple(several)
         _check_names(self.members)
 

@@ -54,10 +54,13 @@ class ClientCertificates:
         patterns = [one.lower() if by == "dns" and isinstance(one, str) else one for one in allow]
         self.patterns = tuple(NamePattern(one) for one in patterns)
         if not self.patterns:
-            raise ConfigError("allow has no name: every certificate would be refused")
+            raise ConfigError("allow has no name: every certificate would be refused", hint="list the names")
         for pattern in self.patterns:
             if pattern.text == ANONYMOUS or pattern.text.startswith("role:"):
-                raise ConfigError(f"allow has {pattern.text!r}, which no certificate can name")
+                raise ConfigError(
+                    f"allow has {pattern.text!r}, which no certificate can name",
+                    hint="list names of certificates, such as spiffe://corp/*",
+                )
 
     def look(self) -> None:
         """Do nothing: the files of authorities belong to the server's TLS."""

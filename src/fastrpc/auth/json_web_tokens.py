@@ -82,7 +82,10 @@ class JWT:
         several = [audience] if isinstance(audience, str) else list(audience)
         self._audience = [_checked_text("audience", one) for one in several]
         if not self._audience:
-            raise ConfigError("audience is empty: tokens for any other server would be accepted")
+            raise ConfigError(
+                "audience is empty: tokens for any other server would be accepted",
+                hint="name the audience that the issuer writes into tokens for this server",
+            )
         if isinstance(leeway, bool) or not isinstance(leeway, int | float) or not 0 <= leeway <= 3600:
             raise ConfigError(f"leeway is {leeway!r}, it must be seconds from 0 to 3600")
         self._leeway = float(leeway)
@@ -101,7 +104,7 @@ class JWT:
             given = [keys] if isinstance(keys, str | bytes) else list(keys)
             self._keys = [self._made(key) for key in given]
             if not self._keys:
-                raise ConfigError("keys is empty: every token would be refused")
+                raise ConfigError("keys is empty: give a URL, public keys in PEM, or a secret")
 
     # Keys
 
@@ -327,5 +330,5 @@ def _checked_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name} is {value!r}, it must be text")
     if not value:
-        raise ConfigError(f"{name} is empty")
+        raise ConfigError(f"{name} is empty, it must be a text of at least one character")
     return value

@@ -280,7 +280,7 @@ def _rule(entry: Any) -> Rule:
     if isinstance(priority, bool) or priority not in (0, _HIGH):
         raise ConfigError(f"priority is {priority!r}, it must be {_HIGH}, or left out")
     if priority and "allow" not in entry:
-        raise ConfigError("priority is given without allow: it would have no effect")
+        raise ConfigError("priority is given without allow: it would have no effect", hint="add allow")
     return Rule(tuple(NamePattern(text) for text in who), priority=priority, **patterns)
 
 

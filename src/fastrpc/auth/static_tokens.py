@@ -62,7 +62,10 @@ class StaticTokens:
                 raise TypeError(f"a token stands for a {type(identity).__name__}, it must be an Identity")
             found[_digest(checked_token(token))] = identity
         if not found:
-            raise ConfigError("StaticTokens has no token: every caller would be refused")
+            raise ConfigError(
+                "StaticTokens has no token: every caller would be refused",
+                hint="write StaticTokens({token: Identity(name)})",
+            )
         self._tokens = _Table(found)
         self._file: WatchedFile[_Table] | None = None
 
@@ -153,7 +156,7 @@ def _read(text: str) -> _Table:
                 f"token {number}: {getattr(error, 'message', error)}", hint=hint or _HOW
             ) from None
         if digest in found:
-            raise ConfigError(f"token {number} is listed twice")
+            raise ConfigError(f"token {number} is listed twice", hint="remove one of the two")
         found[digest] = identity
     return _Table(found)
 
@@ -171,7 +174,9 @@ def _entry(entry: Any) -> tuple[bytes, Identity]:
     elif isinstance(entry["sha256"], str) and _DIGEST.fullmatch(entry["sha256"]):
         digest = bytes.fromhex(entry["sha256"])
     else:
-        raise ConfigError("its sha256 is not 64 hexadecimal digits")
+        raise ConfigError(
+            "its sha256 is not 64 hexadecimal digits", hint="write what `printf %s TOKEN | sha256sum` prints"
+        )
     if "name" not in entry:
         raise ConfigError("it has no name")
     return digest, Identity(entry["name"], roles=entry.get("roles", ()), claims=entry.get("claims", {}))

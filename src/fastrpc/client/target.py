@@ -110,7 +110,7 @@ def endpoints_of(target: Any) -> list[Endpoint]:
         raise ConfigError(f"the target is {target!r}", hint="give an address as text, or a list of addresses")
     targets = [target] if isinstance(target, str | Address | Endpoint) else list(target)
     if not targets:
-        raise ConfigError("the list of addresses is empty")
+        raise ConfigError("the list of addresses is empty", hint="give at least one, such as tcp://host:port")
     endpoints = [one if isinstance(one, Endpoint) else Endpoint(Address.parse(one)) for one in targets]
     for endpoint in endpoints:
         transport_for(endpoint.address)

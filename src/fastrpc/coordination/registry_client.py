@@ -317,5 +317,5 @@ def _entry(record: str) -> Entry:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 2.0 <= seconds <= 3_600.0:
-        raise ValueError("it is from 2 to 3600 seconds")
+        raise ValueError("it must be seconds from 2 to 3600")
     return seconds

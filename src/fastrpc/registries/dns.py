@@ -236,5 +236,5 @@ def _number(url: RegistryURL, host: str) -> str:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0.1 <= seconds <= 86_400:
-        raise ValueError("it is from 0.1 to 86400 seconds")
+        raise ValueError("it must be seconds from 0.1 to 86400")
     return seconds

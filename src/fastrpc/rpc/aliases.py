@@ -73,13 +73,13 @@ def checked_aliases(
     found = tuple(alias)
     for one in found:
         if not isinstance(one, str):
-            raise TypeError(f"alias has {one!r}, an alias is a text")
+            raise TypeError(f"alias has {one!r}, an alias must be a text")
         if not pattern.fullmatch(one):
             raise ConfigError(f"alias has {one!r}, which is not a {what} name")
         if one == name:
-            raise TypeError(f"alias has {one!r}, which is the name of the {what} already")
+            raise TypeError(f"alias has {one!r}, which is the name of the {what} already: leave it out")
     if len(set(found)) < len(found):
-        raise TypeError(f"alias has a name twice: {', '.join(found)}")
+        raise TypeError(f"alias has a name twice, each must be another one: {', '.join(found)}")
     if len(found) > MOST_ALIASES:
         raise ConfigError(f"alias has {len(found)} names, a {what} has at most {MOST_ALIASES}")
     return found

@@ -103,7 +103,7 @@ class Plan:
                 hint="give the control socket of the program to replace",
             )
         if not self.addresses:
-            raise ConfigError("the list of addresses is empty")
+            raise ConfigError("the list of addresses is empty", hint="give at least one to listen at")
         if len(self.advertise) > len(self.addresses):
             raise ConfigError(
                 f"advertise has {len(self.advertise)} addresses, the server listens at {len(self.addresses)}",

@@ -140,7 +140,9 @@ class Verdicts:
             async with asyncio.timeout(self._seconds):
                 found = await answer
             if not isinstance(found, Verdict | Refusal):
-                raise TypeError(f"authenticate returned a {type(found).__name__}, not a verdict")
+                raise TypeError(
+                    f"authenticate returned a {type(found).__name__}, it must return a Verdict or Refusal"
+                )
             return found
         except TimeoutError:
             return Refusal("the verdict took too long", Status.UNAVAILABLE)

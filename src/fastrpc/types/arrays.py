@@ -33,6 +33,11 @@ LONGEST_BODY: Final = 2**32 - 1
 MOST_BYTES: Final = 2**63 - 1
 LAST_CHARACTER: Final = 0x10FFFF
 
+#: Behind a refused type, what an array may hold.
+_TRAVELLING: Final = (
+    ": the values must be numbers of up to 64 bits (complex ones 128), booleans, text, bytes or times"
+)
+
 #: Types of values that have one meaning on all machines: not `long double`, objects or structures.
 _DTYPE: Final = re.compile(
     r"\|b1|\|[iu]1|<[iu][248]|<f[248]|<c(8|16)|\|S[1-9][0-9]{0,8}|<U[1-9][0-9]{0,7}"
@@ -134,7 +139,7 @@ def _encode(array: _Array, codec: str) -> msgspec.msgpack.Ext:
 def _portable(array: _Array) -> _Array:
     """Return the array in little-endian values and C order: itself if it has them."""
     if _DTYPE.fullmatch(array.dtype.newbyteorder("<").str) is None:
-        raise TypeError(f"numpy arrays of dtype {array.dtype} do not travel")
+        raise TypeError(f"numpy arrays of dtype {array.dtype} do not travel{_TRAVELLING}")
     if array.ndim > MOST_DIMENSIONS:
         raise ValueError(f"the array has {array.ndim} dimensions, {MOST_DIMENSIONS} is the limit")
     if array.nbytes > LONGEST_BODY - 1024:
@@ -219,7 +224,7 @@ def _scalars(dtype: Any) -> tuple[type[Any], ...]:
     found = [cls for cls in classes if isinstance(cls, type) and issubclass(cls, numpy.generic)]
     for scalar in found:
         if issubclass(scalar, (numpy.object_, numpy.void, numpy.longdouble, numpy.clongdouble)):
-            raise TypeError(f"numpy arrays of {scalar.__name__} do not travel")
+            raise TypeError(f"numpy arrays of {scalar.__name__} do not travel{_TRAVELLING}")
     if len(found) < len(members):
         return ()
     return tuple(_INTEGERS.get(scalar, scalar) for scalar in found)

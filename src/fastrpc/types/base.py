@@ -102,15 +102,15 @@ def register(cls: type[T], /, *, encode: Callable[[T], Any], decode: Callable[[A
         ConfigError: the class is registered already, or travels without being registered.
     """
     if not isinstance(cls, type):
-        raise ConfigError(f"{cls!r} is no class")
+        raise ConfigError(f"{cls!r} is no class", hint="write register(Class, encode=…, decode=…)")
     name = f"{cls.__module__}.{cls.__qualname__}"
     for role, function in (("encode", encode), ("decode", decode)):
         if not callable(function):
             raise ConfigError(f"{role} of {name} is {function!r}, not a function")
     if cls in _registered:
-        raise ConfigError(f"{name} is registered already")
+        raise ConfigError(f"{name} is registered already", hint="register a class once, where it is defined")
     if cls is object or find(cls) is not None or _is_native(cls):
-        raise ConfigError(f"{name} travels without being registered")
+        raise ConfigError(f"{name} travels without being registered", hint="leave the call of register out")
     _registered.add(cls)
     _known[cls] = _own_type(cls, encode, decode)
 
@@ -176,7 +176,9 @@ def _own_type(cls: type[Any], encode: Callable[[Any], Any], decode: Callable[[An
         value = decode(with_arrays(plain))
         if not isinstance(value, cls):
             # Not a TypeError: that would be the caller's mistake.
-            raise RuntimeError(f"`decode` of {cls.__qualname__} returned a {type(value).__name__}")
+            raise RuntimeError(
+                f"`decode` of {cls.__qualname__} returned a {type(value).__name__}, not an instance of it"
+            )
         return value
 
     return PayloadType(lambda value, codec: encode(value), decoder, may_hold_arrays=True)

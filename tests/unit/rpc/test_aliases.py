@@ -93,10 +93,10 @@ def test_go_names_are_aliases_of_service_and_methods() -> None:
 BAD: list[tuple[Any, type[Exception], str]] = [
     ("fetch", TypeError, r"it must be a list of texts: write alias=\('other',\)"),
     (3, TypeError, r"it must be a list of texts"),
-    ((3,), TypeError, r"alias has 3, an alias is a text"),
+    ((3,), TypeError, r"alias has 3, an alias must be a text"),
     (("a b",), ConfigError, r"'a b', which is not a (service|method) name"),
     (("",), ConfigError, r"'', which is not a (service|method) name"),
-    (("x", "x"), TypeError, r"a name twice: x, x"),
+    (("x", "x"), TypeError, r"a name twice, .*: x, x"),
     (("same",), TypeError, r"'same', which is the name of the (service|method) already"),
     (tuple(f"n{n}" for n in range(MOST_ALIASES + 1)), ConfigError, r"has at most 8"),
 ]

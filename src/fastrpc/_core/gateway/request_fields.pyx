@@ -76,7 +76,7 @@ cdef bytes metadata_of(RequestHead head):
             continue
         value = data[:size]
         if head._noted[field].count > 1 or not _is_visible(data, size):
-            raise RequestRefusedError(400, f"the field {key.decode()} comes more than once, or is no text of ASCII")
+            raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
         metadata += entry(key, value)
     if has_plain_id(head):
         data = head.field_data(FIELD_REQUEST_ID, &size)

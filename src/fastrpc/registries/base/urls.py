@@ -113,7 +113,7 @@ class RegistryURL:
         if not values:
             return default
         if len(values) > 1:
-            raise ConfigError(f"{self}: the option {name} is given {len(values)} times")
+            raise ConfigError(f"{self}: the option {name} is given {len(values)} times, it may be given once")
         try:
             return read(values[0])
         except ValueError as error:
@@ -231,13 +231,13 @@ def _check_user(scheme: str, place: str) -> None:
 
 def _truth(text: str) -> bool:
     if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
-        raise ValueError("it is true or false")
+        raise ValueError("it must be true or false")
     return text.lower() in {"true", "1", "yes"}
 
 
 def _file_name(text: str) -> str:
     if not text:
-        raise ValueError("it is empty")
+        raise ValueError("it must be the path of a file")
     return os.path.expanduser(text)
 
 

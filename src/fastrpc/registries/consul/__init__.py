@@ -46,7 +46,7 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         if text not in choices:
-            raise ValueError(f"it is one of {', '.join(choices)}")
+            raise ValueError(f"it must be one of {', '.join(choices)}")
         return text
 
     return read
@@ -54,5 +54,5 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _seconds(text: str) -> int:
     if not text.isdecimal() or not 2 <= int(text) <= 86_400:
-        raise ValueError("it is a whole number of seconds from 2 to 86400")
+        raise ValueError("it must be a whole number of seconds from 2 to 86400")
     return int(text)

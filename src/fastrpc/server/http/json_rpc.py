@@ -142,25 +142,29 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     try:
         entry = _decode_entry(raw)
     except (msgspec.MsgspecError, ValueError):
-        raise _EntryError(_SHAPE, "a request is an object") from None
+        raise _EntryError(_SHAPE, "a request must be an object") from None
     identifier = entry.get("id")
     if identifier is not None and not isinstance(msgspec.json.decode(identifier), str | int | float | None):
-        raise _EntryError(_SHAPE, "id is a text, a number or null")
+        raise _EntryError(_SHAPE, "id must be a text, a number or null")
     answered = _NOTHING if identifier is None else identifier
     double = find_double_key(_JSON, raw)
     if double is not None:
         raise _EntryError(_SHAPE, f"{double!r:.100} comes twice in one map", answered)
     if bytes(entry.get("jsonrpc", b"")) != b'"2.0"':
-        raise _EntryError(_SHAPE, 'jsonrpc is not "2.0"', answered)
+        raise _EntryError(_SHAPE, 'jsonrpc must be "2.0"', answered)
     unknown = entry.keys() - {"jsonrpc", "method", "params", "id"}
     if unknown:
-        raise _EntryError(_SHAPE, f"{min(unknown)!r:.100} is no member of a request", answered)
+        raise _EntryError(
+            _SHAPE,
+            f"{min(unknown)!r:.100} is no member of a request: there are jsonrpc, method, params and id",
+            answered,
+        )
     method = msgspec.json.decode(entry.get("method", _NOTHING))
     if not isinstance(method, str) or not method:
-        raise _EntryError(_SHAPE, "method is not the name of one", answered)
+        raise _EntryError(_SHAPE, "method must be the name of a method, such as shop.price", answered)
     parameters = bytes(entry.get("params", b"{}"))
     if parameters[:1] not in (b"{", b"["):
-        raise _EntryError(_SHAPE, "params are neither an object nor an array", answered)
+        raise _EntryError(_SHAPE, "params must be an object or an array", answered)
     return method, parameters, identifier
 
 

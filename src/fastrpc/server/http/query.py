@@ -59,7 +59,7 @@ def _argument(name: str, kind: Any, values: list[str]) -> Any:
     item = _item_kind(kind)
     if item is _NO_LIST:
         if len(values) > 1:
-            raise _refusal(f"{name}: comes {len(values)} times, and is no list")
+            raise _refusal(f"{name}: comes {len(values)} times, it is no list and must come once")
         return _value(name, kind, values[0])
     if len(values) == 1 and values[0].startswith("["):
         return _value(name, Any, values[0])
@@ -75,7 +75,7 @@ def _value(name: str, kind: Any, text: str) -> Any:
         # Checked alone: what is no value would change the meaning of what stands around it.
         msgspec.json.decode(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise _refusal(f"{name}: {text!r:.100} is no JSON") from None
+        raise _refusal(f"{name}: {text!r:.100} must be written as JSON") from None
     return msgspec.Raw(raw)
 
 
