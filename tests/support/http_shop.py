@@ -25,6 +25,7 @@ class Shop:
     def __init__(self) -> None:
         self.cancelled = asyncio.Event()
         self.started = asyncio.Event()
+        self.goes_on = asyncio.Event()
         self.noted: list[str] = []
 
     @fastrpc.method
@@ -84,7 +85,7 @@ class Shop:
     async def wait(self) -> None:
         self.started.set()
         try:
-            await asyncio.Event().wait()
+            await self.goes_on.wait()
         except asyncio.CancelledError:
             self.cancelled.set()
             raise

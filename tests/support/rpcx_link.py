@@ -55,6 +55,8 @@ class ServedRpcx:
             done = loop.create_future()
             loop.call_soon(lambda part, done: done.set_result(self._receive(part)), data[:size], done)
             data = data[await done :]
+        # A stall puts the rest of a read off.
+        await eventually(lambda: self.is_over or not self.session.is_put_off)
 
     def _receive(self, data: bytes) -> int:
         if self.transport.is_paused:

@@ -99,6 +99,7 @@ class Callers:
         self.clients: list[Client] = []
         self.served: Counter[int] = Counter()
         self.failures: list[str] = []
+        self._round = 0
         self._is_over = False
         self.more(clients)
         self._tasks = [asyncio.ensure_future(self._call(number)) for number in range(CONNECTIONS)]
@@ -111,20 +112,24 @@ class Callers:
     async def _call(self, number: int) -> None:
         while not self._is_over:
             client = self.clients[number % len(self.clients)].with_options(timeout=20)
+            begun = self._round
             try:
-                self.served[await client.call("work.where")] += 1
+                worker = await client.call("work.where")
             except FastRPCError as error:
                 self.failures.append(repr(error))
+            else:
+                self.served[worker] += begun == self._round
             # Some 2,000 calls a second in all.
             await asyncio.sleep(CONNECTIONS / 2_000)
 
     async def shares(self, calls: int = 600) -> dict[int, float]:
-        """Return the share of each worker in the next calls."""
+        """Return the share of each worker in the next calls that begin."""
+        self._round += 1
         self.served.clear()
         async with asyncio.timeout(WAIT_SECONDS):
             while self.served.total() < calls:
                 await asyncio.sleep(0.01)
-        return {worker: count / self.served.total() for worker, count in self.served.items()}
+        return {worker: count / self.served.total() for worker, count in self.served.items() if count}
 
     async def until_even(self) -> set[int]:
         """Return the workers once four of them have 15 to 35 % of the calls each."""

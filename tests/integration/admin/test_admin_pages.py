@@ -165,7 +165,7 @@ async def test_the_page_of_calls_shows_those_that_live() -> None:
         await server.listen("tcp://127.0.0.1:0")
         async with Client(target_of(server)) as client:
             waiting = asyncio.ensure_future(client.with_options(timeout=30).call(Paged.wait))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(20):
                 while not (found := (await page(server, "/calls", **JSON)).json)["total"]:
                     await asyncio.sleep(0)
             (call,) = found["calls"]

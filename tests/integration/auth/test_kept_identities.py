@@ -15,6 +15,7 @@ from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.client import renewal
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import calling
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -109,9 +110,7 @@ async def test_a_call_keeps_its_roles_when_a_file_gives_others(
 
 async def changed(server: Server, desk: Desk, path: Path) -> None:
     """Give the caller another role while a call of it runs."""
-    async with asyncio.timeout(10):
-        while not desk.began.is_set():
-            await asyncio.sleep(0.005)
+    await eventually(desk.began.is_set)
     listed(path, "admin")
     server.reload()
     await asyncio.sleep(0)

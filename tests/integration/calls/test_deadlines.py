@@ -283,7 +283,7 @@ async def test_what_expired_in_the_queue_of_threads_never_starts() -> None:
         @fastrpc.method
         def wait(self, number: int) -> int:
             ran.append(number)
-            assert release.wait(5)
+            assert release.wait(20)
             return number
 
         @fastrpc.method(inline=True)
@@ -311,7 +311,7 @@ async def test_what_the_servers_cap_ended_in_the_queue_of_threads_is_told_so() -
         @fastrpc.method
         def wait(self) -> None:
             ran.append("wait")
-            assert release.wait(5)
+            assert release.wait(20)
 
         @fastrpc.method(timeout=0.02)
         def capped(self) -> None:

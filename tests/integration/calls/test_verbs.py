@@ -312,7 +312,7 @@ async def test_codec_and_compressor_can_be_taken_back() -> None:
 
 async def test_a_view_cannot_be_entered_or_closed() -> None:
     async with connected(Arith) as client:
-        view = client.with_options(timeout=1)
+        view = client.with_options(timeout=20)
         with pytest.raises(TypeError, match=r"view.*entered"):
             async with view:
                 pass
@@ -323,7 +323,7 @@ async def test_a_view_cannot_be_entered_or_closed() -> None:
 
 async def test_a_view_outlives_its_maker() -> None:
     async with connected(Arith) as client:
-        view = client.with_options(timeout=1).with_options(metadata={"a": "1"})
+        view = client.with_options(timeout=20).with_options(metadata={"a": "1"})
         await client.ready()
         assert (await view.call(Arith.options))["metadata"] == {"a": "1"}
 

@@ -60,7 +60,7 @@ async def test_closing_in_every_order_ends_everything(scheme: str) -> None:
 
 async def end_everything(scheme: str, order: tuple[str, ...]) -> None:
     patient = Patient()
-    async with asyncio.timeout(5), served(patient, scheme=scheme) as target:
+    async with asyncio.timeout(20), served(patient, scheme=scheme) as target:
         client = Client(target)
         call = asyncio.ensure_future(client.call(Patient.wait))
         await patient.inside.wait()
@@ -142,7 +142,7 @@ async def test_closing_inside_a_handler_and_an_interceptor_does_not_hang() -> No
             await target.server.close()
 
     for name in ("close_client", "close_server"):
-        async with asyncio.timeout(5), served(Closer) as target:
+        async with asyncio.timeout(20), served(Closer) as target:
             client = Client(target)
             with pytest.raises(fastrpc.FastRPCError):
                 await client.call(f"closer.{name}")
@@ -158,7 +158,7 @@ async def test_draining_inside_a_handler_ends_when_its_time_is_over() -> None:
         async def drain(self) -> None:
             results.append(await target.server.drain(0.02))
 
-    async with asyncio.timeout(5), served(Drainer) as target, Client(target) as client:
+    async with asyncio.timeout(20), served(Drainer) as target, Client(target) as client:
         with pytest.raises(fastrpc.FastRPCError):
             await client.call(Drainer.drain)
 
@@ -208,7 +208,7 @@ def test_what_was_closed_does_not_warn() -> None:
         async with Client(target) as client, Server(Patient) as server:
             await client.call(Patient.echo, 1)
             async with Client(str(await server.listen("tcp://127.0.0.1:0"))) as other:
-                await other.with_options(timeout=1).call(Patient.echo, 1)
+                await other.with_options(timeout=20).call(Patient.echo, 1)
 
     with serving(Patient) as target, warnings.catch_warnings():
         warnings.simplefilter("error")

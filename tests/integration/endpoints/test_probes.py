@@ -254,7 +254,7 @@ async def test_an_ejected_endpoint_stays_out_until_a_probe_passes() -> None:
             await client.call(Who.name_of)
         assert places[0].who.calls == calls
         places[0].asked.error = None
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while places[0].who.calls == calls:
                 await client.call(Who.name_of)
 
@@ -330,7 +330,7 @@ async def test_probes_have_their_own_time_whoever_calls_first() -> None:
     async with serving(2) as places:
         client = Client([place.target for place in places], config=config(timeout=7))
         async with client:
-            async with fastrpc.timeout(1.0):
+            async with fastrpc.timeout(4.0):
                 assert await client.with_options(metadata={"who": "me"}).call(Who.name_of) in {"0", "1"}
             for place in places:
                 await place.asked.again(3)
@@ -350,7 +350,7 @@ async def test_a_handler_that_calls_first_leaves_no_deadline_and_no_retry_to_pro
             Client([place.target for place in places], config=config(timeout=7)) as client,
             Client(front) as caller,
         ):
-            assert await caller.with_options(timeout=1.0).call(Front.ask) in {"0", "1"}
+            assert await caller.with_options(timeout=4.0).call(Front.ask) in {"0", "1"}
             for place in places:
                 await place.asked.again(3)
                 assert min(place.asked.remaining) > 5

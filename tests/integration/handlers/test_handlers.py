@@ -160,13 +160,13 @@ class Threads:
 
     @fastrpc.method
     def meet(self) -> int:
-        return self.barrier.wait(5)
+        return self.barrier.wait(20)
 
     @fastrpc.method
     def wait(self, number: int) -> int:
         self.started.append(number)
         self.inside.release()
-        assert self.release.wait(5)
+        assert self.release.wait(20)
         return number
 
     @fastrpc.method
@@ -178,7 +178,7 @@ class Threads:
     @fastrpc.method
     def is_cancelled(self) -> bool:
         self.inside.release()
-        assert self.release.wait(5)
+        assert self.release.wait(20)
         self.started.append(1 if current_call().cancelled else 0)
         return True
 

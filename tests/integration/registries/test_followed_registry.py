@@ -333,7 +333,7 @@ class TestClient:
             watch = opened.watch("arith")
             await endpoints(watch, 1)
             await eventually(lambda: server.stats()["live"]["calls"] == 1)
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(5):
                 await opened.aclose()
             await eventually(lambda: server.stats()["live"]["calls"] == 0)
 

@@ -63,7 +63,7 @@ async def test_client_follows_it_and_closes_its_watch() -> None:
             assert await client.call(Who.once) == "a"
             shelf.endpoints = [Endpoint(b)]
             shelf.changed.set()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while await client.call(Who.once) != "b":
                     pass
         assert shelf.watches == 0

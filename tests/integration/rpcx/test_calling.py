@@ -25,7 +25,7 @@ from tests.integration.rpcx.test_served_calls import Order, Shop
 from tests.support.either_client import CLIENTS, connected
 from tests.support.rpcx_arith import Arith
 from tests.support.served import served
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, overdue_inside
 
 pytestmark = pytest.mark.one_loop
 
@@ -127,9 +127,10 @@ async def test_a_deadline_is_told_and_kept(kind: str) -> None:
     shop = Shop()
     async with calling(shop, kind=kind) as client:
         assert await client.with_options(timeout=3).call(Arith.HasDeadline) is True
-        with pytest.raises(DeadlineExceededError):
-            await client.with_options(timeout=0.05).call(Shop.wait)
-        await shop.stopped.wait()
+        view = client.with_options(timeout=0.05)
+        late = await overdue_inside(lambda: view.call(Shop.wait), shop.started.is_set)
+        assert type(late) is DeadlineExceededError
+        await eventually(shop.stopped.is_set)
         assert await client.call(Shop.hello) == "hello"
 
 

@@ -133,7 +133,7 @@ async def test_reader_that_is_behind_gets_the_latest_state_and_holds_no_memory()
             told = await states.receive_many()
             while len(told) < 9_000 and told[-1:] != ["NOT_SERVING"]:
                 told += await states.receive_many()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 target.server.set_serving(True)
                 while told[-1] != "SERVING":
                     told += await states.receive_many()

@@ -48,9 +48,9 @@ def test_what_a_closing_session_reads_goes_to_no_other_session() -> None:
     peer.sendall(b"\xff" * 200)
     time.sleep(0.05)
     server.sendall(settings_frame()[40:])
-    reader.join(5)
+    reader.join(20)
     peer.close()
-    closer.join(5)
+    closer.join(20)
 
     assert other.is_ready, other.lost_because
     server.close()

@@ -109,7 +109,7 @@ def test_options_reach_the_server(client: SyncClient) -> None:
 
 def test_notify_is_handed_over(client: SyncClient, desk: Desk) -> None:
     client.notify(Desk.note, 7)
-    assert desk.is_noted.wait(5)
+    assert desk.is_noted.wait(20)
     assert desk.noted == [7]
 
 
@@ -203,7 +203,7 @@ def test_deadline_ends_the_call_and_its_handler(client: SyncClient, desk: Desk) 
     with pytest.raises(DeadlineExceededError) as caught:
         client.with_options(timeout=0.5).call(Desk.wait)
     assert caught.value.processed == "unknown"
-    assert desk.is_cancelled.wait(5)
+    assert desk.is_cancelled.wait(20)
     assert client.call(Desk.mul, 6, 7) == 42
 
 

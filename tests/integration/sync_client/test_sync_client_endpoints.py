@@ -68,7 +68,7 @@ def test_endpoints_come_and_go_without_a_failed_call() -> None:
                     assert served == set(places)
             finally:
                 stopping.set()
-            assert all(asked.result(5) for asked in asking)
+            assert all(asked.result(20) for asked in asking)
 
 
 def test_embedded_registry_tells_a_client_who_serves() -> None:
@@ -301,6 +301,6 @@ def test_fork_starts_nothing_after_it_returned() -> None:
             late.lets_through.set()
             for thread in set(threading.enumerate()) - before:
                 if thread.name != "withholding":
-                    thread.join(5)
+                    thread.join(20)
                     assert not thread.is_alive()
         assert [who.calls for who in people] == [1, 0]

@@ -85,7 +85,7 @@ def test_waiting_for_a_server_that_comes(desk: Desk, tmp_path: Path) -> None:
         answer = pool.submit(client.with_options(wait_for_ready=True).call, Desk.mul, 6, 7)
         while not client.stats()["live"]["connections"] and not answer.done():
             with serving(desk, address=address):
-                assert answer.result(5) == 42
+                assert answer.result(20) == 42
 
 
 def test_waiting_for_a_server_ends_at_the_deadline() -> None:
@@ -176,7 +176,7 @@ def test_close_ends_the_calls_of_other_ThreadPoolExecutor(desk: Desk, tcp_addres
     other.call(Desk.mul, 1)
     with ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(other.call, Desk.wait) for _ in range(3)]
-        assert desk.is_waiting.wait(5)
+        assert desk.is_waiting.wait(20)
         while other.stats()["live"]["calls"] < 3:
             other.call(Desk.mul, 1)
         other.close()

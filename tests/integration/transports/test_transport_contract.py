@@ -332,7 +332,7 @@ async def test_connections_outlive_their_listener(transport: Transport, address:
     _, near = await transport.dial(listener.address, Sessions(), dialling())
     far = await server.one()
     listener.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await listener.wait_closed()
     near.transport.write(b"still here")
     await far.until_received(10)

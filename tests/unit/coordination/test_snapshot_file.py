@@ -54,7 +54,7 @@ def test_snapshot_waits_for_an_older_one_that_another_thread_is_writing(
 
     monkeypatch.setattr("os.replace", late)
     assert file.write([b"older"], 1)
-    newer.join(5)
+    newer.join(20)
     assert content(file) == b"newer"
 
 

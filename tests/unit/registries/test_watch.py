@@ -33,7 +33,7 @@ async def test_watch_wakes_for_a_list_from_another_thread(channel: Channel) -> N
     waiting = asyncio.create_task(anext(watch))
     await asyncio.sleep(0)
     await asyncio.to_thread(channel.publish, ONE)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert (await waiting).endpoints == tuple(ONE)
 
 
@@ -55,7 +55,7 @@ async def test_closed_channel_ends_the_iteration(channel: Channel) -> None:
     waiting = asyncio.ensure_future(anext(watch, None))
     await asyncio.sleep(0)
     channel.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await waiting is None
 
 
@@ -64,7 +64,7 @@ async def test_closed_watch_ends_its_own_iteration_only(channel: Channel) -> Non
     waiting = asyncio.ensure_future(anext(first, None))
     await asyncio.sleep(0)
     first.close()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await waiting is None
     channel.publish(ONE)
     assert (await anext(second)).version == 1
@@ -87,7 +87,7 @@ def test_wait_blocks_until_there_is_news(channel: Channel) -> None:
     assert watch.wait(0) is None
     publisher = threading.Thread(target=channel.publish, args=(ONE,))
     publisher.start()
-    found = watch.wait(5)
+    found = watch.wait(20)
     publisher.join()
     assert found is not None
     assert found.endpoints == tuple(ONE)
@@ -99,7 +99,7 @@ def test_wait_ends_when_the_channel_closes(channel: Channel) -> None:
     watch = watch_of(channel)
     closer = threading.Thread(target=channel.close)
     closer.start()
-    assert watch.wait(5) is None
+    assert watch.wait(20) is None
     closer.join()
     assert channel.is_closed
 

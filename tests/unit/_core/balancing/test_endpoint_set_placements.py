@@ -30,7 +30,7 @@ class Slow:
         left = [each for each in given if sound(each)]
         if threading.current_thread() is self.slow_thread and not self.is_asked.is_set():
             self.is_asked.set()
-            self.may_answer.wait(5)
+            self.may_answer.wait(20)
         return left
 
 
@@ -48,13 +48,13 @@ def test_changes_of_another_thread_during_filters_are_kept(change: str) -> None:
             endpoint_set.set_leaving(endpoint_set.endpoint_states[0], True)
 
         asked = pool.submit(leave)
-        assert slow.is_asked.wait(5)
+        assert slow.is_asked.wait(20)
         if change == "list":
             endpoint_set.update([*endpoints(3)[1:], Endpoint("memory://z")])
         else:
             endpoint_set.set_leaving(endpoint_set.endpoint_states[1], False)
         slow.may_answer.set()
-        asked.result(5)
+        asked.result(20)
     assert usable(endpoint_set) == ("z" if change == "list" else "b")
 
 
