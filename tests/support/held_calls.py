@@ -45,10 +45,22 @@ class HeldCalls:
 
 @asynccontextmanager
 async def held_calls(
-    desk: Any, config: ServerConfig, calls: Sequence[tuple[str, int, int]]
+    desk: Any,
+    config: ServerConfig,
+    calls: Sequence[tuple[str, int, int]],
+    *,
+    credentials: str | None = None,
+    **options: Any,
 ) -> AsyncIterator[HeldCalls]:
-    """Let calls (name, priority, ballast) wait for their start, in this order, until the block ends."""
-    async with served(desk, Bulk, scheme="unix", config=config) as target, Client(target) as client:
+    """Let calls (name, priority, ballast) wait for their start, in this order, until the block ends.
+
+    Args:
+        options: further ones of the server.
+    """
+    async with (
+        served(desk, Bulk, scheme="unix", config=config, **options) as target,
+        Client(target, credentials=credentials) as client,
+    ):
         await client.ready()
         [session] = target.server._gate.sessions
         client._pool.sessions[0].transport.pause_reading()

@@ -45,6 +45,9 @@ _COMMANDS = {
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
+    "gateway": _Command(
+        "gateway", "gateway", "gateway --registry registry://127.0.0.1:8970 --address http://0.0.0.0:8080"
+    ),
     "policy": _Command("policies", "policy", "policy check policy.toml app:services"),
     "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),
 }

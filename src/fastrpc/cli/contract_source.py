@@ -22,7 +22,7 @@ from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.health import Health
 from fastrpc.serving.sources import opened_sources
 
-__all__ = ["definitions_in", "read_contracts"]
+__all__ = ["definitions_in", "read_contracts", "services_of_file"]
 
 
 def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDescription]:
@@ -104,6 +104,19 @@ def _decoded(path: Path) -> Any:
 
 def _described(services: list[Any], source: str) -> list[ServiceDescription]:
     return read_descriptions([describe(service) for service in services], source)
+
+
+def services_of_file(path: Path) -> list[ServiceDefinition]:
+    """Return the services that a file of Python defines.
+
+    Raises:
+        ConfigError: it cannot be run, or has none.
+        OSError: it cannot be read.
+    """
+    found = [service_definition(one) for one in _services_in(_executed(path))]
+    if not found:
+        raise ConfigError(f"{path} has no service", hint="give a file with a class under @service")
+    return found
 
 
 def _executed(path: Path) -> Any:

@@ -84,7 +84,7 @@ class Dialing:
         credentials = self.token if self.token_path is None else TokenFile(self.token_path)
         if credentials is not None and target.lower().startswith("tcp://"):
             _check_local(Address.parse(target))
-        return Client(self._with_token(target), credentials=credentials, config=self.config)
+        return Client(self.with_token(target), credentials=credentials, config=self.config)
 
     def registry(self, url: str) -> WatchedRegistry:
         """Open a registry.
@@ -92,9 +92,9 @@ class Dialing:
         Raises:
             ConfigError: the URL or the token cannot be used.
         """
-        return open_registry(self._with_token(url), tls=self.config.tls)
+        return open_registry(self.with_token(url), tls=self.config.tls)
 
-    def _with_token(self, target: str) -> str:
+    def with_token(self, target: str) -> str:
         """Return a target; one of an embedded registry with the token for that, unless it names one."""
         place, _, options = target.partition("?")
         names = {name for name, _ in parse_qsl(options, keep_blank_values=True)}

@@ -12,9 +12,12 @@ from fastrpc.limits import Limit
 from fastrpc.rpc.interceptor import Interceptor
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
     from fastrpc._core.limiting.rate_limiter import RateLimiter
     from fastrpc.registries.base.registry import Registry
     from fastrpc.server.registrar import Advertise
+    from fastrpc.server.server import Server
 
 __all__ = ["DEFAULT_ADDRESS", "ExitCode", "Plan", "Started", "failure_to_values", "values_to_failure"]
 
@@ -62,6 +65,8 @@ class Plan:
     #: Of the command line: interceptors around those of the program, and sources that are entered before its own.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
+    #: Of the command line: makes what is entered once the server of a process has started, and left before it closes.
+    beside: "Callable[[Server], AbstractAsyncContextManager[Any]] | None" = None
     limits: tuple[Limit, ...] = ()
     #: What counts the calls of each rate limit for all workers; empty with one process.
     shared_limits: "tuple[RateLimiter | None, ...]" = ()

@@ -57,6 +57,7 @@ class ServingProcess:
         self._asked = asyncio.Event()
         self._urged = asyncio.Event()
         self._last_resort: threading.Timer | None = None
+        self._beside = contextlib.AsyncExitStack()
 
     def run(self) -> ExitCode:
         """Serve until stopped.
@@ -141,11 +142,14 @@ class ServingProcess:
                 self._end_anyway(code)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
+                    await self._beside.aclose()
                     await server.close()
         return code
 
     async def _start(self, server: Server) -> list[str]:
         await server.start()
+        if self._plan.beside is not None:
+            await self._beside.enter_async_context(self._plan.beside(server))
         return await self._open_listener(server)
 
     def _report(self, server: Server, addresses: list[str]) -> None:

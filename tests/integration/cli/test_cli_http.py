@@ -10,6 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, CallError, ServerConfig, Status, current_call
 from fastrpc.auth import Identity, StaticTokens
+from tests.support.certificates import Authority
 from tests.support.program import Finished, Program
 from tests.support.threaded_server import ThreadedServer
 
@@ -120,6 +121,20 @@ def test_a_token_is_shown_and_never_sent_in_the_clear(tmp_path: Path) -> None:
         assert (done.code, "name=value" in done.errors) == (2, True)
     done = command(tmp_path, "http://192.0.2.1:80", "feed.mul", "a=3", FASTRPC_TOKEN="secret")
     assert (done.code, "in the clear" in done.errors) == (2, True)
+
+
+def test_an_encrypted_server_is_checked(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.certificate().tls(authority)
+    config = ServerConfig(protocols=("http",), tls=tls)
+    tokens = StaticTokens({"secret": Identity("ada")})
+    with ThreadedServer(Feed(), config=config, authenticate=tokens, listen="tls://127.0.0.1:0") as server:
+        address = str(server.address).replace("tls://", "https://")
+        call = (address, "feed.mul", "a=3")
+        done = command(tmp_path, *call, "--ca", str(authority.cert_file), FASTRPC_TOKEN="secret")
+        assert (done.code, done.output) == (0, "6\n"), done
+        done = command(tmp_path, *call, FASTRPC_TOKEN="secret")
+        assert (done.code, "certificate" in done.errors) == (1, True), done
 
 
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:80/path", "http://127.0.0.1:x"])

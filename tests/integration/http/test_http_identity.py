@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, Identity, Server, ServerConfig
+from fastrpc import HTTP, Client, Identity, Server, ServerConfig
 from fastrpc.auth import Policy, StaticTokens
 from fastrpc.limits import ConcurrencyLimit, RateLimit
 from tests.support.http_shop import Shop
@@ -118,6 +118,26 @@ async def test_a_body_is_asked_for_once_its_sender_is_known(
         assert (await client.response()).value == 0
         client.send(request("POST", "/open/admin", b"", **given))
         assert (await client.response()).status == 401
+        assert await client.is_closed()
+
+
+@pytest.mark.parametrize("path", ["/open/admin", "/jsonrpc"])
+async def test_the_time_of_a_call_runs_while_its_sender_is_not_known(path: str) -> None:
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def authenticate(peer: Any) -> Identity | None:
+        asked.set()
+        await decided.wait()
+        return TOKENS.get(peer.credentials or "")
+
+    async with serving(authenticate=authenticate, config={"http": HTTP(jsonrpc=True)}) as client:
+        client.send(request("POST", path, b"", Content_Length="200000", Timeout_Ms="50", **ADA))
+        await soon(asked)
+        answer = await client.response()
+        assert (answer.status, answer.value["code"]) == (504, "DEADLINE_EXCEEDED")
+        assert answer.value["processed"] == "no"
+        assert not decided.is_set()
+        decided.set()
         assert await client.is_closed()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Identity, Server, ServerConfig
+from fastrpc import HTTP, Identity, Limits, Server, ServerConfig
 from fastrpc.auth import StaticTokens
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, Response, request, soon
@@ -193,3 +193,19 @@ async def test_a_service_has_no_name_of_a_fixed_path(name: str) -> None:
             pass
     async with Server(service()):
         pass
+
+
+async def test_results_of_a_batch_are_bounded_together() -> None:
+    config = ServerConfig(protocols=("http",), http=HTTP(jsonrpc=True), limits=Limits(message_bytes=65_536))
+    async with Server(Shop(), config=config) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            texts = ("a" * 20_000, "b" * 20_000, "c")
+            call = [entry("shop.v1.threaded", {"text": text}, id=text[0]) for text in texts]
+            answers = {answer["id"]: answer for answer in (await ask(client, call)).value}
+            refused = [answer["error"] for answer in answers.values() if "error" in answer]
+            # Each is sent twice over, and what came last no longer fits.
+            assert [(error["code"], error["data"]["code"]) for error in refused] == [
+                (-32001, "RESOURCE_EXHAUSTED")
+            ]
+            assert answers["c"]["result"] == "cc"
+            assert (await ask(client, entry("shop.v1.echo", {"text": "a"}, id=1))).value["result"] == "a"

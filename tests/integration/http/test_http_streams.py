@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 import fastrpc
@@ -337,3 +338,22 @@ async def test_a_stream_needs_its_type() -> None:
     async with serving() as client:
         assert (await client.post("/shop.v1/total", {"start": 1})).status == 415
         assert (await client.post("/shop.v1/echo", b"{}", Content_Type=LINES)).status == 415
+
+
+@fastrpc.service("encoded")
+class Encoded:
+    @fastrpc.method
+    async def one(self) -> msgspec.Raw:
+        return msgspec.Raw(b'{\n"a": null}')
+
+    @fastrpc.method
+    async def parts(self) -> AsyncIterator[msgspec.Raw]:
+        yield msgspec.Raw(b'{\r\n"a":\n\n1}')
+
+
+async def test_a_value_that_was_encoded_elsewhere_stays_on_its_line() -> None:
+    async with serving(Encoded()) as client:
+        assert (await client.post("/encoded/one", {})).value == {"a": None}
+        assert (await client.post("/encoded/parts", {})).lines[0] == {"value": {"a": 1}}
+        answer = await client.post("/encoded/parts", {}, Accept=EVENTS)
+        assert events(answer.body)[0] == ("message", {"a": 1})

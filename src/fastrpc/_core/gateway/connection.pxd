@@ -27,6 +27,9 @@ cdef class GatewayConnection(HttpConnection):
         bint has_started
         bytearray line
 
+        # When the time of a call is over whose sender is not known yet; 0: it has none.
+        uint64_t verdict_due_ns
+
         # When a connection that rests may be closed by a drain; 0: it does not drain.
         uint64_t leave_at_ns
 
@@ -34,6 +37,8 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _forget(self) except -1
     cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2
     cdef int _judge(self) except -1
+    cdef int _await_verdict(self, ServerCall call) except -1
+    cdef uint64_t _check_verdict(self, uint64_t now) except? 0
     cdef int _answer_early(self) except -1
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1
     cdef int _pass_in(self, bytes payload) except -1

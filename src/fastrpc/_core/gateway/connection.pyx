@@ -22,7 +22,7 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.framing.frame cimport ONE_WAY, Frame
+from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE, Frame
 from fastrpc._core.gateway.http_call cimport new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
@@ -117,10 +117,32 @@ cdef class GatewayConnection(HttpConnection):
         if found is not None:
             self._note_identity(call, *found)
             return
-        self.is_deciding = True
+        self._await_verdict(call)
         self.gate._access.own_credentials.verify(
             call, "", lambda identity, status, seconds: self._identified(call, identity, status)
         )
+
+    cdef int _await_verdict(self, ServerCall call) except -1:
+        """Let the body wait until its sender is known, and the time of the call run meanwhile."""
+        self.is_deciding = True
+        self.verdict_due_ns = 0
+        if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
+            self.verdict_due_ns = call.started_ns + call.stated_timeout_us * 1000
+            self.schedule_check(self.verdict_due_ns)
+        return 0
+
+    cdef uint64_t _check_verdict(self, uint64_t now) except? 0:
+        """Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for."""
+        cdef HttpTerms terms
+        if not self.is_deciding or now < self.verdict_due_ns or self.verdict_due_ns == 0:
+            return self.verdict_due_ns if self.is_deciding else 0
+        terms = terms_of(self.exchange.call)
+        terms.is_fault_hidden = False
+        terms.set_fault(504, "the deadline passed while the credential was verified; the call was not started", b"")
+        self._answer_early()
+        # The verdict finds nobody.
+        self.exchange.call = None
+        return 0
 
     def _note_identity(self, ServerCall call, identity, int status, seconds):
         call.identity = identity
@@ -170,7 +192,7 @@ cdef class GatewayConnection(HttpConnection):
             logger.error("it could not be decided about %s", call.method, exc_info=error)
             status = INTERNAL
         if status == WAITS:
-            self.is_deciding = True
+            self._await_verdict(call)
             self.gate._access.own_credentials.verify(
                 call, call.method, lambda identity, status, seconds: self._judged(call, identity, status, seconds)
             )
@@ -500,6 +522,7 @@ cdef class GatewayConnection(HttpConnection):
         if self.is_closed:
             return due
         due = earlier(due, self.gate.check_waiting(self.exchange, now))
+        due = earlier(due, self._check_verdict(now))
         due = earlier(due, self._check_credentials(now))
         return earlier(due, self.exchange.send_comment(now))
 

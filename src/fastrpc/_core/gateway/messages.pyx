@@ -13,6 +13,9 @@ and `{"end":true}` last.
 
 import msgspec
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memchr
+
 from fastrpc._core.gateway.media_types cimport FORM_EVENTS
 from fastrpc._core.payload.double_keys cimport double_key
 
@@ -23,10 +26,12 @@ cdef enum:
     CODEC_JSON = 2
 
 cdef object open_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+cdef bytes LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")
 cdef dict KINDS = {"arguments": LINE_ARGUMENTS, "value": LINE_VALUE, "end": LINE_END}
 
 
 cdef bytes value_part(int form, bytes payload):
+    payload = _on_one_line(payload)
     if form == FORM_EVENTS:
         return b"data: %b\n\n" % payload
     return b'{"value":%b}\n' % payload
@@ -40,9 +45,19 @@ cdef bytes end_part(int form, dict metadata):
 
 
 cdef bytes error_part(int form, bytes document):
+    document = _on_one_line(document)
     if form == FORM_EVENTS:
         return b"event: error\ndata: %b\n\n" % document
     return b'{"error":%b}\n' % document
+
+
+cdef bytes _on_one_line(bytes value):
+    """Return JSON without line breaks, which only values that were encoded elsewhere (`msgspec.Raw`) have between parts."""
+    if memchr(PyBytes_AS_STRING(value), b"\n", PyBytes_GET_SIZE(value)) is NULL and (
+        memchr(PyBytes_AS_STRING(value), b"\r", PyBytes_GET_SIZE(value)) is NULL
+    ):
+        return value
+    return value.translate(LINE_BREAKS)
 
 
 cdef int open_line(bytes line, list content) except -1:

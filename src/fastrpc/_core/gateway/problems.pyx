@@ -31,6 +31,7 @@ statuses[:] = [200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 
 cdef dict refusals = {
     401: UNAUTHENTICATED, 403: PERMISSION_DENIED, 408: Status.DEADLINE_EXCEEDED.value, 413: RESOURCE_EXHAUSTED,
     414: RESOURCE_EXHAUSTED, 431: RESOURCE_EXHAUSTED, 500: INTERNAL, 503: UNAVAILABLE,
+    504: Status.DEADLINE_EXCEEDED.value,
 }
 
 cdef dict titles = {int(status): status.phrase for status in HTTPStatus} | {

@@ -53,7 +53,7 @@ from fastrpc._core.serving.exchange cimport (
     hold_bytes,
     process_held,
 )
-from fastrpc._core.serving.waiting_calls cimport is_sheddable
+from fastrpc._core.serving.waiting_calls cimport has_lapsed, is_sheddable
 
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 from fastrpc.status import Status
@@ -458,7 +458,10 @@ cdef class Admission(Timed):
             payload = call.waiting_payload
             context = call.waiting_context
             self.drop_waiting(call)
-            self.start_inside(context, call, payload)
+            if has_lapsed(call, now_ns()):
+                self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+            else:
+                self.start_inside(context, call, payload)
             if now_ns() >= ends_ns:
                 return 0
         return 0
@@ -480,12 +483,9 @@ cdef class Admission(Timed):
                 return 0
             self.drop_waiting(call)
             count_refusal("queue")
-            self.refuse(
-                call,
-                RESOURCE_EXHAUSTED,
-                f"{call.route.method} waited {(now - call.queued_ns) / 1e9:.3g} s for its start, {limit / 1e9:g} s are "
-                "allowed (Admission.queue_age)",
-            )
+            waited = f"{call.route.method} waited {(now - call.queued_ns) / 1e9:.3g} s for its start"
+            text = f"{waited}, {limit / 1e9:g} s are allowed (Admission.queue_age)"
+            self.refuse(call, RESOURCE_EXHAUSTED, text)
         return 0
 
     cdef uint64_t check_waiting(self, Exchange exchange, uint64_t now) except? 0:

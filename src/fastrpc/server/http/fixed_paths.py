@@ -26,7 +26,7 @@ def fixed_paths(
     depth, items = config.limits.depth, config.memory.items
     paths: dict[str, Path] = {}
     if config.http.jsonrpc:
-        paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items)
+        paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items, answer_bytes=config.limits.message_bytes)
     if config.http.mcp:
         # Imported on first use, as what follows: few servers offer tools.
         from fastrpc.server.http.mcp import Tools, mcp_path

@@ -42,6 +42,9 @@ _CODES: Final = {
 
 _NOTHING: Final = msgspec.Raw(b"null")
 
+#: What is told of a result that is left out: the call was made.
+_TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
+
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
@@ -56,12 +59,13 @@ class _EntryError(Exception):
         self.identifier = identifier
 
 
-def json_rpc_path(*, depth: int, items: int) -> Path:
+def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
     """Return what answers at the path of JSON-RPC.
 
     Args:
         depth: deepest nesting of a body.
         items: most values in a body.
+        answer_bytes: most bytes of all results of a batch; a result beyond them is not sent.
     """
     scan = PayloadScan(_JSON)
 
@@ -70,7 +74,7 @@ def json_rpc_path(*, depth: int, items: int) -> Path:
         try:
             if found != "ok":
                 raise _EntryError(_SHAPE, f"the body is {found}")
-            return _Answering(request, request.body).begin()
+            return _Answering(request, request.body, answer_bytes).begin()
         except _EntryError as error:
             return _answer([_error(error.code, error.message, error.identifier)], is_batch=False)
 
@@ -80,8 +84,9 @@ def json_rpc_path(*, depth: int, items: int) -> Path:
 class _Answering:
     """One body on its way to its answer."""
 
-    def __init__(self, request: HttpRequest, body: bytes) -> None:
+    def __init__(self, request: HttpRequest, body: bytes, answer_bytes: int) -> None:
         self._request = request
+        self._left = answer_bytes
         self._is_batch = body.lstrip()[:1] == b"["
         try:
             # Decoded as a whole: an entry that is cut off makes all of the body no JSON.
@@ -117,12 +122,21 @@ class _Answering:
         self._waiting += 1
 
         def done(outcome: Outcome) -> None:
-            self._answers[position] = _outcome(outcome, identifier)
+            self._answers[position] = self._bounded(outcome, identifier)
             self._waiting -= 1
             if self._has_begun and not self._waiting:
                 self._request.answer(self._whole())
 
         self._request.call(method, parameters, done)
+
+    def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> dict[str, Any]:
+        """Return the answer to an entry; of a batch an error where its result no longer fits."""
+        size = len(outcome.value or b"")
+        if self._is_batch and size > self._left:
+            text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
+            return _error(_OTHER, text, identifier, _TOO_LARGE)
+        self._left -= size
+        return _outcome(outcome, identifier)
 
     def _named(self, method: str, parameters: bytes) -> bytes:
         """Return parameters by name instead of position; those that the method has not keep their numbers as names."""

@@ -1,0 +1,149 @@
+"""The services before which a gateway stands: those of its contracts, and those that its registry lists."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fastrpc.cli.calling import target_for
+from fastrpc.cli.descriptions import SERVICES_METHOD, read_descriptions
+from fastrpc.cli.dialing import Dialing
+from fastrpc.cli.forwarded_types import described_methods
+from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
+from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig
+from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.server import Server
+
+__all__ = ["Catalogue"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two looks at the registry's list of services.
+LOOK_SECONDS: Final = 2.0
+
+#: Seconds for a server to describe its services, connecting included.
+ASK_SECONDS: Final = 3.0
+
+
+class Catalogue:
+    """Adds the services of a registry to a server, for as long as its block lasts.
+
+    Args:
+        url: of the registry.
+        dial: what is shown to the registry, and to nobody else.
+        config: of the clients of the servers behind.
+        contracts: services whose types are known.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        url: str,
+        dial: Dialing,
+        *,
+        config: ClientConfig,
+        contracts: Sequence[ServiceDefinition] = (),
+    ) -> None:
+        self._server = server
+        self._url = url
+        self._dial = dial
+        self._config = config
+        self._contracts = contracts
+        self._registry = dial.registry(url)
+        self._clients: dict[str, Client] = {}
+        self._known: set[str] = set()
+        #: Services that were warned of, and whether the registry was.
+        self._warned: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        for contract in self._contracts:
+            self._add(
+                contract.name,
+                forwarding_service(
+                    contract.name,
+                    forwarded_methods(contract),
+                    self._client(contract.name),
+                    version=contract.version,
+                    documentation=contract.documentation,
+                    is_typed=True,
+                ),
+            )
+        await self._look()
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+        await self._registry.aclose()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Add the services that the registry lists and that are not there."""
+        services = getattr(self._registry, "services", None)
+        if services is None:
+            return
+        try:
+            names = await asyncio.to_thread(services)
+        except ConfigError as error:
+            self._warn("", "only services with a contract are served: %s", error)
+            return
+        except (FastRPCError, OSError) as error:
+            self._warn("", "the registry does not tell its services: %s", error)
+            return
+        self._warned.discard("")
+        found = sorted(
+            name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
+        )
+        await asyncio.gather(*map(self._open, found))
+
+    async def _open(self, name: str) -> None:
+        """Ask a server of a service for its methods, and add it."""
+        client = self._client(name)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                view = client.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack")
+                described = read_descriptions(await view.call(SERVICES_METHOD), name)
+            [service] = [one for one in described if one.name == name]
+            made = forwarding_service(
+                name,
+                described_methods(service),
+                client,
+                version=service.version,
+                documentation=service.documentation,
+            )
+            self._add(name, made)
+        except (FastRPCError, OSError, TypeError, ValueError) as error:
+            # Reflection that is off, or not for everybody; a server that is away; names that are none.
+            self._warn(name, "%s is not served: its methods are not known (give --contract): %r", name, error)
+
+    def _add(self, name: str, service: Any) -> None:
+        self._server.add(service)
+        self._known.add(name)
+
+    def _client(self, name: str) -> Client:
+        """Return the client of a service; it shows nothing but what callers give."""
+        if name not in self._clients:
+            target = self._dial.with_token(target_for(self._url, name))
+            self._clients[name] = Client(target, config=self._config)
+        return self._clients[name]
+
+    def _warn(self, about: str, text: str, *arguments: Any) -> None:
+        """Log what is wrong, once."""
+        if about not in self._warned:
+            self._warned.add(about)
+            logger.warning(text, *arguments)

@@ -1,0 +1,204 @@
+"""Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
+
+What a caller sends along goes on: metadata, its own `authorization` among them, deadline, request id, cancellation.
+What the gateway shows to a registry never does.
+"""
+
+import inspect
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import GenericAlias
+from typing import Any, Final, NamedTuple
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
+from fastrpc.client.client import Client
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.service import method, service
+from fastrpc.rpc.signature import NO_DEFAULT
+
+__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+
+#: Of the metadata of a call, what concerns one hop alone.
+_OF_ONE_HOP: Final = "frpc-"
+
+_CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
+    VALUE_CODECS
+)
+
+
+class ForwardedParameter(NamedTuple):
+    """A parameter of a method behind the gateway."""
+
+    name: str
+    annotation: Any
+    default: Any = NO_DEFAULT
+    by_position: bool = True
+    by_name: bool = True
+
+
+class ForwardedMethod(NamedTuple):
+    """A method behind the gateway, as its contract or its server's reflection tells it."""
+
+    name: str
+    parameters: Sequence[ForwardedParameter]
+    result: Any
+    kind: str
+    documentation: str = ""
+    #: The parameter that is a stream, the type of its messages, and its place among all parameters.
+    stream: tuple[str, Any, int] | None = None
+    #: The options of `@method`.
+    options: Mapping[str, Any] = {}
+
+
+def forwarded_methods(definition: ServiceDefinition) -> list[ForwardedMethod]:
+    """Return the methods of a contract.
+
+    Raises:
+        ConfigError: a type is unknown at run time.
+    """
+    return [_of_contract(one) for one in definition.methods.values()]
+
+
+def _of_contract(definition: MethodDefinition) -> ForwardedMethod:
+    known, signature = definition.types(), definition.signature
+    stream = None
+    if signature.stream is not None:
+        stream = (signature.stream.name, known.message, signature.stream_position)
+    return ForwardedMethod(
+        name=definition.name,
+        parameters=[
+            ForwardedParameter(one.name, kind, one.default, one.by_position, one.by_name)
+            for one, kind in zip(definition.parameters, known.parameters, strict=True)
+        ],
+        result=known.result,
+        kind=definition.kind,
+        documentation=definition.documentation,
+        stream=stream,
+        options={
+            "idempotent": definition.idempotent,
+            "safe": definition.safe,
+            "tool": bool(definition.options.tool),
+            "timeout": definition.timeout,
+            "codec": definition.codec,
+            "renamed": definition.renamed or None,
+            "alias": definition.options.alias or (),
+        },
+    )
+
+
+def forwarding_service(
+    name: str,
+    methods: Sequence[ForwardedMethod],
+    client: Client,
+    *,
+    version: str | None = None,
+    documentation: str = "",
+    is_typed: bool = False,
+) -> Any:
+    """Return an instance of a service whose methods call those of the same names by a client.
+
+    Args:
+        is_typed: whether all types are known. Otherwise values go on in the codec in which they came, as only the
+            server behind knows what they mean.
+
+    Raises:
+        TypeError, ConfigError: a method cannot be one of a service.
+    """
+    forwarder = _Forwarder(client, is_typed=is_typed)
+    namespace: dict[str, Any] = {"__doc__": documentation or None}
+    for number, one in enumerate(methods):
+        namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
+    made = type(f"Forwarded{name.title().replace('.', '')}", (), namespace)
+    return service(name, version=version)(made)()
+
+
+class _Forwarder:
+    """Makes the calls behind the gateway."""
+
+    def __init__(self, client: Client, *, is_typed: bool) -> None:
+        self._client = client
+        self._is_typed = is_typed
+
+    def view(self) -> Any:
+        """Return the client with what the present call brings along."""
+        call: Any = current_call()
+        metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
+        options: dict[str, Any] = {"metadata": metadata}
+        if not self._is_typed:
+            options["codec"] = _CODEC_NAMES.get(call.codec_id, "json")
+        return self._client.with_options(**options)
+
+
+def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
+    """Return the function of a method; it names itself in the calls that it makes."""
+    if described.kind in {"server_stream", "both_ways"}:
+
+        async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with _PassedOn():
+                async with forwarder.view().stream(stream, *args, **kwargs) as messages:
+                    async for message in messages:
+                        yield message
+                _answer_with(messages.reply)
+
+        found: Any = stream
+    else:
+
+        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with _PassedOn():
+                reply = await forwarder.view().request(call, *args, **kwargs)
+            _answer_with(reply)
+            return reply.value
+
+        found = call
+    found.__name__ = found.__qualname__ = described.name
+    found.__doc__ = described.documentation or None
+    found.__signature__ = _signature(described)
+    return found
+
+
+def _signature(described: ForwardedMethod) -> inspect.Signature:
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += [_parameter(one) for one in described.parameters]
+    if described.stream is not None:
+        name, message, place = described.stream
+        kind = parameters[min(place, len(parameters) - 1)].kind
+        annotation = GenericAlias(AsyncIterator, (message,))
+        parameters.insert(1 + place, inspect.Parameter(name, kind, annotation=annotation))
+    result: Any = described.result
+    if described.kind in {"server_stream", "both_ways"}:
+        result = GenericAlias(AsyncIterator, (result,))
+    return inspect.Signature(parameters, return_annotation=result)
+
+
+def _parameter(one: ForwardedParameter) -> inspect.Parameter:
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if not one.by_position:
+        kind = inspect.Parameter.KEYWORD_ONLY
+    elif not one.by_name:
+        kind = inspect.Parameter.POSITIONAL_ONLY
+    return inspect.Parameter(one.name, kind, default=one.default, annotation=one.annotation)
+
+
+def _answer_with(reply: Any) -> None:
+    """Give the caller the metadata of an answer."""
+    answer = current_call().reply_metadata
+    for key, value in reply.metadata.items():
+        if not key.startswith(_OF_ONE_HOP):
+            answer[key] = value
+
+
+class _PassedOn:
+    """Tells callers the errors of the calls behind as their own."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, CallError):
+            raise CallError(
+                error.status, error.message, details=error.details, retry_after=error.retry_after
+            ) from error
+        if isinstance(error, FastRPCError):
+            retry_after = getattr(error, "retry_after", None)
+            raise CallError(error.status, error.message, retry_after=retry_after) from error

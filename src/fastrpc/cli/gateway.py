@@ -1,0 +1,230 @@
+"""`fastrpc gateway`: the services of a registry by HTTP."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fastrpc.cli.catalogue import Catalogue
+from fastrpc.cli.contract_source import services_of_file
+from fastrpc.cli.dialing import (
+    Authorities,
+    Certificate,
+    Dialing,
+    Key,
+    ServerName,
+    TokenPath,
+    dialing,
+)
+from fastrpc.cli.import_string import check_import_string, import_from_string
+from fastrpc.cli.listening import ServerCertificate, ServerKey, check_encrypts, tls_settings
+from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.serving import (
+    ConfigFile,
+    LogFormatName,
+    LogLevelName,
+    Workers,
+    checked_format,
+    checked_level,
+    run_reported,
+)
+from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.config import TLS, ClientConfig, ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.interceptor import Proceed
+from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.server.app import App, app_of
+from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.serve import run as run_plan
+from fastrpc.status import Status
+
+__all__ = ["gateway"]
+
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
+
+#: What HTTP calls the schemes of addresses to listen at.
+_SCHEMES: Final = {"http": "tcp", "https": "tls"}
+
+Registry = Annotated[
+    str,
+    typer.Option("--registry", "-r", metavar="URL", help="Whose services are offered: registry://host:port."),
+]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen, http:// or https://; may be repeated. [default: {DEFAULT_ADDRESS}]",
+    ),
+]
+Contracts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--contract",
+        metavar="FILE",
+        help="A Python file with classes under @service, whose types are then known; may be repeated.",
+    ),
+]
+GatewayApp = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:ATTRIBUTE",
+        help="A fastrpc.App without sources: limits, interceptors, authentication and settings of the gateway.",
+    ),
+]
+AllowsPlain = Annotated[
+    bool,
+    typer.Option(
+        "--allow-plain",
+        help="Call servers at tcp:// beyond loopback too: the tokens of callers go there in the clear.",
+    ),
+]
+
+
+def gateway(
+    registry: Registry,
+    address: Addresses = None,
+    contract: Contracts = None,
+    app: GatewayApp = None,
+    allow_plain: AllowsPlain = False,
+    workers: Workers = None,
+    tls_cert: ServerCertificate = None,
+    tls_key: ServerKey = None,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
+    config: ConfigFile = None,
+    log_level: LogLevelName = None,
+    log_format: LogFormatName = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+) -> None:
+    """Offer the services of a registry by HTTP, until SIGTERM or Ctrl-C.
+
+    A caller's token goes on with each of its calls; that of --token-file is for the registry alone.
+
+    Settings of the HTTP side stand in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
+    """
+    with reported(ExitCode.USAGE):
+        dial = dialing(ca, cert, key, server_name, token_file)
+        addresses = _addresses(address or [DEFAULT_ADDRESS])
+        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key}, addresses)
+        arguments: dict[str, Any] = {
+            "workers": workers,
+            "log_level": checked_level(log_level),
+            "log_format": checked_format(log_format),
+            **tls_settings(tls_cert, tls_key, None),
+        }
+        settings, _ = read_settings(arguments, os.environ, config)
+        contracts = [one for path in contract or () for one in services_of_file(path)]
+        catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
+        plan = replace(_plan(settings, addresses, catalogue, app), on_started=_teller(as_json=as_json))
+    settings = replace(settings, registry=None)
+    install_logging(
+        settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
+    )
+    raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+
+
+def _plan(
+    settings: RunSettings,
+    addresses: tuple[Address, ...],
+    catalogue: Callable[[Any], Catalogue],
+    app: str | None,
+) -> Plan:
+    """Return what is served."""
+
+    def configure(config: ServerConfig) -> ServerConfig:
+        # An App has the protocols of a program that serves by itself.
+        return settings.over(replace(config, protocols=("http",)))
+
+    def load() -> list[Any]:
+        try:
+            return [] if app is None else [_app(app)]
+        finally:
+            lower_root_level(settings.log_level)
+
+    config = configure(ServerConfig())
+    if config.protocols != ("http",):
+        raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
+    if app is not None:
+        check_import_string(app)
+    return Plan(
+        load=load,
+        configure=configure,
+        addresses=addresses,
+        workers=settings.workers,
+        worker_timeout=settings.worker_timeout,
+        max_calls=settings.max_calls,
+        config=config,
+        outermost=(_hide_own,),
+        beside=catalogue,
+    )
+
+
+def _app(text: str) -> App:
+    """Return the App that an import string names."""
+    found = app_of(import_from_string(text))
+    if found is None or list(found.sources):
+        raise ConfigError(f"{text} is no App without sources", hint="write app = fastrpc.App([], limits=…)")
+    return replace(found, registry=None)
+
+
+def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
+    """Return addresses of HTTP as those to listen at."""
+    found = []
+    for text in texts:
+        scheme, mark, rest = text.partition("://")
+        known = _SCHEMES.get(scheme.lower())
+        if not mark or known is None:
+            raise ConfigError(
+                f"{text} is no address of HTTP", hint="write http://host:port, or https:// with --tls-cert"
+            )
+        found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
+    return tuple(found)
+
+
+async def _hide_own(call: Any, proceed: Proceed) -> Any:
+    """Refuse calls of the gateway's own services: what is behind it has such as well."""
+    if call.method.startswith(BUILTIN_PREFIX):
+        raise CallError(Status.UNIMPLEMENTED, f"there is no method {call.method} here")
+    return await proceed(call)
+
+
+def _catalogues(
+    url: str, dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
+) -> Callable[[Any], Catalogue]:
+    """Return what makes the catalogue of a server."""
+    # A wrong URL is reported before anything is served.
+    dial.registry(url).close()
+    tls = dial.config.tls
+    if allows_plain and tls is not None:
+        raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
+    # A client with TLS never dials tcp:// beyond loopback.
+    config = ClientConfig(tls=None if allows_plain else tls or TLS())
+    return lambda server: Catalogue(server, url, dial, config=config, contracts=contracts)
+
+
+def _teller(*, as_json: bool) -> Callable[[Started], None]:
+    def tell(started: Started) -> None:
+        names = {plain: scheme for scheme, plain in _SCHEMES.items()}
+        urls = [f"{names[one.partition('://')[0]]}://{one.partition('://')[2]}" for one in started.addresses]
+        if as_json:
+            print_json({"urls": urls, "services": list(started.services), "process_ids": started.process_ids})
+            return
+        for url in urls:
+            stdout.print("gateway at ", (url, "bold"))
+        for service, methods in started.services.items():
+            stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
+
+    return tell

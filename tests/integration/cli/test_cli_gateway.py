@@ -1,0 +1,277 @@
+"""`fastrpc gateway`: the services of a registry by HTTP, with what their servers and contracts tell of them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc
+from fastrpc import CallError, ServerConfig, Status, current_call
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.http_talk import HttpClient, Response
+from tests.support.program import Program
+from tests.support.threaded_server import ThreadedServer
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+CONTRACT = """
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import fastrpc
+
+
+@dataclass
+class Book:
+    title: str
+    price: int
+
+
+@fastrpc.service("books")
+class Books:
+    @fastrpc.method(roles=("seller",))
+    async def dearer(self, book: Book, by: int = 1) -> Book: ...
+
+    @fastrpc.method
+    async def who(self) -> str: ...
+"""
+
+
+FRONT = """
+import fastrpc
+from fastrpc import HTTP, ServerConfig
+from fastrpc.interceptors import AccessLog
+from fastrpc.limits import RateLimit
+
+app = fastrpc.App(
+    [],
+    interceptors=[AccessLog()],
+    limits=[RateLimit(0.001, 1, methods="shop.**")],
+    config=ServerConfig(http=HTTP(jsonrpc=True)),
+)
+"""
+
+
+@dataclass
+class Order:
+    item: str
+    count: int
+
+
+@fastrpc.service("shop.v1")
+class Shop:
+    """What is for sale."""
+
+    left = 0
+
+    @fastrpc.method(safe=True)
+    async def price(self, item: str, count: int = 2) -> int:
+        """Tell a price."""
+        current_call().reply_metadata["served-by"] = current_call().metadata.get("user", "?")
+        return len(item) * count
+
+    @fastrpc.method
+    async def order(self, order: Order, note: bytes = b"") -> Order:
+        return Order(order.item + note.decode(), order.count + 1)
+
+    @fastrpc.method
+    async def count(self, limit: int) -> AsyncIterator[Order]:
+        for number in range(limit):
+            yield Order("x", number)
+        current_call().reply_metadata["sum"] = "3"
+
+    @fastrpc.method
+    async def total(self, numbers: AsyncIterator[int], start: int) -> int:
+        return start + sum([number async for number in numbers])
+
+    @fastrpc.method
+    async def fail(self) -> None:
+        raise CallError(Status.NOT_FOUND, "no such thing", details={"at": 7}, retry_after=2)
+
+    @fastrpc.method
+    async def wait(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            Shop.left += 1
+
+
+@dataclass
+class Book:
+    title: str
+    price: int
+
+
+@fastrpc.service("books")
+class Books:
+    """Known only by its contract: its server tells nobody what it has."""
+
+    @fastrpc.method(roles=("seller",))
+    async def dearer(self, book: Book, by: int = 1) -> Book:
+        return Book(book.title, book.price + by)
+
+    @fastrpc.method
+    async def who(self) -> str:
+        identity = current_call().identity
+        return "nobody" if identity is None else identity.name
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found = tmp_path_factory.mktemp("gateway")
+    (found / "books.py").write_text(CONTRACT)
+    (found / "token").write_text("of-the-gateway")
+    return found
+
+
+@pytest.fixture(scope="module")
+def registry(folder: Path) -> Iterator[str]:
+    with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], folder) as program:
+        yield program.wait_output(r"registry at (\S+)\n")[1]
+
+
+@pytest.fixture(scope="module")
+def origin(folder: Path, registry: str) -> Iterator[str]:
+    tokens = StaticTokens(
+        {
+            "of-ada": Identity("ada", roles=frozenset({"seller"})),
+            "of-bob": Identity("bob"),
+            "of-the-gateway": Identity("gateway", roles=frozenset({"seller"})),
+        }
+    )
+    hidden = ServerConfig(reflection=False)
+    options = ("--contract", "books.py", "--token-file", "token", "-a", "http://127.0.0.1:0")
+    with (
+        ThreadedServer(Shop(), registry=registry),
+        ThreadedServer(Books(), registry=registry, config=hidden, authenticate=tokens),
+        Program(["-m", "fastrpc", "gateway", "-r", registry, *options], folder) as program,
+    ):
+        yield program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
+
+
+async def ask(origin: str, verb: str, path: str, body: Any = b"", **fields: str | None) -> Response:
+    async with await HttpClient.to(origin) as client:
+        return await client.ask(verb, path, body, **fields)
+
+
+async def test_services_are_called_by_their_names(origin: str) -> None:
+    answer = await ask(origin, "POST", "/shop.v1/price", {"item": "tea"}, Meta_User="Ada")
+    assert (answer.status, answer.value, answer["meta-served-by"]) == (200, 6, "Ada")
+    assert (await ask(origin, "GET", "/shop.v1/price?item=tea&count=1")).value == 3
+
+
+async def test_values_of_unknown_types_pass_as_they_came(origin: str) -> None:
+    body = {"order": {"item": "a", "count": 1}, "note": "IQ=="}
+    assert (await ask(origin, "POST", "/shop.v1/order", body)).value == {"item": "a!", "count": 2}
+    answer = await ask(origin, "POST", "/shop.v1/order", {"order": {"item": 1}})
+    assert (answer.status, answer.value["code"]) == (400, "INVALID_ARGUMENT")
+
+
+async def test_streams_go_through_both_ways(origin: str) -> None:
+    lines = (await ask(origin, "POST", "/shop.v1/count", {"limit": 2})).lines
+    assert [line.get("value") for line in lines[:2]] == [{"item": "x", "count": 0}, {"item": "x", "count": 1}]
+    assert lines[2] == {"end": {"metadata": {"sum": "3"}}}
+    body = b'{"arguments":{"start":5}}\n{"value":1}\n{"value":2}\n'
+    answer = await ask(origin, "POST", "/shop.v1/total", body, Content_Type="application/x-ndjson")
+    assert answer.value == 8
+
+
+async def test_errors_keep_what_they_say(origin: str) -> None:
+    answer = await ask(origin, "POST", "/shop.v1/fail", {})
+    problem = answer.value
+    assert (answer.status, problem["code"], problem["detail"]) == (404, "NOT_FOUND", "no such thing")
+    assert (problem["details"], problem["retry_after"]) == ({"at": 7}, 2)
+
+
+async def test_a_deadline_and_a_caller_that_leaves_reach_the_handler(origin: str) -> None:
+    left = Shop.left
+    assert (await ask(origin, "POST", "/shop.v1/wait", {}, Timeout_Ms="300")).status == 504
+    await eventually(lambda: Shop.left == left + 1)
+    async with await HttpClient.to(origin) as client:
+        client.send(b"POST /shop.v1/wait HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n")
+        client.send(b"Timeout-Ms: 30000\r\nContent-Length: 2\r\n\r\n{}")
+        await client.writer.drain()
+    await eventually(lambda: Shop.left == left + 2)
+
+
+async def test_who_calls_is_who_shows_a_token_and_never_the_gateway(origin: str) -> None:
+    for token, status, who in (("of-ada", 200, "ada"), ("of-bob", 200, "bob"), ("wrong", 401, None)):
+        answer = await ask(origin, "POST", "/books/who", {}, Authorization=f"Bearer {token}")
+        assert (answer.status, answer.value if who else None) == (status, who)
+    assert (await ask(origin, "POST", "/books/who", {})).status == 401
+    body = {"book": {"title": "Dune", "price": 12}}
+    assert (await ask(origin, "POST", "/books/dearer", body)).status == 401
+    answer = await ask(origin, "POST", "/books/dearer", body, Authorization="Bearer of-bob")
+    assert answer.status == 403
+    answer = await ask(origin, "POST", "/books/dearer", body, Authorization="Bearer of-ada")
+    assert answer.value == {"title": "Dune", "price": 13}
+
+
+async def test_what_is_known_of_a_service_is_in_the_document(origin: str) -> None:
+    document = (await ask(origin, "GET", "/openapi.json")).value
+    assert set(document["paths"]) >= {"/shop.v1/price", "/shop.v1/order", "/books/dearer"}
+
+    def body(path: str) -> Any:
+        return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    assert body("/shop.v1/price")["properties"] == {
+        "item": {"type": "string"},
+        "count": {"type": "integer", "default": 2},
+    }
+    # The class is known to its server alone.
+    assert body("/shop.v1/order")["properties"]["order"] == {}
+    assert "$ref" in body("/books/dearer")["properties"]["book"]
+
+
+async def test_services_of_fastrpc_are_not_there(origin: str) -> None:
+    for path in ("/fastrpc.health/check", "/fastrpc.reflection/services", "/fastrpc.registry/page"):
+        answer = await ask(origin, "POST", path, {})
+        assert answer.status in (404, 501)
+        assert answer.value["code"] == "UNIMPLEMENTED"
+
+
+async def test_an_app_gives_it_limits_interceptors_and_settings(folder: Path, registry: str) -> None:
+    (folder / "front.py").write_text(FRONT)
+    words = ["-m", "fastrpc", "gateway", "-r", registry, "-a", "http://127.0.0.1:0", "--app", "front:app"]
+    with ThreadedServer(Shop(), registry=registry), Program(words, folder) as program:
+        origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
+        call = {"jsonrpc": "2.0", "method": "shop.v1.price", "params": {"item": "a"}, "id": 1}
+        answers = [(await ask(origin, "POST", "/jsonrpc", call)).value for _ in range(2)]
+        assert answers[0]["result"] == 2
+        assert answers[1]["error"]["data"]["code"] == "RESOURCE_EXHAUSTED"
+        program.wait_errors(r"shop\.v1\.price")
+
+
+async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -> None:
+    @fastrpc.service("late")
+    class Late:
+        @fastrpc.method
+        async def hello(self) -> str:
+            return "hello"
+
+    assert (await ask(origin, "POST", "/late/hello", {})).status == 404
+    with ThreadedServer(Late(), registry=registry):
+        async with asyncio.timeout(60):
+            while (await ask(origin, "POST", "/late/hello", {})).status != 200:
+                await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["-a", "tcp://127.0.0.1:0"], "no address of HTTP"),
+        (["--contract", "none.py"], "none.py"),
+        (["--allow-plain", "--ca", "x.pem"], "--allow-plain"),
+        (["--tls-cert", "x.pem"], "encrypts nothing"),
+        (["--app", "books"], "module:attribute"),
+    ],
+)
+def test_what_contradicts_itself_is_a_usage_error(folder: Path, options: list[str], told: str) -> None:
+    with Program(["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", *options], folder) as program:
+        done = program.wait()
+    assert done.code == 2, done
+    assert told in done.errors
