@@ -167,11 +167,13 @@ class Supervisor:
         self._acceptor.listen()
         if self._takeover is None:
             self._spread.accept()
-        self._announce()
         if self._monitor is not None and self._admin_sockets is not None and not self._must_stop():
             self._admin_sockets.listen()
             self._crew.start(self._monitor)
             self._await_started([self._monitor])
+        # Behind everything else that may fail: it replaces the records of a program that is taken over.
+        if not self._must_stop():
+            self._announce()
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED

@@ -24,6 +24,18 @@ pytestmark = pytest.mark.one_loop
 
 TCP = ("-a", "tcp://127.0.0.1:0")
 
+#: The end of a program whose process for the admin pages ends as it starts.
+WITHOUT_MONITOR = """
+import fastrpc.server.monitor
+
+
+def run_monitor(*_):
+    raise RuntimeError("no pages today")
+
+
+fastrpc.server.monitor.run_monitor = run_monitor
+"""
+
 
 async def ended(program: Program) -> int:
     return (await asyncio.to_thread(program.wait)).code
@@ -235,6 +247,20 @@ async def test_the_registry_keeps_what_the_new_program_registered(tmp_path: Path
                 new.signal(signal.SIGTERM)
                 assert await ended(new) == 0
             assert await asyncio.to_thread(registry.listed, "work") == set()
+
+
+async def test_a_new_program_that_cannot_start_registers_nothing(tmp_path: Path) -> None:
+    registry = EmbeddedServer(tmp_path)
+    with registry.running():
+        programs = Successors(tmp_path, [*TCP, "--registry", registry.url])
+        with programs.program() as old:
+            first = await asyncio.to_thread(started, old)
+            (tmp_path / "work.py").write_text(PROGRAM + WITHOUT_MONITOR)
+            pages = {"FASTRPC_ADMIN_ADDRESS": "tcp://127.0.0.1:0"}
+            with programs.program("--takeover", environment=pages) as broken:
+                assert await ended(broken) != 0
+                assert "registered at" not in broken.errors
+            assert await asyncio.to_thread(registry.listed, "work") == set(first["addresses"])
 
 
 def test_the_service_manager_hears_of_the_new_main_process(tmp_path: Path) -> None:

@@ -48,9 +48,8 @@ cdef class Session(ByteStream):
         Py_ssize_t place_size
         Py_ssize_t read_share
 
-        # Whether a flush is scheduled, how often pieces were written since the last one, and whether the transport is full.
+        # Whether a flush is scheduled, and whether the transport is full.
         bint _flush_scheduled
-        int _rounds
         readonly bint is_write_paused
 
         # When the engine checks its instants next; 0 = not.

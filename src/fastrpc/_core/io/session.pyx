@@ -36,8 +36,6 @@ cdef enum:
     LOW_WATER = 65_536
     # Output that is not larger goes straight to the socket.
     DIRECT_BYTES = 65_536
-    # Rounds of pieces that one scheduled flush writes; a flush for another reason adds one at most.
-    PIECE_ROUNDS = 2
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
 
@@ -401,7 +399,6 @@ cdef class Session(ByteStream):
 
     def _flush_scheduled_now(self):
         self._flush_scheduled = False
-        self._rounds = 0
         self.engine.now = now_ns()
         self.flush()
 
@@ -422,19 +419,16 @@ cdef class Session(ByteStream):
         return self.flush()
 
     cdef int _write_all(self) except -1:
+        """Write what is ready, one round of pieces at most: what arrives meanwhile waits for no second one."""
         cdef Engine engine = self.engine
-        while True:
-            engine.pump()
-            if not engine.has_output():
-                # Something may wait that the peer gives no credit for.
-                return self._note_blocked()
-            self._write_output()
-            if not engine.has_more() or self.is_write_paused or self.transport is None:
-                return 0
-            self._rounds += 1
-            if self._rounds >= PIECE_ROUNDS or self.transport.get_write_buffer_size():
-                break
-        return 0 if self._flush_scheduled else self.schedule_flush()
+        engine.pump()
+        if not engine.has_output():
+            # Something may wait that the peer gives no credit for.
+            return self._note_blocked()
+        self._write_output()
+        if not engine.has_more() or self.is_write_paused or self.transport is None or self._flush_scheduled:
+            return 0
+        return self.schedule_flush()
 
     cdef int _write_output(self) except -1:
         cdef Engine engine = self.engine
