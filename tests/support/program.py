@@ -113,10 +113,11 @@ class Program:
             raise AssertionError(f"a planted secret was told: {', '.join(found)}")
 
     def write(self, text: str) -> None:
-        """Write to its standard input."""
+        """Write to its standard input; a program that has ended needs nothing more."""
         assert self._process.stdin is not None
-        self._process.stdin.write(text.encode())
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text.encode())
+            self._process.stdin.flush()
 
     def close_input(self) -> None:
         """End its standard input."""

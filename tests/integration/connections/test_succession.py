@@ -192,14 +192,15 @@ def test_other_threads_use_the_old_connection_while_one_makes_its_successor(
 def test_a_blocking_client_keeps_an_old_connection_whose_successor_does_not_open(
     reference: ReferenceServer,
 ) -> None:
-    with SyncClient(reference.address, config=aging()) as client:
+    # A machine that stalls has as long again for the call on the old one.
+    with SyncClient(reference.address, config=aging(1.5 * AGE_SECONDS)) as client:
         first = opened_by(client, reference)
-        grow_old(1.11 * AGE_SECONDS)
+        grow_old(1.5 * 1.11 * AGE_SECONDS)
         call = reference.start(client.call, "arith.mul", 6, 7)
         reference.accept()
         respond_to(first)
         assert call.result() == 42
-        grow_old(1.2 * AGE_SECONDS)
+        grow_old(1.5 * 1.2 * AGE_SECONDS)
         # Twice as old as it should be: it goes, come what may.
         call = reference.start(client.call, "arith.mul", 6, 7)
         respond_to(reference.accept())

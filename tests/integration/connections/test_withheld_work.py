@@ -11,6 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import (
+    Admission,
     CallError,
     Client,
     DeadlineExceededError,
@@ -66,7 +67,8 @@ async def passing_on(call: fastrpc.Call, proceed: fastrpc.Proceed) -> object:
 
 
 def small_server() -> ServerConfig:
-    return ServerConfig(limits=Limits(concurrent_calls=PLACES, streams=10))
+    # However long a machine stalls, no call waits too long for its start.
+    return ServerConfig(limits=Limits(concurrent_calls=PLACES, streams=10), admission=Admission(queue_age=60))
 
 
 async def answer_all(peer: RawPeer, reasons: Counter[int]) -> None:

@@ -259,7 +259,7 @@ class TestSignals:
         self, folder: Path, workers: int
     ) -> None:
         arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.1:0"]
-        with Program(arguments, folder, {"ANNOUNCE": "0.5"}) as program:
+        with Program(arguments, folder, {"ANNOUNCE": "1.5"}) as program:
             address = Serving(program).address
 
             async def call_until_refused() -> float:
