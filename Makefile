@@ -21,10 +21,10 @@ build: $(BUILT) ## set up .venv and compile the core in place
 demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
-test: $(BUILT) ## run the tests that compare no times; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest -n 4 --dist worksteal -m "not measures" --durations=10 $(ARGS)
+test: $(BUILT) ## run the tests but those of lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
+	$(python) -m pytest --ignore=tests/services --ignore=tests/typing -n 4 --dist worksteal -m "not measures" --durations=10 $(ARGS)
 
-lint: $(BUILT) ## check style, types and stubs
+lint: $(BUILT) ## check style, types and stubs, and what type checkers say of a program that uses fastrpc
 	ci/lint
 
 guard: $(BUILT) ## count the instructions of the hot paths against their record; ARGS=--update records them
@@ -39,7 +39,7 @@ promises: $(BUILT) ## measure times, rates and memory against what is promised; 
 compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and other stacks; ARGS=--quick for a look
 	$(python) -m bench.compare $(ARGS)
 
-services: $(BUILT) ## run the tests that need real servers, which it starts; ARGS="-k name" chooses
+services: $(BUILT) ## run the tests with real servers and other programs, which it starts; ARGS="-k name" chooses
 	ci/services $(ARGS)
 
 soak: $(BUILT) ## run the tests ten times larger

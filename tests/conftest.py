@@ -1,14 +1,17 @@
 """What all tests share: the scale of a run and its printed facts."""
 
+import faulthandler
 import gc
 import math
 import os
 import platform
 import signal
+import time
 from collections.abc import Generator
 
 import hypothesis
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support.planted import told
 
@@ -16,8 +19,15 @@ SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
 #: The shares of its random inputs, and of hypothesis' examples, that a test tries in a normal run; a longer one tries
 #: all, times its scale.
-SHARE_OF_EXAMPLES = 0.5
+SHARE_OF_EXAMPLES = 0.3
 SHARE = 0.05
+
+#: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
+HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", "300"))
+
+#: How often the guard against that is set anew. Pytest's own is set for every test, and each time starts and ends a
+#: thread, for which a busy machine takes milliseconds.
+GUARD_SECONDS = 60.0
 
 
 class Scale:
@@ -57,6 +67,31 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("fastrpc")
 
 
+class HangGuard:
+    """Ends the run in a test that hangs."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._renewed = -math.inf
+
+    def pytest_runtest_setup(self) -> None:
+        """Let the test that starts take `HANG_SECONDS`, or up to `GUARD_SECONDS` more."""
+        now = time.monotonic()
+        if now > self._renewed + GUARD_SECONDS:
+            self._renewed = now
+            faulthandler.dump_traceback_later(HANG_SECONDS + GUARD_SECONDS, file=self._descriptor, exit=True)
+
+    def pytest_sessionfinish(self) -> None:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    # Standard error as it was before pytest captures it.
+    guard = HangGuard(session.config.stash[fault_handler_stderr_fd_key])
+    session.config.pluginmanager.register(guard)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -71,10 +106,16 @@ def pytest_runtest_makereport(
     return report
 
 
+def pytest_collection() -> None:
+    """Let the collector rest: it would look at the thousands of tests again and again, and find nothing to free."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Keep the thousands of collected tests out of the collector: a look at them all holds a loop for a second."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -11,11 +11,18 @@ from bench.compare import compiled
 from bench.compare.certificates import make_certificates
 from bench.compare.compiled import CompiledPeer, EncryptedGoPeer, full_order, is_newer, toolchain
 from bench.compare.measurement import LoadOrder, Measurement
+from bench.compare.peers import grpc_go, rpcx, tarpc, tonic
 from bench.compare.peers.base import PeerUnavailableError, find_peers
 from bench.compare.processes import ProcessFailedError, choose_cores, run_client, running_server
 from bench.compare.workloads import STREAMS, WORKLOADS
 
-COMPILED = [peer for peer in find_peers()[0].values() if isinstance(peer, CompiledPeer)]
+#: Named one by one: to find them takes the import of every other stack.
+COMPILED = [
+    peer
+    for module in (grpc_go, rpcx, tarpc, tonic)
+    for peer in module.PEERS
+    if isinstance(peer, CompiledPeer)
+]
 
 each_peer = pytest.mark.parametrize("peer", COMPILED, ids=lambda peer: peer.name)
 
@@ -44,6 +51,10 @@ def openssl_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 def certificates_of_an_encrypted_peer_are_kept(request: pytest.FixtureRequest) -> None:
     if "peer" in request.fixturenames and isinstance(request.getfixturevalue("peer"), EncryptedGoPeer):
         request.getfixturevalue("certificates_are_kept")
+
+
+def test_every_compiled_peer_is_tried() -> None:
+    assert [peer for peer in find_peers()[0].values() if isinstance(peer, CompiledPeer)] == COMPILED
 
 
 def needs_program(peer: CompiledPeer) -> None:

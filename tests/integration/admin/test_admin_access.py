@@ -20,6 +20,8 @@ from fastrpc.server.admin.access import _is_loopback
 from tests.support.admin_pages import fetch, page, server_with_pages, speak
 from tests.support.certificates import Authority
 
+pytestmark = pytest.mark.one_loop
+
 PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config", "/nothing")
 PROBES = ("/livez", "/readyz")
 EVERYWHERE = "tcp://0.0.0.0:0"

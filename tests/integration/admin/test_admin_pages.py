@@ -26,6 +26,8 @@ from tests.support.fake_registry import FakeLease, FakeLookup, away, entries
 from tests.support.scrapes import samples_of
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.one_loop
+
 PAGES = ("/", "/metrics", "/calls", "/connections", "/services", "/config")
 JSON = {"Accept": "application/json"}
 

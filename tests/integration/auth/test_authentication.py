@@ -19,6 +19,8 @@ from tests.support.either_client import CLIENTS
 from tests.support.guarded import ADA, TOKENS, Shop, calling, guarded, refusal
 from tests.support.served import SCHEMES
 
+pytestmark = pytest.mark.one_loop
+
 ADA_TOKEN = "token-of-ada"
 
 

@@ -18,6 +18,8 @@ from tests.support.spellings import other_spellings
 from tests.support.wire_frames import Auth, Request, Response, SettingsFrame
 from tests.support.wire_parser import Preface
 
+pytestmark = pytest.mark.one_loop
+
 ADA, BOB = "token-of-ada", "token-of-bob"
 
 

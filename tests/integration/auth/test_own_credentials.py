@@ -18,6 +18,8 @@ from tests.support.guarded import TOKENS, Shop, calling, guarded, refusal
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.served import SCHEMES
 
+pytestmark = pytest.mark.one_loop
+
 ADA_TOKEN = "token-of-ada"
 BOB = {"authorization": "Bearer token-of-bob"}
 

@@ -17,6 +17,8 @@ from fastrpc.client import renewal
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import calling, guarded
 
+pytestmark = pytest.mark.one_loop
+
 #: A connection that ends sooner than this is taken for a failed one, which is dialled again with a pause.
 QUICK = ClientConfig(backoff=fastrpc.config.Backoff(first=0.05, longest=0.1))
 
@@ -145,7 +147,6 @@ async def test_a_new_token_is_shown_though_it_came_late(monkeypatch: pytest.Monk
             assert client.stats()["totals"]["connections"] == 1
 
 
-@pytest.mark.one_loop
 async def test_tokens_of_seconds_do_not_use_up_the_credentials_of_a_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support.wire_frames import Goaway, Response
 from tests.support.wire_layout import FLAG_ONE_WAY, Reason
 
 #: Calls of one read, and how long each keeps the loop: many times what one turn may take.
-CALLS = 300
+CALLS = 200
 BURN_SECONDS = 0.0003
 
 #: How long a call keeps the loop after which the sockets are read before the next one starts; a quarter of a turn.
@@ -138,7 +138,7 @@ async def test_a_connection_whose_calls_block_the_loop_takes_turns_with_another(
     ):
         await busy.ready()
         await other.ready()
-        calls = [(number, STALL_SECONDS) for number in range(30)]
+        calls = [(number, STALL_SECONDS) for number in range(15)]
         batch = asyncio.ensure_future(busy.call_many(Work.burn_for, calls))
         # By now the rest of them waits for the sockets to be read.
         await eventually(lambda: len(work.started) > 2)
@@ -277,7 +277,7 @@ async def test_no_side_takes_the_other_for_dead_meanwhile(scheme: str) -> None:
         Client(target, config=ClientConfig(keepalive=keepalive)) as client,
     ):
         await client.ready()
-        for _ in range(5):
+        for _ in range(3):
             await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
         assert client.stats()["totals"]["connections"] == 1
 
@@ -320,7 +320,7 @@ async def test_answers_in_front_of_the_end_of_the_stream_all_count(scheme: str) 
 async def test_nothing_is_left_behind(scheme: str) -> None:
     work = Work()
     async with served(work, scheme=scheme, config=ServerConfig(admission=PATIENT)) as target:
-        for _ in range(3):
+        for _ in range(2):
             async with Client(target) as client:
                 await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
                 loop_state = client._pool.open_sessions[0].loop_state  # type: ignore[attr-defined]

@@ -29,9 +29,9 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
-DATA = content(10_000_000)
+DATA = content(4_000_000)
 DIGEST = digest_of(DATA)
-HALF = 5_000_000
+HALF = 2_000_000
 
 
 class Counted(FileService):
@@ -82,7 +82,7 @@ def transfers(request: pytest.FixtureRequest) -> Transfers:
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "unix"])
-@pytest.mark.parametrize("size", [0, 1, PIECE, 10_000_000])
+@pytest.mark.parametrize("size", [0, 1, PIECE, 4_000_000])
 async def test_a_file_is_copied_there_and_back(
     size: int, scheme: str, transfers: Transfers, desk: Desk
 ) -> None:

@@ -10,6 +10,8 @@ from fastrpc import HTTP, Server, ServerConfig
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient
 
+pytestmark = pytest.mark.one_loop
+
 NOTE = "/shop.v1/note"
 ALLOWED = "https://shop.example"
 

@@ -15,6 +15,8 @@ from fastrpc._core.base.histogram import default_registry
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request, soon
 
+pytestmark = pytest.mark.one_loop
+
 BOTH = ("native", "http")
 ECHO = "/shop.v1/echo"
 

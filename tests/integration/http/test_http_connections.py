@@ -19,6 +19,7 @@ def config(**options: Any) -> ServerConfig:
     return ServerConfig(protocols=options.pop("protocols", ("http",)), **options)
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
 async def test_a_request_that_could_smuggle_is_refused_and_closes(data: bytes) -> None:
     # A method that is there, so that its body is read.

@@ -16,6 +16,8 @@ from fastrpc.limits import ConcurrencyLimit, RateLimit
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request, soon
 
+pytestmark = pytest.mark.one_loop
+
 ADA = {"Authorization": "Bearer ada-token"}
 BOB = {"Authorization": "Bearer bob-token"}
 TOKENS = {"ada-token": Identity("ada", roles=frozenset({"admin"})), "bob-token": Identity("bob")}

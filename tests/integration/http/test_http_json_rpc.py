@@ -12,6 +12,8 @@ from fastrpc.auth import StaticTokens
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, Response, request, soon
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("math")
 class Math:

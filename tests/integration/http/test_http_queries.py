@@ -10,6 +10,8 @@ import fastrpc
 from fastrpc import Server, ServerConfig
 from tests.support.http_talk import HttpClient
 
+pytestmark = pytest.mark.one_loop
+
 
 @fastrpc.service("find")
 class Find:

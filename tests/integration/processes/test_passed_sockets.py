@@ -11,6 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import TLS, Client, ClientConfig, ConfigError, Server, ServerConfig, SyncClient
+from tests.conftest import SCALE
 from tests.support.admin_pages import fetch
 from tests.support.certificates import Authority
 from tests.support.passed_sockets import listening, program_with_sockets
@@ -92,7 +93,7 @@ async def test_a_call_from_before_the_start_is_served(bound: socket.socket, fold
         (["fd://"], {}, "'fd://' has no name or number"),
     ],
 )
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2] if SCALE > 1 else [2])
 def test_a_socket_that_was_not_passed_on_is_refused(
     workers: int,
     addresses: list[str],

@@ -191,7 +191,7 @@ async def test_what_a_client_sends_is_shared_alike() -> None:
         calls = [
             asyncio.ensure_future(client.call(Line.swallow, itertools.repeat(bytes(size)))) for size in sizes
         ]
-        totals = await take_uploads(server, len(sizes), 32 * MIB)
+        totals = await take_uploads(server, len(sizes), 16 * MIB)
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)

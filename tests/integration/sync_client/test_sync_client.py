@@ -253,7 +253,7 @@ def test_calls_of_many_threads_end_at_their_deadlines(client: SyncClient) -> Non
 
 
 def test_answers_of_many_threads_are_not_crossed(client: SyncClient, scale: Scale) -> None:
-    calls = scale(2_000)
+    calls = scale(800)
 
     def ask(thread: int) -> list[int]:
         base = thread * 1_000_000

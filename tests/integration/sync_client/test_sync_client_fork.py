@@ -130,7 +130,7 @@ def test_child_of_a_parent_whose_threads_call_works(address: str) -> None:
             return asked
 
         asking = [threads.submit(ask) for _ in range(4)]
-        for _ in range(20):
+        for _ in range(8):
             in_child(lambda: uses(client))
         stopping.set()
         assert all(asked.result() > 0 for asked in asking)

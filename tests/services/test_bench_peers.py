@@ -31,11 +31,11 @@ PEERS = (
     "thriftpy2",
 )
 
-#: Our own and the yardsticks in C run each time, the rest in `make soak`: no change of ours touches other stacks.
+#: Our own and the yardsticks in C run in `make services`, the rest in `make soak`: no change of ours touches them.
 TRIED = PEERS if SCALE > 1 else ("c_echo", "c_sink", "fastrpc", "fastrpc_blocking")
 
 #: Raw bytes, integers and the record; then what only some offer. Each peer starts two processes for each workload: of
-#: those that differ in the operation alone, one is enough for `make test`.
+#: those that differ in the operation alone, one is enough for `make services`.
 WORKLOADS = ("W5", "mul", "W4") if SCALE > 1 else ("W5", "W4")
 #: Each kind of stream, and both sizes.
 STREAMS = ("server_stream", "client_stream_64K", "both_ways") if SCALE > 1 else ("server_stream",)
