@@ -1,0 +1,41 @@
+"""Types behind a gateway, as reflection writes them: plain ones are known, others pass as they came."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from fastrpc.cli.forwarded_types import annotation_of
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("int", int),
+        ("None", None),
+        ("str | None", str | None),
+        ("None | list[bytes]", None | list[bytes]),
+        ("set[int]", list[int]),
+        ("dict[str, list[float]]", dict[str, list[float]]),
+        *(
+            (text, msgspec.Raw)
+            for text in (
+                "Book",
+                "list[Book]",
+                "int | str",
+                "int | None | str",
+                "dict[int, str]",
+                "tuple[int, ...]",
+                "Literal['a']",
+                "datetime.datetime",
+                "__import__('os').system('true')",
+                "int if True else str",
+                "list[",
+                "",
+                "list[" * 300 + "int" + "]" * 300,
+            )
+        ),
+    ],
+)
+def test_a_type_is_known_where_it_is_made_of_plain_ones(text: str, expected: Any) -> None:
+    assert annotation_of(text) == expected
