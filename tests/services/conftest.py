@@ -1,6 +1,8 @@
 """Tests against real servers: they skip where one is missing, unless FASTRPC_SERVICES=required makes that a failure."""
 
 import os
+import shutil
+import subprocess
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -41,3 +43,19 @@ def own_consul(consul_path: str, tmp_path: Path) -> Iterator[ConsulAgent]:
     """An agent that the test may kill."""
     with ConsulAgent(consul_path, tmp_path).running() as agent:
         yield agent
+
+
+@pytest.fixture(scope="session")
+def go_rpcx(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program of `go_rpcx`; skips the test where there is no Go."""
+    go = shutil.which("go")
+    if go is None:
+        pytest.skip("Go is not installed")
+    program = tmp_path_factory.mktemp("go") / "go_rpcx"
+    subprocess.run(
+        [go, "build", "-o", program, "."],
+        cwd=Path(__file__).parent / "go_rpcx",
+        check=True,
+        env={**os.environ, "GOFLAGS": ""},
+    )
+    return str(program)

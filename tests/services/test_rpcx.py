@@ -2,12 +2,6 @@
 
 import asyncio
 import json
-import os
-import shutil
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,34 +17,20 @@ from fastrpc import (
     Server,
     ServerConfig,
     Status,
-    UnavailableError,
 )
 from fastrpc.auth import Identity, StaticTokens
+from tests.support.go_rpcx import go_server
 from tests.support.rpcx_arith import Args, Arith, Fn, Reply
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
-SOURCES = Path(__file__).parent / "go_rpcx"
 
-
-@pytest.fixture(scope="session")
-def go_rpcx(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program of `go_rpcx`; skips the test where there is no Go."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("Go is not installed")
-    program = tmp_path_factory.mktemp("go") / "go_rpcx"
-    subprocess.run(
-        [go, "build", "-o", program, "."], cwd=SOURCES, check=True, env={**os.environ, "GOFLAGS": ""}
-    )
-    return str(program)
-
-
-async def told_by(program: str, server: Server) -> dict[str, Any]:
+async def told_by(program: str, *servers: Server, role: str = "client") -> dict[str, Any]:
     """Return what a client of Go found."""
-    address = await server.listen("tcp://127.0.0.1:0")
+    addresses = [str(await server.listen("tcp://127.0.0.1:0")).removeprefix("tcp://") for server in servers]
     process = await asyncio.create_subprocess_exec(
-        program, "client", str(address).removeprefix("tcp://"), stdout=asyncio.subprocess.PIPE
+        program, role, ",".join(addresses), stdout=asyncio.subprocess.PIPE
     )
     async with asyncio.timeout(60):
         output, _ = await process.communicate()
@@ -94,26 +74,35 @@ async def test_a_client_of_go_shows_its_token(go_rpcx: str) -> None:
     assert found["msgpack"].startswith("error: ")
 
 
+@fastrpc.service("Arith")
+class PushingArith(Arith):
+    """Pushes to its caller, as the service of Go does."""
+
+    @fastrpc.method
+    async def Push(self, count: int) -> int:
+        caller = fastrpc.current_call().peer.client
+        assert caller is not None
+        for number in range(count):
+            await caller.with_options(codec="raw").notify("news.first", b"push %d" % number)
+        return count
+
+
+async def test_a_client_of_go_broadcasts_forks_and_is_pushed_to(go_rpcx: str) -> None:
+    config = ServerConfig(protocols=("native", "rpcx"))
+    async with Server(PushingArith(), config=config) as one, Server(PushingArith(), config=config) as other:
+        found = await told_by(go_rpcx, one, other, role="fan")
+    assert found == {
+        "broadcast": 42,
+        "fork": 12,
+        "broadcast error": True,
+        "push": 3,
+        "pushed": [f"news.first push {number}" for number in range(3)],
+    }
+
+
 # Our client, their server
 
 SPEAKS_RPCX = ClientConfig(wire_protocol="rpcx")
-
-
-@asynccontextmanager
-async def go_server(program: str, token: str = "") -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run a server of Go, and yield its address."""
-    process = await asyncio.create_subprocess_exec(
-        program, "server", "127.0.0.1:0", token, stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        assert process.stdout is not None
-        while b"127.0.0.1:" not in (line := await process.stdout.readline()):
-            assert line, "the server of Go ended"
-        yield f"tcp://{line.decode().split()[-1]}", process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
 
 
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
@@ -171,27 +160,23 @@ async def test_heartbeats_keep_a_connection_to_a_server_of_go(go_rpcx: str) -> N
         assert client._pool.sessions == [before]
 
 
-@fastrpc.service("Arith")
-class SafeArith:
-    """What both servers have; Go's may run twice."""
+@fastrpc.service("news")
+class News:
+    def __init__(self) -> None:
+        self.heard: dict[str, bytes] = {}
 
-    @fastrpc.method(idempotent=True)
-    async def Mul(self, args: Args) -> Reply:
-        return Reply(args.A * args.B)
+    @fastrpc.method
+    async def first(self, data: bytes) -> None:
+        self.heard[fastrpc.current_call().metadata["n"]] = data
 
 
-async def test_a_client_goes_on_with_ours_when_a_server_of_go_is_killed(go_rpcx: str) -> None:
-    async with go_server(go_rpcx) as (theirs, process):
-        async with Server(Arith(), config=ServerConfig(protocols=("native", "rpcx"))) as server:
-            ours = await server.listen("tcp://127.0.0.1:0")
-            async with Client([theirs, str(ours)], config=SPEAKS_RPCX) as client:
-                failed = done = 0
-                for number in range(2_000):
-                    if number == 1_000:
-                        process.kill()
-                    try:
-                        assert await client.call(SafeArith.Mul, Args(number, 2)) == Reply(2 * number)
-                        done += 1
-                    except UnavailableError:
-                        failed += 1
-    assert (done, failed) == (2_000, 0)
+async def test_our_client_broadcasts_forks_and_is_pushed_to(go_rpcx: str) -> None:
+    news = News()
+    async with go_server(go_rpcx) as (one, _), go_server(go_rpcx) as (other, _):
+        async with Client([one, other], config=SPEAKS_RPCX, services=[news]) as client:
+            replies = await client.broadcast(Arith.Mul, Args(6, 7))
+            assert [reply.value for reply in replies.values()] == [Reply(42)] * 2
+            assert await client.fork(Arith.Mul, Args(3, 4)) == Reply(12)
+            assert await client.call("Arith.Push", 3) == 3
+            await eventually(lambda: len(news.heard) == 3)
+    assert news.heard == {str(number): b"push %d" % number for number in range(3)}

@@ -133,7 +133,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "codec": "msgpack",
         "compressor": None,
         "compress_above": 1024,
-        "wire_protocol": "native",
+        "wire_protocol": None,
         "timeouts": config.Timeouts(),
         "keepalive": config.Keepalive(),
         "limits": config.Limits(),

@@ -65,7 +65,7 @@ class Peer:
         self.protocol = protocol
         self.id = None
         self._calling: PeerCalling | None = None
-        self._session: Connection | None = None
+        self._session: Any = None
         self._client: PeerClient | None = None
         #: Its address as logs show it, once one did.
         self._shown: str | None = None
@@ -74,14 +74,21 @@ class Peer:
 
     @property
     def client(self) -> "PeerClient | None":
-        """What calls the peer on this connection; None unless the peer serves."""
+        """What calls the peer on this connection; None unless the peer serves. One that speaks rpcx takes `notify`."""
         if self._client is None and self._calling is not None:
-            self._client = PeerClient(self._calling, self.address, self._session)
+            if self.protocol == "native":
+                self._client = PeerClient(self._calling, self.address, self._session)
+            else:
+                # Imported on first use: most servers speak the native protocol alone.
+                from fastrpc.calling.push_client import PushClient
+
+                self._client = PushClient(self._calling, self.address, self._session)
         return self._client
 
-    def _serve(self, session: Connection, calling: PeerCalling) -> None:
-        """Note that the peer serves calls on this connection."""
-        self.id = session.peer.client_id.hex() or None
+    def _serve(self, session: Any, calling: PeerCalling) -> None:
+        """Note that the peer serves calls on this connection, or takes pushes there."""
+        if isinstance(session, Connection):
+            self.id = session.peer.client_id.hex() or None
         self._session, self._calling = session, calling
 
     def _limit_name(self) -> bytes:

@@ -31,7 +31,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededError, FastRPCError
 from fastrpc.rpc.options import CallOptions
 
-__all__ = ["PeerCalling", "PeerClient"]
+__all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
 
 S = TypeVar("S")
 
@@ -54,6 +54,8 @@ class PeerCalling:
         self.numbers = numbers
         self.codec = codec
         self.routes = RouteMaker(config, CallTotals())
+        #: Those of peers that take one value for each call.
+        self.value_routes = RouteMaker(config, CallTotals(), by_value=True)
         self.budget = RetryBudget()
 
 
@@ -66,9 +68,9 @@ class PeerClient(Caller, StreamVerbs):
     another Peer.
     """
 
-    def __init__(self, calling: PeerCalling, address: Address, session: Connection | None) -> None:
-        runner = _Runner(calling, address)
-        state = CallerState(runner, calling.routes, calling.budget)
+    def __init__(self, calling: PeerCalling, address: Address, session: Any) -> None:
+        runner = self._runner_of(calling, address)
+        state = CallerState(runner, runner.routes, calling.budget)
         config = calling.config
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
         state.numbers = calling.numbers
@@ -78,6 +80,10 @@ class PeerClient(Caller, StreamVerbs):
         state.check = checked_options
         self._share(state, calling.codec)
         runner.attend(session, state)
+
+    @staticmethod
+    def _runner_of(calling: PeerCalling, address: Address) -> "PeerRunner":
+        return PeerRunner(calling, address)
 
     def with_options(self, **options: Unpack[CallOptions]) -> Self:
         """Return a light view with other options for its calls, as `Client.with_options` does.
@@ -114,7 +120,7 @@ def _check_effect(options: Mapping[str, Any]) -> None:
             )
 
 
-class _Runner(Answers):
+class PeerRunner(Answers):
     """What is not done in every call of a PeerClient."""
 
     #: The rules of retries; there are none.
@@ -122,6 +128,7 @@ class _Runner(Answers):
 
     def __init__(self, calling: PeerCalling, address: Address) -> None:
         self.address = address
+        self.routes = calling.routes
         self.is_closed = True
         self.streams = _Streams(self, calling)
         self.session: Connection | None = None
@@ -130,7 +137,7 @@ class _Runner(Answers):
         # Futures of those who wait for the end, or for room in the output.
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def attend(self, session: Connection | None, state: CallerState) -> None:
+    def attend(self, session: Any, state: CallerState) -> None:
         """Call on this connection for as long as it takes calls."""
         if session is not None and watch_calls(session, Endpoint(self.address), self._end):
             self.is_closed = False
@@ -144,6 +151,10 @@ class _Runner(Answers):
         if self._state is not None:
             self._state.set_sessions(())
         self.session = self._state = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -171,7 +182,7 @@ class _Runner(Answers):
         if self.session is not None and self.session.loop_state.loop is not loop:
             raise wrong_loop("PeerClient", self.session.loop_state.loop, loop)
 
-    def lost(self, method: str | None) -> ConnectionLostError:
+    def lost(self, method: str | None) -> FastRPCError:
         """Return the error of a call that has no connection any more."""
         return ConnectionLostError(
             f"{method}: the connection of {self.address} ended, or is about to; the call was not sent",
@@ -250,7 +261,7 @@ class _Runner(Answers):
 class _Streams(StreamMaker):
     """The streams of a PeerClient: one attempt each."""
 
-    def __init__(self, runner: _Runner, calling: PeerCalling) -> None:
+    def __init__(self, runner: PeerRunner, calling: PeerCalling) -> None:
         super().__init__(calling.routes, calling.config.timeouts.stream_idle or 0.0)
         self._runner = runner
 

@@ -1,5 +1,7 @@
 """Routes of the methods that a client calls, and the verb that each kind of method takes."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from fastrpc._core.base.histogram import CallTotals, default_registry
@@ -43,11 +45,15 @@ _VALUE_CODECS = frozenset(VALUE_CODECS.values())
 class RouteMaker:
     """Makes the Route of a method when it is first called."""
 
-    def __init__(self, config: ClientConfig | ServerConfig, totals: CallTotals) -> None:
+    def __init__(
+        self, config: ClientConfig | ServerConfig, totals: CallTotals, *, by_value: bool = False
+    ) -> None:
         self._limits = config.limits
         self._totals = totals
-        # Whether payloads are one value each.
-        self._by_value = isinstance(config, ClientConfig) and config.wire_protocol != "native"
+        wire = config.wire_protocol if isinstance(config, ClientConfig) else "native"
+        # Whether payloads are one value each; whether each connection tells that by itself.
+        self._by_value = by_value or wire == "rpcx"
+        self._has_twins = wire is None and not by_value
         self._streams: dict[tuple[Any, str, Kind], Route] = {}
 
     def __call__(self, method: Any, codec: str) -> Route:
@@ -57,11 +63,11 @@ class RouteMaker:
             TypeError: the method streams its answers.
         """
         if isinstance(method, str):
-            return self._named_route(method, codec, "unary")
+            return self._named_route(method, codec, "unary", self._by_value)
         definition = method_definition(method)
         if definition.kind not in _CALLED:
             raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
-        return self._route(definition, codec)
+        return self._route(definition, codec, self._by_value)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> Route:
         """Return the route of a method for a verb that streams; by name the verb tells the kind.
@@ -82,34 +88,54 @@ class RouteMaker:
         route = self._streams.get((method, codec, kind))
         if route is None:
             if isinstance(method, str):
-                route = self._named_route(method, codec, kind)
+                route = self._named_route(method, codec, kind, self._by_value)
             else:
-                route = self._route(definition, codec)
+                route = self._route(definition, codec, self._by_value)
             self._streams[method, codec, kind] = route
         return route
 
-    def _route(self, definition: MethodDefinition, codec: str) -> Route:
+    def _route(self, definition: MethodDefinition, codec: str, by_value: bool) -> Route:
         name = codec_for(definition, codec)
-        by_value = self._by_value and name in _VALUE_CODECS
-        marshal = marshal_for(definition, name, depth=self._limits.depth, items=_ITEMS, by_value=by_value)
+        marshal = marshal_for(
+            definition,
+            name,
+            depth=self._limits.depth,
+            items=_ITEMS,
+            by_value=by_value and name in _VALUE_CODECS,
+        )
         sent_as = None
-        if self._by_value and definition.service_names.rpcx == "go":
+        if by_value and definition.service_names.rpcx == "go":
             sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
-        return self._made(definition, marshal, sent_as)
+        twin = partial(self._route, definition, codec, not by_value)
+        return self._made(definition, marshal, by_value, twin, sent_as)
 
-    def _named_route(self, method: str, codec: str, kind: Kind) -> Route:
-        definition = _NamedMethod(method, kind)
-        by_value = self._by_value and codec in _VALUE_CODECS
-        marshal = untyped_marshal(codec, method, depth=self._limits.depth, items=_ITEMS, by_value=by_value)
-        return self._made(definition, marshal)
+    def _named_route(self, method: str, codec: str, kind: Kind, by_value: bool) -> Route:
+        marshal = untyped_marshal(
+            codec,
+            method,
+            depth=self._limits.depth,
+            items=_ITEMS,
+            by_value=by_value and codec in _VALUE_CODECS,
+        )
+        twin = partial(self._named_route, method, codec, kind, not by_value)
+        return self._made(_NamedMethod(method, kind), marshal, by_value, twin)
 
-    def _made(self, definition: Any, marshal: Any, sent_as: str | None = None) -> Route:
+    def _made(
+        self,
+        definition: Any,
+        marshal: Any,
+        by_value: bool,
+        twin: Callable[[], Route],
+        sent_as: str | None = None,
+    ) -> Route:
         if self._by_value and definition.kind != "unary":
             raise ConfigError(
                 f"{definition.full_name} streams, which rpcx cannot", hint="call it by the native protocol"
             )
         counters = default_registry.counters(definition.full_name, "client")
-        return Route(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
+        route = Route(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
+        route.set_form(by_value, twin if self._has_twins and definition.kind == "unary" else None)
+        return route
 
 
 class _NamedMethod:

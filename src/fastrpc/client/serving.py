@@ -153,10 +153,6 @@ def client_services(
         raise ConfigError(
             f"services is {services!r}, it must be a list of services", hint="write services=[Feed()]"
         )
-    if services and config.wire_protocol != "native":
-        raise ConfigError(
-            f"a client that speaks {config.wire_protocol} cannot serve", hint="leave services out"
-        )
     return ClientServices(services, config, interceptors, numbers) if services else None
 
 

@@ -164,6 +164,7 @@ class Subchannel(EndpointPlan):
             early_calls=config.early_calls,
             credential=credential,
             stream_pool=config.memory.stream_pool,
+            takes_values=wire != "native",
         )
         if self._pool.serving is not None:
             self._pool.serving.attend(session)
@@ -179,7 +180,8 @@ class Subchannel(EndpointPlan):
         # Imported on first use: most clients speak the native protocol.
         from fastrpc.protocols.rpcx_client import rpcx_stream
 
-        return rpcx_stream(stream, config, self._pool.loop)
+        takes_pushes = self._pool.serving is not None
+        return rpcx_stream(stream, config, self._pool.loop, takes_pushes=takes_pushes)
 
     def _note_end(self, session: ClientSession, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""

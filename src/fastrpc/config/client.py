@@ -21,7 +21,7 @@ from fastrpc.config.validation import (
 
 __all__ = ["ClientConfig", "Pool"]
 
-_WIRE_PROTOCOLS = ("native", "rpcx")
+_WIRE_PROTOCOLS = (None, "native", "rpcx")
 _EARLY_CALLS = ("idempotent", "all", "none")
 
 
@@ -74,7 +74,8 @@ class ClientConfig(Settings):
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
         wire_protocol: language spoken on the connections: "native", or "rpcx" for servers of Go, without streams and
-            without cancelling calls on the server.
+            without cancelling calls on the server. None asks the `protocols` of each endpoint, which a registry
+            lists: rpcx is spoken where they have it and not the native protocol.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
@@ -96,7 +97,7 @@ class ClientConfig(Settings):
     codec: str = "msgpack"
     compressor: str | None = None
     compress_above: int = 1_024
-    wire_protocol: str = "native"
+    wire_protocol: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     keepalive: Keepalive = field(default_factory=Keepalive)
     limits: Limits = field(default_factory=Limits)

@@ -223,7 +223,7 @@ def check_networks(settings: Any, name: str) -> None:
             raise wrong(settings, name, f"networks such as '10.0.0.0/8' ({error})") from None
 
 
-def check_choice(settings: Any, name: str, choices: tuple[str, ...]) -> None:
+def check_choice(settings: Any, name: str, choices: tuple[str | None, ...]) -> None:
     if getattr(settings, name) not in choices:
         raise wrong(settings, name, f"one of {', '.join(map(repr, choices))}")
 

@@ -25,8 +25,12 @@ class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-def rpcx_translation(config: ClientConfig) -> RpcxTranslation:
-    """Make the translation of one connection, which announces what rpcx can carry."""
+def rpcx_translation(config: ClientConfig, *, takes_pushes: bool = False) -> RpcxTranslation:
+    """Make the translation of one connection, which announces what rpcx can carry.
+
+    Args:
+        takes_pushes: whether the client serves what its server pushes; else that is dropped.
+    """
     settings = Settings(True)
     settings.max_frame = 1_048_576
     # Bounded by the peer alone, which says nothing of it.
@@ -42,12 +46,19 @@ def rpcx_translation(config: ClientConfig) -> RpcxTranslation:
         settings=settings.encode(),
         message_bytes=config.limits.message_bytes,
         metadata_bytes=config.limits.metadata_bytes,
+        takes_pushes=takes_pushes,
     )
 
 
-def rpcx_stream(stream: StreamSession, config: ClientConfig, loop: asyncio.AbstractEventLoop) -> RpcxStream:
+def rpcx_stream(
+    stream: StreamSession,
+    config: ClientConfig,
+    loop: asyncio.AbstractEventLoop,
+    *,
+    takes_pushes: bool = False,
+) -> RpcxStream:
     """Return the stream of a connection that speaks rpcx, for a transport."""
-    return RpcxStream(stream, rpcx_translation(config), loop)
+    return RpcxStream(stream, rpcx_translation(config, takes_pushes=takes_pushes), loop)
 
 
 def rpcx_io(io: BlockingIO, config: ClientConfig) -> RpcxBlockingIO:

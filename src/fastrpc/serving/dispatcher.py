@@ -197,7 +197,11 @@ class Dispatcher:
 
             # Now: the system tells it only while the connection is open.
             peer._user = user_of(connection.transport)
-        if isinstance(connection, NativeConnection) and connection.peer.max_calls:
+        if isinstance(connection, NativeConnection):
+            serves = bool(connection.peer.max_calls)
+        else:
+            serves = hasattr(connection, "push")
+        if serves:
             peer._serve(connection, self._calling)
         return peer
 

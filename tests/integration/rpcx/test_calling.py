@@ -193,5 +193,3 @@ async def test_what_rpcx_cannot_is_refused() -> None:
         with pytest.raises(ConfigError, match="streams"):
             async with client.stream(Shop.count, 3):
                 pass
-    with pytest.raises(ConfigError, match="cannot serve"):
-        Client("tcp://127.0.0.1:1", services=[Shop()], config=ClientConfig(wire_protocol="rpcx"))

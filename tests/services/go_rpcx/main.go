@@ -1,6 +1,7 @@
 // Command go_rpcx is rpcx itself, as a client that calls a server of fastrpc and as a server that is called.
 //
 //	go_rpcx client HOST:PORT        calls Arith there, and prints what came as one JSON object
+//	go_rpcx fan HOST:PORT,HOST:PORT calls Arith at all of these, and is pushed to; prints the same way
 //	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it
 package main
 
@@ -9,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -30,8 +32,12 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|server HOST:PORT [TOKEN]")
 		os.Exit(2)
 	}
-	if os.Args[1] == "client" {
+	switch os.Args[1] {
+	case "client":
 		call(os.Args[2])
+		return
+	case "fan":
+		fan(strings.Split(os.Args[2], ","))
 		return
 	}
 	serve(os.Args[2], strings.Join(os.Args[3:], ""))
@@ -165,7 +171,40 @@ func withXClient(address string, found map[string]any) {
 	found["wrong token"] = outcome(one.Call(context.Background(), "Mul", &Args{3, 4}, reply), "taken")
 }
 
+func fan(addresses []string) {
+	found := map[string]any{}
+	pairs := []*client.KVPair{}
+	for _, address := range addresses {
+		pairs = append(pairs, &client.KVPair{Key: "tcp@" + address})
+	}
+	discovery, _ := client.NewMultipleServersDiscovery(pairs)
+	pushed := make(chan *protocol.Message, 16)
+	one := client.NewBidirectionalXClient("Arith", client.Failtry, client.RoundRobin, discovery, client.DefaultOption, pushed)
+	defer one.Close()
+	reply := new(Reply)
+	found["broadcast"] = outcome(one.Broadcast(context.Background(), "Mul", &Args{6, 7}, reply), reply.C)
+	reply = new(Reply)
+	found["fork"] = outcome(one.Fork(context.Background(), "Mul", &Args{3, 4}, reply), reply.C)
+	found["broadcast error"] = outcome(one.Broadcast(context.Background(), "Fail", &Args{}, reply), nil) != nil
+	count := new(int)
+	found["push"] = outcome(one.Call(context.Background(), "Push", 3, count), *count)
+	messages := []string{}
+	for range 3 {
+		select {
+		case message := <-pushed:
+			messages = append(messages, message.ServicePath+"."+message.ServiceMethod+" "+string(message.Payload))
+		case <-time.After(20 * time.Second):
+			messages = append(messages, "nothing came")
+		}
+	}
+	found["pushed"] = messages
+	json.NewEncoder(os.Stdout).Encode(found)
+}
+
 // As a server
+
+// Pushes are sent by the server itself.
+var engine = server.NewServer()
 
 type Arith struct {
 	lock  sync.Mutex
@@ -216,6 +255,18 @@ func (one *Arith) Notes(_ context.Context, _ *struct{}, reply *[]string) error {
 	return nil
 }
 
+func (*Arith) Push(where context.Context, count *int, reply *int) error {
+	connection := where.Value(server.RemoteConnContextKey).(net.Conn)
+	for i := range *count {
+		metadata := map[string]string{"n": fmt.Sprint(i)}
+		if err := engine.SendMessage(connection, "news", "first", metadata, []byte(fmt.Sprint("push ", i))); err != nil {
+			return err
+		}
+	}
+	*reply = *count
+	return nil
+}
+
 func (*Arith) HasDeadline(where context.Context, _ *struct{}, reply *bool) error {
 	_, *reply = where.Deadline()
 	return nil
@@ -232,7 +283,6 @@ func (*Arith) Meta(where context.Context, args *Args, reply *Reply) error {
 }
 
 func serve(address, token string) {
-	engine := server.NewServer()
 	if token != "" {
 		engine.AuthFunc = func(_ context.Context, _ *protocol.Message, given string) error {
 			if given != token {

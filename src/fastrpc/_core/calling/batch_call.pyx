@@ -8,7 +8,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
 from fastrpc._core.calling.caller_state cimport CallerState
-from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start
+from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start, route_on
 from fastrpc._core.calling.client_call cimport ClientCall, expire
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.coroutine_call cimport RETURNED, CoroutineCall, make_awaitable
@@ -110,8 +110,11 @@ cdef class BatchCall(PickedCall):
         cdef bytes payload
         cdef Py_ssize_t i
         cdef Connection session = self.session
-        cdef Marshal marshal = self.route.marshal
-        cdef list payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef Marshal marshal
+        cdef list payloads
+        self.route = route_on(self.route, session)
+        marshal = self.route.marshal
+        payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
         options.apply_options(self, self.route, now_ns())
         self.members = []
         self.missing = len(payloads)

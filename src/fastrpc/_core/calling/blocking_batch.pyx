@@ -5,7 +5,7 @@ cimport cython
 from fastrpc._core.calling.blocking_call cimport BlockingCall
 from fastrpc._core.calling.blocking_state cimport BlockingState
 from fastrpc._core.calling.blocking_wait cimport new_wait
-from fastrpc._core.calling.caller_view cimport checked_item
+from fastrpc._core.calling.caller_view cimport checked_item, route_on
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.base.wire cimport now_ns
@@ -36,7 +36,9 @@ cdef class BlockingBatch:
         cdef bytes payload
         cdef uint64_t now = now_ns()
         cdef ViewOptions options = self.options
-        cdef list payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        cdef list payloads
+        self.route = route_on(self.route, session)
+        payloads = [self.route.marshal.encode_arguments(given, None) for given in self.argument_tuples]
         self.session = session
         self.members = []
         self.wait = new_wait(len(payloads), self.deadline_ns)

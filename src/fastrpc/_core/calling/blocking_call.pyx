@@ -8,7 +8,7 @@ from libc.stdint cimport uint8_t
 
 from fastrpc._core.calling.blocking_state cimport BlockingState
 from fastrpc._core.calling.blocking_wait cimport new_wait
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, metadata_of
+from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, metadata_of, route_on
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY
 
@@ -29,7 +29,9 @@ cdef class BlockingCall(PendingCall):
 
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
         """Take the call to a connection; False when that takes none any more."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        cdef bytes payload
+        self.route = route_on(self.route, session)
+        payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.apply_options(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY

@@ -22,6 +22,7 @@ class BlockingSession(Connection):
         reentry: knows which threads wait in the client that it belongs to.
         settings: what to announce.
         early_calls: which calls may leave before the server's settings came.
+        takes_values: whether payloads of calls are one value each, as in rpcx.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class BlockingSession(Connection):
         credential: bytes | None = None,
         settings: Settings,
         early_calls: str = "idempotent",
+        takes_values: bool = False,
     ) -> None: ...
     @property
     def byte_stream(self) -> BlockingStream:

@@ -4,6 +4,7 @@ from libc.stdint cimport uint64_t
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.calling.pending_call cimport PendingCall
 from fastrpc._core.framing.settings cimport Settings, WireNumbers
+from fastrpc._core.native.connection cimport Connection
 
 
 cdef enum:
@@ -95,6 +96,11 @@ cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given, dict unknown)
 cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
+
+cdef inline Route route_on(Route route, Connection session):
+    # The route of a call on a connection, which may carry payloads of another form.
+    return route if route.by_value == session.takes_values else route.twin()
+
 
 cdef inline bint sends_stream(Route route, tuple args, dict kwargs) noexcept:
     # Whether one of the arguments of a call is a stream of messages.

@@ -15,7 +15,15 @@ cimport cython
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, count_start, metadata_of, sends_stream
+from fastrpc._core.calling.caller_view cimport (
+    VERB_CALL,
+    VERB_NOTIFY,
+    VERB_REQUEST,
+    count_start,
+    metadata_of,
+    route_on,
+    sends_stream,
+)
 from fastrpc._core.calling.own_calls cimport next_usable, output_waits
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
 from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
@@ -142,7 +150,9 @@ cdef class ClientCall(PickedCall):
 
     cdef int send_on(self, Connection session, uint64_t now) except -1:
         """Send on a connection; the call keeps what it needs for another attempt."""
-        cdef bytes payload = self.prepare(now)
+        cdef bytes payload
+        self.route = route_on(self.route, session)
+        payload = self.prepare(now)
         self.session = session
         if not self.is_attempt:
             (<CallerState>self.options.shared).budget.count_call(self.started_ns)

@@ -84,6 +84,12 @@ cdef class Route:
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
+        # Client only. Whether a payload is one value, as in rpcx; the same method for connections of the other kind, once
+        # it was called there, and what makes that.
+        readonly bint by_value
+        Route _twin
+        object _make_twin
+
         # Server only. The accepted hashes of parameter names.
         readonly ParameterNames names
         readonly object handler
@@ -95,6 +101,8 @@ cdef class Route:
         tuple limits
         bint takes_stream
         bint gives_stream
+
+    cdef Route twin(self)
 
 
 cdef class RouteTable:

@@ -48,6 +48,19 @@ class Route:
         timeout: float | None = None,
         sent_as: str | None = None,
     ) -> None: ...
+    def set_form(self, by_value: bool, make_twin: Callable[[], Route] | None) -> None:
+        """Set the form of payloads on a client.
+
+        Args:
+            by_value: whether a payload is one value, as in rpcx.
+            make_twin: makes the route of the same method for connections whose payloads have the other form; None
+                where there are none.
+        """
+
+    @property
+    def by_value(self) -> bool:
+        """Whether a payload is one value, as in rpcx."""
+
     @property
     def method(self) -> str:
         """Full name, `service.method`."""

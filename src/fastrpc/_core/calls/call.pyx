@@ -150,6 +150,17 @@ cdef class Route:
             timeout = definition.timeout
         self.timeout_ns = 0 if timeout is None else int(timeout * 1e9)
 
+    def set_form(self, bint by_value, make_twin):
+        self.by_value = by_value
+        self._make_twin = make_twin
+
+    cdef Route twin(self):
+        """Return the route of the same method on connections whose payloads have the other form."""
+        if self._twin is None and self._make_twin is not None:
+            self._twin = self._make_twin()
+            self._twin._twin = self
+        return self if self._twin is None else self._twin
+
 
 cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil:
     # FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv/): names are short, so a byte at a time is enough.

@@ -36,6 +36,9 @@ cdef class Connection(PartsOwner):
         readonly str auth_text
         readonly uint32_t auth_valid_seconds
 
+        # Whether the payload of a call of ours is one value: what lies below speaks rpcx.
+        readonly bint takes_values
+
         # Whether the peer read nothing of ours, as its first bytes showed, or a refusal of TLS: no call of ours ran there.
         bint is_unreadable
 

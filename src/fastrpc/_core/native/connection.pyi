@@ -29,7 +29,12 @@ class Connection(PartsOwner):
         early_calls: Literal["none", "idempotent", "all"] = "idempotent",
         first_id: int | None = None,
         stream_pool: int = 33_554_432,
+        takes_values: bool = False,
     ) -> None: ...
+    @property
+    def takes_values(self) -> bool:
+        """Whether the payload of a call of ours is one value: what lies below speaks rpcx."""
+
     def announce(self, settings: Settings) -> None:
         """Send SETTINGS; what they lower binds the peer once it acknowledged them, what they raise counts at once.
 

@@ -99,6 +99,7 @@ cdef class Connection(PartsOwner):
         early_calls="idempotent",
         first_id=None,
         Py_ssize_t stream_pool=USUAL_STREAM_POOL,
+        bint takes_values=False,
     ):
         cdef uint64_t first = (1 if is_client else 2) if first_id is None else first_id
         if (first & 1) != <uint64_t>is_client or first == 0 or first > NO_LAST_ID:
@@ -106,6 +107,7 @@ cdef class Connection(PartsOwner):
         self.is_client = self.reads_to_end = is_client
         self.ours = settings
         self.our_stream_window = settings.stream_window
+        self.takes_values = takes_values
         self.peer = Settings(is_client)
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True

@@ -1,11 +1,13 @@
-"""Serialize types of rpcx as codecs of this process."""
+"""Serialize types of rpcx as codecs of this process, and back."""
 
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.rpcx.frames cimport SERIALIZE_PROTOBUF, SERIALIZE_RAW
+from fastrpc._core.rpcx.frames cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_PROTOBUF, SERIALIZE_RAW
 
 cdef enum:
     CODEC_RAW = 0
+    CODEC_MSGPACK = 1
+    CODEC_JSON = 2
     CODEC_PROTOBUF = 3
     # `assigned_numbers.FOREIGN_CODECS`
     FOREIGN_CODECS = 32
@@ -18,3 +20,14 @@ cdef inline uint8_t codec_of(int serialize) noexcept:
     if serialize == SERIALIZE_PROTOBUF:
         return CODEC_PROTOBUF
     return <uint8_t>(FOREIGN_CODECS + serialize)
+
+
+cdef inline int serialize_of(int codec) noexcept:
+    """Return the serialize type of one of our codecs, -1: there is none."""
+    if codec == CODEC_MSGPACK:
+        return SERIALIZE_MSGPACK
+    if codec == CODEC_JSON:
+        return SERIALIZE_JSON
+    if codec == CODEC_PROTOBUF:
+        return SERIALIZE_PROTOBUF
+    return SERIALIZE_RAW if codec == CODEC_RAW else -1

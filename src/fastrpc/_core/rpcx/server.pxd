@@ -59,6 +59,11 @@ cdef class RpcxServer(RpcxEngine):
         long long taken
         bint is_held_back
 
+        # Pushes so far, which number them. What hears that there is room for further ones, and that there never will be;
+        # None: nobody pushes.
+        uint64_t pushes
+        public object pusher
+
         # The full name of the method of the frame that is handled.
         char[LONGEST_NAME] name
 
@@ -71,6 +76,7 @@ cdef class RpcxServer(RpcxEngine):
     cdef int send_failure(self, ServerCall call, Failure failure) except -1
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1
     cdef int refused_token(self) except -1
+    cdef int _tell_pusher(self) except -1
     cdef int after_call(self, bint was_let_in) except -1
     cdef int leave_opening(self) except -1
     cdef bint _is_busy(self) noexcept

@@ -1,5 +1,6 @@
 from typing import Any, final
 
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.rpcx.engine import RpcxEngine
 from fastrpc._core.rpcx.profile import Profile
 from fastrpc._core.serving.exchange import Exchange
@@ -35,6 +36,19 @@ class RpcxServer(RpcxEngine):
     def exchange(self) -> RpcxExchange: ...
     @property
     def is_opening(self) -> bool: ...
+    @property
+    def takes_pushes(self) -> bool:
+        """Whether the peer took so much of the output that a push may be added."""
+    pusher: Any
+    """What hears that there is room for pushes, `on_room()`, and that there never will be, `on_end()`; or None."""
+
+    def push(self, call: ClientCall) -> None:
+        """Send a one-way call of ours: to the peer it is a message of its server.
+
+        Raises:
+            EncodeError: rpcx has no such codec.
+        """
+
     def describe_peer(self) -> Peer:
         """Who is on the other side."""
 

@@ -24,12 +24,14 @@ from libc.string cimport memchr, memcpy
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calling.caller_view cimport count_start
+from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.rpcx.codec_numbers cimport codec_of
+from fastrpc._core.rpcx.codec_numbers cimport codec_of, serialize_of
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_entries
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
@@ -45,16 +47,19 @@ from fastrpc._core.rpcx.frames cimport (
     STATUS_ERROR,
     put_text,
     store32_big,
+    store64_big,
 )
 from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN
 
 from fastrpc._core.base.histogram import count_refusal
-from fastrpc.errors import RemoteProtocolError
+from fastrpc.errors import EncodeError, RemoteProtocolError
 from fastrpc.status import Status
 
 cdef enum:
     GZIP = 1
+    # The most bytes of a frame of a peer that has to prove who it is and has not yet.
+    UNPROVEN_BYTES = 262_144
 
 cdef uint64_t SECOND = 1_000_000_000
 # A connection that drains closes when it has had no call for so long.
@@ -277,6 +282,10 @@ cdef class RpcxServer(RpcxEngine):
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
             self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
             raise RemoteProtocolError(text)
+        if self.gate.access is not None and self.is_opening and whole > UNPROVEN_BYTES and self.exchange.identity is None:
+            text = f"a frame announces {whole} bytes, the limit before a good token is {<int>UNPROVEN_BYTES}"
+            self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
+            return False
         problem = self.gate.over_budget(call, whole, True)
         if problem is not None:
             count_refusal("memory")
@@ -349,6 +358,42 @@ cdef class RpcxServer(RpcxEngine):
     cdef bint _is_busy(self) noexcept:
         """Return whether a call is under way."""
         return bool(self.exchange.held) or bool(self.exchange.queue)
+
+    # Pushes
+
+    @property
+    def takes_pushes(self):
+        """Whether the peer took so much of the output that a push may be added."""
+        return self.unsent_bytes() <= <Py_ssize_t>self.gate.send_soft
+
+    def push(self, ClientCall call not None):
+        """Send a one-way call of ours: to the peer it is a message of its server."""
+        cdef uint64_t _names
+        cdef bytes payload = <bytes>call.route.marshal.encode_call(call.args, call.kwargs, &_names)
+        cdef bytes entries = b"" if call.sent_metadata is None else block_of(call.sent_metadata)
+        cdef bytes head = bytes(HEADER_BYTES)
+        cdef char* at = PyBytes_AS_STRING(head)
+        cdef int serialize = serialize_of(call.route.marshal.codec_id)
+        if serialize < 0:
+            raise EncodeError(f"{call.route.method}: {self.profile.name} has no codec {call.route.marshal.coders.codec!r}")
+        service, _, name = call.route.name.rpartition(b".")
+        self.pushes += 1
+        at[0] = <char>self.profile.magic
+        at[3] = <char>(serialize << 4)
+        store64_big(at + 4, self.pushes)
+        head += len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
+        count_start(call, payload)
+        self._write(head, IS_ONE_WAY, entries, PyBytes_GET_SIZE(payload))
+        self.send_payload(payload)
+        call.is_settled = True
+        call._count(0, now_ns())
+
+    cdef int _tell_pusher(self) except -1:
+        """Nothing more can be pushed."""
+        pusher, self.pusher = self.pusher, None
+        if pusher is not None:
+            pusher.on_end()
+        return 0
 
     # Who the peer is
 
@@ -423,6 +468,7 @@ cdef class RpcxServer(RpcxEngine):
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.exchange)
         RpcxEngine.end(self, lingers and self.linger_ns != 0)
+        self._tell_pusher()
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(self.linger_until_ns)
         return self.gate.runner.tell_watcher()
@@ -458,6 +504,8 @@ cdef class RpcxServer(RpcxEngine):
             # Heartbeats and refusals would else be answered into memory without end.
             self.is_held_back = not self.is_held_back
             (<ByteStream>self._stream).hold_back(self.is_held_back)
+        if self.pusher is not None and unsent <= <Py_ssize_t>self.gate.send_soft:
+            self.pusher.on_room()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int stalled(self) except -1:
@@ -475,6 +523,7 @@ cdef class RpcxServer(RpcxEngine):
         if self.body is not None:
             self.on_held(-self.body.filled)
             self.body = None
+        self._tell_pusher()
         self.gate.connection_lost(self.exchange)
         self.gate.sessions.discard(self)
         self.gate.dispatcher.session_lost(self.exchange, error)

@@ -45,6 +45,10 @@ cdef class RpcxTranslation:
         dict waiting
         dict sequences
 
+        # Whether the connection above serves what is pushed; the id of the next push.
+        readonly bint takes_pushes
+        uint64_t next_push
+
         # REQUESTs that come in pieces, by id.
         dict requests
 
@@ -68,9 +72,14 @@ cdef class RpcxTranslation:
     cdef int _cancel(self, uint64_t id) except -1
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_answer(self, RpcxFrame* frame) except -1
+    cdef int _take_push(self, RpcxFrame* frame) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
     cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1
     cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1
+    cdef int _put_message(
+        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
+    ) except -1
     cdef int _send_up(self, bytes frame) except -1
+    cdef int _put_held(self) except -1
     cdef int _put_up(self, bytes frame) except -1
     cdef int _control_up(self, uint8_t kind, uint8_t flags, bytes body) except -1

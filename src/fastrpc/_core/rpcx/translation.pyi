@@ -15,13 +15,22 @@ class RpcxTranslation:
         settings: the body of the SETTINGS that the connection above gets: what rpcx can carry.
         message_bytes: the most bytes of an answer.
         metadata_bytes: the most bytes of the metadata of an answer.
+        takes_pushes: whether the connection above serves what a server pushes; else that is dropped.
     """
 
     def __init__(
-        self, profile: Profile, *, settings: bytes, message_bytes: int, metadata_bytes: int
+        self,
+        profile: Profile,
+        *,
+        settings: bytes,
+        message_bytes: int,
+        metadata_bytes: int,
+        takes_pushes: bool = False,
     ) -> None: ...
     @property
     def profile(self) -> Profile: ...
+    @property
+    def takes_pushes(self) -> bool: ...
     @property
     def down(self) -> WriteBuffer: ...
     @property

@@ -4,6 +4,7 @@
 
     ClientSession ──► preface, SETTINGS, AUTH, REQUEST, PING, CANCEL ──► send ────► down ──► requests, heartbeats
     ClientSession ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
+    ClientSession ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
 
 A client that speaks rpcx is a native client above this translation: its calls, deadlines, retries, batches, pings and limits
 are those of every client. To the connection above this is the other side: it opens it at once, returns its credit, holds
@@ -12,6 +13,7 @@ answers for which it has none, and ends a cancelled call, of which rpcx knows no
 It is sans-IO: bytes in, bytes out. The token of the connection goes with each call, as rpcx wants it.
 """
 
+import logging
 from collections import deque
 
 cimport cython
@@ -42,7 +44,8 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.rpcx.entries cimport block_of, entry, native_answer
+from fastrpc._core.rpcx.codec_numbers cimport codec_of, serialize_of
+from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -53,9 +56,7 @@ from fastrpc._core.rpcx.frames cimport (
     IS_RESPONSE,
     LENGTH_BYTES,
     REST_AT,
-    SERIALIZE_JSON,
     SERIALIZE_MSGPACK,
-    SERIALIZE_PROTOBUF,
     SERIALIZE_RAW,
     STATUS_BITS,
     STATUS_ERROR,
@@ -70,8 +71,12 @@ from fastrpc._core.native.connection import MAGIC
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.status import Status
 
+logger = logging.getLogger("fastrpc.client")
+
 cdef enum:
     RESPONSE_HEAD = 16
+    REQUEST_HEAD = 16
+    LONGEST_NAME = 255
     CODEC_MSGPACK = 1
     # The credit that the connection above has before its first CREDIT, and all that it gets.
     FIRST_CREDIT = 65_536
@@ -82,8 +87,7 @@ cdef enum:
     PIECE = 49_152
     LONGEST_METADATA = 65_535
 
-# The codecs of native frames as serialize types, and back; -1: there is none.
-cdef int[4] SERIALIZE = [SERIALIZE_RAW, SERIALIZE_MSGPACK, SERIALIZE_JSON, SERIALIZE_PROTOBUF]
+# Serialize types as the codecs of native frames.
 cdef int[4] CODEC = [0, 2, 3, 1]
 
 # The body of a GOAWAY for a drain that is not final: those under way are answered.
@@ -91,6 +95,10 @@ cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes BEARER = b"bearer "
+# What begins up to 4 GiB of bytes in msgpack.
+cdef bytes BIN32 = b"\xc6"
+# How the text of an error begins that a server of Go has for a service or a method that it lacks.
+cdef tuple UNKNOWN_NAMES = (b"rpcx: can't find service ", b"rpcx: can't find method ")
 # What an error may say that it is.
 cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
 
@@ -105,8 +113,10 @@ cdef class RpcxTranslation:
     """What lies between a native connection of a client and a stream that speaks rpcx."""
 
     def __init__(self, Profile profile not None, *, bytes settings not None, Py_ssize_t message_bytes,
-                 Py_ssize_t metadata_bytes):
+                 Py_ssize_t metadata_bytes, bint takes_pushes=False):
         self.profile = profile
+        self.takes_pushes = takes_pushes
+        self.next_push = 2
         self.settings = settings
         self.most_frame = message_bytes + 4 * metadata_bytes + 65_536
         self.down = WriteBuffer.__new__(WriteBuffer)
@@ -158,7 +168,9 @@ cdef class RpcxTranslation:
         at[4] = at[5] = 1
         at[6] = at[7] = 0
         self._control_up(SETTINGS, 0, self.settings)
-        return self._control_up(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
+        self._control_up(CREDIT, 0, (<int>(WHOLE_CREDIT - FIRST_CREDIT)).to_bytes(4, "little"))
+        # A server may push before it hears anything.
+        return self._put_held()
 
     cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1:
         cdef uint8_t kind = <uint8_t>data[4], flags = <uint8_t>data[5]
@@ -179,8 +191,7 @@ cdef class RpcxTranslation:
             return self._cancel(load64(data + 8))
         if kind == CREDIT and load64(data + 8) == 0:
             self.credit += load32(body)
-            while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
-                self._put_up(self.held.popleft())
+            return self._put_held()
         return 0
 
     cdef int _take_request(self, const char* data, Py_ssize_t size) except -1:
@@ -199,7 +210,7 @@ cdef class RpcxTranslation:
         request.flags = IS_ONE_WAY if flags & ONE_WAY else 0
         if data[7]:
             request.flags |= IS_GZIP
-        request.kinds = <uint8_t>(SERIALIZE[<uint8_t>data[6] & 3] << 4)
+        request.kinds = <uint8_t>(serialize_of(<uint8_t>data[6] & 3) << 4)
         if flags & MORE:
             request.payload = bytearray((payload + 8)[:data + size - payload - 8])
             self.requests[id] = request
@@ -341,8 +352,7 @@ cdef class RpcxTranslation:
         cdef uint64_t id
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
         if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
-            # A push, and nobody asked for any.
-            return 0
+            return self._take_push(frame) if self.takes_pushes else 0
         waits = self.waiting.pop(frame.sequence, None)
         if waits is None:
             return 0
@@ -365,15 +375,57 @@ cdef class RpcxTranslation:
         head = answer_head(0, "", metadata, True, 0)
         return self._answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
 
+    cdef int _take_push(self, RpcxFrame* frame) except -1:
+        """Let the connection above serve what the server pushed: a call without an answer."""
+        cdef Py_ssize_t name_size = frame.path_size + 1 + frame.method_size
+        cdef bytes name, metadata = b"", head, payload
+        cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
+        cdef uint64_t id
+        cdef Reserved found
+        cdef char* at
+        if frame.metadata_size:
+            try:
+                # Checks the lengths.
+                find_reserved(frame.metadata, frame.metadata_size, &found)
+                metadata = native_entries(frame.metadata, frame.metadata_size)
+            except ValueError as error:
+                logger.warning("dropped a push: %s", error)
+                return 0
+        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > LONGEST_METADATA or compressor > 1:
+            logger.warning(
+                "dropped a push: its name has %d bytes, its metadata %d, its compressor is %d",
+                name_size, PyBytes_GET_SIZE(metadata), compressor,
+            )
+            return 0
+        name = frame.path[:frame.path_size] + b"." + frame.method[:frame.method_size]
+        head = PyBytes_FromStringAndSize(NULL, REQUEST_HEAD)
+        at = PyBytes_AS_STRING(head)
+        store64(at, 2)
+        store16(at + 4, <uint16_t>name_size)
+        store16(at + 6, <uint16_t>PyBytes_GET_SIZE(metadata))
+        store64(at + 8, 0)
+        id, self.next_push = self.next_push, self.next_push + 2
+        head += name + metadata
+        if serialize == SERIALIZE_RAW and not compressor:
+            # All that Go pushes. As a value it fits methods that return nothing, which raw bytes have no form for.
+            payload = BIN32 + (<object>frame.payload_size).to_bytes(4, "big") + frame.payload[:frame.payload_size]
+            return self._put_message(
+                REQUEST, ONE_WAY, id, head, payload, PyBytes_GET_SIZE(payload), codec_of(SERIALIZE_MSGPACK)
+            )
+        return self._put_message(
+            REQUEST, ONE_WAY, id, head, frame.payload, frame.payload_size, codec_of(serialize) | compressor << 8
+        )
+
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
         """Fail a call with what the entries of its answer tell; those of Go have the text alone."""
         cdef bytes head, details = told.get(b"frpc-details-bin", b"")
-        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNKNOWN)
+        cdef bytes text = told.get(self.profile.error_key, b"")
+        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(UNKNOWN_NAMES) else UNKNOWN)
         if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
             # The server takes nothing more here: further calls are for another connection.
             self._control_up(GOAWAY, 0, NO_MORE_CALLS)
         head = answer_head(
-            status, told.get(self.profile.error_key, b"").decode("utf-8", "replace"), metadata,
+            status, text.decode("utf-8", "replace"), metadata,
             told.get(b"frpc-processed") != b"no", pause_of(told.get(b"frpc-retry-after-ms")),
         )
         return self._answer(id, head, PyBytes_AS_STRING(details), PyBytes_GET_SIZE(details), CODEC_MSGPACK)
@@ -382,12 +434,17 @@ cdef class RpcxTranslation:
         return self._answer(id, answer_head(status, text, b"", has_run, 0), b"", 0, CODEC_MSGPACK)
 
     cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1:
-        """Answer a call, in pieces where the answer is long."""
+        return self._put_message(RESPONSE, 0, id, head, payload, size, codecs)
+
+    cdef int _put_message(
+        self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
+    ) except -1:
+        """Send a REQUEST or RESPONSE up, in pieces where its payload is long."""
         cdef Py_ssize_t at, part
         if size <= PIECE:
-            return self._send_up(frame_of(RESPONSE, 0, codecs, id, head, payload, size))
+            return self._send_up(frame_of(kind, flags, codecs, id, head, payload, size))
         head += (<object>size).to_bytes(8, "little")
-        self._send_up(frame_of(RESPONSE, MORE, codecs, id, head, payload, PIECE))
+        self._send_up(frame_of(kind, flags | MORE, codecs, id, head, payload, PIECE))
         at = PIECE
         while at < size:
             part = min(size - at, <Py_ssize_t>PIECE)
@@ -398,10 +455,16 @@ cdef class RpcxTranslation:
     cdef int _send_up(self, bytes frame) except -1:
         """Let the connection above receive a frame that takes of its credit, in order."""
         cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)
-        if self.held or size > self.credit:
+        if self.held or size > self.credit or not self.is_open:
             self.held.append(frame)
             return 0
         return self._put_up(frame)
+
+    cdef int _put_held(self) except -1:
+        """Let the connection above receive what waited, as far as it takes that."""
+        while self.held and PyBytes_GET_SIZE(<bytes>self.held[0]) <= self.credit:
+            self._put_up(self.held.popleft())
+        return 0
 
     cdef int _put_up(self, bytes frame) except -1:
         cdef Py_ssize_t size = PyBytes_GET_SIZE(frame)

@@ -378,6 +378,7 @@ class SyncPool:
             spin_microseconds=self.spin_microseconds,
             reentry=self.reentry,
             credential=token,
+            takes_values=wire != "native",
         )
 
     def _publish(self) -> None:
