@@ -371,7 +371,7 @@ async def test_no_call_starts_whose_cancel_came_while_another_connection_kept_th
 
 async def test_a_full_queue_sheds_the_last_sheddable_call_first() -> None:
     desk = Desk()
-    config = ServerConfig(admission=Admission(queue_length=3))
+    config = ServerConfig(admission=Admission(queue_length=3, queue_age=20))
     with ThreadedServer(desk, config=config) as server:
         async with Client(server.address) as client:
             await client.ready()
