@@ -53,13 +53,21 @@ class CompiledPeer:
     #: Where the sources lie that the program is built from, apart from `bench.proto`.
     sources: ClassVar[Path]
 
-    def __init__(self, name: str, title: str, *, library: str, has_streams: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        title: str,
+        *,
+        library: str,
+        has_streams: bool = False,
+        further: Sequence[Operation] = (),
+    ) -> None:
         self.name = name
         self.title = title
         self.family = title
         self.by_default = True
         self._library = library
-        self._operations = (*CALLS, *STREAMS) if has_streams else CALLS
+        self._operations = (*CALLS, *(STREAMS if has_streams else ()), *further)
 
     @property
     def program(self) -> Path:
@@ -96,6 +104,9 @@ class GoPeer(CompiledPeer):
 
     sources = SOURCES / "go"
 
+    #: Whether it imports the package that is generated.
+    needs_protobuf: ClassVar[bool] = True
+
     @property
     def package(self) -> str:
         """The folder of its program."""
@@ -114,8 +125,8 @@ class GoPeer(CompiledPeer):
 
     def build(self) -> None:
         go = toolchain("go")
-        overlay = _generate_go(go)
-        command = [go, "build", f"-overlay={overlay}", "-o", str(self.program), "."]
+        overlay = [f"-overlay={_generate_go(go)}"] if self.needs_protobuf else []
+        command = [go, "build", *overlay, "-o", str(self.program), "."]
         _run(command, self.sources / self.package)
         self.program.touch()
 

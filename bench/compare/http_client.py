@@ -1,14 +1,19 @@
-"""The client half of the peers that speak HTTP and JSON: aiohttp, a connection per call in flight."""
+"""The client half of the Python peers that speak HTTP and JSON, a connection per call in flight.
 
-from collections.abc import AsyncIterator
+It is aiohttp for the workloads that all stacks share, and the generator in C for those of HTTP alone.
+"""
+
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 
+from bench.compare.http_load import build_generator, load_command
 from bench.compare.load import AsyncOperation
+from bench.compare.measurement import LoadOrder
 from bench.compare.peers.base import AsyncClient
-from bench.compare.workloads import RECORD_ID, RECORD_NAME, RECORD_SCORE, Workload
+from bench.compare.workloads import HTTP, RECORD_ID, RECORD_NAME, RECORD_SCORE, Operation, Workload
 
 #: What servers are told to accept, in bytes.
 LARGEST_BODY = 64 * 1024 * 1024
@@ -16,6 +21,15 @@ LARGEST_BODY = 64 * 1024 * 1024
 
 class HttpClient(AsyncClient):
     """Posts to /echo, /mul and /record."""
+
+    operations: ClassVar[Collection[Operation]] = ("echo", "mul", "record", "http_record", "http_hello")
+
+    def prepare(self) -> None:
+        super().prepare()
+        build_generator()
+
+    def client_command(self, order: LoadOrder) -> list[str]:
+        return load_command(order) if order.workload in HTTP else super().client_command(order)
 
     @asynccontextmanager
     async def connected(self, address: str, workload: Workload) -> AsyncIterator[AsyncOperation]:

@@ -1,7 +1,7 @@
 """Puts a result into the README: `python -m bench.compare.readme [RESULT.json]`.
 
-Tables of calls and of streams stand between markers of their own, each with machine, date, versions and the command
-that made them: a result replaces those of which it has workloads.
+Tables of calls, of streams, of HTTP and of rpcx stand between markers of their own, each with machine, date, versions
+and the command that made them: a result replaces those of which it has workloads.
 """
 
 import json
@@ -17,9 +17,10 @@ from bench.compare.report import TAILS_TITLE, conditions, latency_table, rate_ce
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, table
 from bench.compare.tail_report import tail_table
+from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
 from bench.compare.workloads import CURVES, STREAMS, TABLE, TAILS
 
-__all__ = ["CALLS", "STREAMED", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
+__all__ = ["SECTIONS", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
 
 
 class MarkerError(Exception):
@@ -53,6 +54,9 @@ class Section:
 
 CALLS = Section("comparison")
 STREAMED = Section("streams")
+OVER_HTTP = Section("http")
+OVER_RPCX = Section("rpcx")
+SECTIONS = (CALLS, STREAMED, OVER_HTTP, OVER_RPCX)
 
 #: The columns of the README's table and their heads.
 COLUMNS = {
@@ -79,6 +83,10 @@ def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
         text = CALLS.replace(text, calls_block(result, [plot.relative_to(root).as_posix() for plot in plots]))
     if any(row["workload"] in {*STREAMS, *TAILS} for row in result["summary"]):
         text = STREAMED.replace(text, streams_block(result))
+    if requests := http_table(result):
+        text = OVER_HTTP.replace(text, "\n".join([conditions(result), HTTP_TITLE, requests]))
+    if calls := rpcx_table(result):
+        text = OVER_RPCX.replace(text, "\n".join([conditions(result), RPCX_TITLE, calls]))
     path.write_text(text)
 
 

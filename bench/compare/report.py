@@ -14,6 +14,7 @@ from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, share_cell, table, times_cell
 from bench.compare.tail_report import tail_table
 from bench.compare.tls_report import encrypted_table
+from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
 from bench.compare.workloads import STREAMS, TABLE, WORKLOADS, Workload
 
 #: Shares are of this family, multiples of that one unless a workload names another.
@@ -186,6 +187,10 @@ def markdown(result: Mapping[str, Any]) -> str:
     parts += _stream_parts(result)
     if tails := tail_table(result):
         parts += [TAILS_TITLE, tails]
+    if requests := http_table(result):
+        parts += [HTTP_TITLE, requests]
+    if calls := rpcx_table(result):
+        parts += [RPCX_TITLE, calls]
     if growth := growth_tables(result):
         parts.append(growth)
     if result["failures"]:

@@ -1,7 +1,7 @@
 """What the peers are asked to do: the workloads and their values, the same for all.
 
-`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `CURVES` those in which
-one quantity grows; `WORKLOADS` holds all of them.
+`TABLE` holds the workloads of calls, `STREAMS` those of streams, `TAILS` those at a fixed rate, `HTTP` and `RPCX` those
+of other protocols, `CURVES` those in which one quantity grows; `WORKLOADS` holds all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,12 @@ from typing import Any, Literal, get_args
 
 __all__ = [
     "CURVES",
+    "HTTP",
     "RECORD_ID",
     "RECORD_NAME",
     "RECORD_SCORE",
     "RECORD_TAGS",
+    "RPCX",
     "STREAMS",
     "TABLE",
     "TAILS",
@@ -44,7 +46,11 @@ StreamOperation = Literal[
     "server_stream", "server_stream_many", "server_stream_def", "client_stream", "both_ways"
 ]
 
-Operation = CallOperation | StreamOperation
+#: http_record: the typed record as JSON, by POST · http_hello: a text, by GET ·
+#: rpcx_mul: two integers in one struct over the wire of rpcx, and over our own for comparison.
+ForeignOperation = Literal["http_record", "http_hello", "rpcx_mul"]
+
+Operation = CallOperation | StreamOperation | ForeignOperation
 
 RECORD_ID = 123456789
 RECORD_NAME = "the quick brown fox"
@@ -120,7 +126,7 @@ class Workload:
         match self.operation:
             case "echo_batch":
                 return [self.payload] * self.batch
-            case "mul":
+            case "mul" | "rpcx_mul":
                 return 42
             case "record":
                 return (RECORD_ID, RECORD_NAME, RECORD_SCORE, RECORD_TAGS)
@@ -245,6 +251,39 @@ _TAILS = tuple(
     for rate, peers in _RATES.items()
 )
 
+#: All of them are loaded by `c_http.c`, a connection for each call in flight.
+_HTTP_PEERS = ("c_http", "fastrpc_http", "net_http", "aiohttp", "fastapi")
+
+
+def _http(operation: ForeignOperation, title: str) -> Workload:
+    return Workload(
+        name=operation,
+        title=title,
+        operation=operation,
+        in_flight=64,
+        base_family="FastAPI",
+        limit_family="net/http",
+        only_peers=_HTTP_PEERS,
+    )
+
+
+_HTTP = (_http("http_record", "typed record as JSON by POST"), _http("http_hello", "hello by GET"))
+
+#: Client and server of both, in all four pairs, and our own wire.
+_RPCX_PEERS = ("fastrpc", "fastrpc_rpcx", "fastrpc_rpcx_client", "fastrpc_rpcx_server", "rpcx")
+
+_RPCX = (
+    Workload(
+        name="rpcx_mul",
+        title="typed Mul in msgpack, 64 in flight",
+        operation="rpcx_mul",
+        in_flight=64,
+        base_family="rpcx",
+        limit_family="fastrpc",
+        only_peers=_RPCX_PEERS,
+    ),
+)
+
 #: Each point costs a measurement per peer and round: enough of them to see a bend, no more.
 _IN_FLIGHT = (1, 4, 16, 64, 256, 1024, 4096)
 _PAYLOAD_BYTES = (0, 64, _KIB, 16 * _KIB, 64 * _KIB, 256 * _KIB, _MIB, 4 * _MIB, 16 * _MIB)
@@ -292,6 +331,10 @@ STREAMS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for 
 
 TAILS: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _TAILS})
 
+HTTP: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _HTTP})
+
+RPCX: Mapping[str, Workload] = MappingProxyType({workload.name: workload for workload in _RPCX})
+
 
 def _curve(name: str, title: str, axis: str, *, in_bytes: bool = False) -> Curve:
     points = {quantity: workload.name for quantity, workload in _GROWTH[name].items()}
@@ -315,6 +358,8 @@ WORKLOADS: Mapping[str, Workload] = MappingProxyType(
         **TABLE,
         **STREAMS,
         **TAILS,
+        **HTTP,
+        **RPCX,
         **{workload.name: workload for points in _GROWTH.values() for workload in points.values()},
     }
 )

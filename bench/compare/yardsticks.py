@@ -1,4 +1,4 @@
-"""Compiles the yardsticks in C, `c_echo.c` (with and without TLS) and `c_sink.c`."""
+"""Compiles the yardsticks in C: `c_echo.c` (with and without TLS), `c_sink.c` and `c_http.c`."""
 
 import shutil
 import subprocess

@@ -65,7 +65,9 @@ def needs_program(peer: CompiledPeer) -> None:
 
 
 @each_peer
-@pytest.mark.parametrize("workload", ["W1", "W2x512", "mul", "W4", "W6", "tail@5000", *STREAM_WORKLOADS])
+@pytest.mark.parametrize(
+    "workload", ["W1", "W2x512", "mul", "W4", "W6", "tail@5000", "rpcx_mul", *STREAM_WORKLOADS]
+)
 def test_load_counts_calls_latency_and_processor_time(
     peer: CompiledPeer, workload: str, tmp_path: Path
 ) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from bench.compare.paths import ROOT
-from bench.compare.readme import CALLS, STREAMED, MarkerError, Section, calls_block, write_readme
+from bench.compare.readme import SECTIONS, MarkerError, Section, calls_block, write_readme
 
+CALLS = SECTIONS[0]
 BEGIN, END = CALLS.begin, CALLS.end
 
 
@@ -26,7 +27,7 @@ def test_missing_or_doubled_markers_are_refused(text: str) -> None:
         CALLS.replace(text, "new")
 
 
-@pytest.mark.parametrize("section", [CALLS, STREAMED])
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
 def test_the_projects_readme_has_the_markers(section: Section) -> None:
     text = (ROOT / "README.md").read_text()
     assert "new" in section.replace(text, "new")

@@ -16,11 +16,14 @@ PEERS = (
     "aiohttp",
     "apache_thrift",
     "c_echo",
+    "c_http",
     "c_sink",
     "fastapi",
     "fastrpc",
     "fastrpc_asyncio",
     "fastrpc_blocking",
+    "fastrpc_http",
+    "fastrpc_rpcx",
     "grpc_asyncio",
     "grpc_sync",
     "grpc_uvloop",
@@ -32,13 +35,16 @@ PEERS = (
 )
 
 #: Our own and the yardsticks in C run in `make services`, the rest in `make soak`: no change of ours touches them.
-TRIED = PEERS if SCALE > 1 else ("c_echo", "c_sink", "fastrpc", "fastrpc_blocking")
+OURS = ("c_echo", "c_http", "c_sink", "fastrpc", "fastrpc_blocking", "fastrpc_http", "fastrpc_rpcx")
+TRIED = PEERS if SCALE > 1 else OURS
 
 #: Raw bytes, integers and the record; then what only some offer. Each peer starts two processes for each workload: of
 #: those that differ in the operation alone, one is enough for `make services`.
 WORKLOADS = ("W5", "mul", "W4") if SCALE > 1 else ("W5", "W4")
 #: Each kind of stream, and both sizes.
 STREAMS = ("server_stream", "client_stream_64K", "both_ways") if SCALE > 1 else ("server_stream",)
+#: By other protocols.
+HTTP = ("http_record", "http_hello")
 SPECIAL_WORKLOADS = (
     (
         "W2meta",
@@ -54,8 +60,16 @@ SPECIAL_WORKLOADS = (
     else ("many", "connections@10", "server_stream_def", "tail@5000")
 )
 
-#: What a yardstick offers of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
-OFFERED = {"c_echo": {"W5"}, "c_sink": {"server_stream", "client_stream_64K"} & {*STREAMS}}
+#: What yardsticks and other protocols offer of these; the other peers offer `WORKLOADS`, and `STREAMING` streams too.
+OFFERED = {
+    "c_echo": {"W5"},
+    "c_http": {*HTTP},
+    "c_sink": {"server_stream", "client_stream_64K"} & {*STREAMS},
+    "fastrpc_http": {*HTTP},
+    "fastrpc_rpcx": {"rpcx_mul"},
+}
+#: What some offer beside those.
+FURTHER = {"aiohttp": HTTP, "fastapi": HTTP, "fastrpc": ("rpcx_mul",), "fastrpc_asyncio": ("rpcx_mul",)}
 STREAMING = ("fastrpc", "fastrpc_asyncio", "fastrpc_blocking", "grpc_asyncio", "grpc_sync", "grpc_uvloop")
 
 BRIEF = ("--rounds=1", "--seconds=0.1", "--warm-seconds=0.02")
@@ -81,7 +95,7 @@ def available() -> list[str]:
 
 @pytest.fixture(scope="module")
 def result(available: list[str], tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    return compare(tmp_path_factory.mktemp("compare"), available, (*WORKLOADS, *STREAMS))
+    return compare(tmp_path_factory.mktemp("compare"), available, (*WORKLOADS, *STREAMS, *HTTP, "rpcx_mul"))
 
 
 @pytest.mark.parametrize("name", TRIED)
@@ -92,7 +106,7 @@ def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping
         pytest.skip(missing[0])
     rows = {row["workload"]: row for row in result["summary"] if row["peer"] == name}
     streams = STREAMS if name in STREAMING else ()
-    assert set(rows) == OFFERED.get(name, {*WORKLOADS, *streams})
+    assert set(rows) == OFFERED.get(name, {*WORKLOADS, *streams, *FURTHER.get(name, ())})
     for row in rows.values():
         assert row["calls_per_second"] > 0
         assert row["client_cpu_per_call"] > 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from aiohttp import web
 
 from bench.compare.http_client import LARGEST_BODY, HttpClient
+from bench.compare.http_load import HELLO, HELLO_PATH, RECORD_PATH
 from bench.compare.peers.base import AsyncServer, Peer
 from bench.compare.workloads import Workload
 
@@ -24,6 +25,10 @@ async def _record(request: web.Request) -> web.Response:
     return web.json_response(await request.json())
 
 
+async def _hello(request: web.Request) -> web.Response:
+    return web.json_response(HELLO)
+
+
 class AiohttpJson(AsyncServer, HttpClient):
     """aiohttp's own server on uvloop."""
 
@@ -33,7 +38,13 @@ class AiohttpJson(AsyncServer, HttpClient):
     async def serving(self, directory: Path, workload: Workload) -> AsyncIterator[str]:
         application = web.Application(client_max_size=LARGEST_BODY)
         application.add_routes(
-            [web.post("/echo", _echo), web.post("/mul", _mul), web.post("/record", _record)]
+            [
+                web.post("/echo", _echo),
+                web.post("/mul", _mul),
+                web.post("/record", _record),
+                web.post(RECORD_PATH, _record),
+                web.get(HELLO_PATH, _hello),
+            ]
         )
         runner = web.AppRunner(application, access_log=None)
         await runner.setup()

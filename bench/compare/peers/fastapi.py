@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI, Request, Response
 
 from bench.compare.http_client import HttpClient
+from bench.compare.http_load import HELLO, HELLO_PATH, RECORD_PATH
 from bench.compare.peers.base import BACKLOG, AsyncServer, Peer
 from bench.compare.workloads import Workload
 
@@ -51,8 +52,13 @@ def build_application() -> FastAPI:
         return Product(value=factors.a * factors.b)
 
     @application.post("/record")  # type: ignore[untyped-decorator]
+    @application.post(RECORD_PATH)  # type: ignore[untyped-decorator]
     async def record(record: Record) -> Record:
         return record
+
+    @application.get(HELLO_PATH)  # type: ignore[untyped-decorator]
+    async def hello() -> str:
+        return HELLO
 
     return application
 

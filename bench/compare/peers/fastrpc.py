@@ -68,6 +68,28 @@ def build_record() -> Record:
     )
 
 
+class Args(msgspec.Struct):
+    """What `Arith.Mul` takes, named as in Go."""
+
+    A: int
+    B: int
+
+
+class Reply(msgspec.Struct):
+    """What `Arith.Mul` gives."""
+
+    C: int
+
+
+@fastrpc.service("Arith")
+class Arith:
+    """What the workload of rpcx calls."""
+
+    @fastrpc.method
+    async def Mul(self, args: Args) -> Reply:  # noqa: N802 - as a Go service has it
+        return Reply(args.A * args.B)
+
+
 def service_with(methods: int) -> type[Any]:
     """Make the service `methods`, which has so many."""
     members: dict[str, Any] = {}
@@ -126,6 +148,8 @@ class _Serving(AsyncServer):
 def _service(workload: Workload) -> type[Any]:
     if workload.is_stream:
         return Streams
+    if workload.operation == "rpcx_mul":
+        return Arith
     return service_with(workload.methods) if workload.operation == "echo_methods" else Bench
 
 
@@ -138,6 +162,7 @@ class FastRPCAsync(_Serving, AsyncClient):
         "echo_def",
         "echo_connections",
         "echo_methods",
+        "rpcx_mul",
         "server_stream",
         "server_stream_many",
         "server_stream_def",
@@ -182,6 +207,8 @@ def _async_operation(clients: list[fastrpc.Client], workload: Workload) -> Async
             return AsyncOperation(lambda: call(Bench.mul, 6, 7))
         case "record":
             return AsyncOperation(lambda: call(Bench.record, build_record()), plain_record)
+        case "rpcx_mul":
+            return AsyncOperation(lambda: call(Arith.Mul, Args(6, 7)), lambda reply: reply.C)
         case "echo_batch":
             batch = [(payload,)] * workload.batch
             return AsyncOperation(lambda: client.call_many(Bench.echo, batch))

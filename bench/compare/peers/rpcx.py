@@ -3,4 +3,6 @@
 from bench.compare.compiled import GoPeer
 from bench.compare.peers.base import Peer
 
-PEERS: tuple[Peer, ...] = (GoPeer("rpcx", "rpcx", library="github.com/smallnest/rpcx"),)
+RPCX = GoPeer("rpcx", "rpcx", library="github.com/smallnest/rpcx", further=("rpcx_mul",))
+
+PEERS: tuple[Peer, ...] = (RPCX,)

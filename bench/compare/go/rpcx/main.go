@@ -1,5 +1,5 @@
 // Command rpcx is rpcx as a peer, with its defaults: raw payloads without a serializer, typed values as protobuf,
-// the faster of the serializers that both its client and bench.proto know.
+// the faster of the serializers that both its client and bench.proto know. The workload of its wire has msgpack.
 package main
 
 import (
@@ -25,6 +25,9 @@ func serve(listener net.Listener) error {
 	if err := engine.RegisterName("bench", bench{}, ""); err != nil {
 		return err
 	}
+	if err := engine.RegisterName("Arith", arith{}, ""); err != nil {
+		return err
+	}
 	return engine.ServeListener("tcp", listener)
 }
 
@@ -46,11 +49,26 @@ func (bench) Record(_ context.Context, record *benchpb.Record, answer *benchpb.R
 	return nil
 }
 
+// Args and Reply are as in bench/compare/peers/fastrpc_rpcx.py.
+type Args struct{ A, B int }
+
+type Reply struct{ C int }
+
+type arith struct{}
+
+func (arith) Mul(_ context.Context, args *Args, reply *Reply) error {
+	reply.C = args.A * args.B
+	return nil
+}
+
 func connect(order load.Order) (load.Operation, error) {
 	option := client.DefaultOption
 	option.SerializeType = protocol.ProtoBuffer
-	if order.Operation == "echo" {
+	switch order.Operation {
+	case "echo":
 		option.SerializeType = protocol.SerializeNone
+	case "rpcx_mul":
+		option.SerializeType = protocol.MsgPack
 	}
 	connection := client.NewClient(option)
 	if err := connection.Connect("tcp", order.Address); err != nil {
@@ -63,6 +81,8 @@ func connect(order load.Order) (load.Operation, error) {
 		return mul(connection), nil
 	case "record":
 		return echoRecord(connection, order.Record), nil
+	case "rpcx_mul":
+		return callArith(connection), nil
 	}
 	return load.Operation{}, fmt.Errorf("no operation %s", order.Operation)
 }
@@ -100,4 +120,13 @@ func echoRecord(connection *client.Client, values load.Record) load.Operation {
 	return load.NewOperation(call, func(record *benchpb.Record) bool {
 		return values.Equal(record.Id, record.Name, record.Score, record.Tags)
 	})
+}
+
+func callArith(connection *client.Client) load.Operation {
+	call := func() (*Reply, error) {
+		reply := new(Reply)
+		err := connection.Call(context.Background(), "Arith", "Mul", &Args{A: 6, B: 7}, reply)
+		return reply, err
+	}
+	return load.NewOperation(call, func(reply *Reply) bool { return reply.C == 42 })
 }

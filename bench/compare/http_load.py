@@ -1,0 +1,63 @@
+"""The load of the HTTP workloads: one generator in C for every server (`c_http.c`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from bench.compare.measurement import LoadOrder
+from bench.compare.workloads import HTTP, RECORD_ID, RECORD_NAME, RECORD_SCORE, RECORD_TAGS, WORKLOADS
+from bench.compare.yardsticks import build_yardstick, yardstick_program
+
+__all__ = ["GENERATOR", "HELLO", "HELLO_PATH", "RECORD_PATH", "answer_to", "build_generator", "load_command"]
+
+GENERATOR = "c_http"
+
+#: Where every server has its two methods.
+RECORD_PATH = "/bench/record"
+HELLO_PATH = "/bench/hello"
+
+#: What `HELLO_PATH` answers, as a text in JSON.
+HELLO = "hello, world"
+
+RECORD: Mapping[str, Any] = {
+    "id": RECORD_ID,
+    "name": RECORD_NAME,
+    "score": RECORD_SCORE,
+    "tags": RECORD_TAGS,
+}
+
+
+def build_generator() -> None:
+    """Compile the generator; raise PeerUnavailableError where that cannot be."""
+    build_yardstick(GENERATOR)
+
+
+def answer_to(workload: str) -> str:
+    """Return the body that a server has to answer."""
+    value = RECORD if HTTP[workload].operation == "http_record" else HELLO
+    return msgspec.json.encode(value).decode()
+
+
+def load_command(order: LoadOrder, *, parameter: str | None = None) -> list[str]:
+    """Return what loads a server at any kind of address; `parameter` is the name the record has in the body, if any."""
+    workload = WORKLOADS[order.workload]
+    options = {
+        "path": HELLO_PATH,
+        "expect": answer_to(order.workload),
+        "connections": workload.in_flight,
+        "sample": workload.sample_every,
+        "warm": order.warm_seconds,
+        "seconds": order.seconds,
+        "server": order.server_processes[0],
+    }
+    if workload.operation == "http_record":
+        body = {parameter: RECORD} if parameter else RECORD
+        options |= {"path": RECORD_PATH, "body": msgspec.json.encode(body).decode()}
+    address = f"tcp://{order.address.rpartition('//')[2]}"
+    return [
+        str(yardstick_program(GENERATOR)),
+        "load",
+        address,
+        *(f"--{name}={value}" for name, value in options.items()),
+    ]
