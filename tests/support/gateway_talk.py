@@ -93,10 +93,11 @@ async def connected(
     limits: Limits | None = None,
     paths: Mapping[str, Any] | None = None,
     hosts: set[str] | None = None,
+    shop: Shop | None = None,
     **options: Any,
 ) -> AsyncIterator[GatewayTalk]:
     """Yield a connection to the shop."""
-    async with gate_for(Shop(), **options) as gate:
+    async with gate_for(shop or Shop(), **options) as gate:
         talk = GatewayTalk(engine_of(gate, make_method, http, limits, paths or {}, hosts))
         yield talk
         talk.lose()

@@ -1,6 +1,5 @@
 """The frames that a client of WebSocket sends, and those that it gets, written from RFC 6455."""
 
-import os
 import struct
 from dataclasses import dataclass
 
@@ -18,6 +17,9 @@ __all__ = [
 ]
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+
+#: That of the examples in RFC 6455, section 5.7.
+MASK = b"\x37\xfa\x21\x3d"
 
 
 def client_frame(
@@ -44,11 +46,10 @@ def client_frame(
     written = {0: b"", 2: struct.pack("!H", size & 0xFFFF), 8: struct.pack("!Q", size)}[width]
     if not is_masked:
         return bytes((first, second)) + written + content
-    key = os.urandom(4)
     whole = int.from_bytes(content, "big") ^ int.from_bytes(
-        (key * (len(content) // 4 + 1))[: len(content)], "big"
+        (MASK * (len(content) // 4 + 1))[: len(content)], "big"
     )
-    return bytes((first, second)) + written + key + whole.to_bytes(len(content), "big")
+    return bytes((first, second)) + written + MASK + whole.to_bytes(len(content), "big")
 
 
 def closing(code: int, reason: bytes = b"") -> bytes:

@@ -4,6 +4,7 @@ A way returns the status that a call was answered with, None where the protocol 
 """
 
 import asyncio
+import json
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from fastrpc import Address, Status
 from tests.support.http_talk import HttpClient, Response
 from tests.support.rpcx_talk import RpcxTalk
 from tests.support.rpcx_wire import JSON, Frame, call
+from tests.support.socket_client import SocketClient
+from tests.support.socket_frames import CLOSE
 
 __all__ = ["WAYS", "Asked", "Way"]
 
@@ -192,6 +195,39 @@ async def _by_fields_of_rpcx(asked: Asked) -> Status:
     return {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED}.get(response.status, Status.INTERNAL)
 
 
+async def _in_socket(asked: Asked, path: str, message: Any) -> dict[str, Any] | Status:
+    """Return the first answer to a message, or the status of a refused handshake."""
+    options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
+    async with await HttpClient.to(asked.address, **options) as client:
+        if asked.pauses:
+            await client.get("/")
+            await asyncio.sleep(asked.pauses)
+        socket = SocketClient(client)
+        answer = await socket.open(path, **asked.fields)
+        if answer.status != 101:
+            return Status[answer.value["code"]]
+        socket.send(message)
+        frame = await socket.frame()
+        if frame.opcode == CLOSE:
+            # What identified the connection expired meanwhile.
+            assert frame.code == 1008
+            return Status.UNAUTHENTICATED
+        found: dict[str, Any] = json.loads(frame.content)
+        return found
+
+
+async def _by_socket(asked: Asked) -> Status:
+    found = await _in_socket(asked, f"/ws{asked.path}", {})
+    if isinstance(found, Status):
+        return found
+    return Status[found["error"]["code"]] if "error" in found else Status.OK
+
+
+async def _by_json_rpc_in_a_socket(asked: Asked) -> Status:
+    found = await _in_socket(asked, "/jsonrpc", _entry(asked, id=1))
+    return found if isinstance(found, Status) else _error(found)
+
+
 WAYS = {
     "rpcx": Way("rpcx", None, _by_rpcx),
     "phobos": Way("phobos", None, _by_phobos),
@@ -204,6 +240,8 @@ WAYS = {
     "JSON-RPC": Way("http", "jsonrpc", _by_json_rpc),
     "a batch of JSON-RPC": Way("http", "jsonrpc", _by_batch),
     "a notification of JSON-RPC": Way("http", "jsonrpc", _by_notification),
+    "WebSocket": Way("http", "websocket", _by_socket),
+    "JSON-RPC by WebSocket": Way("http", "websocket", _by_json_rpc_in_a_socket),
     "MCP": Way("http", "mcp", _by_tool),
     "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
 }

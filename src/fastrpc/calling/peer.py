@@ -44,7 +44,7 @@ class Peer:
     #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
     #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
     certificate: Mapping[str, Any] | None
-    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default.
+    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket.
     protocol: str
     #: The same on all connections of one Client that serves; None for a peer that serves nothing, and for a server.
     id: str | None

@@ -16,9 +16,6 @@ from fastrpc.config.validation import (
 
 __all__ = ["HTTP", "HTTPLimits"]
 
-# What a later release serves: a setting without effect is refused.
-_LATER = ("websocket",)
-
 # An origin as browsers send it: no path, no slash at its end.
 _ORIGIN = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -65,7 +62,8 @@ class HTTP(Settings):
     Attributes:
         json: methods as `POST /service/method`, in JSON or msgpack, with streams as NDJSON or server-sent events.
         jsonrpc: JSON-RPC 2.0 at `POST /jsonrpc`.
-        websocket: calls by WebSocket; not there yet.
+        websocket: methods by WebSocket at `/ws/service/method`, with streams both ways; with `jsonrpc`, JSON-RPC at
+            `/jsonrpc` as well.
         mcp: methods with `tool=True` as tools of language models, at `POST /mcp`.
         rpcx: requests with the fields `X-RPCX-ServiceMethod` and `X-RPCX-SerializeType`, as Go's header gateway of rpcx
             takes them.
@@ -94,9 +92,6 @@ class HTTP(Settings):
             check_flag(self, name)
         if self.docs is not None:
             check_flag(self, "docs")
-        for name in _LATER:
-            if getattr(self, name):
-                raise wrong(self, name, "left out: it is not there yet")
         _check_texts(self, "cors_origins", _ORIGIN, "origins such as 'https://shop.example'")
         _check_texts(self, "allowed_hosts", _HOST, "host names without a port, such as 'shop.example'")
         check_parts(self, limits=HTTPLimits)

@@ -212,8 +212,11 @@ class Dispatcher:
     def gauges(self) -> Iterator[Gauge]:
         """Yield the connections of the server by transport and protocol, 0 where it only listens."""
         connections: Counter[tuple[str, str]] = Counter()
+        protocols = [*self._config.protocols]
+        if "http" in protocols and self._config.http.websocket:
+            protocols.append("websocket")
         for scheme in list(self._schemes):
-            for protocol in self._config.protocols:
+            for protocol in protocols:
                 connections[scheme, protocol] = 0
         for session in list(self.gate.sessions):
             # Not by `describe_peer`, which would keep what is known of a peer that is only opening.

@@ -42,6 +42,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _answer_early(self) except -1
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1
     cdef int _pass_in(self, bytes payload) except -1
+    cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
     cdef int _take_line(self, bytes line) except -1
 
     # Credentials that expire.

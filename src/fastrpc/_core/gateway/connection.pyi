@@ -37,6 +37,9 @@ class GatewayConnection(HttpConnection):
     def answer_path(self, status: int, fields: Iterable[tuple[str, str]], content: bytes) -> None:
         """Answer a request to a fixed path."""
 
+    def answer_message(self, content: bytes) -> None:
+        """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
+
     def may_call(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method."""
 
@@ -55,6 +58,9 @@ class GatewayConnection(HttpConnection):
 
     def begin_drain(self, reason: int = 0, text: str = "") -> None:
         """Close with the next answer; a connection that rests has a second for its last request."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent; a WebSocket is told that the server restarts."""
 
     @property
     def has_drained(self) -> bool:

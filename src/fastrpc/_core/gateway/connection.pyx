@@ -5,7 +5,7 @@
     head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
                         └──► method, verb, type ──► body ──► Gate.pass_in ──► handler
 
-HttpExchange goes from there to responses.
+HttpExchange goes from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk goes on.
 
 With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
 """
@@ -27,6 +27,7 @@ from fastrpc._core.gateway.http_call cimport new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
 from fastrpc._core.gateway.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
+from fastrpc._core.gateway.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
 from fastrpc._core.http1.head cimport VERB_POST
 from fastrpc._core.io.engine cimport ByteStream
@@ -36,6 +37,7 @@ from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.served_call cimport keep_identities
 from fastrpc._core.serving.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.websocket.frames cimport CLOSE_RESTART
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.http1.head import RequestRefusedError
@@ -96,6 +98,8 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int _forget(self) except -1:
         """Forget the request before."""
+        if self.exchange.talk is not None:
+            self.exchange.talk.drop(self)
         self.exchange.forget()
         self.has_started = False
         if PyByteArray_GET_SIZE(self.line):
@@ -119,7 +123,7 @@ cdef class GatewayConnection(HttpConnection):
             return
         self._await_verdict(call)
         self.gate._access.own_credentials.verify(
-            call, "", lambda identity, status, seconds: self._identified(call, identity, status)
+            call, "", lambda identity, status, seconds: self._identified(call, identity, status, seconds)
         )
 
     cdef int _await_verdict(self, ServerCall call) except -1:
@@ -146,13 +150,15 @@ cdef class GatewayConnection(HttpConnection):
 
     def _note_identity(self, ServerCall call, identity, int status, seconds):
         call.identity = identity
+        if seconds is not None:
+            call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
         if status:
             terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
 
-    def _identified(self, ServerCall call, identity, int status):
+    def _identified(self, ServerCall call, identity, int status, seconds):
         cdef HttpTerms terms
         if self.exchange.call is call and not self.is_closed:
-            self._note_identity(call, identity, status, None)
+            self._note_identity(call, identity, status, seconds)
             terms = terms_of(call)
             if is_long(self.head) and (terms.fault_status or identity is None):
                 if not terms.fault_status:
@@ -168,7 +174,7 @@ cdef class GatewayConnection(HttpConnection):
             if is_large:
                 self._answer_early()
             return SMALL_BODY
-        if self.gate._access is not None and is_large:
+        if self.gate._access is not None and (is_large or terms.is_socket and terms.path is None):
             if terms.path is None:
                 self._judge()
             elif not self.is_deciding and call.identity is None:
@@ -226,6 +232,8 @@ cdef class GatewayConnection(HttpConnection):
         cdef HttpTerms terms = terms_of(call)
         if terms.fault_status and not terms.is_fault_hidden:
             return self._answer_fault(call, terms)
+        if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
+            return self._upgrade(call, terms)
         if terms.path is not None:
             if call.charge:
                 # The calls that it makes are counted by themselves.
@@ -260,6 +268,34 @@ cdef class GatewayConnection(HttpConnection):
             # Its handler may go on in the next turn of the loop.
             self.woke = True
         return 0
+
+    # A WebSocket
+
+    cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1:
+        """End the handshake of a WebSocket: what follows is no HTTP."""
+        cdef SocketTalk talk = SocketTalk(self.service, call)
+        self.exchange.become(talk)
+        return talk.begin(self, terms.subprotocol)
+
+    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
+        return self.exchange.talk.receive(self, data, size)
+
+    cdef uint64_t upgraded_due(self, uint64_t now) except? 0:
+        return 0 if self.exchange.talk is None else self.exchange.talk.check(self, now)
+
+    def answer_message(self, bytes content not None):
+        """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
+        if self.exchange.talk is not None and not self.is_closed:
+            self.exchange.talk.answer_message(self, content)
+
+    def close(self, int reason=0, str text=""):
+        """Close once all output is sent."""
+        if self.exchange.talk is not None and not self.is_closed:
+            self.exchange.talk.close(self, CLOSE_RESTART, text)
+        else:
+            HttpConnection.close(self, reason, text)
+
+    # Faults
 
     cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1:
         """Answer a request that the gate does not see."""
@@ -426,10 +462,17 @@ cdef class GatewayConnection(HttpConnection):
             self.exchange.drain_signal.set()
         if self.leave_at_ns == 0:
             self.leave_at_ns = now_ns() + LEAVING_NS
+        if self.exchange.talk is not None and not self.is_closed:
+            self.exchange.talk.leave_at_ns = self.leave_at_ns
+            self._wait_until(earlier(self._due_ns, self.leave_at_ns))
 
     @property
     def has_drained(self):
         """Whether no call is under way, all output is sent, and nobody is about to send a last request."""
+        if self.exchange.talk is not None and not self.is_closed:
+            if self.exchange.talk.is_busy() or self.unsent_bytes():
+                return False
+            return now_ns() >= self.leave_at_ns
         if self.is_answering or self.exchange.held or self.exchange.queue or self.unsent_bytes():
             return False
         if not self.is_closed and (self.head is not None or self._seen):

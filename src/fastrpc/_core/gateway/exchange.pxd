@@ -7,6 +7,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from fastrpc._core.gateway.http_call cimport HttpTerms
 from fastrpc._core.gateway.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.gateway.service cimport HttpService
+from fastrpc._core.gateway.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport HttpConnection
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -27,11 +28,15 @@ cdef class HttpExchange(Exchange):
         ServerCall call
         bint leaves_body
 
+        # What a WebSocket says, None where there is none.
+        SocketTalk talk
+
         # When a stream of events gets a comment, 0: it is none.
         uint64_t comment_due_ns
 
     cdef int join(self, HttpConnection connection, PyObject** place) noexcept
     cdef int forget(self) except -1
+    cdef int become(self, SocketTalk talk) except -1
     cdef HttpConnection owner(self)
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
     cdef uint64_t send_comment(self, uint64_t now) except? 0

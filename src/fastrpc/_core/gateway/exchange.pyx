@@ -6,6 +6,8 @@
         └──► do_fail, do_refuse ──► status, document ──────┘
         └──► send_head, send_message ──► lines, events ──► HttpConnection.send_part
 
+Once the connection is a WebSocket all of that goes to its SocketTalk.
+
 A call that is a part of a request, as one of JSON-RPC is, has no response: whoever asked for it gets its `Outcome`.
 """
 
@@ -71,6 +73,16 @@ cdef class HttpExchange(Exchange):
         self.call = None
         self.leaves_body = False
         self.comment_due_ns = 0
+        self.talk = None
+        return 0
+
+    cdef int become(self, SocketTalk talk) except -1:
+        """Count the calls as those of a WebSocket from now on."""
+        self.talk = talk
+        self.protocol = "websocket"
+        self.counters = (<Gate>self.gate).counters_by_method(self.protocol)
+        if self.peer_info is not None:
+            self.peer_info.protocol = self.protocol
         return 0
 
     cdef HttpConnection owner(self):
@@ -97,6 +109,8 @@ cdef class HttpExchange(Exchange):
             return 0
         if self.call is not call:
             return 0
+        if self.talk is not None:
+            return self.talk.answer(connection, <ServerCall>call, payload)
         if terms.rpcx is not None:
             return self._answer_rpcx(connection, <ServerCall>call, terms.rpcx, payload)
         if terms.form != FORM_NONE:
@@ -123,6 +137,8 @@ cdef class HttpExchange(Exchange):
             return 0
         if self.call is not call:
             return 0
+        if self.talk is not None:
+            return self.talk.fail(connection, call, failure, status)
         if terms.rpcx is not None:
             return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
         document = problem_document(status, failure, call.codec)
@@ -213,16 +229,20 @@ cdef class HttpExchange(Exchange):
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
         cdef HttpConnection connection = self.owner()
-        if connection is not None and self.call is call:
-            call.sent_metadata = metadata
-            self._begin_messages(connection, <ServerCall>call, terms_of(call))
-        return 0
+        if connection is None or self.call is not call:
+            return 0
+        if self.talk is not None:
+            return self.talk.send_head(connection, metadata)
+        call.sent_metadata = metadata
+        return self._begin_messages(connection, <ServerCall>call, terms_of(call))
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef HttpConnection connection = self.owner()
         cdef HttpTerms terms = terms_of(call)
         if connection is None or self.call is not call:
             return 0
+        if self.talk is not None:
+            return self.talk.send_message(connection, payload)
         self._begin_messages(connection, <ServerCall>call, terms)
         return connection.send_part(value_part(terms.form, payload))
 
@@ -253,7 +273,8 @@ cdef class HttpExchange(Exchange):
     # Of the connection
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
-        cdef str key = None if terms_of(call).rpcx is not None else breaking_key(metadata)
+        cdef bint is_field = self.talk is None and terms_of(call).rpcx is None
+        cdef str key = breaking_key(metadata) if is_field else None
         if key is not None:
             text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
             raise CallError(Status.INTERNAL, text)

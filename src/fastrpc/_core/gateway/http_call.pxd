@@ -33,6 +33,10 @@ cdef class HttpTerms:
         # The origin of the page that sent it, None: of no page, or of one from here.
         bytes origin
 
+        # Whether it asks for a WebSocket, and the subprotocol chosen for it.
+        bint is_socket
+        str subprotocol
+
         # The fields of a request of rpcx's header gateway, None: it is none.
         RpcxHeaders rpcx
 
@@ -48,6 +52,7 @@ cdef class HttpTerms:
     ) except -1
     cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1
+    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1
     cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1
     cdef int _check_path(self, RequestHead head) except -1
     cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1

@@ -8,12 +8,13 @@ is the reason that lies in its terms. What is wrong with whoever sends it is tol
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memchr, memcmp, memcpy
 
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
+from fastrpc._core.gateway.handshake cimport asks_socket, chosen_protocol, handshake_fault, token_of
 from fastrpc._core.gateway.media_types cimport BODY_JSON, BODY_LINES, BODY_MSGPACK, FORM_NONE, body_kind, stream_form
 from fastrpc._core.gateway.pages cimport is_preflight, preflight_lines, takes_page
 from fastrpc._core.gateway.request_fields cimport has_plain_id, metadata_of, timeout_of
@@ -26,7 +27,7 @@ from fastrpc._core.http1.head cimport (
     VERB_POST,
     is_text,
 )
-from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata
+from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 
 from fastrpc._core.http1.head import RequestRefusedError
 
@@ -38,6 +39,10 @@ cdef enum:
     ENTRY_HEAD = 4
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
+
+# Of a call by WebSocket, and of a fixed path.
+cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
+cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
 
 # A longer timeout is none.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
@@ -63,15 +68,24 @@ cdef class HttpTerms:
             call.identity = None
             if is_preflight(head):
                 return self.set_fault(204, "", preflight_lines(head, self.origin))
-        self._take_fields(call, head, service.gate.metadata_bytes)
-        if service.serves_rpcx:
-            self.rpcx = rpcx_headers(head, target[:path])
-            if self.rpcx is not None:
-                return self._find_rpcx(call, head, service)
         if service.paths:
             self.path = service.paths.get(target[:path])
+        if service.offers_sockets:
             if self.path is not None:
-                return self._check_path(head)
+                self.is_socket = self.path.takes_messages and asks_socket(head)
+            elif path > 4 and memcmp(target, b"/ws/", 4) == 0:
+                # Behind it come service and method, as in any path.
+                self.is_socket = True
+                target += 3
+                path -= 3
+        self._take_fields(call, head, service.gate.metadata_bytes)
+        if service.serves_rpcx and not self.is_socket:
+            self.rpcx = rpcx_headers(head, target[:path])
+            if self.rpcx is not None:
+                self.path = None
+                return self._find_rpcx(call, head, service)
+        if self.path is not None:
+            return self._check_socket(call, head) if self.is_socket else self._check_path(head)
         return self._find_method(call, head, service, target, path)
 
     cdef int set_fault(self, int status, str text, bytes lines) except -1:
@@ -95,7 +109,9 @@ cdef class HttpTerms:
     cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1:
         cdef bint is_stated = False
         cdef uint64_t timeout = timeout_of(head, &is_stated)
-        cdef bytes metadata = metadata_of(head)
+        cdef bytes metadata = metadata_of(head), token = token_of(head) if self.is_socket else None
+        if token is not None:
+            metadata = (metadata or b"") + encode_metadata({"authorization": f"Bearer {token.decode('ascii')}"})
         call.received_metadata = metadata
         if metadata is not None and check_metadata(
             PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
@@ -117,7 +133,7 @@ cdef class HttpTerms:
         cdef char[NAME_BYTES] name
         cdef Py_ssize_t at, slash = 0
         self.name = path[:size]
-        if not service.serves_methods or not 1 < size <= NAME_BYTES:
+        if not (service.serves_methods or self.is_socket) or not 1 < size <= NAME_BYTES:
             return 0
         memcpy(name, path + 1, <size_t>(size - 1))
         for at in range(size - 1):
@@ -133,6 +149,8 @@ cdef class HttpTerms:
         if call.route is None:
             return 0
         self.target = service.method_of(call.route)
+        if self.is_socket:
+            return self._check_socket(call, head)
         self._check_request(call, head)
         return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
 
@@ -175,6 +193,25 @@ cdef class HttpTerms:
                 text = f"{route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
                 return self.refuse_later(call, 406, text)
         return 0
+
+    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1:
+        """Check the handshake of a WebSocket, and choose its codec."""
+        cdef tuple fault = handshake_fault(head), known = SUBPROTOCOLS if self.path is None else JSON_SUBPROTOCOL
+        if self.path is None:
+            call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+        self.subprotocol = chosen_protocol(head, known)
+        if self.subprotocol == SUBPROTOCOLS[1]:
+            call.codec = CODEC_MSGPACK
+        if fault is None and self.subprotocol is None:
+            fault = 400, f"the subprotocol is {' or '.join(known)}", b""
+        if fault is None:
+            return 0
+        status, text, lines = fault
+        if self.path is None:
+            self.refuse_later(call, status, text)
+            self.fault_lines = lines
+            return 0
+        return self.set_fault(status, text, lines)
 
     cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1:
         cdef Py_ssize_t size = 0

@@ -14,8 +14,10 @@ cdef class HttpService:
         readonly Gate gate
         readonly RequestLimits limits
 
-        # Whether methods may be called by their paths, and as rpcx's header gateway does. What is at fixed paths, by path.
+        # Whether methods may be called by their paths, by WebSocket, and as rpcx's header gateway does. What is at fixed
+        # paths, by path.
         bint serves_methods
+        bint offers_sockets
         bint serves_rpcx
         readonly dict paths
 

@@ -24,6 +24,7 @@ cdef class HttpService:
             target_bytes=limits.target_bytes,
         )
         self.serves_methods = options.json
+        self.offers_sockets = options.websocket
         self.serves_rpcx = options.rpcx
         self.paths = {path.encode("ascii"): handled for path, handled in paths.items()}
         self.origins = frozenset([origin.encode("ascii") for origin in options.cors_origins])

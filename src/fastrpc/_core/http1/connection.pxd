@@ -22,6 +22,9 @@ cdef class HttpConnection(PythonEngine):
         bint has_begun
         bint is_stuck
 
+        # Whether another protocol has taken over the connection behind the head of its last request.
+        readonly bint is_upgraded
+
         # Whether the application has yet to say that the body may come, and whether it takes the body in parts; whether it
         # takes none of them at present.
         bint is_deciding
@@ -55,6 +58,8 @@ cdef class HttpConnection(PythonEngine):
     cdef int body_grew(self, Py_ssize_t size) except -1
     cdef bytes refusal_of(self, object error)
     cdef int request_dropped(self) except -1
+    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1
+    cdef uint64_t upgraded_due(self, uint64_t now) except? 0
 
     # What it uses; `lines` are fields of the response, each with its CRLF, that hold no others.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1

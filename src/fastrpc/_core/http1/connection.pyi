@@ -18,6 +18,10 @@ class HttpConnection(PythonEngine):
         """Whether a request waits for its answer."""
 
     @property
+    def is_upgraded(self) -> bool:
+        """Whether another protocol has taken over the connection."""
+
+    @property
     def is_draining(self) -> bool:
         """Whether the next answer closes the connection."""
 

@@ -114,6 +114,14 @@ cdef class HttpConnection(PythonEngine):
         """The request is refused, or cut off, after its head came."""
         return 0
 
+    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
+        """Take bytes of the protocol that took over, where `is_upgraded` is set; return how many were consumed."""
+        return size
+
+    cdef uint64_t upgraded_due(self, uint64_t now) except? 0:
+        """Compare the instants of that protocol with now; return the next one, 0 = none."""
+        return 0
+
     # What it uses
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
@@ -191,9 +199,11 @@ cdef class HttpConnection(PythonEngine):
 
     cdef int hold_body(self, bint is_held) except -1:
         """Take no further part of the body for now, or go on."""
-        if self.is_body_held == is_held or self.body is None:
+        if self.is_body_held == is_held or self.body is None and not self.is_upgraded:
             return 0
         self.is_body_held = is_held
+        if self.is_upgraded:
+            return 0 if is_held else self._go_on()
         if is_held:
             # The time until it is taken is the application's.
             self._due_ns = 0
@@ -234,6 +244,8 @@ cdef class HttpConnection(PythonEngine):
                 self.abort()
             elif self._stream is not NULL:
                 self._wait(self.limits.body_idle_seconds)
+        elif self.is_upgraded:
+            self._due_ns = self.upgraded_due(now)
         elif self._rests or self.head is None and self._seen == 0:
             self._end()
         else:
@@ -253,7 +265,9 @@ cdef class HttpConnection(PythonEngine):
     cdef int unblocked(self) except -1:
         self.is_stuck = False
         self._due_ns = 0
-        if not self.is_answering:
+        if self.is_upgraded:
+            self._wait(0)
+        elif not self.is_answering:
             if self._left_ns == 0 or self._rests:
                 self._wait(self.limits.idle_seconds)
             else:
@@ -266,6 +280,8 @@ cdef class HttpConnection(PythonEngine):
         """Return whether nothing comes before a look at further bytes."""
         if self.is_stuck or self.is_closed or self.is_deciding:
             return False
+        if self.is_upgraded:
+            return not self.is_body_held
         return not self.is_answering or self.takes_parts and self.body is not None and not self.is_body_held
 
     cdef int _leave_ahead(self, Py_ssize_t size) except -1:
@@ -294,6 +310,9 @@ cdef class HttpConnection(PythonEngine):
         cdef Py_ssize_t at = 0, taken = 1
         try:
             while at < size and taken and self._may_parse():
+                if self.is_upgraded:
+                    at += self.upgraded_came(data + at, size - at)
+                    break
                 if self.body is None:
                     taken = self._take_head(data + at, size - at)
                 else:

@@ -78,7 +78,13 @@ def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
         except _EntryError as error:
             return _answer([_error(error.code, error.message, error.identifier)], is_batch=False)
 
-    return Path(verbs=("POST",), handle=handle, content_types=("application/json",), needs_identity=True)
+    return Path(
+        verbs=("POST",),
+        handle=handle,
+        content_types=("application/json",),
+        needs_identity=True,
+        takes_messages=True,
+    )
 
 
 class _Answering:

@@ -26,14 +26,21 @@ class HttpAnswer:
 
 
 class HttpRequest:
-    """A request to a fixed path."""
+    """A request to a fixed path, or a message of a WebSocket there."""
 
     def __init__(
-        self, connection: GatewayConnection, head: RequestHead, body: bytes, identity: Identity | None
+        self,
+        connection: GatewayConnection,
+        head: RequestHead,
+        body: bytes,
+        identity: Identity | None,
+        *,
+        is_message: bool = False,
     ) -> None:
         self._connection = connection
         self.head = head
         self.body = body
+        self._is_message = is_message
         #: Who sends it; None: nobody, or nobody asked.
         self.identity = identity
 
@@ -57,8 +64,11 @@ class HttpRequest:
         return self._connection.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
-        """Answer, unless the connection is gone."""
-        if self._connection.is_asked(self.head):
+        """Answer, unless the connection is gone; a message of a WebSocket gets the content alone, if there is some."""
+        if self._is_message:
+            if answer.content:
+                self._connection.answer_message(answer.content)
+        elif self._connection.is_asked(self.head):
             fields = answer.fields
             if answer.content_type:
                 fields = (("Content-Type", answer.content_type), *fields)
@@ -95,6 +105,9 @@ class Path:
     #: Whether a credential is verified before: a wrong one is refused.
     needs_identity: bool = False
 
+    #: Whether messages of a WebSocket are handled as bodies are.
+    takes_messages: bool = False
+
     def takes(self, head: RequestHead) -> bool:
         """Return whether the body of a POST has a type that is taken."""
         given = [value.partition(";")[0].strip().lower() for value in head.values("content-type")]
@@ -105,6 +118,15 @@ class Path:
     ) -> None:
         """Handle a request."""
         request = HttpRequest(connection, head, body, identity)
+        answer = self.handle(request)
+        if answer is not None:
+            request.answer(answer)
+
+    def take_message(
+        self, connection: GatewayConnection, head: RequestHead, message: bytes, identity: Identity | None
+    ) -> None:
+        """Handle a message of a WebSocket."""
+        request = HttpRequest(connection, head, message, identity, is_message=True)
         answer = self.handle(request)
         if answer is not None:
             request.answer(answer)
