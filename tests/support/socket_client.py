@@ -12,7 +12,7 @@ import msgspec
 from tests.support.http_talk import WAIT_SECONDS, HttpClient, Response, request
 from tests.support.socket_frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, client_frame, read_frame
 
-__all__ = ["KEY", "SocketClient", "handshake", "opened_socket"]
+__all__ = ["KEY", "SocketClient", "called", "handshake", "opened_socket"]
 
 #: The key and its answer in RFC 6455, section 1.3.
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
@@ -105,3 +105,10 @@ async def opened_socket(http: HttpClient, target: str, **options: Any) -> AsyncI
     answer = await socket.open(target, **options)
     assert answer.status == 101, answer
     yield socket
+
+
+async def called(http: HttpClient, method: str, *envelopes: Any, **options: Any) -> tuple[list[Any], int]:
+    """Call a method of the shop; return its messages, and the code of the close frame."""
+    async with opened_socket(http, f"/ws/shop.v1/{method}", **options) as socket:
+        socket.send(*envelopes)
+        return await socket.rest()

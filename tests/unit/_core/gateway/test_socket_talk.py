@@ -1,25 +1,18 @@
-"""A call by WebSocket: its envelopes, its end, and what a peer must not send."""
+"""A call by WebSocket: its messages, its end, and what a peer must not send."""
 
 from typing import Any
 
 import pytest
 
 from fastrpc import HTTP, HTTPLimits, Limits
-from tests.support.gateway_talk import GatewayTalk, connected
+from tests.support.gateway_talk import connected
 from tests.support.http_shop import Shop
 from tests.support.http_talk import soon
-from tests.support.socket_client import SocketClient, handshake, opened_socket
+from tests.support.socket_client import SocketClient, called, handshake, opened_socket
 from tests.support.socket_frames import BINARY, CLOSE, PING, PONG, TEXT, Frame, client_frame, closing
 
 SOCKETS = HTTP(websocket=True)
 CODECS = pytest.mark.parametrize("protocols", ["fastrpc.json", "fastrpc.msgpack"])
-
-
-async def called(talk: GatewayTalk, method: str, *envelopes: Any, **options: Any) -> tuple[list[Any], int]:
-    """Return the messages of a call, and the code of its close frame."""
-    async with opened_socket(talk, f"/ws/shop.v1/{method}", **options) as socket:
-        socket.send(*envelopes)
-        return await socket.rest()
 
 
 def ended(*values: Any, **metadata: str) -> tuple[list[Any], int]:
@@ -95,46 +88,6 @@ async def test_an_error_is_the_last_message(protocols: str) -> None:
             talk, "fail", {"arguments": {"status": "NOT_FOUND"}}, protocols=protocols
         )
         assert (messages[0]["error"]["status"], messages[0]["error"]["details"]) == (404, {"why": [1, "b"]})
-
-
-WRONG_OPENINGS = [
-    1,
-    [],
-    {"other": 1},
-    {"end": False},
-    {"value": 1, "end": True},
-    {"arguments": {"none": 1}},
-    {"arguments": [1]},
-    {"timeout_ms": -1},
-    {"timeout_ms": "1"},
-    {"timeout_ms": True},
-    {"metadata": 1},
-    {"metadata": {"a": 1}},
-    {"metadata": {"A b": "1"}},
-    {"metadata": {"authorization": "Bearer a"}},
-    {"metadata": {"frpc-x": "a"}},
-    {"metadata": {"of": "twice"}},
-    {"metadata": {"a-bin": "***"}},
-    {"metadata": {"a": "x" * 70_000}},
-]
-
-
-@pytest.mark.parametrize("opening", WRONG_OPENINGS)
-async def test_an_envelope_that_says_something_else_is_the_fault_of_the_caller(opening: Any) -> None:
-    async with connected(http=SOCKETS) as talk:
-        messages, code = await called(talk, "total", opening, Meta_Of="head")
-        assert (len(messages), messages[0]["error"]["code"], code) == (1, "INVALID_ARGUMENT", 1000)
-        assert messages[0]["error"]["processed"] == "no"
-
-
-@pytest.mark.parametrize(
-    "content", [b"{", b'{"value":1,"value":2}', b"[" * 5_000, b'{"value":' + b"[" * 5_000]
-)
-async def test_a_message_that_is_no_object_is_the_fault_of_the_caller(content: bytes) -> None:
-    async with connected(http=SOCKETS) as talk, opened_socket(talk, "/ws/shop.v1/total") as socket:
-        talk.send(client_frame(TEXT, content))
-        messages, _ = await socket.rest()
-        assert messages[0]["error"]["code"] == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("late", [{"arguments": {}}, {"value": "text"}, {"other": 1}])
