@@ -16,7 +16,7 @@ from fastrpc.client.plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewal
 from fastrpc.client.waiters import Waiters
-from fastrpc.client.wire import wire_of
+from fastrpc.client.wire import early_bytes_on, wire_of
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError, FastRPCError
 from fastrpc.protocols.base import StreamSession
@@ -162,6 +162,7 @@ class Subchannel(EndpointPlan):
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
+            early_bytes=early_bytes_on(wire),
             credential=credential,
             stream_pool=config.memory.stream_pool,
             takes_values=wire != "native",

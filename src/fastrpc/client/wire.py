@@ -3,7 +3,11 @@
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["wire_of"]
+__all__ = ["early_bytes_on", "wire_of"]
+
+#: A client would else write all requests of a turn before its server sees the first one, and sleep while that handles
+#: them. Over the native wire they leave together: a server that reads few at a time spends up to 60 % more on each.
+_EARLY_BYTES = 1_024
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
@@ -12,3 +16,8 @@ def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
         return config.wire_protocol
     spoken = endpoint.protocols
     return "rpcx" if "rpcx" in spoken and "native" not in spoken else "native"
+
+
+def early_bytes_on(wire: str) -> int:
+    """Return how many bytes of short requests wait for the end of a turn of the loop; 0: all do."""
+    return 0 if wire == "native" else _EARLY_BYTES

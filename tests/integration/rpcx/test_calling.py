@@ -21,6 +21,7 @@ from fastrpc import (
     Timeouts,
 )
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc.protocols import rpcx_client
 from tests.integration.rpcx.test_served_calls import Order, Shop
 from tests.support.either_client import CLIENTS, connected
 from tests.support.rpcx_arith import Arith
@@ -193,3 +194,22 @@ async def test_what_rpcx_cannot_is_refused() -> None:
         with pytest.raises(ConfigError, match="streams"):
             async with client.stream(Shop.count, 3):
                 pass
+
+
+async def test_many_short_calls_of_a_turn_leave_in_several_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+
+    class CountedStream(rpcx_client.RpcxStream):
+        def write(self, data: Any) -> None:
+            written.append(len(data))
+            super().write(data)
+
+    monkeypatch.setattr(rpcx_client, "RpcxStream", CountedStream)
+    async with calling() as client:
+        await client.call(Shop.price, "fig", count=2)
+        written.clear()
+        async with asyncio.TaskGroup() as group:
+            calls = [group.create_task(client.call(Shop.price, "fig", count=each)) for each in range(64)]
+        assert [each.result() for each in calls] == [3 * each for each in range(64)]
+    # 64 requests have over 2 KiB together; what answers the server is written later.
+    assert len([size for size in written if 1_024 <= size < 2_048]) >= 2

@@ -33,6 +33,9 @@ cdef class CallSlots:
         int early_calls
         uint64_t early_until
 
+        # Short REQUESTs leave before the turn ends once so many bytes wait; 0: never.
+        Py_ssize_t early_bytes
+
         # Calls of ours that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for
         # a slot, by priority: those of streams apart, because they need two; both None until one waits. How many have
         # waited: between the two the older one goes first. Dropped ones stay there until they are too many.

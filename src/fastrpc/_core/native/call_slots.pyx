@@ -20,6 +20,7 @@ from fastrpc._core.base.priority_queue cimport RANKS_IN_ALL
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
+from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
@@ -33,6 +34,10 @@ cdef enum:
     EARLY_ALL = 2
     # raw and msgpack: what every server takes, also before it said so.
     HIGHEST_EARLY_CODEC = 1
+
+cdef enum:
+    # A longer REQUEST waits for the end of the turn, as large messages do.
+    SHORT_REQUEST = 512
 
 EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_ALL}
 
@@ -137,6 +142,8 @@ cdef class CallSlots:
         sender.data_frames_sent += 1
         call.handed_at = sender.flushes + 1
         (<PartsOwner>self.owner).on_output()
+        if self.early_bytes and sender.out.size >= self.early_bytes and whole <= SHORT_REQUEST:
+            _send_now(<PartsOwner>self.owner)
         return True
 
     @cython.nonecheck(False)
@@ -446,3 +453,8 @@ cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
     slots.owner = <PyObject*>owner
     slots.sender = sender
     return slots
+
+
+cdef int _send_now(PartsOwner owner) except -1:
+    """Let what is written leave, unless more is about to be written in answer to what is read."""
+    return 0 if owner.is_reading or owner._stream is NULL else (<ByteStream>owner._stream).flush()

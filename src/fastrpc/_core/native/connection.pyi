@@ -27,6 +27,7 @@ class Connection(PartsOwner):
         is_client: bool,
         settings: Settings,
         early_calls: Literal["none", "idempotent", "all"] = "idempotent",
+        early_bytes: int = 0,
         first_id: int | None = None,
         stream_pool: int = 33_554_432,
         takes_values: bool = False,

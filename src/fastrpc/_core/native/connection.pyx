@@ -97,6 +97,7 @@ cdef class Connection(PartsOwner):
         bint is_client,
         Settings settings not None,
         early_calls="idempotent",
+        Py_ssize_t early_bytes=0,
         first_id=None,
         Py_ssize_t stream_pool=USUAL_STREAM_POOL,
         bint takes_values=False,
@@ -113,6 +114,7 @@ cdef class Connection(PartsOwner):
         self.wire.needs_settings = True
         self.control.start(Settings(not is_client))
         self.slots.early_calls = EARLY_CALLS[early_calls]
+        self.slots.early_bytes = early_bytes
         self.slots.next_id = first
         self.assembler.open_pool(stream_pool)
 

@@ -8,14 +8,22 @@ from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.profile cimport Profile
 
 
+cdef struct RpcxCall:
+    # What a REQUEST says of its call; the metadata lies behind the method.
+    uint8_t flags
+    uint8_t kinds
+    uint64_t timeout_us
+    const char* method
+    Py_ssize_t method_size
+    Py_ssize_t metadata_size
+
+
 @cython.final
 cdef class OpenRequest:
     cdef:
-        # A REQUEST that comes in pieces: its header, its names and its metadata as rpcx has them, its payload so far.
-        uint8_t flags
-        uint8_t kinds
-        bytes names
-        bytes entries
+        # A REQUEST that comes in pieces: its call, whose method and metadata are kept here, and its payload so far.
+        RpcxCall call
+        bytes texts
         bytearray payload
 
 
@@ -36,9 +44,10 @@ cdef class RpcxTranslation:
         bytearray cut_above
         bytearray cut_below
 
-        # Whether the preface came; the token of the connection, None: it showed none.
+        # Whether the preface came; the token of the connection, None: it showed none; its entry, if any.
         bint is_open
         bytes token
+        bytes token_entry
 
         # Calls and pings that wait: sequence -> id, or the bytes of a ping; of calls id -> sequence.
         uint64_t next_sequence
@@ -62,16 +71,17 @@ cdef class RpcxTranslation:
     cdef int _open(self, const char* data) except -1
     cdef int _take_request(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1
-    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size, uint64_t timeout_us)
+    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size)
     cdef int _take_token(self, const char* body, Py_ssize_t size) except -1
     cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF
-    cdef int _write_request(
-        self, uint64_t sequence, OpenRequest request, const char* payload, Py_ssize_t payload_size
+    cdef int _write_call(
+        self, uint64_t sequence, RpcxCall* call, const char* payload, Py_ssize_t payload_size
     ) except -1
     cdef int _ping(self, bytes body) except -1
     cdef int _cancel(self, uint64_t id) except -1
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_answer(self, RpcxFrame* frame) except -1
+    cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
     cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1

@@ -17,9 +17,10 @@ import logging
 from collections import deque
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint16_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
 from fastrpc._core.base.wire cimport load16, load32, load64, now_ns, store16, store32, store64
@@ -75,6 +76,10 @@ logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
     RESPONSE_HEAD = 16
+    # The same in words of eight bytes, as the head says itself.
+    HEAD_WORDS = 2
+    # More than any number of milliseconds has.
+    DIGITS = 20
     REQUEST_HEAD = 16
     LONGEST_NAME = 255
     CODEC_MSGPACK = 1
@@ -94,6 +99,8 @@ cdef int[4] CODEC = [0, 2, 3, 1]
 cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 
 cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes AUTH_KEY = b"__AUTH"
+cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
 cdef bytes BEARER = b"bearer "
 # What begins up to 4 GiB of bytes in msgpack.
 cdef bytes BIN32 = b"\xc6"
@@ -127,6 +134,7 @@ cdef class RpcxTranslation:
         self.sequences = {}
         self.requests = {}
         self.credit = FIRST_CREDIT
+        self.token_entry = b""
         self.held = deque()
 
     def take_down(self):
@@ -144,8 +152,11 @@ cdef class RpcxTranslation:
         cdef bytes rest
         cdef const char* at
         cdef Py_ssize_t left, whole
-        self.cut_above += data
-        rest = bytes(self.cut_above)
+        if PyByteArray_GET_SIZE(self.cut_above):
+            self.cut_above += data
+            data = self.cut_above
+            self.cut_above = bytearray()
+        rest = data if type(data) is bytes else bytes(data)
         at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
         if not self.is_open and left >= PREFACE_SIZE:
             self._open(at)
@@ -158,7 +169,8 @@ cdef class RpcxTranslation:
             self._take_frame(at, whole)
             at += whole
             left -= whole
-        self.cut_above = bytearray(at[:left])
+        if left:
+            self.cut_above += at[:left]
 
     cdef int _open(self, const char* data) except -1:
         """Answer the preface: the connection above is open at once."""
@@ -198,26 +210,30 @@ cdef class RpcxTranslation:
         cdef uint8_t flags = <uint8_t>data[5]
         cdef uint64_t id = load64(data + 8)
         cdef const char* body = data + HEADER_SIZE
-        cdef Py_ssize_t method_size = load16(body + 4), metadata_size = load16(body + 6)
-        cdef const char* method = body + 8 * <int><uint8_t>body[0]
-        cdef const char* payload = method + method_size + metadata_size
-        cdef OpenRequest request = OpenRequest.__new__(OpenRequest)
+        cdef const char* payload
+        cdef RpcxCall call
+        cdef OpenRequest request
+        call.method = body + 8 * <int><uint8_t>body[0]
+        call.method_size = load16(body + 4)
+        call.metadata_size = load16(body + 6)
+        call.timeout_us = load64(body + 8)
+        payload = call.method + call.method_size + call.metadata_size
         if flags & (STREAM_IN | STREAM_OUT):
             return self._fail(id, UNIMPLEMENTED, f"{self.profile.name} has no streams", False)
-        service, _, name = method[:method_size].rpartition(b".")
-        request.names = len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
-        request.entries = self._entries_of(method + method_size, metadata_size, load64(body + 8))
-        request.flags = IS_ONE_WAY if flags & ONE_WAY else 0
+        call.flags = IS_ONE_WAY if flags & ONE_WAY else 0
         if data[7]:
-            request.flags |= IS_GZIP
-        request.kinds = <uint8_t>(serialize_of(<uint8_t>data[6] & 3) << 4)
-        if flags & MORE:
-            request.payload = bytearray((payload + 8)[:data + size - payload - 8])
-            self.requests[id] = request
-            return 0
-        return self._write_request(
-            self._sequence_of(None if flags & ONE_WAY else id), request, payload, data + size - payload
-        )
+            call.flags |= IS_GZIP
+        call.kinds = <uint8_t>(serialize_of(<uint8_t>data[6] & 3) << 4)
+        if not flags & MORE:
+            return self._write_call(
+                self._sequence_of(None if flags & ONE_WAY else id), &call, payload, data + size - payload
+            )
+        request = OpenRequest.__new__(OpenRequest)
+        request.texts = call.method[:call.method_size + call.metadata_size]
+        request.call = call
+        request.payload = bytearray((payload + 8)[:data + size - payload - 8])
+        self.requests[id] = request
+        return 0
 
     cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1:
         """Take a further piece of a REQUEST; pieces of one that was given up are dropped."""
@@ -231,33 +247,28 @@ cdef class RpcxTranslation:
             return 0
         del self.requests[id]
         payload = bytes(request.payload)
-        return self._write_request(
-            self._sequence_of(None if request.flags & IS_ONE_WAY else id), request,
+        request.call.method = PyBytes_AS_STRING(request.texts)
+        return self._write_call(
+            self._sequence_of(None if request.call.flags & IS_ONE_WAY else id), &request.call,
             PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload),
         )
 
-    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size, uint64_t timeout_us):
-        """Return the metadata of a request, with the token and the time that is left."""
-        cdef list parts
-        cdef bytes block, token = self.token
-        if size == 0 and token is None and (timeout_us == 0 or timeout_us == TIMEOUT_NONE):
-            return b""
-        parts = []
-        if timeout_us and timeout_us != TIMEOUT_NONE:
-            parts.append(entry(b"__ServerTimeout", b"%d" % (timeout_us // 1000)))
-        if size:
-            block = block_of(metadata[:size])
-            if AUTHORIZATION in block:
-                token, block = without_token(block, token)
-            parts.append(block)
-        if token is not None:
-            parts.append(entry(b"__AUTH", token))
-        return b"".join(parts)
+    cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size):
+        """Return the metadata of a request, with the token."""
+        cdef bytes token = self.token, block
+        if size == 0:
+            return self.token_entry
+        block = block_of(metadata[:size])
+        if AUTHORIZATION not in block:
+            return block + self.token_entry
+        token, block = without_token(block, token)
+        return block if token is None else block + entry(AUTH_KEY, token)
 
     cdef int _take_token(self, const char* body, Py_ssize_t size) except -1:
         """Keep the credential of the connection: the server's verdict comes with each call."""
         cdef Py_ssize_t scheme_size = <uint8_t>body[1]
         self.token = body[4 + scheme_size:size]
+        self.token_entry = entry(AUTH_KEY, self.token)
         return self._control_up(AUTH, ACK, bytes(8))
 
     cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF:
@@ -270,32 +281,59 @@ cdef class RpcxTranslation:
                 self.sequences[waits] = sequence
         return sequence
 
-    cdef int _write_request(
-        self, uint64_t sequence, OpenRequest request, const char* payload, Py_ssize_t payload_size
+    cdef int _write_call(
+        self, uint64_t sequence, RpcxCall* call, const char* payload, Py_ssize_t payload_size
     ) except -1:
-        cdef Py_ssize_t names_size = PyBytes_GET_SIZE(request.names), entries_size = PyBytes_GET_SIZE(request.entries)
-        cdef Py_ssize_t rest = names_size + entries_size + payload_size + 2 * LENGTH_BYTES
-        cdef char* at = self.down.reserve(HEADER_BYTES + rest)
+        cdef char[DIGITS] digits
+        cdef bytes entries = self._entries_of(call.method + call.method_size, call.metadata_size)
+        cdef Py_ssize_t dot = call.method_size, name = 0, count = 0, entries_size = PyBytes_GET_SIZE(entries), rest
+        cdef uint64_t left_ms = call.timeout_us // 1000
+        cdef char* at
+        # The last dot is where the service ends.
+        while dot and call.method[dot - 1] != c".":
+            dot -= 1
+        if dot:
+            name = dot
+            dot -= 1
+        if call.timeout_us and call.timeout_us != TIMEOUT_NONE:
+            while count == 0 or left_ms:
+                count += 1
+                digits[DIGITS - count] = <char>(48 + left_ms % 10)
+                left_ms //= 10
+            entries_size += 2 * LENGTH_BYTES + PyBytes_GET_SIZE(TIMEOUT_KEY) + count
+        rest = 4 * LENGTH_BYTES + dot + call.method_size - name + entries_size + payload_size
+        at = self.down.reserve(HEADER_BYTES + rest)
         at[0] = <char>self.profile.magic
         at[1] = 0
-        at[FLAGS_AT] = <char>request.flags
-        at[3] = <char>request.kinds
+        at[FLAGS_AT] = <char>call.flags
+        at[3] = <char>call.kinds
         store64_big(at + 4, sequence)
         store32_big(at + REST_AT, <uint32_t>rest)
-        memcpy(at + HEADER_BYTES, PyBytes_AS_STRING(request.names), names_size)
-        at = put_text(at + HEADER_BYTES + names_size, PyBytes_AS_STRING(request.entries), entries_size)
-        put_text(at, payload, payload_size)
+        at = put_text(at + HEADER_BYTES, call.method, dot)
+        at = put_text(at, call.method + name, call.method_size - name)
+        store32_big(at, <uint32_t>entries_size)
+        at += LENGTH_BYTES
+        if count:
+            at = put_text(at, PyBytes_AS_STRING(TIMEOUT_KEY), PyBytes_GET_SIZE(TIMEOUT_KEY))
+            at = put_text(at, digits + DIGITS - count, count)
+        memcpy(at, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
+        put_text(at + PyBytes_GET_SIZE(entries), payload, payload_size)
         return 0
 
     cdef int _ping(self, bytes body) except -1:
         """Send a heartbeat: to Go's server the clock in nanoseconds, an int64 of msgpack."""
-        cdef OpenRequest beat = OpenRequest.__new__(OpenRequest)
         cdef bytes payload = b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
-        beat.names = bytes(2 * LENGTH_BYTES)
-        beat.entries = b""
-        beat.flags = IS_HEARTBEAT
-        beat.kinds = SERIALIZE_MSGPACK << 4
-        return self._write_request(self._sequence_of(body), beat, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        cdef char* at = self.down.reserve(HEADER_BYTES + 4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload))
+        at[0] = <char>self.profile.magic
+        at[1] = 0
+        at[FLAGS_AT] = IS_HEARTBEAT
+        at[3] = SERIALIZE_MSGPACK << 4
+        store64_big(at + 4, self._sequence_of(body))
+        store32_big(at + REST_AT, <uint32_t>(4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload)))
+        # Neither path nor method nor metadata.
+        memset(at + HEADER_BYTES, 0, 3 * LENGTH_BYTES)
+        put_text(at + HEADER_BYTES + 3 * LENGTH_BYTES, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        return 0
 
     cdef int _cancel(self, uint64_t id) except -1:
         """End a cancelled call here; the server goes on with it."""
@@ -318,13 +356,16 @@ cdef class RpcxTranslation:
         cdef bytes rest
         cdef const char* at
         cdef Py_ssize_t left, whole
-        self.cut_below += data
-        rest = bytes(self.cut_below[:HEADER_BYTES])
-        whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
-        if whole == 0 or whole > len(self.cut_below):
-            # What came of a long frame is looked at once it is whole.
-            return
-        rest = bytes(self.cut_below)
+        if PyByteArray_GET_SIZE(self.cut_below):
+            self.cut_below += data
+            rest = bytes(self.cut_below[:HEADER_BYTES])
+            whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+            if whole == 0 or whole > PyByteArray_GET_SIZE(self.cut_below):
+                # What came of a long frame is looked at once it is whole.
+                return
+            data = self.cut_below
+            self.cut_below = bytearray()
+        rest = data if type(data) is bytes else bytes(data)
         at, left = PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest)
         while left:
             whole = self._whole_size(at, left)
@@ -334,7 +375,8 @@ cdef class RpcxTranslation:
             self._take_answer(&frame)
             at += whole
             left -= whole
-        self.cut_below = bytearray(at[:left])
+        if left:
+            self.cut_below += at[:left]
 
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
         """Return the size of the frame that begins here, 0 while its header is not whole; refuse one over the limit."""
@@ -347,8 +389,8 @@ cdef class RpcxTranslation:
 
     cdef int _take_answer(self, RpcxFrame* frame) except -1:
         cdef object waits
-        cdef dict told = {}
-        cdef bytes metadata = b""
+        cdef dict told
+        cdef bytes metadata
         cdef uint64_t id
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
         if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
@@ -360,6 +402,13 @@ cdef class RpcxTranslation:
             return self._control_up(PING, ACK, waits)
         id = waits
         del self.sequences[waits]
+        if (
+            frame.metadata_size == 0 and frame.payload_size <= PIECE and serialize <= SERIALIZE_MSGPACK and compressor <= 1
+            and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
+        ):
+            return self._put_answer(id, frame, CODEC[serialize], compressor)
+        told = {}
+        metadata = b""
         if frame.metadata_size:
             try:
                 metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told)
@@ -374,6 +423,17 @@ cdef class RpcxTranslation:
             return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
         head = answer_head(0, "", metadata, True, 0)
         return self._answer(id, head, frame.payload, frame.payload_size, CODEC[serialize] | compressor << 8)
+
+    cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1:
+        """Let the connection above receive an answer that is a payload and nothing else, for which it has credit."""
+        cdef Py_ssize_t size = HEADER_SIZE + RESPONSE_HEAD + frame.payload_size
+        cdef char* at = self.up.reserve(size)
+        self.credit -= size
+        put_header(at, RESPONSE, 0, codec, compressor, id, <uint32_t>(size - HEADER_SIZE))
+        memset(at + HEADER_SIZE, 0, RESPONSE_HEAD)
+        at[HEADER_SIZE] = HEAD_WORDS
+        memcpy(at + HEADER_SIZE + RESPONSE_HEAD, frame.payload, frame.payload_size)
+        return 0
 
     cdef int _take_push(self, RpcxFrame* frame) except -1:
         """Let the connection above serve what the server pushed: a call without an answer."""
@@ -478,17 +538,24 @@ cdef class RpcxTranslation:
         return 0
 
 
+cdef inline void put_header(
+    char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size
+) noexcept:
+    """Write the header of a native frame with so many bytes behind it."""
+    store32(at, size)
+    at[4] = <char>kind
+    at[5] = <char>flags
+    at[6] = <char>codec
+    at[7] = <char>compressor
+    store64(at + 8, id)
+
+
 cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size):
     """Return a native frame; `codecs` holds the codec, and above it the compressor."""
     cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
     cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + head_size + size)
     cdef char* at = PyBytes_AS_STRING(frame)
-    store32(at, <uint32_t>(head_size + size))
-    at[4] = <char>kind
-    at[5] = <char>flags
-    at[6] = <char>(codecs & 255)
-    at[7] = <char>(codecs >> 8)
-    store64(at + 8, id)
+    put_header(at, kind, flags, codecs & 255, codecs >> 8, id, <uint32_t>(head_size + size))
     memcpy(at + HEADER_SIZE, PyBytes_AS_STRING(head), head_size)
     if size:
         memcpy(at + HEADER_SIZE + head_size, payload, size)
@@ -504,7 +571,7 @@ cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint3
         message = message[:MESSAGE_LIMIT - 3].decode("utf-8", "ignore").encode() + "…".encode()
     head = PyBytes_FromStringAndSize(NULL, RESPONSE_HEAD)
     at = PyBytes_AS_STRING(head)
-    at[0] = 2
+    at[0] = HEAD_WORDS
     at[1] = 0 if has_run else 1
     store16(at + 2, <uint16_t>status)
     store16(at + 4, <uint16_t>PyBytes_GET_SIZE(message))
