@@ -10,10 +10,12 @@ from fastrpc.cli.calling import target_for
 from fastrpc.cli.descriptions import SERVICES_METHOD, read_descriptions
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.forwarded_types import described_methods
-from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
+from fastrpc.cli.forwarding import forwarded_methods, forwarding_service, reason_of
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig
 from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.urls import split_target
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.server import Server
@@ -54,6 +56,8 @@ class Catalogue:
         self._config = config
         self._contracts = contracts
         self._registry = dial.registry(url)
+        #: Those of the clients: a client that opens its own shows that the certificate of servers.
+        self._registries: list[WatchedRegistry] = []
         self._clients: dict[str, Client] = {}
         self._known: set[str] = set()
         #: Services that were warned of, and whether the registry was.
@@ -85,7 +89,8 @@ class Catalogue:
             await asyncio.gather(self._task, return_exceptions=True)
         for client in self._clients.values():
             await client.close()
-        await self._registry.aclose()
+        for registry in (*self._registries, self._registry):
+            await registry.aclose()
 
     async def _follow(self) -> None:
         while True:
@@ -99,22 +104,23 @@ class Catalogue:
             return
         try:
             names = await asyncio.to_thread(services)
+            found = sorted(
+                name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
+            )
         except ConfigError as error:
             self._warn("", "only services with a contract are served: %s", error)
             return
-        except (FastRPCError, OSError) as error:
-            self._warn("", "the registry does not tell its services: %s", error)
+        except Exception as error:
+            # Asked again, whatever it is.
+            self._warn("", "the registry does not tell its services: %r", error)
             return
         self._warned.discard("")
-        found = sorted(
-            name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
-        )
         await asyncio.gather(*map(self._open, found))
 
     async def _open(self, name: str) -> None:
         """Ask a server of a service for its methods, and add it."""
-        client = self._client(name)
         try:
+            client = self._client(name)
             async with asyncio.timeout(ASK_SECONDS):
                 view = client.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack")
                 described = read_descriptions(await view.call(SERVICES_METHOD), name)
@@ -127,9 +133,11 @@ class Catalogue:
                 documentation=service.documentation,
             )
             self._add(name, made)
-        except (FastRPCError, OSError, TypeError, ValueError) as error:
-            # Reflection that is off, or not for everybody; a server that is away; names that are none.
-            self._warn(name, "%s is not served: its methods are not known (give --contract): %r", name, error)
+        except Exception as error:
+            # Reflection that is off, or not for everybody; a server that is away; names that are none: whatever one
+            # server says, the others are served.
+            told = reason_of(error) if isinstance(error, FastRPCError) else repr(error)
+            self._warn(name, "%s is not served: its methods are not known (give --contract): %s", name, told)
 
     def _add(self, name: str, service: Any) -> None:
         self._server.add(service)
@@ -138,8 +146,12 @@ class Catalogue:
     def _client(self, name: str) -> Client:
         """Return the client of a service; it shows nothing but what callers give."""
         if name not in self._clients:
-            target = self._dial.with_token(target_for(self._url, name))
-            self._clients[name] = Client(target, config=self._config)
+            named = split_target(target_for(self._url, name))
+            if named is None:
+                raise ConfigError(f"{self._url} is not the URL of a registry")
+            place, service = named
+            self._registries.append(self._dial.registry(place))
+            self._clients[name] = Client(service, registry=self._registries[-1], config=self._config)
         return self._clients[name]
 
     def _warn(self, about: str, text: str, *arguments: Any) -> None:

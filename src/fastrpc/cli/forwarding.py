@@ -1,7 +1,7 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
 What a caller sends along goes on: metadata, its own `authorization` among them, deadline, request id, cancellation.
-What the gateway shows to a registry never does.
+What the gateway shows to a registry never does: neither its token nor its certificate.
 """
 
 import inspect
@@ -16,8 +16,9 @@ from fastrpc.errors import CallError, FastRPCError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.service import method, service
 from fastrpc.rpc.signature import NO_DEFAULT
+from fastrpc.tls.failures import DEMANDS_CERTIFICATE
 
-__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service", "reason_of"]
 
 #: Of the metadata of a call, what concerns one hop alone.
 _OF_ONE_HOP: Final = "frpc-"
@@ -162,6 +163,8 @@ def _signature(described: ForwardedMethod) -> inspect.Signature:
     parameters += [_parameter(one) for one in described.parameters]
     if described.stream is not None:
         name, message, place = described.stream
+        if not 0 <= place <= len(described.parameters):
+            raise ValueError(f"{described.name}: the stream cannot be parameter {place}")
         kind = parameters[min(place, len(parameters) - 1)].kind
         annotation = GenericAlias(AsyncIterator, (message,))
         parameters.insert(1 + place, inspect.Parameter(name, kind, annotation=annotation))
@@ -201,4 +204,11 @@ class _PassedOn:
             ) from error
         if isinstance(error, FastRPCError):
             retry_after = getattr(error, "retry_after", None)
-            raise CallError(error.status, error.message, retry_after=retry_after) from error
+            raise CallError(error.status, reason_of(error), retry_after=retry_after) from error
+
+
+def reason_of(error: FastRPCError) -> str:
+    """Return what is told of a call behind the gateway that failed on the way."""
+    if DEMANDS_CERTIFICATE not in error.message:
+        return error.message
+    return f"{error.message}; a gateway has a certificate for its registry alone"

@@ -12,7 +12,6 @@ from fastrpc.cli.catalogue import Catalogue
 from fastrpc.cli.contract_source import services_of_file
 from fastrpc.cli.dialing import (
     Authorities,
-    Certificate,
     Dialing,
     Key,
     ServerName,
@@ -34,7 +33,7 @@ from fastrpc.cli.serving import (
     run_reported,
 )
 from fastrpc.cli.settings import RunSettings, read_settings
-from fastrpc.config import TLS, ClientConfig, ServerConfig
+from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
@@ -88,6 +87,12 @@ AllowsPlain = Annotated[
         help="Call servers at tcp:// beyond loopback too: the tokens of callers go there in the clear.",
     ),
 ]
+RegistryCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert", metavar="FILE", help="A certificate to show to the registry, and to no server (PEM)."
+    ),
+]
 
 
 def gateway(
@@ -100,7 +105,7 @@ def gateway(
     tls_cert: ServerCertificate = None,
     tls_key: ServerKey = None,
     ca: Authorities = None,
-    cert: Certificate = None,
+    cert: RegistryCertificate = None,
     key: Key = None,
     server_name: ServerName = None,
     token_file: TokenPath = None,
@@ -111,7 +116,7 @@ def gateway(
 ) -> None:
     """Offer the services of a registry by HTTP, until SIGTERM or Ctrl-C.
 
-    A caller's token goes on with each of its calls; that of --token-file is for the registry alone.
+    A caller's token goes on with each of its calls; --token-file and --cert are for the registry alone.
 
     Settings of the HTTP side stand in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
     """
@@ -210,8 +215,13 @@ def _catalogues(
     tls = dial.config.tls
     if allows_plain and tls is not None:
         raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
-    # A client with TLS never dials tcp:// beyond loopback.
-    config = ClientConfig(tls=None if allows_plain else tls or TLS())
+    # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
+    # call without a token: servers are shown none.
+    shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
+    # Each call has the deadline that its caller or the gateway's server gave it. There are no breakers: one caller
+    # could open them for all, by short deadlines or by its own rate limit.
+    unbroken = Pool(breaker=None, outlier=None)
+    config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
     return lambda server: Catalogue(server, url, dial, config=config, contracts=contracts)
 
 

@@ -2,11 +2,14 @@
 
 A payload is decoded as it is. Only one that does not fit its type is looked through for such texts, where the type says
 integer, and decoded once more with numbers in their place. Methods without such integers have the plain decoder.
+
+Looking through costs a hundred times what decoding does, and anybody can send what does not fit: beyond a bound the
+plain refusal stands.
 """
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import inspect as schema
@@ -20,6 +23,10 @@ _LARGEST_EXACT: Final = 2**53
 
 #: An integer of 16 digits or more, as JSON would write the number; longer ones than these are of no type.
 _WIDE: Final = re.compile(rb'"(-?[1-9][0-9]{15,39})"')
+
+#: The most values of one payload that are looked through, and the most bytes that are opened for them at all depths.
+_MOST_VALUES: Final = 10_000
+_MOST_BYTES: Final = 1 << 20
 
 #: Types of which a value is a text, so that a text is none but itself.
 _TEXTS: Final = (
@@ -46,8 +53,46 @@ _open_row = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _open_map = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
+_Items = TypeVar("_Items", list[msgspec.Raw], dict[str, msgspec.Raw])
+
+
+class _TooMuchError(Exception):
+    """A payload of which more would have to be looked through than the bounds allow."""
+
+
+class _Bounds:
+    """What may still be looked through of one payload."""
+
+    __slots__ = ("_bytes", "_values")
+
+    def __init__(self) -> None:
+        self._bytes = _MOST_BYTES
+        self._values = _MOST_VALUES
+
+    def row(self, value: bytes) -> list[msgspec.Raw]:
+        """Return the items of an array."""
+        self._open(value)
+        return self._counted(_open_row(value))
+
+    def map(self, value: bytes) -> dict[str, msgspec.Raw]:
+        """Return the members of an object."""
+        self._open(value)
+        return self._counted(_open_map(value))
+
+    def _open(self, value: bytes) -> None:
+        self._bytes -= len(value)
+        if self._bytes < 0:
+            raise _TooMuchError
+
+    def _counted(self, items: _Items) -> _Items:
+        self._values -= len(items)
+        if self._values < 0:
+            raise _TooMuchError
+        return items
+
+
 #: Takes the JSON of a value, and returns it with numbers for texts.
-_Rewriter = Callable[[bytes], bytes]
+_Rewriter = Callable[[bytes, _Bounds], bytes]
 
 
 def may_hold_wide_integers(kind: Any) -> bool:
@@ -66,7 +111,12 @@ def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[A
             return decode(payload)
         except msgspec.ValidationError:
             given = bytes(payload)
-            found = rewritten(given)
+            if _WIDE.search(given) is None:
+                raise
+            try:
+                found = rewritten(given, _Bounds())
+            except _TooMuchError:
+                found = given
             if found is given:
                 raise
         return decode(found)
@@ -83,11 +133,11 @@ def _is_wide(part: schema.Type) -> bool:
     return least is None or most is None or least < -_LARGEST_EXACT or most > _LARGEST_EXACT
 
 
-def _same(value: bytes) -> bytes:
+def _same(value: bytes, bounds: _Bounds) -> bytes:
     return value
 
 
-def _number(value: bytes) -> bytes:
+def _number(value: bytes, bounds: _Bounds) -> bytes:
     found = _WIDE.fullmatch(value.strip())
     return value if found is None or abs(int(found[1])) <= _LARGEST_EXACT else found[1]
 
@@ -109,7 +159,7 @@ class _Rewriters:
             self._made[id(part)] = (part, place)
             place.append(self._make(part))
         _, place = self._made[id(part)]
-        return place[0] if place else lambda value: place[0](value)
+        return place[0] if place else lambda value, bounds: place[0](value, bounds)
 
     def _make(self, part: Any) -> _Rewriter:
         if _is_wide(part):
@@ -118,12 +168,12 @@ class _Rewriters:
             return self._union(part)
         if isinstance(part, _ROWS):
             item = self.of(part.item_type)
-            return lambda value: _row(value, lambda at: item)
+            return lambda value, bounds: _row(value, bounds, lambda at: item)
         if isinstance(part, schema.TupleType):
             return self._places(part.item_types)
         if isinstance(part, schema.DictType):
             inner = self.of(part.value_type)
-            return lambda value: _map(value, lambda name: inner)
+            return lambda value, bounds: _map(value, bounds, lambda name: inner)
         fields = getattr(part, "fields", None)
         if fields is None or isinstance(part, schema.CustomType):
             return _same
@@ -135,11 +185,11 @@ class _Rewriters:
         return self._object({field.encode_name: self.of(field.type) for field in fields})
 
     def _object(self, fields: Mapping[str, _Rewriter]) -> _Rewriter:
-        return lambda value: _map(value, lambda name: fields.get(name, _same))
+        return lambda value, bounds: _map(value, bounds, lambda name: fields.get(name, _same))
 
     def _places(self, kinds: Any) -> _Rewriter:
         places = [self.of(kind) for kind in kinds]
-        return lambda value: _row(value, lambda at: places[at] if at < len(places) else _same)
+        return lambda value, bounds: _row(value, bounds, lambda at: places[at] if at < len(places) else _same)
 
     def _union(self, part: Any) -> _Rewriter:
         members = [one.type if isinstance(one, schema.Metadata) else one for one in part.types]
@@ -150,11 +200,13 @@ class _Rewriters:
         of_rows = self.of(rows[0]) if rows else _same
         of_maps = self._one_of_maps(members)
 
-        def rewrite(value: bytes) -> bytes:
+        def rewrite(value: bytes, bounds: _Bounds) -> bytes:
             first = value.lstrip()[:1]
             if first == b'"':
-                return of_text(value)
-            return of_rows(value) if first == b"[" else of_maps(value) if first == b"{" else value
+                return of_text(value, bounds)
+            if first == b"[":
+                return of_rows(value, bounds)
+            return of_maps(value, bounds) if first == b"{" else value
 
         return rewrite
 
@@ -170,9 +222,9 @@ class _Rewriters:
             return self.of(holders[0]) if holders else _same
         name = next(one.tag_field for one in members if getattr(one, "tag_field", None) is not None)
 
-        def rewrite(value: bytes) -> bytes:
-            tag = _open_map(value).get(name)
-            return value if tag is None else tagged.get(msgspec.json.decode(tag), _same)(value)
+        def rewrite(value: bytes, bounds: _Bounds) -> bytes:
+            tag = msgspec.json.decode(bounds.map(value).get(name, b"null"))
+            return tagged[tag](value, bounds) if isinstance(tag, str | int) and tag in tagged else value
 
         return rewrite
 
@@ -184,19 +236,19 @@ class _Rewriters:
         )
 
 
-def _row(value: bytes, rewriter: Callable[[int], _Rewriter]) -> bytes:
-    if value.lstrip()[:1] != b"[":
+def _row(value: bytes, bounds: _Bounds, rewriter: Callable[[int], _Rewriter]) -> bytes:
+    if value.lstrip()[:1] != b"[" or b'"' not in value:
         return value
-    items = [bytes(item) for item in _open_row(value)]
-    found = [rewriter(at)(item) for at, item in enumerate(items)]
+    items = [bytes(item) for item in bounds.row(value)]
+    found = [rewriter(at)(item, bounds) for at, item in enumerate(items)]
     is_same = all(one is other for one, other in zip(items, found, strict=True))
     return value if is_same else _encode([msgspec.Raw(item) for item in found])
 
 
-def _map(value: bytes, rewriter: Callable[[str], _Rewriter]) -> bytes:
+def _map(value: bytes, bounds: _Bounds, rewriter: Callable[[str], _Rewriter]) -> bytes:
     if value.lstrip()[:1] != b"{":
         return value
-    items = {name: bytes(item) for name, item in _open_map(value).items()}
-    found = {name: rewriter(name)(item) for name, item in items.items()}
+    items = {name: bytes(item) for name, item in bounds.map(value).items()}
+    found = {name: rewriter(name)(item, bounds) for name, item in items.items()}
     is_same = all(items[name] is item for name, item in found.items())
     return value if is_same else _encode({name: msgspec.Raw(item) for name, item in found.items()})

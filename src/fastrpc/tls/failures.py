@@ -2,7 +2,10 @@
 
 import ssl
 
-__all__ = ["HandshakeError", "explained"]
+__all__ = ["DEMANDS_CERTIFICATE", "HandshakeError", "explained"]
+
+#: What is told of a server that refuses clients without a certificate.
+DEMANDS_CERTIFICATE = "demands a certificate of ours"
 
 
 class HandshakeError(ConnectionError):
@@ -57,12 +60,12 @@ _ALERTS = {
     "ALERT_CERTIFICATE_EXPIRED": "our certificate has expired",
     "ALERT_CERTIFICATE_UNKNOWN": "our certificate is not accepted",
     "ALERT_UNKNOWN_CA": "it does not trust the authority of our certificate",
-    "ALERT_CERTIFICATE_REQUIRED": "it demands a certificate of ours",
+    "ALERT_CERTIFICATE_REQUIRED": f"it {DEMANDS_CERTIFICATE}",
     "ALERT_ACCESS_DENIED": "our certificate has no access",
     "ALERT_NO_APPLICATION_PROTOCOL": "it does not speak fastrpc/1 (ALPN)",
     "ALERT_PROTOCOL_VERSION": "it has no TLS version in common with us, which is 1.2 at least",
     "ALERT_INSUFFICIENT_SECURITY": "our ciphers are too weak for it",
-    "ALERT_HANDSHAKE_FAILURE": "it has no cipher in common with us, or demands a certificate of ours",
+    "ALERT_HANDSHAKE_FAILURE": f"it has no cipher in common with us, or {DEMANDS_CERTIFICATE}",
     "ALERT_UNRECOGNIZED_NAME": "it does not know the host name",
     "ALERT_DECRYPT_ERROR": "it could not verify our signature",
 }

@@ -93,6 +93,15 @@ class Shop:
         raise CallError(Status.NOT_FOUND, "no such thing", details={"at": 7}, retry_after=2)
 
     @fastrpc.method
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    @fastrpc.method
+    async def time_left(self) -> float:
+        left = current_call().remaining()
+        return -1 if left is None else left
+
+    @fastrpc.method
     async def wait(self) -> None:
         try:
             await asyncio.Event().wait()
@@ -196,6 +205,19 @@ async def test_a_deadline_and_a_caller_that_leaves_reach_the_handler(origin: str
         client.send(b"Timeout-Ms: 30000\r\nContent-Length: 2\r\n\r\n{}")
         await client.writer.drain()
     await eventually(lambda: Shop.left == left + 2)
+
+
+async def test_the_deadline_is_that_of_the_caller_or_of_the_gateways_server(origin: str) -> None:
+    assert (await ask(origin, "POST", "/shop.v1/time_left", {}, Timeout_Ms="600000")).value > 300
+    common = ServerConfig().timeouts.call
+    assert common is not None
+    assert 0 < (await ask(origin, "POST", "/shop.v1/time_left", {})).value <= common
+
+
+async def test_calls_that_their_caller_made_fail_hold_nobody_else_back(origin: str) -> None:
+    short = [ask(origin, "POST", "/shop.v1/pause", {"seconds": 60}, Timeout_Ms="100") for _ in range(12)]
+    assert {answer.status for answer in await asyncio.gather(*short)} == {504}
+    assert (await ask(origin, "POST", "/shop.v1/pause", {"seconds": 0})).status == 200
 
 
 async def test_who_calls_is_who_shows_a_token_and_never_the_gateway(origin: str) -> None:

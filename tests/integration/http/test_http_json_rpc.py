@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, Identity, Limits, Server, ServerConfig
+from fastrpc import HTTP, CallError, Identity, Limits, Server, ServerConfig, Status
 from fastrpc.auth import StaticTokens
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, Response, request, soon
@@ -211,3 +211,26 @@ async def test_results_of_a_batch_are_bounded_together() -> None:
             ]
             assert answers["c"]["result"] == "cc"
             assert (await ask(client, entry("shop.v1.echo", {"text": "a"}, id=1))).value["result"] == "a"
+
+
+async def test_errors_of_a_batch_are_bounded_with_its_results() -> None:
+    @fastrpc.service("failing")
+    class Failing:
+        @fastrpc.method
+        async def fail(self, text: str) -> None:
+            raise CallError(Status.NOT_FOUND, text, details="d" * 20_000, retry_after=2)
+
+    limit = 65_536
+    config = ServerConfig(protocols=("http",), http=HTTP(jsonrpc=True), limits=Limits(message_bytes=limit))
+    async with Server(Failing(), config=config) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            answer = await ask(client, [entry("failing.fail", ["x"], id=number) for number in range(20)])
+            assert len(answer.body) < limit + 20 * 300
+            errors = [one["error"] for one in answer.value]
+            assert {error["code"] for error in errors} == {-32001}
+            assert {error["data"]["code"] for error in errors} == {"NOT_FOUND"}
+            assert {error["data"]["retry_after"] for error in errors} == {2}
+            assert [len(error["data"]["details"]) for error in errors if "details" in error["data"]] == [
+                20_000
+            ] * 3
+            assert "Limits.message_bytes" in errors[-1]["message"]

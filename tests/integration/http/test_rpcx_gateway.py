@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import HTTP, CallError, Server, ServerConfig, Status, current_call
+from fastrpc import HTTP, CallError, Limits, Server, ServerConfig, Status, current_call
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.http_talk import HttpClient, Response
 
@@ -103,6 +103,15 @@ async def test_metadata_goes_both_ways_as_a_query() -> None:
         assert answer.value == {"user": "Ada L.", "empty": "", "time": True}
         assert answer["x-rpcx-meta"] == "a=%C3%A9%0A&z=a+b%26c"
         assert not any(name.startswith("meta-") for name, _ in answer.fields)
+
+
+async def test_metadata_has_the_limit_of_every_way_in() -> None:
+    async with serving() as client:
+        limit = Limits().metadata_bytes
+        assert (await call(client, "Meta", Meta=f"a={'x' * (limit - 100)}")).status == 200
+        answer = await call(client, "Meta", Meta=f"a={'x' * limit}")
+        assert (answer.body, answer["x-rpcx-messagestatustype"]) == (b"", "Error")
+        assert "Limits.metadata_bytes" in answer["x-rpcx-errormessage"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
+from fastrpc.rpc import wide_integers
 from fastrpc.rpc.wide_integers import may_hold_wide_integers, wide_integer_decoder
 
 WIDE = 2**53 + 1
@@ -102,6 +103,12 @@ def test_text_is_taken_for_an_integer_beyond_the_numbers_of_javascript(
         (Literal[1, 2], TEXT),
         (Leaf, [TEXT]),
         (list[int], {"a": TEXT}),
+        (Dog | Cat, {"type": [1], "id": TEXT}),
+        (Dog | Cat, {"id": TEXT}),
+        # Too much to look through: many values, and many bytes at each depth.
+        (list[int], [TEXT] * 10_001),
+        (dict[str, list[int]], {str(number): [TEXT] for number in range(6_000)}),
+        (Leaf, b'{"id":1,"inner":[' * 30 + b"1 ," * 30_000 + f'"{TEXT}"'.encode() + b"]}" * 30),
     ],
 )
 def test_any_other_text_stays_an_error(kind: Any, given: Any) -> None:
@@ -125,3 +132,13 @@ def test_what_fits_is_decoded_once() -> None:
 
     assert wide_integer_decoder(decode, int)(b"7") == 7
     assert seen == [b"7"]
+
+
+def test_a_payload_without_such_a_text_is_not_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(wide_integers, "_Bounds")
+    with pytest.raises(msgspec.ValidationError):
+        decoded(list[int], [WIDE, "x"])
+
+
+def test_many_such_texts_are_taken() -> None:
+    assert decoded(list[int], [TEXT] * 9_999) == [WIDE] * 9_999

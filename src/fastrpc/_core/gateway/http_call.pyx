@@ -159,7 +159,7 @@ cdef class HttpTerms:
         if head.method not in ("POST", "GET", "PUT"):
             self.rpcx = None
             return self.set_fault(405, "rpcx calls by POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
-        problem = self.rpcx.problem or take_rpcx_metadata(call, head)
+        problem = self.rpcx.problem or take_rpcx_metadata(call, head, service.gate.metadata_bytes)
         if problem is not None:
             return self.set_fault(200, problem, b"")
         call.codec = self.rpcx.codec

@@ -1,7 +1,7 @@
 """Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.serving.exchange cimport Failure
@@ -36,8 +36,8 @@ cdef class RpcxHeaders:
 # Return what the fields of a request say; None where it is none of rpcx. `path` is that of its URL.
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path)
 
-# Take metadata, token and timeout into a call; return why they cannot be, or None.
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head)
+# Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata_bytes)
 
 # Return the status of HTTP for a failure, which other ways tell by `told`.
 cdef int rpcx_status(Failure failure, int told) noexcept

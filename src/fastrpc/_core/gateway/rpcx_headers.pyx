@@ -18,10 +18,10 @@ import re
 from urllib.parse import parse_qsl, quote_plus
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE
-from fastrpc._core.payload.metadata cimport decode_metadata, encode_metadata
+from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, decode_metadata, encode_metadata
 
 from fastrpc.assigned_numbers import CODECS, FOREIGN_CODECS
 
@@ -151,9 +151,10 @@ cdef uint8_t _codec_of(int serialize) noexcept:
     return PROTOBUF if serialize == SERIALIZE_PROTOBUF else <uint8_t>(FOREIGN + serialize)
 
 
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head):
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata_bytes):
     cdef dict entries = {} if call.received_metadata is None else decode_metadata(call.received_metadata)
     cdef bint has_token = "authorization" in entries
+    cdef bytes metadata
     try:
         for key, value in _meta_pairs(head):
             if key == SERVER_TIMEOUT:
@@ -170,7 +171,12 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head):
                 entries[key.lower()] = value.encode("utf-8", "surrogateescape") if key.lower().endswith("-bin") else value
         if has_token and " " not in entries["authorization"]:
             entries["authorization"] = f"bearer {entries['authorization']}"
-        call.received_metadata = encode_metadata(entries) if entries else None
+        metadata = encode_metadata(entries) if entries else None
+        if metadata is not None and check_metadata(
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
+        ) != METADATA_OK:
+            raise ValueError(f"the metadata is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)")
+        call.received_metadata = metadata
     except (ValueError, TypeError) as error:
         return f"rpcx: X-RPCX-Meta: {error}"
     return None

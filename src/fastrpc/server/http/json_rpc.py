@@ -65,7 +65,8 @@ def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
     Args:
         depth: deepest nesting of a body.
         items: most values in a body.
-        answer_bytes: most bytes of all results of a batch; a result beyond them is not sent.
+        answer_bytes: most bytes of all results and errors of a batch. Beyond them no result is sent, and of an error
+            only its code.
     """
     scan = PayloadScan(_JSON)
 
@@ -136,13 +137,23 @@ class _Answering:
         self._request.call(method, parameters, done)
 
     def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> dict[str, Any]:
-        """Return the answer to an entry; of a batch an error where its result no longer fits."""
-        size = len(outcome.value or b"")
+        """Return the answer to an entry; of a batch a short error where what it is no longer fits."""
+        failure = outcome.failure
+        # A text may grow sixfold as it is escaped.
+        size = len(outcome.value or b"") if failure is None else len(failure.details) + 6 * len(failure.text)
         if self._is_batch and size > self._left:
-            text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
-            return _error(_OTHER, text, identifier, _TOO_LARGE)
+            return self._cut(failure, size, identifier)
         self._left -= size
         return _outcome(outcome, identifier)
+
+    def _cut(self, failure: Failure | None, size: int, identifier: msgspec.Raw) -> dict[str, Any]:
+        """Return the error in place of an answer that does not fit."""
+        if failure is None:
+            text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
+            return _error(_OTHER, text, identifier, _TOO_LARGE)
+        text = "the error is left out: the answers to this batch are too large (Limits.message_bytes)"
+        data = _data(Failure(failure.status, "", pushback_ms=failure.pushback_ms, has_run=failure.has_run))
+        return _error(_code_of(failure), text, identifier, data)
 
     def _named(self, method: str, parameters: bytes) -> bytes:
         """Return parameters by name instead of position; those that the method has not keep their numbers as names."""
@@ -196,11 +207,13 @@ def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> dict[str, Any]:
     failure = outcome.failure
     if failure is None:
         return {"jsonrpc": "2.0", "result": msgspec.Raw(outcome.value or b"null"), "id": identifier}
+    return _error(_code_of(failure), failure.text, identifier, _data(failure))
+
+
+def _code_of(failure: Failure) -> int:
     code = _CODES.get(Status(failure.status), _OTHER)
-    if code == _UNKNOWN and failure.has_run:
-        # A handler that is not implemented is known.
-        code = _OTHER
-    return _error(code, failure.text, identifier, _data(failure))
+    # A handler that is not implemented is known.
+    return _OTHER if code == _UNKNOWN and failure.has_run else code
 
 
 def _data(failure: Failure) -> dict[str, Any]:

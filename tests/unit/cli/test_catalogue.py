@@ -1,0 +1,90 @@
+"""What a gateway finds in a registry: a server that describes nonsense is left out, and the others are served."""
+
+import logging
+from typing import Any, cast
+
+import pytest
+
+import fastrpc
+from fastrpc import ClientConfig, Server
+from fastrpc.cli import catalogue
+from fastrpc.cli.catalogue import Catalogue
+from fastrpc.cli.descriptions import read_descriptions
+from fastrpc.cli.dialing import Dialing
+from fastrpc.cli.forwarded_types import described_methods
+from fastrpc.cli.forwarding import forwarding_service
+from fastrpc.registries.static import StaticRegistry
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+
+@fastrpc.service("good")
+class Good:
+    @fastrpc.method
+    async def hello(self) -> str:
+        return "hello"
+
+
+@fastrpc.service("bad")
+class Bad:
+    @fastrpc.method
+    async def hello(self) -> str:
+        return "hello"
+
+
+class Listed(StaticRegistry):
+    """Lists its services; at the second look there is an error that nobody foresaw."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__([address])
+        self.looks = 0
+
+    def services(self) -> list[str]:
+        self.looks += 1
+        if self.looks == 2:
+            raise RuntimeError("planted")
+        return ["bad"] if self.looks == 1 else ["bad", "good"]
+
+
+class Dial:
+    """Opens one registry for everybody."""
+
+    def __init__(self, registry: Any) -> None:
+        self._registry = registry
+
+    def registry(self, url: str) -> Any:
+        return self._registry
+
+
+@pytest.mark.parametrize("position", [-5, 1, 10**30])
+def test_a_stream_at_an_impossible_position_is_a_value_error(position: int) -> None:
+    method: dict[str, Any] = dict.fromkeys(("name", "full_name", "signature", "documentation"), "s.m")
+    method |= {"kind": "client_stream", "parameters": [], "result": "int"}
+    method["name"], method["stream"] = "m", {"name": "x", "type": "int", "position": position}
+    service = {"name": "s", "version": None, "documentation": "", "methods": [method]}
+    [described] = read_descriptions([service], "x")
+    with pytest.raises(ValueError, match="the stream cannot be parameter"):
+        forwarding_service("s", described_methods(described), cast(Any, None))
+
+
+async def test_nothing_that_one_server_says_ends_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)
+
+    def read(value: Any, source: str) -> Any:
+        if source == "bad":
+            raise KeyError("planted")
+        return read_descriptions(value, source)
+
+    monkeypatch.setattr(catalogue, "read_descriptions", read)
+    async with Server(Good(), Bad()) as behind, Server() as front:
+        registry = Listed(await behind.listen("tcp://127.0.0.1:0"))
+        dial = cast(Dialing, Dial(registry))
+        with caplog.at_level(logging.WARNING, "fastrpc.server"):
+            async with Catalogue(front, "static://x", dial, config=ClientConfig()):
+                await eventually(lambda: "good" in [one.name for one in front.services])
+        assert "bad" not in [one.name for one in front.services]
+        assert "bad is not served" in caplog.text
+        assert "the registry does not tell its services" in caplog.text
