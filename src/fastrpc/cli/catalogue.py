@@ -10,10 +10,10 @@ from fastrpc.cli.calling import target_for
 from fastrpc.cli.descriptions import SERVICES_METHOD, read_descriptions
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.forwarded_types import described_methods
-from fastrpc.cli.forwarding import forwarded_methods, forwarding_service, reason_of
+from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig
-from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.errors import ConfigError
 from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import split_target
 from fastrpc.rpc.definition import ServiceDefinition
@@ -74,6 +74,8 @@ class Catalogue:
                     self._client(contract.name),
                     version=contract.version,
                     documentation=contract.documentation,
+                    alias=contract.names.alias,
+                    rpcx=contract.names.rpcx,
                     is_typed=True,
                 ),
             )
@@ -136,8 +138,7 @@ class Catalogue:
         except Exception as error:
             # Reflection that is off, or not for everybody; a server that is away; names that are none: whatever one
             # server says, the others are served.
-            told = reason_of(error) if isinstance(error, FastRPCError) else repr(error)
-            self._warn(name, "%s is not served: its methods are not known (give --contract): %s", name, told)
+            self._warn(name, "%s is not served: its methods are not known (give --contract): %r", name, error)
 
     def _add(self, name: str, service: Any) -> None:
         self._server.add(service)

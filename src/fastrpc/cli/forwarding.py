@@ -5,6 +5,7 @@ What the gateway shows to a registry never does: neither its token nor its certi
 """
 
 import inspect
+import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import GenericAlias
 from typing import Any, Final, NamedTuple
@@ -16,9 +17,21 @@ from fastrpc.errors import CallError, FastRPCError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.service import method, service
 from fastrpc.rpc.signature import NO_DEFAULT
+from fastrpc.status import Status
 from fastrpc.tls.failures import DEMANDS_CERTIFICATE
 
-__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service", "reason_of"]
+__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Errors on the way that say what is wrong with the call itself.
+_OF_THE_CALL: Final = frozenset({Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED})
+
+#: What callers learn of other errors on the way.
+_ON_THE_WAY: Final = {
+    Status.UNAVAILABLE: "no server could be reached",
+    Status.DEADLINE_EXCEEDED: "no server answered before the deadline",
+}
 
 #: Of the metadata of a call, what concerns one hop alone.
 _OF_ONE_HOP: Final = "frpc-"
@@ -95,6 +108,8 @@ def forwarding_service(
     *,
     version: str | None = None,
     documentation: str = "",
+    alias: Sequence[str] = (),
+    rpcx: str | None = None,
     is_typed: bool = False,
 ) -> Any:
     """Return an instance of a service whose methods call those of the same names by a client.
@@ -111,7 +126,7 @@ def forwarding_service(
     for number, one in enumerate(methods):
         namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
     made = type(f"Forwarded{name.title().replace('.', '')}", (), namespace)
-    return service(name, version=version)(made)()
+    return service(name, version=version, alias=alias, rpcx=rpcx)(made)()
 
 
 class _Forwarder:
@@ -203,12 +218,15 @@ class _PassedOn:
                 error.status, error.message, details=error.details, retry_after=error.retry_after
             ) from error
         if isinstance(error, FastRPCError):
+            logger.info("%s: %s", current_call().method, error)
             retry_after = getattr(error, "retry_after", None)
-            raise CallError(error.status, reason_of(error), retry_after=retry_after) from error
+            raise CallError(error.status, _told_to_callers(error), retry_after=retry_after) from error
 
 
-def reason_of(error: FastRPCError) -> str:
-    """Return what is told of a call behind the gateway that failed on the way."""
-    if DEMANDS_CERTIFICATE not in error.message:
+def _told_to_callers(error: FastRPCError) -> str:
+    """Return the text of an error on the way: what names the servers and the registry is for the log alone."""
+    if error.status in _OF_THE_CALL:
         return error.message
-    return f"{error.message}; a gateway has a certificate for its registry alone"
+    if DEMANDS_CERTIFICATE in error.message:
+        return "its servers demand a client certificate; a gateway shows none"
+    return f"{current_call().method}: {_ON_THE_WAY.get(error.status, 'the call failed behind the gateway')}"

@@ -2,12 +2,13 @@
 
 import contextlib
 import http.client
+import io
 import os
 import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
@@ -74,6 +75,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
         ConfigError: the address, or an argument, cannot be used.
     """
     place = _Place(address, dial)
+    asked = time.monotonic()
     described = _Described.of(place, wanted)
     texts = [text for text in wanted.texts if text != INPUT_MARK]
     has_input = len(texts) < len(wanted.texts)
@@ -83,12 +85,11 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
     seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
     begun = time.monotonic()
-    with place.told(seconds):
-        connection = place.connected(seconds)
-        _send(connection, place, wanted, arguments, described, has_input=has_input, seconds=seconds)
-        answer = http.client.HTTPResponse(connection, method="POST")
-        answer.begin()
-        facts = _print_answer(answer, as_json=wanted.as_json)
+    # A limit that is given is one for all that the command does.
+    ends = None if seconds is None else seconds + (begun if wanted.timeout is None else asked)
+    with place.told(seconds), place.connected(ends) as connection:
+        _send(connection, place, wanted, arguments, described, has_input=has_input)
+        facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
     _print_facts(facts, as_json=wanted.as_json)
 
@@ -107,7 +108,7 @@ class _Described(NamedTuple):
         """Ask the server, where only it can tell what the arguments mean."""
         given = wanted.kind or "unary"
         is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
-        document = place.document() if is_asked else None
+        document = place.document(wanted.timeout) if is_asked else None
         if document is None:
             return cls(given, None)
         service, _, name = wanted.method.rpartition(".")
@@ -118,10 +119,11 @@ class _Described(NamedTuple):
         schema = _at(next(iter(content.values()), {}), "schema")
         message = ""
         if _LINES in content:
-            lines = [_at(one, "properties") for one in schema.get("anyOf", ()) if isinstance(one, dict)]
+            forms = schema.get("anyOf")
+            lines = [_at(one, "properties") for one in forms] if isinstance(forms, list) else []
             message = _type_of(next((one["value"] for one in lines if "value" in one), {}))
             schema = next((one["arguments"] for one in lines if "arguments" in one), {})
-        types = {name: _type_of(one) for name, one in _at(schema, "properties").items()}
+        types = {name: _type_of(one) for name, one in _at({"schema": schema}, "schema", "properties").items()}
         kind = _at(operation, "x-fastrpc").get("kind", given)
         return cls(wanted.kind or str(kind), types, message)
 
@@ -194,9 +196,9 @@ class _Place:
         token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **token}
 
-    def connected(self, seconds: float | None) -> socket.socket:
-        """Connect; later waits have this limit."""
-        limit = _CONNECT_SECONDS if seconds is None else min(seconds, _CONNECT_SECONDS)
+    def connected(self, ends: float | None) -> "_Connection":
+        """Connect; all is over at an instant of the monotonic clock, if there is one."""
+        limit = _CONNECT_SECONDS if ends is None else min(_left(ends), _CONNECT_SECONDS)
         try:
             connected = socket.create_connection((self._host, self._port), limit)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -204,16 +206,14 @@ class _Place:
                 connected = HttpEnd(self._tls, self._host).wrap(connected)
         except OSError as error:
             raise ConnectError(f"{self.url}: {error.strerror or error}") from error
-        connected.settimeout(seconds)
-        return connected
+        return _Connection(connected, ends)
 
-    def document(self) -> dict[str, Any] | None:
+    def document(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the server's OpenAPI document, None where it shows none."""
-        with self.told(_CONNECT_SECONDS):
-            connection = self.connected(_CONNECT_SECONDS)
+        limit = _CONNECT_SECONDS if timeout is None else min(timeout, _CONNECT_SECONDS)
+        with self.told(limit), self.connected(time.monotonic() + limit) as connection:
             connection.sendall(_head("GET", "/openapi.json", self.fields()))
-            answer = http.client.HTTPResponse(connection, method="GET")
-            answer.begin()
+            answer = connection.answer("GET")
             content = answer.read(LONGEST_LINE)
         if answer.status != http.client.OK:
             return None
@@ -239,27 +239,76 @@ class _Place:
             raise ConnectionLostError(f"{self.url}: {error.strerror or error}") from error
 
 
+class _Connection(io.RawIOBase):
+    """A connection to a server. An instant ends it all: a limit of each wait would hold for none that drips."""
+
+    def __init__(self, connected: socket.socket, ends: float | None) -> None:
+        self._connected = connected
+        self._ends = ends
+
+    def left(self) -> float | None:
+        """Return the seconds that are left; None without a limit.
+
+        Raises:
+            TimeoutError: none are.
+        """
+        return None if self._ends is None else _left(self._ends)
+
+    def sendall(self, data: bytes) -> None:
+        self._connected.settimeout(self.left())
+        self._connected.sendall(data)
+
+    def answer(self, verb: str) -> http.client.HTTPResponse:
+        """Read the head of the response to a request."""
+        # It asks its socket for nothing but a file.
+        found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
+        found.begin()
+        return found
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, place: Any) -> int:
+        self._connected.settimeout(self.left())
+        return self._connected.recv_into(place)
+
+    def close(self) -> None:
+        self._connected.close()
+        super().close()
+
+
+def _left(ends: float) -> float:
+    """Return the seconds until an instant; TimeoutError at 0."""
+    left = ends - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
 def _head(verb: str, target: str, fields: Mapping[str, str]) -> bytes:
     lines = [f"{verb} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 def _send(
-    connection: socket.socket,
+    connection: _Connection,
     place: _Place,
     wanted: HttpCall,
     arguments: dict[str, Any],
     described: _Described,
     *,
     has_input: bool,
-    seconds: float | None,
 ) -> None:
     """Send the request; the messages on standard input go on in a thread while answers are read."""
     service, _, name = wanted.method.rpartition(".")
     fields = place.fields() | {"Accept": f"{_LINES}, {_JSON}"}
     fields |= {f"Meta-{key}": quote(value, safe=_VISIBLE) for key, value in wanted.metadata.items()}
-    if seconds is not None:
-        fields["Timeout-Ms"] = str(max(1, round(seconds * 1000)))
+    left = connection.left()
+    if left is not None:
+        fields["Timeout-Ms"] = str(max(1, round(left * 1000)))
     target = f"/{quote(service)}/{quote(name)}"
     if not has_input:
         body = msgspec.json.encode(arguments)
@@ -276,7 +325,7 @@ def _send(
 _VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~ "
 
 
-def _send_input(connection: socket.socket, kind: str) -> None:
+def _send_input(connection: _Connection, kind: str) -> None:
     # An error of the connection is told by whoever reads the answer.
     with contextlib.suppress(OSError):
         for line in _input_lines():

@@ -30,10 +30,13 @@ async def test_a_call_that_waited_longer_than_its_credential_is_valid_is_not_sta
     held_for = {"credentials": "allowed", "authenticate": Credentials()}
     async with held_calls(desk, config, (("a", 0, 0),), **held_for) as held:
         view = held.client.with_options(metadata={"authorization": "Bearer expired"})
-        held.calls.append(asyncio.ensure_future(view.call("desk.note", "b", b"")))
-        await eventually(lambda: held.waiting() == 2)
+        while held.waiting() < 2:
+            # On a machine that stalls the credential may expire before the call waits: then it is made once more.
+            refused_before = held.refused()
+            held.calls.append(asyncio.ensure_future(view.call("desk.note", "b", b"")))
+            await eventually(lambda: held.waiting() == 2 or held.refused() > refused_before)  # noqa: B023
         await asyncio.sleep(SHORT_LIFE + 0.01)
     assert desk.started == ["a"]
     with pytest.raises(CallError) as refused:
-        held.calls[1].result()
+        held.calls[-1].result()
     assert (refused.value.status, refused.value.processed) == (Status.UNAUTHENTICATED, "no")

@@ -1,7 +1,10 @@
 """`fastrpc call http://…`: the same calls, output and exit codes as by the native protocol."""
 
+import contextlib
 import json
+import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -145,3 +148,45 @@ def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = command(tmp_path, "http://127.0.0.1:1", "feed.mul", "a=3")
     assert (done.code, "check the address" in done.errors) == (1, True)
+
+
+@pytest.mark.parametrize("what", ["a=3", "3"], ids=["answer", "document"])
+def test_a_server_that_drips_is_not_waited_for(tmp_path: Path, what: str) -> None:
+    is_over = threading.Event()
+
+    def drip(listening: socket.socket) -> None:
+        connected, _ = listening.accept()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+        with connected, contextlib.suppress(OSError):
+            connected.sendall(head)
+            while not is_over.wait(0.1):
+                connected.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=(listening,))
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        try:
+            done = command(tmp_path, address, "feed.mul", what, "--timeout", "0.5")
+        finally:
+            is_over.set()
+            thread.join(20)
+    assert (done.code, "within 0.5 s" in done.errors) == (1, True), done
+
+
+def test_a_document_that_is_none_is_no_defect_of_ours(tmp_path: Path) -> None:
+    forms = {"application/x-ndjson": {"schema": {"anyOf": 5}}}
+    document = {"paths": {"/feed/mul": {"post": {"requestBody": {"content": forms}}}}}
+
+    def serve(listening: socket.socket) -> None:
+        connected, _ = listening.accept()
+        with connected:
+            connected.recv(65_536)
+            connected.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + json.dumps(document).encode())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=serve, args=(listening,))
+        thread.start()
+        done = command(tmp_path, f"http://127.0.0.1:{listening.getsockname()[1]}", "feed.mul", "3")
+        thread.join(20)
+    assert (done.code, "by position" in done.errors) == (2, True), done

@@ -11,6 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Client, Identity, Server, ServerConfig
+from fastrpc._core.base.histogram import default_registry
 from fastrpc.auth import Policy, StaticTokens
 from fastrpc.limits import ConcurrencyLimit, RateLimit
 from tests.support.http_shop import Shop
@@ -123,6 +124,11 @@ async def test_a_body_is_asked_for_once_its_sender_is_known(
         assert await client.is_closed()
 
 
+def late_calls() -> int:
+    rows = [counters.snapshot() for counters in default_registry]
+    return sum(row["calls"].get("DEADLINE_EXCEEDED", 0) for row in rows if row["side"] == "server")
+
+
 @pytest.mark.parametrize("path", ["/open/admin", "/jsonrpc"])
 async def test_the_time_of_a_call_runs_while_its_sender_is_not_known(path: str) -> None:
     asked, decided = asyncio.Event(), asyncio.Event()
@@ -132,10 +138,13 @@ async def test_the_time_of_a_call_runs_while_its_sender_is_not_known(path: str) 
         await decided.wait()
         return TOKENS.get(peer.credentials or "")
 
+    before = late_calls()
     async with serving(authenticate=authenticate, config={"http": HTTP(jsonrpc=True)}) as client:
         client.send(request("POST", path, b"", Content_Length="200000", Timeout_Ms="50", **ADA))
         await soon(asked)
         answer = await client.response()
+        # What goes to a fixed path is no call yet.
+        assert late_calls() - before == (path == "/open/admin")
         assert (answer.status, answer.value["code"]) == (504, "DEADLINE_EXCEEDED")
         assert answer.value["processed"] == "no"
         assert not decided.is_set()

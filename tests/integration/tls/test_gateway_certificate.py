@@ -87,4 +87,4 @@ async def test_a_certificate_identifies_no_call(tmp_path: Path) -> None:
                 assert (await client.post("/books/who", {})).status == 401
                 answer = await client.post("/vault/who", {})
                 assert answer.status == 503
-                assert "a gateway has a certificate for its registry alone" in answer.value["detail"]
+                assert "demand a client certificate" in answer.value["detail"]

@@ -19,7 +19,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE, Frame
@@ -137,12 +137,16 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef uint64_t _check_verdict(self, uint64_t now) except? 0:
         """Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for."""
+        cdef ServerCall call = self.exchange.call
         cdef HttpTerms terms
+        cdef str text = "the deadline passed while the credential was verified; the call was not started"
         if not self.is_deciding or now < self.verdict_due_ns or self.verdict_due_ns == 0:
             return self.verdict_due_ns if self.is_deciding else 0
-        terms = terms_of(self.exchange.call)
+        terms = terms_of(call)
         terms.is_fault_hidden = False
-        terms.set_fault(504, "the deadline passed while the credential was verified; the call was not started", b"")
+        terms.set_fault(504, text, b"")
+        if call.route is not None:
+            self.gate.count_refused(call, DEADLINE_EXCEEDED, text)
         self._answer_early()
         # The verdict finds nobody.
         self.exchange.call = None
