@@ -61,6 +61,7 @@ cdef class CallSlots:
 
     cdef bint may_open(self, Call call) noexcept
     cdef int send_request(self, Call call, bytes payload) except -1
+    cdef int _send_now(self) except -1
     cdef int begin_call(self, Call call) except -1
     cdef int give_up(self, Call call, int reason) except -1
     cdef int was_unsent(self, Call call) except -1

@@ -143,8 +143,17 @@ cdef class CallSlots:
         call.handed_at = sender.flushes + 1
         (<PartsOwner>self.owner).on_output()
         if self.early_bytes and sender.out.size >= self.early_bytes and whole <= SHORT_REQUEST:
-            _send_now(<PartsOwner>self.owner)
+            self._send_now()
         return True
+
+    cdef int _send_now(self) except -1:
+        """Let what is written leave, where nothing large would go with it and the stream takes it."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        if owner.is_reading or owner._stream is NULL or self.sender.has_pieces():
+            return 0
+        if (<ByteStream>owner._stream).is_stuck() or (<ByteStream>owner._stream).is_ending():
+            return 0
+        return (<ByteStream>owner._stream).flush()
 
     @cython.nonecheck(False)
     cdef int begin_call(self, Call call) except -1:
@@ -453,8 +462,3 @@ cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
     slots.owner = <PyObject*>owner
     slots.sender = sender
     return slots
-
-
-cdef int _send_now(PartsOwner owner) except -1:
-    """Let what is written leave, unless more is about to be written in answer to what is read."""
-    return 0 if owner.is_reading or owner._stream is NULL else (<ByteStream>owner._stream).flush()

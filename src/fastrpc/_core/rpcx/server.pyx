@@ -58,8 +58,6 @@ from fastrpc.status import Status
 
 cdef enum:
     GZIP = 1
-    # The most bytes of a frame of a peer that has to prove who it is and has not yet.
-    UNPROVEN_BYTES = 262_144
 
 cdef uint64_t SECOND = 1_000_000_000
 # A connection that drains closes when it has had no call for so long.
@@ -282,10 +280,6 @@ cdef class RpcxServer(RpcxEngine):
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
             self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
             raise RemoteProtocolError(text)
-        if self.gate.access is not None and self.is_opening and whole > UNPROVEN_BYTES and self.exchange.identity is None:
-            text = f"a frame announces {whole} bytes, the limit before a good token is {<int>UNPROVEN_BYTES}"
-            self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
-            return False
         problem = self.gate.over_budget(call, whole, True)
         if problem is not None:
             count_refusal("memory")

@@ -323,12 +323,14 @@ cdef class RpcxTranslation:
     cdef int _ping(self, bytes body) except -1:
         """Send a heartbeat: to Go's server the clock in nanoseconds, an int64 of msgpack."""
         cdef bytes payload = b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+        # Before the room is reserved: to note it may fail.
+        cdef uint64_t sequence = self._sequence_of(body)
         cdef char* at = self.down.reserve(HEADER_BYTES + 4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload))
         at[0] = <char>self.profile.magic
         at[1] = 0
         at[FLAGS_AT] = IS_HEARTBEAT
         at[3] = SERIALIZE_MSGPACK << 4
-        store64_big(at + 4, self._sequence_of(body))
+        store64_big(at + 4, sequence)
         store32_big(at + REST_AT, <uint32_t>(4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload)))
         # Neither path nor method nor metadata.
         memset(at + HEADER_BYTES, 0, 3 * LENGTH_BYTES)
