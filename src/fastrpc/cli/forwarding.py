@@ -218,7 +218,8 @@ class _PassedOn:
                 error.status, error.message, details=error.details, retry_after=error.retry_after
             ) from error
         if isinstance(error, FastRPCError):
-            logger.info("%s: %s", current_call().method, error)
+            # As of every refused call: anybody can make many.
+            logger.debug("%s: %s", current_call().method, error)
             retry_after = getattr(error, "retry_after", None)
             raise CallError(error.status, _told_to_callers(error), retry_after=retry_after) from error
 
