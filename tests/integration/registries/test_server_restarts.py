@@ -112,11 +112,11 @@ async def test_restarting_servers_in_turn_fails_no_call(scale: Any) -> None:
                     index = number % 3
                     await traffic.more(200)
                     assert await servers[index].drain() is True
-                    await eventually(lambda: len(seen[-1].endpoints) == 2)
+                    await eventually(lambda: seen and len(seen[-1].endpoints) == 2)
                     assert addresses[index] not in map(str, seen[-1].endpoints)
                     await traffic.more(200)
                     servers[index] = await started(addresses[index], registry.url)
-                    await eventually(lambda: len(seen[-1].endpoints) == 3)
+                    await eventually(lambda: seen and len(seen[-1].endpoints) == 3)
         for server in servers:
             await server.drain()
     assert traffic.failures() == []
@@ -167,9 +167,9 @@ async def test_restarting_processes_in_turn_fails_no_call(folder: Path, workers:
                             False,
                             False,
                         )
-                        await eventually(lambda: len(seen[-1].endpoints) == 2)
+                        await eventually(lambda: seen and len(seen[-1].endpoints) == 2)
                         programs[index] = await asyncio.to_thread(start, address)
-                        await eventually(lambda: len(seen[-1].endpoints) == 3)
+                        await eventually(lambda: seen and len(seen[-1].endpoints) == 3)
                     await traffic.more(200)
         assert traffic.failures() == []
         assert traffic.ledger.problems(Journal.read(folder / "journal")) == []

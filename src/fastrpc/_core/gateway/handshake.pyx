@@ -61,8 +61,9 @@ cdef bytes token_of(RequestHead head):
     if len(found) > 1 or head._noted[<int>FIELD_AUTHORIZATION].count:
         raise RequestRefusedError(400, "the request has more than one credential")
     written = found[0][len(TOKEN_PREFIX):]
+    # The remainder of a negative number is C's here: not above 0.
     try:
-        token = base64.b64decode(written + "=" * (-len(written) % 4), altchars=b"-_", validate=True)
+        token = base64.b64decode(written + "=" * ((4 - len(written) % 4) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         token = b""
     if not token or not all(0x20 < byte < 0x7F for byte in token):

@@ -66,6 +66,12 @@ async def test_a_subprotocol_is_chosen_and_a_token_is_not_echoed(
         ]
 
 
+@pytest.mark.parametrize("token", ["a", "ab", "abc", "abcd"])
+async def test_a_token_of_any_length_is_taken(token: str) -> None:
+    async with connected(http=SOCKETS) as talk:
+        assert (await SocketClient(talk).open("/ws/shop.v1/echo", protocols=bearer(token))).status == 101
+
+
 async def test_pages_of_origins_that_may_call_open_sockets() -> None:
     http = HTTP(websocket=True, cors_origins=("https://shop.example",))
     async with connected(http=http) as talk:
