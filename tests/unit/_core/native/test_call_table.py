@@ -2,6 +2,7 @@
 
 import gc
 import math
+import statistics
 import sys
 import time
 import weakref
@@ -213,7 +214,8 @@ def test_ids_chosen_to_meet_in_one_table_do_not_meet_in_another() -> None:
     known = CallTable()
     crowded = ids_at_home_in(known, 0, 2**15, 400)
     assert slots_searched(known, crowded) > 10_000
-    assert slots_searched(CallTable(), crowded) < 4_000
+    # One table in a hundred multiplies by a number that is bad for them, too.
+    assert statistics.median(slots_searched(CallTable(), crowded) for _ in range(9)) < 4_000
 
 
 def test_no_two_tables_multiply_by_the_same_number() -> None:
@@ -225,7 +227,7 @@ def test_no_two_tables_multiply_by_the_same_number() -> None:
 @pytest.mark.parametrize("step", [2, 4, 6, 10])
 def test_consecutive_ids_do_not_collide_with_any_multiplier(step: int) -> None:
     for _ in range(200):
-        assert slots_searched(CallTable(), range(1, 1 + 500 * step, step)) <= 2 * 500
+        assert slots_searched(CallTable(), range(1, 1 + 500 * step, step)) <= 3 * 500
 
 
 def nanoseconds_per_call(in_flight: int) -> float:
