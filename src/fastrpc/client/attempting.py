@@ -10,8 +10,8 @@ from fastrpc._core.calling.batch_call import BatchCall
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.patience import Patience
-from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
+from fastrpc.client.reach_errors import REACH_HINT, unreachable
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
@@ -263,7 +263,7 @@ class Attempting(BaseAttempting):
                     pick.undone()
                 subchannels = [subchannel] if pinned else pool.subchannels
                 if not call._options.wait_for_ready and pool.is_in_vain(subchannels, patience):
-                    raise pool.unreachable(subchannels)
+                    raise unreachable(subchannels)
                 priority = call._options.priority
                 await (pool if pinned is None else subchannel).wait_changed(priority)
                 if not is_kept or not subchannel.may_come:

@@ -21,9 +21,9 @@ from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.credentials import ClientCredentials, CredentialSource, credentials_of
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.own_call import own_call
-from fastrpc.client.plan import REACH_HINT
 from fastrpc.client.pool import Pool
 from fastrpc.client.probing import Prober
+from fastrpc.client.reach_errors import REACH_HINT
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.serving import ClientServices, client_services
 from fastrpc.client.target import Target, endpoint_set_for, target_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fastrpc._core.calling.client_session import ClientSession
-from fastrpc.client.plan import CROWD_CALLS, CROWD_SECONDS
+from fastrpc.client.endpoint_plan import CROWD_CALLS, CROWD_SECONDS
 
 if TYPE_CHECKING:
     from fastrpc.client.subchannel import Subchannel

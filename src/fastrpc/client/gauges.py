@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from fastrpc.client.plan import EndpointPlan
+from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.target import Target
 from fastrpc.gauges import Gauge
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastrpc.client.plan import EndpointPlan
+    from fastrpc.client.endpoint_plan import EndpointPlan
 
 __all__ = ["Patience"]
 

@@ -22,13 +22,14 @@ from fastrpc.client.gauges import client_gauges
 from fastrpc.client.patience import Patience
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
 from fastrpc.client.probing import Prober
+from fastrpc.client.reach_errors import registry_failure, unreachable
 from fastrpc.client.serving import ClientServices
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.client.target import Target
 from fastrpc.client.waiters import Waiters
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import FastRPCError, NoEndpointError, UnavailableError
+from fastrpc.errors import UnavailableError
 from fastrpc.gauges import Gauge, tells_gauges
 
 __all__ = ["Pool"]
@@ -255,7 +256,7 @@ class Pool:
                 return random.choice(sessions)
             self.start()
             if not wait and self.is_in_vain(self.subchannels, patience):
-                raise self.unreachable(self.subchannels)
+                raise unreachable(self.subchannels)
             await self.wait_changed(priority)
 
     async def try_all(self) -> None:
@@ -299,10 +300,7 @@ class Pool:
             self.check_open()
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
-                raise NoEndpointError(
-                    f"{method}: the endpoints of {self.target} are not known: {error}",
-                    hint="check the address of the registry, and that it runs",
-                )
+                raise registry_failure(method, self.target, error)
             # A failing registry wakes nobody, so its error is polled.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
@@ -319,10 +317,6 @@ class Pool:
     def tried(self) -> str:
         """Return the state of each address, for the message of an error."""
         return self._plan.tried(None if self._follower is None else self._follower.error)
-
-    def unreachable(self, subchannels: Sequence[Subchannel]) -> FastRPCError:
-        """Return the error of a call without a connection to any of these."""
-        return self._plan.unreachable(subchannels)
 
     def abandon(self) -> None:
         """Forget every connection: their loop is closed, so they cannot be used or closed."""

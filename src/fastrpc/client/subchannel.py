@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.crowd import Crowd
-from fastrpc.client.plan import EndpointPlan
+from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewal
 from fastrpc.client.waiters import Waiters

@@ -85,7 +85,7 @@ class Reloader(Supervisor):
             return
         if not self._is_reported and self._plan.on_started is not None:
             self._is_reported = True
-            addresses = tuple(map(str, self._acceptor.addresses))
+            addresses = tuple(map(str, self._listeners.services.addresses))
             self._plan.on_started(replace(Started(**worker.started), addresses=addresses))
 
     def _plan_restart(self, worker: WorkerRecord) -> None:

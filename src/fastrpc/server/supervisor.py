@@ -3,7 +3,8 @@
 It has no event loop and no thread, so it can fork at any time. It accepts connections and hands them to the workers
 (see `acceptor`, `spread`); the workers do everything else. A signal to the whole process group is harmless: workers
 obey only the supervisor. With a registry there is one more process, see `announcer`; with admin pages another, see
-`monitor`. How processes begin and end is in `crew`, how new workers replace others in `roll`.
+`monitor`. How processes begin and end is in `crew`, when one starts again in `restarts`, how new workers replace others
+in `roll`. `listeners` has all sockets, which another program may take over.
 """
 
 import contextlib
@@ -13,27 +14,24 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from fastrpc.config import Backoff
-from fastrpc.endpoint import Address
-from fastrpc.server.acceptor import Acceptor
-from fastrpc.server.admin.opening import check_admin
-from fastrpc.server.control import Control, Successor
+from fastrpc.server.control import Successor
 from fastrpc.server.crew import LATE_SECONDS, Crew
-from fastrpc.server.plan import ExitCode, Plan, Started, values_to_failure
+from fastrpc.server.listeners import Listeners
+from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.process import STOP_SIGNALS, signals_handled
+from fastrpc.server.restarts import Restarts
 from fastrpc.server.roll import Rolling
 from fastrpc.server.scoreboard import Role
 from fastrpc.server.spread import Spread
 from fastrpc.server.systemd import Systemd
-from fastrpc.server.takeover import Takeover
 from fastrpc.server.watch import Watch
 from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
 from fastrpc.server.worker_process import run_worker
-from fastrpc.server.worker_record import WorkerRecord, ending, start_failure
+from fastrpc.server.worker_record import WorkerRecord, start_failure
 from fastrpc.serving.life import log_listening, warn_of_collectors
 from fastrpc.serving.method_limits import shared_limiters
 
@@ -46,9 +44,6 @@ QUIT_SECONDS = 1.0
 
 #: Seconds that the withdrawal from the registry may take; more than a registration waits for it.
 WITHDRAW_SECONDS = 7.0
-
-#: Seconds of life after which a worker's end counts as its first one again.
-STABLE_SECONDS = 10.0
 
 
 class Supervisor:
@@ -65,20 +60,16 @@ class Supervisor:
         self._monitor = (
             None if plan.config.admin_address is None else WorkerRecord("monitor", self._run_monitor)
         )
-        self._backoff = Backoff()
         self._stops = 0
         self._is_serving = False
         self._services: Started
-        self._acceptor: Acceptor
-        self._admin_sockets: Acceptor | None = None
-        #: The program whose place this one takes, and the socket at which another may take this one's.
-        self._takeover: Takeover | None = None
-        self._control: Control | None = None
+        self._listeners: Listeners
         self._crew: Crew
         self._spread: Spread
         self._systemd: Systemd
         self._watch: Watch
         self._rolling: Rolling
+        self._restarts: Restarts
         self._wakers: tuple[socket.socket, socket.socket]
 
     def run(self) -> ExitCode:
@@ -90,44 +81,17 @@ class Supervisor:
             RuntimeError: a worker could not start for another reason; a note has its traceback.
         """
         with contextlib.ExitStack() as ends:
-            self._bind(ends)
+            self._listeners = Listeners(self._plan, self._clock, lambda: self._systemd.environment)
+            ends.callback(self._listeners.close)
+            self._listeners.bind()
             self._make_parts(ends)
             with signals_handled(self._note_signal, *STOP_SIGNALS, signal.SIGCHLD, signal.SIGHUP):
                 return self._run()
 
-    def _bind(self, ends: contextlib.ExitStack) -> None:
-        """Bind all addresses, or take their sockets from the program whose place this one takes."""
-        plan, config, taken = self._plan, self._plan.config, None
-        if plan.takeover and plan.control is not None:
-            taken = self._takeover = Takeover(plan.control)
-            ends.callback(taken.close)
-        self._check_admin(taken)
-        self._acceptor = Acceptor(plan.addresses, config, taken)
-        ends.callback(self._acceptor.close)
-        if config.admin_address is not None:
-            self._admin_sockets = Acceptor([Address.parse(config.admin_address)], config, taken)
-            ends.callback(self._admin_sockets.close)
-        if plan.control is not None:
-            bound = None if taken is None else taken.control
-            self._control = Control(plan.control, bound, self._offer, self._clock)
-            ends.callback(self._control.close)
-        if taken is not None:
-            taken.let_go()
-
-    def _check_admin(self, taken: Takeover | None) -> None:
-        config = self._plan.config
-        if taken is not None and config.admin_address is not None:
-            real = taken.address_of(Address.parse(config.admin_address))
-            if real is not None and Address.parse(config.admin_address).scheme == "fd":
-                # This program has no such socket from its own parent.
-                config = replace(config, admin_address=str(real))
-        check_admin(config, has_registry=self._plan.registry is not None)
-
     def _make_parts(self, ends: contextlib.ExitStack) -> None:
         crew = self._crew = self._new_crew()
         ends.callback(crew.close)
-        told: Mapping[str, str] = {} if self._takeover is None else self._takeover.environment
-        self._systemd = Systemd({**told, **os.environ})
+        self._systemd = Systemd({**self._listeners.taken_environment, **os.environ})
         self._watch = Watch(
             lambda: crew.workers,
             lambda: crew.processes,
@@ -136,7 +100,8 @@ class Supervisor:
             self._clock,
         )
         self._rolling = Rolling(crew, self._systemd, self._plan.config.timeouts)
-        self._spread = Spread(self._acceptor, crew.selector, lambda: crew.workers, self._clock)
+        self._restarts = Restarts(crew)
+        self._spread = Spread(self._listeners.services, crew.selector, lambda: crew.workers, self._clock)
         self._wakers = socket.socketpair()
         for waker in self._wakers:
             waker.setblocking(False)
@@ -164,13 +129,11 @@ class Supervisor:
         if self._must_stop():
             self._quit()
             return ExitCode.INTERRUPTED
-        self._acceptor.listen()
-        if self._takeover is None:
+        self._listeners.services.listen()
+        if not self._listeners.are_taken:
             self._spread.accept()
-        if self._monitor is not None and self._admin_sockets is not None and not self._must_stop():
-            self._admin_sockets.listen()
-            self._crew.start(self._monitor)
-            self._await_started([self._monitor])
+        if not self._must_stop():
+            self._start_monitor()
         # Behind everything else that may fail: it replaces the records of a program that is taken over.
         if not self._must_stop():
             self._announce()
@@ -179,7 +142,7 @@ class Supervisor:
             return ExitCode.INTERRUPTED
         self._take_place()
         self._is_serving = True
-        for address in self._acceptor.addresses:
+        for address in self._listeners.services.addresses:
             log_listening(address, len(self._crew.workers))
         for process in self._crew.processes:
             if not process.is_alive:
@@ -205,6 +168,13 @@ class Supervisor:
             self._crew.start(worker)
         self._await_started(self._crew.workers)
 
+    def _start_monitor(self) -> None:
+        """Return once the admin pages are served, if there are any."""
+        if self._monitor is not None and self._listeners.admin is not None:
+            self._listeners.admin.listen()
+            self._crew.start(self._monitor)
+            self._await_started([self._monitor])
+
     def _announce(self) -> None:
         """Return once the registry took the records or is known to be unreachable; raise its refusal."""
         if self._announcer is not None:
@@ -223,34 +193,31 @@ class Supervisor:
         """Close, in a new process, what belongs to the supervisor alone."""
         for waker in self._wakers:
             waker.close()
-        self._acceptor.abandon()
-        if self._admin_sockets is not None and worker is not self._monitor:
-            self._admin_sockets.abandon()
-        if self._takeover is not None:
-            self._takeover.close()
-        if self._control is not None:
-            self._control.abandon()
+        self._listeners.abandon(keeps_admin=worker is self._monitor)
 
     def _run_worker(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         assert worker.place is not None
-        return run_worker(self._plan, channel, self._acceptor.addresses, (worker.name, worker.place))
+        return run_worker(
+            self._plan, channel, self._listeners.services.addresses, (worker.name, worker.place)
+        )
 
     def _run_announcer(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         # Imported on first use: most servers have no registry.
         from fastrpc.server.announcer import run_announcer
 
         assert worker.place is not None
-        addresses = self._acceptor.addresses
+        addresses = self._listeners.services.addresses
         return run_announcer(self._plan, channel, addresses, self._services, worker.place)
 
     def _run_monitor(self, worker: WorkerRecord, channel: WorkerEnd) -> ExitCode:
         # Imported on first use: most servers have no admin pages.
         from fastrpc.server.monitor import run_monitor
 
-        assert self._admin_sockets is not None
-        sockets = [one.socket for one in self._admin_sockets.listening_sockets]
+        admin = self._listeners.admin
+        assert admin is not None
+        sockets = [one.socket for one in admin.listening_sockets]
         # The real one: a socket that was passed on is taken already.
-        address = str(self._admin_sockets.addresses[0])
+        address = str(admin.addresses[0])
         plan = replace(self._plan, config=replace(self._plan.config, admin_address=address))
         return run_monitor(plan, channel, self._crew.board, sockets)
 
@@ -260,7 +227,7 @@ class Supervisor:
             self._plan.on_started(
                 replace(
                     first,
-                    addresses=tuple(map(str, self._acceptor.addresses)),
+                    addresses=tuple(map(str, self._listeners.services.addresses)),
                     process_ids=tuple(worker.process_id for worker in self._crew.workers),
                 )
             )
@@ -270,40 +237,31 @@ class Supervisor:
     @property
     def _successor(self) -> Successor | None:
         """The program that serves in this one's place; None while there is none."""
-        return None if self._control is None else self._control.successor
-
-    def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
-        """Return what a program needs that takes this one's place."""
-        shares = self._acceptor.shares()
-        if self._admin_sockets is not None:
-            shares += self._admin_sockets.shares()
-        sockets = [one for _, bound in shares for one in bound]
-        told = {"listeners": [told for told, _ in shares], "environment": self._systemd.environment}
-        return told, sockets
+        control = self._listeners.control
+        return None if control is None else control.successor
 
     def _take_place(self) -> None:
         """Have the old program drain, and own what belongs to its sockets."""
-        if self._takeover is not None:
-            self._takeover.conclude()
+        if self._listeners.are_taken:
+            self._listeners.conclude_takeover()
             # Not before: if this program failed until then, the calls of its connections would be lost.
             self._spread.accept()
-            self._acceptor.own()
-            if self._admin_sockets is not None:
-                self._admin_sockets.own()
-        if self._control is not None:
-            self._control.open(self._crew.selector)
+            self._listeners.own()
+        if self._listeners.control is not None:
+            self._listeners.control.open(self._crew.selector)
 
     def _give_way(self, successor: Successor) -> None:
         """Leave new connections, files of sockets and the service manager to the program that serves now."""
         self._spread.stop()
-        self._acceptor.leave(successor.addresses)
+        self._listeners.services.leave(successor.addresses)
         # At the rest this program still accepts connections until it has announced the drain.
         self._spread.accept()
-        if self._admin_sockets is not None and self._admin_sockets.leave(successor.addresses):
+        admin = self._listeners.admin
+        if admin is not None and admin.leave(successor.addresses):
             self._end_monitor()
         self._systemd.leave(successor.process)
-        if self._control is not None:
-            self._control.give_way()
+        if self._listeners.control is not None:
+            self._listeners.control.give_way()
 
     # Waiting
 
@@ -324,16 +282,27 @@ class Supervisor:
 
     def _wait(self, until: float | None) -> None:
         """Handle a round of events, waiting until `until` at most, and what the clock demands."""
-        looks_at = self._watch.due if self._is_serving else None
-        paused_until = None if self._control is None else self._control.resume_at
+        looks_at, control = self._watch.due if self._is_serving else None, self._listeners.control
+        paused_until = None if control is None else control.resume_at
         instants = (until, looks_at, self._crew.kill_due, self._spread.resume_at, paused_until)
         self._crew.wait(min((one for one in instants if one is not None), default=None))
         self._spread.resume()
-        if self._control is not None:
-            self._control.resume()
+        if control is not None:
+            control.resume()
         self._crew.kill_late()
         if self._is_serving:
             self._watch.look()
+
+    def _plan_restart(self, worker: WorkerRecord) -> None:
+        self._restarts.plan(worker)
+
+    def _restart_due(self) -> None:
+        if not self._stops:
+            self._restarts.start_due()
+
+    def _next_due(self) -> float | None:
+        instants = (self._restarts.due, self._spread.move_at)
+        return min((one for one in instants if one is not None), default=None)
 
     def _hear(self, worker: WorkerRecord, report: dict[str, Any]) -> None:
         if "started" in report and self._is_serving and worker in self._crew.workers:
@@ -352,47 +321,14 @@ class Supervisor:
         elif self._is_serving and not self._must_stop():
             self._plan_restart(worker)
 
-    # Restarting
-
-    def _plan_restart(self, worker: WorkerRecord) -> None:
-        reason = ending(worker.code) if worker.failed is None else str(values_to_failure(worker.failed))
-        pause = self._put_off(worker)
-        level = logging.ERROR if worker.code else logging.INFO
-        logger.log(level, "%s ended: %s; another starts in %.1f s", worker.name, reason, pause)
-
-    def _put_off(self, worker: WorkerRecord) -> float:
-        """Set the instant of the next start; return the pause until then, longer after each failure."""
-        now = self._clock()
-        worker.failures = 0 if now - worker.began_at >= STABLE_SECONDS else worker.failures + 1
-        pause = self._backoff.first * self._backoff.factor ** min(max(0, worker.failures - 1), 64)
-        pause = min(pause, self._backoff.longest)
-        worker.restart_at = now + pause
-        return pause
-
-    def _restart_due(self) -> None:
-        now = self._clock()
-        for worker in self._crew.processes:
-            if worker.restart_at is not None and worker.restart_at <= now and not self._stops:
-                try:
-                    self._crew.start(worker)
-                except OSError as error:
-                    # The others serve on: the system may have room for it later.
-                    pause = self._put_off(worker)
-                    text = "%s cannot start: %s; another attempt follows in %.1f s"
-                    logger.error(text, worker.name, error, pause, extra={"event": "not_started"})
-
-    def _next_due(self) -> float | None:
-        instants = [worker.restart_at for worker in self._crew.processes]
-        return min((one for one in (*instants, self._spread.move_at) if one is not None), default=None)
-
     # Ending
 
     def _drain(self) -> ExitCode:
         """Drain the workers. They take connections while they announce the drain."""
         timeouts = self._plan.config.timeouts
         began_at = self._clock()
-        if self._control is not None:
-            self._control.close()
+        if self._listeners.control is not None:
+            self._listeners.control.close()
         logger.info("the drain began: workers: %d", len(self._crew.workers), extra={"event": "drain_began"})
         if self._monitor is not None and self._monitor.channel is not None:
             self._monitor.channel.tell(DRAIN)  # /readyz shows it from here on.
@@ -402,11 +338,11 @@ class Supervisor:
         self._crew.tell(DRAIN)
         # Where another program accepts connections, nobody has to learn that this one drains.
         told_at = self._clock()
-        announced_at = told_at + (timeouts.announce if self._acceptor.listening_sockets else 0.0)
+        announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
             self._wait(announced_at)
         self._spread.stop()
-        self._acceptor.close()
+        self._listeners.services.close()
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
         else:

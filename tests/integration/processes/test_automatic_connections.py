@@ -14,7 +14,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, ConfigError, Pool, Server, SyncClient
 from fastrpc.client.blocking.subchannel import SyncSubchannel
-from fastrpc.client.plan import CROWD_CALLS, EndpointPlan
+from fastrpc.client.endpoint_plan import CROWD_CALLS, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
 from tests.support.program import WAIT_SECONDS

@@ -405,7 +405,7 @@ def test_calls_of_which_the_system_took_a_part_may_have_run(
         io.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
         return io
 
-    monkeypatch.setattr("fastrpc.client.blocking.pool.connect", narrow)
+    monkeypatch.setattr("fastrpc.client.blocking.dialing.connect", narrow)
     with SyncClient(
         server.address, config=ClientConfig(backoff=QUICK, timeouts=Timeouts(linger=0.0))
     ) as client:

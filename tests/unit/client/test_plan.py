@@ -6,8 +6,10 @@ from dataclasses import dataclass
 import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.patience import Patience
-from fastrpc.client.plan import MOST_NAMED, ConnectionPlan, EndpointPlan
+from fastrpc.client.plan import ConnectionPlan
+from fastrpc.client.reach_errors import MOST_NAMED, unreachable
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConnectError
@@ -333,7 +335,7 @@ class TestErrorMessages:
     def test_it_names_each_address_and_its_error(self) -> None:
         plan = plan_of(2)
         plan.subchannels[0].note_failure(refused(), 10.0)
-        error = plan.unreachable(plan.subchannels)
+        error = unreachable(plan.subchannels)
         assert "tcp://127.0.0.1:1: refused; tcp://127.0.0.1:2: no answer yet" in str(error)
         assert "wait_for_ready" in str(error.hint)
 
@@ -345,7 +347,7 @@ class TestErrorMessages:
     def test_a_stranger_at_the_address_is_named(self) -> None:
         plan = plan_of(1)
         plan.subchannels[0].note_failure(ConnectError("not a fastrpc server but HTTP: 400"), 10.0)
-        assert plan.unreachable(plan.subchannels).hint == "HTTP answered there: check host and port"
+        assert unreachable(plan.subchannels).hint == "HTTP answered there: check host and port"
 
     @pytest.mark.parametrize(
         ("error", "text"),

@@ -31,9 +31,10 @@ from fastrpc.client.client import (
     needs_runner,
 )
 from fastrpc.client.credentials import CredentialSource
+from fastrpc.client.endpoint_plan import CROWD_CALLS, MOST_AUTOMATIC
 from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
-from fastrpc.client.plan import CROWD_CALLS, MOST_AUTOMATIC, REACH_HINT
+from fastrpc.client.reach_errors import REACH_HINT
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import endpoint_set_for, target_of
 from fastrpc.codecs.base import codec_named
@@ -259,8 +260,8 @@ class _Parts:
         pool = SyncPool(
             where, endpoint_set, config, client_settings(config, state.numbers, reads_always=False)
         )
-        pool.spin_microseconds = self.spin_microseconds
-        pool.credentials = client_credentials(self.credentials, config, where)
+        pool.dialer.spin_microseconds = self.spin_microseconds
+        pool.dialer.credentials = client_credentials(self.credentials, config, where)
         pool.on_change, pool.on_need = state.set_sessions, state.look_now
         pool.on_width = lambda width: setattr(state, "width", width)
         routes = RouteMaker(config, pool.totals)
@@ -282,7 +283,7 @@ class _Parts:
         """
         left = cast(SyncPool, state.pool)
         was_closed = left.is_closed
-        if left.watch is not None and not left.target.owns_registry and not was_closed:
+        if left.is_watching and not left.target.owns_registry and not was_closed:
             raise RuntimeError(
                 f"{left.target.registry!r} was used before the fork, and its threads belong to the parent "
                 "(give the client the URL of the registry: each process then opens its own)"

@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
@@ -20,30 +20,18 @@ from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
-from fastrpc.client.blocking.subchannel import SyncSubchannel, opened, spare_seconds_until
-from fastrpc.client.credentials import ClientCredentials
+from fastrpc.client.blocking.dialing import Dialer, opened, spare_seconds_until
+from fastrpc.client.blocking.following import SyncFollower
+from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.gauges import client_gauges
 from fastrpc.client.patience import Patience
 from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
+from fastrpc.client.reach_errors import registry_failure, unreachable
 from fastrpc.client.target import Target
-from fastrpc.client.wire import wire_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import (
-    ConfigError,
-    ConnectionLostError,
-    FastRPCError,
-    NoEndpointError,
-    UnavailableError,
-)
+from fastrpc.errors import ConnectionLostError, FastRPCError, UnavailableError
 from fastrpc.gauges import Gauge, tells_gauges
-from fastrpc.transports.base import dial_options
-from fastrpc.transports.blocking import connect
-
-if TYPE_CHECKING:
-    from fastrpc.registries.base.registry import Registry
-    from fastrpc.registries.base.snapshot import Snapshot
-    from fastrpc.registries.base.watch import Watch
 
 __all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
 
@@ -63,9 +51,7 @@ class SyncPool:
         self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
             target, endpoint_set, config.pool.warm, self._new_subchannel
         )
-        #: The watch of the registry, opened by the first call.
-        self.watch: Watch | None = None
-        self._seen: Snapshot | None = None
+        self._follower = None if target.registry is None else SyncFollower(target, target.registry)
         #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
         #: Makes the next call ask the pool first.
@@ -73,18 +59,14 @@ class SyncPool:
         #: Takes how many connections an endpoint may have: calls ask the pool while all there are have too many.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
-        #: How long a reading thread polls; shorter than the setting where polling cannot help.
-        self.spin_microseconds = 0
         self.config = config
-        #: What connections show to servers; None: nothing.
-        self.credentials: ClientCredentials | None = None
-        self._settings = settings
         self._changed = threading.Condition()
         self._turn = 0
         #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
         self.is_closed = False
         #: The threads that wait in the pool or in one of its connections.
         self.reentry = ReentryGuard()
+        self.dialer = Dialer(config, settings, self.reentry)
         self._process = process_generation()
         if endpoint_set is None:
             self._plan.take_one(target.endpoints)
@@ -110,12 +92,17 @@ class SyncPool:
     @property
     def has_list(self) -> bool:
         """Whether the list of endpoints is known; without a registry it always is."""
-        return self.target.registry is None or self._seen is not None
+        return self._follower is None or self._follower.has_list
 
     @property
     def has_news(self) -> bool:
-        """Whether the registry has a list that the pool has not taken."""
-        return self.watch is None or self.watch.latest is not self._seen
+        """Whether the registry has a list that the pool has not taken, or is not followed yet."""
+        return self._follower is not None and self._follower.has_news
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the registry's lists are followed already."""
+        return self._follower is not None and self._follower.is_open
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
@@ -123,29 +110,21 @@ class SyncPool:
 
     def follow(self) -> None:
         """Take the latest list of the registry."""
-        if self.target.registry is None:
+        follower = self._follower
+        if follower is None:
             return
         with self.reentry, self._lock():
-            if self.watch is None and not self.is_closed:
-                self.watch = self._watched(self.target.registry)
-            latest = None if self.watch is None else self.watch.latest
-            if latest is not None and latest is not self._seen:
+            if not self.is_closed:
+                follower.open()
+            news = follower.news
+            if news is not None:
                 try:
-                    self._update(latest.endpoints)
+                    self._update(news.endpoints)
                     # Only after the update: while a filter raises, each call runs it again.
-                    self._seen = latest
+                    follower.note_taken(news)
                 finally:
                     self._publish()
                     self._changed.notify_all()
-
-    def _watched(self, registry: "Registry") -> "Watch":
-        watch = registry.watch(self.target.service)
-        if not hasattr(watch, "latest") or not hasattr(watch, "wait"):
-            raise ConfigError(
-                f"{type(registry).__name__} cannot be watched without an event loop",
-                hint="its watches need latest and wait(timeout), as a fastrpc.registries.Watch has them",
-            )
-        return cast("Watch", watch)
 
     def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
         """Wait until the registry has sent a list; with `wait` until the list has an endpoint.
@@ -155,21 +134,17 @@ class SyncPool:
             TimeoutError: the deadline has passed.
         """
         while not self.has_list or (wait and not self.subchannels):
-            watch = self.watch
+            follower = self._follower
             self._check_open()
-            assert watch is not None
-            error = getattr(watch, "error", None)
-            if error is not None and not wait:
-                raise NoEndpointError(
-                    f"{method}: the endpoints of {self.target} are not known: {error}",
-                    hint="check the address of the registry, and that it runs",
-                )
+            assert follower is not None
+            if follower.error is not None and not wait:
+                raise registry_failure(method, self.target, follower.error)
             left = None if until is None else until - time.monotonic()
             if left is not None and left <= 0:
                 raise TimeoutError
             # A failing registry wakes nobody, so its error is polled.
             with self.reentry:
-                watch.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
+                follower.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
             self.check_process()
             self.follow()
 
@@ -320,7 +295,7 @@ class SyncPool:
             raise TimeoutError
         limits = [] if until is None else [until]
         if not wait and self._plan.is_in_vain(subchannels, patience, now):
-            raise self._plan.unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
+            raise unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
         if not any(subchannel.is_dialing for subchannel in subchannels):
             limits.append(min(subchannel.due for subchannel in subchannels))
         ends = min(limits, default=math.inf)
@@ -332,7 +307,7 @@ class SyncPool:
         session = None
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
-            made = self._connect(subchannel.endpoint, until, spare_seconds)
+            made = self.dialer.dial(subchannel.endpoint, until, spare_seconds, self.check_process)
             session = opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
@@ -350,37 +325,6 @@ class SyncPool:
             if session is not None:
                 session.close()
 
-    def _connect(
-        self, endpoint: Endpoint, until: float | None, spare_seconds: float | None
-    ) -> BlockingSession:
-        config = self.config
-        left = None if until is None else max(0.0, until - time.monotonic())
-        limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
-        token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
-        wire = wire_of(endpoint, config)
-        io = connect(endpoint.address, min(limits, default=None), dial_options(config, wire))
-        if wire != "native":
-            # Imported on first use: most clients speak the native protocol.
-            from fastrpc.protocols.rpcx_client import rpcx_io
-
-            io = rpcx_io(io, config)
-        if self.is_of_parent:
-            # A signal handler forked meanwhile: the parent uses the same socket.
-            io.close()
-            self.check_process()
-        return BlockingSession(
-            io=io,
-            endpoint=endpoint,
-            timeouts=config.timeouts,
-            keepalive=config.keepalive,
-            settings=self._settings.copy(),
-            early_calls=config.early_calls,
-            spin_microseconds=self.spin_microseconds,
-            reentry=self.reentry,
-            credential=token,
-            takes_values=wire != "native",
-        )
-
     def _publish(self) -> None:
         """Publish the connections that calls may take without asking the pool."""
         if self.endpoint_set is not None:
@@ -394,16 +338,14 @@ class SyncPool:
 
     def tried(self) -> str:
         """Return the state of each address, for the message of an error."""
-        return self._plan.tried(getattr(self.watch, "error", None))
+        return self._plan.tried(None if self._follower is None else self._follower.error)
 
     def close(self) -> None:
         """Close every connection for good."""
         for session in self._drop_all():
             session.close()
-        if self.watch is not None:
-            self.watch.close()
-        if self.target.owns_registry and self.target.registry is not None:
-            self.target.registry.close()
+        if self._follower is not None:
+            self._follower.close()
 
     def _drop_all(self) -> list[BlockingSession]:
         with self._lock():

@@ -7,16 +7,11 @@ import time
 from typing import Literal
 
 from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc.client.plan import CROWD_CALLS, CROWD_SECONDS, MOST_AUTOMATIC, EndpointPlan
+from fastrpc.client.endpoint_plan import CROWD_CALLS, CROWD_SECONDS, MOST_AUTOMATIC, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError
 
-__all__ = ["SyncSubchannel", "opened", "spare_seconds_until"]
-
-#: How long a dial may delay a call that already has a connection.
-#: Too low never reconnects to a distant server, too high delays single calls.
-SPARE_SECONDS = 0.25
+__all__ = ["SyncSubchannel"]
 
 
 class SyncSubchannel(EndpointPlan):
@@ -112,28 +107,3 @@ class SyncSubchannel(EndpointPlan):
     def least_used(self) -> BlockingSession | None:
         """Return the connection with the fewest threads on it."""
         return min(self.sessions, key=lambda session: session.users, default=None)
-
-
-def spare_seconds_until(until: float | None) -> float:
-    """Return how long a dial may delay a call that already has a connection: at most half of its remaining time."""
-    if until is None:
-        return SPARE_SECONDS
-    return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)
-
-
-def opened(session: BlockingSession, spare_seconds: float | None) -> BlockingSession:
-    """Return a connection that replaces others, once its SETTINGS arrived.
-
-    Raises:
-        ConnectError: SETTINGS did not arrive in time.
-    """
-    is_ready = False
-    try:
-        is_ready = session.wait_ready(None if spare_seconds is None else time.monotonic() + spare_seconds)
-    finally:
-        if not is_ready:
-            session.retire()
-    if not is_ready:
-        reason = session.lost_because or "the server did not answer in time"
-        raise ConnectError(f"{session.endpoint} did not open a connection to replace an aged one: {reason}")
-    return session

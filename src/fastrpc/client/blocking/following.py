@@ -1,0 +1,83 @@
+"""The watch of a service in a registry, for threads."""
+
+from typing import TYPE_CHECKING, cast
+
+from fastrpc.client.target import Target
+from fastrpc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+    from fastrpc.registries.base.snapshot import Snapshot
+    from fastrpc.registries.base.watch import Watch
+
+__all__ = ["SyncFollower"]
+
+
+class SyncFollower:
+    """The watch that the first call opens, and the list that the pool took from it last."""
+
+    def __init__(self, target: Target, registry: "Registry") -> None:
+        self._registry = registry
+        self._owns_registry = target.owns_registry
+        self._service = target.service
+        self._watch: Watch | None = None
+        self._taken: Snapshot | None = None
+
+    def open(self) -> None:
+        """Open the watch, once.
+
+        Raises:
+            ConfigError: the registry has no watches for threads.
+            Exception: the registry refuses, for example because it is closed.
+        """
+        if self._watch is not None:
+            return
+        watch = self._registry.watch(self._service)
+        if not hasattr(watch, "latest") or not hasattr(watch, "wait"):
+            raise ConfigError(
+                f"{type(self._registry).__name__} cannot be watched without an event loop",
+                hint="its watches need latest and wait(timeout), as a fastrpc.registries.Watch has them",
+            )
+        self._watch = cast("Watch", watch)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the watch was opened."""
+        return self._watch is not None
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the pool took a list."""
+        return self._taken is not None
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is a list to take, or the watch is not open yet."""
+        return self._watch is None or self._watch.latest is not self._taken
+
+    @property
+    def news(self) -> "Snapshot | None":
+        """The latest list, if the pool has not taken it."""
+        latest = None if self._watch is None else self._watch.latest
+        return None if latest is self._taken else latest
+
+    def note_taken(self, snapshot: "Snapshot") -> None:
+        """Record that the pool has this list."""
+        self._taken = snapshot
+
+    @property
+    def error(self) -> Exception | None:
+        """The registry's last error; None after a success."""
+        return getattr(self._watch, "error", None)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for a new list, at most so many seconds."""
+        assert self._watch is not None
+        self._watch.wait(timeout)
+
+    def close(self) -> None:
+        """Stop the watch, and close a registry that was opened for this client."""
+        if self._watch is not None:
+            self._watch.close()
+        if self._owns_registry:
+            self._registry.close()

@@ -1,0 +1,58 @@
+"""The errors of endpoints that cannot be reached, and how messages describe them."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import CallError, ConnectError, FastRPCError, NoEndpointError
+
+if TYPE_CHECKING:
+    from fastrpc.client.endpoint_plan import EndpointPlan
+
+__all__ = ["MOST_NAMED", "REACH_HINT", "registry_failure", "trouble_at", "troubles", "unreachable"]
+
+#: The most addresses that one message names.
+MOST_NAMED = 100
+
+#: The hint of a call without a connection in time.
+REACH_HINT = "check that the address is right and a server runs there, or give it more time"
+
+
+def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
+    """Return the error of a call without a connection to any of these."""
+    refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
+    if refusals and len(refusals) == len(endpoints):
+        # An error of its own for each call.
+        return CallError(refusals[0].status, refusals[0].message, processed="no")
+    return ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
+
+
+def registry_failure(method: str, target: object, error: object) -> NoEndpointError:
+    """Return the error of a call whose registry failed before it sent a list."""
+    return NoEndpointError(
+        f"{method}: the endpoints of {target} are not known: {error}",
+        hint="check the address of the registry, and that it runs",
+    )
+
+
+def troubles(endpoints: "Sequence[EndpointPlan]") -> str:
+    """Return addresses with their errors, at most the first `MOST_NAMED`."""
+    text = "; ".join(trouble_at(each.endpoint, each.error) for each in endpoints[:MOST_NAMED])
+    return text if len(endpoints) <= MOST_NAMED else f"{text}; and {len(endpoints) - MOST_NAMED} more"
+
+
+def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
+    """Return an endpoint with its error; most errors name the endpoint already."""
+    text = "no answer yet" if error is None else error.message
+    return text if str(endpoint) in text else f"{endpoint}: {text}"
+
+
+def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
+    """Return the hint of a call without a connection: start the server, or check an address of another program."""
+    errors = [str(each.error) for each in endpoints if each.error is not None]
+    strangers = [error for error in errors if "not a fastrpc server" in error]
+    if not strangers or len(strangers) < len(errors):
+        return "is a server running there? with_options(wait_for_ready=True) waits for one"
+    found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
+    return f"{found[1] if found else 'something else'} answered there: check host and port"
