@@ -28,7 +28,7 @@ from fastrpc.cli.calling import (
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.method_kinds import Kind, KindName, known_method
 from fastrpc.cli.output import stderr, stdout
-from fastrpc.cli.printing import print_error, print_json, reported
+from fastrpc.cli.printing import counted, print_error, print_json, reported
 from fastrpc.cli.stream_benchmark import StreamBenchmark
 from fastrpc.cli.values import call_text, read_arguments, refuse_options
 from fastrpc.client.client import Client
@@ -170,13 +170,13 @@ async def _progress(text: str, seconds: float, *, visible: bool) -> AsyncIterato
 
 
 def _print(report: dict[str, Any], first_error: FastRPCError | None) -> None:
-    connections = report["connections"]
-    used = f"{report['callers']:,} callers over {connections} connection{'s' if connections > 1 else ''}"
+    used = f"{counted(report['callers'], 'caller')} over {counted(report['connections'], 'connection')}"
     if "kind" in report:
-        counted, unit = f"{report['messages']:,} messages in {report['streams']:,} streams", "messages"
+        done = f"{counted(report['messages'], 'message')} in {counted(report['streams'], 'stream')}"
+        unit = "messages"
     else:
-        counted, unit = f"{report['calls']:,} calls", "calls"
-    stdout.print(f"{counted} in {report['seconds']:.2f} s by {used}")
+        done, unit = counted(report["calls"], "call"), "calls"
+    stdout.print(f"{done} in {report['seconds']:.2f} s by {used}")
     stdout.print(f"rate     {report['rate']:,.0f} {unit}/s", style="bold")
     for row in ("latency", "first", "gap", "answer"):
         # What a kind of streams has none of is left out.

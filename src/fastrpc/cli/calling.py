@@ -18,8 +18,9 @@ from fastrpc.cli.dialing import (
     ServerName,
     TokenPath,
     dialing,
+    is_http,
 )
-from fastrpc.cli.http_calling import HttpCall, call_by_http, is_http
+from fastrpc.cli.http_calling import HttpCall, call_by_http
 from fastrpc.cli.method_kinds import (
     Kind,
     KindName,
@@ -28,7 +29,15 @@ from fastrpc.cli.method_kinds import (
     known_method,
     needs_method,
 )
-from fastrpc.cli.printing import json_text, line_of, print_json, print_note, print_value, reported
+from fastrpc.cli.printing import (
+    counted,
+    json_text,
+    line_of,
+    print_json,
+    print_note,
+    print_value,
+    reported,
+)
 from fastrpc.cli.standard_streams import write_lines
 from fastrpc.cli.values import read_arguments, read_metadata, refuse_options
 from fastrpc.client.client import Client
@@ -211,7 +220,7 @@ async def _print_stream(stream: Stream[Any, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"messages": count, **_facts(reply)})
         return
-    print_note(f"OK in {reply.seconds * 1e3:.2f} ms, {count:,} messages from {reply.endpoint}")
+    print_note(f"OK in {reply.seconds * 1e3:.2f} ms, {counted(count, 'message')} from {reply.endpoint}")
 
 
 def _json_line(message: Any) -> str:

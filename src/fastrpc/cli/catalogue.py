@@ -13,12 +13,14 @@ from fastrpc.cli.forwarded_types import described_methods
 from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig
-from fastrpc.errors import ConfigError
+from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import split_target
 from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import BUILTIN_PREFIX
 from fastrpc.server.server import Server
+from fastrpc.status import Status
 
 __all__ = ["Catalogue"]
 
@@ -60,6 +62,11 @@ class Catalogue:
         self._registries: list[WatchedRegistry] = []
         self._clients: dict[str, Client] = {}
         self._known: set[str] = set()
+        #: Whether the registry has told its services, or never will; those that it told and no server described yet.
+        self._is_listed = False
+        self._awaited: set[str] = set()
+        #: Whether what is found now comes after the start, which tells what is served by itself.
+        self._is_following = False
         #: Services that were warned of, and whether the registry was.
         self._warned: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -79,7 +86,9 @@ class Catalogue:
                     is_typed=True,
                 ),
             )
+        self._server.explain_absent(self._why_absent)
         await self._look()
+        self._is_following = True
         self._task = asyncio.create_task(self._follow())
         return self
 
@@ -103,6 +112,7 @@ class Catalogue:
         """Add the services that the registry lists and that are not there."""
         services = getattr(self._registry, "services", None)
         if services is None:
+            self._is_listed = True
             return
         try:
             names = await asyncio.to_thread(services)
@@ -110,17 +120,22 @@ class Catalogue:
                 name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
             )
         except ConfigError as error:
+            self._is_listed = True
             self._warn("", "only services with a contract are served: %s", error)
             return
         except Exception as error:
             # Asked again, whatever it is.
-            self._warn("", "the registry does not tell its services: %r", error)
+            self._warn("", "the registry does not tell its services: %s", _told(error))
             return
+        self._is_listed = True
+        self._awaited.intersection_update(names)
         self._warned.discard("")
         await asyncio.gather(*map(self._open, found))
 
     async def _open(self, name: str) -> None:
         """Ask a server of a service for its methods, and add it."""
+        if name not in self._warned:
+            self._awaited.add(name)
         try:
             client = self._client(name)
             async with asyncio.timeout(ASK_SECONDS):
@@ -138,11 +153,27 @@ class Catalogue:
         except Exception as error:
             # Reflection that is off, or not for everybody; a server that is away; names that are none: whatever one
             # server says, the others are served.
-            self._warn(name, "%s is not served: its methods are not known (give --contract): %r", name, error)
+            if not _is_away(error):
+                # A server has answered: its methods come no sooner by waiting.
+                self._awaited.discard(name)
+            text = "%s is not served: its methods are not known (give --contract): %s"
+            self._warn(name, text, name, _told(error))
 
     def _add(self, name: str, service: Any) -> None:
         self._server.add(service)
         self._known.add(name)
+        self._awaited.discard(name)
+        self._warned.discard(name)
+        if self._is_following:
+            methods = ", ".join(service_definition(service).methods)
+            logger.info("serving %s: %s", name, methods)
+
+    def _why_absent(self, method: str) -> str | None:
+        """Return why a method that is not known may still come; None where it will not."""
+        if not self._is_listed:
+            return "the registry has not told its services"
+        service = method.rpartition(".")[0]
+        return f"no server of {service} has described its methods" if service in self._awaited else None
 
     def _client(self, name: str) -> Client:
         """Return the client of a service; it shows nothing but what callers give."""
@@ -160,3 +191,13 @@ class Catalogue:
         if about not in self._warned:
             self._warned.add(about)
             logger.warning(text, *arguments)
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether an error means that no server answered."""
+    return isinstance(error, TimeoutError) or getattr(error, "status", None) is Status.UNAVAILABLE
+
+
+def _told(error: Exception) -> str:
+    """Return an error as it is logged."""
+    return str(error) if isinstance(error, FastRPCError) and str(error) else repr(error)

@@ -110,10 +110,17 @@ def services_of_file(path: Path) -> list[ServiceDefinition]:
     """Return the services that a file of Python defines.
 
     Raises:
-        ConfigError: it cannot be run, or has none.
+        ConfigError: it is not there, cannot be run, or has none.
         OSError: it cannot be read.
     """
-    found = [service_definition(one) for one in _services_in(_executed(path))]
+    try:
+        module = _executed(path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path}: there is no such file",
+            hint="a contract is a Python file, as `fastrpc contract ADDRESS > services.py` writes it",
+        ) from None
+    found = [service_definition(one) for one in _services_in(module)]
     if not found:
         raise ConfigError(f"{path} has no service", hint="give a file with a class under @service")
     return found

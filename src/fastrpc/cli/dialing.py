@@ -27,6 +27,7 @@ __all__ = [
     "ServerName",
     "TokenPath",
     "dialing",
+    "is_http",
 ]
 
 #: Holds a token where no file does. There is no option for it: other users of a machine see arguments.
@@ -81,6 +82,7 @@ class Dialing:
         Raises:
             ConfigError: the target or the token cannot be used.
         """
+        _refuse_http(target)
         credentials = self.token if self.token_path is None else TokenFile(self.token_path)
         if credentials is not None and target.lower().startswith("tcp://"):
             _check_local(Address.parse(target))
@@ -127,6 +129,26 @@ def dialing(
         TokenFile(token_path)  # Reported before anything is dialled.
         return Dialing(config, token_path)
     return Dialing(config, token=_token_of_environment())
+
+
+def is_http(address: str) -> bool:
+    """Return whether an address is one of HTTP."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def _refuse_http(address: str) -> None:
+    """Refuse an address of HTTP.
+
+    Raises:
+        ConfigError: it is one.
+    """
+    if is_http(address):
+        scheme, _, place = address.partition("://")
+        native = "tls" if scheme.lower() == "https" else "tcp"
+        raise ConfigError(
+            f"{address} is an address of HTTP, which only fastrpc call and fastrpc gateway take",
+            hint=f"a server that speaks fastrpc's own protocol as well is at {native}://{place.rstrip('/')}",
+        )
 
 
 def _check_local(address: Address) -> None:

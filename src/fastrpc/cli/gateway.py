@@ -10,16 +10,9 @@ import typer
 
 from fastrpc.cli.catalogue import Catalogue
 from fastrpc.cli.contract_source import services_of_file
-from fastrpc.cli.dialing import (
-    Authorities,
-    Dialing,
-    Key,
-    ServerName,
-    TokenPath,
-    dialing,
-)
+from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.listening import ServerCertificate, ServerKey, check_encrypts, tls_settings
+from fastrpc.cli.listening import ServerKey, check_encrypts, tls_settings
 from fastrpc.cli.log_output import install_logging, lower_root_level
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
@@ -87,6 +80,19 @@ AllowsPlain = Annotated[
         help="Call servers at tcp:// beyond loopback too: the tokens of callers go there in the clear.",
     ),
 ]
+RegistryTokenPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help=f"A file with the token to show to a registry:// whose URL has no token_file=, and to no server. "
+        f"{TOKEN_VARIABLE} may hold the token instead.",
+    ),
+]
+GatewayCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="The certificate for an address https:// (PEM)."),
+]
 RegistryCertificate = Annotated[
     Path | None,
     typer.Option(
@@ -102,13 +108,13 @@ def gateway(
     app: GatewayApp = None,
     allow_plain: AllowsPlain = False,
     workers: Workers = None,
-    tls_cert: ServerCertificate = None,
+    tls_cert: GatewayCertificate = None,
     tls_key: ServerKey = None,
     ca: Authorities = None,
     cert: RegistryCertificate = None,
     key: Key = None,
     server_name: ServerName = None,
-    token_file: TokenPath = None,
+    token_file: RegistryTokenPath = None,
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     log_format: LogFormatName = None,
@@ -123,7 +129,7 @@ def gateway(
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
         addresses = _addresses(address or [DEFAULT_ADDRESS])
-        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key}, addresses)
+        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key}, addresses, encrypted="https")
         arguments: dict[str, Any] = {
             "workers": workers,
             "log_level": checked_level(log_level),
@@ -164,6 +170,8 @@ def _plan(
         raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
     if app is not None:
         check_import_string(app)
+    elif config.tls is None and any(one.scheme == "tls" for one in addresses):
+        raise ConfigError("an address https:// needs a certificate", hint="give --tls-cert FILE")
     return Plan(
         load=load,
         configure=configure,

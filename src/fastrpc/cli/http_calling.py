@@ -16,7 +16,7 @@ import msgspec
 from fastrpc.auth.token_file import TokenFile
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.method_kinds import INPUT_MARK, KindName, needs_method
-from fastrpc.cli.printing import line_of, print_json, print_note, print_value
+from fastrpc.cli.printing import counted, line_of, print_json, print_note, print_value
 from fastrpc.cli.standard_streams import LONGEST_LINE
 from fastrpc.cli.values import read_arguments, read_message
 from fastrpc.config import TLS
@@ -29,10 +29,11 @@ from fastrpc.errors import (
     DeadlineExceededError,
     FastRPCError,
 )
+from fastrpc.rpc.description import nearest_name
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
 
-__all__ = ["HttpCall", "call_by_http", "is_http"]
+__all__ = ["HttpCall", "call_by_http"]
 
 #: Seconds for connecting, and for an answer about the service itself.
 _CONNECT_SECONDS = 5.0
@@ -42,9 +43,17 @@ _JSON = "application/json"
 
 _PIECE_BYTES = 65_536
 
+#: The most methods listed to a caller whose method name resembles none of them.
+SHOWN_NAMES = 10
+
 #: Types of JSON Schema as the command line reads values for them; any other takes JSON.
 _TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
 _OTHER = "object"
+
+_HTTP_HINT = (
+    'a fastrpc server serves HTTP once its protocols name it: protocols=("native", "http"), or '
+    "FASTRPC_PROTOCOLS=native,http for fastrpc run"
+)
 
 _INPUT_HINT = f"write {INPUT_MARK} in place of its stream, and give the messages as lines on standard input"
 
@@ -62,11 +71,6 @@ class HttpCall(NamedTuple):
     as_json: bool
 
 
-def is_http(address: str) -> bool:
-    """Return whether an address is one of HTTP."""
-    return address.lower().startswith(("http://", "https://"))
-
-
 def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     """Call a method, and print its answer or each message of its stream.
 
@@ -81,7 +85,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     has_input = len(texts) < len(wanted.texts)
     if described.kind in {"client_stream", "both_ways"} and not has_input:
         raise ConfigError(f"{wanted.method} takes a stream of messages", hint=_INPUT_HINT)
-    arguments = _named(texts, described)
+    arguments = _named(wanted.method, texts, described)
     is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
     seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
     begun = time.monotonic()
@@ -102,6 +106,8 @@ class _Described(NamedTuple):
     types: dict[str, str] | None
     #: The type of the messages that it takes, if that is known.
     message: str = ""
+    #: The methods that the server describes, where it does not describe this one.
+    others: Sequence[str] = ()
 
     @classmethod
     def of(cls, place: "_Place", wanted: HttpCall) -> "_Described":
@@ -114,7 +120,7 @@ class _Described(NamedTuple):
         service, _, name = wanted.method.rpartition(".")
         operation = _at(document, "paths", f"/{service}/{name}", "post")
         if not operation:
-            return cls(given, None)
+            return cls(given, None, others=_methods_in(document))
         content = _at(operation, "requestBody", "content")
         schema = _at(next(iter(content.values()), {}), "schema")
         message = ""
@@ -126,6 +132,12 @@ class _Described(NamedTuple):
         types = {name: _type_of(one) for name, one in _at({"schema": schema}, "schema", "properties").items()}
         kind = _at(operation, "x-fastrpc").get("kind", given)
         return cls(wanted.kind or str(kind), types, message)
+
+
+def _methods_in(document: dict[str, Any]) -> list[str]:
+    """Return the names of the methods that a document describes."""
+    paths = [path[1:].split("/") for path, verbs in _at(document, "paths").items() if _at(verbs, "post")]
+    return [".".join(parts) for parts in paths if len(parts) == 2]
 
 
 def _at(value: Any, *names: str) -> dict[str, Any]:
@@ -144,9 +156,17 @@ def _type_of(schema: Any) -> str:
     return _TYPES.get(str(schema.get("type")), _OTHER)
 
 
-def _named(texts: Sequence[str], described: _Described) -> dict[str, Any]:
+def _named(method: str, texts: Sequence[str], described: _Described) -> dict[str, Any]:
     """Return the arguments by name: HTTP has no others."""
     values, arguments = read_arguments(texts, types=described.types)
+    if values and described.others:
+        near = nearest_name(method, described.others)
+        raise CallError(
+            Status.UNIMPLEMENTED,
+            f"the server describes no method {method!r}",
+            processed="no",
+            hint=f"did you mean {near!r}?" if near else f"it describes {_some(described.others)}",
+        )
     if values and described.types is None:
         raise ConfigError(
             "the server does not tell the names of its parameters",
@@ -160,6 +180,12 @@ def _named(texts: Sequence[str], described: _Described) -> dict[str, Any]:
             raise ConfigError(f"argument {name!r} is given twice")
         arguments[name] = value
     return arguments
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - SHOWN_NAMES
+    return ", ".join(names[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class _Place:
@@ -206,7 +232,7 @@ class _Place:
                 connected = HttpEnd(self._tls, self._host).wrap(connected)
         except OSError as error:
             raise ConnectError(f"{self.url}: {error.strerror or error}") from error
-        return _Connection(connected, ends)
+        return _Connection(connected, self.url, ends)
 
     def document(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the server's OpenAPI document, None where it shows none."""
@@ -234,7 +260,7 @@ class _Place:
             text = f"no answer from {self.url} within {seconds:g} s"
             raise DeadlineExceededError(text, processed="unknown") from error
         except http.client.HTTPException as error:
-            raise ConnectionLostError(f"{self.url} does not answer as an HTTP server: {error!r}") from error
+            raise ConnectionLostError(f"{self.url}: the answer is not whole: {error!r}") from error
         except OSError as error:
             raise ConnectionLostError(f"{self.url}: {error.strerror or error}") from error
 
@@ -242,8 +268,9 @@ class _Place:
 class _Connection(io.RawIOBase):
     """A connection to a server. An instant ends it all: a limit of each wait would hold for none that drips."""
 
-    def __init__(self, connected: socket.socket, ends: float | None) -> None:
+    def __init__(self, connected: socket.socket, url: str, ends: float | None) -> None:
         self._connected = connected
+        self._url = url
         self._ends = ends
 
     def left(self) -> float | None:
@@ -259,10 +286,22 @@ class _Connection(io.RawIOBase):
         self._connected.sendall(data)
 
     def answer(self, verb: str) -> http.client.HTTPResponse:
-        """Read the head of the response to a request."""
+        """Read the head of the response to a request.
+
+        Raises:
+            ConnectionLostError: there is none.
+        """
         # It asks its socket for nothing but a file.
         found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
-        found.begin()
+        try:
+            found.begin()
+        except (http.client.HTTPException, ConnectionResetError) as error:
+            # http.client's own error of a connection that ended is a ConnectionResetError as well.
+            is_silent = isinstance(error, ConnectionResetError)
+            ending = "it closed the connection without an answer" if is_silent else repr(error)
+            raise ConnectionLostError(
+                f"{self._url} does not answer as an HTTP server: {ending}", hint=_HTTP_HINT
+            ) from error
         return found
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -427,5 +466,5 @@ def _print_facts(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    count = f", {facts['messages']:,} messages" if "messages" in facts else ""
+    count = f", {counted(facts['messages'], 'message')}" if "messages" in facts else ""
     print_note(f"OK in {facts['seconds'] * 1e3:.2f} ms{count} from {facts['endpoint']}")

@@ -58,8 +58,13 @@ def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[s
     }
 
 
-def check_encrypts(given: Mapping[str, Path | None], addresses: Sequence[Address]) -> None:
+def check_encrypts(
+    given: Mapping[str, Path | None], addresses: Sequence[Address], encrypted: str = "tls"
+) -> None:
     """Refuse options of TLS where nothing is encrypted.
+
+    Args:
+        encrypted: the scheme of encrypted addresses, as the command takes them.
 
     Raises:
         ConfigError: an option is given, and no address is `tls://` or `fd://`.
@@ -68,8 +73,8 @@ def check_encrypts(given: Mapping[str, Path | None], addresses: Sequence[Address
     # A socket that was passed on is encrypted where there are certificates.
     if names and not any(address.scheme in ("tls", "fd") for address in addresses):
         raise ConfigError(
-            f"{names[0]} encrypts nothing: no address is tls://",
-            hint="listen at one: --address tls://host:port",
+            f"{names[0]} encrypts nothing: no address is {encrypted}://",
+            hint=f"listen at one: --address {encrypted}://host:port",
         )
 
 

@@ -14,7 +14,7 @@ from fastrpc.cli.descriptions import (
     read_descriptions,
 )
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
-from fastrpc.cli.output import rich_text, shown, stdout
+from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import print_error, print_json, print_note, reported
 from fastrpc.cli.registry_listing import list_registry
 from fastrpc.client.client import Client
@@ -109,8 +109,6 @@ async def explained(asking: Any, address: str) -> Any:
 
 
 def _print(services: list[ServiceDescription]) -> None:
-    from rich.table import Table
-
     for number, service in enumerate(services):
         if number:
             stdout.print()
@@ -122,15 +120,15 @@ def _print(services: list[ServiceDescription]) -> None:
             shown(_also(service.aliases), "dim"),
             shown(f"  {summary}" if summary else ""),
         )
-        table = Table.grid(padding=(0, 3))
         streams = any(method.kind != "unary" for method in service.methods)
+        rows: list[list[list[Part]]] = []
         for method in service.methods:
             name, _, rest = method.signature.partition("(")
             also = shown(_also(_own_aliases(service, method)), "dim")
-            signature = rich_text("  ", shown(name, "cyan"), shown(f"({rest}"), also)
-            kind = [rich_text(shown(KINDS.get(method.kind, ""), "magenta"))] if streams else []
-            table.add_row(signature, *kind, rich_text(shown(_first_line(method.documentation), "dim")))
-        stdout.draw(table)
+            signature: list[Part] = ["  ", shown(name, "cyan"), shown(f"({rest}"), also]
+            kind: list[list[Part]] = [[shown(KINDS.get(method.kind, ""), "magenta")]] if streams else []
+            rows.append([signature, *kind, [shown(_first_line(method.documentation), "dim")]])
+        stdout.table(rows)
     if not services:
         stdout.print("no services")
 

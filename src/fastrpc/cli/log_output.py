@@ -1,31 +1,13 @@
-"""Log records on standard error, unless the served program configures logging.
-
-A program may configure logging at any time: on import, in the function that returns its App, in a source of services,
-in a handler. So the check is repeated for every record.
-"""
+"""The level and the format of log records on standard error, unless the served program configures logging."""
 
 import logging
-from collections.abc import Iterator
+
+from fastrpc.server.log_fallback import LOG_FORMAT, FallbackHandler
 
 __all__ = ["install_logging", "lower_root_level"]
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-
 #: Records whose content `fastrpc run` prints itself.
 _PRINTED = frozenset({"listening"})
-
-
-class _Fallback(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
-    """Writes our records unless a handler of the program gets them."""
-
-    #: Events whose records are left out.
-    left_out = _PRINTED
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if getattr(record, "event", None) in self.left_out:
-            return
-        if not any(_is_of_program(handler) for handler in _handlers_of(record)):
-            super().emit(record)
 
 
 class _OurLevel(int):
@@ -39,8 +21,9 @@ def install_logging(level: str, *, is_demanded: bool, log_format: str = "text") 
         is_demanded: the level applies to our records even if the program configures logging.
         log_format: `text`, or `json` for an object a line with all fields.
     """
-    own, others = _Fallback(), logging.StreamHandler()
-    formatter = logging.Formatter(_FORMAT)
+    own, others = FallbackHandler(), logging.StreamHandler()
+    own.left_out = _PRINTED
+    formatter = logging.Formatter(LOG_FORMAT)
     if log_format == "json":
         # Imported on first use: text needs nothing of it.
         from fastrpc.cli.json_lines import JSONLines
@@ -74,15 +57,3 @@ def lower_root_level(level: str) -> None:
         add_handler(handler)
 
     root.addHandler = notice_handler  # type: ignore[method-assign,assignment]
-
-
-def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
-    """Yield the handlers that get a record, whatever their levels."""
-    logger: logging.Logger | None = logging.getLogger(record.name)
-    while logger is not None:
-        yield from logger.handlers
-        logger = logger.parent if logger.propagate else None
-
-
-def _is_of_program(handler: logging.Handler) -> bool:
-    return not isinstance(handler, _Fallback | logging.NullHandler)

@@ -1,12 +1,12 @@
 """Standard output and standard error: lines of styled parts, and what rich draws.
 
 Nothing that is printed here can control the terminal: control characters of a peer's texts are escaped. rich is loaded
-only for a terminal, a table or a frame.
+only for a terminal or a frame.
 """
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ __all__ = ["Output", "Part", "rich_text", "shown", "stderr", "stdout"]
 
 #: A part of a line: its text, or its text and its style.
 Part = str | tuple[str, str]
+
+#: Between two columns of a table.
+_GAP = "   "
 
 #: With one of these rich may style what goes to a file or a pipe, too.
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
@@ -39,13 +42,29 @@ class Output:
             return
         file = sys.stderr if self._is_error else sys.stdout
         if file is not None:
-            text = "".join(part if isinstance(part, str) else part[0] for part in parts)
+            text = "".join(map(_text_of, parts))
             file.write(printable(text.expandtabs(), multiline=True) + "\n")
             file.flush()
 
     def draw(self, drawing: "RenderableType") -> None:
-        """Print a table, a frame or a highlighted text."""
+        """Print a frame or a highlighted text."""
         self.console.print(drawing)
+
+    def table(self, rows: Iterable[Sequence[Sequence[Part]]]) -> None:
+        """Print rows of cells in columns; a terminal may fold the cells, a file or a pipe gets a line for each row."""
+        if self.is_styled:
+            from rich.table import Table
+
+            table = Table.grid(padding=(0, len(_GAP)))
+            for row in rows:
+                table.add_row(*(rich_text(*cell) for cell in row))
+            self.draw(table)
+            return
+        texts = [["".join(map(_text_of, cell)) for cell in row] for row in rows]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        for line in texts:
+            cells = (text.ljust(width) for text, width in zip(line, widths, strict=True))
+            self.print(_GAP.join(cells).rstrip())
 
     @property
     def is_styled(self) -> bool:
@@ -57,6 +76,10 @@ class Output:
     def console(self) -> "Console":
         """The console of rich."""
         return _escaping_console(is_error=self._is_error)
+
+
+def _text_of(part: Part) -> str:
+    return part if isinstance(part, str) else part[0]
 
 
 def _escaping_console(*, is_error: bool) -> "Console":
@@ -90,7 +113,7 @@ def shown(text: str, style: str = "") -> tuple[str, str]:
 
 
 def rich_text(*parts: Part, style: str = "") -> "Text":
-    """Return the parts as rich takes them, as in a table."""
+    """Return the parts as rich takes them."""
     from rich.text import Text
 
     return Text.assemble(*parts, style=style)

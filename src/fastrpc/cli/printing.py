@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from fastrpc.types.base import ARRAY_EXTENSION
 __all__ = [
     "EscapedFormatter",
     "accept_every_character",
+    "counted",
     "describe_error",
     "json_text",
     "line_of",
@@ -84,6 +86,11 @@ def print_error(message: str, hint: str | None = None) -> None:
 def print_note(text: str) -> None:
     """Print a note that is not an error."""
     stderr.print(shown(text, "dim"))
+
+
+def counted(count: int, what: str) -> str:
+    """Return a count with its noun, in the plural unless it is one."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def describe_error(error: BaseException) -> tuple[str, str | None]:
@@ -168,9 +175,18 @@ def _hint_of(error: FastRPCError) -> str | None:
 
 
 def _system_hint(error: OSError) -> str | None:
+    if isinstance(error.filename, str):
+        return _file_hint(error, Path(error.filename))
     return {
         errno.EADDRINUSE: "another program listens there; stop it, or give another --address",
         errno.EADDRNOTAVAIL: "this machine has no such address; 127.0.0.1 or 0.0.0.0 work anywhere",
         errno.EACCES: "it may not be used by this user; ports below 1024 need privileges",
         errno.ENOENT: "the directory does not exist",
     }.get(error.errno or 0)
+
+
+def _file_hint(error: OSError, path: Path) -> str | None:
+    if error.errno == errno.ENOENT:
+        is_in_folder = path.parent.is_dir()
+        return "check the path" if is_in_folder else f"the directory {path.parent} does not exist"
+    return "this user may not use it" if error.errno == errno.EACCES else None

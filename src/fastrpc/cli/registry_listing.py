@@ -8,7 +8,7 @@ import typer
 from fastrpc.cli.calling import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
 from fastrpc.cli.dialing import Dialing
-from fastrpc.cli.output import rich_text, shown, stdout
+from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_error, print_json, reported
 from fastrpc.client.client import Client
 from fastrpc.client.plan import LOOK_SECONDS
@@ -183,18 +183,18 @@ def _values(service: str, endpoints: list[tuple[Endpoint, str]]) -> dict[str, An
 
 
 def _print(found: Found) -> None:
-    from rich.table import Table
-
     for number, (service, endpoints) in enumerate(found.items()):
         if number:
             stdout.print()
         stdout.print(shown(service, "bold"))
-        table = Table.grid(padding=(0, 3))
-        for endpoint, health in endpoints:
-            style = HEALTH_STYLES.get(health, "red")
-            columns = (shown(f"  {endpoint}"), shown(health, style), shown(_details(endpoint), "dim"))
-            table.add_row(*(rich_text(column) for column in columns))
-        stdout.draw(table)
+        stdout.table(
+            [
+                [shown(f"  {endpoint}")],
+                [shown(health, HEALTH_STYLES.get(health, "red"))],
+                [shown(_details(endpoint), "dim")],
+            ]
+            for endpoint, health in endpoints
+        )
     if not found:
         stdout.print("no services")
 

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["Target", "endpoints_of", "endpoint_set_for", "target_of"]
 
 
+#: The schemes of HTTP, and that of the native protocol at the same port.
+_OF_HTTP = {"http": "tcp", "https": "tls"}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """The place where calls may go."""
@@ -95,6 +99,12 @@ def _service_of(target: Any) -> tuple[str, str] | None:
         try:
             transport_for(Address(scheme.lower(), path=rest))
         except ConfigError as error:
+            if scheme.lower() in _OF_HTTP:
+                raise ConfigError(
+                    error.message,
+                    hint="a client speaks fastrpc's own protocol: dial the same port at "
+                    f"{_OF_HTTP[scheme.lower()]}:// if the server speaks both; `fastrpc call` takes http://",
+                ) from None
             registries = ", ".join(known_schemes())
             raise ConfigError(error.message, hint=f"{error.hint}; registries are {registries}") from None
     return named

@@ -16,6 +16,7 @@ from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server.app import loaded
+from fastrpc.server.log_fallback import fallback_logging
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
 from fastrpc.server.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
@@ -52,7 +53,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain and return. A second signal quits at once.
 
-    It uses uvloop if that is installed, and prints nothing.
+    It uses uvloop if that is installed. Unless the program configures logging, warnings and errors, such as the
+    traceback of a handler that failed, go to standard error; it prints nothing else.
 
     Args:
         sources: instances of classes under `@service`, classes or functions without arguments that make them,
@@ -88,7 +90,8 @@ def serve(
         registry=registry,
         advertise=_several(advertise),
     )
-    code = run(plan)
+    with fallback_logging():
+        code = run(plan)
     if code is not ExitCode.DONE:
         raise SystemExit(int(code))
 

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -120,6 +120,12 @@ class Server:
     def announce_workers(self, workers: int) -> None:
         """Tell clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
+
+    def explain_absent(self, why: Callable[[str], str | None] | None) -> None:
+        """Fail calls of unknown methods with UNAVAILABLE where `why` tells, by their name, why they may still come."""
+        if self._gate is None:
+            raise RuntimeError("this Server has not started")
+        self._gate.dispatcher.why_absent = why
 
     async def __aenter__(self) -> Self:
         await self.start()

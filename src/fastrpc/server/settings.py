@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastrpc._core.framing.settings import Settings, WireNumbers
-from fastrpc.config import ServerConfig
+from fastrpc.config import HTTP, ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.wire_numbers import announced
 
@@ -11,11 +11,22 @@ __all__ = ["checked_config", "server_settings"]
 
 
 def checked_config(config: Any) -> ServerConfig:
-    """Return the settings of a server after checking their type."""
+    """Return the settings of a server.
+
+    Raises:
+        ConfigError: they are of another type, or set what HTTP offers where HTTP is not served. `ServerConfig` itself
+            cannot refuse that: the command line and the environment may add protocols to the settings of an App.
+    """
     if not isinstance(config, ServerConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ServerConfig",
             hint="write config=ServerConfig(…)",
+        )
+    if config.http != HTTP() and "http" not in config.protocols:
+        names = ", ".join(f'"{name}"' for name in (*config.protocols, "http"))
+        raise ConfigError(
+            f"ServerConfig.http is set, and HTTP is not served: protocols is {config.protocols!r}",
+            hint=f"write protocols=({names}); under fastrpc run FASTRPC_PROTOCOLS sets them as well",
         )
     return config
 

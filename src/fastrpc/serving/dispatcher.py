@@ -80,10 +80,19 @@ class Dispatcher:
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
+        #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
+        self.why_absent: Callable[[str], str | None] | None = None
         #: Called at the loss of a connection.
         self.on_lost: Callable[[], None] | None = None
 
-    def unknown_method(self, method: str, exchange: Exchange) -> str:
+    def unknown_method(self, method: str, exchange: Exchange) -> tuple[Status, str]:
+        """Return the error of a call of an unknown method, UNAVAILABLE where it may still come."""
+        reason = None if self.why_absent is None else self.why_absent(method)
+        if reason is not None:
+            return Status.UNAVAILABLE, f"no method {method!r} here yet: {reason}"
+        return Status.UNIMPLEMENTED, self._unknown_text(method, exchange)
+
+    def _unknown_text(self, method: str, exchange: Exchange) -> str:
         """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
         if not exchange.reveals_services:
             return f"no method {method!r} here"

@@ -33,8 +33,8 @@ class ThreadJob:
 
     @property
     def expired(self) -> bool:
-        """Whether nobody waits for it any more: then it is not started."""
-        return self.is_cancelled or self._call.remaining() == 0
+        """Whether nobody waits for it any more, or its caller is nobody by now: then it is not started."""
+        return self.is_cancelled or self._call.remaining() == 0 or self._call._has_lapsed()
 
     def run(self) -> None:
         """Call the handler; in a thread of the pool."""
@@ -58,6 +58,9 @@ class ThreadJob:
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
             self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
+        elif self._call._has_lapsed():
+            text = f"{self._call.method}: the credential has expired"
+            self._error = CallError(Status.UNAUTHENTICATED, text, processed="no")
         else:
             count_refusal("queue")
             text = f"{self._call.method} was not started: {reason}"

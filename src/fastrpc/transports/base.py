@@ -161,6 +161,9 @@ _TRANSPORTS = {
     "memory": "fastrpc.transports.memory:TRANSPORT",
 }
 
+#: The schemes of HTTP, and what carries it.
+_OF_HTTP = {"http": "tcp", "https": "tls"}
+
 _loaded: dict[str, Transport] = {}
 
 
@@ -212,6 +215,8 @@ def _load(address: Address) -> Transport:
         if entry.name == address.scheme:
             return cast(Transport, entry.load())
     known = ", ".join(sorted({*_TRANSPORTS, *foreign.names}))
+    native = _OF_HTTP.get(address.scheme)
+    advice = "" if native is None else f'; servers speak HTTP at {native}:// once their protocols name "http"'
     raise ConfigError(
-        f"{str(address)!r}: no transport has the scheme {address.scheme!r}", hint=f"known are {known}"
+        f"{str(address)!r}: no transport has the scheme {address.scheme!r}", hint=f"known are {known}{advice}"
     )

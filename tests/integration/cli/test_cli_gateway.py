@@ -293,11 +293,21 @@ async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -
                 await asyncio.sleep(0.2)
 
 
+async def test_what_is_not_known_yet_is_unavailable(folder: Path) -> None:
+    options = ["-a", "http://127.0.0.1:0", "--log-level", "info"]
+    with Program(["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", *options], folder) as program:
+        origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
+        answer = await ask(origin, "POST", "/bank/send", {})
+    assert (answer.status, answer.value["code"], answer["retry-after"]) == (503, "UNAVAILABLE", "2")
+    assert "the registry has not told its services" in answer.value["detail"]
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
         (["-a", "tcp://127.0.0.1:0"], "no address of HTTP"),
-        (["--contract", "none.py"], "none.py"),
+        (["--contract", "none.py"], "none.py: there is no such file"),
+        (["-a", "https://127.0.0.1:0"], "give --tls-cert"),
         (["--allow-plain", "--ca", "x.pem"], "--allow-plain"),
         (["--tls-cert", "x.pem"], "encrypts nothing"),
         (["--app", "books"], "module:attribute"),

@@ -92,6 +92,8 @@ def test_machines_get_lines_of_json(address: str, tmp_path: Path) -> None:
         (["feed.fail"], 1, "not now"),
         (["feed.count", "4"], 1, "no more"),
         (["feed.none"], 1, "feed.none"),
+        (["feed.mull", "1"], 1, "did you mean 'feed.mul'?"),
+        (["none.at_all", "1"], 1, "it describes feed.mul"),
         (["feed.mul", "1", "2", "3"], 2, "by position"),
         (["feed.mul", "a=x"], 1, "int"),
         (["feed.shout", "x"], 2, "takes a stream"),
@@ -143,6 +145,14 @@ def test_an_encrypted_server_is_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:80/path", "http://127.0.0.1:x"])
 def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
     assert command(tmp_path, address, "feed.mul", "a=3").code == 2
+
+
+def test_a_server_that_serves_no_http_is_told(tmp_path: Path) -> None:
+    with ThreadedServer(Feed()) as server:
+        done = command(tmp_path, str(server.address).replace("tcp://", "http://"), "feed.mul", "a=3")
+    assert done.code == 1
+    assert "without an answer" in done.errors
+    assert 'protocols=("native", "http")' in " ".join(done.errors.split())
 
 
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:

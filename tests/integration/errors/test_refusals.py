@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import Client, ConfigError, Endpoint, Server, SyncClient
+from fastrpc import HTTP, Client, ConfigError, Endpoint, Server, ServerConfig, SyncClient
 from fastrpc.registries import open_registry
 from fastrpc.testing import connected
 from tests.support.served import served
@@ -56,6 +56,7 @@ def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, m
         ("tcp://127.0.0.1:1/arith", "has a path after its port"),
         (b"tcp://127.0.0.1:1", "the target is b'tcp://127.0.0.1:1'"),
         ("lan://arith", "no transport has the scheme 'lan' .*registries are consul, dns, registry, static"),
+        ("http://127.0.0.1:1", "no transport has the scheme 'http' .*the same port at tcp://"),
         ("etcd://127.0.0.1:2379/arith", "no transport has the scheme 'etcd' .*registries are"),
     ],
 )
@@ -63,6 +64,13 @@ def test_interceptors_that_are_none(make: Callable[[Any], object], given: Any, m
 def test_targets_that_nobody_can_connect_to(make: Callable[..., object], target: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(target)
+
+
+@pytest.mark.parametrize("protocols", [("native",), ("native", "rpcx")])
+def test_http_that_is_set_and_not_served(protocols: tuple[str, ...]) -> None:
+    config = ServerConfig(protocols=protocols, http=HTTP(jsonrpc=True))
+    with pytest.raises(ConfigError, match=r"HTTP is not served.*write protocols=\(.*\"http\"\)"):
+        Server(Arith, config=config)
 
 
 @pytest.mark.parametrize("url", ["consul://127.0.0.1:8500/arith", "registry://127.0.0.1:8970/arith"])

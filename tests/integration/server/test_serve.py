@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fastrpc import Client, ConnectionLostError, FastRPCError, UnavailableError
+from fastrpc import CallError, Client, ConnectionLostError, FastRPCError, UnavailableError
 from tests.support.program import Program, run_program
 
 T = TypeVar("T")
@@ -46,6 +46,10 @@ class Work:
         while True:
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
+
+    @fastrpc.method
+    async def fail(self) -> None:
+        raise LookupError("no such record")
 
     @fastrpc.method
     async def blocking(self) -> None:
@@ -418,6 +422,19 @@ class TestServe:
         assert ended.code == 0
         assert ended.errors == ""
         assert ended.output.split() == ["entered"] * workers + ["left"] * workers + ["over"]
+
+    @pytest.mark.parametrize("configures", [False, True], ids=["no logging", "its own logging"])
+    def test_shows_what_a_handler_raised(self, folder: Path, workers: int, configures: bool) -> None:
+        address = f"unix://{folder / 's.sock'}"
+        own = "import logging\nlogging.basicConfig(format='OWN %(message)s')\n" if configures else ""
+        (folder / "serving.py").write_text(own + SERVE)
+        with Program(["serving.py", address, str(workers)], folder) as program:
+            with pytest.raises(CallError):
+                calling(address, lambda client: client.call("work.fail"))
+            program.signal(signal.SIGTERM)
+            ended = program.wait()
+        assert ended.errors.count("LookupError: no such record") == 1
+        assert ended.errors.count("OWN work.fail") == configures
 
     def test_exit_code_tells_that_it_was_cut_off(self, folder: Path, workers: int) -> None:
         address = f"unix://{folder / 's.sock'}"

@@ -4,6 +4,7 @@ import pytest
 
 from fastrpc.cli.calling import target_for, time_limit
 from fastrpc.cli.method_kinds import KindName, KnownMethod
+from fastrpc.cli.printing import counted
 
 
 @pytest.mark.parametrize(
@@ -32,3 +33,8 @@ def test_only_a_method_that_streams_nothing_has_a_limit_by_default(kind: KindNam
     known = KnownMethod("feed.count", None, kind)
     assert time_limit(known, None) == (5.0 if kind is KindName.UNARY else None)
     assert time_limit(known, 0.5) == 0.5
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 messages"), (1, "1 message"), (2_000, "2,000 messages")])
+def test_a_count_has_its_noun_in_the_right_number(count: int, text: str) -> None:
+    assert counted(count, "message") == text

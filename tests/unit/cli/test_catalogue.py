@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 import fastrpc
-from fastrpc import ClientConfig, Server
+from fastrpc import Client, ClientConfig, FastRPCError, Server, Status
 from fastrpc.cli import catalogue
 from fastrpc.cli.catalogue import Catalogue
 from fastrpc.cli.descriptions import read_descriptions
@@ -82,9 +82,30 @@ async def test_nothing_that_one_server_says_ends_the_others(
     async with Server(Good(), Bad()) as behind, Server() as front:
         registry = Listed(await behind.listen("tcp://127.0.0.1:0"))
         dial = cast(Dialing, Dial(registry))
-        with caplog.at_level(logging.WARNING, "fastrpc.server"):
+        with caplog.at_level(logging.INFO, "fastrpc.server"):
             async with Catalogue(front, "static://x", dial, config=ClientConfig()):
                 await eventually(lambda: "good" in [one.name for one in front.services])
         assert "bad" not in [one.name for one in front.services]
         assert "bad is not served" in caplog.text
         assert "the registry does not tell its services" in caplog.text
+        assert "serving good: hello" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("away.hello", Status.UNAVAILABLE), ("none.hello", Status.UNIMPLEMENTED)]
+)
+async def test_methods_of_a_service_without_a_server_may_come(method: str, status: Status) -> None:
+    class Away(StaticRegistry):
+        def services(self) -> list[str]:
+            return ["away"]
+
+    async with Server() as front:
+        address = await front.listen("tcp://127.0.0.1:0")
+        dial = cast(Dialing, Dial(Away(["tcp://127.0.0.1:1"])))
+        async with (
+            Catalogue(front, "static://x", dial, config=ClientConfig()),
+            Client(address, fail_mode="failfast") as client,
+        ):
+            with pytest.raises(FastRPCError) as refused:
+                await client.call(method)
+    assert (refused.value.status, refused.value.processed) == (status, "no")

@@ -67,6 +67,22 @@ def test_nothing_is_written_where_standard_output_is_closed(monkeypatch: pytest.
     Output().print("x")
 
 
+def test_a_pipe_gets_a_line_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", file)
+    long = "word " * 50 + "end"
+    Output().table([[["a", ("bc", "red")], [shown("\x1b", "dim")], [""]], [["d"], [long], [("x", "dim")]]])
+    Output().table([])
+    assert file.getvalue() == f"abc   \\x1b\nd     {long}   x\n"
+
+
+def test_a_terminal_gets_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Terminal()
+    monkeypatch.setattr(sys, "stdout", file)
+    Output().table([[["a"], [("b", "bold")]]])
+    assert file.getvalue() == "a   \x1b[1mb\x1b[0m\n"
+
+
 #: Runs commands, each in a fork of an interpreter that has imported what all of them need, and prints which modules
 #: that took.
 LOADED = """

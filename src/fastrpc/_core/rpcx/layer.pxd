@@ -15,6 +15,9 @@ cdef class RpcxLayer:
         readonly object transport
         object _place
 
+        # Why the stream below ended, where the transport does not tell.
+        str _ending
+
         # Bytes for the stream above that it has no place for yet; whether it wants none now; whether handing over is
         # scheduled, or under way.
         object _waiting

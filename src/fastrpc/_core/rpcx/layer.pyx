@@ -52,6 +52,7 @@ cdef class RpcxLayer:
             self.translation.receive(self._place[:nbytes])
         except RemoteProtocolError as error:
             logger.warning("closed the connection to %s: %s", self.get_extra_info("peername"), error)
+            self._ending = str(error)
             # The answers before it are good.
             self._hand_over()
             self.transport.abort()
@@ -60,13 +61,16 @@ cdef class RpcxLayer:
 
     def eof_received(self):
         """The server sends no more."""
+        self._ending = self.translation.silence() or self._ending
         return False if self.stream is None else self.stream.eof_received()
 
     def connection_lost(self, exc):
         """The stream below is gone."""
         stream, self.stream = self.stream, None
         if stream is not None:
-            stream.connection_lost(exc)
+            if isinstance(exc, ConnectionResetError):
+                self._ending = self.translation.silence()
+            stream.connection_lost(ConnectionResetError(self._ending) if self._ending else exc)
 
     def pause_writing(self):
         if self.stream is not None:

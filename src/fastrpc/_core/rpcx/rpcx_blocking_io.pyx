@@ -95,6 +95,9 @@ cdef class RpcxBlockingIO(LockedIO):
             came = self.below.receive(block, READ_BYTES)
             if came <= 0:
                 self.failure = self.below.failure
+                if came == 0 or came == -ECONNRESET:
+                    silence = self.translation.silence()
+                    return came if silence is None else self._break(ConnectionResetError(silence))
                 return came
             try:
                 self.translation.receive(PyMemoryView_FromMemory(block, came, PyBUF_READ))

@@ -40,9 +40,10 @@ cdef class RpcxTranslation:
         readonly WriteBuffer down
         readonly WriteBuffer up
 
-        # What came of a frame that is not whole, from above and from below.
+        # What came of a frame that is not whole, from above and from below; whether anything came from below.
         bytearray cut_above
         bytearray cut_below
+        bint has_received
 
         # Whether the preface came; the token of the connection, None: it showed none; its entry, if any.
         bint is_open
@@ -67,6 +68,7 @@ cdef class RpcxTranslation:
         int64_t credit
         object held
 
+    cdef str silence(self)
     cdef int _take_frame(self, const char* data, Py_ssize_t size) except -1
     cdef int _open(self, const char* data) except -1
     cdef int _take_request(self, const char* data, Py_ssize_t size) except -1

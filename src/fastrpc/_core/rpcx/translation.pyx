@@ -348,6 +348,10 @@ cdef class RpcxTranslation:
 
     # From the stream below
 
+    cdef str silence(self):
+        """Return what to say of a server that ends the connection before it sent anything; None if it sent something."""
+        return None if self.has_received else "the server closed it without an answer: does it speak rpcx?"
+
     def receive(self, data):
         """Translate what the server sends.
 
@@ -358,6 +362,7 @@ cdef class RpcxTranslation:
         cdef bytes rest
         cdef const char* at
         cdef Py_ssize_t left, whole
+        self.has_received = True
         if PyByteArray_GET_SIZE(self.cut_below):
             self.cut_below += data
             rest = bytes(self.cut_below[:HEADER_BYTES])

@@ -53,7 +53,8 @@ from fastrpc._core.serving.exchange cimport (
     hold_bytes,
     process_held,
 )
-from fastrpc._core.serving.waiting_calls cimport has_lapsed, is_sheddable
+from fastrpc._core.serving.served_call cimport has_lapsed
+from fastrpc._core.serving.waiting_calls cimport is_sheddable
 
 from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
 from fastrpc.status import Status

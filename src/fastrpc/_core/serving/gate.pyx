@@ -50,6 +50,8 @@ cdef enum:
     CODEC_RAW = 0
     # After so long a caller may try again whose host presented too many wrong credentials.
     REFUSED_PAUSE_MS = 1000
+    # After so long a caller may try again whose method may still come.
+    ABSENT_PAUSE_MS = 2000
 
 cdef enum Taken:
     # Whether requests may use a codec. An installed codec only if the peer accepts answers in it.
@@ -330,7 +332,12 @@ cdef class Gate(Admission):
             # Whoever may not call it does not learn whether it exists.
             self._has_access(call, name, names, payload)
             return 0
-        return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_method(name, call.exchange), True)
+        status, text = self.dispatcher.unknown_method(name, call.exchange)
+        if status == UNAVAILABLE:
+            call.pushback_ms = ABSENT_PAUSE_MS
+        self.refuse(call, status, text, status == UNIMPLEMENTED)
+        call.pushback_ms = 0
+        return 0
 
     # Who may call
 
@@ -423,7 +430,7 @@ cdef class Gate(Admission):
         if status == UNAUTHENTICATED:
             why = "the credential has expired" if call.exchange.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
-            why = "the caller may not call it"
+            why = "the caller may not call it, or it does not exist"
         elif status == RESOURCE_EXHAUSTED:
             why = "too many credentials of its host were refused"
             count_refusal("rate")

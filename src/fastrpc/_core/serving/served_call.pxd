@@ -80,5 +80,8 @@ cdef inline int keep_identity(ServerCall call) noexcept:
     return 0
 
 
+# Return whether the credential by which a call was let in has expired since: it would start as nobody's.
+cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept
+
 # Let the calls of a connection keep the identity that they started with: it changes next.
 cdef int keep_identities(Exchange exchange) except -1

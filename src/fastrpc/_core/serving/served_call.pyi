@@ -85,6 +85,9 @@ class ServerCall(Call):
     def messages(self) -> Any:
         """The stream of the call, None for a unary one and after the end."""
 
+    def _has_lapsed(self) -> bool:
+        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep what became of the call for the interceptors around it."""
 

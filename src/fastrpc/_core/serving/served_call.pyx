@@ -87,6 +87,10 @@ cdef class ServerCall(Call):
         """The codec of the request and of the answer, by its number on the wire."""
         return self.codec
 
+    def _has_lapsed(self):
+        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+        return self.exchange is not None and self.route is not None and has_lapsed(self, now_ns())
+
     def _note_outcome(self, status, error):
         """Keep what became of the call for the interceptors around it."""
         self.outcome_status = status
@@ -190,6 +194,13 @@ cdef class ServerCall(Call):
             self.is_expired = True
             self.stop()
         return 0
+
+
+cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
+    cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.exchange.expires_ns
+    if call.route.is_public:
+        return False
+    return ends != 0 and now >= ends or call.exchange.is_expired and not call.has_own_credential
 
 
 cdef int keep_identities(Exchange exchange) except -1:

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
 
 from fastrpc._core.serving.served_call cimport ServerCall
 
@@ -23,6 +23,3 @@ cdef class WaitingCalls:
 
 
 cdef bint is_sheddable(ServerCall call) noexcept
-
-# Return whether the credential by which a call was let in has expired since: it would start as nobody's.
-cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept

@@ -72,10 +72,3 @@ cdef class WaitingCalls:
 
 cdef bint is_sheddable(ServerCall call) noexcept:
     return call.priority == PRIORITY_SHEDDABLE
-
-
-cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
-    cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.exchange.expires_ns
-    if call.route.is_public:
-        return False
-    return ends != 0 and now >= ends or call.exchange.is_expired and not call.has_own_credential

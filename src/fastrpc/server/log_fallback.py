@@ -1,0 +1,56 @@
+"""Log records on standard error, for programs that do not configure logging.
+
+A program may configure logging at any time: on import, in the function that returns its App, in a source of services,
+in a handler. So the check is repeated for every record.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+
+__all__ = ["LOG_FORMAT", "FallbackHandler", "fallback_logging"]
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class FallbackHandler(logging.StreamHandler):  # type: ignore[type-arg]  # it is no generic class at run time
+    """Writes our records unless a handler of the program gets them."""
+
+    #: Events whose records are left out.
+    left_out: frozenset[str] = frozenset()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "event", None) in self.left_out:
+            return
+        if not any(_is_of_program(handler) for handler in _handlers_of(record)):
+            super().emit(record)
+
+
+@contextlib.contextmanager
+def fallback_logging() -> Iterator[None]:
+    """Write our warnings and errors to standard error, as Python does for loggers without a handler."""
+    handler = FallbackHandler()
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    handler.setLevel(logging.WARNING)
+    ours = logging.getLogger("fastrpc")
+    if any(isinstance(known, FallbackHandler) for known in ours.handlers):
+        # The command line has one, with a level of its own.
+        yield
+        return
+    ours.addHandler(handler)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+
+
+def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
+    """Yield the handlers that get a record, whatever their levels."""
+    logger: logging.Logger | None = logging.getLogger(record.name)
+    while logger is not None:
+        yield from logger.handlers
+        logger = logger.parent if logger.propagate else None
+
+
+def _is_of_program(handler: logging.Handler) -> bool:
+    return not isinstance(handler, FallbackHandler | logging.NullHandler)
