@@ -281,6 +281,8 @@ def hinted(address: str, dial: Dialing) -> Iterator[None]:
         )
         if has_signature and not error.hint and _tells_signatures(address, dial):
             error.hint = f"fastrpc list {address} shows methods and signatures"
+            if "has no such parameter" in error.message:
+                error.hint += "; a text with = in it is given by name: name=text"
         raise
 
 

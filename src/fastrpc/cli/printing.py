@@ -166,7 +166,8 @@ def _continued(text: str) -> str:
 def _hint_of(error: FastRPCError) -> str | None:
     """Return the fix in terms of the command line."""
     if isinstance(error, ConnectError):
-        return _CONNECT_HINT
+        # Something answered, in another protocol than ours.
+        return error.hint if "protocols" in (error.hint or "") else _CONNECT_HINT
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:

@@ -62,7 +62,8 @@ DEV_DRAIN_SECONDS = 0.5
 App = Annotated[
     str | None,
     typer.Argument(
-        metavar="MODULE:ATTRIBUTE", help="What to serve, such as app:services; left out, `app` of --config."
+        metavar="MODULE:ATTRIBUTE",
+        help="What to serve, such as app:services: a class, an App, a list of several, …; left out, `app` of --config.",
     ),
 ]
 Addresses = Annotated[

@@ -207,11 +207,22 @@ def _take_table(
     for name, value in table.items():
         key = f"{section}.{name}" if section else name
         place = f"{file}: [{section}] {name}" if section else f"{file}: {name}"
+        if isinstance(value, dict) and not section and key not in keys:
+            _check_section(place, name, keys)
         if isinstance(value, dict) and any(known.startswith(f"{key}.") for known in keys):
             _take_table(values, file, key, value, keys)
         else:
             _check_known(place, key, keys)
             values[key] = _convert(place, key, value, keys[key], strict=True)
+
+
+def _check_section(place: str, name: str, keys: Mapping[str, Any]) -> None:
+    """Refuse a table that is none of ours, and name the nearest one."""
+    sections = sorted({key.partition(".")[0] for key in keys if "." in key})
+    if name not in sections:
+        near = nearest_name(name, sections)
+        hint = f"did you mean [{near}]?" if near else f"there are {', '.join(f'[{one}]' for one in sections)}"
+        raise ConfigError(f"{place} is not a setting", hint=hint)
 
 
 def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Parse the arguments of a call on the command line: each is JSON, else text; `name=value` is by name.
 
-A known parameter type decides: `str` takes the text as it is, and so do paths and IP addresses.
+A known parameter type decides: `str` takes the text as it is, and so do paths and IP addresses; `bool` takes True as
+well as true.
 """
 
 import ast
@@ -23,6 +24,9 @@ _SCALARS = {"None", "bool", "int", "float", "str"}
 
 #: Stands for one of the types whose payload is text.
 _TEXT = '"'
+
+#: Python's words for the values that JSON writes in lower case or otherwise.
+_PYTHON = {"True": True, "False": False, "None": None}
 
 _TEXTS = {
     *("Path", "PurePath", "PurePosixPath", "PureWindowsPath", "PosixPath"),
@@ -68,7 +72,7 @@ def needs_types(texts: Sequence[str], *, codec: str | None = None) -> bool:
     if codec == "raw":
         return False
     values = [match[2] if (match := _BY_NAME.fullmatch(text)) else text for text in texts]
-    return any(_read_value(value) is not value for value in values)
+    return any(value in _PYTHON or _read_value(value) is not value for value in values)
 
 
 def read_message(text: str, codec: str | None = None, kind: str = "") -> Any:
@@ -137,7 +141,7 @@ def _read_as(text: str, kind: str) -> Any:
         # A class of the server may have such a name.
         return value if isinstance(value, dict | list) else text
     if "str" not in names:
-        return value
+        return _PYTHON[text] if text in _PYTHON and _fits(_PYTHON[text], names) else value
     if isinstance(value, str):
         return text if names == {"str"} else value
     return value if _fits(value, names - {"str"}) else text

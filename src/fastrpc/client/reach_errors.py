@@ -15,6 +15,9 @@ __all__ = ["MOST_NAMED", "REACH_HINT", "registry_failure", "trouble_at", "troubl
 #: The most addresses that one message names.
 MOST_NAMED = 100
 
+#: Of the error of a server that closes a connection before it sent anything.
+_MUTE = "the connection ended during its handshake: the server closed it"
+
 #: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
@@ -51,8 +54,16 @@ def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
 def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
     """Return the hint of a call without a connection: start the server, or check an address of another program."""
     errors = [str(each.error) for each in endpoints if each.error is not None]
+    if errors and all(_MUTE in error for error in errors):
+        return (
+            'is a server running there, and do its protocols name "native"? One for rpcx alone is called with '
+            'ClientConfig(wire_protocol="rpcx")'
+        )
     strangers = [error for error in errors if "not a fastrpc server" in error]
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
     found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
-    return f"{found[1] if found else 'something else'} answered there: check host and port"
+    hint = f"{found[1] if found else 'something else'} answered there: check host and port"
+    if "HTTP" in hint:
+        hint += '; a server of fastrpc takes this client once its protocols name "native"'
+    return hint

@@ -43,6 +43,8 @@ BEGINNINGS = 5
 SERVICES_AT_ONCE = 10_000
 
 #: Statuses of a permanent refusal, where a retry cannot help.
+_NO_REGISTRY_HINT = "a server is dialled as tcp://host:port, and `fastrpc registry` starts a registry"
+
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
 
 _CONFIG = ClientConfig(
@@ -297,6 +299,10 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except FastRPCError as error:
+        if isinstance(error, CallError) and error.status is Status.UNIMPLEMENTED:
+            raise StoreError(
+                "the server there is no registry", status=error.status, hint=_NO_REGISTRY_HINT
+            ) from error
         is_final = error.status in _FINAL or (
             # From the registry itself: it is full. A server that refuses for load uses another status.
             isinstance(error, CallError) and error.status is Status.RESOURCE_EXHAUSTED

@@ -20,7 +20,7 @@ def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool
     if address.scheme == "tls" and config.tls is None:
         raise ConfigError(
             f"cannot listen at {address}: ServerConfig.tls is None",
-            hint="write config=ServerConfig(tls=TLS(cert_file=…, key_file=…))",
+            hint="write config=ServerConfig(tls=TLS(cert_file=…, key_file=…)), for fastrpc run --tls-cert FILE",
         )
     if address.scheme == "tcp" and config.tls is not None and not allow_plain and not is_local(address):
         raise ConfigError(

@@ -44,6 +44,15 @@ __all__ = ["Dispatcher", "accepted_address"]
 #: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
 
+#: The options of `HTTP` that serve a path.
+_OPTIONS_BY_PATH = {
+    "/docs": "docs",
+    "/openapi.json": "docs",
+    "/client.js": "docs",
+    "/jsonrpc": "jsonrpc",
+    "/mcp": "mcp",
+}
+
 #: Interval of the checks whether all connections have drained, in seconds.
 _LOOK_SECONDS = 0.02
 
@@ -94,6 +103,8 @@ class Dispatcher:
 
     def _unknown_text(self, method: str, exchange: Exchange) -> str:
         """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
+        if method.startswith("/"):
+            return self._unknown_path_text(method)
         if not exchange.reveals_services:
             return f"no method {method!r} here"
         if self._indexed != len(self.gate.routes):
@@ -102,6 +113,15 @@ class Dispatcher:
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
         return f"no method {method!r} here; there are {self._first_names or 'none'}"
+
+    def _unknown_path_text(self, path: str) -> str:
+        """Return the error text for a path of HTTP that is not /service/method."""
+        option = "websocket" if path.startswith("/ws/") else _OPTIONS_BY_PATH.get(path)
+        if option is not None:
+            return f"nothing is at {path!r} here: HTTP({option}=True) serves it"
+        if not self._config.http.json:
+            return f"nothing is at {path!r} here: HTTP(json=True) serves methods at /service/method"
+        return f"nothing is at {path!r} here; methods are at /service/method"
 
     def index_methods(self) -> None:
         """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""

@@ -53,9 +53,12 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
         hint = getattr(type(source), "place_of_source", None)
         if hint is not None:
             raise ConfigError(f"an {type(source).__name__} is not a source of services", hint=hint)
+        is_address = isinstance(source, str) and "://" in source
         raise ConfigError(
             f"{source!r} is not a source of services",
-            hint="give an instance of a class under @service, the class, or a function that returns one",
+            hint=f"write address={source!r}"
+            if is_address
+            else "give an instance of a class under @service, the class, or a function that returns one",
         )
     if hasattr(source, "__aenter__"):
         await stack.enter_async_context(source)

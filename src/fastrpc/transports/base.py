@@ -161,8 +161,12 @@ _TRANSPORTS = {
     "memory": "fastrpc.transports.memory:TRANSPORT",
 }
 
-#: The schemes of HTTP, and what carries it.
-_OF_HTTP = {"http": "tcp", "https": "tls"}
+#: Schemes of other addresses, and what to write for one to listen at.
+_ADVICE = {
+    "http": '; servers speak HTTP at tcp:// once their protocols name "http"',
+    "https": '; servers speak HTTP at tls:// once their protocols name "http"',
+    "registry": "; a registry listens at tcp:// or tls://, which its clients write as registry://",
+}
 
 _loaded: dict[str, Transport] = {}
 
@@ -215,8 +219,7 @@ def _load(address: Address) -> Transport:
         if entry.name == address.scheme:
             return cast(Transport, entry.load())
     known = ", ".join(sorted({*_TRANSPORTS, *foreign.names}))
-    native = _OF_HTTP.get(address.scheme)
-    advice = "" if native is None else f'; servers speak HTTP at {native}:// once their protocols name "http"'
+    advice = _ADVICE.get(address.scheme, "")
     raise ConfigError(
         f"{str(address)!r}: no transport has the scheme {address.scheme!r}", hint=f"known are {known}{advice}"
     )

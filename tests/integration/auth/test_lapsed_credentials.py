@@ -83,7 +83,7 @@ async def test_a_call_that_waited_for_a_thread_for_longer_is_not_started() -> No
                         break
                     # On a machine that stalls the credential expired before the call waited: it is made once more.
                     assert queued.exception() is not None
-                kept = asyncio.ensure_future(client.call(Blocking.note, "kept"))
+                kept = asyncio.ensure_future(client.with_options(timeout=60).call(Blocking.note, "kept"))
                 await asyncio.sleep(SHORT_LIFE + 0.01)
                 blocking.may_end.set()
                 with pytest.raises(CallError) as refused:

@@ -419,6 +419,8 @@ WRONG = [
     (["call", "ADDRESS", "arith.mul", "-m", "x"], 2, "metadata 'x' has no key", "--metadata key=value"),
     (["call", "ADDRESS", "arith.crash"], 1, "INTERNAL", "the server's log has the reason under id"),
     (["list", "ADDRESS", "arit"], 1, "no service 'arit'", "did you mean 'arith'?"),
+    (["list", "REGISTRY"], 1, "the server there is no registry", "dialled as tcp://host:port"),
+    (["call", "ADDRESS", "arith.mul", "x=a=b"], 1, "has no such parameter", "given by name: name=text"),
     (["list", "http://h:80"], 2, "only fastrpc call and fastrpc gateway take", "is at tcp://h:80"),
     (["list", "unix:///none/x"], 1, "No such file or directory", "that a server runs there"),
     (["bench", "ADDRESS", "arith.mul", "6", "-c", "0"], 2, "--callers", "greater than or equal to 1"),
@@ -437,7 +439,8 @@ class TestWrongInput:
         (shared / "serving.py").write_text(
             "import fastrpc\nfrom app import services\nfastrpc.serve(services)"
         )
-        ended = command(shared, *(address if one == "ADDRESS" else one for one in arguments))
+        places = {"ADDRESS": address, "REGISTRY": address.replace("tcp://", "registry://")}
+        ended = command(shared, *(places.get(one, one) for one in arguments))
         said = " ".join((ended.output + ended.errors).split())
         assert (ended.code, "Traceback" in said) == (code, False)
         assert cause in said

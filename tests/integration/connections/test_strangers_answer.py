@@ -144,4 +144,5 @@ async def test_the_log_of_a_server_names_the_stranger_as_a_client(caplog: pytest
         with socket.create_connection((host, int(port))) as stranger:
             stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
             assert await asyncio.to_thread(stranger.recv, 100) == b""
-    assert "not a fastrpc client: the first bytes are b'GET / HTTP/1.1" in caplog.text
+    assert "not a fastrpc client but one that speaks HTTP" in caplog.text
+    assert "the first bytes are b'GET / HTTP/1.1" in caplog.text

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -28,8 +28,10 @@ from fastrpc import (
     EncodeError,
     Limits,
     Server,
+    ServerConfig,
     Status,
     SyncClient,
+    UnavailableError,
 )
 from fastrpc.testing import connected, serving
 from tests.support.desk import Desk
@@ -431,3 +433,32 @@ async def test_hint_for_a_value_over_a_limit_advises_to_stream() -> None:
             with pytest.raises(EncodeError) as refused:
                 await one.call(Desk.echo, bytes(20_000_000))
             assert "in pieces, as a stream" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(
+    ("served", "spoken", "told"),
+    [("rpcx", "native", 'wire_protocol="rpcx"'), ("native", "rpcx", "does it speak rpcx?")],
+)
+async def test_a_server_of_another_protocol_is_explained(
+    kind: str, served: str, spoken: Literal["native", "rpcx"], told: str
+) -> None:
+    config = ClientConfig(wire_protocol=spoken)
+
+    def call_blocking(address: str) -> None:
+        with SyncClient(address, config=config) as client:
+            client.call("a.b")
+
+    async with Server(config=ServerConfig(protocols=(served,))) as server:
+        address = await server.listen("tcp://127.0.0.1:0")
+        with pytest.raises(UnavailableError, match=re.escape(told)):
+            if kind == "sync":
+                await asyncio.to_thread(call_blocking, address)
+            else:
+                async with Client(address, config=config) as client:
+                    await client.call("a.b")
+
+
+async def test_an_address_in_the_place_of_a_source_is_named() -> None:
+    with pytest.raises(ConfigError, match="write address='tcp://127.0.0.1:1'"):
+        await Server("tcp://127.0.0.1:1").start()

@@ -404,7 +404,21 @@ async def test_a_compressed_body_is_bounded() -> None:
 
 async def test_methods_may_be_left_out() -> None:
     async with serving(http=HTTP(json=False)) as client:
-        assert (await client.post(ECHO, {"text": "a"})).status == 404
+        answer = await client.post(ECHO, {"text": "a"})
+        assert (answer.status, "HTTP(json=True)" in answer.value["detail"]) == (404, True)
+
+
+async def test_a_path_that_is_not_served_names_the_option_that_serves_it() -> None:
+    async with serving(http=HTTP(docs=False)) as client:
+        for path, told in (
+            ("/docs", "HTTP(docs=True) serves it"),
+            ("/jsonrpc", "HTTP(jsonrpc=True) serves it"),
+            ("/mcp", "HTTP(mcp=True) serves it"),
+            ("/ws/texts/echo", "HTTP(websocket=True) serves it"),
+            ("/", "methods are at /service/method"),
+        ):
+            answer = await client.post(path, {})
+            assert (answer.status, told in answer.value["detail"]) == (404, True)
 
 
 async def test_old_clients_close_after_an_answer() -> None:

@@ -81,7 +81,7 @@ def test_file_can_say_that_there_is_no_limit(tmp_path: Path) -> None:
     [
         ("wrkers = 2", "wrkers is not a setting", "did you mean 'workers'?"),
         ("[timeouts]\ndrian = 2", "[timeouts] drian is not a setting", "did you mean 'drain'?"),
-        ("[timeout]\ndrain = 2", "timeout is not a setting", None),
+        ("[timeout]\ndrain = 2", "timeout is not a setting", "did you mean [timeouts]?"),
         ("[timeouts]\nqqq = 2", "[timeouts] qqq is not a setting", None),
         ('workers = "2"', "workers is '2': expected `int`, got `str`", None),
         ("[limits]\ndepth = 0", "Limits.depth is 0", None),

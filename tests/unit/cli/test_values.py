@@ -75,7 +75,12 @@ TYPED = [
     ("list[str]", '["1", "2"]', ["1", "2"]),
     ("int", "123", 123),
     ("int", "six", "six"),
+    ("bool", "True", True),
+    ("bool | None", "None", None),
+    ("int", "True", "True"),
+    ("str | bool", "True", "True"),
     ("Any", "123", 123),
+    ("Any", "True", "True"),
     ("User", '{"name": "Ada"}', {"name": "Ada"}),
     # What a server writes there need not be a type.
     ("str |", "123", 123),

@@ -347,7 +347,9 @@ class TestErrorMessages:
     def test_a_stranger_at_the_address_is_named(self) -> None:
         plan = plan_of(1)
         plan.subchannels[0].note_failure(ConnectError("not a fastrpc server but HTTP: 400"), 10.0)
-        assert unreachable(plan.subchannels).hint == "HTTP answered there: check host and port"
+        hint = unreachable(plan.subchannels).hint or ""
+        assert hint.startswith("HTTP answered there: check host and port; ")
+        assert 'protocols name "native"' in hint
 
     @pytest.mark.parametrize(
         ("error", "text"),

@@ -60,7 +60,9 @@ cdef enum:
 cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 
-# First bytes of those who answer on ports that were meant to be ours.
+cdef str HTTP_CLIENT = "one that speaks HTTP, which a server does once its protocols name \"http\""
+
+# First bytes of those who answer on ports that were meant to be ours, and of those who dial ours for something else.
 cdef tuple STRANGERS = (
     (b"HTTP/", "an HTTP server"),
     (b"<", "an HTTP server"),
@@ -72,6 +74,12 @@ cdef tuple STRANGERS = (
     (b"-ERR", "a Redis server"),
     (b"-NOAUTH", "a Redis server"),
     (b"-DENIED", "a Redis server"),
+    (b"GET ", HTTP_CLIENT),
+    (b"HEAD ", HTTP_CLIENT),
+    (b"OPTIONS ", HTTP_CLIENT),
+    (b"POST ", HTTP_CLIENT),
+    (b"PUT ", HTTP_CLIENT),
+    (b"\x08", "one that speaks rpcx, which a server does once its protocols name \"rpcx\""),
 )
 
 

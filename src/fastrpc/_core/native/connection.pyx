@@ -615,6 +615,11 @@ cdef class Connection(PartsOwner):
         # A peer that reads only while it waits for an answer is asked only then. It may hold a stream and read nothing.
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
+    cdef bint may_pause(self, bint is_pausing) noexcept:
+        # As for pings. A stream that has ended here may still be read there.
+        cdef Py_ssize_t streams = self.callee.streams
+        return self.peer.ping_reply_ms == 0 and self.callee.calls.size == streams and (streams > 0 or is_pausing)
+
     cdef int give_back(self) except -1:
         self.sender.out.release()
         self.slots.opened.shrink()

@@ -40,6 +40,9 @@ cdef class Liveness:
         uint64_t blocked_ns
         int64_t blocked_taken
 
+        # Whether the peer may read nothing for as long as it likes: it pauses between two messages of a stream.
+        bint is_pausing
+
         # Since when no call is under way, and the ids used by then; how many calls of either side only asked for health.
         uint64_t idle_from_ns
         uint64_t idle_ids

@@ -109,14 +109,18 @@ cdef class Liveness:
         cdef int64_t taken
         if not owner.has_unsent():
             self.blocked_ns = 0
+            self.is_pausing = False
             return 0
         taken = owner.taken_bytes()
         if self.blocked_ns == 0 or taken > self.blocked_taken:
             # It was not looked at before, or the peer took something: a slow reader is still a reader.
             self.blocked_taken = taken
             self.blocked_ns = now
+        self.is_pausing = owner.may_pause(self.is_pausing)
         if self.send_hard and <int64_t>owner.untaken_bytes() > self.send_hard:
             limit = min(limit, OVERDUE_READER_NS)
+        elif self.is_pausing:
+            self.blocked_ns = now
         if now < self.blocked_ns + limit:
             return min(now + OVERDUE_READER_NS, self.blocked_ns + limit)
         waiting = owner.untaken_bytes()

@@ -131,6 +131,7 @@ cdef class PartsOwner(Engine):
     cdef uint64_t used_ids(self) noexcept
     cdef bint is_unused(self) except -1
     cdef bint wants_ping(self) noexcept
+    cdef bint may_pause(self, bint is_pausing) noexcept
     cdef int give_back(self) except -1
     cdef int send_ping(self, bytes body) except -1
     cdef int finish_drain(self) except -1

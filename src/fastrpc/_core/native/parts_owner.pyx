@@ -293,6 +293,10 @@ cdef class PartsOwner(Engine):
         """Return whether a silent peer is to be asked for a sign of life."""
         return True
 
+    cdef bint may_pause(self, bint is_pausing) noexcept:
+        """Return whether the peer may read nothing for as long as it likes; `is_pausing`: whether it could before."""
+        return False
+
     cdef int give_back(self) except -1:
         """Free what a burst left behind, on a connection that has become quiet."""
         return 0

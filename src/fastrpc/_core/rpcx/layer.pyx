@@ -68,8 +68,8 @@ cdef class RpcxLayer:
         """The stream below is gone."""
         stream, self.stream = self.stream, None
         if stream is not None:
-            if isinstance(exc, ConnectionResetError):
-                self._ending = self.translation.silence()
+            if isinstance(exc, ConnectionError):
+                self._ending = self.translation.silence() or self._ending
             stream.connection_lost(ConnectionResetError(self._ending) if self._ending else exc)
 
     def pause_writing(self):

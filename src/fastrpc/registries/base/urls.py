@@ -257,9 +257,10 @@ def _opener(url: RegistryURL) -> Callable[[RegistryURL], Any]:
     for entry in foreign:
         if entry.name == url.scheme:
             return cast(Callable[[RegistryURL], Any], entry.load())
-    raise ConfigError(
-        f"{url}: no registry has the scheme {url.scheme!r}", hint=f"known are {', '.join(known_schemes())}"
-    )
+    hint = f"known are {', '.join(known_schemes())}"
+    if url.scheme in {"tcp", "tls"}:
+        hint = f"the address of a registry is written registry://host:port; {hint}"
+    raise ConfigError(f"{url}: no registry has the scheme {url.scheme!r}", hint=hint)
 
 
 def _foreign_names(scheme: str) -> set[str]:

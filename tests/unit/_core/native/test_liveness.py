@@ -127,6 +127,22 @@ class TestWriting:
             assert connection.check_at(second * SECOND) == (second + 1) * SECOND
         assert connection.events == []
 
+    def test_peer_that_reads_only_while_it_waits_may_pause_in_a_stream(self) -> None:
+        connection = WatchedConnection(timeouts=NO_TIMEOUTS, keepalive=NO_KEEPALIVE, is_client=False)
+        connection.receive_at(opening(False, {Setting.PING_REPLY_MS: 0}), 1)
+        connection.receive_at(Request(1, b"feed.ticks", b"", flags=FLAG_STREAM_OUT).encode(), 1)
+        connection.take()
+        connection.held = 100
+        for second in range(1, 60):
+            assert connection.check_at(second * SECOND) == (second + 1) * SECOND
+        assert not [event for event in connection.events if event[0] == "on_closed"]
+        # An answer is waited for by somebody who reads.
+        first, *_ = cut(Request(3, b"feed.name", bytes(1000)), 300)
+        connection.receive_at(first, 60 * SECOND)
+        connection.check_at(60 * SECOND)
+        connection.check_at(70 * SECOND)
+        assert connection.events[-2][:2] == ("on_closed", Reason.SLOW_READER)
+
     def test_output_that_left_while_nobody_looked_is_blocked_no_more(self) -> None:
         connection = opened()
         connection.held = 100
