@@ -1,5 +1,6 @@
 """An HTTP server on loopback that answers with a key set, or with whatever a test wants."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,8 @@ class KeyServer:
 
 
 @contextmanager
-def key_server() -> Iterator[KeyServer]:
-    """Run a server for the time of a test."""
+def key_server(context: ssl.SSLContext | None = None) -> Iterator[KeyServer]:
+    """Run a server for the time of a test; with a context it speaks TLS."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,7 +48,10 @@ def key_server() -> Iterator[KeyServer]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    state = KeyServer(f"http://127.0.0.1:{server.server_port}/keys")
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if context is None else "https"
+    state = KeyServer(f"{scheme}://127.0.0.1:{server.server_port}/keys")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

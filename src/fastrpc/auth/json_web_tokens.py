@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fastrpc.auth.key_set import MOST_RSA_BITS, MOST_TRIED, RSA_BITS, KeysAwayError, KeySet, parsed_keys
 from fastrpc.auth.verdict import BEARER, Answer, Presented, Refusal, Verdict
+from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.token import TOKEN_CHARACTERS
@@ -57,6 +58,7 @@ class JWT:
         name_claim: the claim with the name of the identity.
         roles_claim: the claim with its roles: a list, or a text with spaces between them. A token need not have it.
         name_prefix: put before each name, so that it differs from those of other sources.
+        tls: whom to trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
 
     Raises:
         ConfigError: an argument is not usable, or the extra is not installed.
@@ -75,17 +77,12 @@ class JWT:
         name_claim: str = "sub",
         roles_claim: str = "roles",
         name_prefix: str = "",
+        tls: TLS | None = None,
     ) -> None:
         self._library = _library()
         self._algorithms = _checked_algorithms(algorithms)
         self._issuer = _checked_text("issuer", issuer)
-        several = [audience] if isinstance(audience, str) else list(audience)
-        self._audience = [_checked_text("audience", one) for one in several]
-        if not self._audience:
-            raise ConfigError(
-                "audience is empty: tokens for any other server would be accepted",
-                hint="name the audience that the issuer writes into tokens for this server",
-            )
+        self._audience = _checked_audience(audience)
         if isinstance(leeway, bool) or not isinstance(leeway, int | float) or not 0 <= leeway <= 3600:
             raise ConfigError(f"leeway is {leeway!r}, it must be seconds from 0 to 3600")
         self._leeway = float(leeway)
@@ -99,7 +96,9 @@ class JWT:
         self._keys: list[_Key] = []
         takes_secret = _KIND_OF[self._algorithms[0]] == "secret"
         if isinstance(keys, str) and _PEM.decode() not in keys and ("://" in keys or not takes_secret):
-            self._take_set(keys)
+            self._take_set(keys, tls)
+        elif tls is not None:
+            raise ConfigError("tls is given, but keys is no URL of https", hint="leave tls out")
         else:
             given = [keys] if isinstance(keys, str | bytes) else list(keys)
             self._keys = [self._made(key) for key in given]
@@ -108,13 +107,13 @@ class JWT:
 
     # Keys
 
-    def _take_set(self, url: str) -> None:
+    def _take_set(self, url: str, tls: TLS | None) -> None:
         if _KIND_OF[self._algorithms[0]] == "secret":
             raise ConfigError(
                 "algorithms has HS algorithms beside a URL of public keys: who knows a key could sign",
                 hint='write algorithms=["RS256"]',
             )
-        self._set = KeySet(url, lambda content: parsed_keys(content, self._of_set))
+        self._set = KeySet(url, lambda content: parsed_keys(content, self._of_set), tls=tls)
 
     def _made(self, key: Any) -> _Key:
         """Return a key that was given alone."""
@@ -322,6 +321,18 @@ def _checked_algorithms(algorithms: Any) -> tuple[str, ...]:
         raise ConfigError(
             "algorithms has HS algorithms beside others: a public key could be taken for a secret",
             hint="make two JWT",
+        )
+    return found
+
+
+def _checked_audience(audience: Any) -> list[str]:
+    found = [
+        _checked_text("audience", one) for one in ([audience] if isinstance(audience, str) else audience)
+    ]
+    if not found:
+        raise ConfigError(
+            "audience is empty: tokens for any other server would be accepted",
+            hint="name the audience that the issuer writes into tokens for this server",
         )
     return found
 

@@ -13,8 +13,10 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
+from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
+from fastrpc.tls.ends import HttpEnd
 
 __all__ = ["KeySet", "KeysAwayError", "parsed_keys"]
 
@@ -54,8 +56,11 @@ class KeySet:
 
     They are renewed every five minutes, and kept for a day while the endpoint is away. One thread fetches at a time.
 
+    Args:
+        tls: whom to trust there; None trusts the system's authorities.
+
     Raises:
-        ConfigError: the URL is not of https; http is accepted for loopback alone.
+        ConfigError: the URL is not of https, or a file cannot be used; http is accepted for loopback alone.
     """
 
     def __init__(
@@ -64,7 +69,7 @@ class KeySet:
         parse: Callable[[Any], list[Any]],
         *,
         clock: Callable[[], float] = time.monotonic,
-        context: ssl.SSLContext | None = None,
+        tls: TLS | None = None,
     ) -> None:
         try:
             parts = urlsplit(url)
@@ -87,7 +92,10 @@ class KeySet:
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._is_encrypted = parts.scheme == "https"
-        self._context = context
+        if tls is not None and not self._is_encrypted:
+            raise ConfigError("tls is given, but keys is no URL of https", hint="leave tls out")
+        # That of the system's authorities is made when it is needed: reading them takes long.
+        self._end = None if tls is None else HttpEnd(tls, self._host)
         self._parse = parse
         self._clock = clock
         self._keys: list[Any] = []
@@ -162,9 +170,9 @@ class KeySet:
         return answer.json_text()
 
     def _encrypt(self, plain: socket.socket) -> ssl.SSLSocket:
-        if self._context is None:
-            self._context = ssl.create_default_context()
-        return self._context.wrap_socket(plain, server_hostname=self._host)
+        if self._end is None:
+            self._end = HttpEnd(TLS(), self._host)
+        return self._end.wrap(plain)
 
 
 def _json(text: str) -> Any:

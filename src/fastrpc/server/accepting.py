@@ -102,6 +102,18 @@ class Accepting:
         )
         return await transport_for(address).listen(address, self.session_maker(address), options)
 
+    def prepare(self, addresses: Sequence[Address]) -> None:
+        """Prepare for connections that another process accepts at these addresses.
+
+        Raises:
+            ConfigError: a certificate file cannot be used.
+        """
+        self._encryption.prepare(addresses)
+
+    def reload(self) -> None:
+        """Read the certificate files of connections that another process accepts again now."""
+        self._encryption.reload()
+
     async def take(self, connection: socket.socket, address: Address) -> None:
         """Serve a connection that another process accepted at `address`.
 

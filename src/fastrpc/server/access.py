@@ -42,6 +42,9 @@ class ServerAccess:
         self._authentication: Authentication | None = None
         self._gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # What a changed policy is compared with, and which one was.
+        self._methods: tuple[str, ...] = ()
+        self._compared = 0
 
     @property
     def schemes(self) -> tuple[str, ...]:
@@ -82,8 +85,10 @@ class ServerAccess:
                         f"{method.full_name} needs a role, and authenticate is not given: nobody has one",
                         hint=_HINT,
                     )
+        self._methods = tuple(method.full_name for method in methods)
         if isinstance(self._authorize, Policy):
-            found = self._authorize.check(method.full_name for method in methods)
+            self._compared = self._authorize.version
+            found = self._authorize.check(self._methods)
             if found.errors:
                 raise ConfigError(f"the policy: {'; '.join(found.errors)}")
             for warning in found.warnings:
@@ -110,7 +115,17 @@ class ServerAccess:
         """Let changed files count for every connection, those without a call included."""
         if self._gate is not None and self._gate.access is not None:
             self._gate.access.look()
+            self._compare()
             self._gate.access.renew(self._gate.sessions)
+
+    def _compare(self) -> None:
+        """Warn of what a changed policy names in vain; the rest of it counts, as other servers may share the file."""
+        policy = self._authorize
+        if isinstance(policy, Policy) and policy.version != self._compared:
+            self._compared = policy.version
+            found = policy.check(self._methods)
+            for warning in (*found.errors, *found.warnings):
+                logger.warning("the policy: %s", warning)
 
     def _look_later(self) -> None:
         if self._timer is not None:

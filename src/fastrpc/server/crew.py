@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from fastrpc.server.plan import ExitCode, failure_to_values
-from fastrpc.server.process import leave, reap_adopted
+from fastrpc.server.process import flush_output, leave, reap_adopted
 from fastrpc.server.scoreboard import Scoreboard
 from fastrpc.server.worker_channel import SupervisorEnd, WorkerEnd
 from fastrpc.server.worker_record import WorkerRecord
@@ -81,6 +81,7 @@ class Crew:
             if worker.role is not None:
                 worker.place = self.board.free_place()
                 worker.place.prepare(worker.role)
+            flush_output()
             worker.process_id = os.fork()
         except BaseException:
             ours.close()

@@ -1,5 +1,7 @@
 """TLS of a server: where it may listen without, and the sessions of connections that another process accepted."""
 
+from collections.abc import Iterable
+
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
@@ -40,6 +42,20 @@ class Encryption:
         )
         self._end: ServerEnd | None = None
 
+    def prepare(self, addresses: Iterable[Address]) -> None:
+        """Read the certificate files, if connections of one of these addresses are encrypted.
+
+        Raises:
+            ConfigError: a file cannot be used.
+        """
+        if self._end is None and any(address.scheme == "tls" for address in addresses):
+            self._end = ServerEnd(self._tls or TLS(), agreed=self.agreed)
+
+    def reload(self) -> None:
+        """Read the certificate files again now."""
+        if self._end is not None:
+            self._end.reload()
+
     def wrapped(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
         """Return the session factory for connections at an address.
 
@@ -48,5 +64,6 @@ class Encryption:
         """
         if address.scheme != "tls":
             return session_factory
-        self._end = self._end or ServerEnd(self._tls or TLS(), agreed=self.agreed)
+        self.prepare([address])
+        assert self._end is not None
         return encrypted(session_factory, self._end)

@@ -17,6 +17,7 @@ __all__ = [
     "RELOAD_SIGNALS",
     "STOP_SIGNALS",
     "ServingProcess",
+    "flush_output",
     "leave",
     "loop_factory",
     "reap_adopted",
@@ -52,6 +53,7 @@ class ServingProcess:
         self._open_listener = open_listener
         self._on_leaving = on_leaving
         self._stops = 0
+        self._has_started = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
         self._asked = asyncio.Event()
@@ -107,11 +109,17 @@ class ServingProcess:
         self._end_anyway(ExitCode.INTERRUPTED)
         self._wake()
 
-    def reload(self) -> None:
-        """Read the files of tokens and policies again. Threads and signal handlers may call this."""
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has started, and no stop was requested."""
+        return self._has_started and not self._stops
+
+    def reload(self, on_done: Callable[[], None] = lambda: None) -> None:
+        """Read the files of certificates, tokens and policies again. Threads and signal handlers may call this."""
         if self._loop is not None and self._server is not None:
             with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
                 self._loop.call_soon_threadsafe(self._server.reload)
+                self._loop.call_soon_threadsafe(on_done)
 
     def _wake(self) -> None:
         if self._loop is not None:
@@ -132,6 +140,7 @@ class ServingProcess:
             addresses = await _unless(self._asked, self._start(server))
             if addresses is not None:
                 self._report(server, addresses)
+                self._has_started = True
                 await self._asked.wait()
                 self._on_leaving()
                 is_clean = await _unless(self._urged, server.drain())
@@ -206,11 +215,16 @@ def reap_adopted(own: Container[int]) -> None:
             os.waitpid(ended.si_pid, os.WNOHANG)
 
 
-def leave(code: int) -> None:
-    """End the process at once, without waiting for its threads."""
+def flush_output() -> None:
+    """Write what was printed; before a fork, so that the child does not print it again."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def leave(code: int) -> None:
+    """End the process at once, without waiting for its threads."""
+    flush_output()
     os._exit(code)
 
 

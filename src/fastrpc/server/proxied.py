@@ -12,6 +12,7 @@ protocol.
 
 import asyncio
 import ipaddress
+import re
 import socket
 import struct
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ _LONGEST_TEXT = 107
 #: Headers carry addresses and a few hundred bytes of further fields; 16 bytes of fixed size come before them.
 _LONGEST_BODY = 4_096
 _FIRST_READ_BYTES = 4_096
+#: Without zeros in front, which might mean octal (section 2.1).
+_PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 _Place: TypeAlias = tuple[str, int]
 _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -68,7 +71,7 @@ def _parse_text(received: bytes) -> tuple[int, _Place | None] | None:
         except OSError:
             raise ValueError(f"its PROXY line names no {words[1]} address: {host[:40]!r}") from None
     for port in words[4:]:
-        if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= 65_535):
+        if not (_PORT.fullmatch(port) and int(port) <= 65_535):
             raise ValueError(f"its PROXY line names no port: {port[:40]!r}")
     return size, (words[2], int(words[4]))
 

@@ -12,7 +12,6 @@ get what the others leave.
 """
 
 import logging
-import time
 import traceback
 
 from fastrpc.config import Timeouts
@@ -83,7 +82,7 @@ class Rolling:
         roll = self._roll = _Roll(old, is_reload=self._is_asked)
         self._is_asked = False
         if roll.is_reload:
-            self._systemd.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._systemd.tell_reloading()
         names = ", ".join(worker.name for worker in old)
         logger.info("replaced by new ones: %s", names, extra={"event": "roll_began"})
         self._crew.processes += roll.fresh

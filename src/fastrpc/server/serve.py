@@ -15,6 +15,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
+from fastrpc.server import init
 from fastrpc.server.app import loaded
 from fastrpc.server.log_fallback import fallback_logging
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
@@ -121,6 +122,8 @@ def run(
             # A program that is replaced serves and drains at once: its supervisor sees to both.
             is_supervised = plan.workers > 1 or plan.control is not None
             supervise = partial(_run_workers if is_supervised else _run_here, plan)
+            if not is_supervised and init.is_needed():
+                init.go_on_in_a_child()
         code = supervise()
     finally:
         _is_running = False
@@ -160,9 +163,17 @@ def _run_here(plan: Plan) -> ExitCode:
         _feed(systemd)
 
     process = ServingProcess(replace(plan, on_started=started), listen, lambda: systemd.tell("STOPPING=1"))
+
+    def reload(_: int) -> None:
+        if process.is_serving:
+            systemd.tell_reloading()
+            process.reload(systemd.tell_ready)
+        else:
+            process.reload()
+
     with (
         signals_handled(lambda _: process.stop(), *STOP_SIGNALS),
-        signals_handled(lambda _: process.reload(), *RELOAD_SIGNALS),
+        signals_handled(reload, *RELOAD_SIGNALS),
     ):
         return process.run()
 

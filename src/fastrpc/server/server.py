@@ -41,7 +41,7 @@ from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
 from fastrpc.serving.sources import is_service
-from fastrpc.transports.base import BACKLOG, Listener
+from fastrpc.transports.base import BACKLOG, Listener, reload_listeners
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -190,7 +190,10 @@ class Server:
         await self.admin.open(self)
 
     def reload(self) -> None:
-        """Read the files of tokens and policies again now; open connections stay."""
+        """Read the files of certificates, tokens and policies again now; open connections stay."""
+        reload_listeners(self._listeners)
+        self._accepting.reload()
+        self.admin.reload()
         self._access.reload()
 
     def add(self, source: Any) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 __all__ = ["Systemd"]
@@ -35,6 +36,10 @@ class Systemd:
     def tell_ready(self) -> None:
         """Tell that the server serves."""
         self.tell("READY=1", f"MAINPID={os.getpid()}")
+
+    def tell_reloading(self) -> None:
+        """Tell that files are read again; `tell_ready` ends it."""
+        self.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def feed(self) -> None:
         """Tell that the server lives. It never blocks: the next sign of life does as well."""

@@ -102,6 +102,8 @@ class Worker:
 
     async def _open_listener(self, server: Server) -> list[str]:
         self._server = server
+        # Not with the first connection: a worker that cannot serve must not take another one's place.
+        server._accepting.prepare(self._addresses)
         self._state = ServerState(self._config, server, takes_connections=True)
         assert server._gate is not None
         self._reporter.count_connections(self._connections)

@@ -1,5 +1,7 @@
 """The log of what was refused for who the caller is: logger `fastrpc.audit`."""
 
+import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -14,17 +16,23 @@ logger = logging.getLogger("fastrpc.audit")
 #: Records a second of one peer; further ones are counted in its next record.
 MOST_RECORDS = 10
 
+#: Seconds until the number of those is told by itself, if no other refusal of the peer is logged before.
+UNTOLD_SECONDS = 1.0
+
 #: Most peers that are counted.
 MOST_PEERS = 10_000
 
 
 class Audit:
-    """Logs refusals, at most ten a second for each peer."""
+    """Logs refusals, at most ten a second for each peer, and then the number of those that were left out."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         # By place: the second, its records, and how many were left out since the last record.
         self._counts: dict[bytes, tuple[int, int, int]] = {}
+        # Tells what was left out where no other record does; the last peer of each such place.
+        self._timer: asyncio.TimerHandle | None = None
+        self._untold: dict[bytes, str] = {}
 
     def refused(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
@@ -41,9 +49,14 @@ class Audit:
             second, records = now, 0
         if records >= MOST_RECORDS:
             self._counts[place] = (second, records, left_out + 1)
+            self._untold[place] = str(peer)
+            self._tell_later()
             return
         if len(self._counts) >= MOST_PEERS:
-            del self._counts[next(iter(self._counts))]
+            oldest = next(iter(self._counts))
+            del self._counts[oldest]
+            self._untold.pop(oldest, None)
+        self._untold.pop(place, None)
         self._counts[place] = (second, records + 1, 0)
         name = "anonymous" if identity is None else identity.name
         logger.warning(
@@ -56,6 +69,30 @@ class Audit:
             f" ({left_out} more were not logged)" if left_out else "",
             extra={"identity": name, "method": method, "peer": str(peer), "reason": reason},
         )
+
+    def _tell_later(self) -> None:
+        if self._timer is None:
+            with contextlib.suppress(RuntimeError):  # No loop: the next record tells it.
+                self._timer = asyncio.get_running_loop().call_later(UNTOLD_SECONDS, self._tell_untold)
+
+    def _tell_untold(self) -> None:
+        self._timer = None
+        untold, self._untold = self._untold, {}
+        for place, peer in untold.items():
+            second, records, left_out = self._counts[place]
+            self._counts[place] = (second, records, 0)
+            logger.warning(
+                "further refusals of %s that were not logged: %d",
+                peer,
+                left_out,
+                extra={"peer": peer, "count": left_out},
+            )
+
+    def close(self) -> None:
+        """Tell what is untold."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._tell_untold()
 
 
 def place_of(peer: Peer | None) -> bytes:

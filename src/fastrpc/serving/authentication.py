@@ -258,6 +258,7 @@ class Authentication:
         for task in list(self._tasks):
             task.cancel()
         self.verdicts.close()
+        self.audit.close()
 
 
 def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:

@@ -21,7 +21,7 @@ logger = logging.getLogger("fastrpc.server")
 STRANGER_SECONDS = 60.0
 
 #: Connections refused by TLS that are logged one by one in so many seconds.
-TLS_REFUSALS = 10
+TLS_REFUSALS = 60
 
 
 def log_listening(address: Address, workers: int = 1) -> None:
@@ -82,7 +82,7 @@ class Life:
             self._timer = asyncio.get_running_loop().call_later(rest, self._tell_strangers)
 
     def refused_tls(self, peer: Any, error: BaseException) -> None:
-        """Log a connection that TLS refused: the first ten in a minute each, further ones as a count."""
+        """Log a connection that TLS refused: the first sixty in a minute each, further ones as a count."""
         now = time.monotonic()
         if now >= self._tls_minute + STRANGER_SECONDS:
             self._tell_untold_tls()

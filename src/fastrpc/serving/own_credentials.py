@@ -108,7 +108,9 @@ class OwnCredentials:
         """Log that a call was refused; a refused credential has been logged."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
-            reason = "the caller may not call it" if call.identity is not None else "no identity"
+            reason = "the caller may not call it"
+            if status != Status.PERMISSION_DENIED:
+                reason = "no identity" if call.identity is None else "its credential has expired"
             self._authentication.audit.refused(step, method, call.identity, call.peer, reason)
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import NoReturn
 
@@ -81,12 +81,19 @@ class ContextSource:
             self._look()
         return self._context
 
+    def reload(self) -> None:
+        """Read the files again now, for every new connection."""
+        self._seen = _fingerprint(self._tls)
+        self._take()
+
     def _look(self) -> None:
         before, self._seen = self._seen, _fingerprint(self._tls)
-        if self._seen == self._taken or not (
+        if self._seen != self._taken and (
             self._seen == before or _rest_since(self._tls, self._wall_clock() - LOOK_SECONDS)
         ):
-            return
+            self._take()
+
+    def _take(self) -> None:
         try:
             context = self._make(self._tls)
         except ConfigError as error:
@@ -98,7 +105,8 @@ class ContextSource:
         if _fingerprint(self._tls) == self._seen:
             self._taken = self._seen
             self._context = context
-            logger.info("certificate files were read again: %s", ", ".join(_paths(self._tls)))
+            # By the names of their settings: paths may tell more than a log should.
+            logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
 
 
 def server_contexts(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ContextSource:
@@ -245,16 +253,16 @@ def _words(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _paths(tls: TLS) -> Iterator[str]:
-    for path in (tls.cert_file, tls.key_file, tls.ca_file, tls.crl_file):
-        if path is not None:
-            yield os.fspath(path)
+def _files(tls: TLS) -> dict[str, str]:
+    """Return the paths by the names of their settings."""
+    names = ("cert_file", "key_file", "ca_file", "crl_file")
+    return {name: os.fspath(path) for name in names if (path := getattr(tls, name)) is not None}
 
 
 def _fingerprint(tls: TLS) -> _Fingerprint:
     """Return what tells whether the files changed; None stands for a file that is not there."""
     found: list[tuple[int, ...] | None] = []
-    for path in _paths(tls):
+    for path in _files(tls).values():
         try:
             status = os.stat(path)
         except (OSError, ValueError):
@@ -266,7 +274,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 def _rest_since(tls: TLS, instant: float) -> bool:
     """Return whether nobody has touched the files since an instant, so that one look is as good as two."""
-    for path in _paths(tls):
+    for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:
                 return False

@@ -45,6 +45,10 @@ class ServerEnd:
         self._contexts: ContextSource = server_contexts(tls, offered or (ALPN,))
         self._agreed = agreed
 
+    def reload(self) -> None:
+        """Read the certificate files again now; open connections stay."""
+        self._contexts.reload()
+
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         return self._contexts.current().wrap_bio(incoming, outgoing, server_side=True)
 

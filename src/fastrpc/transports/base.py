@@ -7,10 +7,10 @@ scheme. Socket transports share `sockets.py`.
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
 
 from fastrpc.config import TLS, ClientConfig
 from fastrpc.config.delays import silence_seconds
@@ -28,11 +28,13 @@ __all__ = [
     "DialOptions",
     "ListenOptions",
     "Listener",
+    "Reloading",
     "SessionFactory",
     "Transport",
     "add_transport",
     "dial_options",
     "names_transport",
+    "reload_listeners",
     "remove_transport",
     "transport_for",
 ]
@@ -112,6 +114,21 @@ class Listener(Protocol):
 
     async def wait_closed(self) -> None:
         """Wait until no further session will be made. Do not wait for connections to end."""
+
+
+@runtime_checkable
+class Reloading(Protocol):
+    """A listener with files that may change, such as certificates."""
+
+    def reload(self) -> None:
+        """Read them again now. Open connections stay."""
+
+
+def reload_listeners(listeners: Iterable[Listener]) -> None:
+    """Read the files of listeners again now, of those that have some."""
+    for listener in listeners:
+        if isinstance(listener, Reloading):
+            listener.reload()
 
 
 class Transport(Protocol):

@@ -157,10 +157,16 @@ class _Listener:
         address: Address,
         servers: Sequence[asyncio.AbstractServer],
         before_close: Callable[[], None] | None,
+        end: ServerEnd | None,
     ) -> None:
         self.address = address
         self._servers = servers
         self._before_close = before_close
+        self._end = end
+
+    def reload(self) -> None:
+        if self._end is not None:
+            self._end.reload()
 
     def close(self) -> None:
         before_close, self._before_close = self._before_close, None
@@ -194,11 +200,16 @@ async def open_listener(
     session_factory: SessionFactory,
     backlog: int,
     before_close: Callable[[], None] | None = None,
+    end: ServerEnd | None = None,
 ) -> Listener:
-    """Accept connections on bound sockets, which the listener then owns. A failure closes them."""
+    """Accept connections on bound sockets, which the listener then owns. A failure closes them.
+
+    Args:
+        end: the TLS of the connections, whose files the listener can read again.
+    """
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
-    listening_sockets = _Listener(address, servers, before_close)
+    listening_sockets = _Listener(address, servers, before_close, end)
     try:
         for bound in sockets:
             # For unix sockets, too: `create_unix_server` would remove the file of a shared socket.

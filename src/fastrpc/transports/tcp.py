@@ -94,13 +94,13 @@ class TcpTransport:
                 set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
             shown = Address(self.scheme, host=address.host or host, port=port, path=address.path)
-            if self._is_encrypted:
-                end = ServerEnd(options.tls or TLS(), agreed=options.agreed)
+            end = ServerEnd(options.tls or TLS(), agreed=options.agreed) if self._is_encrypted else None
+            if end is not None:
                 session_factory = encrypted(session_factory, end)
             if options.wrap is not None:
                 # What a proxy says comes first, in plain bytes.
                 session_factory = options.wrap(session_factory)
-            return await open_listener(shown, sockets, session_factory, options.backlog)
+            return await open_listener(shown, sockets, session_factory, options.backlog, end=end)
         except BaseException as failure:
             close_all(sockets)
             if isinstance(failure, OSError):

@@ -167,6 +167,13 @@ async def test_a_token_file_is_read_again(
             file.write_text("")
             assert await statuses() == [401, 200]
         assert {record.name for record in caplog.records} == {"fastrpc.audit"}
+        # No look is due for an hour: the server is told.
+        monkeypatch.setattr(watched_file, "LOOK_SECONDS", 3_600.0)
+        assert (await page(server, "/calls", Authorization="Bearer second")).status == 200
+        file.write_text("third")
+        assert (await page(server, "/calls", Authorization="Bearer third")).status == 401
+        server.reload()
+        assert (await page(server, "/calls", Authorization="Bearer third")).status == 200
         assert "the admin token cannot be used, the old content stays" in caplog.text
         assert "second" not in caplog.text
 

@@ -54,6 +54,10 @@ def test_the_service_manager_hears_of_one_process(systemd: socket.socket, tmp_pa
     with Program(arguments, tmp_path, environment) as program:
         assert systemd.recv(1000).decode().split("\n") == ["READY=1", f"MAINPID={program.process_id}"]
         assert systemd.recv(1000) == systemd.recv(1000) == b"WATCHDOG=1"
+        program.signal(signal.SIGHUP)
+        for told in (b"RELOADING=1\nMONOTONIC_USEC=", b"READY=1"):
+            while not systemd.recv(1000).startswith(told):
+                pass
         program.signal(signal.SIGTERM)
         while systemd.recv(1000) != b"STOPPING=1":
             pass

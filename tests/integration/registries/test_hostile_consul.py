@@ -4,11 +4,12 @@ import json
 import logging
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastrpc import ConfigError, Endpoint, Status, StoreError
+from fastrpc import ConfigError, Endpoint, Status, StoreError, watched_file
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.consul.agent import Access
@@ -140,6 +141,23 @@ def test_redirect_takes_the_token_nowhere(options: str) -> None:
                     registry.services()
         assert all("X-Consul-Token: secret" in request for request in server.requests)
         assert other.requests == []
+
+
+def test_a_token_file_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "of-the-environment")
+    monkeypatch.setattr(watched_file, "LOOK_SECONDS", 0.0)
+    file = tmp_path / "token"
+    with pytest.raises(ConfigError, match="cannot be read"):
+        open_registry(f"consul://127.0.0.1:1?token_file={file}")
+    file.write_text("first\n")
+    with pytest.raises(ConfigError, match="token and token_file are both given"):
+        open_registry(f"consul://127.0.0.1:1?token_file={file}&token=second")
+    with HostileHttpServer(answer({})) as server, opened(server, f"token_file={file}") as registry:
+        for token in ("first", "second"):
+            file.write_text(token)
+            registry.services()
+            assert f"X-Consul-Token: {token}" in server.requests[-1].splitlines()
+            assert "of-the-environment" not in server.requests[-1]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

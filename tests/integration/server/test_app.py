@@ -50,12 +50,12 @@ def opened() -> Texts:
 
 
 def annotated() -> fastrpc.App:
-    print("made in", os.getpid(), flush=True)
+    print("made in", os.getpid())
     return fastrpc.App(opened, interceptors=[shout], config=config)
 
 
 def unannotated():
-    print("made in", os.getpid(), flush=True)
+    print("made in", os.getpid())
     return fastrpc.App([opened], interceptors=[shout], config=config)
 
 

@@ -2,9 +2,11 @@
 
 import base64
 import json
+import ssl
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,9 +18,11 @@ from fastrpc.auth import JWT
 from fastrpc.auth.key_set import KEEP_SECONDS, MOST_TRIED, RENEW_SECONDS, RETRY_SECONDS, UNKNOWN_SECONDS
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
 from fastrpc.calling.peer import Peer
+from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.status import Status
+from tests.support.certificates import Authority
 from tests.support.key_server import KeyServer, key_server
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -259,6 +263,24 @@ async def test_keys_are_fetched_once_for_many_tokens(server: KeyServer) -> None:
         assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
     assert server.asked == ["/keys"]
     assert isinstance(await answer(found, token(OTHER, headers={"kid": "one"})), Refusal)
+
+
+async def test_keys_are_fetched_from_whom_tls_trusts(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    shown = authority.certificate()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.cert_file, shown.key_file)
+    trusted = TLS(ca_file=authority.cert_file)
+    with key_server(context) as server:
+        server.body = key_set(("one", RSA))
+        good = token(headers={"kid": "one"})
+        assert isinstance(await answer(verifier(server.url, tls=trusted), good), Verdict)
+        refused = await answer(verifier(server.url), good)
+        assert isinstance(refused, Refusal)
+        assert refused.status is Status.UNAVAILABLE
+    for keys in ("http://127.0.0.1/keys", PEM):
+        with pytest.raises(ConfigError, match="tls is given, but keys is no URL of https"):
+            verifier(keys, tls=trusted)
 
 
 async def test_a_token_without_a_kid_is_tried_with_few_keys_of_a_set(server: KeyServer) -> None:

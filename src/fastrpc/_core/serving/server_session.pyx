@@ -174,7 +174,7 @@ cdef class ServerSession(Connection):
         if self.is_surplus:
             logger.debug(
                 "refused the connection of %s: there are %d",
-                self.peer_name,
+                self.describe_peer(),
                 self.gate.connections,
                 extra={"event": "connection_refused"},
             )
@@ -183,7 +183,8 @@ cdef class ServerSession(Connection):
             )
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
-        logger.debug("a connection of %s opened", self.peer_name, extra={"event": "connection_opened"})
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("a connection of %s opened", self.describe_peer(), extra={"event": "connection_opened"})
         Connection.on_ready(self)
         if self.gate.access is not None:
             # A certificate that names an identity counts as its verdict.

@@ -4,8 +4,9 @@
     rpcx        keys under a base path, locked by sessions
     agent       the HTTP interface of the agent: the package py-consul over `BoundedHttpClient`
 
-Options: `token`, `dc`, `tag` (may repeat), `check` (`ttl` or `tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`),
-`base` (of the rpcx layout), and those of TLS (`registries/base/urls.py`).
+Options: `token`, or `token_file`, which is read again when it changes; `dc`, `tag` (may repeat), `check` (`ttl` or
+`tcp`), `ttl` (seconds), `layout` (`catalogue` or `rpcx`), `base` (of the rpcx layout), and
+those of TLS (`registries/base/urls.py`).
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ __all__ = ["open_consul"]
 
 
 def open_consul(url: RegistryURL) -> BackedRegistry:
-    """Open `consul://host:port?token=…&dc=…&tag=…`; without a port it is 8500.
+    """Open `consul://host:port?token_file=…&dc=…&tag=…`; without a port it is 8500.
 
     Raises:
         ConfigError: an option is wrong, or py-consul is not installed.

@@ -1,6 +1,7 @@
 """HTTP to a Consul agent: py-consul's interface over `BoundedHttpClient`. Blocking, for threads."""
 
 import contextlib
+import logging
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,8 +15,11 @@ from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
+from fastrpc.watched_file import WatchedFile
 
 __all__ = ["KEY_CHARACTERS", "Access", "Agent", "Index", "typed"]
+
+logger = logging.getLogger("fastrpc.audit")
 
 #: Characters of the name of an instance, or of a key, that messages show.
 KEY_CHARACTERS = 200
@@ -46,10 +50,7 @@ class Access:
         if len(places) > 1:
             raise ConfigError(f"{url} names {len(places)} agents", hint="name the agent of this machine")
         (self.host, self.port) = places[0]
-        # py-consul prefers CONSUL_HTTP_TOKEN to its argument.
-        self._token = url.take("token", None, str) or os.environ.get("CONSUL_HTTP_TOKEN", "")
-        if not (self._token.isascii() and self._token.isprintable()):
-            raise ConfigError(f"{url}: the token has characters that no header may have")
+        self._token = _token(url)
         self.dc = url.take("dc", None, str)
         tls = url.take_tls()
         self._encrypt = None if tls is None else HttpEnd(tls, self.host).wrap
@@ -61,10 +62,11 @@ class Access:
     def connect(self) -> "Agent":
         """Return a client for one thread; connects when it is used."""
         client = self._consul.Consul(host=self.host, port=self.port, dc=self.dc)
-        client.token = self._token
+        # It prefers CONSUL_HTTP_TOKEN to its argument, and some of its calls take no token: each request gets ours.
+        client.token = ""
         http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
         # Replaces py-consul's own client, which follows redirects with the token and has no bounds.
-        client.http = _Transport(http, {"X-Consul-Token": self._token} if self._token else {})
+        client.http = _Transport(http, self._token)
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
@@ -80,6 +82,38 @@ class Access:
         if text.startswith(_RATE_LIMITED):
             status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
+
+
+def _token(url: RegistryURL) -> Callable[[], str]:
+    """Return what tells the token for a request; "" is none.
+
+    Raises:
+        ConfigError: two tokens are given, or one cannot be used.
+    """
+    path, token = url.take("token_file", None, os.path.expanduser), url.take("token", None, str)
+    if path is not None and token is not None:
+        raise ConfigError(f"{url}: the options token and token_file are both given", hint="leave one out")
+    try:
+        if path is not None:
+            # White space around it is left out.
+            file = WatchedFile(path, "the token file", lambda text: _checked(text.strip()), logger=logger)
+
+            def current() -> str:
+                file.look()
+                return file.value
+
+            return current
+        known = _checked(token or os.environ.get("CONSUL_HTTP_TOKEN", ""))
+    except ConfigError as error:
+        raise ConfigError(f"{url}: {error.message}", hint=error.hint) from None
+    return lambda: known
+
+
+def _checked(token: str) -> str:
+    """Return a token that a header may have."""
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigError("the token has characters that no header may have")
+    return token
 
 
 class Agent:
@@ -109,12 +143,12 @@ class _Transport:
     """The HTTP client for py-consul, with the methods of its own one.
 
     Args:
-        headers: of every request; some calls of py-consul take no token.
+        token: tells the token for a request.
     """
 
-    def __init__(self, http: BoundedHttpClient, headers: Mapping[str, str]) -> None:
+    def __init__(self, http: BoundedHttpClient, token: Callable[[], str]) -> None:
         self._http = http
-        self._headers = dict(headers)
+        self._token = token
 
     def get(
         self,
@@ -144,12 +178,14 @@ class _Transport:
         headers: Mapping[str, str] | None,
         data: str | bytes = b"",
     ) -> Any:
+        token = self._token()
+        shown = {"X-Consul-Token": token} if token else {}
         query = urlencode(params or ())
         wait = float(dict(params or ()).get("wait", "0s").removesuffix("s"))
         answer = self._http.request(
             method,
             f"{quote(path, safe='/:')}{'?' if query else ''}{query}",
-            headers=self._headers | dict(headers or {}),
+            headers=shown | dict(headers or {}),
             body=data.encode() if isinstance(data, str) else data,
             held_seconds=wait * (1 + _JITTER),
         )

@@ -56,6 +56,11 @@ class Token:
             return False
         return hmac.compare_digest(credentials.strip().encode("latin-1"), self._current())
 
+    def reload(self) -> None:
+        """Read its file again now."""
+        if self._file is not None:
+            self._file.reload()
+
     def _current(self) -> bytes:
         if self._file is None:
             return self._given

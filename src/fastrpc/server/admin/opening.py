@@ -10,9 +10,11 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
-from fastrpc.transports.base import Listener, ListenOptions, transport_for
+from fastrpc.tls.contexts import agreed_names
+from fastrpc.transports.base import Listener, ListenOptions, reload_listeners, transport_for
 
 if TYPE_CHECKING:
+    from fastrpc.server.admin.access import Token
     from fastrpc.server.admin.connection import AdminConnection
     from fastrpc.server.admin.pages import Pages, Shown
     from fastrpc.server.server import Server
@@ -71,6 +73,7 @@ class Admin:
         self._wanted = check_admin(config, has_registry=has_registry)
         self._listeners: list[Listener] = []
         self._pages: Pages | None = None
+        self._token: Token | None = None
         #: In the order of their last requests.
         self._connections: dict[AdminConnection, None] = {}
 
@@ -78,6 +81,12 @@ class Admin:
     def address(self) -> Address | None:
         """Where they listen, with the real port; None before the start, and without any."""
         return self._listeners[0].address if self._listeners else None
+
+    def reload(self) -> None:
+        """Read the files of certificates and of the token again now."""
+        reload_listeners(self._listeners)
+        if self._token is not None:
+            self._token.reload()
 
     async def open(self, server: "Server") -> None:
         """Listen, if there are to be any pages.
@@ -110,8 +119,9 @@ class Admin:
 
         address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
         assert address is not None
+        self._token = None if token is None else Token(token)
         access = Access(
-            None if token is None else Token(token),
+            self._token,
             is_local=is_local(address),
             has_host=address.scheme != "unix",
         )
@@ -123,7 +133,7 @@ class Admin:
             return http1_stream(connection, loop)
 
         for bound in sockets:
-            options = ListenOptions(tls=self._config.tls, agreed=(None,), socket=bound)
+            options = ListenOptions(tls=self._config.tls, agreed=agreed_names("http"), socket=bound)
             listener = await transport_for(address).listen(address, accepted, options)
             self._listeners.append(listener)
         place = str(self._listeners[0].address)

@@ -1,0 +1,119 @@
+"""Certificates that are told to be read again: by `Server.reload` at once, in a roll by the new workers."""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import ssl
+from pathlib import Path
+
+import pytest
+
+from fastrpc import TLS, Server, ServerConfig
+from fastrpc.endpoint import Address
+from tests.support.arith import Arith
+from tests.support.certificates import Authority, Certificate
+from tests.support.program import command_line
+
+pytestmark = pytest.mark.one_loop
+
+SERVED = """
+import fastrpc
+
+
+@fastrpc.service("served")
+class Served:
+    @fastrpc.method
+    async def one(self) -> int:
+        return 1
+"""
+
+
+def put(folder: Path, certificate: Certificate) -> None:
+    for name, path in (("tls.crt", certificate.cert_file), ("tls.key", certificate.key_file)):
+        shutil.copy(path, folder / "new")
+        os.replace(folder / "new", folder / name)
+
+
+async def shown(port: int, authority: Authority, protocol: str) -> bytes:
+    """Return the certificate that a new connection sees."""
+    context = ssl.create_default_context(cafile=str(authority.cert_file))
+    context.set_alpn_protocols([protocol])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        found = writer.get_extra_info("ssl_object").getpeercert(True)
+        assert isinstance(found, bytes)
+        return found
+    finally:
+        writer.transport.abort()
+
+
+def encoded(certificate: Certificate) -> bytes:
+    return ssl.PEM_cert_to_DER_cert(certificate.cert_file.read_text())
+
+
+async def hand_over(accepting: socket.socket, server: Server, address: Address) -> None:
+    """Accept for a server, as a supervisor does for its workers."""
+    while True:
+        connection, _ = await asyncio.get_running_loop().sock_accept(accepting)
+        await server.take(connection, address)
+
+
+async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = authority.certificate(), authority.certificate()
+    put(tmp_path, first)
+    tls = TLS(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    config = ServerConfig(tls=tls, admin_address="tls://127.0.0.1:0")
+    with socket.create_server(("127.0.0.1", 0)) as accepting:
+        accepting.setblocking(False)
+        port = accepting.getsockname()[1]
+        async with Server(Arith, config=config) as server:
+            handing = asyncio.ensure_future(
+                hand_over(accepting, server, Address.parse(f"tls://127.0.0.1:{port}"))
+            )
+            assert server.admin.address is not None
+            places = {
+                (await server.listen("tls://127.0.0.1:0")).port: "fastrpc/1",
+                port: "fastrpc/1",
+                server.admin.address.port: "http/1.1",
+            }
+            for place, protocol in places.items():
+                assert await shown(place, authority, protocol) == encoded(first)
+            put(tmp_path, second)
+            with caplog.at_level(logging.INFO, "fastrpc.audit"):
+                server.reload()
+            for place, protocol in places.items():
+                assert await shown(place, authority, protocol) == encoded(second)
+            assert caplog.text.count("certificate files were read again") == len(places)
+            shutil.copy(first.key_file, tmp_path / "tls.key")
+            server.reload()
+            assert "it is not the key of" in caplog.text
+            for place, protocol in places.items():
+                assert await shown(place, authority, protocol) == encoded(second)
+            handing.cancel()
+
+
+async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(
+    authority: Authority, tmp_path: Path
+) -> None:
+    first, second = authority.certificate(), authority.certificate()
+    put(tmp_path, first)
+    files = ["--tls-cert", "tls.crt", "--tls-key", "tls.key"]
+    (tmp_path / "served.py").write_text(SERVED)
+    arguments = ["run", "served:Served", "-w", "2", "-a", "tls://127.0.0.1:0", *files]
+    with command_line(arguments, tmp_path) as program:
+        port = int(program.wait_output(r"serving at tls://127\.0\.0\.1:(\d+)")[1])
+        shutil.copy(second.key_file, tmp_path / "tls.key")
+        program.signal(signal.SIGHUP)
+        await asyncio.to_thread(
+            program.wait_errors, "cannot start, the old workers stay: .*it is not the key of"
+        )
+        assert await shown(port, authority, "fastrpc/1") == encoded(first)
+        put(tmp_path, second)
+        program.signal(signal.SIGHUP)
+        await asyncio.to_thread(program.wait_errors, "new workers serve, the old ones drain")
+        assert await shown(port, authority, "fastrpc/1") == encoded(second)
