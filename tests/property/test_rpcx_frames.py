@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fastrpc import ClientConfig, Limits, Server, ServerConfig
 from fastrpc._core.rpcx.translation import RpcxTranslation
-from fastrpc._core.serving.admission import bytes_held
 from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.memory_budget import bytes_held
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.protocols.rpcx_client import rpcx_translation
 from tests.conftest import Scale

@@ -1,9 +1,9 @@
-"""An exchange without a connection: keeps what the gate says of its calls."""
+"""Exchanges and sessions without a connection: they keep what the gate says."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -11,8 +11,9 @@ from fastrpc import Server, Status
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.protocols.base import ServerEngine
 
-__all__ = ["KeptExchange", "gate_for"]
+__all__ = ["KeptExchange", "KeptSession", "LostSession", "gate_for", "joined"]
 
 
 class KeptExchange(Exchange):
@@ -62,6 +63,37 @@ class KeptExchange(Exchange):
     def release(self, call: ServerCall) -> None:
         self.released.append(call)
         self.ends.set()
+
+
+class KeptSession:
+    """A session that keeps what the server says; the rest of `ServerEngine` is not asked for here."""
+
+    def __init__(self, gate: Gate, exchange: Any = None) -> None:
+        self.exchange = KeptExchange(gate) if exchange is None else exchange
+        self.gate = gate
+        self.closed: list[tuple[int, str]] = []
+
+    def abort(self) -> None:
+        self.gate.sessions.discard(cast(ServerEngine, self))
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        self.closed.append((reason, text))
+        self.abort()
+
+
+class LostSession(KeptSession):
+    """A session whose connection is lost at once when it is closed."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        super().close(reason, text)
+        self.gate.connection_lost(self.exchange)
+
+
+def joined(gate: Gate, exchange: Any = None, *, kind: type[KeptSession] = KeptSession) -> KeptSession:
+    """Let the gate count a new connection."""
+    session = kind(gate, exchange)
+    gate.connection_made(cast(ServerEngine, session))
+    return session
 
 
 @asynccontextmanager

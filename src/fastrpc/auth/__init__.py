@@ -1,4 +1,4 @@
-"""Who calls, and who may: values for `Server(authenticate=…, authorize=…)`.
+"""Authentication and authorisation: values for `Server(authenticate=…, authorize=…)`.
 
 They know neither servers nor connections: an authenticator is asked about a peer, a policy about an identity and a
 route.

@@ -14,7 +14,7 @@ __all__ = ["Explanation", "RuleEffect", "explained"]
 
 @dataclass(frozen=True, slots=True)
 class RuleEffect:
-    """What one rule that concerns a caller says about a method."""
+    """The decision of one rule that concerns a caller, for one method."""
 
     #: The number of the rule, from 1 on, and its pattern that stands for the caller.
     rule: int

@@ -110,7 +110,7 @@ class JWT:
     def _take_set(self, url: str, tls: TLS | None) -> None:
         if _KIND_OF[self._algorithms[0]] == "secret":
             raise ConfigError(
-                "algorithms has HS algorithms beside a URL of public keys: who knows a key could sign",
+                "algorithms has HS algorithms, but keys is a URL of public keys: anyone could sign with one",
                 hint='write algorithms=["RS256"]',
             )
         self._set = KeySet(url, lambda content: parsed_keys(content, self._of_set), tls=tls)
@@ -124,7 +124,7 @@ class JWT:
         if _PEM in raw or raw.startswith((b"ssh-", b"ecdsa-")):
             if "secret" in kinds:
                 raise ConfigError(
-                    "algorithms has HS algorithms beside a public key: who knows it could sign",
+                    "algorithms has HS algorithms, but the key is public: anyone could sign with it",
                     hint='write algorithms=["RS256"]',
                 )
             return self._public(raw)

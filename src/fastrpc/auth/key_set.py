@@ -83,7 +83,7 @@ class KeySet:
             )
         if parts.scheme == "http" and not _is_loopback(parts.hostname):
             raise ConfigError(
-                f"keys is {without_secrets(url)!r}: whoever is between could replace the keys",
+                f"keys is {without_secrets(url)!r}: an attacker on the network could replace the keys",
                 hint="write https://…",
             )
         #: For messages and logs.

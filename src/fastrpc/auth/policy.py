@@ -57,7 +57,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a policy says about one caller and one method."""
+    """The decision of a policy about one caller and one method."""
 
     is_allowed: bool
     #: The number of the rule that decided, from 1 on, and its pattern; None: no rule allows it.
@@ -86,14 +86,14 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What is wrong with a policy for the services of one server."""
+    """The mistakes in a policy for the services of one server."""
 
     errors: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
 class Rules(ABC):
-    """What decides by the names of callers and methods alone, so that its answers are kept until its files change."""
+    """Authorisation by names of callers and methods alone: its answers are kept until its files change."""
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:

@@ -1,4 +1,4 @@
-"""What an authenticator is asked, and what it answers."""
+"""The question to an authenticator, and its answer."""
 
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ CERTIFICATE = "certificate"
 
 
 class Presented(Protocol):
-    """What a caller presents; `fastrpc.Peer` is one."""
+    """The credentials that a caller presents; `fastrpc.Peer` is one."""
 
     @property
     def scheme(self) -> str: ...

@@ -1,4 +1,4 @@
-"""What calls from a loop need, whoever makes them: a client, or a server that calls its clients.
+"""Calls from a loop, by a client or by a server that calls its clients.
 
 It knows connections only as compiled sessions, and nothing of `client/` and `server/`.
 """

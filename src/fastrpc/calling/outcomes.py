@@ -1,4 +1,4 @@
-"""What becomes of calls: replies, the results of a batch, what interceptors are told of errors."""
+"""Outcomes of calls: replies, the results of a batch, errors as interceptors see them."""
 
 from typing import Any, cast
 

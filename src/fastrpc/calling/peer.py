@@ -74,7 +74,7 @@ class Peer:
 
     @property
     def client(self) -> "PeerClient | None":
-        """What calls the peer on this connection; None unless the peer serves. One that speaks rpcx takes `notify`."""
+        """The client that calls this peer, over rpcx by `notify` only; None unless the peer serves."""
         if self._client is None and self._calling is not None:
             if self.protocol == "native":
                 self._client = PeerClient(self._calling, self.address, self._session)

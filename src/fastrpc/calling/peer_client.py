@@ -40,7 +40,7 @@ _WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint")
 
 
 class PeerCalling:
-    """What all PeerClients of one server, or of one client, share.
+    """The parts that all PeerClients of one server, or of one client, share.
 
     Args:
         numbers: the codecs and compressors of answers.
@@ -121,7 +121,7 @@ def _check_effect(options: Mapping[str, Any]) -> None:
 
 
 class PeerRunner(Answers):
-    """What is not done in every call of a PeerClient."""
+    """The slow path of the calls of a PeerClient."""
 
     #: The rules of retries; there are none.
     policy = None

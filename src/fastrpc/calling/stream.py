@@ -41,7 +41,7 @@ _NO_VALUE: Any = object()
 
 
 class StreamStarter(Protocol):
-    """What makes the attempts of a stream."""
+    """The maker of a stream's attempts."""
 
     async def open(self, stream: "Stream[Any, Any]") -> None:
         """Return once an attempt is under way, or raise why there is none."""
@@ -194,7 +194,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """What is known at the end; LookupError before, the error of a stream that failed.
+        """The reply, known at the end; LookupError before, the error of a stream that failed.
 
         The end comes behind the last message.
         """
@@ -353,7 +353,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
 
     @property
     def failure(self) -> BaseException | None:
-        """What the last attempt, or the stream, failed with, to be raised."""
+        """The error of the last attempt, or of the stream, to be raised."""
         return None if self._failure is None else self._again(self._failure)
 
     def on_sign(self) -> None:

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class StreamVerbs:
-    """What a `Client` can ask for beside single answers."""
+    """The verbs of a `Client` for streams."""
 
     @overload
     def stream(

@@ -69,7 +69,7 @@ _EMBEDDED = "registry"
 
 @dataclass(frozen=True, slots=True)
 class Dialing:
-    """What a command shows to those that it dials."""
+    """The credentials that a command shows to servers."""
 
     config: ClientConfig
     #: The file with its token; None: there is none, or the environment holds it.

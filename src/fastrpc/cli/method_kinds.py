@@ -1,4 +1,4 @@
-"""What the command line knows of a method before it calls it: its kind, its parameters, the place of its stream."""
+"""A method as the command line knows it before a call: its kind, its parameters, the place of its stream."""
 
 from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum

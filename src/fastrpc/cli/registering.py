@@ -82,7 +82,7 @@ def registry(
         check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}, addresses)
         if policy is not None and tokens is None:
             raise ConfigError(
-                "--policy is given without --tokens: nobody would have a right", hint="give --tokens FILE"
+                "--policy is given without --tokens: no caller would have a right", hint="give --tokens FILE"
             )
         authenticate = None if tokens is None else StaticTokens.from_file(tokens)
         rights = registry_rights(authenticate, None if policy is None else Policy.from_file(policy))

@@ -82,7 +82,7 @@ def _split(url: str) -> tuple[str, str | None]:
 
 
 class _Wanted(NamedTuple):
-    """What is asked, and how."""
+    """The query and its options."""
 
     service: str | None
     timeout: float

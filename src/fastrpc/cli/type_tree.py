@@ -167,7 +167,7 @@ class _Comparison:
             return
         self._seen.add((given.name, expected.name))
         if len(self._inside) == _DEEPEST:
-            yield f"{given.name} lies too deep in {self._inside[0]} to be compared"
+            yield f"{given.name} is nested too deeply in {self._inside[0]} to be compared"
             return
         self._inside.append(given.name)
         yield from self._members(given, expected)

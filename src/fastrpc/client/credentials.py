@@ -14,7 +14,7 @@ CredentialSource = str | Callable[[], Awaitable[str]] | Callable[[], str]
 
 
 class ClientCredentials:
-    """What a client shows to its servers.
+    """The credentials that a client shows to its servers.
 
     Args:
         source: a token, or a function that returns one.

@@ -1,4 +1,4 @@
-"""What a client serves on its connections: the services that its servers may call."""
+"""The services of a client, which its servers may call on its connections."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def _refuse_roles(services: Sequence[ServiceDefinition]) -> None:
         for method in service.methods.values():
             if method.roles:
                 raise ConfigError(
-                    f"{method.full_name} needs a role, and a client authenticates no server: nobody has one",
+                    f"{method.full_name} needs a role, but a client does not authenticate servers: no caller has one",
                     hint="check the call in the handler, or serve the method by a Server with authenticate=",
                 )
 

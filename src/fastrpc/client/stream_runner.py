@@ -1,4 +1,4 @@
-"""What happens to a stream from its first attempt to its end: connecting, another attempt, interceptors.
+"""The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
 Where there is one address, connected, the first attempt is sent at once. Else the fail mode runs in a task of its own,
 until an attempt shows a sign of the server: from then on nothing is tried again. A stream that sends is attempted once.
@@ -153,7 +153,7 @@ class StreamRunner(StreamMaker):
 
 
 class _StreamAttempting(Attempting):
-    """What a fail mode is given to make the attempts of one stream with: one succeeds once it shows a sign."""
+    """The attempts of one stream, for a fail mode: one succeeds once it shows a sign."""
 
     def __init__(self, pool: Pool, call: StreamCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call, made)
@@ -208,7 +208,7 @@ def _wanted(call: StreamCall) -> Stream[Any, Any]:
     """Return the stream of a call that is to go on."""
     stream = _stream_of(call)
     if stream is None:
-        raise RuntimeError(f"{call.method}: nobody holds the stream any more")
+        raise RuntimeError(f"{call.method}: the stream was dropped")
     return stream
 
 

@@ -57,7 +57,7 @@ class HTTPLimits(Settings):
 
 @settings_class
 class HTTP(Settings):
-    """What a server offers by HTTP, where `ServerConfig.protocols` names "http".
+    """The HTTP gateway of a server whose `ServerConfig.protocols` names "http".
 
     Attributes:
         json: methods as `POST /service/method`, in JSON or msgpack, with streams as NDJSON or server-sent events.

@@ -101,7 +101,7 @@ def registry_rights(authenticate: Authenticate | None, policy: Policy | None) ->
         )
     if authenticate is None:
         raise ConfigError(
-            "policy is given without authenticate: nobody would have a right",
+            "policy is given without authenticate: no caller would have a right",
             hint="write authenticate=StaticTokens.from_file(…); fastrpc registry takes --tokens FILE",
         )
     return RegistryRights(policy)

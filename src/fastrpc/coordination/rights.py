@@ -1,4 +1,4 @@
-"""Who may register services at the embedded registry, and who may read its lists."""
+"""Rights at the embedded registry: to register services, and to read its lists."""
 
 from collections.abc import Iterable
 from typing import Final

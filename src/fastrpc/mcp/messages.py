@@ -56,7 +56,7 @@ class _Message(msgspec.Struct):
 
 
 class Answer(NamedTuple):
-    """What a request is answered with: an HTTP status, and a message or nothing."""
+    """The answer to a request: an HTTP status, and a message or nothing."""
 
     status: int
     message: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""What a process counts, as plain values that another process can add up: `figures` and `Sum`."""
+"""The counts of a process as plain values that another process can add up: `figures` and `Sum`."""
 
 import operator
 from collections.abc import Callable, Iterable

@@ -78,10 +78,10 @@ class Connection(typing.Protocol):
 
 
 class ServerEngine(Connection, typing.Protocol):
-    """What a server asks of an `Engine` of its side, beside bytes.
+    """The interface of a server's `Engine`, beside bytes.
 
-    `connected` calls `Gate.connection_made`. `lost` calls `Gate.connection_lost`, removes the engine from
-    `Gate.sessions` and tells `Gate.dispatcher.session_lost`. `ServedEngine` does this for engines in Python.
+    `connected` calls `Gate.connection_made`, and `lost` calls `Gate.session_lost`. `ServedEngine` does this for engines
+    in Python.
     """
 
     @property

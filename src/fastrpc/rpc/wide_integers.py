@@ -61,7 +61,7 @@ class _TooMuchError(Exception):
 
 
 class _Bounds:
-    """What may still be looked through of one payload."""
+    """The rest of the budget for looking through one payload."""
 
     __slots__ = ("_bytes", "_values")
 

@@ -1,4 +1,4 @@
-"""Who may call a server: its authentication and authorisation, and their checks against its services."""
+"""Authentication and authorisation of a server, and their checks against its services."""
 
 import asyncio
 import logging
@@ -30,7 +30,7 @@ _HINT = (
 
 
 class ServerAccess:
-    """What authenticates and authorises the callers of one server; nothing, where neither is given.
+    """Authentication and authorisation of the callers of one server; either may be missing.
 
     Raises:
         TypeError: one of the two is nothing that can.
@@ -77,12 +77,12 @@ class ServerAccess:
         if self._authenticate is None:
             if self._authorize is not None:
                 raise ConfigError(
-                    "authorize is given without authenticate: nobody would be allowed", hint=_HINT
+                    "authorize is given without authenticate: no caller would be allowed", hint=_HINT
                 )
             for method in methods:
                 if method.roles:
                     raise ConfigError(
-                        f"{method.full_name} needs a role, and authenticate is not given: nobody has one",
+                        f"{method.full_name} needs a role, but authenticate is not given: no caller has one",
                         hint=_HINT,
                     )
         self._methods = tuple(method.full_name for method in methods)

@@ -1,4 +1,4 @@
-"""What a server does with all of its connections: drain them, close them, tell their peers and their state."""
+"""All connections of a server together: draining and closing them, their peers and their state."""
 
 import asyncio
 import itertools

@@ -1,4 +1,4 @@
-"""What two programs say over a control socket while one takes the other's place.
+"""The messages of two programs over a control socket while one takes the other's place.
 
 ::
 

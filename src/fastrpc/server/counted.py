@@ -1,4 +1,4 @@
-"""What a process counted, as a record that outlives it, and the sum of such records.
+"""The counts of a process as a record that outlives it, and the sum of such records.
 
 ::
 
@@ -51,7 +51,7 @@ class Counted:
 
 
 class CountedSum:
-    """What several processes counted, together."""
+    """The counts of several processes together."""
 
     def __init__(self) -> None:
         self.figures = Sum()

@@ -20,7 +20,7 @@ class Listeners:
     """The sockets of the services, those of the admin pages, and the control socket.
 
     Args:
-        environment: returns what the service manager told this program, for the one that takes its place.
+        environment: returns the variables of the service manager, for the program that takes this one's place.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class Listeners:
 
     @property
     def taken_environment(self) -> Mapping[str, str]:
-        """What the service manager told the program before this one."""
+        """The variables of the service manager that the program before this one had."""
         return {} if self._takeover is None else self._takeover.environment
 
     def conclude_takeover(self) -> None:

@@ -82,7 +82,7 @@ async def _serve(
 
 
 class Workers:
-    """What the pages show of several workers."""
+    """The state of several workers, for the pages."""
 
     def __init__(self, config: ServerConfig, board: Scoreboard) -> None:
         self.is_draining = False

@@ -13,7 +13,7 @@ __all__ = ["Proxies"]
 
 
 class Proxies:
-    """What a server knows of its proxies; fits `fastrpc.server.proxied.Proxies`."""
+    """The trusted proxies of a server; fits `fastrpc.server.proxied.Proxies`."""
 
     def __init__(self, config: ServerConfig, gate: Gate, openings: Openings) -> None:
         self.networks = [ipaddress.ip_network(text) for text in config.proxy_protocol]

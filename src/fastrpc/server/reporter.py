@@ -1,4 +1,4 @@
-"""What a process of several tells the others: that it lives, what it counted, and what it is asked."""
+"""Reports of one process to the others: its heartbeat, its counts, answers to their questions."""
 
 import asyncio
 import contextlib

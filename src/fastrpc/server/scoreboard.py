@@ -48,7 +48,7 @@ LOOKS = 5
 
 
 class Role(IntEnum):
-    """What a process is for."""
+    """The purpose of a process."""
 
     WORKER = 1
     ANNOUNCER = 2
@@ -118,7 +118,7 @@ class Place:
 
     @property
     def role(self) -> int:
-        """What the process is for."""
+        """The purpose of the process."""
         return self._board.words[self._row + ROLE]
 
     @property

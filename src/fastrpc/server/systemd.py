@@ -1,4 +1,4 @@
-"""What a server tells systemd, or whatever else speaks its protocol (sd_notify)."""
+"""Messages of a server to systemd, or to any other service manager that speaks sd_notify."""
 
 import logging
 import os
@@ -47,7 +47,7 @@ class Systemd:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program needs that takes this one's place: it may have another parent."""
+        """The variables for a program that takes this one's place: it may have another parent."""
         if not self._path:
             return {}
         interval = {} if self.interval is None else {"WATCHDOG_USEC": str(round(self.interval * 2e6))}

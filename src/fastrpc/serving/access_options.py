@@ -1,4 +1,4 @@
-"""What a server may be given to authenticate and authorise its callers."""
+"""The options of a server for authentication and authorisation."""
 
 import inspect
 from collections.abc import Awaitable, Callable

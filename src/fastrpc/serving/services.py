@@ -1,4 +1,4 @@
-"""What serves calls on all connections of one side: gate, dispatcher, threads, methods."""
+"""The parts that serve calls on all connections of one side: gate, dispatcher, threads, methods."""
 
 import asyncio
 from collections.abc import Callable, Sequence

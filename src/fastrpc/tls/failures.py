@@ -1,4 +1,4 @@
-"""What a failed handshake means, in words."""
+"""Explanations of failed handshakes."""
 
 import ssl
 

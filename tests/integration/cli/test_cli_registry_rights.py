@@ -196,7 +196,7 @@ class TestApps:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (("--policy", "policy.toml"), "--policy is given without --tokens: nobody would have a right"),
+        (("--policy", "policy.toml"), "--policy is given without --tokens: no caller would have a right"),
         (("--tokens", "nowhere"), "the file of tokens 'nowhere' cannot be read"),
         (("--tokens", "policy.toml"), "the file of tokens 'policy.toml'"),
         (("--tokens", "tokens.toml", "--policy", "nowhere"), "the policy 'nowhere' cannot be read"),

@@ -12,7 +12,7 @@ import fastrpc
 from fastrpc import Admission, Client, Keepalive, ServerConfig, Timeouts
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
-from fastrpc._core.serving.admission import bytes_held
+from fastrpc._core.serving.memory_budget import bytes_held
 from fastrpc.protocols.base import ServerEngine
 from tests.support.frame_factory import opening, request
 from tests.support.served import Served, served

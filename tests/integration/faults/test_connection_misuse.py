@@ -13,7 +13,7 @@ import uvloop
 import fastrpc
 from fastrpc import Client, Server, current_call
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.serving.admission import bytes_held
+from fastrpc._core.serving.memory_budget import bytes_held
 from fastrpc.endpoint import Address
 from tests.support.ledger import Journal
 from tests.support.noted import Noted

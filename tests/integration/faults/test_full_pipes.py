@@ -22,7 +22,7 @@ from fastrpc import (
     Status,
     Timeouts,
 )
-from fastrpc._core.serving.admission import bytes_held
+from fastrpc._core.serving.memory_budget import bytes_held
 from tests.support.frame_factory import cut, opening, request
 from tests.support.raw_peer import RawPeer, raw_client
 from tests.support.served import served
@@ -385,7 +385,7 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> No
         await open_up(large)
         state = target.server._gate
         assert state is not None
-        state.full_wait_ns = 200_000_000
+        state.memory.full_wait_ns = 200_000_000
         async with Client(target) as small:
             await small.ready()
             kept = asyncio.create_task(small.call(Bulk.keep, bytes(100 * KIB)))
@@ -396,7 +396,7 @@ async def test_a_full_process_holds_credit_and_closes_the_largest_holder() -> No
             assert goaway.reason == Reason.MEMORY
             assert b"(Memory.process_bytes)" in goaway.text
             assert str(2 * MIB).encode() in goaway.text
-            await eventually(lambda: not state.is_full)
+            await eventually(lambda: not state.memory.is_full)
             bulk.release.set()
             assert await kept == b"\x00"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc import HTTP, Identity, Server, ServerConfig
-from fastrpc._core.serving.admission import bytes_held
+from fastrpc._core.serving.memory_budget import bytes_held
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request
 from tests.support.waiting import eventually

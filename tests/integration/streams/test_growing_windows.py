@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Memory, ServerConfig, SyncClient
-from fastrpc._core.serving.admission import bytes_held
+from fastrpc._core.serving.memory_budget import bytes_held
 from tests.support.feed import Feed
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer

@@ -414,7 +414,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         if not self.takes_stream:
             raise RuntimeError(f"{self.origin.route.method} takes no stream: nothing can be sent to it")
         if self.is_fed:
-            raise RuntimeError(f"{self.origin.route.method}: what is sent comes from the iterable that it was given")
+            raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
 
     def _send_end(self):
         cdef BlockingStreamCall call = <BlockingStreamCall>self.call

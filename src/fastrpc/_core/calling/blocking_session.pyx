@@ -238,7 +238,7 @@ cdef class BlockingSession(Connection):
             if not call.is_settled:
                 if not self.is_closed:
                     self.give_up(call, CANCEL_USER)
-                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: nobody held the stream any more"))
+                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
         return 0
 
     def wait_ready(self, deadline):

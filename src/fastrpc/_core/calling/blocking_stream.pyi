@@ -14,7 +14,7 @@ class BlockingStream(ByteStream):
     It owns what it reads and writes, and closes it when the connection is over and no thread is in a system call on it.
 
     Args:
-        engine: who knows the protocol; it holds the stream.
+        engine: the protocol; it holds the stream.
         io: what it reads and writes, connected.
         endpoint: where it leads; logs name it.
     """

@@ -214,7 +214,7 @@ cdef class BlockingStreamCall(PendingCall):
         """Start attempt `number` of this call on a connection; None when that takes no calls any more."""
         cdef BlockingStreamCall attempt = BlockingStreamCall.__new__(BlockingStreamCall)
         if self.stream_pointer is NULL:
-            raise RuntimeError(f"{self.route.method}: nobody holds the stream any more")
+            raise RuntimeError(f"{self.route.method}: the stream was dropped")
         attempt.route = self.route
         attempt.options = self.options
         attempt.hash_key = self.hash_key

@@ -320,7 +320,7 @@ cdef class CalledStream(CallerChannel):
         if not self.takes_stream:
             raise RuntimeError(f"{self.origin.route.method} takes no stream: nothing can be sent to it")
         if self.is_fed:
-            raise RuntimeError(f"{self.origin.route.method}: what is sent comes from the iterable that it was given")
+            raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
 
     async def send(self, message, /):
         """Send a message, as soon as the server's window has room for it."""

@@ -31,7 +31,6 @@ from fastrpc._core.gateway.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
 from fastrpc._core.http1.head cimport VERB_POST
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.access cimport WAITS
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.served_call cimport keep_identities
@@ -79,7 +78,7 @@ cdef class GatewayConnection(HttpConnection):
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.
         if self._exchange is not NULL:
-            (<HttpExchange>self._exchange)._connection = NULL
+            (<HttpExchange>self._exchange)._engine = NULL
 
     # From the head of a request to its call
 
@@ -241,7 +240,7 @@ cdef class GatewayConnection(HttpConnection):
         if terms.path is not None:
             if call.charge:
                 # The calls that it makes are counted by themselves.
-                self.gate.charge(call, 0)
+                self.gate.memory.charge(call, 0)
             terms.path.serve(self, head, body, call.identity)
             return 0
         if self.takes_parts:
@@ -261,11 +260,11 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.now = max(self.exchange.now, self.now)
         self.exchange.is_reading = self.is_reading
         if call.charge and call.route is None:
-            self.gate.charge(call, 0)
+            self.gate.memory.charge(call, 0)
         self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:
             # It ended in its first step: nobody else takes back what its body counted.
-            self.gate.charge(call, 0)
+            self.gate.memory.charge(call, 0)
         if self.exchange.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
         if self.exchange.call is not None:
@@ -332,7 +331,7 @@ cdef class GatewayConnection(HttpConnection):
             count_refusal("memory")
             self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
             raise RequestRefusedError(503, problem)
-        return self.gate.charge(call, size)
+        return self.gate.memory.charge(call, size)
 
     cdef int request_dropped(self) except -1:
         cdef ServerCall call = self.exchange.call
@@ -341,7 +340,7 @@ cdef class GatewayConnection(HttpConnection):
             if self.exchange.held and call in self.exchange.held:
                 self.gate.cancel(call, False)
             elif call.charge and call.waiting_payload is None:
-                self.gate.charge(call, 0)
+                self.gate.memory.charge(call, 0)
         return 0
 
     # A body in lines
@@ -490,12 +489,7 @@ cdef class GatewayConnection(HttpConnection):
 
     def stats(self):
         """What is under way on this connection, as plain data."""
-        return {
-            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
-            "one_way": 0,
-            "buffered": self.unsent_bytes(),
-            "credit": 0,
-        }
+        return self.exchange.stats(self.unsent_bytes())
 
     # For the verdict about a certificate
 
@@ -505,12 +499,9 @@ cdef class GatewayConnection(HttpConnection):
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
         """Note who the certificate names, and until when."""
-        cdef uint64_t expires_ns = 0
-        if valid_seconds is not None:
-            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        cdef uint64_t expires_ns = self.exchange.certify(identity, valid_seconds, generation)
+        if expires_ns:
             self.schedule_check(expires_ns)
-        self.exchange.prove(identity, expires_ns)
-        self.exchange.generation = generation
         return True
 
     def go_on(self):
@@ -535,9 +526,7 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int lost(self, object error) except -1:
         self.request_dropped()
-        self.gate.connection_lost(self.exchange)
-        self.gate.sessions.discard(self)
-        self.gate.dispatcher.session_lost(self.exchange, error)
+        self.gate.session_lost(self, error)
         return HttpConnection.lost(self, error)
 
     cdef int read_done(self) except -1:
@@ -554,15 +543,10 @@ cdef class GatewayConnection(HttpConnection):
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
-        cdef LoopState loop_state = self.gate.loop_state
-        if loop_state.calm_until_ns == 0:
-            return loop_state.watch(self.now)
-        self.exchange.now = self.now
-        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
-        self.exchange.tail_held += change
-        return self.gate.count(change)
+        return self.gate.memory.count_tail(self.exchange, change)
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = HttpConnection.check(self, now)

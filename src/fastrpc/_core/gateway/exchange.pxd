@@ -1,7 +1,6 @@
 """The served calls of one HTTP connection: from their outcomes to responses."""
 
 cimport cython
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.gateway.http_call cimport HttpTerms
@@ -9,20 +8,16 @@ from fastrpc._core.gateway.rpcx_headers cimport RpcxHeaders
 from fastrpc._core.gateway.service cimport HttpService
 from fastrpc._core.gateway.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport HttpConnection
-from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.engine_exchange cimport EngineExchange
+from fastrpc._core.serving.exchange cimport Failure
 from fastrpc._core.serving.served_call cimport ServerCall
 
 
 @cython.final
-cdef class HttpExchange(Exchange):
+cdef class HttpExchange(EngineExchange):
     cdef:
         # What all connections share.
         HttpService service
-
-        # The connection, borrowed: NULL once it is gone; where that keeps a pointer to this, which is cleared when this
-        # goes first.
-        PyObject* _connection
-        PyObject** _place
 
         # The call of the request being received or answered, None between two; whether its body is not read.
         ServerCall call
@@ -34,7 +29,6 @@ cdef class HttpExchange(Exchange):
         # When a stream of events gets a comment, 0: it is none.
         uint64_t comment_due_ns
 
-    cdef int join(self, HttpConnection connection, PyObject** place) noexcept
     cdef int forget(self) except -1
     cdef int become(self, SocketTalk talk) except -1
     cdef HttpConnection owner(self)

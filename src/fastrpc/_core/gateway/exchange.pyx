@@ -36,7 +36,6 @@ from fastrpc._core.gateway.response_lines cimport (
     has_lines,
 )
 from fastrpc._core.gateway.rpcx_headers cimport rpcx_status
-from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_stream cimport ServedStream
@@ -54,19 +53,8 @@ cdef uint64_t COMMENT_NS = 15_000_000_000
 
 
 @cython.final
-cdef class HttpExchange(Exchange):
+cdef class HttpExchange(EngineExchange):
     """The served calls of one HTTP connection."""
-
-    def __dealloc__(self):
-        if self._connection is not NULL:
-            self._place[0] = NULL
-
-    cdef int join(self, HttpConnection connection, PyObject** place) noexcept:
-        """Note the connection, and where it keeps a pointer to this."""
-        self._connection = <PyObject*>connection
-        self._place = place
-        place[0] = <PyObject*>self
-        return 0
 
     cdef int forget(self) except -1:
         """Forget the request before."""
@@ -87,14 +75,9 @@ cdef class HttpExchange(Exchange):
 
     cdef HttpConnection owner(self):
         """Return the connection, or None once it is gone, or closed."""
-        if self._connection is NULL or (<HttpConnection>self._connection).is_closed:
+        if self._engine is NULL or (<HttpConnection>self._engine).is_closed:
             return None
-        return <HttpConnection>self._connection
-
-    def abandon(self):
-        """Close the connection."""
-        if self._connection is not NULL:
-            (<HttpConnection>self._connection).abort()
+        return <HttpConnection>self._engine
 
     # The end of a call
 
@@ -180,7 +163,7 @@ cdef class HttpExchange(Exchange):
         if self.owner() is None:
             return 0
         if served.charge and served.waiting_payload is None and not served.is_held:
-            (<Gate>self.gate).charge(served, 0)
+            (<Gate>self.gate).memory.charge(served, 0)
         if call.flags & ONE_WAY:
             return 0
         if status == INVALID_ARGUMENT and terms.fault_status:
@@ -262,9 +245,9 @@ cdef class HttpExchange(Exchange):
         return 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        if self._connection is NULL:
+        if self._engine is NULL:
             return False
-        return (<HttpConnection>self._connection).is_stuck or (<HttpConnection>self._connection)._output_bytes > STREAM_ROOM
+        return (<HttpConnection>self._engine).is_stuck or (<HttpConnection>self._engine)._output_bytes > STREAM_ROOM
 
     cdef int await_turn(self, Call call) except -1:
         # The flush that makes room wakes it.
@@ -282,25 +265,10 @@ cdef class HttpExchange(Exchange):
 
     cdef Marshal marshal_of(self, Call call):
         cdef HttpMethod target = terms_of(call).target
-        return Exchange.marshal_of(self, call) if target is None else target.marshal(call.codec)
-
-    cdef bint waits_for_turn(self) noexcept:
-        cdef PyObject* stream = NULL if self._connection is NULL else (<HttpConnection>self._connection)._stream
-        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+        return EngineExchange.marshal_of(self, call) if target is None else target.marshal(call.codec)
 
     cdef int look_by(self, uint64_t due_ns) except -1:
         cdef HttpConnection connection = self.owner()
         if connection is not None:
             connection.schedule_check(due_ns)
-        return 0
-
-    cdef int end_turn(self) except -1:
-        cdef HttpConnection connection = self.owner()
-        if connection is not None and connection._stream is not NULL:
-            (<ByteStream>connection._stream).flush()
-        return 0
-
-    cdef int crash(self, object error) except -1:
-        if self._connection is not NULL:
-            (<HttpConnection>self._connection).report_crash(error)
         return 0

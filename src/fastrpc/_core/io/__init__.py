@@ -1,1 +1,1 @@
-"""What reads and writes sockets: the session of an event loop, direct system calls."""
+"""Reading and writing sockets: the session of an event loop, direct system calls."""

@@ -34,12 +34,37 @@ cdef class SocketIO(BlockingIO):
         readonly object socket
 
 
-cdef class LockedIO(BlockingIO):
+cdef class LayeredIO(BlockingIO):
     cdef:
+        # What carries the bytes, owned; how many are worked on before the first of them leave.
+        readonly BlockingIO below
+        Py_ssize_t part_bytes
+
         # Held with the GIL while the bytes are worked on, never while a thread waits for the socket. `_holder` is the
         # thread that has it, 0 where none has.
         PyThread_type_lock _lock
         unsigned long _holder
 
+        # Whether bytes may be had without the socket.
+        bint has_more
+
+        # What is ready to leave and was not taken yet, from `_left_at` on. `_owes`: the last byte of the caller among it was
+        # reported as not sent, so that the caller comes again for it; it is skipped then.
+        bytes _left
+        Py_ssize_t _left_at
+        bint _owes
+
+    cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1
+
+    # What a layer implements.
+    cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1
+    cdef int work_on(self, const char* data, Py_ssize_t size) except -1
+    cdef bytes worked(self)
+    cdef object explained(self, object error)
+    cdef int look(self) except -1
+
     cdef bint enter(self) noexcept
     cdef int leave(self) noexcept
+    cdef Py_ssize_t fail(self, object error) noexcept
+    cdef Py_ssize_t flush(self) except? -1
+    cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size) except? -1

@@ -32,5 +32,12 @@ class SocketIO(BlockingIO):
     def close(self) -> None:
         """Close the socket, without a word to the peer. Closing twice is fine."""
 
-class LockedIO(BlockingIO):
+class LayeredIO(BlockingIO):
     """Bytes that are worked on before they leave and after they came, by one thread at a time."""
+
+    @property
+    def below(self) -> BlockingIO:
+        """What carries the bytes; owned."""
+
+    def close(self) -> None:
+        """Close the socket, without a word to the peer. Closing twice is fine."""

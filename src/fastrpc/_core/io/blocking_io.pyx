@@ -4,14 +4,20 @@
 
     BlockingIO            the interface; by itself it is closed
       SocketIO            a socket, each method one system call or a loop of them
-      LockedIO            one whose work on the bytes is for one thread at a time
-        TLSBlockingIO     a socket with TLS (`tls_blocking_io`)
-        RpcxBlockingIO    another protocol over one of these (`rpcx/rpcx_blocking_io`)
+      LayeredIO           one over another, which works on the bytes
+        TLSBlockingIO     TLS (`tls_blocking_io`)
+        RpcxBlockingIO    another protocol (`rpcx/rpcx_blocking_io`)
 
 Only here it is known what lies between the bytes of a connection and those of its socket.
+
+A layer works with the GIL and one lock, as what it works with is not for two threads at once. The lock is never held
+while a thread waits for the socket: so one thread sends while another one waits.
 """
 
+import os
+
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.pythread cimport (
     NOWAIT_LOCK,
     WAIT_LOCK,
@@ -20,9 +26,14 @@ from cpython.pythread cimport (
     PyThread_free_lock,
     PyThread_release_lock,
 )
-from libc.errno cimport EBADF
+from libc.errno cimport EAGAIN, EBADF, ECONNRESET
 
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.socket_io cimport (
+    POLLIN,
+    POLLOUT,
+    TIMED_OUT,
+    WRITABLE,
     receive_now,
     receive_until as receive_until_due,
     send_bytes,
@@ -30,8 +41,13 @@ from fastrpc._core.io.socket_io cimport (
     wait_until,
 )
 
+from fastrpc.errors import FastRPCError
+
 cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
+
+cdef extern from "Python.h":
+    int PyThreadState_SetAsyncExc(unsigned long thread, object kind)
 
 
 cdef class BlockingIO:
@@ -115,10 +131,11 @@ cdef class SocketIO(BlockingIO):
         self.socket.close()
 
 
-cdef class LockedIO(BlockingIO):
+cdef class LayeredIO(BlockingIO):
     """Bytes that are worked on before they leave and after they came, by one thread at a time."""
 
     def __cinit__(self, *arguments):
+        self._left = b""
         self._lock = PyThread_allocate_lock()
         if self._lock is NULL:
             raise MemoryError
@@ -126,6 +143,37 @@ cdef class LockedIO(BlockingIO):
     def __dealloc__(self):
         if self._lock is not NULL:
             PyThread_free_lock(self._lock)
+
+    cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1:
+        """Take what carries the bytes, which is owned from then on, and how many are worked on before the first leave."""
+        self.below = below
+        self.descriptor = below.descriptor
+        self.part_bytes = part_bytes
+        return 0
+
+    # What a layer implements, called with the GIL and the lock
+
+    cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1:
+        """Receive from below and work on it; return as `receive` does."""
+        return -EBADF
+
+    cdef int work_on(self, const char* data, Py_ssize_t size) except -1:
+        """Work on bytes that are to leave."""
+        return 0
+
+    cdef bytes worked(self):
+        """Return what is ready to leave, once."""
+        return b""
+
+    cdef object explained(self, object error):
+        """Return the error in words that broke the stream."""
+        return ConnectionResetError(str(error))
+
+    cdef int look(self) except -1:
+        """Note what threads without the GIL have to know."""
+        return 0
+
+    # The lock, and the end of the stream by an error
 
     cdef bint enter(self) noexcept:
         """Take the lock; False: this thread has it, as a finalizer or a signal handler ran inside."""
@@ -143,3 +191,125 @@ cdef class LockedIO(BlockingIO):
         self._holder = 0
         PyThread_release_lock(self._lock)
         return 0
+
+    cdef Py_ssize_t fail(self, object error) noexcept:
+        """Note why the stream is broken; an exception of a signal handler is raised once this thread is back in Python."""
+        if self.failure is None:
+            try:
+                self.failure = self.explained(error)
+            except Exception:
+                self.failure = ConnectionResetError(ECONNRESET, os.strerror(ECONNRESET))
+        if not isinstance(error, (OSError, ValueError, MemoryError, FastRPCError)):
+            PyThreadState_SetAsyncExc(PyThread_get_thread_ident(), type(error))
+        return -ECONNRESET
+
+    # Receiving
+
+    cdef Py_ssize_t receive(self, char* place, Py_ssize_t room) noexcept nogil:
+        cdef Py_ssize_t came
+        with gil:
+            if not self.enter():
+                return -EAGAIN
+            try:
+                came = self.take_in(place, room)
+                self.look()
+            except BaseException as error:
+                came = self.fail(error)
+            finally:
+                self.leave()
+            return came
+
+    cdef Py_ssize_t receive_until(
+        self, char* place, Py_ssize_t room, bint fill, bint push, uint64_t due_ns, uint64_t spin_ns
+    ) noexcept nogil:
+        cdef Py_ssize_t received = 0, came
+        cdef uint64_t spin_until = now_ns() + spin_ns if spin_ns else 0
+        cdef short events = POLLIN | POLLOUT if push else POLLIN
+        cdef bint is_inside = False
+        cdef int ready
+        while True:
+            ready = TIMED_OUT
+            while spin_until and ready == TIMED_OUT:
+                ready = self.wait(POLLIN, 0)
+                if now_ns() >= spin_until:
+                    spin_until = 0
+            if ready == TIMED_OUT:
+                ready = self.below.wait(events, due_ns) if is_inside else self.wait(events, due_ns)
+            if ready < 0:
+                return received or ready
+            if not ready & ~POLLOUT:
+                return received or WRITABLE
+            came = self.receive(place + received, room - received)
+            if came > 0:
+                received += came
+                if not fill or received == room:
+                    return received
+            elif came != -EAGAIN:
+                # The end, or an error, shows itself again to the next call.
+                return received or came
+            # Else this thread works on it already, further out.
+            is_inside = self.has_more
+
+    # Sending
+
+    cdef Py_ssize_t send(self, const char* data, Py_ssize_t size) noexcept nogil:
+        cdef Py_ssize_t sent
+        with gil:
+            if not self.enter():
+                return -EAGAIN
+            try:
+                sent = self._send(data, size)
+                self.look()
+            except BaseException as error:
+                sent = self.fail(error)
+            finally:
+                self.leave()
+            return sent
+
+    cdef Py_ssize_t _send(self, const char* data, Py_ssize_t size) except? -1:
+        """Work on bytes and send; return how many the caller need not bring again."""
+        cdef Py_ssize_t done = 0, flushed = self.flush()
+        if flushed < 0:
+            return flushed
+        if self._owes:
+            self._owes = False
+            done = 1
+        size = min(size, self.part_bytes)
+        if done < size:
+            self.work_on(data + done, size - done)
+        flushed = self.flush()
+        if flushed == -EAGAIN:
+            # All is worked on, but part of it is still here: the caller has to come again.
+            self._owes = True
+            return size - 1 if size > 1 else -EAGAIN
+        return flushed if flushed < 0 else size
+
+    cdef Py_ssize_t flush(self) except? -1:
+        """Send what is ready to leave; -EAGAIN where not all of it is taken."""
+        cdef Py_ssize_t sent
+        while True:
+            if self._left_at == PyBytes_GET_SIZE(self._left):
+                self._left, self._left_at = self.worked(), 0
+                if not PyBytes_GET_SIZE(self._left):
+                    return 0
+            sent = self.below.send(
+                PyBytes_AS_STRING(self._left) + self._left_at, PyBytes_GET_SIZE(self._left) - self._left_at
+            )
+            if sent < 0:
+                self.failure = self.failure or self.below.failure
+                return sent
+            self._left_at += sent
+
+    # Waiting and the end
+
+    cdef int wait(self, short events, uint64_t due_ns) noexcept nogil:
+        return POLLIN if events & POLLIN and self.has_more else self.below.wait(events, due_ns)
+
+    cdef int shut_down(self, int how) except -1:
+        return self.below.shut_down(how)
+
+    cpdef object close(self):
+        # close(2) and nothing else: after a fork the parent goes on using the connection.
+        self.descriptor = -1
+        if self.below is not None:
+            self.below.close()

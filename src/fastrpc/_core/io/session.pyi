@@ -14,7 +14,7 @@ class Session(ByteStream):
     final memory of a long payload.
 
     Args:
-        engine: who knows the protocol; the session holds it.
+        engine: the protocol; the session holds it.
         spin_microseconds: for how long after bytes came or went the loop polls instead of sleeping.
     """
 

@@ -2,7 +2,7 @@ import socket as sockets
 import ssl
 from typing import Protocol, final
 
-from fastrpc._core.io.blocking_io import LockedIO
+from fastrpc._core.io.blocking_io import LayeredIO
 
 class _End(Protocol):
     """What makes an SSL object, checks the open connection, and finds words for failures."""
@@ -12,7 +12,7 @@ class _End(Protocol):
     def explain(self, error: Exception, is_open: bool) -> OSError: ...
 
 @final
-class TLSBlockingIO(LockedIO):
+class TLSBlockingIO(LayeredIO):
     """The bytes of a socket, decrypted and encrypted.
 
     Args:
@@ -31,6 +31,3 @@ class TLSBlockingIO(LockedIO):
         Raises:
             OSError: it failed; the text says why.
         """
-
-    def close(self) -> None:
-        """Close the socket, without a word to the peer. Closing twice is fine."""

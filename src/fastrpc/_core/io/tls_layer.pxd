@@ -1,7 +1,7 @@
-from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.io.layer cimport Layer
 
 
-cdef class TLSLayer:
+cdef class TLSLayer(Layer):
     cdef:
         # Makes the SSL object, checks the open connection, finds words for failures.
         readonly object end
@@ -12,19 +12,15 @@ cdef class TLSLayer:
         object _outgoing
         object _read
         object _encrypt
-        object _place
 
-        # The transport below, the socket to write past it (-1 where that cannot be), whether it may hold bytes of ours.
-        readonly object transport
+        # The socket to write past the transport (-1 where that cannot be), whether that may hold bytes of ours.
         readonly int descriptor
         bint transport_holds
 
-        # The protocol above, whether it has a place for what is received, and what it is told by that bytes of the handshake
+        # Whether the protocol above has a place for what is received, and what it is told by that bytes of the handshake
         # came; None where it does not care. What it writes before the handshake has ended waits in `_early`.
-        object _protocol
         bint _is_buffered
         object _heard_below
-        readonly LoopState loop_state
         list _early
 
         # Done once the handshake has ended, with the error that ended it; None where nobody waits.
@@ -40,10 +36,6 @@ cdef class TLSLayer:
         # Ends a connection whose handshake failed or should end by closing, unless the peer does before; None where that did
         # not happen.
         object _linger
-
-        # Whether the protocol above wants no bytes for now, whether decrypting is scheduled.
-        bint is_paused
-        bint _is_scheduled
 
         # Ends: we closed or sent our last words; the peer's close_notify came; the stream below ended.
         bint is_closed

@@ -3,7 +3,7 @@ import ssl
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.io.layer import Layer
 
 class _End(Protocol):
     """What makes an SSL object, checks the open connection, and finds words for failures."""
@@ -12,7 +12,7 @@ class _End(Protocol):
     def check(self, ssl_object: ssl.SSLObject) -> None: ...
     def explain(self, error: Exception, is_open: bool) -> OSError: ...
 
-class TLSLayer:
+class TLSLayer(Layer):
     """TLS over one connection of a loop: a protocol to the transport below, a transport to the protocol above.
 
     Args:
@@ -25,15 +25,9 @@ class TLSLayer:
     @property
     def ssl_object(self) -> ssl.SSLObject: ...
     @property
-    def transport(self) -> asyncio.Transport:
-        """The transport below."""
-
-    @property
     def descriptor(self) -> int:
         """The socket to which output goes directly; -1 where all of it goes through the transport."""
 
-    @property
-    def loop_state(self) -> LoopState: ...
     @property
     def is_open(self) -> bool:
         """Whether the handshake is over, and the check behind it."""
@@ -45,9 +39,6 @@ class TLSLayer:
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connect the protocol above, if it is there, and begin the handshake."""
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the place for encrypted bytes: the loop's shared buffer."""
-
     def buffer_updated(self, nbytes: int) -> None:
         """Take encrypted bytes."""
 
@@ -57,8 +48,6 @@ class TLSLayer:
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the loss of the stream below."""
 
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
     async def opened(self) -> None:
         """Wait until the handshake is over.
 
@@ -72,7 +61,6 @@ class TLSLayer:
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Take another protocol above; its `heard_below`, if it has one, is called for bytes of the handshake."""
 
-    def get_protocol(self) -> asyncio.BaseProtocol | None: ...
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Return "ssl_object", "peercert", "cipher", "alpn_protocol", or what the transport below has."""
 
@@ -80,12 +68,6 @@ class TLSLayer:
         """Encrypt and send; before the handshake is over it is kept."""
 
     def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None: ...
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def is_reading(self) -> bool: ...
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
-    def get_write_buffer_size(self) -> int: ...
-    def get_write_buffer_limits(self) -> tuple[int, int]: ...
     def can_write_eof(self) -> bool:
         """Return whether the end can be said."""
 

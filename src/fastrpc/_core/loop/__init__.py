@@ -1,1 +1,1 @@
-"""What all connections of one event loop share: receive buffer, timers, turns, tasks that start at once, spinning."""
+"""The parts that connections of one loop share: receive buffer, timers, turns, tasks that start at once, spinning."""

@@ -6,7 +6,8 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
-from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.engine_exchange cimport EngineExchange
+from fastrpc._core.serving.exchange cimport Failure
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.openings cimport Openings
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -17,10 +18,8 @@ cdef enum:
 
 
 @cython.final
-cdef class RpcxExchange(Exchange):
-    cdef:
-        # The connection, borrowed: NULL once it is gone.
-        PyObject* _engine
+cdef class RpcxExchange(EngineExchange):
+    pass
 
 
 cdef class RpcxServer(RpcxEngine):

@@ -17,7 +17,6 @@ this server.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcpy
 
@@ -29,7 +28,6 @@ from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.rpcx.codec_numbers cimport codec_of, serialize_of
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_entries
@@ -69,12 +67,8 @@ cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
 
 @cython.final
-cdef class RpcxExchange(Exchange):
+cdef class RpcxExchange(EngineExchange):
     """The served calls of one connection that speaks rpcx."""
-
-    def __dealloc__(self):
-        if self._engine is not NULL:
-            (<RpcxServer>self._engine)._exchange = NULL
 
     cdef int do_answer(self, Call call, bytes payload) except -1:
         if self._engine is NULL or self.is_closed:
@@ -120,19 +114,8 @@ cdef class RpcxExchange(Exchange):
 
     def note_drain(self):
         """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""
-        Exchange.note_drain(self)
+        EngineExchange.note_drain(self)
         self.holding &= ~HOLD_DRAIN
-
-    cdef bint waits_for_turn(self) noexcept:
-        cdef PyObject* stream = NULL if self._engine is NULL else (<RpcxServer>self._engine)._stream
-        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
-
-    cdef int end_turn(self) except -1:
-        cdef PyObject* stream = NULL if self._engine is NULL else (<RpcxServer>self._engine)._stream
-        return 0 if stream is NULL else (<ByteStream>stream).flush()
-
-    cdef int crash(self, object error) except -1:
-        return 0 if self._engine is NULL else (<RpcxServer>self._engine).report_crash(error)
 
 
 cdef class RpcxServer(RpcxEngine):
@@ -147,8 +130,7 @@ cdef class RpcxServer(RpcxEngine):
         self.openings = openings
         self.exchange = RpcxExchange(gate, profile.name)
         self.exchange.takes_values = True
-        self.exchange._engine = <PyObject*>self
-        self._exchange = <PyObject*>self.exchange
+        self.exchange.join(self, &self._exchange)
         # Path and method, which the limit of metadata holds as well.
         self.most_frame = limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
         self.handshake_ns = nanoseconds(timeouts.handshake)
@@ -287,8 +269,7 @@ cdef class RpcxServer(RpcxEngine):
         return problem is None
 
     cdef int on_held(self, Py_ssize_t change) except -1:
-        self.exchange.tail_held += change
-        return self.gate.count(change)
+        return self.gate.memory.count_tail(self.exchange, change)
 
     # From the exchange to the wire
 
@@ -397,11 +378,7 @@ cdef class RpcxServer(RpcxEngine):
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
         """Note who the peer proved to be by its certificate, and until when; a call's own token comes before it."""
-        cdef uint64_t expires_ns = 0
-        if valid_seconds is not None:
-            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
-        self.exchange.prove(identity, expires_ns)
-        self.exchange.generation = generation
+        self.exchange.certify(identity, valid_seconds, generation)
         return True
 
     def go_on(self):
@@ -474,12 +451,7 @@ cdef class RpcxServer(RpcxEngine):
 
     def stats(self):
         """What is under way on this connection, as plain data."""
-        return {
-            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
-            "one_way": 0,
-            "buffered": self.unsent_bytes(),
-            "credit": 0,
-        }
+        return self.exchange.stats(self.unsent_bytes())
 
     # What the stream tells
 
@@ -503,11 +475,7 @@ cdef class RpcxServer(RpcxEngine):
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int stalled(self) except -1:
-        cdef LoopState loop_state = self.gate.loop_state
-        if loop_state.calm_until_ns == 0:
-            return loop_state.watch(self.now)
-        self.exchange.now = self.now
-        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.on_held(change)
@@ -518,9 +486,7 @@ cdef class RpcxServer(RpcxEngine):
             self.on_held(-self.body.filled)
             self.body = None
         self._tell_pusher()
-        self.gate.connection_lost(self.exchange)
-        self.gate.sessions.discard(self)
-        self.gate.dispatcher.session_lost(self.exchange, error)
+        self.gate.session_lost(self, error)
         return 0
 
     # Time

@@ -3,22 +3,21 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport MethodCounters
-from fastrpc._core.base.timed cimport Timed
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.memory_budget cimport MemoryBudget
 from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.serving.waiting_calls cimport WaitingCalls
 
 
-cdef class Admission(Timed):
+cdef class Admission:
     cdef:
         # The loop of the server; its live connections, how many there may be, how many were one too many.
         readonly LoopState loop_state
         readonly set sessions
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
-        object __weakref__
 
         # Calls that wait for their start, over all connections, and those among them whose priority is not 0; exchanges to
         # be looked at in the next turn, and since when they are to.
@@ -42,37 +41,26 @@ cdef class Admission(Timed):
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # Bounds in bytes, of one message, of one connection and of the process. Full: no connection credit is returned
-        # for a while, which tests may shorten.
+        # What connections hold. Bounds in bytes, of one message and of the output of one connection.
+        readonly MemoryBudget memory
         uint64_t message_bytes
-        int64_t request_bytes
         int64_t send_soft
         int64_t send_hard
-        int64_t process_bytes
-        int64_t lend_below
-        int64_t refuse_above
-        int64_t shed_above
-        int64_t shed_requests_above
-        public uint64_t full_wait_ns
-        readonly bint is_full
 
         # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: as long as it likes.
         public uint64_t stream_idle_ns
 
     cdef MethodCounters counters_of(self, Exchange exchange, Route route)
     cdef bint add_session(self, object session) except -1
-    cdef int _return_credit(self) except -1
     cdef int schedule(self, Exchange exchange) except -1
-    cdef int count(self, int64_t change) except -1
-    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept
-    cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
     cdef int _shed(self, ServerCall call, str why, str reason) except -1
     cdef int weigh(self, Exchange exchange, int64_t size) except -1
     cdef uint64_t weigh_again(self, Exchange exchange, int64_t size, uint64_t now) except? 0
     cdef uint64_t weigh_later(self, Exchange exchange, uint64_t now) noexcept
+    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t received_ns) except -1
     cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1
     cdef int slow_start(self, ServerCall call, bytes payload) except -1
     cdef int start(self, ServerCall call, bytes payload) except -1

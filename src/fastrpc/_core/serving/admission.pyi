@@ -1,25 +1,18 @@
 from asyncio import AbstractEventLoop
 from logging import Logger
-from weakref import WeakSet
 
 from fastrpc import config
 from fastrpc._core.base.histogram import MethodCounters
-from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.serving.memory_budget import MemoryBudget
 from fastrpc.protocols.base import ServerEngine
 
 logger: Logger
-servers: WeakSet[Admission]
 
-def bytes_held() -> int:
-    """Count the bytes that all connections of this process hold."""
-
-class Admission(Timed):
+class Admission:
     """The bounds of one server, over all of its connections: calls that wait, bytes held."""
 
-    #: Nanoseconds for which credit is held back before the largest holder is closed; tests shorten them.
-    full_wait_ns: int
     #: Nanoseconds that a stream may wait for its peer; 0: as long as it likes.
     stream_idle_ns: int
 
@@ -61,8 +54,8 @@ class Admission(Timed):
         """Calls that were not started."""
 
     @property
-    def is_full(self) -> bool:
-        """Whether `Memory.process_bytes` is used up, so that no connection credit is returned for now."""
+    def memory(self) -> MemoryBudget:
+        """The bytes that the connections hold."""
 
     def counters_by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
         """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""

@@ -20,8 +20,6 @@ count, and what expired meanwhile is never started.
 
 import contextvars
 import logging
-import os
-import weakref
 from collections import deque
 
 from cpython.bytes cimport PyBytes_GET_SIZE
@@ -39,18 +37,15 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, Route
-from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, REASON_MEMORY
+from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN
 from fastrpc._core.limiting.concurrency_limiter cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.serving.exchange cimport (
-    CALL_RECORD,
     HOLD_DRAIN,
     HOLD_OUTPUT,
     HOLD_QUEUE,
-    HOLD_REQUESTS,
     HOLD_STALL,
-    hold_bytes,
     process_held,
 )
 from fastrpc._core.serving.served_call cimport has_lapsed
@@ -72,30 +67,11 @@ cdef uint64_t STARTS_NS = 4_000_000
 cdef uint64_t FIRST_LOOK_NS = 20_000_000
 cdef uint64_t LAST_LOOK_NS = 1_000_000_000
 
-# PROTOCOL.md, "Memory": credit is held back for at most so long.
-cdef uint64_t FULL_NS = 5_000_000_000
-
-# Admissions that live, for the search of the largest holder.
-servers = weakref.WeakSet()
-
 logger = logging.getLogger("fastrpc.server")
 DEBUG = logging.DEBUG
 
 
-def _forked():
-    # What the parent's connections hold is the parent's.
-    hold_bytes(-process_held)
-
-
-os.register_at_fork(after_in_child=_forked)
-
-
-def bytes_held():
-    """Count the bytes that all connections of this process hold."""
-    return process_held
-
-
-cdef class Admission(Timed):
+cdef class Admission:
     """The bounds of one server, over all of its connections."""
 
     def __init__(self, *, loop, limits, memory, admission):
@@ -111,19 +87,12 @@ cdef class Admission(Timed):
         self.concurrent_calls = limits.concurrent_calls
         self.metadata_bytes = limits.metadata_bytes
         self.message_bytes = limits.message_bytes
-        # These never count as less than the largest message.
-        self.request_bytes = max(memory.request_bytes, limits.message_bytes)
+        # It never counts as less than the largest message.
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft
-        self.process_bytes = memory.process_bytes
-        self.lend_below = memory.process_bytes * 70 // 100
-        self.refuse_above = memory.process_bytes * 85 // 100
-        self.shed_above = memory.process_bytes * 70 // 100
-        self.shed_requests_above = self.request_bytes * 3 // 4
-        self.full_wait_ns = FULL_NS
+        self.memory = MemoryBudget(loop, self.sessions, limits, memory)
         self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
         self._counters = {}
-        servers.add(self)
 
     # Connections
 
@@ -166,117 +135,29 @@ cdef class Admission(Timed):
 
     # Memory
 
-    cdef int count(self, int64_t change) except -1:
-        """Count bytes that connections hold from now on, or no more."""
-        cdef int64_t held = hold_bytes(change)
-        if not self.is_full:
-            if held > self.process_bytes:
-                self.is_full = True
-                self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
-        elif held <= self.process_bytes:
-            self.loop_state.stop_timer(self)
-            self._return_credit()
-        return 0
-
-    cdef int _return_credit(self) except -1:
-        """Let all connections return the credit that they kept back. One that fails does not harm the others."""
-        self.is_full = False
-        for session in list(self.sessions):
-            try:
-                (<Exchange?>session.exchange).return_credit()
-            except Exception as error:
-                logger.error("fastrpc: %r cannot return its credit", session, exc_info=error)
-        return 0
-
-    cdef int on_timer(self) except -1:
-        """Credit was held back for as long as it may be: if that did not help, the largest holder goes."""
-        cdef Exchange exchange
-        self._return_credit()
-        if process_held <= self.process_bytes:
-            return 0
-        self.is_full = True
-        self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
-        largest = max(
-            (session for server in list(servers) for session in list((<Admission>server).sessions)),
-            key=lambda session: session.exchange.held_bytes, default=None,
-        )
-        if largest is None:
-            return 0
-        exchange = <Exchange>largest.exchange
-        text = (
-            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
-            f"(Memory.process_bytes); this one holds the most, {exchange.held_bytes}"
-        )
-        logger.warning("closed the connection of %s: %s", exchange.describe_peer(), text)
-        if exchange.gate.loop_state is self.loop_state:
-            largest.close(REASON_MEMORY, text)
-        else:
-            exchange.gate.loop_state.loop.call_soon_threadsafe(largest.close, REASON_MEMORY, text)
-        return 0
-
-    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
-        """Count a call with so many bytes from now on; 0: it is over."""
-        cdef Exchange exchange = call.exchange
-        cdef Py_ssize_t change = size - call.charge, record = 0
-        if change == 0:
-            return 0
-        if call.charge == 0:
-            record = CALL_RECORD
-        elif size == 0:
-            record = -CALL_RECORD
-        call.charge = size
-        exchange.request_held += change
-        exchange.record_held += record
-        if exchange.request_held + exchange.piece_bytes > self.shed_requests_above:
-            exchange.holding |= HOLD_REQUESTS
-        else:
-            exchange.holding &= ~HOLD_REQUESTS
-        return self.count(change + record)
-
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
         """Return why nothing more of this size is taken of a call, or None. Calls that may be shed make room for others."""
         cdef ServerCall shed
-        cdef str problem = self._over_budget(call, size, is_new)
+        cdef str problem = self.memory.excess(call, size, is_new)
         if problem is None or is_sheddable(call) or not self._can_make_room(call.exchange, size, is_new):
             return problem
         while problem is not None:
-            shed = self._call_to_shed(call.exchange, is_new and process_held > self.refuse_above)
+            shed = self._call_to_shed(call.exchange, is_new and process_held > self.memory.refuse_above)
             if shed is None:
                 break
             self._shed(shed, problem, "memory")
-            problem = self._over_budget(call, size, is_new)
+            problem = self.memory.excess(call, size, is_new)
         return problem
 
     cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept:
         """Return whether neither budget would be used up without the calls that may be shed."""
         cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
-        if is_new and process_held - waiting > self.refuse_above:
+        if is_new and process_held - waiting > self.memory.refuse_above:
             return False
         waiting = 0
         if exchange.queue is not None:
             waiting = (<WaitingCalls>exchange.queue).sheddable_bytes
-        return exchange.request_held - waiting + size <= self.request_bytes
-
-    cdef str _over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
-        cdef Exchange exchange = call.exchange
-        cdef bint is_last = is_sheddable(call)
-        cdef int64_t most = self.shed_above if is_last else self.refuse_above
-        if is_new and process_held > most:
-            return (
-                f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
-                f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
-            )
-        most = self.request_bytes
-        if is_last and exchange.request_held:
-            # Alone it may be as large as any.
-            most = self.shed_requests_above
-        if exchange.request_held + size > most:
-            return (
-                f"the requests of this connection hold {exchange.request_held} bytes, {size} more are over the "
-                f"server's {most} ({'75 % of ' if most < self.request_bytes else ''}Memory.request_bytes"
-                f"{', for calls of priority 1' if most < self.request_bytes else ''})"
-            )
-        return None
+        return exchange.request_held - waiting + size <= self.memory.request_bytes
 
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any):
         """Return the sheddable call that arrived last, of this connection or of any; None: there is none."""
@@ -297,7 +178,7 @@ cdef class Admission(Timed):
         """
         cdef int64_t change = size - exchange.output_held
         exchange.output_held = size
-        self.count(change)
+        self.memory.count(change)
         if size - exchange.cut_held > self.send_soft:
             if exchange.queue and not exchange.holding & HOLD_OUTPUT:
                 exchange.look_by(now_ns() + self.queue_age_ns)
@@ -410,7 +291,7 @@ cdef class Admission(Timed):
         call.waiting_payload = payload
         call.queued_ns = exchange.now
         self.waiting += 1
-        self.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
+        self.memory.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if exchange.queue is None:
             exchange.queue = WaitingCalls()
         (<WaitingCalls>exchange.queue).add(call)
@@ -433,7 +314,7 @@ cdef class Admission(Timed):
                 call.exchange.holding &= ~HOLD_QUEUE
             self.waiting -= 1
             call.waiting_payload = call.waiting_context = None
-            self.charge(call, 0)
+            self.memory.charge(call, 0)
         return 0
 
     cdef int drop_all_waiting(self, Exchange exchange) except -1:
@@ -595,6 +476,13 @@ cdef class Admission(Timed):
         return 0
 
     # Stalls
+
+    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t received_ns) except -1:
+        """A connection is read after a stall of the loop, or nobody watches for stalls."""
+        if self.loop_state.calm_until_ns == 0:
+            return self.loop_state.watch(now)
+        exchange.now = now
+        return self.hold_for_stall(exchange, max(self.loop_state.seen_ns, received_ns))
 
     cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1:
         """Something blocked the loop: nothing starts before the socket was seen empty."""

@@ -12,6 +12,7 @@ from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.handler_runner import HandlerRunner
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.compressors.base import Compressor
+from fastrpc.protocols.base import ServerEngine
 from fastrpc.rpc.identity import Identity
 
 logger: Logger
@@ -104,6 +105,9 @@ class Gate(Admission):
 
     def connection_lost(self, exchange: Exchange) -> None:
         """Stop the calls of a lost peer, which needs no answers any more."""
+
+    def session_lost(self, session: ServerEngine, error: BaseException | None) -> None:
+        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
 
     def conclude_access(
         self,

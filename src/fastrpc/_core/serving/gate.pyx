@@ -112,7 +112,7 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
     if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
         return 0
     set_deadline(gate, call)
-    if call.exchange.holding or process_held > gate.shed_above:
+    if call.exchange.holding or process_held > gate.memory.shed_above:
         return gate.slow_start(call, payload)
     return start_now(gate, call, payload)
 
@@ -247,6 +247,13 @@ cdef class Gate(Admission):
         """Stop the calls of a lost peer, which needs no answers any more."""
         self.leave(exchange)
         self.weigh(exchange, 0)
+
+    def session_lost(self, session not None, error):
+        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
+        cdef Exchange exchange = session.exchange
+        self.connection_lost(exchange)
+        self.sessions.discard(session)
+        self.dispatcher.session_lost(exchange, error)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
         """Stop a call that its caller cancelled, unless its deadline did: a second stop would end its cleanup."""

@@ -238,7 +238,7 @@ cdef class HandlerRunner:
             exchange.held = set()
         exchange.held.add(call)
         call.is_held = True
-        self.admission.charge(call, max(call.weight, <Py_ssize_t>1))
+        self.admission.memory.charge(call, max(call.weight, <Py_ssize_t>1))
         self.loop_state.handlers += 1
         exchange.stepped_ns = now_ns()
         return 0
@@ -248,7 +248,7 @@ cdef class HandlerRunner:
         self.loop_state.stop_timer(call)
         call.exchange.held.discard(call)
         call.is_held = False
-        self.admission.charge(call, 0)
+        self.admission.memory.charge(call, 0)
         self.loop_state.handlers -= 1
         return 0
 

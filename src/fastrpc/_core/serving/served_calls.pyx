@@ -291,9 +291,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_stall(self) except -1:
         cdef Connection session = self.session()
-        if session.loop_state.calm_until_ns == 0:
-            return session.loop_state.watch(session.now)
-        return self.gate.hold_for_stall(self.exchange, max(session.loop_state.seen_ns, session.received_ns))
+        return self.gate.note_stall(self.exchange, session.now, session.received_ns)
 
     # From the exchange to the wire
 
@@ -365,8 +363,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int on_tail(self, Py_ssize_t change) except -1:
-        self.exchange.tail_held += change
-        return self.gate.count(change)
+        return self.gate.memory.count_tail(self.exchange, change)
 
     cdef int weigh_output(self) except -1:
         """Count what the peer has not taken."""
@@ -393,7 +390,7 @@ cdef class ServedCalls(ServingPart):
         if problem is not None:
             count_refusal("memory")
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
-        return self.gate.charge(served, max(size, <Py_ssize_t>1))
+        return self.gate.memory.charge(served, max(size, <Py_ssize_t>1))
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -406,11 +403,11 @@ cdef class ServedCalls(ServingPart):
         return False
 
     cdef int on_ended(self, Call call) except -1:
-        return self.gate.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
+        return self.gate.memory.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
         # Asked for each frame: most come while nothing waits.
-        if not (self.gate.is_full or self.exchange.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
+        if not (self.gate.memory.is_full or self.exchange.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
@@ -418,16 +415,16 @@ cdef class ServedCalls(ServingPart):
     cdef bint _keeps_credit(self) noexcept:
         """Whether memory is short, or large requests come faster than they start. The latter ends without the peer."""
         cdef int holding = self.exchange.holding
-        if self.gate.is_full:
+        if self.gate.memory.is_full:
             return True
         return (
             holding & (HOLD_STALL | HOLD_QUEUE) != 0
             and holding & HOLD_OUTPUT == 0
-            and self.exchange.request_held > self.gate.request_bytes // PART_THAT_WAITS
+            and self.exchange.request_held > self.gate.memory.request_bytes // PART_THAT_WAITS
         )
 
     cdef bint may_lend(self) noexcept:
-        return process_held < self.gate.lend_below
+        return process_held < self.gate.memory.lend_below
 
     cdef int return_credit(self) except -1:
         """Return the connection credit that was kept back."""
@@ -518,7 +515,7 @@ cdef class ServedCalls(ServingPart):
         self.gate.leave(self.exchange)
         for call in self.session().callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
-                self.gate.charge(<ServerCall>call, 0)
+                self.gate.memory.charge(<ServerCall>call, 0)
         self.gate.weigh(self.exchange, 0)
         self.gate.dispatcher.session_lost(self.exchange, error)
         return 0

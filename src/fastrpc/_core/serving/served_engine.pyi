@@ -1,13 +1,14 @@
 from typing import Any, final
 
 from fastrpc._core.io.python_engine import PythonEngine
-from fastrpc._core.serving.exchange import Exchange, Failure
+from fastrpc._core.serving.engine_exchange import EngineExchange
+from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.protocols.base import ServerParts
 
 @final
-class EngineExchange(Exchange):
+class PythonExchange(EngineExchange):
     """The served calls of one connection whose engine is written in Python."""
 
     @property
@@ -19,7 +20,6 @@ class EngineExchange(Exchange):
     def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None: ...
     def hold(self, call: ServerCall) -> None: ...
     def release(self, call: ServerCall) -> None: ...
-    def abandon(self) -> None: ...
 
 class ServedEngine(PythonEngine):
     """The server's side of one connection, for protocols in Python.
@@ -36,7 +36,7 @@ class ServedEngine(PythonEngine):
     @property
     def gate(self) -> Gate: ...
     @property
-    def exchange(self) -> EngineExchange:
+    def exchange(self) -> PythonExchange:
         """What the gate knows of this connection."""
 
     def answer(self, call: ServerCall, payload: bytes) -> None:

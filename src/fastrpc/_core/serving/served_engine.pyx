@@ -3,7 +3,7 @@
 ::
 
     receive_data ──► gate.begin(exchange, …) ──► handler
-    answer, fail ◄── EngineExchange ◄─────────────┘
+    answer, fail ◄── PythonExchange ◄─────────────┘
 
 What is not the protocol is here: counting of the connection, memory, stalls of the loop, drain, the end of its calls.
 """
@@ -12,18 +12,12 @@ cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.serving.exchange cimport Failure
+from fastrpc._core.serving.exchange cimport Exchange, Failure
 
 
 @cython.final
-cdef class EngineExchange(Exchange):
+cdef class PythonExchange(EngineExchange):
     """The served calls of one connection whose engine is written in Python."""
-
-    def __dealloc__(self):
-        if self._engine is not NULL:
-            (<ServedEngine>self._engine)._exchange = NULL
 
     @property
     def engine(self):
@@ -54,14 +48,9 @@ cdef class EngineExchange(Exchange):
         if self._engine is not NULL:
             self.engine.release(call)
 
-    def abandon(self):
-        """Close the connection: one of these methods raised."""
-        if self._engine is not NULL:
-            self.engine.abort()
-
-    cdef bint waits_for_turn(self) noexcept:
-        cdef PyObject* stream = NULL if self._engine is NULL else (<ServedEngine>self._engine)._stream
-        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+    cdef int crash(self, object error) except -1:
+        # One of these methods raised: the engine's own work goes on.
+        return Exchange.crash(self, error)
 
 
 cdef class ServedEngine(PythonEngine):
@@ -71,10 +60,9 @@ cdef class ServedEngine(PythonEngine):
         if self._exchange is not NULL:
             raise RuntimeError("an engine is initialised once")
         self.gate = parts.gate
-        self.exchange = EngineExchange(self.gate, protocol)
+        self.exchange = PythonExchange(self.gate, protocol)
         self.exchange.reveals_services = parts.reveals_services
-        self.exchange._engine = <PyObject*>self
-        self._exchange = <PyObject*>self.exchange
+        self.exchange.join(self, &self._exchange)
 
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.
@@ -114,12 +102,7 @@ cdef class ServedEngine(PythonEngine):
 
     def stats(self):
         """What is under way on this connection, as plain data."""
-        return {
-            "calls": len(self.exchange.held or ()) + len(self.exchange.queue or ()),
-            "one_way": 0,
-            "buffered": self.unsent_bytes(),
-            "credit": 0,
-        }
+        return self.exchange.stats(self.unsent_bytes())
 
     # The engine
 
@@ -129,9 +112,7 @@ cdef class ServedEngine(PythonEngine):
         return PythonEngine.connected(self)
 
     cdef int lost(self, object error) except -1:
-        self.gate.connection_lost(self.exchange)
-        self.gate.sessions.discard(self)
-        self.gate.dispatcher.session_lost(self.exchange, error)
+        self.gate.session_lost(self, error)
         return PythonEngine.lost(self, error)
 
     cdef int read_done(self) except -1:
@@ -154,12 +135,7 @@ cdef class ServedEngine(PythonEngine):
         return due
 
     cdef int stalled(self) except -1:
-        cdef LoopState loop_state = self.gate.loop_state
-        if loop_state.calm_until_ns == 0:
-            return loop_state.watch(self.now)
-        self.exchange.now = self.now
-        return self.gate.hold_for_stall(self.exchange, max(loop_state.seen_ns, self.received_ns))
+        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
-        self.exchange.tail_held += change
-        return self.gate.count(change)
+        return self.gate.memory.count_tail(self.exchange, change)

@@ -170,7 +170,7 @@ cdef class ServedStream(StreamChannel):
     cdef int _hold(self, int64_t change) except -1:
         self.held += change
         self.served.exchange.stream_held += change
-        return self.admission.count(change)
+        return self.admission.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
         self._hold(-cost)

@@ -34,7 +34,7 @@ _NO_VALUE: Any = object()
 
 
 class SyncStreamStarter(Protocol):
-    """What makes the attempts of a stream."""
+    """The maker of a stream's attempts."""
 
     def open(self, stream: "SyncStream[Any, Any]") -> None:
         """Return once an attempt is under way, or raise why there is none."""
@@ -178,7 +178,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
 
     @property
     def reply(self) -> Reply[T_co]:
-        """What is known at the end; LookupError before, the error of a stream that failed.
+        """The reply, known at the end; LookupError before, the error of a stream that failed.
 
         The end comes behind the last message.
         """

@@ -1,4 +1,4 @@
-"""What happens to a stream of a `SyncClient` from its first attempt to its end.
+"""The run of a stream of a `SyncClient` from its first attempt to its end.
 
 The thread that begins a stream sends the first attempt and does not wait for a sign of the server. Where that attempt
 fails before any sign, the thread that receives makes the next ones, as the fail mode says, and waits for a sign of
@@ -123,7 +123,7 @@ class SyncStreamRunner:
 
 
 class _StreamAttempting(SyncAttempting):
-    """What a fail mode is given to make the attempts of one stream with."""
+    """The attempts of one stream, for a fail mode."""
 
     def __init__(self, pool: SyncPool, stream: SyncStream[Any, Any], made: FastRPCError | None) -> None:
         super().__init__(pool, stream.origin, made)
@@ -184,7 +184,7 @@ _END = object()
 
 
 class _AtTheEnd:
-    """What the innermost interceptor waits for."""
+    """The result that the innermost interceptor waits for."""
 
     def __await__(self) -> Generator[Any, Any, None]:
         yield _END

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class BlockingStreamVerbs:
-    """What a `SyncClient` can ask for beside single answers."""
+    """The verbs of a `SyncClient` for streams."""
 
     @overload
     def stream(

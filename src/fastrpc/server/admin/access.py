@@ -1,4 +1,4 @@
-"""Who may read the admin pages."""
+"""Access to the admin pages."""
 
 import base64
 import binascii

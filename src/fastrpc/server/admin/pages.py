@@ -38,7 +38,7 @@ class Page:
 
 
 class Shown(Protocol):
-    """What the pages show: one process, or several."""
+    """The state that the pages show: of one process, or of several."""
 
     @property
     def is_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the admin pages show, as plain data."""
+"""The state of a server as plain data, for the admin pages."""
 
 import heapq
 import os

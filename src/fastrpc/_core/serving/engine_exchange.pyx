@@ -1,0 +1,57 @@
+"""The exchange of a connection that is an `Engine`: what it does in the same way for every protocol.
+
+`EngineExchange` and its engine know each other by borrowed pointers: calls and contexts of handlers hold the exchange,
+and may outlive the connection.
+"""
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
+
+
+cdef class EngineExchange(Exchange):
+    """The served calls of one connection that is an `Engine`."""
+
+    def __dealloc__(self):
+        if self._engine is not NULL:
+            self._place[0] = NULL
+
+    cdef int join(self, Engine engine, PyObject** place) noexcept:
+        """Note the engine, and where it keeps a pointer to this; it clears `_engine` when it is freed."""
+        self._engine = <PyObject*>engine
+        self._place = place
+        place[0] = <PyObject*>self
+        return 0
+
+    def abandon(self):
+        """Close the connection."""
+        if self._engine is not NULL:
+            (<Engine>self._engine).abort()
+
+    cdef uint64_t certify(self, object identity, object valid_seconds, uint64_t generation) except? 0:
+        """Note who the peer proved to be by its certificate; return when that ends, 0: not at all."""
+        cdef uint64_t expires_ns = 0
+        if valid_seconds is not None:
+            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        self.prove(identity, expires_ns)
+        self.generation = generation
+        return expires_ns
+
+    def stats(self, Py_ssize_t buffered):
+        """Return what is under way, as plain data; `buffered` bytes of output wait."""
+        return {
+            "calls": len(self.held or ()) + len(self.queue or ()),
+            "one_way": 0,
+            "buffered": buffered,
+            "credit": 0,
+        }
+
+    cdef bint waits_for_turn(self) noexcept:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+
+    cdef int end_turn(self) except -1:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return 0 if stream is NULL else (<ByteStream>stream).flush()
+
+    cdef int crash(self, object error) except -1:
+        return 0 if self._engine is NULL else (<Engine>self._engine).report_crash(error)

@@ -1,0 +1,37 @@
+"""The bytes that the connections of a server hold, and the bounds of these."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class MemoryBudget(Timed):
+    cdef:
+        # The loop of the server; its live connections, a set that the server changes.
+        readonly LoopState loop_state
+        readonly set sessions
+        object __weakref__
+
+        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two calls of
+        # priority 1 are refused, and each request is compared with what is left.
+        int64_t request_bytes
+        int64_t process_bytes
+        int64_t lend_below
+        int64_t refuse_above
+        int64_t shed_above
+        int64_t shed_requests_above
+
+        # Full: no connection credit is returned for a while, which tests may shorten.
+        public uint64_t full_wait_ns
+        readonly bint is_full
+
+    cdef int count(self, int64_t change) except -1
+    cdef int count_tail(self, Exchange exchange, Py_ssize_t change) except -1
+    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _return_credit(self) except -1
+    cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)

@@ -1,0 +1,150 @@
+"""The bytes that the connections of a server hold: counted, compared with their bounds, given back.
+
+Requests, call records, output, deferred reads and stream messages count (PROTOCOL.md, "Memory"). All servers of a
+process share one sum; when it is over its bound, credit is held back for a while, then the largest holder is closed.
+"""
+
+import logging
+import os
+import weakref
+
+cimport cython
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.framing.frame cimport REASON_MEMORY
+from fastrpc._core.loop.loop_state cimport loop_state
+from fastrpc._core.serving.exchange cimport CALL_RECORD, HOLD_REQUESTS, hold_bytes, process_held
+from fastrpc._core.serving.waiting_calls cimport is_sheddable
+
+# PROTOCOL.md, "Memory": credit is held back for at most so long.
+cdef uint64_t FULL_NS = 5_000_000_000
+
+# Those of the servers that live, for the search of the largest holder.
+budgets = weakref.WeakSet()
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def _forked():
+    # What the parent's connections hold is the parent's.
+    hold_bytes(-process_held)
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def bytes_held():
+    """Count the bytes that all connections of this process hold."""
+    return process_held
+
+
+@cython.final
+cdef class MemoryBudget(Timed):
+    """The bytes that the connections of one server hold."""
+
+    def __init__(self, loop, set sessions not None, limits, memory):
+        self.loop_state = loop_state(loop)
+        self.sessions = sessions
+        # It never counts as less than the largest message.
+        self.request_bytes = max(memory.request_bytes, limits.message_bytes)
+        self.process_bytes = memory.process_bytes
+        self.lend_below = memory.process_bytes * 70 // 100
+        self.refuse_above = memory.process_bytes * 85 // 100
+        self.shed_above = memory.process_bytes * 70 // 100
+        self.shed_requests_above = self.request_bytes * 3 // 4
+        self.full_wait_ns = FULL_NS
+        budgets.add(self)
+
+    cdef int count(self, int64_t change) except -1:
+        """Count bytes that connections hold from now on, or no more."""
+        cdef int64_t held = hold_bytes(change)
+        if not self.is_full:
+            if held > self.process_bytes:
+                self.is_full = True
+                self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
+        elif held <= self.process_bytes:
+            self.loop_state.stop_timer(self)
+            self._return_credit()
+        return 0
+
+    cdef int count_tail(self, Exchange exchange, Py_ssize_t change) except -1:
+        """Count received bytes of a connection that wait for their turn of the loop."""
+        exchange.tail_held += change
+        return self.count(change)
+
+    cdef int _return_credit(self) except -1:
+        """Let all connections return the credit that they kept back. One that fails does not harm the others."""
+        self.is_full = False
+        for session in list(self.sessions):
+            try:
+                (<Exchange?>session.exchange).return_credit()
+            except Exception as error:
+                logger.error("fastrpc: %r cannot return its credit", session, exc_info=error)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        """Credit was held back for as long as it may be: if that did not help, the largest holder goes."""
+        cdef Exchange exchange
+        self._return_credit()
+        if process_held <= self.process_bytes:
+            return 0
+        self.is_full = True
+        self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
+        largest = max(
+            (session for budget in list(budgets) for session in list((<MemoryBudget>budget).sessions)),
+            key=lambda session: session.exchange.held_bytes, default=None,
+        )
+        if largest is None:
+            return 0
+        exchange = <Exchange>largest.exchange
+        text = (
+            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
+            f"(Memory.process_bytes); this one holds the most, {exchange.held_bytes}"
+        )
+        logger.warning("closed the connection of %s: %s", exchange.describe_peer(), text)
+        if exchange.gate.loop_state is self.loop_state:
+            largest.close(REASON_MEMORY, text)
+        else:
+            exchange.gate.loop_state.loop.call_soon_threadsafe(largest.close, REASON_MEMORY, text)
+        return 0
+
+    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
+        """Count a call with so many bytes from now on; 0: it is over."""
+        cdef Exchange exchange = call.exchange
+        cdef Py_ssize_t change = size - call.charge, record = 0
+        if change == 0:
+            return 0
+        if call.charge == 0:
+            record = CALL_RECORD
+        elif size == 0:
+            record = -CALL_RECORD
+        call.charge = size
+        exchange.request_held += change
+        exchange.record_held += record
+        if exchange.request_held + exchange.piece_bytes > self.shed_requests_above:
+            exchange.holding |= HOLD_REQUESTS
+        else:
+            exchange.holding &= ~HOLD_REQUESTS
+        return self.count(change + record)
+
+    cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
+        """Return why nothing more of this size is taken of a call, or None."""
+        cdef Exchange exchange = call.exchange
+        cdef bint is_last = is_sheddable(call)
+        cdef int64_t most = self.shed_above if is_last else self.refuse_above
+        if is_new and process_held > most:
+            return (
+                f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
+                f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
+            )
+        most = self.request_bytes
+        if is_last and exchange.request_held:
+            # Alone it may be as large as any.
+            most = self.shed_requests_above
+        if exchange.request_held + size > most:
+            return (
+                f"the requests of this connection hold {exchange.request_held} bytes, {size} more are over the "
+                f"server's {most} ({'75 % of ' if most < self.request_bytes else ''}Memory.request_bytes"
+                f"{', for calls of priority 1' if most < self.request_bytes else ''})"
+            )
+        return None
