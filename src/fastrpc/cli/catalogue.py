@@ -67,8 +67,8 @@ class Catalogue:
         self._awaited: set[str] = set()
         #: Whether what is found now comes after the start, which tells what is served by itself.
         self._is_following = False
-        #: Services that were warned of, and whether the registry was.
-        self._warned: set[str] = set()
+        #: The kind of error that was warned of last, by service; "" is the registry.
+        self._warned: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,15 +121,15 @@ class Catalogue:
             )
         except ConfigError as error:
             self._is_listed = True
-            self._warn("", "only services with a contract are served: %s", error)
+            self._warn("", "only services with a contract are served", error)
             return
         except Exception as error:
             # Asked again, whatever it is.
-            self._warn("", "the registry does not tell its services: %s", _told(error))
+            self._warn("", "the registry does not tell its services", error)
             return
         self._is_listed = True
         self._awaited.intersection_update(names)
-        self._warned.discard("")
+        self._warned.pop("", None)
         await asyncio.gather(*map(self._open, found))
 
     async def _open(self, name: str) -> None:
@@ -156,14 +156,14 @@ class Catalogue:
             if not _is_away(error):
                 # A server has answered: its methods come no sooner by waiting.
                 self._awaited.discard(name)
-            text = "%s is not served: its methods are not known (give --contract): %s"
-            self._warn(name, text, name, _told(error))
+            advice = "" if isinstance(error, ConfigError) else " (--contract would tell its methods)"
+            self._warn(name, f"{name} is not served{advice}", error)
 
     def _add(self, name: str, service: Any) -> None:
         self._server.add(service)
         self._known.add(name)
         self._awaited.discard(name)
-        self._warned.discard(name)
+        self._warned.pop(name, None)
         if self._is_following:
             methods = ", ".join(service_definition(service).methods)
             logger.info("serving %s: %s", name, methods)
@@ -186,18 +186,15 @@ class Catalogue:
             self._clients[name] = Client(service, registry=self._registries[-1], config=self._config)
         return self._clients[name]
 
-    def _warn(self, about: str, text: str, *arguments: Any) -> None:
-        """Log what is wrong, once."""
-        if about not in self._warned:
-            self._warned.add(about)
-            logger.warning(text, *arguments)
+    def _warn(self, about: str, text: str, error: Exception) -> None:
+        """Log what is wrong, once as long as it is the same: texts have times in them."""
+        kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
+        if self._warned.get(about) != kind:
+            self._warned[about] = kind
+            told = str(error) if isinstance(error, FastRPCError) and str(error) else repr(error)
+            logger.warning("%s: %s", text, told)
 
 
 def _is_away(error: Exception) -> bool:
     """Return whether an error means that no server answered."""
     return isinstance(error, TimeoutError) or getattr(error, "status", None) is Status.UNAVAILABLE
-
-
-def _told(error: Exception) -> str:
-    """Return an error as it is logged."""
-    return str(error) if isinstance(error, FastRPCError) and str(error) else repr(error)

@@ -180,7 +180,10 @@ def _send(
     """Send the request; the messages on standard input go on in a thread while answers are read."""
     service, _, name = wanted.method.rpartition(".")
     fields = place.fields() | {"Accept": f"{_LINES}, {_JSON}"}
-    fields |= {f"Meta-{key}": quote(value, safe=_VISIBLE) for key, value in wanted.metadata.items()}
+    for key, value in wanted.metadata.items():
+        # A credential of the call stands for that of the command, as by the native protocol.
+        field = "Authorization" if key == "authorization" else f"Meta-{key}"
+        fields[field] = quote(value, safe=_VISIBLE)
     left = connection.left()
     if left is not None:
         fields["Timeout-Ms"] = str(max(1, round(left * 1000)))

@@ -151,8 +151,10 @@ class ServingProcess:
                 self._end_anyway(code)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
-                    await self._beside.aclose()
-                    await server.close()
+                    try:
+                        await self._beside.aclose()
+                    finally:
+                        await server.close()
         return code
 
     async def _start(self, server: Server) -> list[str]:

@@ -121,6 +121,8 @@ def test_a_token_is_shown_and_never_sent_in_the_clear(tmp_path: Path) -> None:
         assert command(tmp_path, address, "feed.mul", "a=3", FASTRPC_TOKEN="secret").output == "6\n"
         done = command(tmp_path, address, "feed.mul", "a=3")
         assert (done.code, "token" in done.errors) == (1, True)
+        done = command(tmp_path, address, "feed.mul", "a=3", "-m", "authorization=Bearer secret")
+        assert done.output == "6\n", done
         # Where pages are not shown, arguments have names.
         done = command(tmp_path, address, "feed.mul", "3", FASTRPC_TOKEN="secret")
         assert (done.code, "name=value" in done.errors) == (2, True)
