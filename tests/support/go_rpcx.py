@@ -1,6 +1,7 @@
 """Servers of rpcx for Go, in processes of their own."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -8,14 +9,22 @@ __all__ = ["go_server"]
 
 
 @asynccontextmanager
-async def go_server(program: str, token: str = "") -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
-    """Run a server of Go, and yield its address."""
+async def go_server(
+    program: str, token: str = "", *, files: str = ""
+) -> AsyncIterator[tuple[str, asyncio.subprocess.Process]]:
+    """Run a server of Go, and yield its address; it serves the files of a folder if one is given."""
     process = await asyncio.create_subprocess_exec(
-        program, "server", "127.0.0.1:0", token, stdout=asyncio.subprocess.PIPE
+        program,
+        "server",
+        "127.0.0.1:0",
+        token,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "FILES": files},
     )
     try:
         assert process.stdout is not None
-        while b"127.0.0.1:" not in (line := await process.stdout.readline()):
+        # Its library logs on the same stream, addresses among it.
+        while not (line := await process.stdout.readline()).startswith(b"127.0.0.1:"):
             assert line, "the server of Go ended"
         yield f"tcp://{line.decode().split()[-1]}", process
     finally:

@@ -20,7 +20,7 @@ from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named"]
+__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named", "write_all"]
 
 S = TypeVar("S")
 
@@ -137,7 +137,7 @@ class FileService:
             while await lane.run(job(partial.hash_on)):
                 pass
             written = WriteBehind(job(partial.write), lane.start, finished)
-            await _write_all(data, written, size - offset)
+            await write_all(data, written, size - offset)
             found = partial.digest
             if found != FileDigest(size, sha256):
                 await lane.run(partial.discard)
@@ -211,7 +211,7 @@ def _renamed(cls: type[S], name: str) -> type[S]:
     return known
 
 
-async def _write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
+async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
     """Write what a stream brings.
 
     Raises:

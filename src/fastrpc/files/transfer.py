@@ -24,7 +24,7 @@ from fastrpc.files.service import pieces_named, service_named
 from fastrpc.files.write_behind import Piece, WriteBehind
 from fastrpc.status import Status
 
-__all__ = ["Download", "Messages", "Progress", "Runtime", "Upload"]
+__all__ = ["Download", "Messages", "Progress", "Runtime", "Upload", "local_place", "open_local"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -94,7 +94,7 @@ class Download(_Transfer):
     async def run(self, name: str, *, resume: bool) -> FileDigest:
         """Copy the file, behind what an earlier download left if `resume`; return its digest."""
         info: FileInfo = await self._runtime.ask(self._files.stat, name)
-        partial = PartialFile(functools.partial(_local_place, self._path), self._path, Digests())
+        partial = PartialFile(functools.partial(local_place, self._path), self._path, Digests())
         try:
             held = await self._run(partial.open)
             offset = held if resume and held <= info.size else 0
@@ -153,7 +153,7 @@ class Upload(_Transfer):
     async def run(self, name: str, *, resume: bool) -> FileDigest:
         """Copy the file, behind what an earlier upload left if `resume`; return its digest."""
         for attempts_left in reversed(range(ATTEMPTS)):
-            reader = FileReader(functools.partial(_open_local, self._path), self._path)
+            reader = FileReader(functools.partial(open_local, self._path), self._path)
             try:
                 await self._run(reader.open)
                 offset = await self._offset(reader, name) if resume else 0
@@ -201,7 +201,7 @@ class Upload(_Transfer):
         return digest
 
 
-def _local_place(path: str) -> Place:
+def local_place(path: str) -> Place:
     """Return where to write: behind a link its target is replaced, not the link."""
     folder, name = os.path.split(os.path.realpath(path))
     try:
@@ -213,7 +213,7 @@ def _local_place(path: str) -> Place:
     return Place(os.open(folder, os.O_RDONLY | os.O_DIRECTORY), name, status)
 
 
-def _open_local(path: str) -> int:
+def open_local(path: str) -> int:
     _check_local(path, os.stat(path))
     return os.open(path, READ_FLAGS & ~os.O_NOFOLLOW)
 

@@ -2,7 +2,8 @@
 //
 //	go_rpcx client HOST:PORT        calls Arith there, and prints what came as one JSON object
 //	go_rpcx fan HOST:PORT,HOST:PORT calls Arith at all of these, and is pushed to; prints the same way
-//	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it
+//	go_rpcx files HOST:PORT FOLDER  sends a file of the folder, and fetches it; prints the same way
+//	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it; the files of $FILES if it is set
 package main
 
 import (
@@ -10,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -38,6 +40,9 @@ func main() {
 		return
 	case "fan":
 		fan(strings.Split(os.Args[2], ","))
+		return
+	case "files":
+		copyFiles(os.Args[2], os.Args[3])
 		return
 	}
 	serve(os.Args[2], strings.Join(os.Args[3:], ""))
@@ -201,7 +206,62 @@ func fan(addresses []string) {
 	json.NewEncoder(os.Stdout).Encode(found)
 }
 
+func copyFiles(address, folder string) {
+	discovery, _ := client.NewPeer2PeerDiscovery("tcp@"+address, "")
+	found := map[string]any{}
+	for name, kind := range map[string]protocol.SerializeType{"msgpack": protocol.MsgPack, "json": protocol.JSON} {
+		option := client.DefaultOption
+		option.SerializeType = kind
+		one := client.NewXClient(share.SendFileServiceName, client.Failfast, client.RandomSelect, discovery, option)
+		one.Auth("secret")
+		sent := one.SendFile(context.Background(), folder+"/sent", 0, map[string]string{"by": "go"})
+		found[name+" sent"] = outcome(sent, true)
+		fetched, _ := os.Create(folder + "/fetched-" + name)
+		found[name+" fetched"] = outcome(one.DownloadFile(context.Background(), "kept", fetched, nil), true)
+		fetched.Close()
+		err := one.DownloadFile(context.Background(), "../sent", io.Discard, nil)
+		found[name+" outside"] = outcome(err, nil)
+		one.Close()
+	}
+	json.NewEncoder(os.Stdout).Encode(found)
+}
+
 // As a server
+
+// Returns once files of the folder can be fetched and sent.
+func serveFiles(folder string) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	address := free.Addr().String()
+	free.Close()
+	receive := func(connection net.Conn, args *share.FileTransferArgs) {
+		defer connection.Close()
+		file, err := os.Create(folder + "/" + args.FileName)
+		if err == nil {
+			io.Copy(file, connection)
+			file.Close()
+		}
+	}
+	send := func(connection net.Conn, args *share.DownloadFileArgs) {
+		defer connection.Close()
+		file, err := os.Open(folder + "/" + args.FileName)
+		if err == nil {
+			io.Copy(connection, file)
+			file.Close()
+		}
+	}
+	engine.EnableFileTransfer("", server.NewFileTransfer(address, receive, send, 16))
+	for {
+		if connection, err := net.Dial("tcp", address); err == nil {
+			connection.Close()
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
 
 // Pushes are sent by the server itself.
 var engine = server.NewServer()
@@ -294,6 +354,9 @@ func serve(address, token string) {
 	if err := engine.RegisterName("Arith", new(Arith), ""); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+	if folder := os.Getenv("FILES"); folder != "" {
+		serveFiles(folder)
 	}
 	go func() {
 		for engine.Address() == nil {

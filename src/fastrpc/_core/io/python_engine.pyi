@@ -32,6 +32,9 @@ class PythonEngine(Engine):
     def schedule_check(self, due_ns: int) -> None:
         """Have `check_at` called at an instant, or before."""
 
+    def hold_back(self, is_held_back: bool) -> None:
+        """Read no further until this is called with False. What was received already still comes."""
+
     def unsent_bytes(self) -> int:
         """Return the bytes of output that the peer has not taken."""
 

@@ -61,6 +61,11 @@ cdef class PythonEngine(Engine):
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(due_ns)
 
+    def hold_back(self, bint is_held_back):
+        """Read no further until this is called with False."""
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).hold_back(is_held_back)
+
     def unsent_bytes(self):
         """Return the bytes of output that the peer has not taken."""
         return self._output_bytes + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())

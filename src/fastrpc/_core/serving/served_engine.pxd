@@ -1,8 +1,17 @@
 from cpython.ref cimport PyObject
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.python_engine cimport PythonEngine
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
 from fastrpc._core.serving.gate cimport Gate
+
+
+cdef class Caller:
+    cdef:
+        # The identity, or None; when its credential expires, 0 = not; the state of the files by which it was proved.
+        readonly object identity
+        uint64_t expires_ns
+        uint64_t generation
 
 
 cdef class PythonExchange(EngineExchange):

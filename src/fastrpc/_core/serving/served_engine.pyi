@@ -1,11 +1,27 @@
-from typing import Any, final
+from typing import Any, Protocol, final
 
 from fastrpc._core.io.python_engine import PythonEngine
 from fastrpc._core.serving.engine_exchange import EngineExchange
 from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc.protocols.base import ServerParts
+from fastrpc.rpc.identity import Identity
+
+class _Parts(Protocol):
+    """What a `ServedEngine` needs of `ServerParts`."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def reveals_services(self) -> bool: ...
+
+@final
+class Caller:
+    """Who made a call, and until when that is proved; read while the handler of the call runs."""
+
+    def __init__(self, call: ServerCall) -> None: ...
+    @property
+    def identity(self) -> Identity | None: ...
 
 @final
 class PythonExchange(EngineExchange):
@@ -32,7 +48,7 @@ class ServedEngine(PythonEngine):
         protocol: the name under which calls are counted.
     """
 
-    def __init__(self, parts: ServerParts, protocol: str) -> None: ...
+    def __init__(self, parts: _Parts, protocol: str) -> None: ...
     @property
     def gate(self) -> Gate: ...
     @property
@@ -50,6 +66,9 @@ class ServedEngine(PythonEngine):
 
     def release(self, call: ServerCall) -> None:
         """Note the end of a one-way call, which has no answer."""
+
+    def act_for(self, caller: Caller) -> None:
+        """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; a protocol that can say so overrides this."""

@@ -13,6 +13,17 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.served_call cimport ServerCall
+
+
+@cython.final
+cdef class Caller:
+    """Who made a call, and until when that is proved."""
+
+    def __init__(self, ServerCall call not None):
+        self.identity = call.identity
+        self.expires_ns = call.own_expires_ns if call.has_own_credential else call.exchange.expires_ns
+        self.generation = call.exchange.generation
 
 
 @cython.final
@@ -84,6 +95,14 @@ cdef class ServedEngine(PythonEngine):
 
     def release(self, call):
         """Note the end of a one-way call, which has no answer."""
+
+    # Who the peer is
+
+    def act_for(self, Caller caller not None):
+        """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
+        if caller.identity is not None:
+            self.exchange.prove(caller.identity, caller.expires_ns)
+        self.exchange.generation = caller.generation
 
     # What a server calls
 

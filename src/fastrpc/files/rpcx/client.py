@@ -1,0 +1,65 @@
+"""`download` and `upload` by rpcx of a `Client`."""
+
+import os
+from typing import Any
+
+from fastrpc.client.client import Client
+from fastrpc.files.information import FileDigest
+from fastrpc.files.lane import finished, new_pool
+from fastrpc.files.rpcx.service import SERVICE_NAME
+from fastrpc.files.rpcx.transfer import Fetching, Sending, Transfer
+
+__all__ = ["download", "upload"]
+
+
+async def download(
+    client: Client, name: str, path: str | os.PathLike[str], *, allow_plain: bool = False
+) -> FileDigest:
+    """Copy the file `name` of rpcx's file service to `path`; return the size and the SHA-256 of what came.
+
+    `path` is what it was until all has arrived. A server of Go does not tell the size of a file, so what it
+    closes early looks whole.
+
+    Args:
+        allow_plain: copy it although calls to the server are encrypted, and this transfer is not.
+
+    Raises:
+        CallError: the service refuses the name, or another transfer writes `path`.
+        UnavailableError: there is no connection, or it broke.
+        OSError: this machine's disk refuses.
+    """
+    return await _run(client, Fetching(name, os.fspath(path), allow_plain=allow_plain))
+
+
+async def upload(
+    client: Client, path: str | os.PathLike[str], name: str, *, allow_plain: bool = False
+) -> FileDigest:
+    """Copy the file at `path` to rpcx's file service as `name`; return its size and SHA-256.
+
+    It returns once the server has closed the connection: ours has stored the file by then, a server of Go has read it.
+
+    Args:
+        allow_plain: copy it although calls to the server are encrypted, and this transfer is not.
+
+    Raises:
+        CallError: the service refuses the name or the size.
+        UnavailableError: there is no connection, it broke, or the server did not store the file.
+        OSError: the file cannot be read.
+    """
+    return await _run(client, Sending(os.fspath(path), name, allow_plain=allow_plain))
+
+
+async def _run(client: Client, transfer: Transfer) -> FileDigest:
+    pool = new_pool(1)
+    try:
+        request: dict[str, Any] = await finished(pool.submit(transfer.prepare))
+        # Fields have other names in JSON.
+        view = client.with_options(codec="msgpack")
+        reply = await view.request(f"{SERVICE_NAME}.{transfer.method}", request)
+        return await finished(pool.submit(transfer.run, reply.value, reply.endpoint.address))
+    finally:
+        # Of no effect on a transfer that is over.
+        transfer.cancel()
+        closing = pool.submit(transfer.close)
+        pool.shutdown(wait=False)
+        await finished(closing)

@@ -1,0 +1,261 @@
+"""The connection of one transfer: a token, then the bytes of a file, and nothing else.
+
+::
+
+    32 bytes ──► its ticket ──► Gate.begin: the method that gave it ──► handler ── receive, send ──┐
+    close: all of it is there; reset: it is not ◄── answer, fail ◄─────────────────────────────────┘
+
+The transfer is a call of the method that gave the token, by the protocol "rpcx-files". So policies, limits, drain,
+metrics and the access log hold for it, and its caller is the one who asked. rpcx has no word for an error here: a
+connection that was closed stands for a whole file, and one that was reset for none.
+"""
+
+import asyncio
+import contextlib
+import math
+import socket
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from fastrpc._core.serving.exchange import Failure
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.serving.served_engine import ServedEngine
+from fastrpc.errors import CallError
+from fastrpc.files.rpcx.tickets import TOKEN_BYTES, Ticket, Tickets
+from fastrpc.protocols.base import StreamSession
+from fastrpc.status import Status
+
+__all__ = ["PROTOCOL", "Accepted", "TransferConnection", "TransferStream"]
+
+#: The name under which transfers are counted.
+PROTOCOL = "rpcx-files"
+
+#: Bytes that wait for the disk, or for the network, before no more are taken.
+HELD_BYTES = 512 * 1024
+
+#: Seconds in which a token has to come, and without a byte after which a transfer is given up.
+TOKEN_SECONDS = 10.0
+SILENCE_SECONDS = 20.0
+
+#: Connections that may be there without a token; the oldest gives way.
+MOST_SILENT = 64
+
+#: On close the system sends a reset.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    gate: Gate
+    reveals_services: bool = False
+
+
+class Accepted:
+    """The connections of one listener of transfers."""
+
+    def __init__(self, tickets: Tickets) -> None:
+        self.tickets = tickets
+        self._silent: dict[TransferConnection, asyncio.TimerHandle] = {}
+        self._open: set[TransferConnection] = set()
+
+    def stream(self, gate: Gate) -> "TransferStream":
+        """Return the byte stream of a new connection."""
+        return TransferStream(TransferConnection(gate, self), loop=asyncio.get_running_loop())
+
+    def opened(self, connection: "TransferConnection") -> None:
+        """A connection came, without a token so far."""
+        self._open.add(connection)
+        while len(self._silent) >= MOST_SILENT:
+            next(iter(self._silent)).reset()
+        later = asyncio.get_running_loop().call_later
+        self._silent[connection] = later(TOKEN_SECONDS, connection.reset)
+
+    def heard(self, connection: "TransferConnection") -> None:
+        """Its token came, or it is given up."""
+        timer = self._silent.pop(connection, None)
+        if timer is not None:
+            timer.cancel()
+
+    def lost(self, connection: "TransferConnection") -> None:
+        """It is gone."""
+        self.heard(connection)
+        self._open.discard(connection)
+
+    def close(self) -> None:
+        """End all of them at once."""
+        for connection in list(self._open):
+            connection.reset()
+
+
+class TransferConnection(ServedEngine):
+    """The engine of one transfer's connection."""
+
+    def __init__(self, gate: Gate, accepted: Accepted) -> None:
+        super().__init__(_Parts(gate), PROTOCOL)
+        self._accepted = accepted
+        #: What it carries, once its token came.
+        self.ticket: Ticket | None = None
+        self._received: deque[bytes] = deque()
+        self._received_bytes = 0
+        self._has_ended = False
+        self._is_given_up = False
+        self._is_whole = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    # For the handler
+
+    async def receive(self) -> AsyncIterator[bytes]:
+        """Yield what arrives, until the peer sends no more.
+
+        Raises:
+            CallError: DEADLINE_EXCEEDED: the peer was silent for too long.
+        """
+        while True:
+            while self._received:
+                piece = self._received.popleft()
+                self._received_bytes -= len(piece)
+                yield piece
+            if self._has_ended:
+                return
+            self.hold_back(False)
+            await self._wait("sent nothing", lambda: bool(self._received) or self._has_ended)
+
+    async def send_piece(self, piece: bytes) -> None:
+        """Send a piece; return once there is room for another one.
+
+        Raises:
+            CallError: DEADLINE_EXCEEDED: the peer took nothing for too long.
+        """
+        self.send(piece)
+        # Its write is tried in the next turn of the loop.
+        await asyncio.sleep(0)
+        while self.unsent_bytes() > HELD_BYTES and self.stream is not None:
+            if self.stream.is_write_paused:
+                await self._wait("took nothing", lambda: not self.stream or not self.stream.is_write_paused)
+            else:
+                await asyncio.sleep(0)
+
+    async def _wait(self, what: str, is_over: Callable[[], bool]) -> None:
+        if is_over():
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await self._waiter
+        except TimeoutError:
+            text = f"the peer {what} for {SILENCE_SECONDS:g} s"
+            raise CallError(Status.DEADLINE_EXCEEDED, text) from None
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        """Something changed that the handler may wait for."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # The engine
+
+    def connection_made(self) -> None:
+        self._accepted.opened(self)
+
+    def receive_data(self, data: bytes) -> int:
+        if self._is_given_up:
+            return len(data)
+        if self.ticket is None:
+            if len(data) < TOKEN_BYTES:
+                return 0
+            self._accepted.heard(self)
+            self.ticket = self._accepted.tickets.take(data[:TOKEN_BYTES])
+            if self.ticket is None:
+                dispatcher = self.gate.dispatcher
+                dispatcher.stranger(dispatcher.describe_peer(self), "it has no token of a transfer")
+                self.reset()
+                return len(data)
+            self._take(data[TOKEN_BYTES:])
+            self._begin(self.ticket)
+        else:
+            self._take(data)
+        return len(data)
+
+    def _take(self, data: bytes) -> None:
+        if not data:
+            return
+        self._received.append(data)
+        self._received_bytes += len(data)
+        if self._received_bytes >= HELD_BYTES:
+            self.hold_back(True)
+        self.wake()
+
+    def _begin(self, ticket: Ticket) -> None:
+        """Go on with the method that gave the ticket."""
+        self.act_for(ticket.caller)
+        takes_msgpack = "msgpack" in self.gate.codecs.values()
+        # An empty map of arguments: the ticket has them.
+        codec, payload = ("msgpack", b"\x91\x80") if takes_msgpack else ("json", b"[{}]")
+        self.gate.begin(self.exchange, method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
+
+    def ended(self) -> None:
+        """The peer sends no more."""
+        self._has_ended = True
+        if self.ticket is None:
+            self.reset()
+        self.wake()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        self._accepted.lost(self)
+        self.wake()
+
+    # What the gate asks for
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        self._is_whole = True
+        self.close()
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        self.reset()
+
+    # The end
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        if self._is_whole:
+            super().close(reason, text)
+        else:
+            self.reset()
+
+    def reset(self) -> None:
+        """Close at once, so that the peer sees an error and not the end of a file."""
+        self._accepted.heard(self)
+        self._is_given_up = True
+        self.abort()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            connected = self.transport.get_extra_info("socket")
+            if connected is not None:
+                # It may be closed already.
+                with contextlib.suppress(OSError):
+                    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        super().abort()
+
+
+class TransferStream(StreamSession):
+    """The byte stream of a transfer, which outlasts the peer's last byte: the file is stored after it."""
+
+    __slots__ = ()
+
+    engine: TransferConnection
+
+    def eof_received(self) -> bool:
+        if self.is_put_off:
+            # What came before is handled first.
+            asyncio.get_running_loop().call_soon(self.eof_received)
+        else:
+            self.engine.ended()
+        return True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.engine.wake()

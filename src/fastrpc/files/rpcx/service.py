@@ -1,0 +1,282 @@
+"""The files of a folder as rpcx's service `_filetransfer`."""
+
+import asyncio
+import functools
+import os
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self, cast
+
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.serving.served_engine import Caller
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.files.hashing import Digests
+from fastrpc.files.information import FileDigest, version_of
+from fastrpc.files.lane import Lane, finished, new_pool
+from fastrpc.files.names import is_partial, quoted
+from fastrpc.files.partial_file import PartialFile
+from fastrpc.files.reader import FileReader
+from fastrpc.files.refusals import refused
+from fastrpc.files.root import Root, check_regular
+from fastrpc.files.rpcx.connection import Accepted, TransferConnection
+from fastrpc.files.rpcx.tickets import Ticket, Tickets
+from fastrpc.files.service import DIGEST_SECONDS, write_all
+from fastrpc.files.write_behind import WriteBehind
+from fastrpc.rpc.service import method, service
+from fastrpc.status import Status
+from fastrpc.transports.base import Listener, ListenOptions, transport_for
+
+__all__ = ["SERVICE_NAME", "RpcxFiles"]
+
+SERVICE_NAME = "_filetransfer"
+
+#: Transfers that may be asked for and not begun, and the seconds in which each has to begin.
+MOST_WAITING = 1_024
+TICKET_SECONDS = 30.0
+
+#: The default for the largest file that callers may write.
+MOST_BYTES = 1024 * 1024 * 1024
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_EVERY_ADDRESS = {"", "0.0.0.0", "::", "0"}  # noqa: S104 (it is looked for, not listened at)
+
+
+@service(SERVICE_NAME)
+class RpcxFiles:
+    """The files below a folder for callers that speak rpcx: `SendFile` and `DownloadFile` of Go's XClient.
+
+    A call returns a token and an address. There the caller shows the token, and sends or gets the plain bytes of the
+    file. A token is valid once, for 30 s. The transfer is a call of the same method again, of the same caller, so that
+    policies, limits, drain and metrics hold for it. Folders are neither made nor removed, and no file is removed.
+
+    Args:
+        root: the folder, which callers never leave.
+        writable: let callers write files.
+        address: where transfers are accepted, `tcp://host:port` with a host that callers reach. Port 0 is a free one;
+            several worker processes need it, as a token is known to the process that gave it.
+        advertise: `host:port` to tell callers in place of that address.
+        most_bytes: the size of the largest file that callers may write.
+        allow_plain: serve callers with TLS as well, although transfers are not encrypted.
+
+    Raises:
+        ConfigError: `root` is no folder, `address` is none of TCP, or callers cannot dial it.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        writable: bool = False,
+        address: str = "tcp://127.0.0.1:0",
+        advertise: str | None = None,
+        most_bytes: int = MOST_BYTES,
+        allow_plain: bool = False,
+    ) -> None:
+        self._root = Root(root)
+        self._is_writable = writable
+        self._address = _checked_address(address, advertise)
+        self._advertise = None if advertise is None else _checked_place(advertise)
+        if most_bytes < 1:
+            raise ConfigError(f"most_bytes is {most_bytes}, it must be bytes from 1")
+        self._most_bytes = most_bytes
+        self._allow_plain = allow_plain
+        self._digests = Digests()
+        self._accepted = Accepted(Tickets(MOST_WAITING, TICKET_SECONDS))
+        self._listener: Listener | None = None
+        self._gate: Gate | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def __aenter__(self) -> Self:
+        # Here, as a pool does not outlive the fork of worker processes.
+        self._pool = new_pool()
+        transport = transport_for(self._address)
+        self._listener = await transport.listen(self._address, self._stream, ListenOptions())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+            await listener.wait_closed()
+        self._accepted.close()
+        self._gate = None
+        if self._pool is not None:
+            self._pool.shutdown(wait=False)
+
+    def _stream(self) -> Any:
+        if self._gate is None:
+            # Nobody was given a token.
+            return _Refused()
+        return self._accepted.stream(self._gate)
+
+    @method("TransferFile", timeout=DIGEST_SECONDS)
+    async def transfer_file(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return a token and an address for the bytes of a file, whose name and size are given."""
+        connection = _connection_of_call()
+        if connection is not None:
+            assert connection.ticket is not None
+            await self._store(connection, connection.ticket)
+            return {}
+        path, size = _text(args, "FileName", "file_name"), _number(args, "FileSize", "file_size")
+        sha256 = _text(_meta(args), "sha256")
+        self._check_write(path, size, sha256)
+        await self._lane().run(self._check_place, path)
+        return self._ticket(path, size, sha256=sha256)
+
+    @method("DownloadFile", timeout=DIGEST_SECONDS)
+    async def download_file(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Return a token and an address for the bytes of a file whose name is given, and its size."""
+        connection = _connection_of_call()
+        if connection is not None:
+            assert connection.ticket is not None
+            await self._send(connection, connection.ticket)
+            return {}
+        path = _text(args, "FileName", "file_name")
+        status = await self._lane().run(self._status_of, path)
+        return self._ticket(path, status.st_size, version=version_of(status))
+
+    # Tickets
+
+    def _ticket(self, path: str, size: int, *, sha256: str = "", version: str = "") -> dict[str, Any]:
+        call = cast(ServerCall, current_call())
+        peer = call.peer
+        if peer is not None and peer.address.scheme == "tls" and not self._allow_plain:
+            text = "transfers are not encrypted, and this connection is (RpcxFiles.allow_plain)"
+            raise CallError(Status.FAILED_PRECONDITION, text)
+        assert self._listener is not None
+        self._gate = call.exchange.gate
+        ticket = Ticket(call.method, Caller(call), path, size, sha256, version)
+        token = self._accepted.tickets.give(ticket)
+        place = self._advertise or str(self._listener.address).partition("://")[2]
+        return {"Token": token, "Addr": place, "FileSize": size}
+
+    def _check_write(self, path: str, size: int, sha256: str) -> None:
+        if not self._is_writable:
+            raise CallError(Status.PERMISSION_DENIED, "these files can only be read")
+        if is_partial(path):
+            raise CallError(Status.INVALID_ARGUMENT, f"{quoted(path)} is the name of an unfinished file")
+        if size < 0:
+            raise CallError(Status.INVALID_ARGUMENT, f"FileSize is {size}, it must be bytes from 0")
+        if size > self._most_bytes:
+            text = f"{quoted(path)} has {size} bytes, the limit is {self._most_bytes} (RpcxFiles.most_bytes)"
+            raise CallError(Status.RESOURCE_EXHAUSTED, text, processed="no", retryable=False)
+        if sha256 and not _SHA256.fullmatch(sha256):
+            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case"
+            raise CallError(Status.INVALID_ARGUMENT, text)
+
+    def _check_place(self, path: str) -> None:
+        with self._root.place(path) as place:
+            if place.status is not None:
+                check_regular(path, place.status)
+
+    def _status_of(self, path: str) -> os.stat_result:
+        descriptor = self._root.open_file(path)
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    # Transfers
+
+    async def _store(self, connection: TransferConnection, ticket: Ticket) -> None:
+        """Write what arrives, and give it its name once all of it is there."""
+        path, lane = ticket.path, self._lane()
+        partial = PartialFile(functools.partial(self._root.place, path), path, self._digests)
+        job = functools.partial(refused, path)
+        is_claimed = is_whole = False
+        try:
+            await lane.run(job(partial.open))
+            is_claimed = True
+            await lane.run(job(partial.start_at), 0)
+            written = WriteBehind(job(partial.write), lane.start, finished)
+            await write_all(connection.receive(), written, ticket.size)
+            found = partial.digest
+            if ticket.sha256 and found != FileDigest(ticket.size, ticket.sha256):
+                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {ticket.sha256}"
+                raise CallError(Status.DATA_LOSS, text)
+            await lane.run(job(partial.finish))
+            is_whole = True
+        finally:
+            if is_claimed and not is_whole:
+                # rpcx resumes no transfer.
+                await lane.run(partial.discard)
+            await lane.run(partial.close)
+
+    async def _send(self, connection: TransferConnection, ticket: Ticket) -> None:
+        """Send a file, which has to be the one that the caller was told the size of."""
+        lane = self._lane()
+        reader = FileReader(functools.partial(self._root.open_file, ticket.path), ticket.path)
+        read = refused(ticket.path, reader.read)
+        try:
+            await lane.run(reader.open)
+            reader.start_at(0, ticket.version)
+            reading = lane.start(read)
+            while piece := await finished(reading):
+                # The disk goes on while this is sent.
+                reading = lane.start(read)
+                await connection.send_piece(piece)
+        finally:
+            lane.start(reader.close)
+
+    def _lane(self) -> Lane:
+        if self._pool is None:
+            text = "this service was added to a server that runs: give it to the Server when it is made"
+            raise CallError(Status.FAILED_PRECONDITION, text)
+        return Lane(self._pool)
+
+
+class _Refused(asyncio.Protocol):
+    """A connection that comes before anybody was given a token."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast(asyncio.Transport, transport).abort()
+
+
+def _connection_of_call() -> TransferConnection | None:
+    """Return the connection of the transfer that the current call is; None for a call that asks for one."""
+    engine = getattr(cast(ServerCall, current_call()).exchange, "engine", None)
+    return engine if isinstance(engine, TransferConnection) else None
+
+
+def _checked_address(text: str, advertise: str | None) -> Address:
+    address = Address.parse(text)
+    if address.scheme != "tcp":
+        raise ConfigError(f"address is {text!r}, rpcx transfers files by tcp://host:port alone")
+    if address.host in _EVERY_ADDRESS and advertise is None:
+        raise ConfigError(
+            f"callers cannot dial {text!r}", hint="name a host that they reach, or give advertise='host:port'"
+        )
+    return address
+
+
+def _checked_place(text: str) -> str:
+    address = Address.parse(f"tcp://{text}")
+    if not address.host or not address.port:
+        raise ConfigError(f"advertise is {text!r}, it must be 'host:port'")
+    return text
+
+
+# Go's names of fields in MessagePack, and those in JSON.
+
+
+def _text(args: Mapping[str, Any], *names: str) -> str:
+    value = next((args[name] for name in names if name in args), "")
+    if not isinstance(value, str):
+        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is no text")
+    return value
+
+
+def _number(args: Mapping[str, Any], *names: str) -> int:
+    value = next((args[name] for name in names if name in args), 0)
+    if not isinstance(value, int):
+        raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is no whole number")
+    return value
+
+
+def _meta(args: Mapping[str, Any]) -> Mapping[str, Any]:
+    value = args.get("Meta", args.get("meta"))
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,210 @@
+"""Getting and sending one file by rpcx, over a connection of its own: written once, blocking, for both clients."""
+
+import contextlib
+import functools
+import os
+import socket
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, ConfigError, UnavailableError
+from fastrpc.files.hashing import Digests
+from fastrpc.files.information import FileDigest
+from fastrpc.files.names import quoted
+from fastrpc.files.partial_file import PartialFile
+from fastrpc.files.reader import PIECE_BYTES, FileReader
+from fastrpc.files.refusals import told_of_path
+from fastrpc.files.transfer import local_place, open_local
+from fastrpc.status import Status
+
+__all__ = ["Fetching", "Sending", "Transfer"]
+
+#: Seconds for a connection, and without a byte after which a transfer is given up.
+SILENCE_SECONDS = 20.0
+
+#: The longest token and address that a server is believed.
+_MOST_BYTES = 4_096
+
+
+class Transfer(Protocol):
+    """One transfer. Its methods block, one at a time, but for `cancel`, which any thread may call."""
+
+    #: The method that gives the token.
+    method: str
+
+    def prepare(self) -> dict[str, Any]:
+        """Open the file here, and return what to ask for."""
+
+    def run(self, answer: Any, server: Address) -> FileDigest:
+        """Make the transfer that the server at an address allowed; return what was copied."""
+
+    def cancel(self) -> None:
+        """Make `run` fail now."""
+
+    def close(self) -> None:
+        """Close the file."""
+
+
+class _Connected:
+    """The connection of a transfer."""
+
+    def __init__(self, path: str, *, allow_plain: bool) -> None:
+        self.path = path
+        self._allow_plain = allow_plain
+        self._socket: socket.socket | None = None
+        self._is_cancelled = False
+
+    def connect(self, answer: Any, server: Address) -> socket.socket:
+        """Show the token of an answer at its address.
+
+        Raises:
+            CallError: this is no answer of rpcx's file service.
+            ConfigError: calls to the server are encrypted, and this would not be.
+            UnavailableError: nobody is there.
+        """
+        if server.scheme == "tls" and not self._allow_plain:
+            raise ConfigError(
+                f"calls to {server} are encrypted, and rpcx's transfers of files are not",
+                hint="give allow_plain=True if they may travel in the clear",
+            )
+        token, place = _told(answer, server)
+        try:
+            self._socket = socket.create_connection((place.host, place.port), SILENCE_SECONDS)
+            if self._is_cancelled:
+                self.cancel()
+            self._socket.sendall(token)
+        except OSError as error:
+            raise _broken(f"{place} of {server}", error) from None
+        return self._socket
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        connected = self._socket
+        if connected is not None:
+            # It may have ended by itself.
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def disconnect(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+
+class Fetching(_Connected):
+    """A file of a server on its way to a path of this machine."""
+
+    method = "DownloadFile"
+
+    def __init__(self, name: str, path: str, *, allow_plain: bool) -> None:
+        super().__init__(path, allow_plain=allow_plain)
+        self._name = name
+        self._partial = PartialFile(functools.partial(local_place, path), path, Digests())
+        self._is_claimed = self._is_whole = False
+
+    def prepare(self) -> dict[str, Any]:
+        told_of_path(self.path, self._partial.open)()
+        self._is_claimed = True
+        self._partial.start_at(0)
+        return {"FileName": self._name, "Meta": {}}
+
+    def run(self, answer: Any, server: Address) -> FileDigest:
+        connected = self.connect(answer, server)
+        write = told_of_path(self.path, self._partial.write)
+        place = memoryview(bytearray(PIECE_BYTES))
+        while size := self._receive(connected, place):
+            write([place[:size]])
+        if self._is_cancelled:
+            raise UnavailableError("the transfer was cancelled")
+        # Servers of Go do not tell it.
+        told = answer.get("FileSize")
+        if isinstance(told, int) and told != self._partial.position:
+            text = f"{self._partial.position} bytes of {quoted(self._name)} arrived, it has {told}"
+            raise CallError(Status.DATA_LOSS, text)
+        told_of_path(self.path, self._partial.finish)()
+        self._is_whole = True
+        return self._partial.digest
+
+    def _receive(self, connected: socket.socket, place: memoryview) -> int:
+        try:
+            return connected.recv_into(place)
+        except OSError as error:
+            raise _broken(f"the transfer of {quoted(self._name)}", error) from None
+
+    def close(self) -> None:
+        self.disconnect()
+        if self._is_claimed and not self._is_whole:
+            # rpcx resumes no transfer.
+            self._partial.discard()
+        self._partial.close()
+
+
+class Sending(_Connected):
+    """A file of this machine on its way to a server."""
+
+    method = "TransferFile"
+
+    def __init__(self, path: str, name: str, *, allow_plain: bool) -> None:
+        super().__init__(path, allow_plain=allow_plain)
+        self._name = name
+        self._reader = FileReader(functools.partial(open_local, path), path)
+
+    def prepare(self) -> dict[str, Any]:
+        told_of_path(self.path, self._reader.open)()
+        while told_of_path(self.path, self._reader.hash_on)(self._reader.size):
+            pass
+        self._reader.start_at(0)
+        # Servers of Go have no use for the digest; ours stores nothing else.
+        meta = {"sha256": self._reader.digest.sha256}
+        return {"FileName": self._name, "FileSize": self._reader.size, "Meta": meta}
+
+    def run(self, answer: Any, server: Address) -> FileDigest:
+        connected = self.connect(answer, server)
+        read = told_of_path(self.path, self._reader.read)
+        while piece := read():
+            self._send(connected, piece)
+        self._await_end(connected)
+        if self._is_cancelled:
+            raise UnavailableError("the transfer was cancelled")
+        return self._reader.digest
+
+    def _send(self, connected: socket.socket, piece: bytes) -> None:
+        try:
+            connected.sendall(piece)
+        except OSError as error:
+            raise _broken(f"the transfer of {quoted(self._name)}", error) from None
+
+    def _await_end(self, connected: socket.socket) -> None:
+        """Wait until the server closes: ours resets the connection of a file that it did not store."""
+        try:
+            connected.shutdown(socket.SHUT_WR)
+            while connected.recv(PIECE_BYTES):
+                pass
+        except OSError as error:
+            raise _broken(f"the transfer of {quoted(self._name)}", error) from None
+
+    def close(self) -> None:
+        self.disconnect()
+        self._reader.close()
+
+
+def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
+    """Return the token and the address of an answer."""
+    token, text = (answer.get("Token"), answer.get("Addr")) if isinstance(answer, Mapping) else (None, None)
+    if not isinstance(token, bytes) or not isinstance(text, str) or max(len(token), len(text)) > _MOST_BYTES:
+        raise CallError(Status.DATA_LOSS, f"{server} gave no token and address of a transfer")
+    try:
+        place = Address.parse(f"tcp://{text}")
+    except ConfigError as error:
+        raise CallError(
+            Status.DATA_LOSS, f"{server} gave no address of a transfer: {error.message}"
+        ) from None
+    if place.host in {"", "0.0.0.0", "::"}:  # noqa: S104 (it is not listened at)
+        # A server of Go that listens everywhere says just that.
+        place = Address("tcp", host=server.host or "127.0.0.1", port=place.port)
+    return token, place
+
+
+def _broken(what: str, error: OSError) -> UnavailableError:
+    reason = error.strerror or os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+    return UnavailableError(f"{what}: {reason}", processed="unknown", retryable=False)

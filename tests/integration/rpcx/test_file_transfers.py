@@ -1,0 +1,328 @@
+"""Files by rpcx's `_filetransfer`, with both sides of ours and connections by hand."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fastrpc.files.rpcx
+from fastrpc import CallError, Client, ClientConfig, ConfigError, Server, ServerConfig, Status, SyncClient
+from fastrpc._core.base.histogram import default_registry
+from fastrpc.auth import Identity, Policy, StaticTokens
+from fastrpc.errors import UnavailableError
+from fastrpc.files import FileDigest
+from fastrpc.files.rpcx import RpcxFiles, download, sync, upload
+from fastrpc.files.rpcx.service import SERVICE_NAME
+from fastrpc.files.rpcx.tickets import Ticket, Tickets
+from tests.support.transfers import content, digest_of, parts_in
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+DATA = content(3_000_000, seed=1)
+SPEAKS_RPCX = ClientConfig(wire_protocol="rpcx")
+
+
+class Place:
+    """A folder there and one here."""
+
+    def __init__(self, path: Path) -> None:
+        self.there, self.here = path / "there", path / "here"
+        self.there.mkdir()
+        self.here.mkdir()
+
+    def files(self, **options: Any) -> RpcxFiles:
+        return RpcxFiles(self.there, **{"writable": True, **options})
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@asynccontextmanager
+async def serving(files: RpcxFiles, **options: Any) -> AsyncIterator[tuple[Server, str]]:
+    async with Server(files, config=ServerConfig(protocols=("native", "rpcx")), **options) as server:
+        yield server, str(await server.listen("tcp://127.0.0.1:0"))
+
+
+@asynccontextmanager
+async def calling(files: RpcxFiles, **options: Any) -> AsyncIterator[Client]:
+    async with serving(files, **options) as (_, target), Client(target, config=SPEAKS_RPCX) as client:
+        yield client
+
+
+async def asked(client: Client, method: str, **args: Any) -> dict[str, Any]:
+    answer: dict[str, Any] = await client.call(f"{SERVICE_NAME}.{method}", args)
+    return answer
+
+
+async def dialled(answer: dict[str, Any]) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Show the token of an answer."""
+    host, _, port = answer["Addr"].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(answer["Token"])
+    return reader, writer
+
+
+async def is_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Wait for the end of a connection."""
+    try:
+        async with asyncio.timeout(30):
+            await reader.read()
+    except ConnectionResetError:
+        return True
+    finally:
+        writer.close()
+    return False
+
+
+@pytest.mark.parametrize("size", [0, 1, len(DATA)])
+async def test_a_file_goes_there_and_back(size: int, place: Place) -> None:
+    data = DATA[:size]
+    (place.here / "a").write_bytes(data)
+    async with calling(place.files()) as client:
+        assert await upload(client, place.here / "a", "b") == digest_of(data)
+        assert (place.there / "b").read_bytes() == data
+        assert await download(client, "b", place.here / "c") == digest_of(data)
+    assert (place.here / "c").read_bytes() == data
+    assert parts_in(place.here) == parts_in(place.there) == []
+
+
+async def test_a_blocking_client_copies_files_too(place: Place) -> None:
+    (place.here / "a").write_bytes(DATA)
+
+    def copy(target: str) -> list[FileDigest]:
+        with SyncClient(target, config=SPEAKS_RPCX) as client:
+            return [sync.upload(client, place.here / "a", "b"), sync.download(client, "b", place.here / "c")]
+
+    async with serving(place.files()) as (_, target):
+        assert await asyncio.to_thread(copy, target) == [digest_of(DATA)] * 2
+    assert (place.here / "c").read_bytes() == DATA
+
+
+async def test_transfers_are_calls_of_the_method_that_gave_their_token(place: Place) -> None:
+    """Those who may not, do not; a transfer has the identity, the counters and the interceptors of a call."""
+    seen: list[tuple[str, str, str]] = []
+
+    async def note(call: Any, proceed: Callable[[Any], Any]) -> Any:
+        seen.append((call.method.rpartition(".")[2], call.peer.protocol, call.identity.name))
+        return await proceed(call)
+
+    def counted() -> int:
+        counters = default_registry.counters(f"{SERVICE_NAME}.DownloadFile", "server", "rpcx-files")
+        return int(counters.snapshot()["calls"].get("OK", 0))
+
+    (place.there / "a").write_bytes(DATA)
+    tokens = StaticTokens({"one": Identity("reader"), "two": Identity("nobody")})
+    policy = Policy([{"who": ["reader"], "allow": [f"{SERVICE_NAME}.DownloadFile"]}])
+    before = counted()
+    options = {"authenticate": tokens, "authorize": policy, "interceptors": [note]}
+    async with serving(place.files(), **options) as (_, target):
+        async with Client(target, config=SPEAKS_RPCX, credentials="one") as client:
+            await download(client, "a", place.here / "a")
+            with pytest.raises(CallError) as refused:
+                await upload(client, place.here / "a", "b")
+            assert refused.value.status is Status.PERMISSION_DENIED
+        async with Client(target, config=SPEAKS_RPCX, credentials="two") as client:
+            with pytest.raises(CallError) as refused:
+                await download(client, "a", place.here / "b")
+            assert refused.value.status is Status.PERMISSION_DENIED
+        await eventually(lambda: counted() == before + 1)
+    assert seen == [("DownloadFile", protocol, "reader") for protocol in ("rpcx", "rpcx-files")]
+    assert os.listdir(place.here) == ["a"]
+
+
+async def test_a_token_is_valid_once(place: Place) -> None:
+    (place.there / "a").write_bytes(b"abc")
+    async with calling(place.files()) as client:
+        answer = await asked(client, "DownloadFile", FileName="a")
+        reader, writer = await dialled(answer)
+        assert await reader.read() == b"abc"
+        writer.close()
+        assert await is_reset(*await dialled(answer))
+        assert await is_reset(*await dialled({**answer, "Token": b"x" * 32}))
+
+
+def test_a_token_expires_and_too_many_are_refused() -> None:
+    now = 0.0
+    tickets = Tickets(most=2, seconds=30, clock=lambda: now)
+    ticket = Ticket("m", None, "a", 1)  # type: ignore[arg-type]
+    first, second = tickets.give(ticket), tickets.give(ticket)
+    with pytest.raises(CallError) as refused:
+        tickets.give(ticket)
+    assert (refused.value.status, refused.value.retry_after) == (Status.RESOURCE_EXHAUSTED, 30)
+    assert tickets.take(first) is ticket
+    now = 30.0
+    assert tickets.take(second) is None
+    assert tickets.give(ticket) != second
+
+
+@pytest.mark.parametrize(
+    ("args", "status"),
+    [
+        ({"FileName": "../here/a", "FileSize": 1}, Status.INVALID_ARGUMENT),
+        ({"FileName": "/etc/passwd", "FileSize": 1}, Status.INVALID_ARGUMENT),
+        ({"FileName": "a\0", "FileSize": 1}, Status.INVALID_ARGUMENT),
+        ({"FileName": "link", "FileSize": 1}, Status.NOT_FOUND),
+        ({"FileName": "no/folder", "FileSize": 1}, Status.NOT_FOUND),
+        ({"FileName": 1, "FileSize": 1}, Status.INVALID_ARGUMENT),
+        ({}, Status.INVALID_ARGUMENT),
+    ],
+)
+async def test_names_stay_below_the_root(args: dict[str, Any], status: Status, place: Place) -> None:
+    (place.here / "a").write_bytes(b"secret")
+    (place.there / "link").symlink_to(place.here / "a")
+    async with calling(place.files()) as client:
+        for method in ("TransferFile", "DownloadFile"):
+            with pytest.raises(CallError) as refused:
+                await asked(client, method, **args)
+            assert refused.value.status is status
+    assert (place.here / "a").read_bytes() == b"secret"
+
+
+@pytest.mark.parametrize(
+    ("options", "args", "status"),
+    [
+        ({"writable": False}, {"FileSize": 1}, Status.PERMISSION_DENIED),
+        ({"most_bytes": 10}, {"FileSize": 11}, Status.RESOURCE_EXHAUSTED),
+        ({}, {"FileSize": -1}, Status.INVALID_ARGUMENT),
+        ({}, {"FileSize": "1"}, Status.INVALID_ARGUMENT),
+        ({}, {"FileSize": 1, "Meta": {"sha256": "x"}}, Status.INVALID_ARGUMENT),
+        ({}, {"FileName": "a.fastrpc-part", "FileSize": 1}, Status.INVALID_ARGUMENT),
+    ],
+)
+async def test_what_may_not_be_written_gets_no_token(
+    options: dict[str, Any], args: dict[str, Any], status: Status, place: Place
+) -> None:
+    async with calling(place.files(**options)) as client:
+        with pytest.raises(CallError) as refused:
+            await asked(client, "TransferFile", **{"FileName": "a", **args})
+    assert refused.value.status is status
+
+
+@pytest.mark.parametrize(
+    ("sent", "meta"),
+    [(b"ab", {}), (b"abcd", {}), (b"abc", {"sha256": "0" * 64})],
+    ids=["too few bytes", "too many bytes", "another digest"],
+)
+async def test_a_file_that_is_not_what_was_announced_is_dropped(
+    sent: bytes, meta: dict[str, str], place: Place
+) -> None:
+    (place.there / "a").write_bytes(b"before")
+    async with calling(place.files()) as client:
+        # As Go's JSON says it.
+        answer = await asked(client, "TransferFile", file_name="a", file_size=3, meta=meta)
+        reader, writer = await dialled(answer)
+        writer.write(sent)
+        writer.write_eof()
+        assert await is_reset(reader, writer)
+    assert (place.there / "a").read_bytes() == b"before"
+    assert os.listdir(place.there) == ["a"]
+
+
+async def test_a_file_that_changed_after_its_size_was_told_is_not_sent(place: Place) -> None:
+    (place.there / "a").write_bytes(b"abc")
+    async with calling(place.files()) as client:
+        answer = await asked(client, "DownloadFile", FileName="a")
+        (place.there / "a").write_bytes(b"another content")
+        assert await is_reset(*await dialled(answer))
+
+
+async def test_a_server_that_closes_resets_its_transfers(place: Place) -> None:
+    (place.there / "a").write_bytes(bytes(64_000_000))
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        reader, writer = await dialled(await asked(client, "DownloadFile", FileName="a"))
+        await reader.readexactly(1_000)
+        await server.close()
+        assert await is_reset(reader, writer)
+
+
+async def test_a_server_drains_behind_its_transfers(place: Place) -> None:
+    async with serving(place.files()) as (server, target):
+        async with Client(target, config=SPEAKS_RPCX) as client:
+            answer = await asked(client, "TransferFile", FileName="a", FileSize=3)
+            _, writer = await dialled(answer)
+            writer.write(b"ab")
+            await eventually(lambda: parts_in(place.there))
+            draining = asyncio.ensure_future(server.drain())
+            await eventually(lambda: server.is_draining)
+            writer.write(b"c")
+            writer.close()
+            assert await draining
+    assert (place.there / "a").read_bytes() == b"abc"
+
+
+async def test_a_client_that_goes_leaves_nothing(place: Place) -> None:
+    (place.here / "a").write_bytes(DATA)
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        answer = await asked(client, "TransferFile", FileName="a", FileSize=len(DATA))
+        _, writer = await dialled(answer)
+        writer.write(DATA[:100_000])
+        await eventually(lambda: parts_in(place.there))
+        writer.transport.abort()
+        await eventually(lambda: not os.listdir(place.there))
+        await eventually(lambda: not server.stats()["live"]["calls"])
+
+
+async def test_a_reader_that_waits_is_not_sent_everything(place: Place) -> None:
+    (place.there / "a").write_bytes(bytes(64_000_000))
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        reader, writer = await dialled(await asked(client, "DownloadFile", FileName="a"))
+        await eventually(lambda: server.stats()["buffered"] > 256 * 1024)
+        for _ in range(100):
+            await asyncio.sleep(0)
+            assert server.stats()["buffered"] < 2_000_000
+        assert sum([len(await reader.readexactly(1_000_000)) for _ in range(64)]) == 64_000_000
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_cancelled_transfer_ends(place: Place) -> None:
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        has_begun.set()
+        await reader.read()
+        writer.close()
+
+    has_begun = asyncio.Event()
+    (place.there / "a").write_bytes(b"abc")
+    silent = await asyncio.start_server(accept, "127.0.0.1", 0)
+    host, port = silent.sockets[0].getsockname()
+    async with silent, calling(place.files(advertise=f"{host}:{port}")) as client:
+        copying = asyncio.ensure_future(download(client, "a", place.here / "a"))
+        await has_begun.wait()
+        copying.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await copying
+    assert os.listdir(place.here) == []
+
+
+async def test_a_server_that_is_not_there_is_unavailable(place: Place) -> None:
+    (place.there / "a").write_bytes(b"abc")
+    async with calling(place.files(advertise="127.0.0.1:1")) as client:
+        with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1 of tcp://127.+refused"):
+            await download(client, "a", place.here / "a")
+    assert os.listdir(place.here) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"address": "unix:///tmp/a"}, "by tcp://host:port alone"),
+        ({"address": "tcp://0.0.0.0:0"}, "callers cannot dial"),
+        ({"advertise": "shop"}, "names no port"),
+        ({"advertise": ":1"}, "it must be 'host:port'"),
+        ({"most_bytes": 0}, "must be bytes from 1"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(options: dict[str, Any], text: str, place: Place) -> None:
+    with pytest.raises(ConfigError, match=text):
+        place.files(**options)
+
+
+def test_the_module_offers_what_the_page_says() -> None:
+    assert fastrpc.files.rpcx.__all__ == ["RpcxFiles", "download", "upload"]
