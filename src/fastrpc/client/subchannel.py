@@ -162,7 +162,7 @@ class Subchannel(EndpointPlan):
             keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
             early_calls=config.early_calls,
-            early_bytes=early_bytes_on(wire),
+            early_bytes=early_bytes_on(wire, self.endpoint),
             credential=credential,
             stream_pool=config.memory.stream_pool,
             takes_values=wire != "native",

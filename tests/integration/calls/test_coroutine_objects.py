@@ -201,16 +201,6 @@ async def test_a_unary_call_makes_no_task_on_either_side() -> None:
         assert made == []
 
 
-async def test_calls_awaited_in_one_turn_share_one_write() -> None:
-    async with served(Arith, scheme="tcp") as target, Client(target) as client:
-        await client.ready()
-        session = client._pool.sessions[0]
-        await client.call(Arith.mul, 1, 1)
-        before = session.sender.flushes
-        await asyncio.gather(*(client.call(Arith.mul, n, n) for n in range(100)))
-        assert session.sender.flushes - before == 1
-
-
 def loop_with_eager_tasks() -> asyncio.AbstractEventLoop:
     """Return the running loop; skip where it cannot make eager tasks."""
     loop = asyncio.get_running_loop()

@@ -24,7 +24,7 @@ class Caller(CallerView):
 
     Every verb returns a coroutine object. Nothing is sent before it is first awaited, `asyncio.create_task` and
     `TaskGroup.create_task` take it, and one never awaited warns. Calls awaited in one turn of the loop
-    leave in one write. Cancelling the task that awaits one cancels the handler.
+    share few writes. Cancelling the task that awaits one cancels the handler.
     """
 
     @property

@@ -27,6 +27,7 @@ cdef class ByteStream(Timed):
     cdef bint waits_for_turn(self) noexcept
     cdef bint is_stuck(self) noexcept
     cdef bint sends_at_once(self) noexcept
+    cdef bint flushes_soon(self) noexcept
     cdef int64_t untaken_bytes(self) except? -1
     cdef int64_t taken_bytes(self) except? -1
     cdef bint finish(self, bint lingers) except -1

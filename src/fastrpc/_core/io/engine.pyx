@@ -77,6 +77,10 @@ cdef class ByteStream(Timed):
         """Return whether a flush sends, before the loop gets its turn."""
         return False
 
+    cdef bint flushes_soon(self) noexcept:
+        """Return whether a flush follows at the end of this turn of the loop."""
+        return False
+
     cdef int64_t untaken_bytes(self) except? -1:
         """Return how many bytes of output lie in the stream."""
         return 0

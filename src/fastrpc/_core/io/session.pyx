@@ -455,6 +455,9 @@ cdef class Session(ByteStream):
             return True
         return isinstance(self.transport, TLSLayer) and (<TLSLayer>self.transport).descriptor >= 0
 
+    cdef bint flushes_soon(self) noexcept:
+        return self._flush_scheduled
+
     # While the loop spins
 
     cdef bint on_spin(self) except -1:

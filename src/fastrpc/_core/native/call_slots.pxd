@@ -33,8 +33,14 @@ cdef class CallSlots:
         int early_calls
         uint64_t early_until
 
-        # Short REQUESTs leave before the turn ends once so many bytes wait; 0: never.
+        # Short REQUESTs leave before the turn ends once so many bytes wait, 0: never. With `is_paced` they do so only over a
+        # stream that sends at once, and not before `early_due_ns`, and one that is alone in its turn waits for nothing.
         Py_ssize_t early_bytes
+        bint is_paced
+        uint64_t early_due_ns
+
+        # How many frames had been sent before the first REQUEST of this turn.
+        uint64_t turn_began_at
 
         # Calls of ours that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for
         # a slot, by priority: those of streams apart, because they need two; both None until one waits. How many have
@@ -61,7 +67,6 @@ cdef class CallSlots:
 
     cdef bint may_open(self, Call call) noexcept
     cdef int send_request(self, Call call, bytes payload) except -1
-    cdef int _send_now(self) except -1
     cdef int begin_call(self, Call call) except -1
     cdef int give_up(self, Call call, int reason) except -1
     cdef int was_unsent(self, Call call) except -1
@@ -77,6 +82,8 @@ cdef class CallSlots:
 
     # The parts of opening calls.
     cdef bint _write_request(self, Call call, bytes payload) except -1
+    cdef int _send_early(self, Py_ssize_t whole) except -1
+    cdef bint _begin_turn(self) noexcept
     cdef PriorityQueue _waiters_of(self, Call call)
     cdef int _take_slot(self, Call call) noexcept
     cdef bint _gives_way(self, Call call) noexcept

@@ -115,6 +115,7 @@ cdef class Connection(PartsOwner):
         self.control.start(Settings(not is_client))
         self.slots.early_calls = EARLY_CALLS[early_calls]
         self.slots.early_bytes = early_bytes
+        self.slots.is_paced = not takes_values
         self.slots.next_id = first
         self.assembler.open_pool(stream_pool)
 
