@@ -1,6 +1,7 @@
 """rpcx itself, v1.9.4 for Go, against our server, and our client against its server."""
 
 import asyncio
+import contextlib
 import json
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastrpc import (
     Server,
     ServerConfig,
     Status,
+    Timeouts,
 )
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.go_rpcx import go_server
@@ -98,6 +100,35 @@ async def test_a_client_of_go_broadcasts_forks_and_is_pushed_to(go_rpcx: str) ->
         "push": 3,
         "pushed": [f"news.first push {number}" for number in range(3)],
     }
+
+
+async def test_a_rolling_restart_fails_no_call_of_a_client_of_go_that_fails_over(go_rpcx: str) -> None:
+    """Nothing tells its list of servers that one of them restarts, and it never rests."""
+    config = ServerConfig(protocols=("native", "rpcx"), timeouts=Timeouts(drain=2.0))
+    async with contextlib.AsyncExitStack() as stack:
+        servers, addresses = [], []
+        for _ in range(2):
+            servers.append(await stack.enter_async_context(Server(Arith(), config=config)))
+            addresses.append(str(await servers[-1].listen("tcp://127.0.0.1:0")))
+        places = ",".join(address.removeprefix("tcp://") for address in addresses)
+        process = await asyncio.create_subprocess_exec(
+            go_rpcx, "over", places, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        stack.callback(lambda: process.returncode is None and process.kill())
+        assert process.stdin is not None
+        assert process.stdout is not None
+        async with asyncio.timeout(120):
+            for number in range(4):
+                assert (await process.stdout.readline()).strip().isdigit()
+                assert await servers[number % 2].drain() is True
+                servers[number % 2] = await stack.enter_async_context(Server(Arith(), config=config))
+                await servers[number % 2].listen(addresses[number % 2])
+            process.stdin.close()
+            *_, last = (await process.stdout.read()).splitlines()
+            await process.wait()
+    found = json.loads(last)
+    assert found["failed"] == []
+    assert found["done"] >= 1_000
 
 
 # Our client, their server

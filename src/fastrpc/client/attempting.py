@@ -1,7 +1,8 @@
 """The attempts of one call: where each one goes, and what the endpoint set learns from its outcome."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+import random
+from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,7 @@ from fastrpc.client.patience import Patience
 from fastrpc.client.pool import Pool
 from fastrpc.client.reach_errors import REACH_HINT, unreachable
 from fastrpc.client.subchannel import Subchannel
+from fastrpc.client.wire import carries_streams
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConnectError,
@@ -33,6 +35,9 @@ class BaseAttempting:
     Args:
         made: the error of an attempt made before the fail mode ran; None without one.
     """
+
+    #: Whether attempts go only where streams can, as far as there is such an endpoint.
+    is_stream = False
 
     def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
         self._pool = pool
@@ -121,8 +126,36 @@ class BaseAttempting:
             # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
-            return endpoint_set.pick(self._call, [*self._tried, *(pick.endpoint for pick in beside)])
+            tried = [*self._tried, *(pick.endpoint for pick in beside)]
+            return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
+
+    def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
+        """Place an attempt of a stream: not where streams cannot go, even if nothing else is connected yet."""
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        config = self._pool.config
+        pick = endpoint_set.pick(self._call, tried)
+        if carries_streams(pick.endpoint, config):
+            return pick
+        able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
+        if not able:
+            # The error there says why.
+            return pick
+        pick.undone()
+        unable = [one.endpoint for one in endpoint_set.left if one not in able]
+        pick = endpoint_set.pick(self._call, [*tried, *unable])
+        if carries_streams(pick.endpoint, config):
+            return pick
+        pick.undone()
+        untried = [one for one in able if one.endpoint not in tried]
+        return endpoint_set.pick_at(self._call, random.choice(untried or able))
+
+    def candidates(self, subchannels: Sequence[T]) -> Sequence[T]:
+        """Return the subchannels that an attempt may wait for."""
+        if not self.is_stream:
+            return subchannels
+        able = [one for one in subchannels if carries_streams(cast(Any, one).endpoint, self._pool.config)]
+        return able or subchannels
 
     @contextmanager
     def _connecting_for_call(self) -> Iterator[None]:
@@ -261,7 +294,7 @@ class Attempting(BaseAttempting):
                 is_kept = subchannel.may_come and self.asks_once
                 if not is_kept:
                     pick.undone()
-                subchannels = [subchannel] if pinned else pool.subchannels
+                subchannels = [subchannel] if pinned else self.candidates(pool.subchannels)
                 if not call._options.wait_for_ready and pool.is_in_vain(subchannels, patience):
                     raise unreachable(subchannels)
                 priority = call._options.priority

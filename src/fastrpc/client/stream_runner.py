@@ -155,6 +155,8 @@ class StreamRunner(StreamMaker):
 class _StreamAttempting(Attempting):
     """The attempts of one stream, for a fail mode: one succeeds once it shows a sign."""
 
+    is_stream = True
+
     def __init__(self, pool: Pool, call: StreamCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call, made)
         self._origin = call

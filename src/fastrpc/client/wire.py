@@ -3,7 +3,7 @@
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["early_bytes_on", "wire_of"]
+__all__ = ["carries_streams", "early_bytes_on", "wire_of"]
 
 #: A client would else write all requests of a turn before its server sees the first one, and sleep while that handles
 #: them.
@@ -16,6 +16,11 @@ def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
         return config.wire_protocol
     spoken = endpoint.protocols
     return "rpcx" if "rpcx" in spoken and "native" not in spoken else "native"
+
+
+def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
+    """Return whether streams can go to an endpoint: rpcx has none."""
+    return wire_of(endpoint, config) == "native"
 
 
 def early_bytes_on(wire: str, endpoint: Endpoint) -> int:

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document of services, as the HTTP gateway serves them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Final, Union, get_args, get_origin
 
@@ -54,6 +54,7 @@ def openapi_document(
     *,
     title: str | None = None,
     schemes: Sequence[str] = (),
+    may_call: Callable[[MethodDefinition], bool] | None = None,
 ) -> dict[str, Any]:
     """Return the document of these services, in plain values.
 
@@ -62,14 +63,20 @@ def openapi_document(
     Args:
         title: the names of the services by default.
         schemes: the schemes of credentials that the server takes; with one, every method that is not public needs it.
+        may_call: says which methods are listed, and with them their services; None: all.
     """
-    shown = [one for one in services if not one.name.startswith(BUILTIN_PREFIX)]
+    listed = [
+        (one, [method for method in one.methods.values() if may_call is None or may_call(method)])
+        for one in services
+        if not one.name.startswith(BUILTIN_PREFIX)
+    ]
+    shown = [one for one, methods in listed if methods or may_call is None]
     schemas = SchemaSet()
     schemas.add("Problem", PROBLEM)
     writer = _Writer(schemas, schemes)
     paths: dict[str, Any] = {}
-    for service in shown:
-        for method in service.methods.values():
+    for service, methods in listed:
+        for method in methods:
             found = writer.operations(method)
             if found:
                 paths[f"/{service.name}/{method.name}"] = found

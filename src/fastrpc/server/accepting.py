@@ -156,12 +156,20 @@ class Accepting:
             return partial(self.detection.connection, parts)
         return partial(server_stream, self._protocols[0], parts)
 
-    async def shut(self) -> None:
-        """Return once every accepted connection has its session, or is gone."""
+    @property
+    def undecided(self) -> int:
+        """The connections that have no session yet: they were just handed over, or their first bytes are to come."""
+        waiting = 0 if self._proxies is None else len(self._proxies.waiting)
+        return len(self._taking) + waiting + (0 if self.detection is None else len(self.detection.undecided))
+
+    def shut(self) -> None:
+        """Close connections that have no session yet, and those that are still to come."""
         if self.detection is not None:
             self.detection.shut()
         if self._proxies is not None:
             self._proxies.shut()
+
+    async def taken(self) -> None:
+        """Return once every connection that was handed over has its session, or is gone."""
         if self._taking:
-            # A session made after the start of a drain would never learn of it.
             await asyncio.wait(self._taking)

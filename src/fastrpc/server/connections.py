@@ -2,11 +2,14 @@
 
 import asyncio
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.serving.gate import Gate
 from fastrpc.calling.peer import Peer
 from fastrpc.serving.life import Life
+
+if TYPE_CHECKING:
+    from fastrpc.server.accepting import Accepting
 
 __all__ = ["close_connections", "connected_peers", "connection_stats", "drain_connections", "move_connection"]
 
@@ -19,18 +22,50 @@ _REASON_MAX_AGE = 1
 #: Connections that are compared before one of them moves.
 _MOST_COMPARED = 64
 
+#: Seconds for the first bytes of connections that were accepted just before a drain.
+_FIRST_BYTES_SECONDS = 1.0
 
-async def drain_connections(gate: Gate, life: Life, seconds: float | None) -> bool:
+#: Seconds between two searches for connections that were not told of a drain yet.
+_SEARCH_SECONDS = 0.02
+
+
+class _Drain:
+    """The connections that were told of a drain, and those that are to be."""
+
+    def __init__(self, gate: Gate, accepting: "Accepting") -> None:
+        self._gate = gate
+        self._accepting = accepting
+        self._told: set[Any] = set()
+        self._searches_at = asyncio.get_running_loop().time()
+        self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
+
+    def reaches_all(self) -> bool:
+        """Tell those that were not told yet, from time to time; return whether no further ones are to come."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._searches_at:
+            self._searches_at = now + _SEARCH_SECONDS
+            new = [session for session in self._gate.sessions if session not in self._told]
+            self._told.update(new)
+            for session in new:
+                session.begin_drain(_REASON_DRAIN, "the server drains")
+            if self._accepting.undecided and now >= self._shuts_at:
+                self._accepting.shut()
+        return not self._accepting.undecided
+
+
+async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seconds: float | None) -> bool:
     """Tell every peer to send no further calls, and wait for the calls in flight; end those left after `seconds`.
+
+    Connections that were accepted just before have a second for their first bytes: a request may be on its way.
 
     Returns:
         Whether every call ended by itself.
     """
-    for session in list(gate.sessions):
-        session.begin_drain(_REASON_DRAIN, "the server drains")
+    drain = _Drain(gate, accepting)
+    drain.reaches_all()
     try:
         async with asyncio.timeout(seconds):
-            await gate.dispatcher.wait_idle()
+            await gate.dispatcher.wait_idle(drain.reaches_all)
         return True
     except TimeoutError:
         life.cut_off(gate.running, seconds)

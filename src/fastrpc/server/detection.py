@@ -30,7 +30,7 @@ class Detection:
         return UndecidedConnection(self, parts)
 
     def shut(self) -> None:
-        """Close all of them, and those that are still to come: the server takes no more work."""
+        """Close all of them, and those that are still to come: the server closes."""
         self.is_shut = True
         for connection in list(self.undecided):
             connection.abort()

@@ -20,7 +20,8 @@ class Proxies:
         self.seconds = config.timeouts.handshake
         self._gate = gate
         self._openings = openings
-        self._waiting: set[ProxiedConnection] = set()
+        #: The connections whose header is to come.
+        self.waiting: set[ProxiedConnection] = set()
         self._is_shut = False
 
     def wrap(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
@@ -34,12 +35,12 @@ class Proxies:
         if self._is_shut:
             connection.abort()
             return
-        self._waiting.add(connection)
+        self.waiting.add(connection)
         self._openings.add_undecided(connection)
 
     def leave(self, connection: ProxiedConnection) -> None:
         """Note that it waits no more."""
-        self._waiting.discard(connection)
+        self.waiting.discard(connection)
         self._openings.leave_undecided(connection)
 
     def refuse(self, connection: ProxiedConnection, reason: str) -> None:
@@ -48,7 +49,7 @@ class Proxies:
         dispatcher.stranger(dispatcher.describe_peer(connection), reason)
 
     def shut(self) -> None:
-        """Close all that wait: the server takes no more work."""
+        """Close all that wait: the server closes."""
         self._is_shut = True
-        for connection in list(self._waiting):
+        for connection in list(self.waiting):
             connection.abort()

@@ -287,9 +287,10 @@ class Server:
         """
         if not self._is_shut:
             await self.start()
-        if self._is_shut:
+        if self._is_closed:
             connection.close()
             return
+        # While it drains, too: whoever accepted the connection may not have known of that.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -323,7 +324,7 @@ class Server:
             await asyncio.sleep(self._config.timeouts.announce)
         await self._shut()
         limit = self._config.timeouts.drain if timeout is None else timeout
-        is_clean = await drain_connections(self._gate, self._life, limit)
+        is_clean = await drain_connections(self._gate, self._accepting, self._life, limit)
         await self.close()
         self._life.drained()
         return is_clean
@@ -338,6 +339,8 @@ class Server:
         # Concurrently: connections do not wait for a slow registry.
         leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
         await self._shut()
+        self._accepting.shut()
+        await self._accepting.taken()
         if self._gate is not None:
             await close_connections(self._gate, self._config.timeouts.linger)
         self._served.close()
@@ -351,13 +354,12 @@ class Server:
             self._quiet.set()
 
     async def _shut(self) -> None:
-        """Stop accepting; return once every accepted connection has its session."""
+        """Stop accepting; return once every connection of the listeners has what handles its bytes."""
         self._is_shut = True
         for listener in self._listeners:
             listener.close()
         for listener in self._listeners:
             await listener.wait_closed()
-        await self._accepting.shut()
 
     # Health
 

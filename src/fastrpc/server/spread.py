@@ -11,6 +11,7 @@ from functools import partial
 from fastrpc.server.acceptor import Acceptor, ListeningSocket
 from fastrpc.server.worker_channel import MOVE
 from fastrpc.server.worker_record import WorkerRecord
+from fastrpc.transports.base import BACKLOG
 
 __all__ = ["Spread"]
 
@@ -80,6 +81,13 @@ class Spread:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(listening_socket)
 
+    def take_last(self) -> None:
+        """Take the connections that wait, before the sockets close: the system would reset them."""
+        for listening_socket in self._acceptor.listening_sockets:
+            for _ in range(BACKLOG):
+                if not self.take(listening_socket):
+                    break
+
     def worker_started(self) -> None:
         """Let connections move to a new worker."""
         self._moves_left = MOST_MOVES
@@ -107,18 +115,21 @@ class Spread:
         if self.resume_at is not None and self._clock() >= self.resume_at:
             self.accept()
 
-    def take(self, listening_socket: ListeningSocket) -> None:
-        """Take a waiting connection."""
+    def take(self, listening_socket: ListeningSocket) -> bool:
+        """Take a waiting connection; return whether a worker has it."""
         try:
             connection = listening_socket.accept()
         except OSError as error:
             self._tell_failure(error)
             self._pause()
-            return
-        if connection is not None:
-            with connection:
-                if not self._hand_over(listening_socket.index, connection):
-                    self._pause()
+            return False
+        if connection is None:
+            return False
+        with connection:
+            if self._hand_over(listening_socket.index, connection):
+                return True
+        self._pause()
+        return False
 
     def _hand_over(self, index: int, connection: socket.socket) -> bool:
         workers = self._workers()

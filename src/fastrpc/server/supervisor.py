@@ -335,14 +335,15 @@ class Supervisor:
         self._withdraw()
         for worker in self._crew.workers:
             worker.code = 0  # The exit code of the previous process does not matter any more.
+        if not timeouts.announce:
+            self._stop_accepting()
         self._crew.tell(DRAIN)
         # Where another program accepts connections, nobody has to learn that this one drains.
         told_at = self._clock()
         announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:
             self._wait(announced_at)
-        self._spread.stop()
-        self._listeners.services.close()
+        self._stop_accepting()
         if timeouts.drain is None:
             ended = self._await_end(None, urgent=False)
         else:
@@ -357,6 +358,12 @@ class Supervisor:
         logger.info("the drain ended after %.1f s", seconds, extra={"event": "drain_ended"})
         is_clean = ended and not any(worker.code for worker in self._crew.workers)
         return ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+
+    def _stop_accepting(self) -> None:
+        """Hand over the connections that wait, and close the listening sockets."""
+        self._spread.take_last()
+        self._spread.stop()
+        self._listeners.services.close()
 
     def _withdraw(self) -> None:
         """Withdraw from the registry; the workers serve until that is done."""

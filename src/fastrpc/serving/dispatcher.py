@@ -267,10 +267,18 @@ class Dispatcher:
             if not waiter.done():
                 waiter.set_result(None)
 
-    async def wait_idle(self) -> None:
-        """Wait until no call is in flight and every connection has drained."""
+    async def wait_idle(self, reaches_all: Callable[[], bool] = lambda: True) -> None:
+        """Wait until no call is in flight and every connection has drained.
+
+        Args:
+            reaches_all: tells connections that are new to drain, and returns whether no further ones come.
+        """
         await self._wait(
-            lambda: self._is_idle() and all(session.has_drained for session in self.gate.sessions)
+            lambda: (
+                reaches_all()
+                and self._is_idle()
+                and all(session.has_drained for session in self.gate.sessions)
+            )
         )
 
     async def wait_closed(self) -> None:

@@ -5,14 +5,14 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.tls.failures import HandshakeError
-from fastrpc.transports.base import Listener, SessionFactory
+from fastrpc.transports.base import BACKLOG, Listener, SessionFactory
 
 __all__ = [
     "Handover",
@@ -156,13 +156,18 @@ class _Listener:
         self,
         address: Address,
         servers: Sequence[asyncio.AbstractServer],
+        sockets: Sequence[socket.socket],
+        session_factory: SessionFactory,
         before_close: Callable[[], None] | None,
         end: ServerEnd | None,
     ) -> None:
         self.address = address
         self._servers = servers
+        self._sockets = sockets
+        self._session_factory = session_factory
         self._before_close = before_close
         self._end = end
+        self._last: list[asyncio.Task[Any]] = []
 
     def reload(self) -> None:
         if self._end is not None:
@@ -173,10 +178,26 @@ class _Listener:
         if before_close is not None:
             before_close()
         servers, self._servers = self._servers, ()
+        if servers:
+            self._take_last(asyncio.get_running_loop())
         for server in servers:
             _stop(server)
 
+    def _take_last(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Accept the connections that wait: the system would reset them, with what their peers sent already."""
+        for bound in self._sockets:
+            for _ in range(BACKLOG):
+                try:
+                    connection, _ = bound.accept()
+                except OSError:
+                    break
+                connection.setblocking(False)
+                made = loop.connect_accepted_socket(self._session_factory, connection)
+                self._last.append(loop.create_task(made))
+
     async def wait_closed(self) -> None:
+        # One whose peer has left meanwhile gets no session.
+        await asyncio.gather(*self._last, return_exceptions=True)
         # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
         # just before `close` gets its transport in the next turn, and its session one turn later.
         for _ in range(3):
@@ -209,7 +230,7 @@ async def open_listener(
     """
     loop = asyncio.get_running_loop()
     servers: list[asyncio.AbstractServer] = []
-    listening_sockets = _Listener(address, servers, before_close, end)
+    listening_sockets = _Listener(address, servers, sockets, session_factory, before_close, end)
     try:
         for bound in sockets:
             # For unix sockets, too: `create_unix_server` would remove the file of a shared socket.

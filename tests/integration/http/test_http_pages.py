@@ -10,7 +10,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 import fastrpc
 from fastrpc import ConfigError, Server, ServerConfig
-from fastrpc.auth import Identity, StaticTokens
+from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.config import HTTP
 from tests.support.described import described, session
 from tests.support.every_type import EveryType
@@ -100,10 +100,37 @@ async def test_pages_need_no_identity_and_say_which_methods_do() -> None:
         for path in PAGES:
             async with client.get(serving.origin + path) as answer:
                 assert answer.status == 200
-        async with client.get(f"{serving.origin}/openapi.json") as answer:
+        ada = {"Authorization": "Bearer s3cret"}
+        async with client.get(f"{serving.origin}/openapi.json", headers=ada) as answer:
             paths = (await answer.json())["paths"]
     assert paths["/arith/fail"]["post"]["security"] == [{"bearer": []}]
     assert {} in paths["/arith/mul"]["post"]["security"]
+
+
+async def test_the_document_lists_what_its_reader_may_call() -> None:
+    tokens = StaticTokens({"ada": Identity("ada"), "bob": Identity("bob")})
+    policy = Policy(
+        [{"who": ["ada", "anonymous"], "allow": ["arith.*"]}, {"who": ["bob"], "allow": ["arith.fail"]}]
+    )
+    async with described(EveryType(), authenticate=tokens, authorize=policy) as serving, session() as client:
+        found = {}
+        for reader in ("", "ada", "bob", "", "wrong"):
+            fields = {"Authorization": f"Bearer {reader}"} if reader else {}
+            async with client.get(f"{serving.origin}/openapi.json", headers=fields) as answer:
+                found[reader] = answer.status, await answer.json(content_type=None)
+                assert reader == "wrong" or "Authorization" in answer.headers["Vary"]
+    assert [status for status, _ in found.values()] == [200, 200, 200, 401]
+    documents = {reader: document for reader, (_, document) in found.items()}
+    assert "/arith/mul" in documents[""]["paths"]
+    assert "/arith/fail" not in documents[""]["paths"]
+    assert documents["ada"]["paths"].keys() > documents[""]["paths"].keys()
+    assert documents["bob"]["paths"].keys() == {"/arith/fail"}
+    for document in (documents["ada"], documents["bob"]):
+        # Nor do its types tell of other methods.
+        assert [tag["name"] for tag in document["tags"]] == ["arith"]
+        assert "every.type" not in document["info"]["title"]
+        assert list(OpenAPIV31SpecValidator(document).iter_errors()) == []
+    assert documents["bob"]["components"]["schemas"].keys() == {"Problem"}
 
 
 @pytest.mark.parametrize("name", ["docs", "openapi.json", "client.js", "mcp"])

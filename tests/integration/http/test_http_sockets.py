@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 import fastrpc
 from fastrpc import HTTP, Client, HTTPLimits, Identity, Limits, Server, ServerConfig, Timeouts
 from fastrpc.auth import StaticTokens
+from tests.support.access_table import Credentials
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, soon
 from tests.support.socket_client import SocketClient, bearer, opened_socket
@@ -201,6 +202,25 @@ async def test_a_drain_ends_sockets_with_its_code() -> None:
             messages, code = await busy.rest()
             assert (messages[0]["error"]["code"], code) == ("DEADLINE_EXCEEDED", 1000)
             assert await draining
+
+
+@pytest.mark.parametrize("path", ["/jsonrpc", "/ws/shop.v1/echo"])
+async def test_half_a_message_outlasts_no_drain(path: str) -> None:
+    async with serving(config=config(timeouts=Timeouts(drain=60))) as (server, url):
+        async with opened(url, path) as socket:
+            socket.http.send(client_frame(TEXT, b'{"argu', final=False))
+            (session,) = server._gate.sessions
+            await eventually(lambda: session.exchange.held_bytes)
+            draining = asyncio.ensure_future(server.drain())
+            assert await socket.rest() == ([], 1012)
+            assert await draining
+
+
+async def test_half_a_message_outlasts_no_credential() -> None:
+    async with serving(authenticate=Credentials()) as (_, url):
+        async with opened(url, "/jsonrpc", Authorization="Bearer expired") as socket:
+            socket.http.send(client_frame(TEXT, b'{"jsonrpc', final=False))
+            assert await socket.rest() == ([], 1008)
 
 
 async def test_calls_that_outlast_a_drain_are_told() -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Client
+from tests.support.fair_http import FairClients
 from tests.support.program import WAIT_SECONDS
 from tests.support.running_workers import CONNECTIONS, Callers, running
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -47,6 +49,22 @@ async def test_rolls_fail_no_call(tmp_path: Path) -> None:
                     pass
         await callers.close()
         assert callers.failures == []
+
+
+async def test_rolls_fail_no_request_over_kept_connections(tmp_path: Path) -> None:
+    with running(tmp_path, environment={"FASTRPC_PROTOCOLS": "native,http"}) as serving:
+        clients = FairClients([serving.address], "/work/nap", {})
+        async with clients.running(32):
+            for _ in range(2):
+                enough = clients.answered + 200
+                await eventually(lambda: clients.answered > enough)  # noqa: B023 - awaited at once
+                serving.roll()
+                await asyncio.to_thread(serving.program.wait_errors, "new workers serve, the old ones drain")
+            enough = clients.answered + 200
+            await eventually(lambda: clients.answered > enough)
+        assert clients.failures == []
+        # All of the first and of the second workers.
+        assert clients.connections >= 3 * 32
 
 
 async def test_a_roll_whose_workers_cannot_start_leaves_the_old_ones(tmp_path: Path) -> None:

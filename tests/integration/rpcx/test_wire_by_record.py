@@ -73,6 +73,14 @@ def test_the_settings_decide_and_then_the_record(
 
 
 @both
+async def test_streams_go_to_servers_that_have_them(kind: str) -> None:
+    async with servers("rpcx", "native", "rpcx") as endpoints, connected(kind, endpoints) as client:
+        for _ in range(6):
+            async with client.stream(Prices.numbers, 3) as stream:
+                assert [number async for number in stream] == [0, 1, 2]
+
+
+@both
 async def test_one_client_calls_servers_of_either_protocol(kind: str) -> None:
     async with servers("native", "rpcx") as endpoints, connected(kind, endpoints) as client:
         found = [await client.call(Prices.price_of, "fig", count=2) for _ in range(8)]

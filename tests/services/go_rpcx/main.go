@@ -3,6 +3,7 @@
 //	go_rpcx client HOST:PORT        calls Arith there, and prints what came as one JSON object
 //	go_rpcx fan HOST:PORT,HOST:PORT calls Arith at all of these, and is pushed to; prints the same way
 //	go_rpcx files HOST:PORT FOLDER  sends a file of the folder, and fetches it; prints the same way
+//	go_rpcx over HOST:PORT,HOST:PORT calls Arith with Failover until its input ends; prints the same way
 //	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it; the files of $FILES if it is set
 package main
 
@@ -16,6 +17,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/smallnest/rpcx/client"
@@ -31,7 +33,7 @@ type Reply struct{ C int }
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|server HOST:PORT [TOKEN]")
+		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|over|server HOST:PORT[,HOST:PORT] [TOKEN]")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
@@ -43,6 +45,9 @@ func main() {
 		return
 	case "files":
 		copyFiles(os.Args[2], os.Args[3])
+		return
+	case "over":
+		failOver(strings.Split(os.Args[2], ","))
 		return
 	}
 	serve(os.Args[2], strings.Join(os.Args[3:], ""))
@@ -176,13 +181,55 @@ func withXClient(address string, found map[string]any) {
 	found["wrong token"] = outcome(one.Call(context.Background(), "Mul", &Args{3, 4}, reply), "taken")
 }
 
-func fan(addresses []string) {
-	found := map[string]any{}
+func listed(addresses []string) client.ServiceDiscovery {
 	pairs := []*client.KVPair{}
 	for _, address := range addresses {
 		pairs = append(pairs, &client.KVPair{Key: "tcp@" + address})
 	}
 	discovery, _ := client.NewMultipleServersDiscovery(pairs)
+	return discovery
+}
+
+// failOver calls from several goroutines, with a list of servers that nobody changes.
+func failOver(addresses []string) {
+	option := client.DefaultOption
+	option.Retries = 5
+	one := client.NewXClient("Arith", client.Failover, client.RoundRobin, listed(addresses), option)
+	defer one.Close()
+	var callers sync.WaitGroup
+	var lock sync.Mutex
+	var over atomic.Bool
+	done, failed := 0, []string{}
+	for number := range 8 {
+		callers.Add(1)
+		go func() {
+			defer callers.Done()
+			for !over.Load() {
+				reply := new(Reply)
+				err := one.Call(context.Background(), "Mul", &Args{number, 2}, reply)
+				lock.Lock()
+				if err != nil {
+					failed = append(failed, err.Error())
+				} else if reply.C != 2*number {
+					failed = append(failed, fmt.Sprint(reply.C))
+				}
+				if done++; done%500 == 0 {
+					fmt.Println(done)
+				}
+				lock.Unlock()
+				time.Sleep(time.Millisecond)
+			}
+		}()
+	}
+	io.Copy(io.Discard, os.Stdin)
+	over.Store(true)
+	callers.Wait()
+	json.NewEncoder(os.Stdout).Encode(map[string]any{"done": done, "failed": failed})
+}
+
+func fan(addresses []string) {
+	found := map[string]any{}
+	discovery := listed(addresses)
 	pushed := make(chan *protocol.Message, 16)
 	one := client.NewBidirectionalXClient("Arith", client.Failtry, client.RoundRobin, discovery, client.DefaultOption, pushed)
 	defer one.Close()

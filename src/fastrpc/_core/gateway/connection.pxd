@@ -30,7 +30,7 @@ cdef class GatewayConnection(HttpConnection):
         # When the time of a call is over whose sender is not known yet; 0: it has none.
         uint64_t verdict_due_ns
 
-        # When a connection that rests may be closed by a drain; 0: it does not drain.
+        # When a connection that rests is closed by a drain; 0: it is not.
         uint64_t leave_at_ns
 
     # From the request to the gate.
@@ -45,5 +45,7 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
     cdef int _take_line(self, bytes line) except -1
 
-    # Credentials that expire.
+    # A drain; credentials that expire.
+    cdef bint _is_between(self) except -1
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0
     cdef uint64_t _check_credentials(self, uint64_t now) except? 0

@@ -458,14 +458,17 @@ cdef class GatewayConnection(HttpConnection):
     # What a server calls
 
     def begin_drain(self, int reason=0, str text=""):
-        """Close with the next answer; a connection that rests has a second for its last request."""
+        """Close with the next answer; once the server drains, a connection that rests has a second for its last request."""
         self.is_draining = True
         self.exchange.is_draining = True
         if self.exchange.drain_signal is not None:
             self.exchange.drain_signal.set()
+        if self.is_closed or reason and self.exchange.talk is None:
+            return
         if self.leave_at_ns == 0:
             self.leave_at_ns = now_ns() + LEAVING_NS
-        if self.exchange.talk is not None and not self.is_closed:
+            self.schedule_check(self.leave_at_ns)
+        if self.exchange.talk is not None:
             self.exchange.talk.leave_at_ns = self.leave_at_ns
             self._wait_until(earlier(self._due_ns, self.leave_at_ns))
 
@@ -473,15 +476,25 @@ cdef class GatewayConnection(HttpConnection):
     def has_drained(self):
         """Whether no call is under way, all output is sent, and nobody is about to send a last request."""
         if self.exchange.talk is not None and not self.is_closed:
-            if self.exchange.talk.is_busy() or self.unsent_bytes():
+            if self.exchange.talk.has_calls() or self.unsent_bytes():
                 return False
             return now_ns() >= self.leave_at_ns
-        if self.is_answering or self.exchange.held or self.exchange.queue or self.unsent_bytes():
-            return False
-        if not self.is_closed and (self.head is not None or self._seen):
-            # A request is being received.
-            return False
-        return self.is_closed or now_ns() >= self.leave_at_ns
+        # Otherwise it closes by itself: behind its last answer, or once it has rested.
+        return self.is_closed and not (self.exchange.held or self.exchange.queue or self.unsent_bytes())
+
+    cdef bint _is_between(self) except -1:
+        """Return whether no request is received or answered."""
+        return not (self.is_answering or self.head is not None or self._seen or self.exchange.held or self.exchange.queue)
+
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
+        """Close a connection that rests while the server drains; return when that is."""
+        if self.leave_at_ns == 0 or self.exchange.talk is not None or not self._is_between():
+            return 0
+        if now < self.leave_at_ns:
+            return self.leave_at_ns
+        if self._ends_at_rest():
+            self.gate.runner.tell_watcher()
+        return self._due_ns
 
     def end_calls(self, str text not None):
         """Answer every call that is still under way, and stop its handler."""
@@ -555,7 +568,8 @@ cdef class GatewayConnection(HttpConnection):
         due = earlier(due, self.gate.check_waiting(self.exchange, now))
         due = earlier(due, self._check_verdict(now))
         due = earlier(due, self._check_credentials(now))
-        return earlier(due, self.exchange.send_comment(now))
+        due = earlier(due, self._check_leaving(now))
+        return self._due_ns if self.is_closed else earlier(due, self.exchange.send_comment(now))
 
     cdef uint64_t _check_credentials(self, uint64_t now) except? 0:
         """End what depends on a credential that has expired; return when the next one does."""

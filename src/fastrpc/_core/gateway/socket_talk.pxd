@@ -26,9 +26,9 @@ cdef class SocketTalk:
         bint has_started
         bint has_closed
 
-        # Bytes counted of a message that is not whole; whether they were compared with the budgets.
+        # Bytes counted of a message that is not whole; as how long it was compared with the budgets, 0: not yet.
         Py_ssize_t counted
-        bint is_weighed
+        Py_ssize_t weighed
 
         # Instants: of the begin, of the last message of either side, of the last ping (0: it was answered), of the begin
         # of a message that is not whole, and when that has to go on.
@@ -56,7 +56,7 @@ cdef class SocketTalk:
     cdef int fail(self, HttpConnection connection, ServerCall call, Failure failure, int status) except -1
     cdef int answer_message(self, HttpConnection connection, bytes content) except -1
     cdef int close(self, HttpConnection connection, int code, str reason) except -1
-    cdef bint is_busy(self) except -1
+    cdef bint has_calls(self) except -1
 
     cdef int _take(self, HttpConnection connection, int taken) except -1
     cdef int _count(self, HttpConnection connection) except -1

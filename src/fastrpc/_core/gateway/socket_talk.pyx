@@ -146,7 +146,7 @@ cdef class SocketTalk:
         self.used_ns = connection.now
         self.message_bytes = 0
         self.message_due_ns = 0
-        self.is_weighed = False
+        self.weighed = 0
         if self.terms.path is not None:
             self.terms.path.take_message(connection, connection.head, payload, self.call.identity)
             return 0
@@ -157,14 +157,16 @@ cdef class SocketTalk:
 
     cdef int _count(self, HttpConnection connection) except -1:
         """Count what is kept of a message, like bytes that wait for their turn; one over a budget ends the connection."""
-        cdef Py_ssize_t held = self.reader.held_bytes()
+        cdef Py_ssize_t held = self.reader.held_bytes(), whole
         cdef Gate gate = self.service.gate
         if held != self.counted:
             connection.tail_changed(held - self.counted)
             self.counted = held
-        if held > SMALL_MESSAGE and not self.is_weighed and self.call is not None:
-            self.is_weighed = True
-            refusal = gate.over_budget(self.call, held + <Py_ssize_t>self.reader.left, True)
+        # A frame tells its length, and not how many more follow.
+        whole = held + <Py_ssize_t>self.reader.left
+        if held > SMALL_MESSAGE and whole > self.weighed and self.call is not None:
+            refusal = gate.over_budget(self.call, whole, self.weighed == 0)
+            self.weighed = whole
             if refusal is not None:
                 count_refusal("memory")
                 self.close(connection, CLOSE_TRY_LATER, refusal)
@@ -360,20 +362,20 @@ cdef class SocketTalk:
 
     # Time
 
-    cdef bint is_busy(self) except -1:
-        """Return whether a call is under way, or a message is not whole."""
+    cdef bint has_calls(self) except -1:
+        """Return whether a call is under way. A message that is not whole is none: a peer could leave it so for ever."""
         cdef Exchange exchange
         if self.call is None:
             return False
         exchange = self.call.exchange
-        return bool(exchange.held) or bool(exchange.queue) or self.reader.opcode != 0
+        return bool(exchange.held) or bool(exchange.queue)
 
     cdef uint64_t check(self, HttpConnection connection, uint64_t now) except? 0:
         """Close what is silent, late, expired or drained; return when to look again."""
         cdef uint64_t due
         if self.has_closed or self.call is None:
             return 0
-        if not self.is_busy():
+        if not self.has_calls():
             if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
                 self.close(connection, CLOSE_POLICY, "the credential has expired")
                 return connection._due_ns
@@ -383,7 +385,10 @@ cdef class SocketTalk:
         if self.message_due_ns and now >= self.message_due_ns and not connection.is_body_held:
             self.close(connection, CLOSE_POLICY, "the message did not come in time")
             return connection._due_ns
-        due = self._check_peer(connection, now) if self.is_busy() else self._check_rest(connection, now)
+        if self.has_calls() or self.reader.opcode:
+            due = self._check_peer(connection, now)
+        else:
+            due = self._check_rest(connection, now)
         if connection.is_closed:
             return connection._due_ns
         for other in (self.message_due_ns, self.expires_ns, self.leave_at_ns):

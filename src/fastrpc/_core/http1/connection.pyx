@@ -43,6 +43,8 @@ cdef enum:
 
 # How long the last words of a connection may take to be read.
 cdef double LINGER_SECONDS = 1.0
+# When to look again whether a request was read that came when its connection was to close.
+cdef double UNREAD_SECONDS = 0.05
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
@@ -246,7 +248,9 @@ cdef class HttpConnection(PythonEngine):
                 self._wait(self.limits.body_idle_seconds)
         elif self.is_upgraded:
             self._due_ns = self.upgraded_due(now)
-        elif self._rests or self.head is None and self._seen == 0:
+        elif self._rests:
+            self._ends_at_rest()
+        elif self.head is None and self._seen == 0:
             self._end()
         else:
             self._refuse(RequestRefusedError(408, "the request did not come in time"))
@@ -455,6 +459,14 @@ cdef class HttpConnection(PythonEngine):
         stream.release_input()
         self._has_taken()
         return self._wait(self.limits.body_idle_seconds if self._untaken else LINGER_SECONDS)
+
+    cdef bint _ends_at_rest(self) except -1:
+        """Close between two requests, unless the next one is here already, and was not read; return whether it closes."""
+        if self._stream is not NULL and (<ByteStream>self._stream).has_unread():
+            self._wait(UNREAD_SECONDS)
+            return False
+        self._end()
+        return True
 
     cdef bint _has_taken(self) except -1:
         """Return whether the peer has taken some of the output since this was asked last."""

@@ -25,6 +25,7 @@ cdef class ByteStream(Timed):
     cdef int hold_input(self) except -1
     cdef int release_input(self) except -1
     cdef bint waits_for_turn(self) noexcept
+    cdef bint has_unread(self) except -1
     cdef bint is_stuck(self) noexcept
     cdef bint sends_at_once(self) noexcept
     cdef bint flushes_soon(self) noexcept

@@ -69,6 +69,10 @@ cdef class ByteStream(Timed):
         """Return whether something received waits for its turn; nothing is read until then."""
         return False
 
+    cdef bint has_unread(self) except -1:
+        """Return whether the peer sent something that the engine has not seen."""
+        return False
+
     cdef bint is_stuck(self) noexcept:
         """Return whether the stream takes no output at present."""
         return False

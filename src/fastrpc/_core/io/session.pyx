@@ -26,7 +26,7 @@ from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
-from fastrpc._core.io.transport_socket cimport plain_descriptor, unsent_bytes
+from fastrpc._core.io.transport_socket cimport plain_descriptor, unread_bytes, unsent_bytes
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport Turns
 
@@ -230,6 +230,9 @@ cdef class Session(ByteStream):
 
     cdef bint waits_for_turn(self) noexcept:
         return self.tail.is_put_off
+
+    cdef bint has_unread(self) except -1:
+        return self.tail.is_put_off or self.transport is not None and unread_bytes(self.transport) > 0
 
     cdef bint _keep_unseen(self, Py_ssize_t size) except -1:
         """Put off what was received without a look at it; False: it makes no work, hand it over."""

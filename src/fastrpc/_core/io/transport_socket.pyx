@@ -40,9 +40,20 @@ cdef int64_t unsent_bytes(object transport) except? -1:
 
 cdef int64_t unsent_in_socket(int descriptor) except? -1:
     """Bytes in the system's send buffer of a socket, or 0 where it does not tell or the socket is closed."""
-    if descriptor < 0 or termios is None:
+    return 0 if termios is None else bytes_of(descriptor, termios.TIOCOUTQ)
+
+
+cdef int64_t unread_bytes(object transport) except? -1:
+    """Bytes that the system has received and that nobody has read, or 0 where it does not tell or there is no socket."""
+    opened = transport.get_extra_info("socket")
+    return 0 if opened is None or termios is None else bytes_of(opened.fileno(), termios.FIONREAD)
+
+
+cdef int64_t bytes_of(int descriptor, object question) except? -1:
+    """Ask the system for a number of bytes of a socket; 0: it does not tell, or the socket is closed."""
+    if descriptor < 0:
         return 0
     try:
-        return int.from_bytes(fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+        return int.from_bytes(fcntl.ioctl(descriptor, question, bytes(4)), sys.byteorder)
     except OSError:
         return 0

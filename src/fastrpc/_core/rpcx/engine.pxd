@@ -6,6 +6,13 @@ from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.profile cimport Profile
 
 
+cdef enum LongFrame:
+    # More is needed to decide: present its beginning again.
+    LONG_WAITS = 0
+    LONG_TAKEN = 1
+    LONG_DROPPED = 2
+
+
 cdef class RpcxEngine(Engine):
     cdef:
         readonly Profile profile
@@ -21,7 +28,7 @@ cdef class RpcxEngine(Engine):
 
         # Whether a frame has begun and is not whole; whether nothing more is taken.
         bint is_partial
-        bint ignores_input
+        readonly bint ignores_input
 
         # Output in order: parts, then what is in the buffer; the bytes of the parts.
         WriteBuffer buffer
@@ -35,7 +42,7 @@ cdef class RpcxEngine(Engine):
     # What a side implements.
     cdef int on_frame(self, RpcxFrame* frame) except -1
     cdef int on_violation(self, object error) except -1
-    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1
+    cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int on_held(self, Py_ssize_t change) except -1
 
     # What it uses.

@@ -6,5 +6,9 @@ class RpcxEngine(Engine):
 
     @property
     def profile(self) -> Profile: ...
+    @property
+    def ignores_input(self) -> bool:
+        """Whether nothing more is taken."""
+
     def close(self, reason: int = 0, text: str = "") -> None:
         """Close once all output is sent; the protocol has no word of goodbye."""

@@ -43,9 +43,9 @@ cdef class RpcxEngine(Engine):
         """The peer broke the protocol: nothing that follows can be understood."""
         return 0
 
-    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1:
-        """Return whether a long frame is received, by its header; what comes of one that is not is dropped."""
-        return True
+    cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """Return whether a long frame is received, by its header and what else is here of it; LONG_WAITS: not known yet."""
+        return LONG_TAKEN
 
     cdef int on_held(self, Py_ssize_t change) except -1:
         """So many more bytes are held of a long frame."""
@@ -82,7 +82,11 @@ cdef class RpcxEngine(Engine):
                     self.is_partial = True
                     return at
                 if whole > size - at or whole > self.most_frame:
-                    at += self._begin_frame(data + at, size - at)
+                    part = self._begin_frame(data + at, size - at)
+                    if part == 0:
+                        self.is_partial = True
+                        return at
+                    at += part
                     continue
                 parse_frame(data + at, whole, &frame)
                 self.on_frame(&frame)
@@ -94,9 +98,12 @@ cdef class RpcxEngine(Engine):
         return at
 
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
-        """Take the beginning of a long frame; return how much of it that is."""
+        """Take the beginning of a long frame; return how much of it that is, 0: it is to be presented again."""
         cdef Py_ssize_t whole = announced_size(data, size, self.profile.magic)
-        if not self.takes_long_frame(data, whole):
+        cdef int taken = self.takes_long_frame(data, size, whole)
+        if taken == LONG_WAITS:
+            return 0
+        if taken == LONG_DROPPED:
             self.skip_left = whole - min(size, whole)
             return min(size, whole)
         self.body = Assembly(whole)

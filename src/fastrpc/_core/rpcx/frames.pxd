@@ -64,5 +64,8 @@ cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, uint8_t magic)
 # Find the parts of a whole frame.
 cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1
 
+# Find path, method and metadata of a frame of so many bytes whose beginning is here; False: not all of them are.
+cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1
+
 # Write a text with its length, and return where it ends.
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept

@@ -78,6 +78,38 @@ cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except
     return 0
 
 
+cdef bint parse_head(const char* data, Py_ssize_t size, Py_ssize_t whole, RpcxFrame* frame) except -1:
+    cdef Py_ssize_t[3] places
+    cdef Py_ssize_t[3] sizes
+    cdef Py_ssize_t at = HEADER_BYTES
+    cdef int part
+    for part in range(3):
+        if size - at < LENGTH_BYTES:
+            return False
+        sizes[part] = load32_big(data + at)
+        at += LENGTH_BYTES
+        # Each of the parts behind it has a length.
+        if sizes[part] > whole - at - (3 - part) * LENGTH_BYTES:
+            raise RemoteProtocolError(
+                f"the {PARTS[part]} of a frame announces {sizes[part]} bytes, {whole - at} are left of the frame"
+            )
+        places[part] = at
+        at += sizes[part]
+    if at > size:
+        return False
+    frame.version = <uint8_t>data[1]
+    frame.flags = <uint8_t>data[FLAGS_AT]
+    frame.kinds = <uint8_t>data[3]
+    frame.sequence = load64_big(data + 4)
+    frame.data = data
+    frame.size = whole
+    frame.path, frame.path_size = data + places[0], sizes[0]
+    frame.method, frame.method_size = data + places[1], sizes[1]
+    frame.metadata, frame.metadata_size = data + places[2], sizes[2]
+    frame.payload, frame.payload_size = NULL, 0
+    return True
+
+
 cdef char* put_text(char* at, const char* text, Py_ssize_t size) noexcept:
     store32_big(at, <uint32_t>size)
     if size:

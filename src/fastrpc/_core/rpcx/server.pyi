@@ -1,23 +1,15 @@
-from typing import Any, final
+from typing import Any
 
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.rpcx.engine import RpcxEngine
 from fastrpc._core.rpcx.profile import Profile
-from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.rpcx.requests import RpcxRequests
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.calling.peer import Peer
 from fastrpc.config import Keepalive, Limits, Timeouts
 from fastrpc.rpc.identity import Identity
 
-@final
-class RpcxExchange(Exchange):
-    """The served calls of one connection that speaks rpcx."""
-
-    def note_drain(self) -> None:
-        """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""
-
-class RpcxServer(RpcxEngine):
+class RpcxServer(RpcxRequests):
     """The server's side of one connection."""
 
     def __init__(
@@ -30,10 +22,6 @@ class RpcxServer(RpcxEngine):
         keepalive: Keepalive,
         limits: Limits,
     ) -> None: ...
-    @property
-    def gate(self) -> Gate: ...
-    @property
-    def exchange(self) -> RpcxExchange: ...
     @property
     def is_opening(self) -> bool: ...
     @property
@@ -61,9 +49,6 @@ class RpcxServer(RpcxEngine):
         generation: int = 0,
     ) -> bool:
         """Note who the peer proved to be by its certificate, and until when; a call's own token comes before it."""
-
-    def go_on(self) -> None:
-        """Take the frames that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Close when the peer has made no call for a while; calls until then are served."""

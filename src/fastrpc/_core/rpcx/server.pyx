@@ -12,25 +12,25 @@ the call; a call whose token is refused is answered, then the connection closes 
 
 The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. A connection that drains
 serves further calls, and closes when it has had none for REST_NS: by then its peer follows a registry that no longer lists
-this server.
+this server, or is a client of ours, which the metadata of each answer tells to go. A peer that hears of neither and goes on
+calling loses the connection at a moment when no call is under way, if there is one: what it sent meanwhile was not read.
 """
 
-cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcpy
+from libc.string cimport memcpy
 
 from fastrpc._core.base.instants cimport earlier, nanoseconds
-from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_view cimport count_start
 from fastrpc._core.calling.client_call cimport ClientCall
-from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, TIMEOUT_NONE
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.rpcx.codec_numbers cimport codec_of, serialize_of
-from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_entries
+from fastrpc._core.rpcx.codec_numbers cimport serialize_of
+from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
+from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS
+from fastrpc._core.rpcx.exchange cimport RpcxExchange
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -48,7 +48,12 @@ from fastrpc._core.rpcx.frames cimport (
     store64_big,
 )
 from fastrpc._core.rpcx.profile cimport Profile
-from fastrpc._core.serving.exchange cimport HOLD_DRAIN
+from fastrpc._core.rpcx.requests cimport RpcxRequests
+from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck
+from fastrpc._core.serving.engine_exchange cimport EngineExchange
+from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.gate cimport Gate
+from fastrpc._core.serving.served_call cimport ServerCall
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import EncodeError, RemoteProtocolError
@@ -60,65 +65,19 @@ cdef enum:
 cdef uint64_t SECOND = 1_000_000_000
 # A connection that drains closes when it has had no call for so long.
 cdef uint64_t REST_NS = SECOND
+# One whose peer goes on calling closes at the first moment without a call after so long, or half of the time for calls.
+cdef uint64_t STAY_NS = 10 * SECOND
+# Until nothing more is taken, so long before that time is over.
+cdef uint64_t DEAF_NS = SECOND
+# When to look again whether a call was read that came when its connection was to close.
+cdef uint64_t UNREAD_NS = SECOND // 20
 # What is not tied to an instant is looked at so often.
 cdef uint64_t LOOK_NS = 10 * SECOND
-# The longest time that is not none, as in the native protocol.
-cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
+# What answers of a connection that drains tell clients of ours: call elsewhere.
+cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
 
-@cython.final
-cdef class RpcxExchange(EngineExchange):
-    """The served calls of one connection that speaks rpcx."""
-
-    cdef int do_answer(self, Call call, bytes payload) except -1:
-        if self._engine is NULL or self.is_closed:
-            return 0
-        return (<RpcxServer>self._engine).send_answer(<ServerCall>call, payload)
-
-    cdef int do_fail(self, Call call, Failure failure) except -1:
-        if self._engine is NULL or self.is_closed:
-            return 0
-        (<RpcxServer>self._engine).send_failure(<ServerCall>call, failure)
-        return (<RpcxServer>self._engine).after_call(True)
-
-    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef RpcxServer engine
-        cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
-        if self._engine is NULL or self.is_closed:
-            return 0
-        engine = <RpcxServer>self._engine
-        if is_faulty and status == RESOURCE_EXHAUSTED:
-            # It would else look as if the same call could succeed a little later.
-            pushback_ms = PUSHBACK_NEVER
-        if not call.flags & ONE_WAY:
-            engine.send_failure(<ServerCall>call, Failure(status, text, pushback_ms=pushback_ms, has_run=False))
-        if status == UNAUTHENTICATED:
-            engine.refused_token()
-        return engine.after_call((<ServerCall>call).identity is not None)
-
-    cdef int do_hold(self, Call call) except -1:
-        # Nothing can cancel a single call.
-        return 0
-
-    cdef int do_release(self, Call call) except -1:
-        return 0 if self._engine is NULL or self.is_closed else (<RpcxServer>self._engine).after_call(True)
-
-    cdef bytes compressed(self, Call call, object compressor, bytes payload):
-        cdef bytes smaller = None
-        if self._engine is not NULL and (<RpcxServer>self._engine).profile.compresses_answers:
-            smaller = compressor.compress(payload)
-            if PyBytes_GET_SIZE(smaller) < PyBytes_GET_SIZE(payload):
-                return smaller
-        call.compressor = 0
-        return payload
-
-    def note_drain(self):
-        """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""
-        EngineExchange.note_drain(self)
-        self.holding &= ~HOLD_DRAIN
-
-
-cdef class RpcxServer(RpcxEngine):
+cdef class RpcxServer(RpcxRequests):
     """The server's side of one connection."""
 
     def __init__(self, Profile profile not None, *, Gate gate not None, Openings openings not None, timeouts, keepalive,
@@ -144,7 +103,7 @@ cdef class RpcxServer(RpcxEngine):
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.
         if self._exchange is not NULL:
-            (<RpcxExchange>self._exchange)._engine = NULL
+            (<EngineExchange>self._exchange)._engine = NULL
 
     # From the frame to the gate
 
@@ -160,85 +119,24 @@ cdef class RpcxServer(RpcxEngine):
 
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1:
         """Hand a request to the gate."""
-        cdef RpcxExchange exchange = self.exchange
-        cdef ServerCall call = ServerCall.__new__(ServerCall)
-        cdef Py_ssize_t size = self._find_name(frame), calls
-        call.exchange = exchange
-        call.id = frame.sequence
-        call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
-        call.codec = codec_of(frame.kinds >> 4)
-        call.compressor = <uint8_t>compressor
-        call.head = PyBytes_FromStringAndSize(
-            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if size else 0)
-        )
-        if size == 0:
-            call.head += bytes(2 * LENGTH_BYTES)
-        call.started_ns = self.used_ns = self.came_ns or self.now
-        exchange.now = self.now
-        exchange.received_ns = self.received_ns
-        exchange.is_reading = self.is_reading
+        cdef Exchange exchange = self.exchange
+        cdef ServerCall call = self.call_of(frame, compressor)
+        cdef Py_ssize_t size = self.find_name(frame), calls
         calls = (0 if exchange.held is None else len(exchange.held)) + (0 if exchange.queue is None else len(exchange.queue))
         if calls >= self.gate.concurrent_calls:
             text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
-            return self._refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
-        if frame.metadata_size and not self._takes_metadata(call, frame):
+            return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
+        if frame.metadata_size and not self.takes_metadata(call, frame):
             return 0
         if <uint64_t>frame.payload_size > self.gate.message_bytes:
             text = f"the request has {frame.payload_size} bytes, the limit is {self.gate.message_bytes}"
-            return self._refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
+            return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
         self.gate.pass_in(call, self.name, size, 0, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
         if exchange.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
         # Its handler may go on in the next turn of the loop.
         self.woke = True
         return 0
-
-    cdef Py_ssize_t _find_name(self, RpcxFrame* frame) noexcept:
-        """Join path and method; return the size of the name, 0: no method has it."""
-        cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
-        if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
-            # The last dot of a name ends that of its service.
-            return 0
-        memcpy(self.name, frame.path, frame.path_size)
-        self.name[frame.path_size] = c"."
-        memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
-        return size
-
-    cdef bint _takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1:
-        """Take the metadata of a request; False: it was refused for it."""
-        cdef Reserved found
-        cdef Py_ssize_t size = self._find_name(frame)
-        cdef bytes entries
-        text = f"the metadata of the call is over the limit of {self.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
-        if <uint64_t>frame.metadata_size > self.gate.metadata_bytes:
-            self._refuse(call, size, RESOURCE_EXHAUSTED, text)
-            return False
-        find_reserved(frame.metadata, frame.metadata_size, &found)
-        if found.has_timeout:
-            if found.timeout_ms <= 0:
-                call.deadline_ns = call.started_ns
-            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
-            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
-                call.stated_timeout_us = TIMEOUT_NONE
-        if found.others == 0 and found.token is NULL:
-            return True
-        try:
-            entries = native_entries(frame.metadata, frame.metadata_size)
-        except ValueError as error:
-            self._refuse(call, size, INVALID_ARGUMENT, str(error))
-            return False
-        if check_metadata(
-            PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), self.gate.metadata_bytes
-        ) == METADATA_TOO_LARGE:
-            self._refuse(call, size, RESOURCE_EXHAUSTED, text)
-            return False
-        call.received_metadata = entries
-        return True
-
-    cdef int _refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
-        """Refuse a call for a limit of its connection, before the gate has seen it."""
-        call.route = self.gate.routes.find(self.name, name_size)
-        return self.gate.refuse(call, status, text, True)
 
     cdef int _echo(self, RpcxFrame* frame) except -1:
         """Answer a heartbeat: the same frame, whatever it says."""
@@ -251,22 +149,29 @@ cdef class RpcxServer(RpcxEngine):
         at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
         return self.written()
 
-    cdef bint takes_long_frame(self, const char* header, Py_ssize_t whole) except -1:
-        """Refuse a frame over a limit by its header, before anything is kept of it."""
+    cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """Refuse a frame over a limit by its header, and one of nobody by its metadata, before anything is kept of it."""
         cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef int found
         call.exchange = self.exchange
-        call.head = header[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
-        call.flags = ONE_WAY if <uint8_t>header[FLAGS_AT] & IS_ONE_WAY else 0
+        call.head = data[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
+        call.flags = ONE_WAY if <uint8_t>data[FLAGS_AT] & IS_ONE_WAY else 0
         call.started_ns = self.exchange.now = self.now
         if whole > self.most_frame:
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
             self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
             raise RemoteProtocolError(text)
+        if self.gate.access is not None:
+            if self.sender_check is None:
+                self.sender_check = SenderCheck()
+            found = (<SenderCheck>self.sender_check).look(self, data, size, whole)
+            if found != FOUND_ADMITTED:
+                return LONG_DROPPED if found == FOUND_REFUSED else LONG_WAITS
         problem = self.gate.over_budget(call, whole, True)
         if problem is not None:
             count_refusal("memory")
             self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
-        return problem is None
+        return LONG_TAKEN if problem is None else LONG_DROPPED
 
     cdef int on_held(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)
@@ -276,6 +181,8 @@ cdef class RpcxServer(RpcxEngine):
     cdef int send_answer(self, ServerCall call, bytes payload) except -1:
         cdef bytes entries = b"" if call.sent_metadata is None else block_of(call.sent_metadata)
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(call.head)[FLAGS_AT] & ~COMPRESSION_BITS | IS_RESPONSE
+        if self.exchange.is_draining:
+            entries += GO_AWAY
         if call.compressor:
             flags |= IS_GZIP
         self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
@@ -298,6 +205,8 @@ cdef class RpcxServer(RpcxEngine):
             parts.append(entry(b"frpc-retry-after-ms", seconds.encode()))
         if failure.details:
             parts.append(entry(b"frpc-details-bin", failure.details))
+        if self.exchange.is_draining:
+            parts.append(GO_AWAY)
         if call.sent_metadata is not None:
             parts.append(block_of(call.sent_metadata))
         self._write(call.head, flags | IS_RESPONSE | STATUS_ERROR, b"".join(parts), 0)
@@ -328,6 +237,8 @@ cdef class RpcxServer(RpcxEngine):
         self.used_ns = max(self.used_ns, self.exchange.now, self.exchange.stepped_ns)
         if self.ignores_input:
             return 0 if self._is_busy() else self.end(True)
+        if self.pause_from_ns and not self.is_reading:
+            self._end_at_pause()
         return self.leave_opening() if self.is_opening and was_let_in else 0
 
     cdef bint _is_busy(self) noexcept:
@@ -381,11 +292,6 @@ cdef class RpcxServer(RpcxEngine):
         self.exchange.certify(identity, valid_seconds, generation)
         return True
 
-    def go_on(self):
-        """Take the frames that waited for a verdict."""
-        if self._stream is not NULL and not self.is_closed:
-            (<ByteStream>self._stream).release_input()
-
     # Opening and leaving
 
     cdef int connected(self) except -1:
@@ -412,9 +318,14 @@ cdef class RpcxServer(RpcxEngine):
 
     def begin_drain(self, reason, text=""):
         """Close when the peer has made no call for a while; calls until then are served."""
+        cdef uint64_t now = now_ns()
+        if self.pause_from_ns == 0:
+            self.pause_from_ns = now + (STAY_NS if self.leave_after_ns == 0 else min(STAY_NS, self.leave_after_ns // 2))
+            if self.leave_after_ns:
+                self.last_call_ns = now + self.leave_after_ns - min(DEAF_NS, self.leave_after_ns // 4)
         self.exchange.note_drain()
         if self._stream is not NULL and not self.is_closed:
-            (<ByteStream>self._stream).schedule_check(max(now_ns(), self.used_ns + REST_NS))
+            (<ByteStream>self._stream).schedule_check(max(now, self.used_ns + REST_NS))
 
     @property
     def has_drained(self):
@@ -438,7 +349,7 @@ cdef class RpcxServer(RpcxEngine):
         self.linger_until_ns = now_ns() + self.linger_ns
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.exchange)
-        RpcxEngine.end(self, lingers and self.linger_ns != 0)
+        RpcxRequests.end(self, lingers and self.linger_ns != 0)
         self._tell_pusher()
         if self._stream is not NULL:
             (<ByteStream>self._stream).schedule_check(self.linger_until_ns)
@@ -460,6 +371,8 @@ cdef class RpcxServer(RpcxEngine):
         self.exchange.is_reading = False
         if self.is_opening and not self.is_closed:
             self.openings.add_undecided(self)
+        if self.pause_from_ns:
+            self._end_at_pause()
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
@@ -551,20 +464,42 @@ cdef class RpcxServer(RpcxEngine):
             self.end(True)
             return 0
         due = earlier(self.aged_at_ns, self.leave_at_ns)
-        if self._is_busy():
-            # Once it rests.
-            return earlier(due, now + REST_NS) if self.exchange.is_draining else due
         if self.exchange.is_draining:
+            return earlier(due, self._check_drain(now))
+        if self.idle_ns and not self._is_busy():
+            if now < self.used_ns + self.idle_ns:
+                return earlier(due, self.used_ns + self.idle_ns)
+            if (<ByteStream>self._stream).has_unread():
+                return earlier(due, now + UNREAD_NS)
+            self.end(True)
+            return 0
+        return due
+
+    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
+        """Close a connection that drains once it had no call for a while; return when to look again."""
+        cdef uint64_t due = now + REST_NS
+        if self.last_call_ns and now >= self.last_call_ns:
+            # What is not read was not processed, and its caller may know that it can be repeated.
+            self.ignores_input = True
+        elif self.last_call_ns:
+            due = min(due, self.last_call_ns)
+        if self._is_busy():
+            return due
+        if not self.ignores_input:
             if self.is_partial:
                 # A call is being received.
-                return earlier(due, now + REST_NS)
-            if now >= self.used_ns + REST_NS:
-                self.end(True)
-                return 0
-            return earlier(due, self.used_ns + REST_NS)
-        if self.idle_ns:
-            if now >= self.used_ns + self.idle_ns:
-                self.end(True)
-                return 0
-            return earlier(due, self.used_ns + self.idle_ns)
-        return due
+                return due
+            if now < self.used_ns + REST_NS:
+                return min(due, self.used_ns + REST_NS)
+            if (<ByteStream>self._stream).has_unread():
+                return now + UNREAD_NS
+        self.end(True)
+        return 0
+
+    cdef int _end_at_pause(self) except -1:
+        """Close a connection whose peer goes on calling although it drains for long: no call is under way now."""
+        if self.is_closed or self._stream is NULL or now_ns() < self.pause_from_ns:
+            return 0
+        if self._is_busy() or self.is_partial or (<ByteStream>self._stream).has_unread():
+            return 0
+        return self.end(True)

@@ -45,8 +45,10 @@ cdef class RpcxTranslation:
         bytearray cut_below
         bint has_received
 
-        # Whether the preface came; the token of the connection, None: it showed none; its entry, if any.
+        # Whether the preface came, and whether the server said that it goes; the token of the connection, None: it showed
+        # none; its entry, if any.
         bint is_open
+        bint is_leaving
         bytes token
         bytes token_entry
 
@@ -85,6 +87,7 @@ cdef class RpcxTranslation:
     cdef int _take_answer(self, RpcxFrame* frame) except -1
     cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
+    cdef int _leave(self) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
     cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1
     cdef int _answer(self, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs) except -1

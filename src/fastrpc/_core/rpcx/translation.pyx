@@ -421,6 +421,8 @@ cdef class RpcxTranslation:
                 metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told)
             except ValueError as error:
                 return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
+        if b"frpc-goaway" in told:
+            self._leave()
         if PyBytes_GET_SIZE(metadata) > LONGEST_METADATA:
             return self._fail(id, INTERNAL, f"the metadata of the answer has {len(metadata)} bytes", True)
         if frame.flags & STATUS_BITS == STATUS_ERROR and frame.metadata_size:
@@ -483,14 +485,21 @@ cdef class RpcxTranslation:
             REQUEST, ONE_WAY, id, head, frame.payload, frame.payload_size, codec_of(serialize) | compressor << 8
         )
 
+    cdef int _leave(self) except -1:
+        """Let further calls be for another connection."""
+        if not self.is_leaving:
+            self.is_leaving = True
+            self._control_up(GOAWAY, 0, NO_MORE_CALLS)
+        return 0
+
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1:
         """Fail a call with what the entries of its answer tell; those of Go have the text alone."""
         cdef bytes head, details = told.get(b"frpc-details-bin", b"")
         cdef bytes text = told.get(self.profile.error_key, b"")
         cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(UNKNOWN_NAMES) else UNKNOWN)
         if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
-            # The server takes nothing more here: further calls are for another connection.
-            self._control_up(GOAWAY, 0, NO_MORE_CALLS)
+            # The server takes nothing more here.
+            self._leave()
         head = answer_head(
             status, text.decode("utf-8", "replace"), metadata,
             told.get(b"frpc-processed") != b"no", pause_of(told.get(b"frpc-retry-after-ms")),

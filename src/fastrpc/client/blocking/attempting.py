@@ -1,5 +1,6 @@
 """The attempts of one blocking call."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
@@ -154,6 +155,10 @@ class _Choice:
         if self.pick is not None:
             self.pick.dropped()
             self.pick = None
+
+    def left_of(self, subchannels: Sequence[SyncSubchannel]) -> Sequence[SyncSubchannel]:
+        """Return the subchannels that the attempt may wait for."""
+        return self._attempting.candidates(subchannels)
 
     @property
     def is_pinned(self) -> bool:

@@ -260,7 +260,8 @@ class SyncPool:
             subchannel: SyncSubchannel = choice.subchannel()
             subchannel.refresh()
             session = subchannel.least_used()
-            subchannels = [subchannel] if choice.is_pinned else [subchannel, *self._in_turn()]
+            others = [] if choice.is_pinned else choice.left_of(self._in_turn())
+            subchannels = [subchannel, *others]
             if session is not None:
                 return session, subchannels
             if choice.is_pinned or not self._mark():

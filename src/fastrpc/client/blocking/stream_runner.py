@@ -125,6 +125,8 @@ class SyncStreamRunner:
 class _StreamAttempting(SyncAttempting):
     """The attempts of one stream, for a fail mode."""
 
+    is_stream = True
+
     def __init__(self, pool: SyncPool, stream: SyncStream[Any, Any], made: FastRPCError | None) -> None:
         super().__init__(pool, stream.origin, made)
         self._stream = stream

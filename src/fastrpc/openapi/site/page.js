@@ -7,33 +7,55 @@ const MOST_SHOWN = 1000; // Messages of a stream that stay on the page.
 const client = new Client();
 const byId = (id) => document.getElementById(id);
 let running = null; // What cancels the call under way.
+let api = { info: { title: "Services" }, tags: [], paths: {}, components: { schemas: {} } };
+let methods = [];
 
-start();
+byId("find").addEventListener("input", list);
+byId("token").addEventListener("change", load);
+addEventListener("hashchange", open);
+load();
 
-async function start() {
+/** Fetch the description of what the owner of the token may call. */
+async function load() {
+  const token = byId("token").value;
   try {
-    const response = await fetch(new URL("../openapi.json", import.meta.url), { credentials: "omit" });
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const response = await fetch(new URL("../openapi.json", import.meta.url), { headers, credentials: "omit", cache: "no-store" });
     if (!response.ok) throw new Error(`openapi.json: ${response.status}`);
-    show(await response.json());
+    api = await response.json();
   } catch (error) {
-    byId("notice").textContent = `The description of the services cannot be had: ${error.message}`;
-    byId("notice").className = "bad";
+    // With a wrong token the page stays as it is: a call tells more.
+    if (byId("notice")) fill(byId("notice"), [`The description of the services cannot be had: ${error.message}`]).className = "bad";
+    return;
+  }
+  byId("title").textContent = document.title = api.info.title;
+  methods = Object.entries(api.paths).map(([path, item]) => ({ path, about: item.post, isSafe: "get" in item }));
+  list();
+  // A method that is shown already may be in use.
+  if (!wanted() || byId("shown").dataset.method !== wanted()) open();
+}
+
+function list() {
+  fill(byId("list"), services(byId("find").value.toLowerCase()));
+  mark();
+}
+
+/** Return the method that the address names. */
+function wanted() {
+  return decodeURIComponent(location.hash.slice(1));
+}
+
+/** Mark it in the list. */
+function mark() {
+  for (const button of byId("list").querySelectorAll("button")) {
+    if (button.dataset.method === wanted()) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
   }
 }
 
-function show(api) {
-  byId("title").textContent = document.title = api.info.title;
-  const methods = Object.entries(api.paths).map(([path, item]) => ({ path, about: item.post, isSafe: "get" in item }));
-  const list = () => fill(byId("list"), services(api, methods, byId("find").value.toLowerCase()));
-  byId("find").addEventListener("input", list);
-  addEventListener("hashchange", () => open(api, methods));
-  list();
-  open(api, methods);
-}
-
-function services(api, methods, wanted) {
+function services(part) {
   return api.tags.flatMap((tag) => {
-    const found = methods.filter(({ about }) => about.tags[0] === tag.name && nameOf(about).toLowerCase().includes(wanted));
+    const found = methods.filter(({ about }) => about.tags[0] === tag.name && nameOf(about).toLowerCase().includes(part));
     if (!found.length) return [];
     const buttons = found.map(({ about }) => {
       const button = make("button", { type: "button", textContent: nameOf(about).slice(tag.name.length + 1), title: about.summary ?? "" });
@@ -46,21 +68,18 @@ function services(api, methods, wanted) {
   });
 }
 
-function open(api, methods) {
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const method = methods.find(({ about }) => nameOf(about) === wanted);
-  for (const button of byId("list").querySelectorAll("button")) {
-    if (button.dataset.method === wanted) button.setAttribute("aria-current", "true");
-    else button.removeAttribute("aria-current");
-  }
+function open() {
+  const method = methods.find(({ about }) => nameOf(about) === wanted());
+  mark();
   running?.abort();
-  if (method) fill(byId("shown"), described(api, method));
+  byId("shown").dataset.method = method ? wanted() : "";
+  if (method) fill(byId("shown"), described(method));
   else fill(byId("shown"), [make("p", { className: "soft", textContent: methods.length ? "Choose a method." : "This server shows no methods." })]);
   if (method) byId("shown").focus({ preventScroll: true });
 }
 
-function described(api, { path, about, isSafe }) {
-  const form = new Form(api, about);
+function described({ path, about, isSafe }) {
+  const form = new Form(about);
   const parameters = Object.entries(form.schema.properties ?? {});
   const rows = parameters.map(([name, schema]) => make("tr", {},
     make("td", {}, make("code", { textContent: name })),
@@ -76,14 +95,14 @@ function described(api, { path, about, isSafe }) {
     rows.length ? make("table", {}, ...rows) : make("p", { className: "soft", textContent: "none" }),
     make("h3", { textContent: "Answer" }),
     make("code", { textContent: answerText(about) }),
-    ...typesOf(api, [form.schema, about.responses["200"]]),
+    ...typesOf([form.schema, about.responses["200"]]),
     make("h3", { textContent: "Call" }),
     ...form.elements(),
   ];
 }
 
 /** Return what the classes in schemas look like. */
-function typesOf(api, schemas) {
+function typesOf(schemas) {
   const found = new Map();
   const look = (value) => {
     if (value === null || typeof value !== "object") return;
@@ -110,7 +129,7 @@ function classText(name, schema) {
 
 /** The form that calls one method. */
 class Form {
-  constructor(api, about) {
+  constructor(about) {
     this.method = nameOf(about);
     this.kind = about["x-fastrpc"].kind;
     this.givesStream = this.kind === "server_stream" || this.kind === "both_ways";
@@ -119,7 +138,7 @@ class Form {
     this.isJSON = media !== "application/msgpack";
     const first = this.takesStream ? content.anyOf[0].properties.arguments : content;
     this.schema = first ?? { type: "object", properties: {} };
-    const value = JSON.stringify(example(api, this.schema), null, 2);
+    const value = JSON.stringify(example(this.schema), null, 2);
     this.args = make("textarea", { id: "arguments", spellcheck: false, value, rows: Math.min(24, value.split("\n").length + 1) });
     this.input = make("textarea", { id: "input", spellcheck: false, placeholder: "one message a line, as JSON" });
     this.button = make("button", { id: "call", type: "button", className: "main", textContent: this.givesStream ? "Stream" : "Call" });
@@ -215,16 +234,16 @@ function typeText(schema) {
 }
 
 /** Return a value that fits a schema, to begin with: required fields only. */
-function example(api, schema, depth = 0) {
-  if (schema.$ref) return depth > 4 ? null : example(api, api.components.schemas[schema.$ref.split("/").pop()], depth + 1);
+function example(schema, depth = 0) {
+  if (schema.$ref) return depth > 4 ? null : example(api.components.schemas[schema.$ref.split("/").pop()], depth + 1);
   if ("default" in schema) return schema.default;
   if ("const" in schema) return schema.const;
   if (schema.enum) return schema.enum[0];
-  if (schema.anyOf) return example(api, schema.anyOf[0], depth + 1);
+  if (schema.anyOf) return example(schema.anyOf[0], depth + 1);
   if (schema.type === "object") {
-    return Object.fromEntries((schema.required ?? []).map((name) => [name, example(api, schema.properties?.[name] ?? {}, depth + 1)]));
+    return Object.fromEntries((schema.required ?? []).map((name) => [name, example(schema.properties?.[name] ?? {}, depth + 1)]));
   }
-  if (schema.type === "array") return (schema.prefixItems ?? []).slice(0, schema.minItems).map((one) => example(api, one, depth + 1));
+  if (schema.type === "array") return (schema.prefixItems ?? []).slice(0, schema.minItems).map((one) => example(one, depth + 1));
   return { integer: schema.minimum ?? 0, number: schema.minimum ?? 0, boolean: false, string: "", null: null }[schema.type] ?? null;
 }
 
@@ -240,4 +259,5 @@ function make(tag, properties, ...children) {
 
 function fill(element, children) {
   element.replaceChildren(...children);
+  return element;
 }

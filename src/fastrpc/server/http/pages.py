@@ -1,6 +1,7 @@
 """What the HTTP gateway shows of its services: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and hold no data. The page's policy lets it load from its own server alone.
+They need no identity and hold no data. Where callers prove who they are, the document has what its reader may call: the
+public methods, and with a token those of its owner. The page's policy lets it load from its own server alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,6 +27,9 @@ _PAGE_FIELDS: Final = (
     ("Referrer-Policy", "no-referrer"),
 )
 
+#: Documents that are kept, each for callers who may call the same.
+_MOST_KEPT: Final = 32
+
 #: The files by their paths, with their media types.
 _FILES: Final = {
     "/docs": ("index.html", "text/html; charset=utf-8"),
@@ -44,25 +48,45 @@ def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ())
     """
     document = _Document(services, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
-    return {**shown, "/openapi.json": _page(document.answer)}
+    described = Path(verbs=("GET",), handle=document.answer, needs_identity=bool(schemes))
+    return {**shown, "/openapi.json": described}
 
 
 class _Document:
-    """The OpenAPI document, made when it is first asked for, and again once there are more services."""
+    """The OpenAPI document for each set of methods that somebody may call, made when it is first asked for."""
 
     def __init__(self, services: Sequence[ServiceDefinition], schemes: Sequence[str]) -> None:
         self._services = services
         self._schemes = schemes
         self._described: tuple[ServiceDefinition, ...] = ()
-        self._content = b""
+        self._kept: dict[frozenset[str] | None, bytes] = {}
 
     def answer(self, request: HttpRequest) -> HttpAnswer:
         """Return the document."""
         services = tuple(self._services)
-        if not self._content or services != self._described:
-            self._content = msgspec.json.encode(openapi_document(services, schemes=self._schemes))
+        if services != self._described:
+            self._kept.clear()
             self._described = services
-        return HttpAnswer(200, "application/json", self._content, _PAGE_FIELDS)
+        names = self._names_for(request) if self._schemes else None
+        content = self._kept.get(names)
+        if content is None:
+            content = self._kept[names] = self._content(names)
+            if len(self._kept) > _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+        fields = (*_PAGE_FIELDS, ("Vary", "Authorization")) if self._schemes else _PAGE_FIELDS
+        return HttpAnswer(200, "application/json", content, fields)
+
+    def _names_for(self, request: HttpRequest) -> frozenset[str]:
+        """Return the methods that the reader may call."""
+        names = (method.full_name for service in self._described for method in service.methods.values())
+        found = ((name, request.routes.get(name)) for name in names)
+        return frozenset(name for name, route in found if route is not None and request.may_call(route))
+
+    def _content(self, names: frozenset[str] | None) -> bytes:
+        may_call = None if names is None else lambda method: method.full_name in names
+        return msgspec.json.encode(
+            openapi_document(self._described, schemes=self._schemes, may_call=may_call)
+        )
 
 
 def _page(answer: Callable[[HttpRequest], HttpAnswer]) -> Path:

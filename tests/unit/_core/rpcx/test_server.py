@@ -131,6 +131,33 @@ async def test_a_drain_serves_calls_until_none_came_for_a_while() -> None:
         assert talk.engine.has_drained
 
 
+async def test_a_drain_finds_a_moment_to_close_where_calls_never_end() -> None:
+    async with served_rpcx(Arith(), config=ServerConfig(timeouts=Timeouts(drain=0.1))) as talk:
+        talk.engine.begin_drain(0)
+        sent = answered = 0
+        while not talk.is_over:
+            await talk.send(PRODUCT)
+            sent += 1
+            answered += len(talk.answers())
+        # What it took it answered.
+        assert sent - 1 <= answered <= sent
+        assert talk.engine.has_drained
+
+
+async def test_a_drain_takes_nothing_more_where_calls_outlast_it() -> None:
+    service = Slow()
+    async with served_rpcx(service, Arith(), config=ServerConfig(timeouts=Timeouts(drain=0.1))) as talk:
+        await talk.send(call("slow", "wait", sequence=1))
+        talk.engine.begin_drain(0)
+        await eventually(lambda: talk.engine.ignores_input)
+        await talk.send(PRODUCT)
+        assert (talk.answers(), talk.is_over) == ([], False)
+        service.goes_on.set()
+        [answer] = await talk.hear()
+        assert (answer.sequence, answer.value()) == (1, "done")
+        await eventually(lambda: talk.is_over)
+
+
 async def test_calls_that_are_cut_off_are_answered_and_their_handlers_stopped() -> None:
     service = Slow()
     async with served_rpcx(service) as talk:

@@ -187,6 +187,20 @@ def test_a_refused_token_drains_the_connection_above() -> None:
     assert (goaway, failed.status) == (Goaway(2**63 - 1), Status.UNAUTHENTICATED)
 
 
+def test_a_server_that_goes_drains_the_connection_above_once() -> None:
+    client, [first, second, third] = opened(request(1), request(3), request(5))
+    leaving = {"frpc-goaway": "1", "k": "v"}
+    failed = {**leaving, "__rpcx_error__": "boom", "frpc-code": "UNAUTHENTICATED"}
+    goaway, good = client.hear(answer(first, metadata=leaving))
+    assert (goaway, good.status, good.metadata) == (
+        Goaway(2**63 - 1),
+        Status.OK,
+        encode_metadata([(b"k", b"v")]),
+    )
+    again, bad = client.hear(answer(second, metadata=leaving), answer(third, status=1, metadata=failed))
+    assert (again.status, bad.status) == (Status.OK, Status.UNAUTHENTICATED)
+
+
 def test_a_long_text_of_an_error_is_cut_between_two_letters() -> None:
     client, [frame] = opened(request())
     [failed] = client.hear(answer(frame, status=1, metadata={"__rpcx_error__": "ö" * 5_000}))

@@ -1,0 +1,113 @@
+"""From the frames of requests to calls: what each side of the judgement about a frame needs of its connection."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint64_t
+from libc.string cimport memchr, memcpy
+
+from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.rpcx.codec_numbers cimport codec_of
+from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
+from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
+
+# The longest time that is not none, as in the native protocol.
+cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
+
+
+cdef class RpcxRequests(RpcxEngine):
+    """The calls of one connection, as its frames say them; a server's side goes on from there."""
+
+    # What that implements
+
+    cdef int send_answer(self, ServerCall call, bytes payload) except -1:
+        """Send the answer to a call."""
+        return 0
+
+    cdef int send_failure(self, ServerCall call, Failure failure) except -1:
+        """Send the failure of a call."""
+        return 0
+
+    cdef int refused_token(self) except -1:
+        """A call was refused as nobody's."""
+        return 0
+
+    cdef int after_call(self, bint was_let_in) except -1:
+        """A call has ended."""
+        return 0
+
+    # From the frame to the call
+
+    cdef ServerCall call_of(self, RpcxFrame* frame, int compressor):
+        """Make the call of a request; its metadata follows."""
+        cdef Exchange exchange = self.exchange
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef Py_ssize_t size = self.find_name(frame)
+        call.exchange = exchange
+        call.id = frame.sequence
+        call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
+        call.codec = codec_of(frame.kinds >> 4)
+        call.compressor = <uint8_t>compressor
+        call.head = PyBytes_FromStringAndSize(
+            frame.data, HEADER_BYTES + (2 * LENGTH_BYTES + frame.path_size + frame.method_size if size else 0)
+        )
+        if size == 0:
+            call.head += bytes(2 * LENGTH_BYTES)
+        call.started_ns = self.used_ns = self.came_ns or self.now
+        exchange.now = self.now
+        exchange.received_ns = self.received_ns
+        exchange.is_reading = self.is_reading
+        return call
+
+    cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept:
+        """Join path and method; return the size of the name, 0: no method has it."""
+        cdef Py_ssize_t size = frame.path_size + 1 + frame.method_size
+        if size > LONGEST_NAME or memchr(frame.method, c".", frame.method_size) is not NULL:
+            # The last dot of a name ends that of its service.
+            return 0
+        memcpy(self.name, frame.path, frame.path_size)
+        self.name[frame.path_size] = c"."
+        memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
+        return size
+
+    cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1:
+        """Take the metadata of a request; False: it was refused for it."""
+        cdef Reserved found
+        cdef Py_ssize_t size = self.find_name(frame)
+        cdef bytes entries
+        text = f"the metadata of the call is over the limit of {self.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
+        if <uint64_t>frame.metadata_size > self.gate.metadata_bytes:
+            self.refuse(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        find_reserved(frame.metadata, frame.metadata_size, &found)
+        if found.has_timeout:
+            if found.timeout_ms <= 0:
+                call.deadline_ns = call.started_ns
+            call.stated_timeout_us = max(found.timeout_ms, 1) * 1000
+            if <uint64_t>call.stated_timeout_us > MOST_MILLISECONDS * 1000:
+                call.stated_timeout_us = TIMEOUT_NONE
+        if found.others == 0 and found.token is NULL:
+            return True
+        try:
+            entries = native_entries(frame.metadata, frame.metadata_size)
+        except ValueError as error:
+            self.refuse(call, size, INVALID_ARGUMENT, str(error))
+            return False
+        if check_metadata(
+            PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), self.gate.metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            self.refuse(call, size, RESOURCE_EXHAUSTED, text)
+            return False
+        call.received_metadata = entries
+        return True
+
+    cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1:
+        """Refuse a call for a limit of its connection, before the gate has seen it."""
+        call.route = self.gate.routes.find(self.name, name_size)
+        return self.gate.refuse(call, status, text, True)
+
+    def go_on(self):
+        """Take the frames that waited for a verdict."""
+        if self._stream is not NULL and not self.is_closed:
+            (<ByteStream>self._stream).release_input()

@@ -1,0 +1,27 @@
+"""Who sends a long frame: judged by its beginning, before its payload is received."""
+
+cimport cython
+
+from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.rpcx.requests cimport RpcxRequests
+from fastrpc._core.serving.served_call cimport ServerCall
+
+cdef enum Found:
+    # More bytes are needed, or a verdict: present the same beginning again.
+    FOUND_WAITS = 0
+    FOUND_ADMITTED = 1
+    # It was refused, and answered.
+    FOUND_REFUSED = 2
+
+
+@cython.final
+cdef class SenderCheck:
+    cdef:
+        # The call whose credential is being verified, None: no such verdict is waited for; what became of the last one.
+        ServerCall call
+        int verdict
+
+    # Look at the beginning of a frame of which not all is here.
+    cdef int look(self, RpcxRequests server, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
+    cdef int _judge(self, RpcxRequests server, RpcxFrame* frame) except -1
+    cdef int _concluded(self, RpcxRequests server, ServerCall call, str name, int status) except -1

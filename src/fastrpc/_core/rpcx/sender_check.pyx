@@ -1,0 +1,87 @@
+"""Who sends a long frame: judged by its beginning, before its payload is received.
+
+::
+
+    header ──► path, method, metadata with the token ──► Access.judge ──► admitted: the payload is received
+                                                              │└───────► refused: answered, the payload is dropped
+                                                              └─► takes time: nothing more is read until it is known
+
+A frame that is whole in one read is judged by the gate alone, and so is a long one once more when it is whole: what was
+found of its credential is kept.
+"""
+
+cimport cython
+
+from fastrpc._core.base.status cimport OK
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.rpcx.frames cimport FLAGS_AT, IS_HEARTBEAT, parse_head
+from fastrpc._core.serving.access cimport WAITS
+
+from fastrpc.errors import RemoteProtocolError
+
+cdef enum:
+    # A beginning that is longer is not waited for: it would be presented again with each read.
+    LONGEST_HEAD = 65_536
+
+
+@cython.final
+cdef class SenderCheck:
+
+    cdef int look(self, RpcxRequests server, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        cdef RpcxFrame frame
+        cdef int found = self.verdict
+        if self.call is not None:
+            return FOUND_WAITS
+        if found != FOUND_WAITS:
+            self.verdict = FOUND_WAITS
+            return found
+        if <unsigned char>data[FLAGS_AT] & IS_HEARTBEAT:
+            raise RemoteProtocolError(f"a heartbeat has {whole} bytes, and nobody said who sends it")
+        if not parse_head(data, size, whole, &frame):
+            return FOUND_WAITS if size < LONGEST_HEAD else FOUND_ADMITTED
+        return self._judge(server, &frame)
+
+    cdef int _judge(self, RpcxRequests server, RpcxFrame* frame) except -1:
+        cdef ServerCall call = server.call_of(frame, 0)
+        cdef Py_ssize_t size
+        cdef int status
+        if frame.metadata_size and not server.takes_metadata(call, frame):
+            return FOUND_REFUSED
+        size = server.find_name(frame)
+        name = server.name[:size].decode("utf-8", "replace")
+        call.route = server.gate.routes.find(server.name, size)
+        try:
+            status = server.gate._access.judge(call)
+        except Exception as error:
+            server.gate._note_undecided(call, name, error)
+            return FOUND_REFUSED
+        if status != WAITS:
+            return self._concluded(server, call, name, status)
+        self.call = call
+        (<ByteStream>server._stream).hold_input()
+        server.gate._access.own_credentials.verify(
+            call, name, lambda identity, status, seconds: self._judged(server, call, name, identity, status, seconds)
+        )
+        return FOUND_WAITS
+
+    def _judged(self, RpcxRequests server, ServerCall call, str name, identity, int status, seconds):
+        """Go on with the verdict that took time."""
+        self.call = None
+        if server.is_closed or server._stream is NULL:
+            return
+        server.exchange.now = now_ns()
+        try:
+            if identity is not None:
+                status = server.gate._access.take_own(call, identity, seconds)
+            self.verdict = self._concluded(server, call, name, status)
+        except Exception as error:
+            server.gate._note_undecided(call, name, error)
+            self.verdict = FOUND_REFUSED
+        server.go_on()
+
+    cdef int _concluded(self, RpcxRequests server, ServerCall call, str name, int status) except -1:
+        if status == OK:
+            return FOUND_ADMITTED
+        server.gate._refuse_access(call, name, status)
+        return FOUND_REFUSED

@@ -1,0 +1,36 @@
+"""From the frames of requests to calls."""
+
+import pytest
+
+from fastrpc import Limits, ServerConfig
+from fastrpc._core.rpcx.requests import RpcxRequests
+from tests.support.rpcx_arith import Arith
+from tests.support.rpcx_link import served_rpcx
+from tests.support.rpcx_wire import call
+
+
+async def test_a_call_has_what_its_frame_says() -> None:
+    async with served_rpcx(Arith()) as talk:
+        assert isinstance(talk.engine, RpcxRequests)
+        answer = await talk.ask(call("Arith", "Mul", {"A": 6, "B": 7}, sequence=2**63, version=9))
+        assert (answer.sequence, answer.version, answer.path, answer.method) == (2**63, 9, "Arith", "Mul")
+        assert answer.value() == {"C": 42}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "status"),
+    [
+        ({"k": "x" * 5_000}, "RESOURCE_EXHAUSTED"),
+        ({"k" * 300: "x"}, "INVALID_ARGUMENT"),
+        ({"frpc-code": "OK"}, "INVALID_ARGUMENT"),
+        ({"__ServerTimeout": "0"}, "DEADLINE_EXCEEDED"),
+    ],
+)
+async def test_what_its_metadata_says_is_checked_before_the_gate(
+    metadata: dict[str, str], status: str
+) -> None:
+    config = ServerConfig(limits=Limits(metadata_bytes=4_096))
+    async with served_rpcx(Arith(), config=config) as talk:
+        refused = await talk.ask(call("Arith", "Echo", "a", metadata=metadata))
+        assert refused.metadata["frpc-code"] == status
+        assert (await talk.ask(call("Arith", "Echo", "a"))).value() == "a"

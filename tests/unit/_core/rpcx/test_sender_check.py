@@ -1,0 +1,92 @@
+"""Who sends a long frame: judged by its beginning, before its payload is received."""
+
+from typing import Any
+
+import pytest
+
+from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
+from fastrpc._core.rpcx.sender_check import SenderCheck
+from tests.support.access_table import Credentials
+from tests.support.rpcx_arith import Arith
+from tests.support.rpcx_link import served_rpcx
+from tests.support.rpcx_wire import RAW, Frame, call
+from tests.support.waiting import eventually
+
+SIZE = 300_000
+
+
+def echo(token: str | None = None, method: str = "EchoBytes", **more: str) -> Frame:
+    metadata = more if token is None else {"__AUTH": token, **more}
+    return call("Arith", method, bytes(SIZE), serialize=RAW, sequence=7, metadata=metadata)
+
+
+def test_it_has_no_face() -> None:
+    assert not [name for name in vars(SenderCheck) if not name.startswith("_")]
+
+
+@pytest.mark.parametrize("size", [1_000, 65_536])
+@pytest.mark.parametrize("token", ["allowed", "later-allowed"])
+async def test_a_long_frame_of_somebody_is_received(token: str, size: int) -> None:
+    async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
+        for _ in range(2):
+            await talk.send(echo(token), size=size)
+            [answer] = await talk.hear()
+            assert (answer.sequence, answer.payload) == (7, bytes(SIZE))
+        assert talk.engine.exchange.held_bytes == 0
+
+
+@pytest.mark.parametrize("token", ["unknown", "later-unknown", None])
+@pytest.mark.parametrize("method", ["EchoBytes", "None"])
+@pytest.mark.parametrize(("profile", "closes"), [(RPCX, True), (PHOBOS, False)])
+async def test_the_payload_of_nobody_is_not_waited_for(
+    token: str | None, method: str, profile: Profile, closes: bool
+) -> None:
+    async with served_rpcx(Arith(), profile=profile, authenticate=Credentials()) as talk:
+        data = echo(token, method, more="x").encode(profile.magic)
+        await talk.send(data[:150])
+        [refused] = await talk.hear()
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (7, "UNAUTHENTICATED")
+        assert talk.engine.exchange.held_bytes == 0
+        assert talk.is_over is closes
+        if not closes:
+            # The rest is dropped.
+            await talk.send(data[150:])
+            answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "allowed"}))
+            assert answer.value() == "a"
+
+
+async def test_a_caller_that_may_not_is_refused_and_stays() -> None:
+    def authorize(identity: Any, route: Any) -> bool:
+        if route.method == "Keep":
+            raise LookupError("no rules")
+        return bool(route.method != "EchoBytes")
+
+    async with served_rpcx(Arith(), authenticate=Credentials(), authorize=authorize) as talk:
+        for method, status in (("EchoBytes", "PERMISSION_DENIED"), ("Keep", "INTERNAL")):
+            await talk.send(echo("allowed", method))
+            [refused] = await talk.hear()
+            assert refused.metadata["frpc-code"] == status
+        await talk.send(echo("allowed", **{"a b": "c"}))
+        assert (await talk.hear())[0].metadata["frpc-code"] == "INVALID_ARGUMENT"
+        assert not talk.is_over
+
+
+async def test_a_connection_may_end_while_its_credential_is_verified() -> None:
+    async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
+        await talk.send(echo("later-allowed").encode()[:150])
+        talk.lose()
+        await eventually(lambda: talk.engine.gate.access.authentication.is_idle)
+        assert talk.engine.exchange.held_bytes == 0
+
+
+async def test_a_long_heartbeat_of_nobody_ends_the_connection() -> None:
+    async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
+        await talk.send(Frame(heartbeat=True, payload=bytes(SIZE)).encode()[:100])
+        assert talk.is_over
+
+
+async def test_parts_that_run_past_the_frame_end_the_connection() -> None:
+    async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
+        data = echo("allowed").encode()
+        await talk.send(data[:16] + (SIZE + 100).to_bytes(4, "big") + data[20:150])
+        assert talk.is_over
