@@ -13,6 +13,7 @@ from fastrpc.auth import Identity, Policy
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.files import FileService
+from fastrpc.files.rpcx import RpcxFiles
 from fastrpc.rpc.service import SERVICE_MARK
 from tests.support.guarded import Shop
 from tests.support.source_tree import PACKAGE
@@ -65,6 +66,7 @@ class Counted:
         self.server = Server(
             Shop(),
             FileService(folder, writable=True),
+            RpcxFiles(folder, writable=True),
             RegistryService(),
             authenticate=Credentials(),
             authorize=policy,

@@ -130,7 +130,7 @@ async def test_a_client_that_serves_refuses_methods_that_need_a_role() -> None:
     async with Server(Desk()) as server:
         target = str(await server.listen("tcp://127.0.0.1:0"))
         with pytest.raises(
-            ConfigError, match=r"rooms\.wipe needs a role, and a client authenticates no server"
+            ConfigError, match=r"rooms\.wipe needs a role, but a client does not authenticate servers"
         ):
             async with Client(target, services=[Rooms()]) as client:
                 await client.ready()
