@@ -86,7 +86,7 @@ class Catalogue:
                     is_typed=True,
                 ),
             )
-        self._server.explain_absent(self._why_absent)
+        self._server._explain_absent(self._why_absent)
         await self._look()
         self._is_following = True
         self._task = asyncio.create_task(self._follow())

@@ -58,7 +58,9 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
         FastRPCError: the call failed, as a native one would.
         ConfigError: the address, or an argument, cannot be used.
     """
-    place = HttpPlace(address, dial)
+    given = wanted.metadata.get("authorization")
+    # A credential of the call stands for that of the command, as by the native protocol.
+    place = HttpPlace(address, dial, None if given is None else _field_value(given))
     asked = time.monotonic()
     described = _Described.of(place, wanted)
     texts = [text for text in wanted.texts if text != INPUT_MARK]
@@ -86,7 +88,7 @@ class _Described(NamedTuple):
     types: dict[str, str] | None
     #: The type of the messages that it takes, if that is known.
     message: str = ""
-    #: The methods that the server describes, where it does not describe this one.
+    #: The methods that the server describes to anybody, where it does not describe this one.
     others: Sequence[str] = ()
 
     @classmethod
@@ -100,7 +102,9 @@ class _Described(NamedTuple):
         service, _, name = wanted.method.rpartition(".")
         operation = _at(document, "paths", f"/{service}/{name}", "post")
         if not operation:
-            return cls(given, None, others=_methods_in(document))
+            # Where credentials are taken, a method that is not described may be one of other callers.
+            is_for_all = not _at(document, "components", "securitySchemes")
+            return cls(given, None, others=_methods_in(document) if is_for_all else ())
         content = _at(operation, "requestBody", "content")
         schema = _at(next(iter(content.values()), {}), "schema")
         message = ""
@@ -181,9 +185,8 @@ def _send(
     service, _, name = wanted.method.rpartition(".")
     fields = place.fields() | {"Accept": f"{_LINES}, {_JSON}"}
     for key, value in wanted.metadata.items():
-        # A credential of the call stands for that of the command, as by the native protocol.
-        field = "Authorization" if key == "authorization" else f"Meta-{key}"
-        fields[field] = quote(value, safe=_VISIBLE)
+        if key != "authorization":
+            fields[f"Meta-{key}"] = _field_value(value)
     left = connection.left()
     if left is not None:
         fields["Timeout-Ms"] = str(max(1, round(left * 1000)))
@@ -201,6 +204,10 @@ def _send(
 
 #: What stands for itself in the value of a field.
 _VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~ "
+
+
+def _field_value(text: str) -> str:
+    return quote(text, safe=_VISIBLE)
 
 
 def _send_input(connection: HttpConnection, kind: str) -> None:

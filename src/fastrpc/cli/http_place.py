@@ -37,9 +37,13 @@ _HTTP_HINT = (
 
 
 class HttpPlace:
-    """A server by its URL, and what is shown to it."""
+    """A server by its URL, and what is shown to it.
 
-    def __init__(self, address: str, dial: Dialing) -> None:
+    Args:
+        authorization: a credential that stands for that of `dial`, as the value of a field; None: there is none.
+    """
+
+    def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:
         found = urlsplit(address)
         if found.query or found.fragment or found.path not in {"", "/"} or found.username is not None:
             raise ConfigError(f"{address} is more than host and port", hint="write it as http://host:port")
@@ -54,10 +58,13 @@ class HttpPlace:
         self.authority = found.netloc
         self.url = f"{found.scheme.lower()}://{found.netloc}"
         self._tls = dial.config.tls or TLS()
-        self._token = dial.token if dial.token_path is None else TokenFile(dial.token_path)()
+        if authorization is None:
+            token = dial.token if dial.token_path is None else TokenFile(dial.token_path)()
+            authorization = f"Bearer {token}" if token else None
+        self._authorization = authorization
         host = f"[{self._host}]" if ":" in self._host else self._host
         if (
-            self._token
+            authorization
             and not self._is_encrypted
             and not is_local(Address.parse(f"tcp://{host}:{self._port}"))
         ):
@@ -67,8 +74,8 @@ class HttpPlace:
 
     def fields(self) -> dict[str, str]:
         """Return the fields of every request."""
-        token = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **token}
+        shown = {} if self._authorization is None else {"Authorization": self._authorization}
+        return {"Host": self.authority, "User-Agent": "fastrpc", "Connection": "close", **shown}
 
     def connected(self, ends: float | None) -> "HttpConnection":
         """Connect; all is over at an instant of the monotonic clock, if there is one."""

@@ -42,9 +42,9 @@ BEGINNINGS = 5
 #: Names of services per page.
 SERVICES_AT_ONCE = 10_000
 
-#: Statuses of a permanent refusal, where a retry cannot help.
 _NO_REGISTRY_HINT = "a server is dialled as tcp://host:port, and `fastrpc registry` starts a registry"
 
+#: Statuses of a permanent refusal, where a retry cannot help.
 _FINAL = {Status.INVALID_ARGUMENT, Status.PERMISSION_DENIED, Status.UNAUTHENTICATED, Status.UNIMPLEMENTED}
 
 _CONFIG = ClientConfig(

@@ -68,6 +68,10 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
             await gate.dispatcher.wait_idle(drain.reaches_all)
         return True
     except TimeoutError:
+        # Connections without a byte are no reason to call the drain unclean, however short it was.
+        accepting.shut()
+        if gate.dispatcher.has_drained():
+            return True
         life.cut_off(gate.running, seconds)
         for session in list(gate.sessions):
             session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")

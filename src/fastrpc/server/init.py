@@ -28,10 +28,22 @@ _PASSED_ON: Final = frozenset(
 #: A shell's code for a program that a signal ended, less the number of the signal.
 _SIGNALLED: Final = 128
 
+#: The largest descriptor of a standard stream.
+_LAST_STREAM: Final = 2
+
 
 def is_needed() -> bool:
-    """Return whether this is process 1 and may go on in a child: threads of the program would stay behind."""
-    return os.getpid() == 1 and hasattr(signal, "sigwaitinfo") and threading.active_count() == 1
+    """Return whether this is process 1 and may go on in a child.
+
+    Threads and children that the program has already would stay behind: it could neither wait for these nor learn how
+    they end.
+    """
+    return (
+        os.getpid() == 1
+        and hasattr(signal, "sigwaitinfo")
+        and threading.active_count() == 1
+        and not _has_children()
+    )
 
 
 def go_on_in_a_child() -> None:
@@ -46,7 +58,16 @@ def go_on_in_a_child() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
 def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
+    _close_descriptors()
     while True:
         told = signal.sigwaitinfo(awaited)
         if told.si_signo == signal.SIGCHLD:
@@ -55,6 +76,21 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
         elif told.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, told.si_signo)
+
+
+def _close_descriptors() -> None:
+    """Close all but the standard streams: what the child closes has to end for its peers, too."""
+    try:
+        opened = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        # It is not mounted.
+        os.closerange(_LAST_STREAM + 1, os.sysconf("SC_OPEN_MAX"))
+        return
+    for descriptor in opened:
+        if descriptor > _LAST_STREAM:
+            # The list was read through one of them, which is closed already.
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
 
 
 def _reap(child: int) -> None:

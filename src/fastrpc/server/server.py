@@ -41,7 +41,7 @@ from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.serving.life import Life
 from fastrpc.serving.services import Services
 from fastrpc.serving.sources import is_service
-from fastrpc.transports.base import BACKLOG, Listener, reload_listeners
+from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_listeners
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -121,7 +121,7 @@ class Server:
         """Tell clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
 
-    def explain_absent(self, why: Callable[[str], str | None] | None) -> None:
+    def _explain_absent(self, why: Callable[[str], str | None] | None) -> None:
         """Fail calls of unknown methods with UNAVAILABLE where `why` tells, by their name, why they may still come."""
         if self._gate is None:
             raise RuntimeError("this Server has not started")
@@ -322,6 +322,7 @@ class Server:
             await self._advertising.withdraw()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
+        drain_listeners(self._listeners)
         await self._shut()
         limit = self._config.timeouts.drain if timeout is None else timeout
         is_clean = await drain_connections(self._gate, self._accepting, self._life, limit)

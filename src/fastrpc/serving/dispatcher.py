@@ -273,13 +273,11 @@ class Dispatcher:
         Args:
             reaches_all: tells connections that are new to drain, and returns whether no further ones come.
         """
-        await self._wait(
-            lambda: (
-                reaches_all()
-                and self._is_idle()
-                and all(session.has_drained for session in self.gate.sessions)
-            )
-        )
+        await self._wait(lambda: reaches_all() and self.has_drained())
+
+    def has_drained(self) -> bool:
+        """Return whether no call is in flight and every connection has drained."""
+        return self._is_idle() and all(session.has_drained for session in self.gate.sessions)
 
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""

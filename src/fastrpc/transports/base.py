@@ -26,6 +26,7 @@ __all__ = [
     "SILENCE_SECONDS",
     "BlockingTransport",
     "DialOptions",
+    "Draining",
     "ListenOptions",
     "Listener",
     "Reloading",
@@ -33,6 +34,7 @@ __all__ = [
     "Transport",
     "add_transport",
     "dial_options",
+    "drain_listeners",
     "names_transport",
     "reload_listeners",
     "remove_transport",
@@ -129,6 +131,23 @@ def reload_listeners(listeners: Iterable[Listener]) -> None:
     for listener in listeners:
         if isinstance(listener, Reloading):
             listener.reload()
+
+
+@runtime_checkable
+class Draining(Protocol):
+    """A listener behind a queue of connections that were not accepted yet."""
+
+    def drain(self) -> None:
+        """Stop accepting, as `close` does, but take the connections that wait first."""
+
+
+def drain_listeners(listeners: Iterable[Listener]) -> None:
+    """Stop accepting; of what waits to be accepted nothing is lost."""
+    for listener in listeners:
+        if isinstance(listener, Draining):
+            listener.drain()
+        else:
+            listener.close()
 
 
 class Transport(Protocol):

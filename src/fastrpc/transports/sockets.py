@@ -173,22 +173,32 @@ class _Listener:
         if self._end is not None:
             self._end.reload()
 
+    def drain(self) -> None:
+        """Stop accepting; take the connections that wait, which the system would reset with what their peers sent."""
+        self._stop_accepting(takes_last=True)
+
     def close(self) -> None:
+        # Those that wait at a socket that others share are theirs.
+        self._stop_accepting(takes_last=False)
+
+    def _stop_accepting(self, *, takes_last: bool) -> None:
         before_close, self._before_close = self._before_close, None
         if before_close is not None:
             before_close()
         servers, self._servers = self._servers, ()
-        if servers:
+        if servers and takes_last:
             self._take_last(asyncio.get_running_loop())
         for server in servers:
             _stop(server)
 
     def _take_last(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Accept the connections that wait: the system would reset them, with what their peers sent already."""
         for bound in self._sockets:
             for _ in range(BACKLOG):
                 try:
                     connection, _ = bound.accept()
+                except ConnectionError:
+                    # Its peer has left; there may be others.
+                    continue
                 except OSError:
                     break
                 connection.setblocking(False)

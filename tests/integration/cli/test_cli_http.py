@@ -46,6 +46,17 @@ class Feed:
         raise CallError(Status.ABORTED, "not now", details={"at": 7})
 
 
+@fastrpc.service("guarded")
+class Guarded:
+    @fastrpc.method
+    async def mul(self, a: int, b: int = 2) -> int:
+        return a * b
+
+    @fastrpc.method(roles=("auditor",))
+    async def audit(self, a: int) -> int:
+        return a
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     config = ServerConfig(protocols=("native", "http"), http=HTTP())
@@ -126,8 +137,26 @@ def test_a_token_is_shown_and_never_sent_in_the_clear(tmp_path: Path) -> None:
         # Where pages are not shown, arguments have names.
         done = command(tmp_path, address, "feed.mul", "3", FASTRPC_TOKEN="secret")
         assert (done.code, "name=value" in done.errors) == (2, True)
-    done = command(tmp_path, "http://192.0.2.1:80", "feed.mul", "a=3", FASTRPC_TOKEN="secret")
-    assert (done.code, "in the clear" in done.errors) == (2, True)
+    far = ("http://192.0.2.1:80", "feed.mul", "a=3")
+    for done in (
+        command(tmp_path, *far, FASTRPC_TOKEN="secret"),
+        command(tmp_path, *far, "-m", "authorization=Bearer secret"),
+    ):
+        assert (done.code, "in the clear" in done.errors) == (2, True)
+
+
+def test_a_description_is_that_for_the_caller(tmp_path: Path) -> None:
+    tokens = StaticTokens({"secret": Identity("ada")})
+    config = ServerConfig(protocols=("http",), http=HTTP())
+    with ThreadedServer(Guarded(), config=config, authenticate=tokens) as server:
+        address = str(server.address).replace("tcp://", "http://")
+        done = command(tmp_path, address, "guarded.mul", "3", "-m", "authorization=Bearer secret")
+        assert done.output == "6\n", done
+        # A method that is not described to this caller may be there.
+        done = command(tmp_path, address, "guarded.audit", "3", FASTRPC_TOKEN="secret")
+        assert (done.code, "name=value" in done.errors) == (2, True)
+        done = command(tmp_path, address, "guarded.audit", "a=3", FASTRPC_TOKEN="secret")
+        assert (done.code, "PERMISSION_DENIED" in done.errors) == (1, True)
 
 
 def test_an_encrypted_server_is_checked(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from fastrpc import Client
 from tests.support.program import Program
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -22,9 +23,12 @@ NAMESPACE = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount
 #: The program starts a shell that leaves an orphan, which process 1 adopts.
 APP = """
 import asyncio
+import os
 import pathlib
 
 import fastrpc
+
+opened = os.pipe()
 
 
 @fastrpc.service("orphanage")
@@ -43,6 +47,30 @@ class Orphanage:
 app = fastrpc.App([Orphanage])
 """
 
+#: The program has a child before it serves.
+PARENT = """
+import subprocess
+
+import fastrpc
+
+child = subprocess.Popen(["sleep", "60"])
+
+
+@fastrpc.service("parent")
+class Parent:
+    @fastrpc.method
+    async def poll(self) -> int | None:
+        return child.poll()
+
+    @fastrpc.method
+    def kill(self) -> int:
+        child.kill()
+        return child.wait()
+
+
+app = fastrpc.App([Parent])
+"""
+
 #: What follows is run in place of Python.
 LAUNCHER = """
 import os
@@ -59,7 +87,12 @@ def can_be_process_1() -> bool:
     return done.returncode == 0
 
 
-@pytest.mark.skipif(not can_be_process_1(), reason="this machine gives no namespace of processes")
+in_namespace = pytest.mark.skipif(
+    not can_be_process_1(), reason="this machine gives no namespace of processes"
+)
+
+
+@in_namespace
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_process_1_drains_by_sigterm_and_ends_the_zombies_of_others(
     workers: int, tmp_path: Path
@@ -75,9 +108,30 @@ async def test_process_1_drains_by_sigterm_and_ends_the_zombies_of_others(
         async with Client(target) as client:
             for _ in range(5):
                 await client.call("orphanage.leave")
+            if workers == 1:
+                # The service alone holds what it has open.
+                kept = Path(f"/proc/{first}/fd")
+                await eventually(lambda: {path.name for path in kept.iterdir()} <= {"0", "1", "2"})
             async with asyncio.timeout(20):
                 while await client.call("orphanage.zombies"):
                     await asyncio.sleep(0.01)
+        os.kill(int(first), signal.SIGTERM)
+        ended = await asyncio.to_thread(program.wait)
+    assert ended.code == 0
+
+
+@in_namespace
+async def test_a_program_keeps_the_children_that_it_has_before_it_serves(tmp_path: Path) -> None:
+    (tmp_path / "parents.py").write_text(PARENT)
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    command = [sys.executable, "-m", "fastrpc", "run", "parents:app", "--address", "tcp://127.0.0.1:0"]
+    with Program(["launcher.py", *NAMESPACE, *command], tmp_path) as program:
+        target = program.wait_output(r"(tcp://127\.0\.0\.1:\d+)")[1]
+        async with Client(target) as client:
+            assert await client.call("parent.poll") is None
+            assert await client.call("parent.kill") == -signal.SIGKILL
+        children = Path(f"/proc/{program.process_id}/task/{program.process_id}/children")
+        (first,) = re.findall(r"\d+", children.read_text())
         os.kill(int(first), signal.SIGTERM)
         ended = await asyncio.to_thread(program.wait)
     assert ended.code == 0

@@ -106,6 +106,16 @@ async def test_a_silent_connection_is_closed_after_the_handshake_time() -> None:
         writer.close()
 
 
+async def test_a_short_drain_is_clean_in_spite_of_a_silent_connection() -> None:
+    config = ServerConfig(protocols=BOTH, timeouts=Timeouts(drain=0.05))
+    async with served(Shop, scheme="tcp", config=config) as target:
+        reader, writer = await connect(target.server)
+        await eventually(lambda: undecided(target.server) == 1)
+        assert await target.server.drain() is True
+        assert await heard(reader) == b""
+        writer.close()
+
+
 async def test_of_too_many_silent_connections_the_one_silent_for_longest_is_closed() -> None:
     config = ServerConfig(protocols=("native", "slow"), admission=Admission(handshakes=2))
     async with served(Shop, scheme="tcp", config=config) as target:

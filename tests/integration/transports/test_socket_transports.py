@@ -130,6 +130,17 @@ async def test_a_given_socket_is_listened_on_and_closed_with_the_listener() -> N
     assert given.fileno() == -1
 
 
+async def test_a_listener_that_closes_leaves_what_waits_to_the_others_at_its_socket() -> None:
+    given = socket.create_server(("127.0.0.1", 0))
+    with given.dup() as shared:
+        listener = await TCP.listen(Address("tcp"), Sessions(), ListenOptions(socket=given))
+        with socket.create_connection(shared.getsockname()):
+            listener.close()
+            await listener.wait_closed()
+            shared.settimeout(20)
+            shared.accept()[0].close()
+
+
 async def test_a_silent_address_does_not_hold_up_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     listener = await TCP.listen(LOOPBACK, Sessions(), ListenOptions())
     monkeypatch.setattr(tcp, "_NEXT_ATTEMPT_SECONDS", 0.01)
