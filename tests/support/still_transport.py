@@ -1,6 +1,10 @@
 """A transport without a peer: it keeps what is written, and remembers what it was told."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 __all__ = ["StillTransport"]
 
@@ -9,8 +13,11 @@ class StillTransport(asyncio.Transport):
     """A transport that leads nowhere."""
 
     def __init__(self) -> None:
-        super().__init__({"peername": "nobody"})
+        self.extra: dict[str, Any] = {"peername": "nobody"}
+        super().__init__(self.extra)
         self.written = b""
+        #: Bytes of output that wait here, as the connection is told.
+        self.untaken = 0
         self.is_paused = False
         self.is_broken = False
         self.is_aborted = False
@@ -21,7 +28,7 @@ class StillTransport(asyncio.Transport):
         self.written += data
 
     def get_write_buffer_size(self) -> int:
-        return 0
+        return self.untaken
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """Nothing is ever full."""
@@ -43,3 +50,20 @@ class StillTransport(asyncio.Transport):
 
     def resume_reading(self) -> None:
         self.is_paused = False
+
+    @contextmanager
+    def something_unread(self) -> Iterator[None]:
+        """Let the system have received a byte that nobody has read."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.send(b"x")
+            self.extra["socket"] = ours
+            yield
+            del self.extra["socket"]
+
+    @contextmanager
+    def something_untaken(self) -> Iterator[None]:
+        """Let the peer take none of the last output."""
+        self.untaken = 1
+        yield
+        self.untaken = 0

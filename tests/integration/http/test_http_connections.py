@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import time
 from typing import Any
 
 import pytest
@@ -125,24 +124,6 @@ async def test_a_drain_answers_the_last_request_and_closes() -> None:
             answer = await busy.response()
             assert (answer.status, answer["connection"]) == (200, "close")
             assert await draining
-
-
-async def test_a_request_that_came_while_the_loop_was_busy_is_answered() -> None:
-    """Its connection had rested for long enough when the server looked again."""
-    idle = 0.3
-    limits = HTTP(limits=HTTPLimits(idle_seconds=idle))
-    async with Server(Shop(), config=config(http=limits)) as server:
-        address = await server.listen("tcp://127.0.0.1:0")
-        while True:
-            async with await HttpClient.to(address) as client:
-                began = time.monotonic()
-                assert (await client.post(ECHO, {"text": "a"})).status == 200
-                client.send(request("POST", ECHO, {"text": "b"}))
-                if time.monotonic() < began + idle:
-                    # The request is with the system, and the time of the connection ends before anybody reads it.
-                    time.sleep(idle)
-                    assert (await client.response()).value == "b"
-                    return
 
 
 async def test_calls_that_outlast_a_drain_are_answered() -> None:

@@ -53,6 +53,8 @@ cdef enum:
 cdef int64_t ENDLESS = <int64_t>1 << 62
 # A connection without a request closes so long after the begin of a drain.
 cdef uint64_t LEAVING_NS = 1_000_000_000
+# When to look again whether its last answer was taken.
+cdef uint64_t UNSENT_NS = 50_000_000
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -470,7 +472,9 @@ cdef class GatewayConnection(HttpConnection):
             self.schedule_check(self.leave_at_ns)
         if self.exchange.talk is not None:
             self.exchange.talk.leave_at_ns = self.leave_at_ns
-            self._wait_until(earlier(self._due_ns, self.leave_at_ns))
+            # Where the peer takes no output its time stays as it is; all is looked at once it does.
+            if not self.is_stuck:
+                self._wait_until(earlier(self._due_ns, self.leave_at_ns))
 
     @property
     def has_drained(self):
@@ -492,6 +496,9 @@ cdef class GatewayConnection(HttpConnection):
             return 0
         if now < self.leave_at_ns:
             return self.leave_at_ns
+        if self.is_stuck:
+            # The last answer is still being taken; whatever lies behind it has its turn then.
+            return now + UNSENT_NS
         if self._ends_at_rest():
             self.gate.runner.tell_watcher()
         return self._due_ns

@@ -330,8 +330,8 @@ cdef class SocketTalk:
     cdef int answer_message(self, HttpConnection connection, bytes content) except -1:
         """Answer a message at a fixed path."""
         self._send(connection, content)
-        if connection.is_draining or self.expires_ns:
-            # It may have been the last one.
+        if (connection.is_draining or self.expires_ns) and not connection.is_stuck:
+            # It may have been the last one. A peer that takes no output keeps its time; then it is looked at anyhow.
             connection._wait_until(now_ns())
         return 0
 

@@ -25,7 +25,7 @@ from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_view cimport count_start
 from fastrpc._core.calling.client_call cimport ClientCall
-from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.codec_numbers cimport serialize_of
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
@@ -319,7 +319,8 @@ cdef class RpcxServer(RpcxRequests):
     def begin_drain(self, reason, text=""):
         """Close when the peer has made no call for a while; calls until then are served."""
         cdef uint64_t now = now_ns()
-        if self.pause_from_ns == 0:
+        # A peer that is to use another connection has time for it: only where the server goes does this one end under calls.
+        if reason == REASON_DRAIN and self.pause_from_ns == 0:
             self.pause_from_ns = now + (STAY_NS if self.leave_after_ns == 0 else min(STAY_NS, self.leave_after_ns // 2))
             if self.leave_after_ns:
                 self.last_call_ns = now + self.leave_after_ns - min(DEAF_NS, self.leave_after_ns // 4)
@@ -371,8 +372,6 @@ cdef class RpcxServer(RpcxRequests):
         self.exchange.is_reading = False
         if self.is_opening and not self.is_closed:
             self.openings.add_undecided(self)
-        if self.pause_from_ns:
-            self._end_at_pause()
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
@@ -385,6 +384,9 @@ cdef class RpcxServer(RpcxRequests):
             (<ByteStream>self._stream).hold_back(self.is_held_back)
         if self.pusher is not None and unsent <= <Py_ssize_t>self.gate.send_soft:
             self.pusher.on_room()
+        if self.pause_from_ns and not self.is_reading:
+            # Only now an answer may be with the peer.
+            self._end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
     cdef int stalled(self) except -1:
@@ -458,7 +460,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
             self.leave_at_ns = 0 if self.leave_after_ns == 0 else now + self.leave_after_ns
-            self.begin_drain(0)
+            self.begin_drain(REASON_DRAIN)
         if self.leave_at_ns and now >= self.leave_at_ns:
             self.end_calls("the time for calls to finish is over (Timeouts.drain)")
             self.end(True)
@@ -466,7 +468,7 @@ cdef class RpcxServer(RpcxRequests):
         due = earlier(self.aged_at_ns, self.leave_at_ns)
         if self.exchange.is_draining:
             return earlier(due, self._check_drain(now))
-        if self.idle_ns and not self._is_busy():
+        if self.idle_ns and not (self._is_busy() or self.unsent_bytes()):
             if now < self.used_ns + self.idle_ns:
                 return earlier(due, self.used_ns + self.idle_ns)
             if (<ByteStream>self._stream).has_unread():
@@ -483,7 +485,7 @@ cdef class RpcxServer(RpcxRequests):
             self.ignores_input = True
         elif self.last_call_ns:
             due = min(due, self.last_call_ns)
-        if self._is_busy():
+        if self._is_busy() or self.unsent_bytes():
             return due
         if not self.ignores_input:
             if self.is_partial:
@@ -500,6 +502,6 @@ cdef class RpcxServer(RpcxRequests):
         """Close a connection whose peer goes on calling although it drains for long: no call is under way now."""
         if self.is_closed or self._stream is NULL or now_ns() < self.pause_from_ns:
             return 0
-        if self._is_busy() or self.is_partial or (<ByteStream>self._stream).has_unread():
+        if self._is_busy() or self.unsent_bytes() or self.is_partial or (<ByteStream>self._stream).has_unread():
             return 0
         return self.end(True)

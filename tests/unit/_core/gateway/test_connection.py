@@ -1,15 +1,20 @@
 """The HTTP gateway's side of one connection: from requests to calls."""
 
 import asyncio
+import time
 
 import pytest
 
+from fastrpc import HTTP
 from fastrpc._core.gateway.http_call import Outcome
+from fastrpc_harness.checking import check
 from tests.support.gateway_talk import GatewayTalk, connected
 from tests.support.http_talk import request
+from tests.support.socket_client import opened_socket
 from tests.support.waiting import eventually
 
 ECHO = "/shop.v1/echo"
+SECOND = 1_000_000_000
 LINES = b'{"arguments":{"start":1}}\n{"value":2}\n{"value":3}'
 
 
@@ -18,6 +23,7 @@ class Place:
 
     verbs = ("POST",)
     needs_identity = False
+    takes_messages = True
     content_types = ("text/plain",)
 
     def __init__(self) -> None:
@@ -28,6 +34,9 @@ class Place:
 
     def serve(self, connection: object, head: object, body: bytes, identity: object) -> None:
         self.requests.append((head, body))
+
+    def take_message(self, connection: object, head: object, payload: bytes, identity: object) -> None:
+        self.requests.append((head, payload))
 
 
 @pytest.mark.parametrize("size", [1, 3, 10_000])
@@ -98,3 +107,68 @@ async def test_calls_under_way_are_answered_when_the_server_ends_them() -> None:
         talk.engine.end_calls("the server stops")
         answer = await talk.response()
         assert answer.value["detail"].endswith("the server stops")
+
+
+def check_twice(talk: GatewayTalk, seconds: float) -> None:
+    """Let so much time have passed, and look again at what the first look put off."""
+    for at in (seconds, seconds + 1):
+        check(talk.engine, time.monotonic_ns() + int(at * SECOND))
+
+
+@pytest.mark.parametrize("drains", [True, False])
+async def test_a_connection_that_rests_does_not_close_while_something_is_unread(drains: bool) -> None:
+    async with connected() as talk:
+        assert (await talk.post(ECHO, {"text": "a"})).status == 200
+        if drains:
+            talk.engine.begin_drain()
+        seconds = 2 if drains else 100
+        with talk.transport.something_unread():
+            check_twice(talk, seconds)
+            assert not talk.engine.is_closed
+        check_twice(talk, seconds)
+        assert talk.engine.is_closed
+
+
+async def test_a_drain_leaves_a_slow_reader_its_time_and_answers_the_next_request() -> None:
+    async with connected() as talk:
+        assert (await talk.post(ECHO, {"text": "a"})).status == 200
+        talk.session.pause_writing()
+        talk.send(request("POST", ECHO, {"text": "b"}))
+        await eventually(lambda: talk.session.is_put_off)
+        talk.engine.begin_drain()
+        check_twice(talk, 2)
+        assert not talk.transport.is_aborted
+        talk.session.resume_writing()
+        answer = await talk.response()
+        assert (answer.value, answer["connection"]) == ("b", "close")
+
+
+async def test_a_drain_leaves_a_socket_whose_peer_reads_slowly_its_time() -> None:
+    async with connected(http=HTTP(websocket=True)) as talk:
+        async with opened_socket(talk, "/ws/shop.v1/double") as socket:
+            socket.send({"value": 1})
+            assert await socket.receive() == {"value": 2}
+            talk.session.pause_writing()
+            talk.engine.begin_drain()
+            check_twice(talk, 2)
+            assert not talk.transport.is_aborted
+            talk.session.resume_writing()
+            socket.send({"value": 2}, {"end": True})
+            assert (await socket.rest())[0][0] == {"value": 4}
+
+
+async def test_the_answer_to_a_message_takes_no_time_from_a_slow_reader() -> None:
+    place = Place()
+    async with connected(http=HTTP(websocket=True), paths={"/place": place}) as talk:
+        async with opened_socket(talk, "/place") as socket:
+            socket.send({"id": 1})
+            await eventually(lambda: place.requests)
+            talk.session.pause_writing()
+            talk.engine.begin_drain()
+            talk.engine.answer_message(b'"one"')
+            check(talk.engine, time.monotonic_ns() + SECOND // 2)
+            assert not talk.transport.is_aborted
+            talk.session.resume_writing()
+            assert await socket.receive() == "one"
+            _, code = await socket.rest()
+            assert code == 1012

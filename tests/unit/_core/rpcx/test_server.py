@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import time
 
 import pytest
 
@@ -9,12 +10,16 @@ import fastrpc
 from fastrpc import Limits, ServerConfig, Timeouts
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc_harness.checking import check
 from tests.support.rpcx_arith import Arith
-from tests.support.rpcx_link import served_rpcx
+from tests.support.rpcx_link import ServedRpcx, served_rpcx
 from tests.support.rpcx_wire import Frame, call
 from tests.support.waiting import eventually
 
 TOKENS = StaticTokens({"secret": Identity("gopher")})
+SECOND = 1_000_000_000
+#: With it a drain soon closes where no call is under way.
+SHORT_DRAIN = ServerConfig(timeouts=Timeouts(drain=1e-6))
 PRODUCT = call("Arith", "Mul", {"A": 6, "B": 7}, sequence=5)
 
 
@@ -156,6 +161,62 @@ async def test_a_drain_takes_nothing_more_where_calls_outlast_it() -> None:
         [answer] = await talk.hear()
         assert (answer.sequence, answer.value()) == (1, "done")
         await eventually(lambda: talk.is_over)
+
+
+def beat(talk: ServedRpcx) -> None:
+    """Receive a heartbeat and answer it, without a turn of the loop."""
+    until = time.monotonic_ns() + SECOND // 1_000
+    while time.monotonic_ns() < until:
+        # No turn of the loop: the drain has begun, and its timer must not come first.
+        pass
+    data = Frame(heartbeat=True).encode()
+    with memoryview(talk.session.get_buffer(len(data))) as place:
+        place[: len(data)] = data
+    talk.session.buffer_updated(len(data))
+
+
+@pytest.mark.parametrize("state", ["something_unread", "something_untaken"])
+@pytest.mark.parametrize("drains", [True, False])
+async def test_a_connection_that_rests_does_not_close_before_all_is_read_and_taken(
+    state: str, drains: bool
+) -> None:
+    async with served_rpcx(Arith(), config=ServerConfig(timeouts=Timeouts(idle=60))) as talk:
+        assert (await talk.ask(PRODUCT)).value() == {"C": 42}
+        if drains:
+            talk.engine.begin_drain(0)
+        seconds = 5 if drains else 90
+        with getattr(talk.transport, state)():
+            check(talk.engine, time.monotonic_ns() + seconds * SECOND)
+            assert not talk.is_over
+        check(talk.engine, time.monotonic_ns() + seconds * SECOND)
+        assert talk.is_over
+
+
+@pytest.mark.parametrize("state", ["something_unread", "something_untaken"])
+async def test_a_drain_finds_no_moment_to_close_before_all_is_read_and_taken(state: str) -> None:
+    async with served_rpcx(Arith(), config=SHORT_DRAIN) as talk:
+        talk.engine.begin_drain(0)
+        with getattr(talk.transport, state)():
+            beat(talk)
+            assert not talk.is_over
+        beat(talk)
+        assert talk.is_over
+
+
+async def test_a_connection_that_moves_ends_no_calls_until_the_server_drains() -> None:
+    """Its peer may use it for long: nobody else goes."""
+    async with served_rpcx(Arith(), config=SHORT_DRAIN) as talk:
+        talk.engine.begin_drain(1, "the connection moves to another worker process")
+        beat(talk)
+        check(talk.engine, time.monotonic_ns())
+        assert (talk.engine.exchange.is_draining, talk.engine.ignores_input, talk.is_over) == (
+            True,
+            False,
+            False,
+        )
+        talk.engine.begin_drain(0)
+        beat(talk)
+        assert talk.is_over
 
 
 async def test_calls_that_are_cut_off_are_answered_and_their_handlers_stopped() -> None:
