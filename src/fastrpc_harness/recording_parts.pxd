@@ -45,3 +45,6 @@ cdef class WatchedConnection(Connection):
         # What a stream would say: bytes that it took, and bytes that it holds and the peer does not take.
         public int64_t taken
         public uint64_t held
+
+        # Whether the process has no memory to lend.
+        public bint is_short

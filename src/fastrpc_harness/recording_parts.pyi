@@ -144,6 +144,8 @@ class WatchedConnection(Connection):
     #: Bytes that the stream took in all, and bytes that it holds.
     taken: int
     held: int
+    #: Whether the process has no memory to lend.
+    is_short: bool
 
     def __init__(
         self,

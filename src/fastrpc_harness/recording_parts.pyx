@@ -468,6 +468,9 @@ cdef class WatchedConnection(Connection):
     cdef int64_t taken_bytes(self) except? -1:
         return self.taken
 
+    cdef bint may_lend(self) noexcept:
+        return not self.is_short
+
     cdef int on_stuck(self, Call call, str text) except -1:
         self.events.append(("on_stuck", call.id))
         return 0

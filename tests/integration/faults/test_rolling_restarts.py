@@ -79,7 +79,7 @@ async def test_a_rolling_restart_fails_no_request_over_kept_connections(scale: A
         async with clients.running(24):
             await restarted(servers, scale(4), lambda: clients.answered)
     assert clients.failures == []
-    # They were asked to leave, rather than cut off.
+    # They were asked to leave, and called on over other connections.
     assert clients.connections > 24
 
 

@@ -617,9 +617,11 @@ cdef class Connection(PartsOwner):
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef bint may_pause(self, bint is_pausing) noexcept:
-        # As for pings. A stream that has ended here may still be read there.
+        # As for pings, while memory is left. A stream that has ended here may still be read there.
         cdef Py_ssize_t streams = self.callee.streams
-        return self.peer.ping_reply_ms == 0 and self.callee.calls.size == streams and (streams > 0 or is_pausing)
+        if self.peer.ping_reply_ms or self.callee.calls.size != streams or not self.may_lend():
+            return False
+        return streams > 0 or is_pausing
 
     cdef int give_back(self) except -1:
         self.sender.out.release()

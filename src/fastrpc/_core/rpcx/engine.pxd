@@ -6,6 +6,10 @@ from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.profile cimport Profile
 
 
+cdef enum:
+    # A frame up to here is presented again until it is whole; a longer one gets memory of its own.
+    SHORT_FRAME = 65_536
+
 cdef enum LongFrame:
     # More is needed to decide: present its beginning again.
     LONG_WAITS = 0

@@ -18,8 +18,6 @@ from fastrpc._core.rpcx.frames cimport announced_size, parse_frame
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
-    # A frame up to here is presented again until it is whole; a longer one gets memory of its own.
-    SHORT_FRAME = 65_536
     # A rest shorter than this is copied: not worth a read of its own.
     LEAST_DIRECT = 4_096
     # A payload up to here is copied into the output of its turn, a longer one is sent as it is.

@@ -14,6 +14,10 @@ cdef enum Found:
     FOUND_REFUSED = 2
 
 
+# A heartbeat names no sender: a long one ends the connection, whole or not.
+cdef int check_heartbeat(Py_ssize_t size) except -1
+
+
 @cython.final
 cdef class SenderCheck:
     cdef:
@@ -21,7 +25,10 @@ cdef class SenderCheck:
         ServerCall call
         int verdict
 
-    # Look at the beginning of a frame of which not all is here.
-    cdef int look(self, RpcxRequests server, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
+    # Look at the beginning of a frame of which not all is here; a call that is refused before its names are known is
+    # `nameless`.
+    cdef int look(
+        self, RpcxRequests server, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole
+    ) except -1
     cdef int _judge(self, RpcxRequests server, RpcxFrame* frame) except -1
     cdef int _concluded(self, RpcxRequests server, ServerCall call, str name, int status) except -1

@@ -3,7 +3,7 @@
 ::
 
     header ──► path, method, metadata with the token ──► Access.judge ──► admitted: the payload is received
-                                                              │└───────► refused: answered, the payload is dropped
+                  └─► too long: refused                       │└───────► refused: answered, the payload is dropped
                                                               └─► takes time: nothing more is read until it is known
 
 A frame that is whole in one read is judged by the gate alone, and so is a long one once more when it is whole: what was
@@ -12,24 +12,31 @@ found of its credential is kept.
 
 cimport cython
 
-from fastrpc._core.base.status cimport OK
+from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.rpcx.frames cimport FLAGS_AT, IS_HEARTBEAT, parse_head
+from fastrpc._core.rpcx.engine cimport SHORT_FRAME
+from fastrpc._core.rpcx.frames cimport FLAGS_AT, HEADER_BYTES, IS_HEARTBEAT, LENGTH_BYTES, parse_head
+from fastrpc._core.rpcx.requests cimport LONGEST_NAME
 from fastrpc._core.serving.access cimport WAITS
 
 from fastrpc.errors import RemoteProtocolError
 
-cdef enum:
-    # A beginning that is longer is not waited for: it would be presented again with each read.
-    LONGEST_HEAD = 65_536
+cdef int check_heartbeat(Py_ssize_t size) except -1:
+    if size > SHORT_FRAME:
+        text = f"a heartbeat has {size} bytes, at most {<int>SHORT_FRAME} are taken where tokens are asked for"
+        raise RemoteProtocolError(text)
+    return 0
 
 
 @cython.final
 cdef class SenderCheck:
 
-    cdef int look(self, RpcxRequests server, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+    cdef int look(
+        self, RpcxRequests server, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole
+    ) except -1:
         cdef RpcxFrame frame
+        cdef Py_ssize_t longest
         cdef int found = self.verdict
         if self.call is not None:
             return FOUND_WAITS
@@ -37,9 +44,15 @@ cdef class SenderCheck:
             self.verdict = FOUND_WAITS
             return found
         if <unsigned char>data[FLAGS_AT] & IS_HEARTBEAT:
-            raise RemoteProtocolError(f"a heartbeat has {whole} bytes, and nobody said who sends it")
+            check_heartbeat(whole)
         if not parse_head(data, size, whole, &frame):
-            return FOUND_WAITS if size < LONGEST_HEAD else FOUND_ADMITTED
+            longest = HEADER_BYTES + 3 * LENGTH_BYTES + LONGEST_NAME + <Py_ssize_t>server.gate.metadata_bytes
+            if size < longest:
+                return FOUND_WAITS
+            # It would be presented again with each read, and no call that long is taken.
+            text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
+            server.gate.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
+            return FOUND_REFUSED
         return self._judge(server, &frame)
 
     cdef int _judge(self, RpcxRequests server, RpcxFrame* frame) except -1:
@@ -53,7 +66,7 @@ cdef class SenderCheck:
         call.route = server.gate.routes.find(server.name, size)
         try:
             status = server.gate._access.judge(call)
-        except Exception as error:
+        except BaseException as error:
             server.gate._note_undecided(call, name, error)
             return FOUND_REFUSED
         if status != WAITS:
@@ -75,7 +88,7 @@ cdef class SenderCheck:
             if identity is not None:
                 status = server.gate._access.take_own(call, identity, seconds)
             self.verdict = self._concluded(server, call, name, status)
-        except Exception as error:
+        except BaseException as error:
             server.gate._note_undecided(call, name, error)
             self.verdict = FOUND_REFUSED
         server.go_on()

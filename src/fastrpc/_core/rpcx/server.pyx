@@ -49,7 +49,7 @@ from fastrpc._core.rpcx.frames cimport (
 )
 from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.rpcx.requests cimport RpcxRequests
-from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck
+from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck, check_heartbeat
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.gate cimport Gate
@@ -142,6 +142,8 @@ cdef class RpcxServer(RpcxRequests):
         """Answer a heartbeat: the same frame, whatever it says."""
         cdef Reserved found
         cdef char* at
+        if self.gate.access is not None:
+            check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
         find_reserved(frame.metadata, frame.metadata_size, &found)
         at = self.buffer.reserve(frame.size)
@@ -164,7 +166,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.gate.access is not None:
             if self.sender_check is None:
                 self.sender_check = SenderCheck()
-            found = (<SenderCheck>self.sender_check).look(self, data, size, whole)
+            found = (<SenderCheck>self.sender_check).look(self, call, data, size, whole)
             if found != FOUND_ADMITTED:
                 return LONG_DROPPED if found == FOUND_REFUSED else LONG_WAITS
         problem = self.gate.over_budget(call, whole, True)

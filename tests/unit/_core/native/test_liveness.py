@@ -143,6 +143,19 @@ class TestWriting:
         connection.check_at(70 * SECOND)
         assert connection.events[-2][:2] == ("on_closed", Reason.SLOW_READER)
 
+    def test_no_peer_may_pause_once_memory_is_short(self) -> None:
+        connection = WatchedConnection(timeouts=NO_TIMEOUTS, keepalive=NO_KEEPALIVE, is_client=False)
+        connection.receive_at(opening(False, {Setting.PING_REPLY_MS: 0}), 1)
+        connection.receive_at(Request(1, b"feed.ticks", b"", flags=FLAG_STREAM_OUT).encode(), 1)
+        connection.take()
+        connection.held = 100
+        connection.check_at(SECOND)
+        connection.check_at(60 * SECOND)
+        connection.is_short = True
+        assert connection.check_at(69 * SECOND) == 70 * SECOND
+        assert connection.check_at(70 * SECOND) == 0
+        assert connection.events[-2][:2] == ("on_closed", Reason.SLOW_READER)
+
     def test_output_that_left_while_nobody_looked_is_blocked_no_more(self) -> None:
         connection = opened()
         connection.held = 100

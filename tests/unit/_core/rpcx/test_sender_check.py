@@ -1,9 +1,11 @@
 """Who sends a long frame: judged by its beginning, before its payload is received."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
+from fastrpc import Limits, ServerConfig
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc._core.rpcx.sender_check import SenderCheck
 from tests.support.access_table import Credentials
@@ -55,15 +57,41 @@ async def test_the_payload_of_nobody_is_not_waited_for(
             assert answer.value() == "a"
 
 
-async def test_a_caller_that_may_not_is_refused_and_stays() -> None:
+@pytest.mark.parametrize("size", [1_000, 65_536])
+async def test_the_payload_behind_metadata_without_end_is_not_kept(size: int) -> None:
+    async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
+        data = echo("allowed", x="y" * 70_000).encode()
+        await talk.send(data[:-1], size=size)
+        [refused] = await talk.hear()
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (7, "RESOURCE_EXHAUSTED")
+        assert talk.engine.exchange.held_bytes == 0
+        # The rest is dropped.
+        await talk.send(data[-1:])
+        answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "allowed"}))
+        assert answer.value() == "a"
+
+
+@pytest.mark.parametrize("size", [1_000, 65_536])
+@pytest.mark.parametrize(("token", "status"), [("allowed", None), ("unknown", "UNAUTHENTICATED")])
+async def test_metadata_up_to_the_limit_is_waited_for(token: str, status: str | None, size: int) -> None:
+    config = ServerConfig(limits=Limits(metadata_bytes=65_535))
+    async with served_rpcx(Arith(), config=config, authenticate=Credentials()) as talk:
+        await talk.send(echo(token, x="y" * 65_400), size=size)
+        [answer] = await talk.hear()
+        assert answer.metadata.get("frpc-code") == status
+
+
+@pytest.mark.parametrize("token", ["allowed", "later-allowed"])
+@pytest.mark.parametrize("error", [LookupError, asyncio.CancelledError])
+async def test_a_caller_that_may_not_is_refused_and_stays(token: str, error: type[BaseException]) -> None:
     def authorize(identity: Any, route: Any) -> bool:
         if route.method == "Keep":
-            raise LookupError("no rules")
+            raise error("no rules")
         return bool(route.method != "EchoBytes")
 
     async with served_rpcx(Arith(), authenticate=Credentials(), authorize=authorize) as talk:
         for method, status in (("EchoBytes", "PERMISSION_DENIED"), ("Keep", "INTERNAL")):
-            await talk.send(echo("allowed", method))
+            await talk.send(echo(token, method))
             [refused] = await talk.hear()
             assert refused.metadata["frpc-code"] == status
         await talk.send(echo("allowed", **{"a b": "c"}))
@@ -79,10 +107,12 @@ async def test_a_connection_may_end_while_its_credential_is_verified() -> None:
         assert talk.engine.exchange.held_bytes == 0
 
 
-async def test_a_long_heartbeat_of_nobody_ends_the_connection() -> None:
+@pytest.mark.parametrize("read", [100, SIZE])
+async def test_a_long_heartbeat_ends_the_connection_however_it_is_cut(read: int) -> None:
     async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
-        await talk.send(Frame(heartbeat=True, payload=bytes(SIZE)).encode()[:100])
+        await talk.send(Frame(heartbeat=True, payload=bytes(70_000)).encode(), size=read)
         assert talk.is_over
+        assert talk.answers() == []
 
 
 async def test_parts_that_run_past_the_frame_end_the_connection() -> None:
