@@ -17,7 +17,7 @@ from fastrpc.serving.authentication import Authentication, presenting
 from fastrpc.serving.verdicts import seconds_left
 from fastrpc.status import Status
 
-__all__ = ["OwnCredentials"]
+__all__ = ["OwnCredentials", "peer_of"]
 
 #: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, which says nothing
 #: about their tokens: they leave room for the others.
@@ -39,7 +39,7 @@ class OwnCredentials:
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:
         """Return whose credential a call has; None if that takes time, for `wait`."""
-        peer = _peer_of(call, credential)
+        peer = peer_of(call, credential)
         answer = self._authentication.answer_now(peer)
         if answer is not None:
             return self._found(peer, call.method or "", answer)
@@ -55,7 +55,7 @@ class OwnCredentials:
         self, call: ServerCall, method: str, conclude: Callable[[Identity | None, int, float | None], None]
     ) -> None:
         """Tell a function whose credential a call has, once that is known."""
-        peer, exchange = _peer_of(call, call.metadata.get("authorization", "")), call.exchange
+        peer, exchange = peer_of(call, call.metadata.get("authorization", "")), call.exchange
         is_paused = self._authentication.failed.pause_of(peer) > 0
         if is_paused:
             self._paused[exchange] = self._paused.get(exchange, 0) + 1
@@ -74,7 +74,7 @@ class OwnCredentials:
 
     def again(self, call: ServerCall) -> None:
         """Verify the credential of a call that runs, after a file changed."""
-        peer = _peer_of(call, call.metadata.get("authorization", ""))
+        peer = peer_of(call, call.metadata.get("authorization", ""))
 
         def conclude(answer: Answer) -> None:
             is_same = isinstance(answer, Verdict) and answer.identity.name == getattr(
@@ -114,6 +114,7 @@ class OwnCredentials:
             self._authentication.audit.refused(step, method, call.identity, call.peer, reason)
 
 
-def _peer_of(call: ServerCall, credential: str) -> Peer:
+def peer_of(call: ServerCall, credential: str) -> Peer:
+    """Return the peer of a call as one that presents a credential."""
     scheme, _, token = credential.partition(" ")
     return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" ") or None)

@@ -1,7 +1,11 @@
 """Files by rpcx's `_filetransfer`, with both sides of ours and connections by hand."""
 
 import asyncio
+import contextlib
+import gc
 import os
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +17,14 @@ import fastrpc.files.rpcx
 from fastrpc import CallError, Client, ClientConfig, ConfigError, Server, ServerConfig, Status, SyncClient
 from fastrpc._core.base.histogram import default_registry
 from fastrpc.auth import Identity, Policy, StaticTokens
+from fastrpc.endpoint import Address
 from fastrpc.errors import UnavailableError
 from fastrpc.files import FileDigest
+from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.rpcx import RpcxFiles, download, sync, upload
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
+from fastrpc.files.rpcx.transfer import Fetching
 from tests.support.transfers import content, digest_of, parts_in
 from tests.support.waiting import eventually
 
@@ -162,6 +169,17 @@ def test_a_token_expires_and_too_many_are_refused() -> None:
     assert tickets.give(ticket) != second
 
 
+def test_the_holder_of_most_tokens_gives_way_to_others() -> None:
+    tickets = Tickets(most=3, seconds=30)
+    one, other = (Ticket("m", None, "a", 1, holder=name) for name in ("one", "other"))  # type: ignore[arg-type]
+    first, second, _ = [tickets.give(one) for _ in range(3)]
+    kept = tickets.give(other)
+    assert tickets.take(first) is None
+    with pytest.raises(CallError):
+        tickets.give(other)
+    assert (tickets.take(second), tickets.take(kept)) == (one, other)
+
+
 @pytest.mark.parametrize(
     ("args", "status"),
     [
@@ -192,6 +210,7 @@ async def test_names_stay_below_the_root(args: dict[str, Any], status: Status, p
         ({"most_bytes": 10}, {"FileSize": 11}, Status.RESOURCE_EXHAUSTED),
         ({}, {"FileSize": -1}, Status.INVALID_ARGUMENT),
         ({}, {"FileSize": "1"}, Status.INVALID_ARGUMENT),
+        ({}, {"FileSize": True}, Status.INVALID_ARGUMENT),
         ({}, {"FileSize": 1, "Meta": {"sha256": "x"}}, Status.INVALID_ARGUMENT),
         ({}, {"FileName": "a.fastrpc-part", "FileSize": 1}, Status.INVALID_ARGUMENT),
     ],
@@ -242,6 +261,84 @@ async def test_a_server_that_closes_resets_its_transfers(place: Place) -> None:
         assert await is_reset(reader, writer)
 
 
+async def test_uploads_that_a_closing_server_cuts_off_let_go_of_their_files(place: Place) -> None:
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        peers = []
+        for name in "abc":
+            answer = await asked(client, "TransferFile", FileName=name, FileSize=len(DATA))
+            peers.append(await dialled(answer))
+            peers[-1][1].write(DATA[:100_000])
+        await eventually(lambda: len(parts_in(place.there)) == 3)
+        await server.close()
+        assert os.listdir(place.there) == []
+        assert [await is_reset(*peer) for peer in peers] == [True] * 3
+
+
+async def test_an_upload_whose_end_has_come_is_stored_behind_a_collection(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the loop holds a connection that is neither read from nor written to."""
+    finish, has_come, may_finish = PartialFile.finish, threading.Event(), threading.Event()
+
+    def slow_finish(partial: PartialFile) -> None:
+        has_come.set()
+        may_finish.wait(30)
+        finish(partial)
+
+    monkeypatch.setattr(PartialFile, "finish", slow_finish)
+    (place.here / "a").write_bytes(b"abc")
+    async with calling(place.files()) as client:
+        copying = asyncio.ensure_future(upload(client, place.here / "a", "b"))
+        await eventually(has_come.is_set)
+        gc.collect()
+        may_finish.set()
+        assert await copying == digest_of(b"abc")
+        assert (place.there / "b").read_bytes() == b"abc"
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+async def test_a_transfer_is_judged_by_the_token_of_its_caller_when_the_file_changes(
+    is_removed: bool, place: Place
+) -> None:
+    tokens = place.here / "tokens"
+    reader_token, writer_token = (
+        f'[[token]]\ntoken = "{token}"\nname = "{name}"\n'
+        for token, name in (("one", "reader"), ("two", "writer"))
+    )
+    tokens.write_text(reader_token)
+    async with serving(place.files(), authenticate=StaticTokens.from_file(tokens)) as (server, target):
+        async with Client(target, config=SPEAKS_RPCX, credentials="one") as client:
+            answer = await asked(client, "TransferFile", FileName="a", FileSize=3)
+            tokens.write_text(writer_token if is_removed else reader_token + writer_token)
+            server.reload()
+            reader, writer = await dialled(answer)
+            writer.write(b"abc")
+            writer.write_eof()
+            assert await is_reset(reader, writer) is is_removed
+    assert os.listdir(place.there) == ([] if is_removed else ["a"])
+
+
+async def test_a_connection_that_came_before_a_drain_may_show_its_token(place: Place) -> None:
+    async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
+        (place.there / "a").write_bytes(b"abc")
+        held = await asked(client, "TransferFile", FileName="b", FileSize=1)
+        held_reader, held_writer = await dialled(held)
+        await eventually(lambda: parts_in(place.there) or server.stats()["live"]["calls"])
+        answer = await asked(client, "DownloadFile", FileName="a")
+        token, early = answer["Token"], server.stats()["live"]["connections"]
+        reader, writer = await dialled({**answer, "Token": token[:1]})
+        await eventually(lambda: server.stats()["live"]["connections"] > early)
+        draining = asyncio.ensure_future(server.drain())
+        await eventually(lambda: server.is_draining)
+        writer.write(token[1:])
+        assert await reader.read() == b"abc"
+        writer.close()
+        held_writer.write(b"x")
+        held_writer.write_eof()
+        assert not await is_reset(held_reader, held_writer)
+        assert await draining
+
+
 async def test_a_server_drains_behind_its_transfers(place: Place) -> None:
     async with serving(place.files()) as (server, target):
         async with Client(target, config=SPEAKS_RPCX) as client:
@@ -274,9 +371,13 @@ async def test_a_reader_that_waits_is_not_sent_everything(place: Place) -> None:
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         reader, writer = await dialled(await asked(client, "DownloadFile", FileName="a"))
         await eventually(lambda: server.stats()["buffered"] > 256 * 1024)
-        for _ in range(100):
-            await asyncio.sleep(0)
-            assert server.stats()["buffered"] < 2_000_000
+        # Until the system takes no more, and the disk brings no more.
+        seen, rests = -1, 0
+        while rests < 20:
+            await asyncio.sleep(0.005)
+            before, seen = seen, server.stats()["buffered"]
+            assert seen < 2_000_000
+            rests = rests + 1 if seen == before else 0
         assert sum([len(await reader.readexactly(1_000_000)) for _ in range(64)]) == 64_000_000
         assert await reader.read() == b""
         writer.close()
@@ -299,6 +400,40 @@ async def test_a_cancelled_transfer_ends(place: Place) -> None:
         with pytest.raises(asyncio.CancelledError):
             await copying
     assert os.listdir(place.here) == []
+
+
+async def test_a_cancelled_dial_ends(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastrpc.files.rpcx.transfer, "SILENCE_SECONDS", 600.0)
+    (place.there / "a").write_bytes(b"abc")
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, contextlib.ExitStack() as dialled_before:
+        # Its queue is full: the system answers no further dial.
+        for _ in range(4):
+            waiting = dialled_before.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        dialled = asyncio.Event()
+        loop, dial = asyncio.get_running_loop(), Fetching._dial
+
+        def noted(fetching: Fetching, address: Address) -> socket.socket:
+            loop.call_soon_threadsafe(dialled.set)
+            return dial(fetching, address)
+
+        monkeypatch.setattr(Fetching, "_dial", noted)
+        async with calling(place.files(advertise=f"127.0.0.1:{full.getsockname()[1]}")) as client:
+            copying = asyncio.ensure_future(download(client, "a", place.here / "a"))
+            await dialled.wait()
+            copying.cancel()
+            async with asyncio.timeout(60):
+                with pytest.raises(asyncio.CancelledError):
+                    await copying
+
+
+@pytest.mark.parametrize("host", ["a" * 70, "a..b"])
+async def test_a_server_whose_name_cannot_be_looked_up_is_unavailable(host: str, place: Place) -> None:
+    (place.there / "a").write_bytes(b"abc")
+    async with calling(place.files(advertise=f"{host}:80")) as client:
+        with pytest.raises(UnavailableError, match="label"):
+            await download(client, "a", place.here / "a")
 
 
 async def test_a_server_that_is_not_there_is_unavailable(place: Place) -> None:

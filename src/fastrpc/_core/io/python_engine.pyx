@@ -70,6 +70,10 @@ cdef class PythonEngine(Engine):
         """Return the bytes of output that the peer has not taken."""
         return self._output_bytes + (0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes())
 
+    def taken_bytes(self):
+        """Return the bytes of output that have left this machine, as far as it can be known."""
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
+
     def close(self, reason=0, text=""):
         """Close once all output is sent; a protocol with a last word sends it first."""
         cdef ByteStream stream

@@ -11,6 +11,8 @@ cdef class Caller:
         # The identity, or None; when its credential expires, 0 = not; the state of the files by which it was proved.
         readonly object identity
         uint64_t expires_ns
+        # Whether the call brought a credential of its own.
+        readonly bint has_own_credential
         uint64_t generation
 
 
@@ -25,3 +27,6 @@ cdef class ServedEngine(PythonEngine):
         readonly Gate gate
         readonly PythonExchange exchange
         PyObject* _exchange
+
+        # Its stream while that is connected: the loop holds no stream that is not read from.
+        object _held

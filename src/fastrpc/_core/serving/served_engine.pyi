@@ -22,6 +22,9 @@ class Caller:
     def __init__(self, call: ServerCall) -> None: ...
     @property
     def identity(self) -> Identity | None: ...
+    @property
+    def has_own_credential(self) -> bool:
+        """Whether the call brought a credential of its own."""
 
 @final
 class PythonExchange(EngineExchange):

@@ -24,6 +24,7 @@ cdef class Caller:
         self.identity = call.identity
         self.expires_ns = call.own_expires_ns if call.has_own_credential else call.exchange.expires_ns
         self.generation = call.exchange.generation
+        self.has_own_credential = call.has_own_credential
 
 
 @cython.final
@@ -127,10 +128,12 @@ cdef class ServedEngine(PythonEngine):
 
     cdef int connected(self) except -1:
         self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
+        self._held = self.stream
         self.gate.connection_made(self)
         return PythonEngine.connected(self)
 
     cdef int lost(self, object error) except -1:
+        self._held = None
         self.gate.session_lost(self, error)
         return PythonEngine.lost(self, error)
 

@@ -40,6 +40,9 @@ HELD_BYTES = 512 * 1024
 TOKEN_SECONDS = 10.0
 SILENCE_SECONDS = 20.0
 
+#: Seconds for which a drain waits for the token of a connection.
+FIRST_BYTES_SECONDS = 0.25
+
 #: Connections that may be there without a token; the oldest gives way.
 MOST_SILENT = 64
 
@@ -103,6 +106,8 @@ class TransferConnection(ServedEngine):
         self._has_ended = False
         self._is_given_up = False
         self._is_whole = False
+        self._accepted_at = asyncio.get_running_loop().time()
+        self._drains: tuple[int, str] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     # For the handler
@@ -139,17 +144,21 @@ class TransferConnection(ServedEngine):
                 await asyncio.sleep(0)
 
     async def _wait(self, what: str, is_over: Callable[[], bool]) -> None:
-        if is_over():
-            return
-        self._waiter = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(SILENCE_SECONDS):
-                await self._waiter
-        except TimeoutError:
-            text = f"the peer {what} for {SILENCE_SECONDS:g} s"
-            raise CallError(Status.DEADLINE_EXCEEDED, text) from None
-        finally:
-            self._waiter = None
+        taken = self.taken_bytes()
+        while not is_over():
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._waiter
+            except TimeoutError:
+                before, taken = taken, self.taken_bytes()
+                if taken > before:
+                    # A slow peer: the system asks for more only when a third of what it holds is gone.
+                    continue
+                text = f"the peer {what} for {SILENCE_SECONDS:g} s"
+                raise CallError(Status.DEADLINE_EXCEEDED, text) from None
+            finally:
+                self._waiter = None
 
     def wake(self) -> None:
         """Something changed that the handler may wait for."""
@@ -192,10 +201,17 @@ class TransferConnection(ServedEngine):
     def _begin(self, ticket: Ticket) -> None:
         """Go on with the method that gave the ticket."""
         self.act_for(ticket.caller)
+        shown = self.exchange.peer_info
+        if shown is not None and ticket.peer is not None:
+            # What is verified again when a file of tokens changes.
+            shown.scheme, shown.credentials = ticket.peer.scheme, ticket.peer.credentials
+            shown.certificate = ticket.peer.certificate
         takes_msgpack = "msgpack" in self.gate.codecs.values()
         # An empty map of arguments: the ticket has them.
         codec, payload = ("msgpack", b"\x91\x80") if takes_msgpack else ("json", b"[{}]")
         self.gate.begin(self.exchange, method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
+        if self._drains is not None:
+            super().begin_drain(*self._drains)
 
     def ended(self) -> None:
         """The peer sends no more."""
@@ -216,6 +232,22 @@ class TransferConnection(ServedEngine):
 
     def fail(self, call: ServerCall, failure: Failure) -> None:
         self.reset()
+
+    # A drain
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        if self.ticket is None:
+            # Its transfer was allowed before: it is the last one here anyway.
+            self._drains = (reason, text)
+        else:
+            super().begin_drain(reason, text)
+
+    @property
+    def has_drained(self) -> bool:
+        if self.ticket is None and not self._is_given_up:
+            now = asyncio.get_running_loop().time()
+            return now >= self._accepted_at + FIRST_BYTES_SECONDS
+        return super().has_drained
 
     # The end
 

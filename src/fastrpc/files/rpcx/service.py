@@ -1,10 +1,11 @@
 """The files of a folder as rpcx's service `_filetransfer`."""
 
 import asyncio
+import contextlib
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, cast
 
@@ -27,6 +28,7 @@ from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.service import DIGEST_SECONDS, write_all
 from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
+from fastrpc.serving.own_credentials import peer_of
 from fastrpc.status import Status
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
@@ -37,6 +39,9 @@ SERVICE_NAME = "_filetransfer"
 #: Transfers that may be asked for and not begun, and the seconds in which each has to begin.
 MOST_WAITING = 1_024
 TICKET_SECONDS = 30.0
+
+#: Seconds for transfers that were cut off to let go of their files.
+_END_SECONDS = 5.0
 
 #: The default for the largest file that callers may write.
 MOST_BYTES = 1024 * 1024 * 1024
@@ -89,6 +94,8 @@ class RpcxFiles:
         self._listener: Listener | None = None
         self._gate: Gate | None = None
         self._pool: ThreadPoolExecutor | None = None
+        # One for each transfer, done when it has let go of its file.
+        self._under_way: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
         # Here, as a pool does not outlive the fork of worker processes.
@@ -103,6 +110,9 @@ class RpcxFiles:
             listener.close()
             await listener.wait_closed()
         self._accepted.close()
+        if self._under_way:
+            # They were cut off, and tidy up in threads of the pool.
+            await asyncio.wait(self._under_way, timeout=_END_SECONDS)
         self._gate = None
         if self._pool is not None:
             self._pool.shutdown(wait=False)
@@ -119,7 +129,8 @@ class RpcxFiles:
         connection = _connection_of_call()
         if connection is not None:
             assert connection.ticket is not None
-            await self._store(connection, connection.ticket)
+            with self._noted():
+                await self._store(connection, connection.ticket)
             return {}
         path, size = _text(args, "FileName", "file_name"), _number(args, "FileSize", "file_size")
         sha256 = _text(_meta(args), "sha256")
@@ -133,7 +144,8 @@ class RpcxFiles:
         connection = _connection_of_call()
         if connection is not None:
             assert connection.ticket is not None
-            await self._send(connection, connection.ticket)
+            with self._noted():
+                await self._send(connection, connection.ticket)
             return {}
         path = _text(args, "FileName", "file_name")
         status = await self._lane().run(self._status_of, path)
@@ -148,8 +160,13 @@ class RpcxFiles:
             text = "transfers are not encrypted, and this connection is (RpcxFiles.allow_plain)"
             raise CallError(Status.FAILED_PRECONDITION, text)
         assert self._listener is not None
-        self._gate = call.exchange.gate
-        ticket = Ticket(call.method, Caller(call), path, size, sha256, version)
+        self._gate = gate = call.exchange.gate
+        caller = Caller(call)
+        if peer is not None and caller.has_own_credential:
+            peer = peer_of(call, call.metadata.get("authorization", ""))
+        name = None if caller.identity is None else caller.identity.name
+        holder = f"peer {gate.dispatcher.peer_name(call.exchange)!r}" if name is None else f"name {name}"
+        ticket = Ticket(call.method, caller, path, size, sha256, version, peer, holder)
         token = self._accepted.tickets.give(ticket)
         place = self._advertise or str(self._listener.address).partition("://")[2]
         return {"Token": token, "Addr": place, "FileSize": size}
@@ -181,6 +198,18 @@ class RpcxFiles:
             os.close(descriptor)
 
     # Transfers
+
+    @contextlib.contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Count a transfer until it has let go of its file."""
+        ended = asyncio.get_running_loop().create_future()
+        self._under_way.add(ended)
+        try:
+            yield
+        finally:
+            self._under_way.discard(ended)
+            if not ended.done():
+                ended.set_result(None)
 
     async def _store(self, connection: TransferConnection, ticket: Ticket) -> None:
         """Write what arrives, and give it its name once all of it is there."""
@@ -220,7 +249,7 @@ class RpcxFiles:
                 reading = lane.start(read)
                 await connection.send_piece(piece)
         finally:
-            lane.start(reader.close)
+            await lane.run(reader.close)
 
     def _lane(self) -> Lane:
         if self._pool is None:
@@ -272,7 +301,7 @@ def _text(args: Mapping[str, Any], *names: str) -> str:
 
 def _number(args: Mapping[str, Any], *names: str) -> int:
     value = next((args[name] for name in names if name in args), 0)
-    if not isinstance(value, int):
+    if not isinstance(value, int) or isinstance(value, bool):
         raise CallError(Status.INVALID_ARGUMENT, f"{names[0]} is no whole number")
     return value
 

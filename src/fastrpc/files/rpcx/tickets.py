@@ -2,11 +2,12 @@
 
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastrpc._core.serving.served_engine import Caller
+from fastrpc.calling.peer import Peer
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
@@ -27,6 +28,8 @@ class Ticket:
         size: its bytes.
         sha256: its digest in hexadecimal digits; "" if nobody said.
         version: that of a file which is read.
+        peer: the caller with its credential, which is verified again when a file of tokens changes.
+        holder: the name under which its tickets are counted.
     """
 
     method: str
@@ -35,13 +38,15 @@ class Ticket:
     size: int
     sha256: str = ""
     version: str = ""
+    peer: Peer | None = None
+    holder: str = ""
 
 
 class Tickets:
     """Tickets that were given out and not used.
 
     Args:
-        most: the most of them at a time.
+        most: the most of them at a time. Beyond it the holder of most of them loses its oldest one, unless it asks.
         seconds: for how long each is valid.
     """
 
@@ -56,10 +61,10 @@ class Tickets:
         """Return a token for a ticket.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: too many are given out.
+            CallError: RESOURCE_EXHAUSTED: too many are given out, and nobody has more of them than this holder would.
         """
         self._drop_old()
-        if len(self._given) >= self._most:
+        if len(self._given) >= self._most and not self._take_back(ticket.holder):
             oldest = next(iter(self._given.values()))[1]
             text = f"{self._most} transfers were asked for and not begun, the limit is {self._most}"
             raise CallError(
@@ -74,6 +79,16 @@ class Tickets:
         self._drop_old()
         found = self._given.pop(token, None)
         return None if found is None else found[0]
+
+    def _take_back(self, asker: str) -> bool:
+        """Take the oldest ticket from the holder of most; return False if the one who asks would then have as many."""
+        counts = Counter(ticket.holder for ticket, _ in self._given.values())
+        holder, most = counts.most_common(1)[0]
+        if counts[asker] + 1 >= most:
+            return False
+        token = next(token for token, (ticket, _) in self._given.items() if ticket.holder == holder)
+        del self._given[token]
+        return True
 
     def _drop_old(self) -> None:
         now = self._clock()

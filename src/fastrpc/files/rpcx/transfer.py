@@ -1,10 +1,15 @@
 """Getting and sending one file by rpcx, over a connection of its own: written once, blocking, for both clients."""
 
 import contextlib
+import errno
+import fcntl
 import functools
 import os
+import select
 import socket
-from collections.abc import Mapping
+import sys
+import termios
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from fastrpc.endpoint import Address
@@ -15,6 +20,7 @@ from fastrpc.files.names import quoted
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.reader import PIECE_BYTES, FileReader
 from fastrpc.files.refusals import told_of_path
+from fastrpc.files.rpcx.tickets import TOKEN_BYTES
 from fastrpc.files.transfer import local_place, open_local
 from fastrpc.status import Status
 
@@ -23,7 +29,7 @@ __all__ = ["Fetching", "Sending", "Transfer"]
 #: Seconds for a connection, and without a byte after which a transfer is given up.
 SILENCE_SECONDS = 20.0
 
-#: The longest token and address that a server is believed.
+#: The longest address that a server is believed.
 _MOST_BYTES = 4_096
 
 
@@ -70,13 +76,33 @@ class _Connected:
             )
         token, place = _told(answer, server)
         try:
-            self._socket = socket.create_connection((place.host, place.port), SILENCE_SECONDS)
-            if self._is_cancelled:
-                self.cancel()
-            self._socket.sendall(token)
-        except OSError as error:
+            connected = self._dial(place)
+            connected.sendall(token)
+        except (OSError, UnicodeError) as error:
             raise _broken(f"{place} of {server}", error) from None
-        return self._socket
+        return connected
+
+    def _dial(self, place: Address) -> socket.socket:
+        """Connect to the first address of a host that answers; `cancel` ends it."""
+        found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
+        failure: OSError | None = None
+        for family, kind, number, _, address in found:
+            try:
+                self._socket = connected = socket.socket(family, kind, number)
+                connected.settimeout(0)
+                code = connected.connect_ex(address)
+                # From here on `cancel` ends the dial; before, there was none.
+                connected.settimeout(SILENCE_SECONDS)
+                if self._is_cancelled:
+                    raise OSError(errno.ECANCELED, os.strerror(errno.ECANCELED))
+                _check_connected(connected, code)
+                return connected
+            except OSError as error:
+                self.disconnect()
+                failure = error
+                if self._is_cancelled:
+                    break
+        raise failure or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
 
     def cancel(self) -> None:
         self._is_cancelled = True
@@ -169,8 +195,10 @@ class Sending(_Connected):
         return self._reader.digest
 
     def _send(self, connected: socket.socket, piece: bytes) -> None:
+        left = memoryview(piece)
         try:
-            connected.sendall(piece)
+            while left:
+                left = left[_patiently(connected, functools.partial(connected.send, left)) :]
         except OSError as error:
             raise _broken(f"the transfer of {quoted(self._name)}", error) from None
 
@@ -178,7 +206,7 @@ class Sending(_Connected):
         """Wait until the server closes: ours resets the connection of a file that it did not store."""
         try:
             connected.shutdown(socket.SHUT_WR)
-            while connected.recv(PIECE_BYTES):
+            while _patiently(connected, lambda: len(connected.recv(PIECE_BYTES))):
                 pass
         except OSError as error:
             raise _broken(f"the transfer of {quoted(self._name)}", error) from None
@@ -191,7 +219,9 @@ class Sending(_Connected):
 def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
     """Return the token and the address of an answer."""
     token, text = (answer.get("Token"), answer.get("Addr")) if isinstance(answer, Mapping) else (None, None)
-    if not isinstance(token, bytes) or not isinstance(text, str) or max(len(token), len(text)) > _MOST_BYTES:
+    if not isinstance(token, bytes) or not isinstance(text, str):
+        token, text = b"", ""
+    if len(token) != TOKEN_BYTES or len(text) > _MOST_BYTES:
         raise CallError(Status.DATA_LOSS, f"{server} gave no token and address of a transfer")
     try:
         place = Address.parse(f"tcp://{text}")
@@ -205,6 +235,41 @@ def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
     return token, place
 
 
-def _broken(what: str, error: OSError) -> UnavailableError:
-    reason = error.strerror or os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+def _check_connected(connected: socket.socket, code: int) -> None:
+    """Wait for a connection that was begun."""
+    if code == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(connected, select.POLLOUT)
+        if not poll.poll(SILENCE_SECONDS * 1000):
+            code = errno.ETIMEDOUT
+        else:
+            code = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _patiently(connected: socket.socket, step: Callable[[], int]) -> int:
+    """Take a step, for as long as the peer takes what was sent, however slowly."""
+    while True:
+        before = _unsent(connected)
+        try:
+            return step()
+        except TimeoutError:
+            if _unsent(connected) >= before:
+                raise
+
+
+def _unsent(connected: socket.socket) -> int:
+    """Return the bytes that the system has not sent yet; 0 where it does not tell."""
+    try:
+        return int.from_bytes(fcntl.ioctl(connected, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+    except OSError:
+        return 0
+
+
+def _broken(what: str, error: OSError | UnicodeError) -> UnavailableError:
+    reason = ""
+    if isinstance(error, OSError) and error.errno:
+        reason = error.strerror or os.strerror(error.errno)
+    reason = reason or str(error) or type(error).__name__
     return UnavailableError(f"{what}: {reason}", processed="unknown", retryable=False)
