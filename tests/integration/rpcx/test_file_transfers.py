@@ -22,6 +22,7 @@ from fastrpc.errors import UnavailableError
 from fastrpc.files import FileDigest
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.rpcx import RpcxFiles, download, sync, upload
+from fastrpc.files.rpcx.connection import TransferConnection
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.rpcx.transfer import Fetching
@@ -318,7 +319,16 @@ async def test_a_transfer_is_judged_by_the_token_of_its_caller_when_the_file_cha
     assert os.listdir(place.there) == ([] if is_removed else ["a"])
 
 
-async def test_a_connection_that_came_before_a_drain_may_show_its_token(place: Place) -> None:
+async def test_a_connection_that_came_before_a_drain_may_show_its_token(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin_drain, told = TransferConnection.begin_drain, []
+
+    def noted(connection: TransferConnection, reason: int, text: str = "") -> None:
+        begin_drain(connection, reason, text)
+        told.append(connection)
+
+    monkeypatch.setattr(TransferConnection, "begin_drain", noted)
     async with serving(place.files()) as (server, target), Client(target, config=SPEAKS_RPCX) as client:
         (place.there / "a").write_bytes(b"abc")
         held = await asked(client, "TransferFile", FileName="b", FileSize=1)
@@ -329,7 +339,7 @@ async def test_a_connection_that_came_before_a_drain_may_show_its_token(place: P
         reader, writer = await dialled({**answer, "Token": token[:1]})
         await eventually(lambda: server.stats()["live"]["connections"] > early)
         draining = asyncio.ensure_future(server.drain())
-        await eventually(lambda: server.is_draining)
+        await eventually(lambda: len(told) == 2)
         writer.write(token[1:])
         assert await reader.read() == b"abc"
         writer.close()
