@@ -4,6 +4,8 @@ python -m bench.promises.caller rate ADDRESS SECONDS WAITING
     32 B echoes, 64 in flight, beside so many calls that wait with a deadline: calls per second
 python -m bench.promises.caller traced ADDRESS SECONDS WAITING
     the same with the interceptor OpenTelemetry; `recorded` has the SDK as well
+python -m bench.promises.caller turns "ADDRESS ADDRESS" SECONDS PAIRS
+    the same of two servers in turn, nothing waiting: calls per second, a list for each
 python -m bench.promises.caller latency ADDRESS SECONDS CALLS_PER_SECOND LARGE
     32 B echoes at a fixed rate, beside so many 1 MiB calls in flight on the same connection: p50 and p99 in seconds,
     from the instant at which each call was to start
@@ -15,7 +17,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import uvloop
@@ -27,6 +29,10 @@ from fastrpc import interceptors
 
 CALLERS = 64
 WARM_SECONDS = 0.3
+
+#: Before each turn of two servers that are both warm: until every caller is under way.
+TURN_SECONDS = 0.02
+
 SMALL, LARGE = b"x" * 32, b"x" * 2**20
 
 #: Waiting calls begun at the same time.
@@ -36,7 +42,9 @@ TOGETHER = 1_000
 DEADLINE_SECONDS = 600.0
 
 
-async def measure_rate(client: fastrpc.Client, seconds: float) -> dict[str, float]:
+async def measure_rate(
+    client: fastrpc.Client, seconds: float, *, warm: float = WARM_SECONDS
+) -> dict[str, float]:
     """Load with tasks that make one call after the other."""
     completed = 0
     running = True
@@ -50,12 +58,27 @@ async def measure_rate(client: fastrpc.Client, seconds: float) -> dict[str, floa
     async with asyncio.TaskGroup() as callers:
         for _ in range(CALLERS):
             callers.create_task(call_repeatedly())
-        await asyncio.sleep(WARM_SECONDS)
+        await asyncio.sleep(warm)
         first, started = completed, time.perf_counter()
         await asyncio.sleep(seconds)
         rate = (completed - first) / (time.perf_counter() - started)
         running = False
     return {"calls_per_second": rate}
+
+
+async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) -> list[list[float]]:
+    """Return the rates of two servers; which one goes first alternates."""
+    rates: list[list[float]] = [[], []]
+    async with fastrpc.Client(addresses[0]) as one, fastrpc.Client(addresses[1]) as other:
+        clients = (one, other)
+        for client in clients:
+            await client.ready(timeout=10)
+            await measure_rate(client, WARM_SECONDS)
+        for number in range(pairs):
+            for side in (number % 2, 1 - number % 2):
+                measured = await measure_rate(clients[side], seconds, warm=TURN_SECONDS)
+                rates[side].append(measured["calls_per_second"])
+    return rates
 
 
 async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> dict[str, float]:
@@ -137,8 +160,10 @@ async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[N
         raise RuntimeError("no large call ended")
 
 
-async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float]:
+async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float] | list[list[float]]:
     """Measure what the command line asks for."""
+    if kind == "turns":
+        return await measure_in_turn(address.split(), seconds, *numbers)
     # Made where it is used: its package takes memory.
     if kind == "recorded":
         from bench.promises.tracing import start_sdk

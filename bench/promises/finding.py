@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 
-__all__ = ["Finding", "call", "serving", "slowdown"]
+__all__ = ["Finding", "call", "serving", "slowdown", "slowdown_in_turn"]
+
+#: Of `slowdown_in_turn`: processes of one server differ by some percent, and so do moments of a machine.
+PROCESSES, PAIRS, SECONDS = 5, 15, 0.1
 
 
 @dataclass(frozen=True)
@@ -53,5 +56,24 @@ def slowdown(
     percent = (faster / slower - 1) * 100
     details = (
         f"32 B, 64 in flight: {slower:,.0f} and {faster:,.0f} calls/s, medians of {pairs} alternating pairs"
+    )
+    return Finding(title, percent, limit, "% slower", details)
+
+
+def slowdown_in_turn(title: str, without: str, with_it: str, *, limit: float) -> Finding:
+    """Compare two kinds of server by one client that calls both in turn, for shares of a few percent."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    command = [sys.executable, "-m", "bench.promises.caller", "turns"]
+    for _ in range(PROCESSES):
+        with serving(without) as one, serving(with_it) as other:
+            arguments = [f"{one.address} {other.address}", str(SECONDS), str(PAIRS)]
+            for side, found in zip(
+                rates, run_client([*command, *arguments], choose_cores().client, 60), strict=True
+            ):
+                side.extend(found)
+    percent = statistics.median((one / other - 1) * 100 for one, other in zip(*rates, strict=True))
+    details = (
+        f"32 B, 64 in flight: {statistics.median(rates[1]):,.0f} and {statistics.median(rates[0]):,.0f} calls/s, "
+        f"medians of {PROCESSES * PAIRS} alternating pairs, of {PROCESSES} processes each"
     )
     return Finding(title, percent, limit, "% slower", details)

@@ -31,7 +31,7 @@ from bench.promises.imports import imports
 from bench.promises.invented import invented_names
 from bench.promises.limits import greedy_caller, kept_rates, many_keys, overload
 from bench.promises.notified import tell_many
-from bench.promises.observing import access_log, open_telemetry
+from bench.promises.observing import access_log, every_protocol, open_telemetry
 from bench.promises.pages import page_readers
 from bench.promises.picks import pick_nanoseconds
 
@@ -392,6 +392,7 @@ MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
         handshakes,
         rotations,
         access_log,
+        every_protocol,
         open_telemetry,
     )
 }

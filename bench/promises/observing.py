@@ -1,20 +1,28 @@
-"""What observing calls costs: the access log, and OpenTelemetry without an SDK."""
+"""What a server pays for what it offers: the access log, OpenTelemetry without an SDK, other protocols."""
 
 from dataclasses import replace
 
-from bench.promises.finding import Finding, call, serving, slowdown
+from bench.promises.finding import Finding, call, serving, slowdown, slowdown_in_turn
 
-__all__ = ["access_log", "open_telemetry"]
+__all__ = ["access_log", "every_protocol", "open_telemetry"]
 
 
 def access_log() -> Finding:
     """The access log with a sample of 1 %, of 95 % of the rate at least."""
-    return _of_rate("AccessLog(sample=0.01) on the server", "access_log", share=0.95)
+    title = "AccessLog(sample=0.01) on the server"
+    return slowdown_in_turn(title, "plain", "access_log", limit=_percent(0.95))
+
+
+def every_protocol() -> Finding:
+    """Native calls to a server that serves all protocols, of 98 % of the rate of one with no other at least."""
+    title = "native calls to a server of every protocol"
+    return slowdown_in_turn(title, "plain", "every_protocol", limit=_percent(0.98))
 
 
 def open_telemetry() -> Finding:
     """OpenTelemetry's API without an SDK on both sides, of 60 % of the rate at least."""
-    found = _of_rate("OpenTelemetry() on both sides, without an SDK", "open_telemetry", share=0.6)
+    title = "OpenTelemetry() on both sides, without an SDK"
+    found = slowdown(title, lambda: _rate(""), lambda: _rate("open_telemetry"), pairs=5, limit=_percent(0.6))
     # An SDK is the choice of a program: its price is reported, not promised.
     recorded = _rate("open_telemetry_sdk") / _rate("")
     return replace(
@@ -22,10 +30,9 @@ def open_telemetry() -> Finding:
     )
 
 
-def _of_rate(title: str, observer: str, *, share: float) -> Finding:
-    return slowdown(
-        title, lambda: _rate(""), lambda: _rate(observer), pairs=5, limit=round((1 / share - 1) * 100, 1)
-    )
+def _percent(share: float) -> float:
+    """Return by how many percent a server may be slower that keeps so much of its rate."""
+    return round((1 / share - 1) * 100, 1)
 
 
 def _rate(observer: str) -> float:

@@ -1,7 +1,8 @@
 """The server under test, in a process of its own; it ends with its input: `python -m bench.promises.server [WHAT]`.
 
 With `usual` it has the configuration that servers have by default; with `access_log` or `open_telemetry` it has that
-interceptor, whose records go nowhere, with `open_telemetry_sdk` the SDK as well. With a number there are so many
+interceptor, whose records go nowhere, with `open_telemetry_sdk` the SDK as well; with `every_protocol` it serves them
+all. With a number there are so many
 servers in it, and an embedded registry that names them; it announces that one's URL and their addresses.
 """
 
@@ -12,6 +13,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import uvloop
 
@@ -89,5 +91,9 @@ if __name__ == "__main__":
 
             start_sdk()
         uvloop.run(serve(CONFIG, [interceptors.OpenTelemetry()]))
+    elif kind == "every_protocol":
+        protocols = ("native", "http", "rpcx", "phobos")
+        http = fastrpc.HTTP(jsonrpc=True, websocket=True, mcp=True)
+        uvloop.run(serve(replace(CONFIG, protocols=protocols, http=http)))
     else:
         uvloop.run(serve(fastrpc.ServerConfig() if kind == "usual" else CONFIG))
