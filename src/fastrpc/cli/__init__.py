@@ -1,4 +1,4 @@
-"""The command line: `fastrpc run | call | list | bench | get | put | registry`.
+"""The command line, `fastrpc COMMAND`; `application` has the table of commands.
 
-The only part that prints, installs log handlers and loads typer and rich. May import everything below it.
+The only part that prints, and that loads typer and rich. May import everything below it.
 """

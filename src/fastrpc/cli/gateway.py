@@ -12,19 +12,22 @@ from fastrpc.cli.catalogue import Catalogue
 from fastrpc.cli.contract_source import services_of_file
 from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
 from fastrpc.cli.import_string import check_import_string, import_from_string
-from fastrpc.cli.listening import ServerKey, check_encrypts, tls_settings
-from fastrpc.cli.log_output import install_logging, lower_root_level
-from fastrpc.cli.output import stdout
-from fastrpc.cli.printing import print_json, reported
-from fastrpc.cli.serving import (
+from fastrpc.cli.listening import (
+    AddressesAsJson,
     ConfigFile,
     LogFormatName,
     LogLevelName,
+    ServerKey,
     Workers,
+    check_encrypts,
     checked_format,
     checked_level,
-    run_reported,
+    tls_settings,
 )
+from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.serving import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
@@ -118,7 +121,7 @@ def gateway(
     config: ConfigFile = None,
     log_level: LogLevelName = None,
     log_format: LogFormatName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+    as_json: AddressesAsJson = False,
 ) -> None:
     """Offer the services of a registry by HTTP, until SIGTERM or Ctrl-C.
 

@@ -1,4 +1,4 @@
-"""The options of commands that listen: certificates, tokens and rules."""
+"""The options of commands that listen: certificates, tokens, rules; processes, settings, logs, what is printed."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,12 +11,19 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 
 __all__ = [
+    "AddressesAsJson",
     "ClientAuthorities",
+    "ConfigFile",
+    "LogFormatName",
+    "LogLevelName",
     "PolicyFile",
     "ServerCertificate",
     "ServerKey",
     "TokensFile",
+    "Workers",
     "check_encrypts",
+    "checked_format",
+    "checked_level",
     "server_tls",
     "tls_settings",
 ]
@@ -35,8 +42,6 @@ ClientAuthorities = Annotated[
         "--tls-ca", metavar="FILE", help="The authorities of clients, which then need certificates."
     ),
 ]
-
-
 TokensFile = Annotated[
     Path | None,
     typer.Option(
@@ -46,6 +51,26 @@ TokensFile = Annotated[
 PolicyFile = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="Rules that say who may do what (TOML).")
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")
+]
+LogLevelName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: info]"
+    ),
+]
+LogFormatName = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format", metavar="FORMAT", help="text, or json for an object a line. [default: text]"
+    ),
+]
+AddressesAsJson = Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")]
 
 
 def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[str, Any]:
@@ -89,3 +114,19 @@ def server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> TLS | No
             raise ConfigError("--tls-cert is missing", hint="a server with TLS shows a certificate")
         return None
     return TLS(cert_file=cert, key_file=key, ca_file=ca, require_client_cert=ca is not None)
+
+
+def checked_level(level: str | None) -> Any:
+    """Return a log level in lower case, checked; None stays None."""
+    levels = ("debug", "info", "warning", "error", "critical")
+    if level is None or level.lower() in levels:
+        return level and level.lower()
+    raise ConfigError(f"there is no log level {level!r}", hint=f"there are {', '.join(levels)}")
+
+
+def checked_format(log_format: str | None) -> Any:
+    """Return a log format in lower case, checked; None stays None."""
+    formats = ("text", "json")
+    if log_format is None or log_format.lower() in formats:
+        return log_format and log_format.lower()
+    raise ConfigError(f"there is no log format {log_format!r}", hint=f"there are {', '.join(formats)}")

@@ -9,18 +9,21 @@ import typer
 from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.cli.listening import (
+    AddressesAsJson,
     ClientAuthorities,
+    LogLevelName,
     PolicyFile,
     ServerCertificate,
     ServerKey,
     TokensFile,
     check_encrypts,
+    checked_level,
     server_tls,
 )
 from fastrpc.cli.log_output import install_logging
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, reported
-from fastrpc.cli.serving import LogLevelName, checked_level, run_reported
+from fastrpc.cli.serving import run_reported
 from fastrpc.cli.settings import LogLevel, RunSettings
 from fastrpc.config import ServerConfig
 from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_rights, registry_url
@@ -67,7 +70,7 @@ def registry(
     tokens: TokensFile = None,
     policy: PolicyFile = None,
     log_level: LogLevelName = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+    as_json: AddressesAsJson = False,
 ) -> None:
     """Run a registry of services and their endpoints, for servers and clients with registry://host:port.
 

@@ -17,12 +17,19 @@ from fastrpc.auth.policy import Policy
 from fastrpc.auth.static_tokens import StaticTokens
 from fastrpc.cli.import_string import check_import_string, import_from_string
 from fastrpc.cli.listening import (
+    AddressesAsJson,
     ClientAuthorities,
+    ConfigFile,
+    LogFormatName,
+    LogLevelName,
     PolicyFile,
     ServerCertificate,
     ServerKey,
     TokensFile,
+    Workers,
     check_encrypts,
+    checked_format,
+    checked_level,
     tls_settings,
 )
 from fastrpc.cli.log_output import install_logging, lower_root_level
@@ -44,8 +51,6 @@ from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
 
 __all__ = [
-    "checked_format",
-    "checked_level",
     "dev",
     "make_plan",
     "print_started",
@@ -74,10 +79,6 @@ Addresses = Annotated[
         metavar="ADDRESS",
         help=f"Where to listen; may be repeated. [default: {DEFAULT_ADDRESS}]",
     ),
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", "-w", min=1, metavar="N", help="Processes that share the work. [default: 1]"),
 ]
 WorkerTimeout = Annotated[
     float | None,
@@ -134,21 +135,6 @@ Advertised = Annotated[
         help="What to register in place of --address; may be repeated like it.",
     ),
 ]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="A TOML file with settings.")
-]
-LogLevelName = Annotated[
-    str | None,
-    typer.Option(
-        "--log-level", metavar="LEVEL", help="debug, info, warning, error or critical. [default: info]"
-    ),
-]
-LogFormatName = Annotated[
-    str | None,
-    typer.Option(
-        "--log-format", metavar="FORMAT", help="text, or json for an object a line. [default: text]"
-    ),
-]
 Otel = Annotated[
     bool | None, typer.Option("--otel", help="Start OpenTelemetry's SDK in each worker, and trace calls.")
 ]
@@ -180,7 +166,7 @@ def run(
     log_level: LogLevelName = None,
     log_format: LogFormatName = None,
     otel: Otel = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+    as_json: AddressesAsJson = False,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
 
@@ -403,22 +389,6 @@ def _print_failure(error: Exception) -> None:
     cause, hint = describe_error(error)
     print_error(cause, hint)
     stderr.print("waiting for a change", style="dim")
-
-
-def checked_level(level: str | None) -> Any:
-    """Return a log level in lower case, checked; None stays None."""
-    levels = ("debug", "info", "warning", "error", "critical")
-    if level is None or level.lower() in levels:
-        return level and level.lower()
-    raise ConfigError(f"there is no log level {level!r}", hint=f"there are {', '.join(levels)}")
-
-
-def checked_format(log_format: str | None) -> Any:
-    """Return a log format in lower case, checked; None stays None."""
-    formats = ("text", "json")
-    if log_format is None or log_format.lower() in formats:
-        return log_format and log_format.lower()
-    raise ConfigError(f"there is no log format {log_format!r}", hint=f"there are {', '.join(formats)}")
 
 
 def _install_logging(settings: RunSettings, warnings: Sequence[str] = ()) -> None:

@@ -1,6 +1,6 @@
 """Parts built from clients and servers: the embedded registry, its server and its client.
 
-May import everything below the command line but `gateway`, `brokers` and `testing`.
+May import everything below the command line but `files` and `testing`.
 
 The registry is a service called by a client, so it ranks above both; `registries/base/urls.py` only names it, as text.
 A watch tells of the list when it differs from that of the given cursor: by a stream (`follow`), or by a call that waits

@@ -1,6 +1,6 @@
 """Files of a server for its clients: a ready service, and the transfers of both clients.
 
-May import everything below the command line but `coordination`, `brokers`, `gateway` and `testing`: the service needs
+May import everything below the command line but `coordination` and `testing`: the service needs
 only `rpc`, the transfers a client. `fastrpc.files.sync` has the transfers of a `SyncClient`.
 """
 

@@ -1,5 +1,14 @@
 """Remote methods, the same on both sides: declared by a class, read once, marshalled often.
 
+    service         `@service` and `@method`;  method_options: the options, checked;  claiming: which function is which
+    definition      a method, a service;  signature, annotation: read off a function;  contract: kept by a class
+    aliases         other names, which `RouteTable` of the core finds
+    schema          makes the marshal of a method of its types;  scans, defaults, conversion: what some types need
+    type_graph      the types in payloads;  description, type_description: as plain data;  json_schema: as JSON Schemas
+    wire_numbers    codecs and compressors as a connection announces them
+    options, reply, scope, identity, token, interceptor     what goes with a call
+    later_arguments arguments without effect yet, which are refused
+
 Depends on codecs and the core's marshal, not on connections, clients or servers.
 """
 

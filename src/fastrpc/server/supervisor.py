@@ -28,7 +28,7 @@ from fastrpc.server.roll import Rolling
 from fastrpc.server.scoreboard import Role
 from fastrpc.server.spread import Spread
 from fastrpc.server.systemd import Systemd
-from fastrpc.server.watch import Watch
+from fastrpc.server.watchdog import Watchdog
 from fastrpc.server.worker_channel import DRAIN, QUIT, WorkerEnd
 from fastrpc.server.worker_process import run_worker
 from fastrpc.server.worker_record import WorkerRecord, start_failure
@@ -67,7 +67,7 @@ class Supervisor:
         self._crew: Crew
         self._spread: Spread
         self._systemd: Systemd
-        self._watch: Watch
+        self._watchdog: Watchdog
         self._rolling: Rolling
         self._restarts: Restarts
         self._wakers: tuple[socket.socket, socket.socket]
@@ -92,7 +92,7 @@ class Supervisor:
         crew = self._crew = self._new_crew()
         ends.callback(crew.close)
         self._systemd = Systemd({**self._listeners.taken_environment, **os.environ})
-        self._watch = Watch(
+        self._watchdog = Watchdog(
             lambda: crew.workers,
             lambda: crew.processes,
             self._systemd,
@@ -282,7 +282,7 @@ class Supervisor:
 
     def _wait(self, until: float | None) -> None:
         """Handle a round of events, waiting until `until` at most, and what the clock demands."""
-        looks_at, control = self._watch.due if self._is_serving else None, self._listeners.control
+        looks_at, control = self._watchdog.due if self._is_serving else None, self._listeners.control
         paused_until = None if control is None else control.resume_at
         instants = (until, looks_at, self._crew.kill_due, self._spread.resume_at, paused_until)
         self._crew.wait(min((one for one in instants if one is not None), default=None))
@@ -291,7 +291,7 @@ class Supervisor:
             control.resume()
         self._crew.kill_late()
         if self._is_serving:
-            self._watch.look()
+            self._watchdog.look()
 
     def _plan_restart(self, worker: WorkerRecord) -> None:
         self._restarts.plan(worker)

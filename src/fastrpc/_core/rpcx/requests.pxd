@@ -1,4 +1,4 @@
-"""From the frames of requests to calls: what each side of the judgement about a frame needs of its connection."""
+"""From the frames of requests to calls: what `RpcxServer` and `SenderCheck` share."""
 
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
@@ -34,7 +34,7 @@ cdef class RpcxRequests(RpcxEngine):
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
-    # What the server's side implements, for the exchange.
+    # What RpcxServer implements, for the exchange.
     cdef int send_answer(self, ServerCall call, bytes payload) except -1
     cdef int send_failure(self, ServerCall call, Failure failure) except -1
     cdef int refused_token(self) except -1

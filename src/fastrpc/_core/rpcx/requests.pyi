@@ -3,7 +3,7 @@ from fastrpc._core.serving.engine_exchange import EngineExchange
 from fastrpc._core.serving.gate import Gate
 
 class RpcxRequests(RpcxEngine):
-    """The calls of one connection, as its frames say them; a server's side goes on from there."""
+    """Makes calls of the frames of one connection; `RpcxServer` hands them to the gate."""
 
     @property
     def gate(self) -> Gate: ...

@@ -1,4 +1,4 @@
-"""From the frames of requests to calls: what each side of the judgement about a frame needs of its connection."""
+"""From the frames of requests to calls: what `RpcxServer` and `SenderCheck` share."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
@@ -17,9 +17,9 @@ cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 
 
 cdef class RpcxRequests(RpcxEngine):
-    """The calls of one connection, as its frames say them; a server's side goes on from there."""
+    """Makes calls of the frames of one connection; `RpcxServer` hands them to the gate."""
 
-    # What that implements
+    # What RpcxServer implements
 
     cdef int send_answer(self, ServerCall call, bytes payload) except -1:
         """Send the answer to a call."""

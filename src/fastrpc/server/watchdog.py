@@ -1,4 +1,4 @@
-"""The watch over workers: one that hangs is killed, and systemd learns whether the server lives."""
+"""The watchdog over workers: one that hangs is killed, and systemd learns whether the server lives."""
 
 import logging
 import math
@@ -10,7 +10,7 @@ from fastrpc.server.scoreboard import Role
 from fastrpc.server.systemd import Systemd
 from fastrpc.server.worker_record import WorkerRecord
 
-__all__ = ["Watch"]
+__all__ = ["Watchdog"]
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -21,7 +21,7 @@ LOOK_SECONDS = 1.0
 STACKS_SECONDS = 0.5
 
 
-class Watch:
+class Watchdog:
     """Looks at the workers' signs of life.
 
     Args:
