@@ -201,8 +201,8 @@ class TestCommandsWithATokenFile:
             ("contract", "ADDRESS"),
             ("call", "ADDRESS", "bank.balance"),
             ("bench", "ADDRESS", "bank.balance", "-d", "0.05"),
-            ("put", "ADDRESS", "bank.py", "copy.py"),
-            ("get", "ADDRESS", "bank.py", "got.py"),
+            ("put", "ADDRESS", "bank.py", "copied-bank.py"),
+            ("get", "ADDRESS", "bank.py", "got-bank.py"),
         ],
         ids=lambda arguments: arguments[0],
     )
