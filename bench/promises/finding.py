@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 
@@ -67,9 +68,8 @@ def slowdown_in_turn(title: str, without: str, with_it: str, *, limit: float) ->
     for _ in range(PROCESSES):
         with serving(without) as one, serving(with_it) as other:
             arguments = [f"{one.address} {other.address}", str(SECONDS), str(PAIRS)]
-            for side, found in zip(
-                rates, run_client([*command, *arguments], choose_cores().client, 60), strict=True
-            ):
+            told: Any = run_client([*command, *arguments], choose_cores().client, 60)
+            for side, found in zip(rates, told, strict=True):
                 side.extend(found)
     percent = statistics.median((one / other - 1) * 100 for one, other in zip(*rates, strict=True))
     details = (

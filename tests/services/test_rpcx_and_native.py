@@ -1,8 +1,12 @@
 """One service by servers of Go and of Python, listed in Consul's keys as rpcx has them: what one client makes of it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +14,9 @@ import fastrpc
 from fastrpc import Client, ClientConfig, Server, ServerConfig, UnavailableError
 from tests.support.either_client import CLIENTS, connected
 from tests.support.go_rpcx import go_server
+from tests.support.program import Program
 from tests.support.registry_servers import ConsulAgent
-from tests.support.rpcx_arith import Args, Arith, Reply
+from tests.support.rpcx_arith import Args, Reply
 
 pytestmark = pytest.mark.one_loop
 
@@ -85,18 +90,76 @@ async def test_a_client_follows_servers_of_both_languages(
             assert await share() == 40
 
 
-async def test_a_client_of_rpcx_alone_goes_on_when_a_server_of_go_is_killed(go_rpcx: str) -> None:
-    async with go_server(go_rpcx) as (theirs, process):
-        async with Server(Arith(), config=BOTH) as server:
-            address = await server.listen("tcp://127.0.0.1:0")
-            async with Client([theirs, str(address)], config=ClientConfig(wire_protocol="rpcx")) as client:
-                failed = done = 0
-                for number in range(2_000):
-                    if number == 1_000:
-                        process.kill()
-                    try:
-                        assert await client.call(SafeArith.Mul, Args(number, 2)) == Reply(2 * number)
-                        done += 1
-                    except UnavailableError:
-                        failed += 1
+ARITH = """
+import fastrpc
+
+
+@fastrpc.service("Arith")
+class Arith:
+    @fastrpc.method(idempotent=True)
+    async def Mul(self, args: dict[str, int]) -> dict[str, int]:
+        return {"C": args["A"] * args["B"]}
+"""
+
+
+@asynccontextmanager
+async def one_of_each(
+    program: str, folder: Path
+) -> AsyncIterator[tuple[list[str], dict[str, Callable[[], None]]]]:
+    """Run a server of Go and one of Python; yield their addresses, and what kills each."""
+    (folder / "arith.py").write_text(ARITH)
+    words = ["-m", "fastrpc", "run", "arith:Arith", "--address", "tcp://127.0.0.1:0"]
+    with Program(words, folder, {"FASTRPC_PROTOCOLS": "native,rpcx"}) as ours:
+        address = ours.wait_output(r"serving at (\S+)")[1]
+        async with go_server(program) as (theirs, process):
+            kills = {"go": process.kill, "python": lambda: os.kill(ours.process_id, signal.SIGKILL)}
+            yield [theirs, address], kills
+
+
+killed_in_turn = pytest.mark.parametrize("killed", ["go", "python"])
+
+
+@killed_in_turn
+async def test_a_client_of_rpcx_alone_goes_on_when_a_server_is_killed(
+    go_rpcx: str, tmp_path: Path, killed: str
+) -> None:
+    async with one_of_each(go_rpcx, tmp_path) as (addresses, kills):
+        async with Client(addresses, config=ClientConfig(wire_protocol="rpcx")) as client:
+            failed = done = 0
+            for number in range(2_000):
+                if number == 1_000:
+                    kills[killed]()
+                try:
+                    assert await client.call(SafeArith.Mul, Args(number, 2)) == Reply(2 * number)
+                    done += 1
+                except UnavailableError:
+                    failed += 1
     assert (done, failed) == (2_000, 0)
+
+
+@killed_in_turn
+async def test_a_client_of_go_fails_over_when_a_server_is_killed(
+    go_rpcx: str, tmp_path: Path, killed: str
+) -> None:
+    async with one_of_each(go_rpcx, tmp_path) as (addresses, kills):
+        places = ",".join(address.removeprefix("tcp://") for address in addresses)
+        process = await asyncio.create_subprocess_exec(
+            go_rpcx, "over", places, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(60):
+                # It tells of each 500 calls.
+                for is_before in (True, False, False, False):
+                    while not (await process.stdout.readline()).strip().isdigit():
+                        pass
+                    if is_before:
+                        kills[killed]()
+                process.stdin.close()
+                *_, last = (await process.stdout.read()).splitlines()
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+    assert json.loads(last)["failed"] == []

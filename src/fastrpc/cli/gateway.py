@@ -46,6 +46,7 @@ DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
 
 #: What HTTP calls the schemes of addresses to listen at.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
+_NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
 Registry = Annotated[
     str,
@@ -147,7 +148,26 @@ def gateway(
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
     )
-    raise typer.Exit(run_reported(lambda: run_plan(plan), settings))
+    raise typer.Exit(run_reported(lambda: _run(plan), settings))
+
+
+def _run(plan: Plan) -> ExitCode:
+    """Serve; an address that is not available is told as it was given."""
+    try:
+        return run_plan(plan)
+    except OSError as error:
+        text = error.strerror
+        if text is not None:
+            for address in plan.addresses:
+                text = text.replace(f" {address}: ", f" {_url(str(address))}: ")
+            error.strerror = text
+        raise
+
+
+def _url(address: str) -> str:
+    """Return an address that is listened at as one of HTTP."""
+    scheme, _, rest = address.partition("://")
+    return f"{_NAMES[scheme]}://{rest}"
 
 
 def _plan(
@@ -238,8 +258,7 @@ def _catalogues(
 
 def _teller(*, as_json: bool) -> Callable[[Started], None]:
     def tell(started: Started) -> None:
-        names = {plain: scheme for scheme, plain in _SCHEMES.items()}
-        urls = [f"{names[one.partition('://')[0]]}://{one.partition('://')[2]}" for one in started.addresses]
+        urls = [_url(one) for one in started.addresses]
         if as_json:
             print_json({"urls": urls, "services": list(started.services), "process_ids": started.process_ids})
             return

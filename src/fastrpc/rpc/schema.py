@@ -21,6 +21,7 @@ from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arr
 from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.finite_numbers import finite_encoder
+from fastrpc.rpc.go_fields import coders_in_go
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
@@ -96,6 +97,7 @@ def marshal_for(
     items: int,
     by_value: bool = False,
     by_name: bool = False,
+    is_caller: bool = False,
 ) -> Marshal:
     """Return the marshal of a method, prepared once: it encodes and decodes arguments and results.
 
@@ -105,16 +107,21 @@ def marshal_for(
         by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
         by_name: whether arguments are a map by name alone, as by HTTP: there JSON holds neither NaN nor infinity, and
             integers beyond 2⁵³ may come as text.
+        is_caller: whether it encodes arguments, and no results: to Go they have names of Go.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
     """
-    key = (codec_name, depth, items, by_value, by_name)
+    key = (codec_name, depth, items, by_value, by_name, is_caller)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
-        shape = _shape(definition, _names_in_go(definition) if by_value else ())
-        coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)
+        is_go = by_value and definition.service_names.rpcx == "go"
+        shape = _shape(definition, _names_in_go(definition) if is_go else ())
         form = _value_form(definition) if by_value else None
+        named = shape.names if is_go and is_caller and form == "named" else ()
+        coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)
+        if is_go:
+            coders = coders_in_go(coders, definition.types(), named)
         marshal = Marshal(
             definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
         )
@@ -123,9 +130,7 @@ def marshal_for(
 
 
 def _names_in_go(definition: MethodDefinition) -> tuple[str, ...]:
-    """Return the names of the parameters as callers in Go have them, none where they have ours."""
-    if definition.service_names.rpcx != "go":
-        return ()
+    """Return the names of the parameters as callers in Go have them."""
     return tuple(go_name(parameter.name) for parameter in definition.parameters)
 
 

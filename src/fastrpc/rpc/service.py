@@ -142,7 +142,8 @@ def service(
         implements: a contract that the class implements without inheriting from it, checked at once.
         alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
         rpcx: "go" makes names in CamelCase aliases of the service and its methods, as callers in Go write them:
-            `shop.get_user_id` is `Shop.GetUserID`, too.
+            `shop.get_user_id` is `Shop.GetUserID`, too. By rpcx, parameters and fields of dataclasses and Structs may
+            come by such names; answers have those of fields, and calls of our clients both.
 
     Raises:
         TypeError: the class cannot be this service; the message lists every reason.

@@ -11,7 +11,7 @@ from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
-from fastrpc.endpoint import Address, is_local
+from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
@@ -21,6 +21,7 @@ from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
 if TYPE_CHECKING:
     from fastrpc.server.proxies import Proxies
+    from fastrpc.server.registrar import Advertise
 
 __all__ = ["Accepting"]
 
@@ -51,6 +52,8 @@ class Accepting:
         self._gate: Gate | None = None
         self._services: Sequence[ServiceDefinition] = ()
         self._proxies: Proxies | None = None
+        # The hosts in advertised addresses, by the address listened at.
+        self._advertised: dict[Address, str] = {}
         # Connections handed over by `take` that have no session yet.
         self._taking: set[asyncio.Future[Any]] = set()
         #: The connections in their opening; None before `begin`.
@@ -82,6 +85,15 @@ class Accepting:
             from fastrpc.server.http.fixed_paths import check_services
 
             check_services(self._config, services)
+
+    def advertise(self, address: Address, advertise: "Advertise") -> "Advertise":
+        """Note the name by which callers reach an address, before the first connection there; return it parsed."""
+        if isinstance(advertise, str):
+            advertise = Address.parse(advertise)
+        if isinstance(advertise, Address | Endpoint):
+            named = advertise.address if isinstance(advertise, Endpoint) else advertise
+            self._advertised[address] = named.host
+        return advertise
 
     async def listen(
         self, address: Address, *, backlog: int, reuse_port: bool, bound: socket.socket | None
@@ -141,7 +153,14 @@ class Accepting:
             # Imported on first use: most servers speak none.
             from fastrpc.server.http.methods import http_service
 
-            http = http_service(self._config, self._gate, address, self._services, reveals_services=reveals)
+            http = http_service(
+                self._config,
+                self._gate,
+                address,
+                self._services,
+                reveals_services=reveals,
+                advertised=self._advertised.get(address, ""),
+            )
         parts = ServerParts(
             loop=asyncio.get_running_loop(),
             gate=self._gate,

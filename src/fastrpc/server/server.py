@@ -257,8 +257,7 @@ class Server:
             is_encrypted = self._config.tls is not None and not allow_plain
             wanted = inherited_address(named, is_encrypted=is_encrypted)
         check_listening(wanted, self._config, allow_plain=allow_plain)
-        if isinstance(advertise, str):
-            advertise = Address.parse(advertise)
+        advertise = self._accepting.advertise(wanted, advertise)
         await self.start()
         self._check_taking()
         if is_inherited(named):

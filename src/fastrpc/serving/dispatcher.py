@@ -16,7 +16,7 @@ from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
-from fastrpc.assigned_numbers import VALUE_CODECS
+from fastrpc.assigned_numbers import FOREIGN_CODECS, VALUE_CODECS
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
@@ -82,10 +82,12 @@ class Dispatcher:
         # The transports of the addresses that the server listens at.
         self._schemes: set[str] = set()
         tells_gauges(self)
-        # The index for suggestions on unknown names, the number of routes it covers, and the names that are listed.
+        # The index for suggestions on unknown names, the number of routes it covers, the names that are listed, and
+        # those of services.
         self._names = NameIndex(())
         self._indexed = 0
         self._first_names = ""
+        self._services: set[str] = set()
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
@@ -96,10 +98,26 @@ class Dispatcher:
 
     def unknown_method(self, method: str, exchange: Exchange) -> tuple[Status, str]:
         """Return the error of a call of an unknown method, UNAVAILABLE where it may still come."""
-        reason = None if self.why_absent is None else self.why_absent(method)
-        if reason is not None:
-            return Status.UNAVAILABLE, f"no method {method!r} here yet: {reason}"
+        absent = self.absent_text(method)
+        if absent is not None:
+            return Status.UNAVAILABLE, absent
+        if exchange.protocol == "rpcx":
+            return Status.UNIMPLEMENTED, self.unknown_to_go(method, exchange)
         return Status.UNIMPLEMENTED, self._unknown_text(method, exchange)
+
+    def absent_text(self, method: str) -> str | None:
+        """Return the error text for an unknown method that may still come; None for any other."""
+        reason = None if self.why_absent is None else self.why_absent(method)
+        return None if reason is None else f"no method {method!r} here yet: {reason}"
+
+    def unknown_to_go(self, method: str, exchange: Exchange) -> str:
+        """Return the error text for an unknown method as servers of rpcx write it: programs compare it."""
+        service, _, name = method.rpartition(".")
+        if exchange.reveals_services:
+            self._index_new_methods()
+            if service not in self._services:
+                return f"rpcx: can't find service {service}"
+        return f"rpcx: can't find method {name}"
 
     def _unknown_text(self, method: str, exchange: Exchange) -> str:
         """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
@@ -107,8 +125,7 @@ class Dispatcher:
             return self._unknown_path_text(method)
         if not exchange.reveals_services:
             return f"no method {method!r} here"
-        if self._indexed != len(self.gate.routes):
-            self.index_methods()
+        self._index_new_methods()
         near = self._names.nearest(method)
         if near is not None:
             return f"no method {method!r} here; did you mean {near!r}?"
@@ -123,16 +140,24 @@ class Dispatcher:
             return f"nothing is at {path!r} here: HTTP(json=True) serves methods at /service/method"
         return f"nothing is at {path!r} here; methods are at /service/method"
 
+    def _index_new_methods(self) -> None:
+        if self._indexed != len(self.gate.routes):
+            self.index_methods()
+
     def index_methods(self) -> None:
         """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""
         routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
         names = sorted(route.method for route in routes)
-        self._names = NameIndex([*names, *(name for route in routes for name in route.definition.aliases)])
+        names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
+        self._names = NameIndex(names_and_aliases)
+        self._services = {name.rpartition(".")[0] for name in names_and_aliases}
         self._first_names = ", ".join(names[:SHOWN_NAMES])
         self._indexed = len(self.gate.routes)
 
     def unknown_codec(self, call: ServerCall) -> str:
-        """Return the error text for a codec that is not accepted, with those that are."""
+        """Return the error text for a codec that is not accepted, with those that are; for rpcx that of its servers."""
+        if call.codec_id >= FOREIGN_CODECS:
+            return f"can not find codec for {call.codec_id - FOREIGN_CODECS}"
         taken = ", ".join(self._config.codecs)
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
 

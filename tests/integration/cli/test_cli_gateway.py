@@ -1,6 +1,7 @@
 """`fastrpc gateway`: the services of a registry by HTTP, with what their servers and contracts tell of them."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -318,3 +319,12 @@ def test_what_contradicts_itself_is_a_usage_error(folder: Path, options: list[st
         done = program.wait()
     assert done.code == 2, done
     assert told in done.errors
+
+
+def test_an_address_that_is_taken_is_told_as_it_was_given(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        words = ["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", "-a", url]
+        with Program(words, folder) as program:
+            done = program.wait()
+    assert (done.code, f"cannot listen at {url}: " in done.errors) == (3, True), done

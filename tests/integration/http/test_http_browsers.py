@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fastrpc import HTTP, Server, ServerConfig
+from fastrpc import HTTP, Endpoint, Server, ServerConfig
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient
 
@@ -92,6 +92,16 @@ async def test_named_hosts_are_this_server() -> None:
         for host in ("shop.example", "SHOP.example:443", "shop.example."):
             assert (await client.post(NOTE, {"text": "a"}, Host=host)).status == 200
         assert (await client.post(NOTE, {"text": "a"}, Host="other.example")).status == 421
+
+
+async def test_the_advertised_name_is_this_server() -> None:
+    shop = Shop()
+    async with Server(shop, config=ServerConfig(protocols=("http",))) as server:
+        for advertised in ("tcp://Shop.Example:80", Endpoint("tcp://shop.example:80")):
+            address = await server.listen("tcp://127.0.0.1:0", advertise=advertised)
+            async with await HttpClient.to(address) as client:
+                for host, status in (("shop.example:80", 200), ("other.example", 421)):
+                    assert (await client.post(NOTE, {"text": "a"}, Host=host)).status == status
 
 
 async def test_an_allowed_origin_may_ask_and_call() -> None:

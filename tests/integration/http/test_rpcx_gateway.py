@@ -117,11 +117,11 @@ async def test_metadata_has_the_limit_of_every_way_in() -> None:
 @pytest.mark.parametrize(
     ("method", "body", "fields", "told"),
     [
-        ("None", b"{}", {}, "Arith.None"),
-        ("Mul", b"{}", {"ServicePath": "Nothing"}, "Nothing.Mul"),
+        ("None", b"{}", {}, "rpcx: can't find method None"),
+        ("Mul", b"{}", {"ServicePath": "Nothing"}, "rpcx: can't find service Nothing"),
         ("x.Mul", b"{}", {}, ""),
         ("Mul", b"{", {}, "Arith.mul"),
-        ("Mul", b"{}", {"SerializeType": "4"}, "4 of another protocol"),
+        ("Mul", b"{}", {"SerializeType": "4"}, "can not find codec for 4"),
         ("Count", b"", {}, "stream"),
         ("Fail", b"", {}, "no such  thing: \xc3\xa9"),
     ],

@@ -9,6 +9,7 @@ import pytest
 
 from fastrpc import Client
 from tests.support.fair_http import FairClients
+from tests.support.http_talk import HttpClient
 from tests.support.program import WAIT_SECONDS
 from tests.support.running_workers import CONNECTIONS, Callers, running
 from tests.support.waiting import eventually
@@ -52,7 +53,13 @@ async def test_rolls_fail_no_call(tmp_path: Path) -> None:
 
 
 async def test_rolls_fail_no_request_over_kept_connections(tmp_path: Path) -> None:
-    with running(tmp_path, environment={"FASTRPC_PROTOCOLS": "native,http"}) as serving:
+    told = {"FASTRPC_ADVERTISE": "tcp://work.example:0", "FASTRPC_REGISTRY": "registry://127.0.0.1:1"}
+    environment = {"FASTRPC_PROTOCOLS": "native,http", **told}
+    with running(tmp_path, environment=environment) as serving:
+        async with await HttpClient.to(serving.address) as client:
+            # Workers take the advertised name as a Host.
+            for host, status in (("work.example", 200), ("other.example", 421)):
+                assert (await client.post("/work/nap", {}, Host=host)).status == status
         clients = FairClients([serving.address], "/work/nap", {})
         async with clients.running(32):
             for _ in range(2):

@@ -21,7 +21,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import UnavailableError
 from fastrpc.files import FileDigest
 from fastrpc.files.partial_file import PartialFile
-from fastrpc.files.rpcx import RpcxFiles, download, sync, upload
+from fastrpc.files.rpcx import RpcxFiles, download, sync, transfer, upload
 from fastrpc.files.rpcx.connection import TransferConnection
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
@@ -89,14 +89,23 @@ async def is_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
     return False
 
 
+def moved(method: str, direction: str) -> int:
+    counters = default_registry.counters(f"{SERVICE_NAME}.{method}", "server", "rpcx-files")
+    return int(counters.snapshot()[f"{direction}_bytes"])
+
+
 @pytest.mark.parametrize("size", [0, 1, len(DATA)])
-async def test_a_file_goes_there_and_back(size: int, place: Place) -> None:
+async def test_a_file_goes_there_and_back_and_its_bytes_are_counted(size: int, place: Place) -> None:
     data = DATA[:size]
     (place.here / "a").write_bytes(data)
+    before = moved("TransferFile", "received"), moved("DownloadFile", "sent")
     async with calling(place.files()) as client:
         assert await upload(client, place.here / "a", "b") == digest_of(data)
         assert (place.there / "b").read_bytes() == data
         assert await download(client, "b", place.here / "c") == digest_of(data)
+    after = moved("TransferFile", "received"), moved("DownloadFile", "sent")
+    # Beside them there are only arguments and answers of a few bytes.
+    assert all(size <= now - then <= size + 100 for now, then in zip(after, before, strict=True))
     assert (place.here / "c").read_bytes() == data
     assert parts_in(place.here) == parts_in(place.there) == []
 
@@ -273,6 +282,24 @@ async def test_uploads_that_a_closing_server_cuts_off_let_go_of_their_files(plac
         await server.close()
         assert os.listdir(place.there) == []
         assert [await is_reset(*peer) for peer in peers] == [True] * 3
+
+
+async def test_an_upload_waits_for_a_slow_disk_of_the_server(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, unsent, looks = PartialFile.finish, transfer._unsent, threading.Semaphore(0)
+
+    def slow_finish(partial: PartialFile) -> None:
+        # Two looks belong to each silence of the server.
+        assert all(looks.acquire(timeout=30) for _ in range(5))
+        finish(partial)
+
+    monkeypatch.setattr(transfer, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(transfer, "_unsent", lambda connected: looks.release() or unsent(connected))
+    monkeypatch.setattr(PartialFile, "finish", slow_finish)
+    (place.here / "a").write_bytes(b"abc")
+    async with calling(place.files()) as client:
+        assert await upload(client, place.here / "a", "b") == digest_of(b"abc")
 
 
 async def test_an_upload_whose_end_has_come_is_stored_behind_a_collection(

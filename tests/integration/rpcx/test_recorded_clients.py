@@ -1,14 +1,17 @@
 """Recorded clients of Go call our server: its answers equal those of Go's server in all that rpcx defines."""
 
+import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
 from fastrpc import Server, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc.files.rpcx import RpcxFiles
 from tests.support.rpcx_arith import WITH_TOKEN, Arith, Fn
 from tests.support.rpcx_talk import rpcx_talk
-from tests.support.rpcx_vectors import Recorded, recordings
+from tests.support.rpcx_vectors import NOT_FRAMES, Recorded, recorded, recorded_beside, recordings
 from tests.support.rpcx_wire import Frame
 from tests.support.served import served
 
@@ -29,14 +32,19 @@ EXCLUDED = {
     "deadline_passed": "our server answers at the deadline",
     "push": "pushes have a test of their own",
     "stream": "the stream service is not offered",
-    "file_upload": "the file service is not offered",
-    "file_download": "the file service is not offered",
 }
 
-#: Errors whose text the handler chose; others are those of Go's libraries.
-OWN_TEXTS = {"error_boom", "error_json", "error_function", "error_with_metadata"}
+#: Recordings of the file service, whose bytes follow on connections of their own.
+FILES = {"file_upload", "file_download"}
 
-REPLAYED = sorted(recordings().keys() - EXCLUDED)
+#: Errors whose text is defined: the handler chose it, or rpcx itself. Others are those of Go's libraries.
+OWN_TEXTS = {"error_boom", "error_json", "error_function", "error_with_metadata"} | {
+    "error_unknown_service",
+    "error_unknown_method",
+    "unknown_codec",
+}
+
+REPLAYED = sorted(recordings().keys() - EXCLUDED - FILES)
 
 
 def serving(recording: Recorded) -> Server:
@@ -96,7 +104,33 @@ def assert_alike(answer: Frame, expected: Frame, name: str) -> None:
 
 def test_every_recording_is_replayed_or_excluded_with_its_reason() -> None:
     assert recordings().keys() >= EXCLUDED.keys()
-    assert len(REPLAYED) + len(EXCLUDED) == len(recordings())
+    assert len(REPLAYED) + len(FILES) + len(EXCLUDED) == len(recordings())
+    beside = [recorded_beside(beginning) for beginning in NOT_FRAMES]
+    assert sum(map(len, beside)) + len(recordings()) == 100
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+async def test_a_recorded_client_sends_its_file_and_gets_one(name: str, tmp_path: Path) -> None:
+    recording, [data] = recorded(name), recorded_beside(f"{name}_data")
+    (tmp_path / "down.txt").write_bytes(data.from_server)
+    async with Server(RpcxFiles(tmp_path, writable=True), config=BOTH) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        async with rpcx_talk(server) as talk:
+            answer = (await talk.ask(recording.from_client)).value()
+            [expected] = recording.answers
+            told = expected.value()
+            assert {key: type(answer[key]) for key in told} == {key: type(told[key]) for key in told}
+            assert len(answer["Token"]) == len(told["Token"])
+        host, _, port = answer["Addr"].rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(data.from_client.replace(told["Token"], answer["Token"]))
+        if name == "file_upload":
+            writer.write_eof()
+        async with asyncio.timeout(30):
+            assert await reader.read() == data.from_server
+        writer.close()
+    if name == "file_upload":
+        assert (tmp_path / "up.txt").read_bytes() == data.from_client[len(told["Token"]) :]
 
 
 async def test_a_connection_of_both_protocols_reaches_the_same_handler() -> None:

@@ -170,6 +170,8 @@ cdef class HttpExchange(EngineExchange):
             told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
         elif status == UNIMPLEMENTED and call.route is None:
             told = 404
+            if terms.rpcx is not None:
+                text = (<Gate>self.gate).dispatcher.unknown_to_go(terms.name.decode("ascii", "backslashreplace"), self)
         elif status == RESOURCE_EXHAUSTED and is_faulty:
             # The same request fares no better later.
             told, pushback_ms = 413, PUSHBACK_NEVER

@@ -11,7 +11,8 @@ from fastrpc._core.serving.served_call cimport ServerCall
 @cython.final
 cdef class RpcxHeaders:
     cdef:
-        # What is echoed as it came: empty where it was not sent. The method, without its service.
+        # What is echoed as it came: empty where it was not sent, or makes no sense and is long. The method is without its
+        # service.
         bytes version
         bytes message_id
         bytes path

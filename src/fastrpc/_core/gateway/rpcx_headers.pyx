@@ -39,6 +39,8 @@ cdef enum:
     TEXT_BYTES = 4_000
     # Digits of a timeout in milliseconds.
     TIMEOUT_DIGITS = 12
+    # The longest malformed value that is echoed.
+    ECHOED_BYTES = 32
 
 cdef uint8_t FOREIGN = FOREIGN_CODECS
 cdef uint8_t PROTOBUF = CODECS["protobuf"]
@@ -90,10 +92,9 @@ cdef class RpcxHeaders:
         return self._echoed() + b"X-RPCX-MessageStatusType: Error\r\nX-RPCX-ErrorMessage: %b\r\n" % shown
 
     def _echoed(self):
-        return (
-            b"X-RPCX-Version: %b\r\nX-RPCX-MessageID: %b\r\nX-RPCX-ServicePath: %b\r\n"
-            b"X-RPCX-ServiceMethod: %b\r\nX-RPCX-SerializeType: %b\r\n"
-        ) % (self.version, self.message_id, self.path, self.method, self.serialize)
+        cdef bytes lines = b"X-RPCX-Version: %b\r\nX-RPCX-MessageID: %b\r\n" % (self.version, self.message_id)
+        named = (b"ServicePath", self.path), (b"ServiceMethod", self.method), (b"SerializeType", self.serialize)
+        return lines + b"".join([b"X-RPCX-%b: %b\r\n" % (name, value) for name, value in named if value])
 
 
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path):
@@ -132,13 +133,18 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
     if not _is_number(headers.message_id, 20, 2**64 - 1):
         if headers.message_id:
             twice.append("messageid")
-        headers.message_id = b""
+        headers.message_id = _short(headers.message_id)
     if not _is_number(headers.serialize, 2, LAST_SERIALIZE):
         twice.append("serializetype")
-        headers.serialize = b""
+        headers.serialize = _short(headers.serialize)
     if twice:
         return f"rpcx: X-RPCX-{twice[0]} is missing, malformed, or comes more than once"
     return None if headers.method else "rpcx: X-RPCX-ServiceMethod is missing"
+
+
+cdef bytes _short(bytes value):
+    """Return a malformed value as far as it is echoed."""
+    return value if value is not None and PyBytes_GET_SIZE(value) <= ECHOED_BYTES and value.isascii() else b""
 
 
 cdef bint _is_number(bytes text, Py_ssize_t digits, most) except -1:

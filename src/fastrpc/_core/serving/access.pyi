@@ -48,5 +48,12 @@ class Access:
     def expire_call(self, call: ServerCall) -> None:
         """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
 
+    def may_learn(self, identity: Identity | None, method: str) -> bool:
+        """Return whether a caller may learn that a method is not known yet.
+
+        Whoever is identified where nothing authorises; whom rules allow it; nobody where a function authorises, which
+        is told what a method is.
+        """
+
     def allows(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method."""

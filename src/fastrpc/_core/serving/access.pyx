@@ -136,6 +136,13 @@ cdef class Access:
             return False
         return self._answer(identity, route) != DENIED
 
+    def may_learn(self, identity, str method not None):
+        """Return whether a caller may learn that a method is not known yet."""
+        if identity is None or self._authorize is None:
+            return identity is not None
+        # A function is told what a method is, which nobody knows yet.
+        return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
+
     def look(self):
         """Look for changed files: the next call of each connection is judged by them."""
         self._look(now_ns())

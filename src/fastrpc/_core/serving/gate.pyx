@@ -117,6 +117,14 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
     return start_now(gate, call, payload)
 
 
+cdef int refuse_absent(Gate gate, ServerCall call, str text) except -1:
+    """Refuse a call of a method that may still come."""
+    call.pushback_ms = ABSENT_PAUSE_MS
+    gate.refuse(call, UNAVAILABLE, text)
+    call.pushback_ms = 0
+    return 0
+
+
 @cython.final
 cdef class Gate(Admission):
     """The gate that all connections of one server share, on one loop."""
@@ -341,10 +349,8 @@ cdef class Gate(Admission):
             return 0
         status, text = self.dispatcher.unknown_method(name, call.exchange)
         if status == UNAVAILABLE:
-            call.pushback_ms = ABSENT_PAUSE_MS
-        self.refuse(call, status, text, status == UNIMPLEMENTED)
-        call.pushback_ms = 0
-        return 0
+            return refuse_absent(self, call, text)
+        return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
     # Who may call
 
@@ -437,6 +443,9 @@ cdef class Gate(Admission):
         if status == UNAUTHENTICATED:
             why = "the credential has expired" if call.exchange.is_expired else "the caller is not authenticated"
         elif status == PERMISSION_DENIED:
+            absent = self.dispatcher.absent_text(method) if call.route is None else None
+            if absent is not None and self._access.may_learn(call.identity, method):
+                return refuse_absent(self, call, absent)
             why = "the caller may not call it, or it does not exist"
         elif status == RESOURCE_EXHAUSTED:
             why = "too many credentials of its host were refused"

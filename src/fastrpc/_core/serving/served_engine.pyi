@@ -73,6 +73,9 @@ class ServedEngine(PythonEngine):
     def act_for(self, caller: Caller) -> None:
         """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
 
+    def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
+        """Count bytes of a call that lie in no payload of it, once its handler has started."""
+
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; a protocol that can say so overrides this."""
 

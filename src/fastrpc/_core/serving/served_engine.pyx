@@ -105,6 +105,13 @@ cdef class ServedEngine(PythonEngine):
             self.exchange.prove(caller.identity, caller.expires_ns)
         self.exchange.generation = caller.generation
 
+    # What is counted
+
+    def count_moved(self, ServerCall call not None, uint64_t received_bytes, uint64_t sent_bytes):
+        """Count bytes of a call that lie in no payload of it."""
+        call.counters.moved(received_bytes, sent_bytes)
+        call.moved_bytes += received_bytes + sent_bytes
+
     # What a server calls
 
     def begin_drain(self, reason, text=""):

@@ -18,7 +18,9 @@ import struct
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import cast
 
+from fastrpc._core.calls.call import current_call
 from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
@@ -122,6 +124,7 @@ class TransferConnection(ServedEngine):
             while self._received:
                 piece = self._received.popleft()
                 self._received_bytes -= len(piece)
+                self.count_moved(cast(ServerCall, current_call()), len(piece), 0)
                 yield piece
             if self._has_ended:
                 return
@@ -135,6 +138,7 @@ class TransferConnection(ServedEngine):
             CallError: DEADLINE_EXCEEDED: the peer took nothing for too long.
         """
         self.send(piece)
+        self.count_moved(cast(ServerCall, current_call()), 0, len(piece))
         # Its write is tried in the next turn of the loop.
         await asyncio.sleep(0)
         while self.unsent_bytes() > HELD_BYTES and self.stream is not None:

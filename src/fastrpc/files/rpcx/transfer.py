@@ -9,6 +9,7 @@ import select
 import socket
 import sys
 import termios
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -28,6 +29,9 @@ __all__ = ["Fetching", "Sending", "Transfer"]
 
 #: Seconds for a connection, and without a byte after which a transfer is given up.
 SILENCE_SECONDS = 20.0
+
+#: Seconds for a server that has all of a file to store it: a disk that is busy with others may take minutes.
+STORE_SECONDS = 3_600.0
 
 #: The longest address that a server is believed.
 _MOST_BYTES = 4_096
@@ -206,7 +210,8 @@ class Sending(_Connected):
         """Wait until the server closes: ours resets the connection of a file that it did not store."""
         try:
             connected.shutdown(socket.SHUT_WR)
-            while _patiently(connected, lambda: len(connected.recv(PIECE_BYTES))):
+            _watch_peer(connected)
+            while _patiently(connected, lambda: len(connected.recv(PIECE_BYTES)), STORE_SECONDS):
                 pass
         except OSError as error:
             raise _broken(f"the transfer of {quoted(self._name)}", error) from None
@@ -248,14 +253,28 @@ def _check_connected(connected: socket.socket, code: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def _patiently(connected: socket.socket, step: Callable[[], int]) -> int:
-    """Take a step, for as long as the peer takes what was sent, however slowly."""
+def _watch_peer(connected: socket.socket) -> None:
+    """Have the system fail the connection if the peer's machine is gone: nothing is sent any more that would tell."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:
+    """Take a step, for as long as the peer takes what was sent, however slowly.
+
+    Args:
+        seconds: for which a peer that took everything may still be silent.
+    """
+    ends = time.monotonic() + seconds
     while True:
         before = _unsent(connected)
         try:
             return step()
         except TimeoutError:
-            if _unsent(connected) >= before:
+            left = _unsent(connected)
+            if left >= before and (left or time.monotonic() >= ends):
                 raise
 
 

@@ -26,8 +26,13 @@ def http_service(
     services: Sequence[ServiceDefinition],
     *,
     reveals_services: bool,
+    advertised: str = "",
 ) -> HttpService:
-    """Return what the connections at an address share."""
+    """Return what the connections at an address share.
+
+    Args:
+        advertised: the host by which callers reach the address, beside its own.
+    """
 
     def make_method(route: Route) -> HttpMethod:
         definition = route.definition
@@ -45,11 +50,14 @@ def http_service(
         return HttpMethod(route, marshal_of, QueryArguments(definition), is_safe=definition.safe)
 
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
-    return HttpService(gate, config.http, config.limits, make_method, paths, _hosts(config, gate, address))
+    return HttpService(
+        gate, config.http, config.limits, make_method, paths, _hosts(config, gate, address, advertised)
+    )
 
 
-def _hosts(config: ServerConfig, gate: Gate, address: Address) -> set[str] | None:
+def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:
     """Return the names of hosts that are this server; None takes any, where no page could do harm by its own."""
     if gate.access is not None or address.scheme in {"unix", "memory"}:
         return None
-    return {"localhost", *config.http.allowed_hosts, *([address.host.lower()] if address.host else [])}
+    own = {host.lower().rstrip(".") for host in (address.host, advertised) if host}
+    return {"localhost", *config.http.allowed_hosts, *own}

@@ -71,6 +71,28 @@ class TestCallers:
                 reasons = {text.partition(": ")[2] for _, text, _ in exchange.refusals}
                 assert len(reasons) == 1
 
+    @pytest.mark.parametrize(
+        ("authorize", "expected"),
+        [
+            (None, Status.UNAVAILABLE),
+            (Policy([{"who": ["ada"], "allow": ["late.*"]}]), Status.UNAVAILABLE),
+            (Policy([{"who": ["ada"], "allow": ["shop.*"]}]), Status.PERMISSION_DENIED),
+            (lambda identity, route: True, Status.PERMISSION_DENIED),
+        ],
+        ids=["nothing", "rules that allow it", "rules that do not", "a function"],
+    )
+    async def test_who_may_call_a_method_that_may_still_come_is_told_so(
+        self, authorize: Any, expected: Status
+    ) -> None:
+        async with gate_for(Shop, authenticate=TOKENS, authorize=authorize) as gate:
+            gate.dispatcher.why_absent = lambda method: "it is late" if method == "late.price" else None
+            for identity, status in ((None, Status.UNAUTHENTICATED), (ADA, expected)):
+                exchange = known_as(gate, identity)
+                exchange.call("late.price", "apple")
+                assert statuses(exchange) == [status]
+                exchange.call("later.price", "apple")
+                assert statuses(exchange)[1] is not Status.UNAVAILABLE
+
     @pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "", "token-of-ada", "Basic token-of-ada"])
     async def test_a_bad_credential_of_a_call_is_refused_beside_a_good_connection(self, header: str) -> None:
         async with gate_for(Shop, authenticate=TOKENS) as gate:
