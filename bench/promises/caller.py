@@ -66,7 +66,7 @@ async def measure_rate(
     return {"calls_per_second": rate}
 
 
-async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) -> list[list[float]]:
+async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) -> dict[str, list[float]]:
     """Return the rates of two servers; which one goes first alternates."""
     rates: list[list[float]] = [[], []]
     async with fastrpc.Client(addresses[0]) as one, fastrpc.Client(addresses[1]) as other:
@@ -78,7 +78,7 @@ async def measure_in_turn(addresses: Sequence[str], seconds: float, pairs: int) 
             for side in (number % 2, 1 - number % 2):
                 measured = await measure_rate(clients[side], seconds, warm=TURN_SECONDS)
                 rates[side].append(measured["calls_per_second"])
-    return rates
+    return {"first": rates[0], "second": rates[1]}
 
 
 async def measure_latency(client: fastrpc.Client, seconds: float, rate: int) -> dict[str, float]:
@@ -160,7 +160,9 @@ async def large_calls(client: fastrpc.Client, in_flight: int) -> AsyncIterator[N
         raise RuntimeError("no large call ended")
 
 
-async def run(kind: str, address: str, seconds: float, *numbers: int) -> dict[str, float] | list[list[float]]:
+async def run(
+    kind: str, address: str, seconds: float, *numbers: int
+) -> dict[str, float] | dict[str, list[float]]:
     """Measure what the command line asks for."""
     if kind == "turns":
         return await measure_in_turn(address.split(), seconds, *numbers)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
 
@@ -68,9 +67,9 @@ def slowdown_in_turn(title: str, without: str, with_it: str, *, limit: float) ->
     for _ in range(PROCESSES):
         with serving(without) as one, serving(with_it) as other:
             arguments = [f"{one.address} {other.address}", str(SECONDS), str(PAIRS)]
-            told: Any = run_client([*command, *arguments], choose_cores().client, 60)
-            for side, found in zip(rates, told, strict=True):
-                side.extend(found)
+            measured = run_client([*command, *arguments], choose_cores().client, 60)
+            rates[0].extend(measured["first"])
+            rates[1].extend(measured["second"])
     percent = statistics.median((one / other - 1) * 100 for one, other in zip(*rates, strict=True))
     details = (
         f"32 B, 64 in flight: {statistics.median(rates[1]):,.0f} and {statistics.median(rates[0]):,.0f} calls/s, "

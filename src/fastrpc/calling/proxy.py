@@ -1,4 +1,4 @@
-"""What `bind` returns: the methods of a service class as attributes of a caller."""
+"""The object that `bind` returns: the methods of a service class as attributes of a caller."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whether the connections to one endpoint have too many calls, so that one more is of use.
+"""Crowded connections: those of one endpoint with so many calls that one more connection is of use.
 
 A connection tells when it has so many calls in flight, at no cost for calls before. From then on a timer looks at all
 connections of the endpoint, until one of them has fewer or the time is over. A client without a crowd has no timer.

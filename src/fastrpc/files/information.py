@@ -1,4 +1,4 @@
-"""What a file service tells of a file."""
+"""Files as a file service describes them."""
 
 import os
 import stat

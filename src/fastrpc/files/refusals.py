@@ -1,4 +1,4 @@
-"""What a caller is told when the system refuses: the name it gave, and never a path of this machine."""
+"""Errors of the system as callers see them: with the name that the caller gave, never a path of this machine."""
 
 import errno
 from collections.abc import Callable, Iterator

@@ -8,6 +8,7 @@ from fastrpc._core.calls.call import current_call
 from fastrpc._core.serving.access import Access
 from fastrpc._core.serving.gate import Gate
 from fastrpc.auth.policy import Policy, Rules
+from fastrpc.auth.verdict import BEARER
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
@@ -49,7 +50,7 @@ class ServerAccess:
     @property
     def schemes(self) -> tuple[str, ...]:
         """The schemes of credentials that the server announces."""
-        return () if self._authenticate is None else ("bearer",)
+        return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
         """Let a gate ask; an opening may take so many seconds, a verdict less."""

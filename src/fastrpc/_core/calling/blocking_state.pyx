@@ -1,4 +1,4 @@
-"""What a SyncClient and its views share: the connections that calls go out on, and who does all the rest.
+"""The state that a SyncClient and its views share: the connections for calls, and the runner of all the rest.
 
 In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
 pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks

@@ -1,4 +1,4 @@
-"""What the threads of a blocking client wait for, and where they sleep meanwhile."""
+"""The waits of a blocking client's threads: for what, and where they sleep meanwhile."""
 
 cimport cython
 from cpython.pythread cimport (

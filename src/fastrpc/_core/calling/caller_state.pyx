@@ -1,4 +1,4 @@
-"""What a client and its views share: its loop, the connections that calls may go out on, and who does all the rest."""
+"""The state that a client and its views share: its loop, the connections for calls, and the runner of all the rest."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What the request of a call that came by HTTP says of it."""
+"""A call as its HTTP request describes it."""
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t

@@ -1,8 +1,8 @@
-"""What the request of a call that came by HTTP says of it, before the gate sees it.
+"""A call as its HTTP request describes it, before the gate sees it.
 
-What is wrong with a request but its framing is told behind the guards of the gate: who may not call a method does not
-learn which verbs it has. Such a call gets the shape of another kind of method, which the gate refuses there; what is told
-is the reason that lies in its terms. What is wrong with whoever sends it is told at once.
+Faults of a request other than its framing are answered behind the guards of the gate: a caller that may not call a method
+does not learn which verbs it has. Such a call gets the shape of another kind of method, which the gate refuses there; its
+answer is the reason kept in its terms. Faults of the sender are answered at once.
 """
 
 cimport cython

@@ -1,4 +1,4 @@
-"""What the fields of a request say about a call: its metadata, its time.
+"""The fields of a request that concern its call: its metadata, its time.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What all connections of the gateway at one address share."""
+"""The state that all connections of the gateway at one address share."""
 
 cimport cython
 

@@ -1,7 +1,7 @@
-"""What all connections of the gateway at one address share: methods, fixed paths, and whose pages may call.
+"""The state that all connections of the gateway at one address share: methods, fixed paths, whose pages may call.
 
-A page in a browser can make its user's browser send requests anywhere. What a server must know of that is here: the Host
-that a request names (a page's own name may lead to this machine), and the origin of the page that sends it.
+A page in a browser can make its user's browser send requests anywhere. The checks against that are here: of the Host that
+a request names (a page's own name may lead to this machine), and of the origin of the page that sends it.
 """
 
 cimport cython

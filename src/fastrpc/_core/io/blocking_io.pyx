@@ -1,4 +1,4 @@
-"""What a connection of a blocking client reads and writes.
+"""The input and output of a blocking client's connection.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What lies between a transport of a loop and the protocol above it."""
+"""A layer between a transport of a loop and the protocol above it."""
 
 from fastrpc._core.loop.loop_state cimport LoopState
 

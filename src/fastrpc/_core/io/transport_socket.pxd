@@ -1,4 +1,4 @@
-"""What a loop's transport does not tell of itself: the socket below it, and what the system holds of its output."""
+"""The socket below a loop's transport, and the output that the system holds for it."""
 
 from libc.stdint cimport int64_t
 

@@ -1,4 +1,4 @@
-"""What a loop's transport does not tell of itself: the socket below it, and what the system holds of its output.
+"""The socket below a loop's transport, and the output that the system holds for it.
 
 Small output goes to the socket directly, past the loop's own transport, while nothing waits in that: uvloop collects
 what is written until the end of the loop's turn, and answers are to leave while the read they answer is still

@@ -1,4 +1,4 @@
-"""What a connection receives, up to whole frames.
+"""The frame reader: from the bytes that a connection receives to whole frames.
 
 ::
 

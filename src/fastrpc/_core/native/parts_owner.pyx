@@ -1,4 +1,4 @@
-"""What the parts of a connection share, and what they ask of the one that holds them.
+"""The owner of the parts of a connection: the state that they share, and the hooks that they call.
 
 ::
 

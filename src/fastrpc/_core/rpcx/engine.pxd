@@ -1,4 +1,4 @@
-"""What both sides of a connection share: frames cut from the bytes, output in order."""
+"""The engine of either side of a connection: frames cut from the bytes, output in order."""
 
 from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
 from fastrpc._core.io.engine cimport Engine

@@ -1,4 +1,4 @@
-"""What the gate tells of the calls of one connection."""
+"""The served calls of one connection: from their outcomes to frames."""
 
 cimport cython
 

@@ -1,4 +1,4 @@
-"""What differs between rpcx and the protocols that derive from it."""
+"""The differences between rpcx and the protocols that derive from it."""
 
 cimport cython
 from libc.stdint cimport uint8_t

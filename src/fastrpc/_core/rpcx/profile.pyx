@@ -1,4 +1,4 @@
-"""What differs between rpcx and the protocols that derive from it.
+"""The differences between rpcx and the protocols that derive from it.
 
 Phobos has the layout, the flags and the numbers of rpcx. It has its own magic and error key, keeps a connection whose token
 it refused, and its peers do not inflate answers.

@@ -1,4 +1,4 @@
-"""Who sends a long frame: judged by its beginning, before its payload is received."""
+"""The check of who sends a long frame, by its beginning, before its payload is received."""
 
 cimport cython
 

@@ -1,4 +1,4 @@
-"""What a server lets in: calls that wait for their start, bytes that are held.
+"""Admission to a server: which calls start, wait for their start, or are refused.
 
 ::
 

@@ -1,4 +1,4 @@
-"""What callers may fetch or bring, by the token that each was given: once, and soon."""
+"""Tickets for transfers: each has a token that is valid once, and for a short time."""
 
 import secrets
 import time

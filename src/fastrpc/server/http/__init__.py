@@ -1,1 +1,1 @@
-"""What a server offers by HTTP: methods, and what is at fixed paths. The protocol itself is `_core/gateway`."""
+"""The methods and the fixed paths that a server offers by HTTP. The protocol itself is `_core/gateway`."""

@@ -1,8 +1,9 @@
-"""What a server's HTTP gateway has at fixed paths."""
+"""The fixed paths of a server's HTTP gateway, as its settings turn them on."""
 
 from collections.abc import Sequence
 
 from fastrpc._core.serving.gate import Gate
+from fastrpc.auth.verdict import BEARER
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
@@ -35,7 +36,7 @@ def fixed_paths(
     if reveals_services if config.http.docs is None else config.http.docs:
         from fastrpc.server.http.pages import pages
 
-        paths |= pages(services, schemes=() if gate.access is None else ("bearer",))
+        paths |= pages(services, schemes=() if gate.access is None else (BEARER,))
     return paths
 
 

@@ -1,4 +1,4 @@
-"""What all connections of the HTTP gateway at one address share, and methods as it knows them."""
+"""The state that all connections of the HTTP gateway at one address share, and methods as it knows them."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What the HTTP gateway shows of its services: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
+"""Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
 They need no identity and hold no data. Where callers prove who they are, the document has what its reader may call: the
 public methods, and with a token those of its owner. The page's policy lets it load from its own server alone.

@@ -1,4 +1,4 @@
-"""What is at a fixed path of the HTTP gateway, beside methods."""
+"""Fixed paths of the HTTP gateway: how a request to one is handled and answered."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
