@@ -334,7 +334,6 @@ def _spread(kind: str, count: int, against: str, *, processes: int = 3, pairs: i
     )
 
 
-#: By the name that the command line takes.
 def arrays() -> Finding:
     """1 MiB in a numpy array against 1 MiB of bytes."""
     found = array_seconds()
@@ -358,6 +357,7 @@ def notified_clients() -> list[Finding]:
     ]
 
 
+#: By the name that the command line takes.
 MEASURES: dict[str, Callable[[], Finding | list[Finding]]] = {
     measure.__name__: measure
     for measure in (

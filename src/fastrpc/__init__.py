@@ -169,6 +169,7 @@ _MODULES = frozenset(
         "selectors",
         "status",
         "testing",
+        "types",
     }
 )
 
@@ -190,6 +191,7 @@ if TYPE_CHECKING:
     from fastrpc import selectors as selectors
     from fastrpc import status as status
     from fastrpc import testing as testing
+    from fastrpc import types as types
     from fastrpc._core.calls.call import Call, current_call
     from fastrpc._core.payload.metadata import Metadata
     from fastrpc.calling.peer import Peer

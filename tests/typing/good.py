@@ -12,6 +12,7 @@ import fastrpc
 from fastrpc.coordination import RegistryServer
 from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
 from fastrpc.failmodes import FailFast
+from fastrpc.files import FileDigest
 from fastrpc.metrics.prometheus import CallCollector
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Random
@@ -51,6 +52,8 @@ def modules_of_the_package() -> None:
     assert_type(fastrpc.selectors.Random(), Random)
     assert_type(fastrpc.testing.FakeClock(), FakeClock)
     assert_type(fastrpc.coordination.RegistryServer, type[RegistryServer])
+    assert_type(fastrpc.files.sync.download(fastrpc.SyncClient("memory://a"), "a", "b"), FileDigest)
+    fastrpc.types.register(Money, encode=lambda money: money.cents, decode=Money)
 
 
 # Client.
@@ -294,86 +297,6 @@ def test_with_a_server(fastrpc_serving: fastrpc.testing.ServingFixture) -> None:
     fastrpc.SyncClient(fastrpc_serving(Arith, config=fastrpc.ServerConfig()))
 
 
-# Streams, once they are there.
-
-
-async def streams(client: fastrpc.Client) -> None:
-    async with client.stream(Feed.count, 3) as numbers:
-        assert_type(numbers, fastrpc.Stream[Any, int])
-        async for number in numbers:
-            assert_type(number, int)
-    async with client.stream(Feed.lines, path="a") as lines:
-        assert_type([line async for line in lines], list[str])
-    async with client.stream(Users.watch, 1) as changes:
-        assert_type(await changes.receive(), User)
-    assert_type(client.stream("feed.count", 3), fastrpc.Stream[Any, Any])
-    async with client.open(Feed.chat, "lobby") as chat:
-        assert_type(chat, fastrpc.Stream[str, bytes])
-        await chat.send("hello")
-        assert_type(await chat.receive_many(), list[bytes])
-        await chat.end()
-    async with client.open(Feed.total) as total:
-        await total.send(1)
-        assert_type(total.reply.value, int)
-    assert_type(client.open("feed.chat", "lobby"), fastrpc.Stream[Any, Any])
-
-
-async def words() -> AsyncGenerator[str, None]:
-    yield "hello"
-
-
-async def streamed_arguments(client: fastrpc.Client, counts: AsyncIterator[int]) -> None:
-    assert_type(await client.call(Feed.total, counts), int)
-    assert_type(await client.call(Feed.total, numbers=counts), int)
-    assert_type(await client.request(Feed.total, counts), fastrpc.Reply[int])
-    async with client.stream(Feed.chat, words(), room="lobby") as chat:
-        assert_type(chat, fastrpc.Stream[Any, bytes])
-        async for answer in chat:
-            assert_type(answer, bytes)
-
-
-async def messages_of_a_stream(stream: fastrpc.Stream[str, bytes]) -> None:
-    messages: AsyncIterator[bytes] = stream
-    assert_type([len(message) async for message in messages], list[int])
-    assert_type(await stream.receive_many(16), list[bytes])
-    assert_type(stream.metadata, fastrpc.Metadata)
-    assert_type(stream.reply, fastrpc.Reply[bytes])
-    stream.cancel()
-    await stream.aclose()
-
-
-async def a_proxys_streams(client: fastrpc.Client) -> None:
-    feed = client.bind(Feed)
-    async for number in feed.count(3):
-        assert_type(number, int)
-    async for answer in feed.chat(words(), "lobby"):
-        assert_type(answer, bytes)
-    assert_type(await feed.total(aiter(feed.count(3))), int)
-
-
-def blocking_streams(client: fastrpc.SyncClient) -> None:
-    with client.stream(Feed.count, 3) as numbers:
-        assert_type(numbers, fastrpc.SyncStream[Any, int])
-        assert_type(list(numbers), list[int])
-    assert_type(client.stream(Feed.lines, "a"), fastrpc.SyncStream[Any, str])
-    assert_type(client.stream(Feed.chat, ["hello"], "lobby"), fastrpc.SyncStream[str, bytes])
-    assert_type(client.open(Feed.chat, "lobby"), fastrpc.SyncStream[str, bytes])
-    assert_type(client.open(Feed.total), fastrpc.SyncStream[int, int])
-    assert_type(client.stream("feed.count", 3), fastrpc.SyncStream[Any, Any])
-    with client.stream(Feed.lines, path="a") as lines:
-        assert_type(list(lines), list[str])
-    with client.open(Feed.total) as total:
-        total.send(1)
-        assert_type(total.reply, fastrpc.Reply[int])
-    with client.open(Feed.chat, "lobby") as chat:
-        chat.send("hello")
-        chat.end()
-        assert_type(chat.receive_many(16), list[bytes])
-        assert_type(chat.receive(), bytes)
-        assert_type(chat.receive_many(), list[bytes])
-        assert_type(chat.reply.value, bytes)
-
-
 # Interceptors, calls, servers.
 
 
@@ -416,6 +339,7 @@ async def what_a_call_knows() -> None:
     assert_type(call.arguments, tuple[Any, ...])
     call.state["user"] = User(1, "ada")
     await call.sleep(0.1)
+    await call.send_metadata()
     await call.draining
 
 

@@ -1,4 +1,4 @@
-"""The services that `good.py` and `bad.py` call: every kind of method and of contract."""
+"""The services that the files beside this one call: every kind of method and of contract."""
 
 import abc
 import functools

@@ -1,4 +1,4 @@
-"""mypy and pyright on the same two files: nothing refused in `good.py`, every marked line in `bad.py`."""
+"""mypy and pyright on the same files: nothing refused in `good*.py`, every marked line in `bad.py`."""
 
 import importlib.util
 import json

@@ -108,3 +108,16 @@ def documented_arguments(described: Any, head: str = "Args") -> set[str]:
     _, _, rest = (inspect.getdoc(described) or "").partition(f"{head}:\n")
     lines = [line for line in rest.splitlines() if line.startswith("    ") and line[4] != " "]
     return {name for line in lines for name in line.partition(":")[0].strip().split(", ")}
+
+
+def test_the_decorators_show_the_defaults_that_count() -> None:
+    def defaults(function: Any) -> dict[str, Any]:
+        shown = inspect.signature(function).parameters.values()
+        return {one.name: one.default for one in shown if one.default is not None}
+
+    assert defaults(fastrpc.method) == {
+        **dict.fromkeys(("inline", "idempotent", "public", "safe", "tool"), False),
+        "roles": (),
+        "alias": (),
+    }
+    assert defaults(fastrpc.service) == {"name": inspect.Parameter.empty, "alias": ()}

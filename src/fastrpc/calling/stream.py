@@ -272,6 +272,10 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
                 raise
             self.cancel()
 
+    async def close(self) -> None:
+        """End the stream, as `aclose` does."""
+        await self.aclose()
+
     def _cancelled(self) -> CallError:
         error = CallError(
             Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"

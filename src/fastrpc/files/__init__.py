@@ -4,6 +4,7 @@ May import everything below the command line but `coordination` and `testing`: t
 only `rpc`, the transfers a client. `fastrpc.files.sync` has the transfers of a `SyncClient`.
 """
 
+from fastrpc.files import sync as sync
 from fastrpc.files.client import download, upload
 from fastrpc.files.information import FileDigest, FileInfo
 from fastrpc.files.service import FileService

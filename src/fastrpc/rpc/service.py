@@ -68,9 +68,9 @@ def method(
     public: bool = False,
     roles: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
-    alias: Sequence[str] = (),
     safe: bool = False,
     tool: bool = False,
+    alias: Sequence[str] = (),
 ) -> Callable[[F], F]: ...
 @later_arguments("method")
 def method(
@@ -83,9 +83,9 @@ def method(
     public: bool = _NOT_GIVEN,
     roles: Sequence[str] = _NOT_GIVEN,
     renamed: Mapping[str, str] | None = None,
-    alias: Sequence[str] = _NOT_GIVEN,
     safe: bool = _NOT_GIVEN,
     tool: bool = _NOT_GIVEN,
+    alias: Sequence[str] = _NOT_GIVEN,
 ) -> Any:
     """Mark a function as a remote method; the function itself is unchanged.
 
@@ -98,9 +98,9 @@ def method(
         public: callers need not authenticate; what authorises them still has to allow it.
         roles: the roles of which a caller needs one, where the server authenticates.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
-        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
         safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
         tool: language models may call it, where `HTTP(mcp=True)` offers tools.
+        alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
 
     Raises:
         TypeError: the function cannot be a remote method; the message says what to write.
@@ -172,6 +172,22 @@ def service(
         return cls
 
     return mark
+
+
+def _show_defaults(function: Any, **defaults: object) -> None:
+    """Have the signature show what counts where an option is neither given nor inherited."""
+    shown = inspect.signature(function)
+    function.__signature__ = shown.replace(
+        parameters=[
+            each.replace(default=defaults.get(each.name, each.default)) for each in shown.parameters.values()
+        ]
+    )
+
+
+_show_defaults(
+    method, inline=False, idempotent=False, public=False, roles=(), safe=False, tool=False, alias=()
+)
+_show_defaults(service, alias=())
 
 
 def _check_service_name(name: Any) -> None:

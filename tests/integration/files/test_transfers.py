@@ -306,7 +306,11 @@ class TestRefusals:
                 with pytest.raises(CallError) as refused:
                     await transfers.download(target, name, desk.here / "a")
                 assert refused.value.status is status
-        assert os.listdir(desk.here) == []
+            assert os.listdir(desk.here) == []
+            (desk.here / "a").write_bytes(DATA)
+            with pytest.raises(CallError, match=r"'\.\./a' is no name of a file") as refused:
+                await transfers.upload(target, desk.here / "a", "../a")
+            assert refused.value.status is Status.INVALID_ARGUMENT
 
     async def test_paths_of_this_machine_that_are_no_files(self, transfers: Transfers, desk: Desk) -> None:
         (desk.there / "a").write_bytes(DATA)

@@ -78,6 +78,15 @@ async def test_call_by_name_sends_an_iterator() -> None:
         assert await client.call("feed.total", later(1, 2, 3)) == 6
         assert await client.call("feed.total", iter([1, 2])) == 3
         assert await client.call("feed.scaled", later(1, 2), 10) == 30
+
+        class Later:
+            def __aiter__(self) -> AsyncIterator[int]:
+                return later(1, 2, 3)
+
+        assert await client.call("feed.total", Later()) == 6
+        with pytest.raises(CallError, match=r"iter\(…\)") as refused:
+            await client.call("feed.total", [1, 2])
+        assert (refused.value.status, refused.value.processed) == (Status.INVALID_ARGUMENT, "no")
         async with client.stream("feed.echo", later("a")) as echo:
             assert [text async for text in echo] == ["A"]
 

@@ -20,6 +20,7 @@ from fastrpc.errors import ConfigError
 from tests.support.called_feed import Feed
 from tests.support.either_client import CLIENTS, either, taken
 from tests.support.talk import Talk
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -359,6 +360,19 @@ async def test_cancel_behind_the_last_message_changes_nothing(kind: str) -> None
             await numbers.receive()
         assert numbers.reply.attempts == 1
         assert client.stats()["totals"]["failed"] == {}
+
+
+@pytest.mark.parametrize("name", ["close", "aclose"])
+async def test_closing_cancels_the_handler_as_leaving_does(kind: str, name: str) -> None:
+    feed = Feed()
+    async with either(kind, feed) as client:
+        messages = client.stream(Feed.watch)
+        assert await messages.receive() == "first"
+        if kind == "async":
+            await getattr(messages, name)()
+        else:
+            await asyncio.to_thread(getattr(messages.stream, name))
+        await eventually(lambda: "watch" in feed.left)
 
 
 async def test_a_stream_that_is_over_is_not_entered_again(kind: str) -> None:

@@ -39,7 +39,11 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object instance, object name, object value) except -1
     PyObject** PyObject_GET_WEAKREFS_LISTPTR(object instance)
     bint PyIter_Check(object value) noexcept
-    bint PyAIter_Check(object value) noexcept
+    ctypedef struct PyAsyncMethods:
+        void* am_aiter
+    ctypedef struct ObjectType "PyTypeObject":
+        PyAsyncMethods* tp_as_async
+    ObjectType* type_of "Py_TYPE"(object value) noexcept
 
 cdef enum:
     # PROTOCOL.md, "Settings": the defaults of a server until its SETTINGS arrive.
@@ -467,7 +471,9 @@ cdef bytes metadata_of(PendingCall call):
 
 
 cdef bint is_iterator(object value) noexcept:
-    return PyIter_Check(value) or PyAIter_Check(value)
+    cdef PyAsyncMethods* methods = type_of(value).tp_as_async
+    # An asynchronous iterable is no value either; a plain one, such as a list, may be.
+    return PyIter_Check(value) or methods is not NULL and methods.am_aiter is not NULL
 
 
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept:

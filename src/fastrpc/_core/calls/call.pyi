@@ -231,6 +231,13 @@ class Call(Scope):
             RuntimeError: the call is unary, or has begun.
         """
 
+    async def send_metadata(self) -> None:
+        """Send what is in `reply_metadata` now, ahead of the first message of the stream that a handler answers with.
+
+        Raises:
+            RuntimeError: the answer is no stream, the first metadata was sent already, or this side made the call.
+        """
+
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
 

@@ -450,6 +450,10 @@ cdef class Call(Scope):
         """Let a function make what is received from each message; in an interceptor, before `proceed`."""
         raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
 
+    async def send_metadata(self):
+        """Send what is in `reply_metadata` now, ahead of the first message of the stream that a handler answers with."""
+        raise RuntimeError(f"this side called {self.method}: the other one sends the metadata of the answer")
+
     def sleep(self, seconds):
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")

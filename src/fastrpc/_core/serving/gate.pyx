@@ -41,9 +41,9 @@ from fastrpc.errors import CallError, DecodeError
 # What a caller is told whose REQUEST has the shape of another kind of method.
 cdef dict SHAPES = {
     "unary": "takes no stream and gives one answer: write client.call(…)",
-    "client_stream": "gives one answer to a stream: write client.call(…) with an iterable of messages",
+    "client_stream": "gives one answer to a stream: write client.call(…) with an iterator of messages (a list: iter(…))",
     "server_stream": "answers with a stream: write client.stream(…)",
-    "both_ways": "answers a stream with a stream: write client.stream(…) with an iterable of messages",
+    "both_ways": "answers a stream with a stream: write client.stream(…) with an iterator of messages (a list: iter(…))",
 }
 
 cdef enum:

@@ -252,6 +252,10 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         """End the stream as leaving its block does: before its end the handler is cancelled."""
         self.cancel()
 
+    def aclose(self) -> None:
+        """End the stream, as `close` does."""
+        self.close()
+
     def fail(self, error: BaseException) -> None:
         with self._turn:
             if self._is_over:
