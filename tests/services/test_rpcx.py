@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -100,6 +101,34 @@ async def test_a_client_of_go_broadcasts_forks_and_is_pushed_to(go_rpcx: str) ->
         "push": 3,
         "pushed": [f"news.first push {number}" for number in range(3)],
     }
+
+
+@dataclass
+class Line:
+    item_id: int
+    note_text: str
+
+
+@dataclass
+class Basket:
+    user_id: int
+    lines: list[Line]
+    best_line: Line | None = None
+
+
+@fastrpc.service("shop.v1", rpcx="go")
+class Shop:
+    @fastrpc.method
+    async def fill_basket(self, basket: Basket) -> Basket:
+        return Basket(basket.user_id + 1, [*basket.lines, Line(2, "b")], basket.lines[0])
+
+
+async def test_a_client_of_go_calls_by_the_names_of_go(go_rpcx: str) -> None:
+    async with Server(Shop(), config=ServerConfig(protocols=("rpcx",))) as server:
+        found = await told_by(go_rpcx, server, role="names")
+    first, second = ({"ItemID": number, "NoteText": text} for number, text in ((1, "a"), (2, "b")))
+    answer = {"UserID": 8, "Lines": [first, second], "BestLine": first}
+    assert found == {"msgpack": answer, "json": answer}
 
 
 async def test_a_rolling_restart_fails_no_call_of_a_client_of_go_that_fails_over(go_rpcx: str) -> None:

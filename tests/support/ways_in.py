@@ -19,6 +19,9 @@ from tests.support.socket_frames import CLOSE
 
 __all__ = ["WAYS", "Asked", "Way"]
 
+#: What a response without a document tells.
+_REFUSALS = {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 429: Status.RESOURCE_EXHAUSTED}
+
 MCP_META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {},
@@ -139,7 +142,7 @@ async def _by_get(asked: Asked) -> Status:
 
 async def _by_head(asked: Asked) -> Status:
     response = await _http(asked, "HEAD", asked.path)
-    return {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED}.get(response.status, Status.OK)
+    return _REFUSALS.get(response.status, Status.OK)
 
 
 async def _json_rpc(asked: Asked, body: Any) -> Response | Status:
@@ -192,7 +195,7 @@ async def _by_fields_of_rpcx(asked: Asked) -> Status:
     response = await _http(asked, "POST", "/", {}, X_RPCX_SerializeType="1", **fields)
     if "x-rpcx-messagestatustype" not in response:
         return Status.OK
-    return {401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED}.get(response.status, Status.INTERNAL)
+    return _REFUSALS.get(response.status, Status.INTERNAL)
 
 
 async def _in_socket(asked: Asked, path: str, message: Any) -> dict[str, Any] | Status:

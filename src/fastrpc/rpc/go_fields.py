@@ -12,8 +12,9 @@ optional values. Methods without such fields have the plain coders.
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, get_origin
 
 import msgspec
 from msgspec import inspect as schema
@@ -24,6 +25,9 @@ from fastrpc.rpc.definition import MethodTypes
 from fastrpc.rpc.type_graph import all_parts
 
 __all__ = ["coders_in_go"]
+
+#: Keys of maps that are neither text nor number in MessagePack.
+_ODD_KEYS: Final = (bytes, datetime, tuple, frozenset)
 
 _ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
 
@@ -36,9 +40,13 @@ class _Plan:
         self.own: dict[str, str] = {}
         #: Of a class: what is within its fields, by their own names.
         self.within: dict[str, _Plan] = {}
-        #: Of a list, or of a map: what is within each item.
+        #: Of a list, or of a map: what is within each item; of a tuple: what is at each place.
         self.items: _Plan | None = None
+        self.places: list[_Plan | None] = []
         self.is_map = False
+        #: Of several Structs: the field that tells which one it is, and the plans by what is in there.
+        self.tag_field = ""
+        self.tagged: dict[Any, _Plan] = {}
 
 
 def coders_in_go(coders: PayloadCoders, types: MethodTypes, parameters: Sequence[str] = ()) -> PayloadCoders:
@@ -71,8 +79,8 @@ def _encoder(
 
     def encode_renamed(value: Any) -> bytes:
         found = _in_go(value)
-        if written and found is not None:
-            found = {written[name]: item for name, item in found.items()}
+        if written and isinstance(found, dict):
+            found = {written.get(name, name): item for name, item in found.items()}
         return encode(found)
 
     return encode_renamed
@@ -87,14 +95,20 @@ def _own_names(part: Any) -> dict[str, str]:
     """Return the own names of the fields of a class by those of Go, as far as they differ."""
     if not _is_class(part):
         return {}
-    return {written: name for name, written in _names_in_go(part.cls).items() if written != name}
+    return {written: name for name, written in _names_in_go(_class_of(part)).items() if written != name}
 
 
 def _is_class(part: Any) -> bool:
     """Whether a type is a dataclass, or a Struct with names."""
     if isinstance(part, schema.StructType):
         return not part.array_like
-    return isinstance(part, schema.DataclassType) and dataclasses.is_dataclass(part.cls)
+    return isinstance(part, schema.DataclassType) and dataclasses.is_dataclass(_class_of(part))
+
+
+def _class_of(part: Any) -> type:
+    """Return the class of a type, without type arguments."""
+    found: type = get_origin(part.cls) or part.cls
+    return found
 
 
 @cache
@@ -123,28 +137,44 @@ def _plan_of(part: Any, known: dict[Any, _Plan]) -> _Plan | None:
     if isinstance(part, schema.Metadata):
         return _plan_of(part.type, known)
     if isinstance(part, schema.UnionType):
-        # A payload does not tell which of several classes it is.
-        plans = [plan for member in part.types if (plan := _plan_of(member, known)) is not None]
-        return plans[0] if len(plans) == 1 else None
-    if _is_class(part):
-        plan = known.get(part.cls)
-        if plan is None:
-            plan = known[part.cls] = _Plan()
-            plan.own = _own_names(part)
-            for field in part.fields:
-                within = _plan_of(field.type, known)
-                if within is not None:
-                    plan.within[field.encode_name] = within
-        return plan
-    is_map = isinstance(part, schema.DictType)
-    if not is_map and not isinstance(part, _ROWS):
-        return None
-    items = _plan_of(part.value_type if is_map else part.item_type, known)
-    if items is None:
-        return None
-    row = _Plan()
-    row.items, row.is_map = items, is_map
-    return row
+        return _union_plan(part, known)
+    if _is_class(part) or isinstance(part, schema.TypedDictType):
+        return _class_plan(part, known)
+    plan = _Plan()
+    if isinstance(part, schema.TupleType):
+        plan.places = [_plan_of(item, known) for item in part.item_types]
+    elif isinstance(part, schema.NamedTupleType):
+        plan.places = [_plan_of(field.type, known) for field in part.fields]
+    elif isinstance(part, schema.DictType):
+        plan.items, plan.is_map = _plan_of(part.value_type, known), True
+    elif isinstance(part, _ROWS):
+        plan.items = _plan_of(part.item_type, known)
+    return plan if plan.items is not None or any(plan.places) else None
+
+
+def _class_plan(part: Any, known: dict[Any, _Plan]) -> _Plan:
+    plan = known.get(part.cls)
+    if plan is None:
+        plan = known[part.cls] = _Plan()
+        plan.own = _own_names(part)
+        for field in part.fields:
+            within = _plan_of(field.type, known)
+            if within is not None:
+                plan.within[field.encode_name] = within
+    return plan
+
+
+def _union_plan(part: Any, known: dict[Any, _Plan]) -> _Plan | None:
+    """Return the plan of the only member that has one, or of Structs that a tag tells apart."""
+    plans = [(member, plan) for member in part.types if (plan := _plan_of(member, known)) is not None]
+    if len(plans) < 2:
+        return plans[0][1] if plans else None
+    plan = _Plan()
+    for member, found in plans:
+        if isinstance(member, schema.StructType) and member.tag_field is not None:
+            plan.tag_field = member.tag_field
+            plan.tagged[member.tag] = found
+    return plan
 
 
 class _Renaming:
@@ -155,6 +185,10 @@ class _Renaming:
         self._encode = codec.Encoder().encode
         self._open_row = codec.Decoder(list[msgspec.Raw]).decode
         self._open_map = codec.Decoder(dict[str, msgspec.Raw]).decode
+        # JSON has no keys but texts.
+        keys: Any = str if codec_name == "json" else str | int | float | bool | None
+        self._open_any_map = codec.Decoder(dict.__class_getitem__((keys, msgspec.Raw))).decode
+        self._decode = codec.Decoder(str | int).decode
 
     def decoder(self, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
         """Return a decoder that takes fields in the names of Go as well; `decode` itself where there are none."""
@@ -172,21 +206,34 @@ class _Renaming:
         if plan is None:
             return payload
         try:
-            if plan.items is None or plan.is_map:
-                opened = self._open_map(payload)
-            else:
+            if plan.is_map:
+                opened = self._open_any_map(payload).items()
+                return self._raw({key: self.renamed(plan.items, value) for key, value in opened})
+            if plan.items is not None or plan.places:
                 row = self._open_row(payload)
-                return msgspec.Raw(self._encode([self.renamed(plan.items, item) for item in row]))
+                places = plan.places or [plan.items] * len(row)
+                if len(places) != len(row):
+                    return payload
+                return self._raw([self.renamed(at, item) for at, item in zip(places, row, strict=True)])
+            return self._renamed_class(plan, self._open_map(payload))
         except (msgspec.MsgspecError, UnicodeDecodeError):
+            # It is refused as any other that does not fit.
             return payload
+
+    def _renamed_class(self, plan: _Plan, opened: dict[str, msgspec.Raw]) -> Any:
+        if plan.tag_field:
+            chosen = plan.tagged.get(self._decode(opened.get(plan.tag_field, b"")))
+            return self._raw(opened) if chosen is None else self._renamed_class(chosen, opened)
         found: dict[str, Any] = {}
         for name, value in opened.items():
             own = plan.own.get(name, name)
             if own in found:
                 raise ValueError(f"{own!r} comes twice, once in its name in Go")
-            within = plan.items if plan.is_map else plan.within.get(own)
-            found[own] = self.renamed(within, value)
-        return msgspec.Raw(self._encode(found))
+            found[own] = self.renamed(plan.within.get(own), value)
+        return self._raw(found)
+
+    def _raw(self, value: Any) -> msgspec.Raw:
+        return msgspec.Raw(self._encode(value))
 
 
 def _in_go(value: Any) -> Any:
@@ -194,7 +241,8 @@ def _in_go(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [_in_go(item) for item in value]
     if isinstance(value, dict):
-        return {key: _in_go(item) for key, item in value.items()}
+        # Maps with other keys are not looked through when they come back.
+        return value if any(isinstance(key, _ODD_KEYS) for key in value) else _map_in_go(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = _names_in_go(type(value))
         found = {written: getattr(value, name, msgspec.UNSET) for name, written in names.items()}
@@ -202,6 +250,10 @@ def _in_go(value: Any) -> Any:
     if isinstance(value, msgspec.Struct) and not value.__struct_config__.array_like:
         return _struct_in_go(value)
     return value
+
+
+def _map_in_go(value: dict[Any, Any]) -> dict[Any, Any]:
+    return {key: _in_go(item) for key, item in value.items()}
 
 
 def _struct_in_go(value: msgspec.Struct) -> dict[str, Any]:

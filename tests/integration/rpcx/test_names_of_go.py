@@ -9,8 +9,6 @@ import pytest
 import fastrpc
 from fastrpc import Client, ClientConfig, Server, ServerConfig
 from fastrpc.rpc.aliases import go_name
-from fastrpc.rpc.schema import marshal_for
-from fastrpc.rpc.service import method_definition
 from tests.support.rpcx_talk import rpcx_talk
 from tests.support.rpcx_wire import JSON, MSGPACK, call
 
@@ -116,28 +114,3 @@ async def test_a_client_writes_and_reads_fields_in_the_names_of_go() -> None:
         async with Client(address, config=ClientConfig(wire_protocol="rpcx")) as client:
             with pytest.raises(fastrpc.DecodeError, match="lines"):
                 await client.call(Shop.fill, Basket(7, [Line(1)]))
-
-
-class Odd(msgspec.Struct, tag="odd", omit_defaults=True):
-    user_id: int
-    user__id: int
-    _1: int = 0
-    item_name: str = msgspec.field(default="", name="item")
-    next_odd: "Odd | None" = None
-
-
-@fastrpc.service("odd", rpcx="go")
-class OddService:
-    @fastrpc.method
-    async def give(self, odd: Odd) -> Odd: ...  # type: ignore[empty-body]
-
-
-def test_names_that_go_does_not_have_or_that_are_given_stay() -> None:
-    marshal = marshal_for(method_definition(OddService.give), "msgpack", depth=10, items=100, by_value=True)
-    value = Odd(1, 2, 3, "fig", Odd(4, 5))
-    payload = marshal.encode_result(value)
-    inner = {"type": "odd", "user_id": 4, "user__id": 5}
-    outer = {"type": "odd", "user_id": 1, "user__id": 2, "_1": 3, "item": "fig", "NextOdd": inner}
-    assert msgspec.msgpack.decode(payload) == outer
-    assert marshal.decode_arguments(payload) == (value,)
-    assert marshal.decode_result(payload) == value

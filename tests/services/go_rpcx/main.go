@@ -4,6 +4,7 @@
 //	go_rpcx fan HOST:PORT,HOST:PORT calls Arith at all of these, and is pushed to; prints the same way
 //	go_rpcx files HOST:PORT FOLDER  sends a file of the folder, and fetches it; prints the same way
 //	go_rpcx over HOST:PORT,HOST:PORT calls Arith with Failover until its input ends; prints the same way
+//	go_rpcx names HOST:PORT         calls a service whose names are those of Python; prints the same way
 //	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it; the files of $FILES if it is set
 package main
 
@@ -33,7 +34,7 @@ type Reply struct{ C int }
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|over|server HOST:PORT[,HOST:PORT] [TOKEN]")
+		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|files|over|names|server HOST:PORT[,HOST:PORT] [TOKEN]")
 		os.Exit(2)
 	}
 	switch os.Args[1] {
@@ -48,6 +49,9 @@ func main() {
 		return
 	case "over":
 		failOver(strings.Split(os.Args[2], ","))
+		return
+	case "names":
+		callByNames(os.Args[2])
 		return
 	}
 	serve(os.Args[2], strings.Join(os.Args[3:], ""))
@@ -225,6 +229,31 @@ func failOver(addresses []string) {
 	over.Store(true)
 	callers.Wait()
 	json.NewEncoder(os.Stdout).Encode(map[string]any{"done": done, "failed": failed})
+}
+
+type Line struct {
+	ItemID   int
+	NoteText string
+}
+
+type Basket struct {
+	UserID   int
+	Lines    []Line
+	BestLine *Line
+}
+
+func callByNames(address string) {
+	found := map[string]any{}
+	for name, kind := range map[string]protocol.SerializeType{"msgpack": protocol.MsgPack, "json": protocol.JSON} {
+		option := client.DefaultOption
+		option.SerializeType = kind
+		one := connect(address, option)
+		reply := new(Basket)
+		err := one.Call(context.Background(), "ShopV1", "FillBasket", &Basket{7, []Line{{1, "a"}}, nil}, reply)
+		found[name] = outcome(err, reply)
+		one.Close()
+	}
+	json.NewEncoder(os.Stdout).Encode(found)
 }
 
 func fan(addresses []string) {

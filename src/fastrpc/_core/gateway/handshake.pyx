@@ -32,7 +32,8 @@ cdef bint asks_socket(RequestHead head) except -1:
 
 
 cdef tuple handshake_fault(RequestHead head):
-    cdef bytes upgrade = b"Upgrade: websocket\r\n"
+    # An Upgrade is told together with its connection option (RFC 9110, section 7.8).
+    cdef bytes upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
     if head.minor_version == 0 or not asks_socket(head):
         return 426, "it is asked by WebSocket: GET with Upgrade: websocket", upgrade
     if "upgrade" not in [item.lower() for item in _listed(head, "connection")]:
