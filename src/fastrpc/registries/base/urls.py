@@ -226,7 +226,7 @@ def split_target(target: str) -> tuple[str, str] | None:
 def _check_user(scheme: str, place: str) -> None:
     """Refuse a user before the host. The error does not show it: a password may belong to it."""
     if "@" in place:
-        raise ConfigError(f"{scheme}:// takes no user name", hint="give a secret as an option: ?token=…")
+        raise ConfigError(f"{scheme}:// takes no user name", hint="give a secret as an option: ?token_file=…")
 
 
 def _truth(text: str) -> bool:
