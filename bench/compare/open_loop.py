@@ -2,7 +2,8 @@
 
 An open loop starts each call when it is due, whatever became of those before. A latency counts from the instant at
 which its call was due, so a stall counts for every call that it delays. The generator looks at the clock in each turn
-of its event loop and never sleeps, because the timers of event loops are as coarse as a millisecond.
+of its event loop, and after each answer, and never sleeps, because the timers of event loops are as coarse as a
+millisecond.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ class OverloadedError(Exception):
 
 
 async def drive_at_rate(operation: AsyncOperation, order: LoadOrder) -> Measurement:
-    """Load with one asyncio task for each call, started when it is due; every call of the window is waited for."""
+    """Load with calls that are started when they are due; every call of the window is waited for."""
     workload = WORKLOADS[order.workload]
     clocks = ProcessorClocks(order.server_processes)
     async with asyncio.timeout(order.warm_seconds + order.seconds + STALL_SECONDS):
@@ -45,15 +46,23 @@ async def drive_at_rate(operation: AsyncOperation, order: LoadOrder) -> Measurem
 
 
 class _Schedule:
-    """Calls and when each of them is due. A TaskGroup would cost as much as the calls."""
+    """Calls and when each of them is due, and the tasks that make them.
+
+    Tasks are kept: to make one for each call was a third of the generator's work, and most programs call from tasks
+    that they have. One that becomes free makes the next call if that is due; another is added when none is free.
+    """
 
     def __init__(self, operation: AsyncOperation, rate: int) -> None:
         self._run = operation.run
         self._rate = rate
-        self._calls: dict[int, asyncio.Task[None]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        #: What each free task waits for: the number of its next call, None at the end.
+        self._free: list[asyncio.Future[int | None]] = []
         self._failure: BaseException | None = None
         self._began = time.perf_counter()
         self._window_began = math.inf
+        #: Calls that are due until then may start.
+        self._until = self._began
         self._started = 0
         self.completed = 0
         #: Of the calls that were due since the window began, in the order of their answers.
@@ -65,42 +74,62 @@ class _Schedule:
 
     async def run_for(self, seconds: float) -> None:
         """Start the calls that become due within so many seconds."""
-        create_task = asyncio.get_running_loop().create_task
-        until = time.perf_counter() + seconds
+        self._until = until = time.perf_counter() + seconds
         while True:
             # What became due before the end starts, however late the generator is.
             now = min(time.perf_counter(), until)
-            # A call is due from its number / rate on.
-            for number in range(self._started, int((now - self._began) * self._rate) + 1):
-                self._calls[number] = create_task(self._call(number))
-                self._started = number + 1
+            while self._began + self._started / self._rate <= now:
+                self._start_next()
             self._check()
             if now == until:
                 return
             await asyncio.sleep(0)
 
     async def wait_for_answers(self) -> None:
-        """Wait until every call that was started is answered."""
-        while self._calls:
+        """Wait until every call that was started is answered, and end the tasks."""
+        while self.completed < self._started:
             self._check()
             await asyncio.sleep(0)
         self._check()
+        while self._free:
+            self._free.pop().set_result(None)
+        await asyncio.gather(*self._tasks)
+
+    def _start_next(self) -> None:
+        """Let a task make the next call: one that is free, or another one."""
+        if self._free:
+            self._free.pop().set_result(self._started)
+        else:
+            self._tasks.append(asyncio.create_task(self._make_calls(self._started)))
+        self._started += 1
 
     def _check(self) -> None:
         if self._failure is not None:
             raise self._failure
-        if len(self._calls) > MOST_UNANSWERED_SECONDS * self._rate:
-            raise OverloadedError(f"{len(self._calls):,} calls are unanswered at {self._rate:,} calls/s")
+        unanswered = self._started - self.completed
+        if unanswered > MOST_UNANSWERED_SECONDS * self._rate:
+            raise OverloadedError(f"{unanswered:,} calls are unanswered at {self._rate:,} calls/s")
 
-    async def _call(self, number: int) -> None:
+    async def _make_calls(self, number: int | None) -> None:
+        # Locals, and no functions of its own: at 175,000 calls/s the generator has 5.7 µs for each.
+        clock, run, sample = time.perf_counter, self._run, self.latencies.append
+        new_future = asyncio.get_running_loop().create_future
+        began, rate = self._began, self._rate
         try:
-            await self._run()
+            while number is not None:
+                await run()
+                now = clock()
+                self.completed += 1
+                due = began + number / rate
+                if due >= self._window_began:
+                    sample(now - due)
+                number = self._started
+                due = began + number / rate
+                if due <= now and due <= self._until:
+                    self._started = number + 1
+                else:
+                    free = new_future()
+                    self._free.append(free)
+                    number = await free
         except BaseException as error:
             self._failure = error
-        else:
-            self.completed += 1
-            due = self._began + number / self._rate
-            if due >= self._window_began:
-                self.latencies.append(time.perf_counter() - due)
-        finally:
-            del self._calls[number]

@@ -113,3 +113,24 @@ async def test_a_failing_call_ends_the_load() -> None:
 async def test_a_wrong_answer_ends_the_load() -> None:
     with pytest.raises(WrongAnswerError, match="tail@5000: expected b'xxx"):
         await drive_at_rate(AsyncOperation(Echo(b"something else").call), ORDER)
+
+
+async def test_a_task_that_has_its_answer_makes_the_next_call_that_is_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    callers = set()
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+
+    async def call() -> bytes:
+        nonlocal now
+        callers.add(asyncio.current_task())
+        await asyncio.sleep(0)
+        # With each answer the next call is due.
+        now += 1.001 / RATE
+        return ECHO
+
+    measurement = await drive_at_rate(AsyncOperation(call), ORDER)
+    assert measurement.samples > 400
+    # The first call, which is checked, is not the schedule's.
+    assert len(callers) == 2
