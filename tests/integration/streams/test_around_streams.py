@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Limits, Memory, ServerConfig, Status, Timeouts, current_call
+from fastrpc import CallError, Client, Limits, Memory, ServerConfig, Status, Timeouts, current_call
 from fastrpc.metrics import collector
 from tests.support.feed import Feed
 from tests.support.raw_streams import BOTH_WAYS, CLIENT_STREAM, stream_peer
@@ -337,6 +337,14 @@ class TestContext:
             call = peer.open("single.twice")
             await peer.end(call)
             assert peer.messages(call) == ["a", "told"]
+
+            async def early(call: Any, proceed: Any) -> Any:
+                with pytest.raises(RuntimeError, match="the other one sends"):
+                    await call.send_metadata()
+                return await proceed(call)
+
+            async with Client(target, interceptors=[early]) as client:
+                assert await client.call(Single.answer) == "told"
 
 
 class TestLimits:
