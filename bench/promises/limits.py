@@ -45,7 +45,7 @@ def _workers(count: int) -> Iterator[str]:
             process.wait(20)
 
 
-def overload(seconds: int = 5) -> list[Finding]:
+def overload(seconds: int = 60) -> list[Finding]:
     """Three times what a server can do, with deadlines of 250 ms, for so many seconds, then half of it."""
     found = _measured("adaptive", "overload", seconds)
     without = _measured("unlimited", "overload", 5)

@@ -2,9 +2,10 @@
 
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from fastrpc._core.base.histogram import (
+    CLIENT_REFUSALS,
     OTHER_METHODS,
     REFUSALS,
     RETRIES,
@@ -26,6 +27,10 @@ Values: TypeAlias = dict[str, Any]
 #: What makes a row one of a method; its other values are numbers.
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
+
+#: Of a whole process: counts by reason, and how long calls waited, on the side of servers and on that of clients.
+REASONS = ("refused", "client_refused", "retries")
+WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
 #: How gauges of several objects, or processes, with the same labels make one series, where they are not added up.
 _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
@@ -51,8 +56,9 @@ def process_values(gauges: Iterable[Gauge]) -> Values:
     lag, blocked = loop_seconds()
     return {
         "refused": dict(REFUSALS),
+        "client_refused": dict(CLIENT_REFUSALS),
         "retries": dict(RETRIES),
-        "waits": waits_snapshot(),
+        **{name: waits_snapshot(side) for name, side in WAITS.items()},
         "lag_seconds": lag,
         "blocked_seconds": blocked,
         "gauges": [list(gauge) for gauge in gauges],
@@ -64,10 +70,10 @@ class Sum:
 
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], Values] = {}
-        self._refused: dict[str, int] = {}
-        self._retries: dict[str, int] = {}
-        self._waits = [0] * len(waits_snapshot()["buckets"])
-        self._waited = ExactSum()
+        self._reasons: dict[str, dict[str, int]] = {name: {} for name in REASONS}
+        self._bounds = [bound for bound, _ in waits_snapshot()["buckets"]]
+        self._waits = {name: [0] * len(self._bounds) for name in WAITS}
+        self._waited = {name: ExactSum() for name in WAITS}
         self._blocked = ExactSum()
         self._lags: list[float] = []
         self._gauges: list[Gauge] = []
@@ -106,32 +112,36 @@ class Sum:
         known["sum_seconds"].add(row["sum_seconds"], sign)
 
     def _add_process(self, values: Values, combine: Callable[[int, int], int], sign: int) -> None:
-        for ours, theirs in ((self._refused, values["refused"]), (self._retries, values["retries"])):
-            for reason, count in theirs.items():
+        for name, ours in self._reasons.items():
+            for reason, count in values[name].items():
                 ours[reason] = combine(ours.get(reason, 0), count)
-        counts = [count for _, count in values["waits"]["buckets"]]
-        self._waits = list(map(combine, self._waits, counts))
-        self._waited.add(values["waits"]["sum_seconds"], sign)
+        for name, waited in self._waited.items():
+            counts = [count for _, count in values[name]["buckets"]]
+            self._waits[name] = list(map(combine, self._waits[name], counts))
+            waited.add(values[name]["sum_seconds"], sign)
         self._blocked.add(values["blocked_seconds"], sign)
 
     def figures(self) -> Figures:
         """Return the figures of all, for another sum."""
         process = self.process()
-        process["waits"]["sum_seconds"] = self._waited.plain()
+        for name, waited in self._waited.items():
+            process[name]["sum_seconds"] = waited.plain()
         process["blocked_seconds"] = self._blocked.plain()
         rows = [row | {"sum_seconds": row["sum_seconds"].plain()} for row in self._rows.values()]
         return {"methods": rows, "process": process}
 
     def process(self) -> Values:
         """Return what is counted for whole processes; the lag is that of the slowest loop."""
-        bounds = [bound for bound, _ in waits_snapshot()["buckets"]]
+        waits = {
+            name: {
+                "buckets": list(zip(self._bounds, self._waits[name], strict=True)),
+                "sum_seconds": float(waited),
+            }
+            for name, waited in self._waited.items()
+        }
         return {
-            "refused": dict(self._refused),
-            "retries": dict(self._retries),
-            "waits": {
-                "buckets": list(zip(bounds, self._waits, strict=True)),
-                "sum_seconds": float(self._waited),
-            },
+            **{name: dict(counts) for name, counts in self._reasons.items()},
+            **waits,
             "lag_seconds": max(self._lags, default=0.0),
             "blocked_seconds": float(self._blocked),
             "gauges": list(self._gauges),

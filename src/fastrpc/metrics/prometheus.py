@@ -117,19 +117,38 @@ class _ProcessFamilies:
     """The metrics of the whole process in one scrape."""
 
     def __init__(self) -> None:
-        self._refused = CounterMetricFamily(
-            "fastrpc_server_refused",
-            "Calls and connections that were not served, by reason.",
-            labels=("reason",),
-        )
-        self._queued = HistogramMetricFamily(
-            "fastrpc_server_queue_seconds",
-            "How long calls waited for their start, if they had to.",
-            labels=(),
-        )
-        self._retries = CounterMetricFamily(
-            "fastrpc_client_retries", "Further attempts of calls, by reason.", labels=("reason",)
-        )
+        # By the values that fill them (`fastrpc.metrics.figures`).
+        self._counters = {
+            value: CounterMetricFamily(name, text, labels=("reason",))
+            for value, name, text in (
+                (
+                    "refused",
+                    "fastrpc_server_refused",
+                    "Calls and connections that were not served, by reason.",
+                ),
+                (
+                    "client_refused",
+                    "fastrpc_client_refused",
+                    "Attempts that servers refused to start, and calls that were not sent, by reason.",
+                ),
+                ("retries", "fastrpc_client_retries", "Further attempts of calls, by reason."),
+            )
+        }
+        self._waits = {
+            value: HistogramMetricFamily(name, text, labels=())
+            for value, name, text in (
+                (
+                    "waits",
+                    "fastrpc_server_queue_seconds",
+                    "How long calls waited for their start, if they had to.",
+                ),
+                (
+                    "client_waits",
+                    "fastrpc_client_queue_seconds",
+                    "How long calls waited for a place within the limits of their server, if they had to.",
+                ),
+            )
+        }
         self._lag = GaugeMetricFamily("fastrpc_loop_lag_seconds", "How late the slowest event loop is.")
         self._blocked = CounterMetricFamily(
             "fastrpc_loop_blocked_seconds", "Time for which event loops that serve calls were blocked."
@@ -157,17 +176,23 @@ class _ProcessFamilies:
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(
-            (self._refused, self._queued, self._retries, self._lag, self._blocked, *self._gauges.values())
+            (
+                *self._counters.values(),
+                *self._waits.values(),
+                self._lag,
+                self._blocked,
+                *self._gauges.values(),
+            )
         )
 
     def fill(self, values: Values, step: int) -> None:
         """Add all samples."""
-        for reason, count in sorted(values["refused"].items()):
-            self._refused.add_metric((reason,), count)
-        for reason, count in sorted(values["retries"].items()):
-            self._retries.add_metric((reason,), count)
-        waits = values["waits"]
-        self._queued.add_metric((), _cumulative(waits["buckets"], step), waits["sum_seconds"])
+        for name, counter in self._counters.items():
+            for reason, count in sorted(values[name].items()):
+                counter.add_metric((reason,), count)
+        for name, histogram in self._waits.items():
+            waits = values[name]
+            histogram.add_metric((), _cumulative(waits["buckets"], step), waits["sum_seconds"])
         self._lag.add_metric((), values["lag_seconds"])
         self._blocked.add_metric((), values["blocked_seconds"])
         for name, samples in merged_gauges(values["gauges"]).items():

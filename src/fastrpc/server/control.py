@@ -158,6 +158,12 @@ class Control:
             send(connection, process=os.getpid(), version=VERSION, **values)
             send_sockets(connection, [*sockets, self.socket])
             connection.setblocking(False)
+        except ConnectionError:
+            # As a program does that finds its control socket in use.
+            text = "process %d connected at %s and left: it was not started with --takeover, or has ended"
+            logger.info(text, process, self.address, extra={"event": "takeover_given_up"})
+            connection.close()
+            return
         except OSError as error:
             logger.warning("takeover by process %d failed: %s", process, error)
             connection.close()

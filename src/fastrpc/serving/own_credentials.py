@@ -23,11 +23,17 @@ __all__ = ["OwnCredentials", "peer_of"]
 #: about their tokens: they leave room for the others.
 MOST_PAUSED: Final = 32
 
+#: Calls of one connection that are answered at their deadline while their credentials are still being verified. Further
+#: ones are answered once theirs is: short deadlines start no verification above the limits of a connection.
+MOST_LATE: Final = 32
+
 #: The peer of a call whose engine names none.
 _NOBODY: Final = Peer(Address("memory"))
 
 #: Whose credential a call has, the status of a refusal, the seconds until it expires, None: it does not.
 _Found = tuple[Identity | None, int, float | None]
+
+_Conclude = Callable[[Identity | None, int, float | None], None]
 
 
 class OwnCredentials:
@@ -36,6 +42,9 @@ class OwnCredentials:
     def __init__(self, authentication: Authentication) -> None:
         self._authentication = authentication
         self._paused: dict[Exchange, int] = {}
+        # What hears of the verdict; how many calls of a connection were answered before theirs.
+        self._waiting: dict[ServerCall, _Conclude] = {}
+        self._late: dict[Exchange, int] = {}
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:
         """Return whose credential a call has; None if that takes time, for `wait`."""
@@ -51,26 +60,35 @@ class OwnCredentials:
         """Let a call go on once its credential is verified."""
         self.verify(call, method, lambda *found: gate.conclude_access(call, method, names, payload, *found))
 
-    def verify(
-        self, call: ServerCall, method: str, conclude: Callable[[Identity | None, int, float | None], None]
-    ) -> None:
-        """Tell a function whose credential a call has, once that is known."""
+    def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
+        """Tell a function whose credential a call has, once that is known, unless `give_up` was asked before."""
         peer, exchange = peer_of(call, call.metadata.get("authorization", "")), call.exchange
         is_paused = self._authentication.failed.pause_of(peer) > 0
+        self._waiting[call] = conclude
         if is_paused:
             self._paused[exchange] = self._paused.get(exchange, 0) + 1
 
         def answered(answer: Answer) -> None:
             if is_paused:
-                self._leave(exchange)
-            conclude(*self._found(peer, method, answer))
+                _count_down(self._paused, exchange)
+            # A wrong credential counts, however late the call is.
+            found = self._found(peer, method, answer)
+            waiting = self._waiting.pop(call, None)
+            if waiting is None:
+                _count_down(self._late, exchange)
+            else:
+                waiting(*found)
 
         self._authentication.answer_later(peer, answered)
 
-    def _leave(self, exchange: Exchange) -> None:
-        self._paused[exchange] -= 1
-        if not self._paused[exchange]:
-            del self._paused[exchange]
+    def give_up(self, call: ServerCall) -> bool:
+        """Return whether a call whose deadline has passed is answered now; its verdict is then told to nobody."""
+        late = self._late.get(call.exchange, 0)
+        if call not in self._waiting or late >= MOST_LATE:
+            return False
+        self._late[call.exchange] = late + 1
+        del self._waiting[call]
+        return True
 
     def again(self, call: ServerCall) -> None:
         """Verify the credential of a call that runs, after a file changed."""
@@ -112,6 +130,12 @@ class OwnCredentials:
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"
             self._authentication.audit.refused(step, method, call.identity, call.peer, reason)
+
+
+def _count_down(counts: dict[Exchange, int], exchange: Exchange) -> None:
+    counts[exchange] -= 1
+    if not counts[exchange]:
+        del counts[exchange]
 
 
 def peer_of(call: ServerCall, credential: str) -> Peer:

@@ -13,10 +13,12 @@ from fastrpc import Client, ClientConfig, Limits, OverloadedError, Server, Serve
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.serving import failed_logins
+from fastrpc.serving.own_credentials import MOST_LATE
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import TOKENS, Shop, calling, guarded, refusal
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.served import SCHEMES
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -160,6 +162,42 @@ async def test_a_call_whose_deadline_passes_before_its_verdict_does_not_start(ki
         held.go.set()
         assert await client.with_options(metadata=bearer("other")).call(Shop.who) == "eve"
     assert shop.started == ["shop.who"]
+
+
+@pytest.mark.parametrize("method", ["shop.who", "shop.unknown"])
+async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline(method: str) -> None:
+    held, shop = Held(), Shop()
+    async with gate_for(shop, authenticate=held) as gate:
+        exchange = KeptExchange(gate)
+        exchange.call(method, "apple", metadata=bearer("of-eve"), timeout=0.05)
+        async with asyncio.timeout(20):
+            await exchange.wait()
+        # The same text whether there is such a method or not.
+        text = "the deadline passed while its credential was verified; the call was not started"
+        assert exchange.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
+        assert (exchange.running, exchange.held_bytes) == ((), 0)
+        held.go.set()
+        await eventually(lambda: gate.access.authentication.is_idle)
+        assert (shop.started, exchange.answers, exchange.failures, len(exchange.refusals)) == ([], [], [], 1)
+
+
+async def test_short_deadlines_start_no_verification_above_the_limits_of_a_connection() -> None:
+    held = Held()
+    config = ServerConfig(limits=Limits(concurrent_calls=20))
+    async with gate_for(Shop, authenticate=held, config=config) as gate:
+        exchange = KeptExchange(gate)
+        for number in range(MOST_LATE + 10):
+            exchange.call("shop.who", metadata=bearer(f"of-eve-{number}"), timeout=0)
+            await eventually(lambda number=number: len(exchange.refusals) > min(number, MOST_LATE - 1))
+        assert len(exchange.running) == 10
+        held.go.set()
+        await eventually(lambda: not exchange.running)
+        assert {status for status, *_ in exchange.refusals} == {Status.DEADLINE_EXCEEDED}
+        assert len(exchange.refusals) == MOST_LATE + 10
+        # The next ones are answered early again.
+        held.go.clear()
+        exchange.call("shop.who", metadata=bearer("of-eve-again"), timeout=0)
+        await eventually(lambda: len(exchange.refusals) == MOST_LATE + 11)
 
 
 async def test_calls_that_wait_for_a_verdict_end_with_the_server() -> None:

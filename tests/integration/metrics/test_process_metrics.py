@@ -18,7 +18,9 @@ from fastrpc import (
     ClientConfig,
     ConnectError,
     Endpoint,
+    FastRPCError,
     Identity,
+    Limits,
     OverloadedError,
     Server,
     ServerConfig,
@@ -42,6 +44,10 @@ pytestmark = pytest.mark.one_loop
 REASONS = {
     *("unauthenticated", "denied", "rate", "concurrency", "queue"),
     *("drain", "memory", "decode", "stranger", "handshake"),
+}
+CLIENT_REASONS = {
+    *("unauthenticated", "denied", "overloaded", "unavailable"),
+    *("deadline", "decode", "unimplemented", "other"),
 }
 
 
@@ -71,13 +77,14 @@ class Observed:
             pass
 
 
-def refused(reason: str) -> float:
-    return scraped("fastrpc_server_refused_total", reason=reason) or 0.0
+def refused(reason: str, side: str = "server") -> float:
+    return scraped(f"fastrpc_{side}_refused_total", reason=reason) or 0.0
 
 
-def test_every_reason_of_a_refusal_has_a_series_from_the_start() -> None:
-    [refusals] = (metric for metric in collector().collect() if metric.name == "fastrpc_server_refused")
-    assert {sample.labels["reason"] for sample in refusals.samples} == REASONS
+@pytest.mark.parametrize(("side", "reasons"), [("server", REASONS), ("client", CLIENT_REASONS)])
+def test_every_reason_of_a_refusal_has_a_series_from_the_start(side: str, reasons: set[str]) -> None:
+    [refusals] = (metric for metric in collector().collect() if metric.name == f"fastrpc_{side}_refused")
+    assert {sample.labels["reason"] for sample in refusals.samples} == reasons
 
 
 @pytest.mark.parametrize(("token", "reason"), [(None, "unauthenticated"), ("ada's", "denied")])
@@ -103,7 +110,7 @@ async def test_a_call_over_a_limit_is_counted(limit: Any, reason: str) -> None:
         Server(service, limits=[limit]) as server,
         Client(str(await server.listen("memory://over")), fail_mode="failfast") as client,
     ):
-        before = refused(reason)
+        before, told = refused(reason), refused("overloaded", "client")
         holding = asyncio.ensure_future(client.call(Observed.hold))
         await asyncio.to_thread(service.entered.wait)
         with pytest.raises(OverloadedError):
@@ -111,6 +118,49 @@ async def test_a_call_over_a_limit_is_counted(limit: Any, reason: str) -> None:
         service.go.set()
         await holding
         assert refused(reason) == before + 1
+        assert refused("overloaded", "client") == told + 1
+
+
+@pytest.mark.parametrize("is_blocking", [False, True])
+async def test_calls_that_no_server_started_are_counted(is_blocking: bool) -> None:
+    async with Server(Observed()) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        for address, method, reason in (
+            (target, "observed.nothing", "unimplemented"),
+            ("tcp://127.0.0.1:1", "observed.echo", "unavailable"),
+        ):
+            before = refused(reason, "client")
+            with pytest.raises(FastRPCError):
+                if is_blocking:
+                    with SyncClient(address, fail_mode="failfast") as blocking:
+                        await asyncio.to_thread(blocking.call, method, 1)
+                else:
+                    async with Client(address, fail_mode="failfast") as client:
+                        await client.call(method, 1)
+            assert refused(reason, "client") == before + 1
+
+
+async def test_calls_that_wait_for_a_place_at_their_server_are_counted_with_their_wait() -> None:
+    def waits(kind: str) -> float:
+        return scraped(f"fastrpc_client_queue_seconds_{kind}") or 0.0
+
+    service = Observed()
+    config = ServerConfig(limits=Limits(concurrent_calls=1))
+    async with (
+        Server(service, config=config) as server,
+        Client(str(await server.listen("memory://one"))) as client,
+    ):
+        # By then it has heard of the limit.
+        await client.call(Observed.echo, 1)
+        count, seconds = waits("count"), waits("sum")
+        running = [asyncio.ensure_future(client.call(Observed.hold))]
+        await asyncio.to_thread(service.entered.wait)
+        running.append(asyncio.ensure_future(client.call(Observed.echo, 1)))
+        await asyncio.sleep(0.01)
+        service.go.set()
+        await asyncio.gather(*running)
+        assert waits("count") == count + 1
+        assert waits("sum") > seconds
 
 
 async def test_calls_that_find_no_thread_are_counted_with_their_wait() -> None:

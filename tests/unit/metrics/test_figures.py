@@ -127,7 +127,8 @@ class Processes:
     def _counted(self, value: float) -> dict[str, Any]:
         values = counted(("a.b", Status.OK))
         values["methods"][0]["sum_seconds"] = values["process"]["blocked_seconds"] = value
-        values["process"]["waits"]["sum_seconds"] = value
+        for waits in ("waits", "client_waits"):
+            values["process"][waits]["sum_seconds"] = value
         families = [
             family("spent_seconds", "counter", ("spent_seconds_total", {}, value)),
             family("sizes", "histogram", ("sizes_bucket", {"le": "+Inf"}, 1.0), ("sizes_sum", {}, value)),
@@ -164,6 +165,7 @@ class Processes:
         samples = {one.name: one.value for metric in families.metrics() for one in metric.samples}
         return {
             "waits": process["waits"]["sum_seconds"],
+            "client_waits": process["client_waits"]["sum_seconds"],
             "blocked": process["blocked_seconds"],
             "calls": rows(sums)["a.b"]["sum_seconds"],
             "counter": samples["spent_seconds_total"],

@@ -110,6 +110,8 @@ cdef class Durations:
 
 # How long calls waited for their start: in the queue of a server, or for a thread.
 cdef Durations queue_waits
+# How long calls of ours waited for a place within the limits of their server.
+cdef Durations client_waits
 
 
 @cython.final

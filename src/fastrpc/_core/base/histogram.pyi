@@ -14,8 +14,14 @@ REFUSALS: dict[str, int]
 #: attempt beside others.
 RETRIES: dict[str, int]
 
+#: Attempts of clients of this process that servers refused to start, and calls that were not sent, by reason.
+CLIENT_REFUSALS: dict[str, int]
+
 def count_refusal(reason: str) -> None:
     """Count a call that was not started, or a connection that was not served."""
+
+def count_unstarted(status: int) -> None:
+    """Count a call of a client, or an attempt, that no server started, by its status; CANCELLED is no refusal."""
 
 def count_retry(reason: str) -> None:
     """Count a further attempt of a call."""
@@ -23,8 +29,11 @@ def count_retry(reason: str) -> None:
 def count_wait(elapsed_ns: int) -> None:
     """Count how long a call waited for its start."""
 
-def waits_snapshot() -> dict[str, Any]:
-    """Return how long calls of this process waited for their start, as `Durations.snapshot` does."""
+def waits_snapshot(side: Literal["client", "server"] = "server") -> dict[str, Any]:
+    """Return how long calls of this process waited for their start, as `Durations.snapshot` does.
+
+    Those of clients waited for a place within the limits of their server.
+    """
 
 @final
 class MethodCounters:

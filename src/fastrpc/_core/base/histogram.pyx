@@ -39,11 +39,30 @@ REFUSALS = dict.fromkeys(
     0,
 )
 RETRIES = {}
+CLIENT_REFUSALS = dict.fromkeys(
+    ("deadline", "decode", "denied", "other", "overloaded", "unauthenticated", "unavailable", "unimplemented"), 0
+)
+
+cdef dict CLIENT_REASONS = {
+    Status.DEADLINE_EXCEEDED: "deadline",
+    Status.INVALID_ARGUMENT: "decode",
+    Status.PERMISSION_DENIED: "denied",
+    Status.RESOURCE_EXHAUSTED: "overloaded",
+    Status.UNAUTHENTICATED: "unauthenticated",
+    Status.UNAVAILABLE: "unavailable",
+    Status.UNIMPLEMENTED: "unimplemented",
+}
 
 
 def count_refusal(str reason not None):
     """Count a call that was not started, or a connection that was not served."""
     REFUSALS[reason] += 1
+
+
+def count_unstarted(int status):
+    """Count a call of a client, or an attempt, that no server started; one that was given up is none."""
+    if status != Status.CANCELLED:
+        CLIENT_REFUSALS[CLIENT_REASONS.get(status, "other")] += 1
 
 
 def count_retry(str reason not None):
@@ -211,6 +230,7 @@ cdef class Durations:
 
 
 queue_waits = Durations()
+client_waits = Durations()
 
 
 def count_wait(uint64_t elapsed_ns):
@@ -218,9 +238,9 @@ def count_wait(uint64_t elapsed_ns):
     queue_waits.counted(elapsed_ns)
 
 
-def waits_snapshot():
-    """Return how long calls waited for their start."""
-    return queue_waits.snapshot()
+def waits_snapshot(str side="server"):
+    """Return how long calls waited for their start, or for a place at their server."""
+    return (client_waits if side == "client" else queue_waits).snapshot()
 
 
 @cython.final

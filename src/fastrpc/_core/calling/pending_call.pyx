@@ -29,6 +29,7 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 
+from fastrpc._core.base.histogram import count_unstarted
 from fastrpc.errors import (
     CallError,
     ConnectError,
@@ -196,6 +197,8 @@ cdef class PendingCall(Call):
         cdef int status = frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN
         cdef bint unstarted = frame.outcome == OUTCOME_NOT_STARTED
         cdef bint may_return = frame.pushback_ms != PUSHBACK_NEVER
+        if unstarted:
+            count_unstarted(status)
         text = frame.text[:frame.text_size].decode("utf-8", "replace")
         retry_after = frame.pushback_ms / 1000.0 if frame.pushback_ms and may_return else None
         if status == DEADLINE_EXCEEDED:
@@ -239,6 +242,7 @@ cdef class PendingCall(Call):
 
     def _count_unsent(self, status):
         """Count a call that failed before an attempt could be made."""
+        count_unstarted(status)
         self.route.counters.started()
         self.route.totals.started(False, 0)
         self.is_counted = True

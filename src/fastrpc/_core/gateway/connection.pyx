@@ -143,6 +143,9 @@ cdef class GatewayConnection(HttpConnection):
         cdef str text = "the deadline passed while the credential was verified; the call was not started"
         if not self.is_deciding or now < self.verdict_due_ns or self.verdict_due_ns == 0:
             return self.verdict_due_ns if self.is_deciding else 0
+        if not self.gate._access.own_credentials.give_up(call):
+            # Too many of this connection are: its verdict answers it.
+            return 0
         terms = terms_of(call)
         terms.is_fault_hidden = False
         terms.set_fault(504, text, b"")

@@ -86,6 +86,7 @@ cdef class CallSlots:
     cdef bint _begin_turn(self) noexcept
     cdef PriorityQueue _waiters_of(self, Call call)
     cdef int _take_slot(self, Call call) noexcept
+    cdef int _open(self, Outgoing item) except -1
     cdef bint _gives_way(self, Call call) noexcept
     cdef int _release_early(self) except -1
     cdef int _release_early_of(self, Queue calls, Queue streams) except -1

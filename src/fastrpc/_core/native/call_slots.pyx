@@ -16,6 +16,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 
+from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.base.priority_queue cimport RANKS_IN_ALL
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
@@ -118,6 +119,7 @@ cdef class CallSlots:
         self.sender.queued_bytes += size
         self.arrivals += 1
         item.arrival = self.arrivals
+        item.queued_ns = owner.now
         self._waiters_of(call).of(call.priority).append(item)
         if self.withholds:
             # Time may have made room for those before it.
@@ -224,6 +226,13 @@ cdef class CallSlots:
                 self.streams_taken += 1
         return 0
 
+    cdef int _open(self, Outgoing item) except -1:
+        """Give a slot to a REQUEST that waited for it."""
+        cdef uint64_t now = (<PartsOwner>self.owner).now
+        client_waits.counted(now - min(now, item.queued_ns))
+        self._take_slot(item.call)
+        return self.sender.enqueue(item)
+
     cdef int return_slot(self, Call call) except -1:
         """A call of ours is over: another may be opened."""
         if call.has_slot:
@@ -285,8 +294,7 @@ cdef class CallSlots:
         if item.is_dropped:
             return 0
         if <uint64_t>PyBytes_GET_SIZE(item.payload) <= owner.peer.max_message and self.may_open(item.call):
-            self._take_slot(item.call)
-            return self.sender.enqueue(item)
+            return self._open(item)
         return queue.append(item)
 
     cdef int _release_all(self) except -1:
@@ -304,8 +312,7 @@ cdef class CallSlots:
             call = item.call
             size = PyBytes_GET_SIZE(item.payload)
             if <uint64_t>size <= owner.peer.max_message:
-                self._take_slot(call)
-                self.sender.enqueue(item)
+                self._open(item)
             else:
                 self.sender.drop_unsent(call)
                 owner.on_unsendable(call, too_large(size, owner.peer.max_message))

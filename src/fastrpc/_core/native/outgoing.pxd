@@ -28,8 +28,9 @@ cdef class Outgoing:
         bint has_waited
         bint is_cut
 
-        # A REQUEST that waits for its slot: the order of arrival.
+        # A REQUEST that waits for its slot: the order of arrival, and since when.
         uint64_t arrival
+        uint64_t queued_ns
 
         # In the ring: what its id gets with each turn; whether it goes as a whole once it may send so much at once. Whether
         # it has waited for a place among the cut messages.

@@ -1,6 +1,7 @@
 """The check of who sends a long frame, by its beginning, before its payload is received."""
 
 cimport cython
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.requests cimport RpcxRequests
@@ -31,4 +32,6 @@ cdef class SenderCheck:
         self, RpcxRequests server, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole
     ) except -1
     cdef int _judge(self, RpcxRequests server, RpcxFrame* frame) except -1
+    # Look at the time of a call that waits for its verdict; return when to look again, 0: not.
+    cdef uint64_t check(self, RpcxRequests server, uint64_t now) except? 0
     cdef int _concluded(self, RpcxRequests server, ServerCall call, str name, int status) except -1

@@ -6,14 +6,15 @@
                   └─► too long: refused                       │└───────► refused: answered, the payload is dropped
                                                               └─► takes time: nothing more is read until it is known
 
-A frame that is whole in one read is judged by the gate alone, and so is a long one once more when it is whole: what was
-found of its credential is kept.
+A call whose deadline passes before its verdict is refused, too. A frame that is whole in one read is judged by the gate
+alone, and so is a long one once more when it is whole: what was found of its credential is kept.
 """
 
 cimport cython
 
 from fastrpc._core.base.status cimport OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.engine cimport SHORT_FRAME
 from fastrpc._core.rpcx.frames cimport FLAGS_AT, HEADER_BYTES, IS_HEARTBEAT, LENGTH_BYTES, parse_head
@@ -72,11 +73,29 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._concluded(server, call, name, status)
         self.call = call
+        server.gate.set_caller_deadline(call)
         (<ByteStream>server._stream).hold_input()
+        if call.deadline_ns != NO_DEADLINE:
+            (<ByteStream>server._stream).schedule_check(call.deadline_ns)
         server.gate._access.own_credentials.verify(
             call, name, lambda identity, status, seconds: self._judged(server, call, name, identity, status, seconds)
         )
         return FOUND_WAITS
+
+    cdef uint64_t check(self, RpcxRequests server, uint64_t now) except? 0:
+        """Answer a call whose deadline passes before its verdict; return when that is, 0: none is waited for."""
+        cdef ServerCall call = self.call
+        if call is None or call.deadline_ns == NO_DEADLINE:
+            return 0
+        if now < call.deadline_ns:
+            return call.deadline_ns
+        if server.gate._access.own_credentials.give_up(call):
+            self.call = None
+            server.exchange.now = now
+            server.gate.refuse_late_in(call, "its credential was verified")
+            self.verdict = FOUND_REFUSED
+            server.go_on()
+        return 0
 
     def _judged(self, RpcxRequests server, ServerCall call, str name, identity, int status, seconds):
         """Go on with the verdict that took time."""

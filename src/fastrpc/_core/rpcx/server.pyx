@@ -419,6 +419,8 @@ cdef class RpcxServer(RpcxRequests):
         due = earlier(due, self._check_opening(now))
         if not self.is_closed:
             due = earlier(due, self._check_silence(now))
+        if not self.is_closed and self.sender_check is not None:
+            due = earlier(due, (<SenderCheck>self.sender_check).check(self, now))
         if not self.is_closed:
             due = earlier(due, self._check_rest(now))
         return self.linger_until_ns if self.is_closed else due

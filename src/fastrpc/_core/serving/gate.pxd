@@ -51,6 +51,9 @@ cdef class Gate(Admission):
     cdef int _refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
     cdef bint _has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
     cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef int set_caller_deadline(self, ServerCall call) noexcept
+    cdef int refuse_late_in(self, ServerCall call, str step) except -1
+    cdef int _take_back(self, ServerCall call) except -1
     cdef bint _is_still_wanted(self, ServerCall call, str method, str step) except -1
     cdef int _refuse_access(self, ServerCall call, str method, int status) except -1
     cdef bint _passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1

@@ -109,6 +109,9 @@ class Gate(Admission):
     def session_lost(self, session: ServerEngine, error: BaseException | None) -> None:
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
 
+    def note_late(self, call: ServerCall) -> None:
+        """Answer a call whose deadline passed while its own credential is verified."""
+
     def conclude_access(
         self,
         call: ServerCall,

@@ -71,11 +71,11 @@ cdef double LONGEST_SECONDS = 1e9
 # The steps of every call, as functions that the compiler inlines.
 
 @cython.nonecheck(False)
-cdef inline int set_deadline(Gate gate, ServerCall call) noexcept:
+cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
     """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
-    cdef uint64_t stated = call.stated_timeout_us, most = call.route.timeout_ns
+    cdef uint64_t stated = call.stated_timeout_us
     # No default ends a stream.
-    cdef uint64_t timeout = gate.default_timeout_ns if call.stream is None else 0
+    cdef uint64_t timeout = 0 if call.flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
     if stated == TIMEOUT_NONE:
         timeout = 0
     elif stated:
@@ -111,7 +111,7 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
         call.priority = PRIORITY_NORMAL
     if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
         return 0
-    set_deadline(gate, call)
+    set_deadline(gate, call, call.route.timeout_ns)
     if call.exchange.holding or process_held > gate.memory.shed_above:
         return gate.slow_start(call, payload)
     return start_now(gate, call, payload)
@@ -378,12 +378,16 @@ cdef class Gate(Admission):
             if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
                 # Its messages may come before the verdict.
                 new_served_stream(call)
-            set_deadline(self, call)
+        self.set_caller_deadline(call)
         call.weight = PyBytes_GET_SIZE(payload)
         call.waiting_context = PyContext_CopyCurrent()
         self.runner.watch(call)
         self._access.own_credentials.wait(self, call, method, names, payload)
         return 0
+
+    cdef int set_caller_deadline(self, ServerCall call) noexcept:
+        """Set the deadline before it is known whose call it is: an unknown method gives what a forbidden one gives."""
+        return set_deadline(self, call, 0)
 
     def conclude_access(
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
@@ -413,12 +417,29 @@ cdef class Gate(Admission):
             self._note_undecided(call, method, error)
         exchange.end_turn()
 
+    def note_late(self, ServerCall call not None):
+        """Answer a call whose deadline passed in a step, if that is its verdict; else the end of the step answers it."""
+        if self._access is None or not self._access.own_credentials.give_up(call):
+            return
+        self._take_back(call)
+        self.refuse_late_in(call, "its credential was verified")
+        call.exchange.end_turn()
+
+    cdef int refuse_late_in(self, ServerCall call, str step) except -1:
+        """Refuse a call whose deadline passed in a step; no word of its method, which may be unknown."""
+        self.expired_unstarted += 1
+        return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
+
+    cdef int _take_back(self, ServerCall call) except -1:
+        """End the wait of a call for a step."""
+        call.waiting_context = None
+        call.exchange.now = call.exchange.turn_ns = now_ns()
+        return self.runner.unwatch(call)
+
     cdef bint _is_still_wanted(self, ServerCall call, str method, str step) except -1:
         """Take back a call that waited for a step; return False where it has ended, or is refused, in the meantime."""
         cdef Exchange exchange = call.exchange
-        call.waiting_context = None
-        exchange.now = exchange.turn_ns = now_ns()
-        self.runner.unwatch(call)
+        self._take_back(call)
         if exchange.is_closed or call.was_ended:
             # Nobody waits for its answer any more.
             self.count_refused(call, CANCELLED, f"{method} was cut off while {step}")
@@ -427,7 +448,7 @@ cdef class Gate(Admission):
         elif call.was_cancelled:
             self.refuse(call, CANCELLED, f"{method} was cancelled before it started")
         elif call.is_expired:
-            self._refuse_late(call)
+            self.refuse_late_in(call, step)
         else:
             return True
         return False

@@ -193,6 +193,8 @@ cdef class ServerCall(Call):
         if not self.was_cancelled:
             self.is_expired = True
             self.stop()
+            if self.waiting_context is not None:
+                self.exchange.gate.note_late(self)
         return 0
 
 

@@ -107,6 +107,28 @@ async def test_a_connection_may_end_while_its_credential_is_verified() -> None:
         assert talk.engine.exchange.held_bytes == 0
 
 
+class Hanging(Credentials):
+    """Verifies a token of its own never."""
+
+    async def _later(self, said: str) -> Any:
+        if said == "never":
+            await asyncio.Event().wait()
+        return await super()._later(said)
+
+
+async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline() -> None:
+    async with served_rpcx(Arith(), authenticate=Hanging()) as talk:
+        data = echo("later-never", __ServerTimeout="50").encode()
+        await talk.send(data[:150])
+        [refused] = await talk.hear()
+        assert (refused.sequence, refused.metadata["frpc-code"]) == (7, "DEADLINE_EXCEEDED")
+        assert talk.engine.exchange.held_bytes == 0
+        # The rest is dropped, and the connection stays.
+        await talk.send(data[150:])
+        answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "later-allowed"}))
+        assert answer.value() == "a"
+
+
 @pytest.mark.parametrize("read", [100, SIZE])
 async def test_a_long_heartbeat_ends_the_connection_however_it_is_cut(read: int) -> None:
     async with served_rpcx(Arith(), authenticate=Credentials()) as talk:
