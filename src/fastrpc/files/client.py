@@ -13,6 +13,7 @@ from fastrpc.client.client import Client
 from fastrpc.errors import StreamEndedError
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import finished, new_pool
+from fastrpc.files.read_ahead import ReadAhead
 from fastrpc.files.reader import FileReader
 from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
@@ -64,8 +65,8 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
-    The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
-    was killed goes on behind what the service has, unless `resume` is False.
+    The file is hashed while it is sent. The service gives it its name once its size and digest are right; an upload
+    that failed or was killed goes on behind what the service has, unless `resume` is False.
 
     Args:
         progress: called with the bytes that are sent and those of the whole file.
@@ -114,12 +115,11 @@ class _LoopRuntime:
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
         async def pieces() -> AsyncIterator[bytes]:
-            reading = self.start(reader.read)
-            while piece := await finished(reading):
-                # The disk goes on while this is sent.
-                reading = self.start(reader.read)
+            ahead = ReadAhead(reader.read, self.start)
+            while piece := await ahead.take():
                 yield piece
                 on_piece(len(piece))
+            yield bytes.fromhex(reader.digest.sha256)
 
         return await self._client.call(method, pieces(), *args)
 

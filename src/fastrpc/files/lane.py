@@ -1,13 +1,12 @@
 """Blocking jobs of one transfer, one after another, in threads of a pool."""
 
 import asyncio
-import functools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-__all__ = ["Lane", "finished", "new_pool"]
+__all__ = ["Lane", "finished", "new_pool", "wake"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,13 +46,13 @@ async def finished(started: Future[T]) -> T:
         # A job costs 28 µs so; `asyncio.wrap_future` and a shield around it, two futures, 40.
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
-        started.add_done_callback(functools.partial(_wake, loop, done))
+        started.add_done_callback(lambda _: wake(loop, done))
         await done
     return started.result()
 
 
-def _wake(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None], started: Future[Any]) -> None:
-    """Wake who waits for a job; in the thread of the job."""
+def wake(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
+    """Wake whoever waits in a loop; from any thread."""
     try:
         loop.call_soon_threadsafe(_settle, done)
     except RuntimeError:

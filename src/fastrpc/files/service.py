@@ -13,6 +13,7 @@ from fastrpc.files.information import FileDigest, FileInfo
 from fastrpc.files.lane import Lane, finished, new_pool
 from fastrpc.files.names import is_partial, quoted
 from fastrpc.files.partial_file import PartialFile
+from fastrpc.files.read_ahead import ReadAhead
 from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root
@@ -20,7 +21,15 @@ from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named", "write_all"]
+__all__ = [
+    "DIGEST_BYTES",
+    "SERVICE_NAME",
+    "FilePieces",
+    "FileService",
+    "pieces_named",
+    "service_named",
+    "write_all",
+]
 
 S = TypeVar("S")
 
@@ -34,6 +43,9 @@ ENTRIES_AT_ONCE = 256
 
 #: The classes of file services that have other names.
 _classes: dict[tuple[type[Any], str], type[Any]] = {}
+
+#: Bytes of the SHA-256 behind the content, where `write` gets it there.
+DIGEST_BYTES = 32
 
 _LARGEST_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -93,14 +105,11 @@ class FileService:
         """
         lane = self._lane()
         reader = self._reader(path)
-        read = refused(path, reader.read)
         try:
             await lane.run(reader.open)
             reader.start_at(offset, version)
-            reading = lane.start(read)
-            while piece := await finished(reading):
-                # The disk goes on while this is sent.
-                reading = lane.start(read)
+            ahead = ReadAhead(refused(path, reader.read), lane.start)
+            while piece := await ahead.take():
                 yield piece
         finally:
             lane.start(reader.close)
@@ -124,8 +133,9 @@ class FileService:
     ) -> FileDigest:
         """Write a file from an offset on, and give it its name once its size and SHA-256 are those given.
 
-        Until then it is `<path>.fastrpc-part`, of which the first `offset` bytes are kept. ABORTED means that it has
-        fewer, or that another call writes it.
+        If `sha256` is empty, the 32 bytes of the SHA-256 follow the content: a caller that hashes while it sends reads
+        its file once. Until the end the file is `<path>.fastrpc-part`, of which the first `offset` bytes are kept.
+        ABORTED means that it has fewer, or that another call writes it.
         """
         self._check_write(path, offset, size, sha256)
         lane = self._lane()
@@ -137,11 +147,12 @@ class FileService:
             while await lane.run(job(partial.hash_on)):
                 pass
             written = WriteBehind(job(partial.write), lane.start, finished)
-            await write_all(data, written, size - offset)
+            behind = await write_all(data, written, size - offset, trailer=0 if sha256 else DIGEST_BYTES)
+            expected = sha256 or behind.hex()
             found = partial.digest
-            if found != FileDigest(size, sha256):
+            if found != FileDigest(size, expected):
                 await lane.run(partial.discard)
-                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {sha256}"
+                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {expected}"
                 raise CallError(Status.DATA_LOSS, text)
             await lane.run(job(partial.finish))
             return found
@@ -158,8 +169,8 @@ class FileService:
             raise CallError(Status.INVALID_ARGUMENT, f"size is {size}, it must be bytes from 0")
         if not 0 <= offset <= size:
             raise CallError(Status.INVALID_ARGUMENT, f"offset is {offset}, the file has {size} bytes")
-        if not _SHA256.fullmatch(sha256):
-            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case"
+        if sha256 and not _SHA256.fullmatch(sha256):
+            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case, or empty"
             raise CallError(Status.INVALID_ARGUMENT, text)
 
     def _reader(self, path: str) -> FileReader:
@@ -211,17 +222,28 @@ def _renamed(cls: type[S], name: str) -> type[S]:
     return known
 
 
-async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
-    """Write what a stream brings.
+async def write_all(
+    data: AsyncIterator[bytes], written: WriteBehind, left: int, *, trailer: int = 0
+) -> bytes:
+    """Write the next `left` bytes that a stream brings, and return the `trailer` bytes behind them.
 
     Raises:
-        CallError: INVALID_ARGUMENT: these are not `left` bytes.
+        CallError: INVALID_ARGUMENT: the stream has more or fewer bytes.
     """
+    behind = b""
     async for piece in data:
+        if len(piece) > left:
+            behind += piece[left:]
+            piece = piece[:left]
+            if len(behind) > trailer:
+                text = f"there are {len(behind) - trailer} bytes more than size says"
+                raise CallError(Status.INVALID_ARGUMENT, text)
         left -= len(piece)
-        if left < 0:
-            raise CallError(Status.INVALID_ARGUMENT, f"there are {-left} bytes more than size says")
         await written.put((piece,))
     await written.flush()
     if left:
         raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")
+    if len(behind) < trailer:
+        text = f"the SHA-256 behind the content has {len(behind)} bytes, it must have {trailer}"
+        raise CallError(Status.INVALID_ARGUMENT, text)
+    return behind

@@ -1,0 +1,85 @@
+"""A file over blocking sockets: `python -m bench.promises.plain_copy serve FOLDER`, and `… ADDRESS FOLDER`.
+
+The smallest program that does to each byte what a download does: read, hash, send, receive, hash, write; in one thread
+and with one buffer on each side. No calls run beside it, it has no limits, and it resumes nothing: its time is the
+machine's share of a download. The client prints medians: the seconds of a copy that both sides hash, and of one that
+the receiver alone hashes.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from bench.compare.peers.base import announce
+from bench.promises.files import PAIRS, SIZE
+
+#: What the client asks for.
+BOTH_HASH, ONE_HASHES = b"2", b"1"
+
+BLOCK_BYTES = 256 * 1024
+
+
+def serve(folder: str) -> None:
+    """Send the file as often as the only client asks for it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    announce(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
+    connection, _ = listener.accept()
+    descriptor = os.open(Path(folder, "large"), os.O_RDONLY)
+    block = memoryview(bytearray(BLOCK_BYTES))
+    while asked := connection.recv(1):
+        digest = hashlib.sha256()
+        at = 0
+        while size := os.preadv(descriptor, [block], at):
+            at += size
+            if asked == BOTH_HASH:
+                digest.update(block[:size])
+            connection.sendall(block[:size])
+        connection.sendall(digest.digest())
+
+
+def receive(connection: socket.socket, asked: bytes, path: Path) -> float:
+    """Copy the file to a path, and return the seconds that took."""
+    began = time.perf_counter()
+    connection.sendall(asked)
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(BLOCK_BYTES))
+    part = path.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    at = 0
+    while at < SIZE:
+        size = connection.recv_into(block[: SIZE - at])
+        if not size:
+            raise ConnectionError(f"the server left after {at} bytes")
+        os.pwrite(descriptor, block[:size], at)
+        digest.update(block[:size])
+        at += size
+    theirs = connection.recv(digest.digest_size, socket.MSG_WAITALL)
+    if asked == BOTH_HASH and theirs != digest.digest():
+        raise RuntimeError("what arrived has another SHA-256")
+    os.fsync(descriptor)
+    os.close(descriptor)
+    part.rename(path)
+    return time.perf_counter() - began
+
+
+def load(address: str, folder: str) -> dict[str, float]:
+    """Return the medians."""
+    host, _, port = address.removeprefix("tcp://").partition(":")
+    found: dict[str, list[float]] = {"both": [], "one": []}
+    with socket.create_connection((host, int(port))) as connection:
+        for _ in range(PAIRS):
+            found["both"].append(receive(connection, BOTH_HASH, Path(folder, "plain")))
+            found["one"].append(receive(connection, ONE_HASHES, Path(folder, "plain")))
+    return {name: statistics.median(seconds) for name, seconds in found.items()}
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        serve(sys.argv[2])
+    else:
+        print(json.dumps(load(sys.argv[1], sys.argv[2])), flush=True)

@@ -1,0 +1,80 @@
+"""Pieces read ahead, by jobs that run when the test says so, and in a thread."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from fastrpc.files.read_ahead import PIECES_AHEAD, ReadAhead
+
+pytestmark = pytest.mark.one_loop
+
+
+class Desk:
+    """A file of some pieces, and jobs that wait to be run."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.left = pieces
+        self.jobs: list[tuple[Callable[[], None], Future[None]]] = []
+        self.ahead = ReadAhead(self.read, self._start)
+
+    def read(self) -> bytes:
+        if not self.left:
+            raise OSError("gone")
+        return self.left.pop(0)
+
+    def _start(self, job: Callable[[], None]) -> Future[None]:
+        started: Future[None] = Future()
+        self.jobs.append((job, started))
+        return started
+
+    def run_job(self) -> None:
+        (job, started), self.jobs = self.jobs[0], self.jobs[1:]
+        try:
+            job()
+        except OSError as error:
+            started.set_exception(error)
+        else:
+            started.set_result(None)
+
+
+async def test_no_more_is_read_than_may_lie_ahead() -> None:
+    desk = Desk([b"a"] * PIECES_AHEAD + [b"b", b""])
+    desk.run_job()
+    assert desk.left == [b"b", b""]
+    for _ in range(PIECES_AHEAD):
+        assert desk.jobs == []
+        assert await desk.ahead.take() == b"a"
+    # The next job reads while the last piece is sent.
+    desk.run_job()
+    assert [await desk.ahead.take(), await desk.ahead.take()] == [b"b", b""]
+    assert desk.jobs == []
+
+
+async def test_who_waits_is_woken_by_a_piece_and_by_the_end_of_a_job() -> None:
+    desk = Desk([b"a", b""])
+    taking = asyncio.ensure_future(desk.ahead.take())
+    await asyncio.sleep(0)
+    desk.run_job()
+    assert await taking == b"a"
+    assert await desk.ahead.take() == b""
+
+
+async def test_an_error_comes_behind_the_pieces_before_it() -> None:
+    desk = Desk([b"a"])
+    desk.run_job()
+    assert await desk.ahead.take() == b"a"
+    with pytest.raises(OSError, match="gone"):
+        await desk.ahead.take()
+
+
+async def test_a_thread_reads_all_in_order() -> None:
+    pieces = [number.to_bytes(2, "big") for number in range(1_000)]
+    left = iter([*pieces, b""])
+    with ThreadPoolExecutor(1) as pool:
+        ahead = ReadAhead(lambda: next(left), pool.submit)
+        taken = []
+        while piece := await ahead.take():
+            taken.append(piece)
+    assert taken == pieces
