@@ -114,7 +114,8 @@ def test_a_peer_answers_rightly(name: str, available: list[str], result: Mapping
 
 
 def test_what_only_some_offer_is_measured_of_those(tmp_path: Path) -> None:
-    result = compare(tmp_path, ["c_echo", "fastrpc"], SPECIAL_WORKLOADS)
+    result = compare(tmp_path, ["c_echo", "fastrpc", "uvloop_echo"], SPECIAL_WORKLOADS)
     measured = {(row["peer"], row["workload"]) for row in result["summary"]}
-    assert measured == {("fastrpc", name) for name in SPECIAL_WORKLOADS} | {("c_echo", "connections@10")}
+    of_yardsticks = {("c_echo", "connections@10"), ("uvloop_echo", "tail@5000")}
+    assert measured == {("fastrpc", name) for name in SPECIAL_WORKLOADS} | of_yardsticks
     assert (tmp_path / "compare.md").read_text().count("fastrpc, uvloop") >= len(SPECIAL_WORKLOADS) - 1
