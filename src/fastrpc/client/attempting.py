@@ -146,13 +146,9 @@ class BaseAttempting:
         pick = endpoint_set.pick(self._call, [*tried, *unable])
         if carries_streams(pick.endpoint, config):
             return pick
-        # Calls go to other endpoints only, say because these are not connected yet: the selector is given these.
         pick.undone()
-        pick = endpoint_set.pick_among(self._call, able, tried)
-        if carries_streams(pick.endpoint, config):
-            return pick
-        pick.undone()
-        return endpoint_set.pick_at(self._call, random.choice(able))
+        untried = [one for one in able if one.endpoint not in tried]
+        return endpoint_set.pick_at(self._call, random.choice(untried or able))
 
     def candidates(self, subchannels: Sequence[T]) -> Sequence[T]:
         """Return the subchannels that an attempt may wait for."""

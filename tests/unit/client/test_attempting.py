@@ -5,11 +5,8 @@ import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
-
 from fastrpc._core.balancing.endpoint_set import EndpointSet
-from fastrpc.client.attempting import Attempting, BaseAttempting
-from fastrpc.config import ClientConfig
+from fastrpc.client.attempting import Attempting
 from fastrpc.endpoint import Endpoint
 from fastrpc.selectors import selector_for
 from tests.support.waiting import eventually
@@ -96,30 +93,3 @@ async def test_hedge_goes_elsewhere_than_an_attempt_that_still_connects() -> Non
     await ended(attempt)
     # It is over, and held nothing against its endpoint.
     assert attempts.pick() == first
-
-
-@pytest.mark.parametrize("selector", ["consistent_hash", "round_robin"])
-def test_streams_are_placed_by_the_selector_where_calls_go_elsewhere(selector: str) -> None:
-    endpoint_set = EndpointSet(selector_for(selector))
-    spoken = {"a": "rpcx", "b": "native", "c": "native", "d": "native"}
-    endpoint_set.update([Endpoint(f"memory://{name}", protocols=(spoken[name],)) for name in spoken])
-    # Only the one that has no streams is connected, and one of the others is down.
-    *_, down = states = endpoint_set.endpoint_states
-    endpoint_set.set_all_leaving(set(states[1:]))
-    endpoint_set.probe_failed(down, 1)
-    pool = SimpleNamespace(endpoint_set=endpoint_set, config=ClientConfig())
-
-    def place(key: str) -> str:
-        options = SimpleNamespace(endpoint=None, wait_for_ready=False)
-        call = SimpleNamespace(method="arith.mul", hash_key=key, _options=options)
-        attempts = BaseAttempting(pool, call, None)
-        attempts.is_stream = True
-        pick = attempts.place(None)
-        pick.ended()
-        return pick.endpoint.address.path
-
-    places = [{place(f"key {number}") for _ in range(4)} for number in range(16)]
-    assert set().union(*places) == {"b", "c"}
-    assert {len(found) for found in places} == {1 if selector == "consistent_hash" else 2}
-    # Calls go where they went.
-    assert endpoint_set.endpoints == [states[0].endpoint]

@@ -111,14 +111,6 @@ class EndpointSet:
         Raises NoEndpointError if there is no endpoint, CircuitOpenError if the breakers of all refuse the call.
         """
 
-    def pick_among(
-        self, call: Any, endpoint_states: Iterable[EndpointState], tried: Sequence[Endpoint] = ()
-    ) -> Pick:
-        """Pick as `pick` does among these endpoints, which may be others than those that calls go to now.
-
-        Another thread may bring other endpoints meanwhile: then it may be one of those.
-        """
-
     def pick_at(self, call: Any, endpoint_state: EndpointState) -> Pick:
         """Return the pick of an attempt at this endpoint only.
 

@@ -68,16 +68,6 @@ cdef tuple NEVER_STARTED = (UnavailableError, ConnectionLostError)
 cdef uint64_t NEVER = <uint64_t>-1
 
 
-cdef list soundest(list endpoint_states, bint* panics):
-    """Return those that are connected and healthy; all of them, which is panic, if more than half are not healthy."""
-    cdef EndpointState each
-    endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
-    sound = [each for each in endpoint_states if not each.health.is_out()]
-    # The fault is hardly theirs then, and the rest could not carry the load.
-    panics[0] = 2 * len(sound) < len(endpoint_states)
-    return endpoint_states if panics[0] else sound
-
-
 @cython.final
 cdef class Pick:
 
@@ -250,6 +240,7 @@ cdef class EndpointSet:
 
     cdef list _usable(self):
         """Return the endpoints that may be picked now."""
+        cdef EndpointState endpoint_state
         cdef dict known = self._known
         endpoint_states = list(known.values())
         if self.selector.filters:
@@ -258,7 +249,11 @@ cdef class EndpointSet:
                 endpoints = narrow(endpoints, self._is_sound)
             endpoint_states = [known[str(endpoint.address)] for endpoint in endpoints]
         self.left = endpoint_states
-        return soundest(endpoint_states, &self._is_panicking)
+        endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
+        sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
+        # If more than half are out, the fault is hardly theirs, and the rest could not carry the load.
+        self._is_panicking = 2 * len(sound) < len(endpoint_states)
+        return endpoint_states if self._is_panicking else sound
 
     # What happens for each attempt
 
@@ -273,17 +268,6 @@ cdef class EndpointSet:
                 raise self._held(self.selector.endpoint_states, method, now)
             raise self.nobody(method)
         return self._placed(endpoint_state, method, ticket, now)
-
-    def pick_among(self, call, endpoint_states, tried=()):
-        cdef uint64_t now = self.now()
-        cdef bint panics
-        if now >= self._look_ns:
-            self._look(now)
-        try:
-            self.selector.take_up(soundest(list(endpoint_states), &panics))
-            return self.pick(call, tried)
-        finally:
-            self._narrow()
 
     def nobody(self, str method):
         if self._known:
