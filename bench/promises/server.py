@@ -93,7 +93,7 @@ if __name__ == "__main__":
         uvloop.run(serve(CONFIG, [interceptors.OpenTelemetry()]))
     elif kind == "every_protocol":
         protocols = ("native", "http", "rpcx", "phobos")
-        http = fastrpc.HTTP(jsonrpc=True, websocket=True, mcp=True)
+        http = fastrpc.HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True)
         uvloop.run(serve(replace(CONFIG, protocols=protocols, http=http)))
     else:
         uvloop.run(serve(fastrpc.ServerConfig() if kind == "usual" else CONFIG))
