@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bench.compare.peers.base import announce
 from bench.promises.files import PAIRS, SIZE
+from bench.promises.server import read_all_input
 
 #: What the client asks for.
 BOTH_HASH, ONE_HASHES = b"2", b"1"
@@ -25,7 +26,7 @@ BLOCK_BYTES = 256 * 1024
 
 
 def serve(folder: str) -> None:
-    """Send the file as often as the only client asks for it."""
+    """Send the file as often as the only client asks for it; end with standard input."""
     listener = socket.create_server(("127.0.0.1", 0))
     announce(f"tcp://127.0.0.1:{listener.getsockname()[1]}")
     connection, _ = listener.accept()
@@ -40,6 +41,7 @@ def serve(folder: str) -> None:
                 digest.update(block[:size])
             connection.sendall(block[:size])
         connection.sendall(digest.digest())
+    read_all_input()
 
 
 def receive(connection: socket.socket, asked: bytes, path: Path) -> float:

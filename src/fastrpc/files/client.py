@@ -65,8 +65,8 @@ async def upload(
 ) -> FileDigest:
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
-    The file is hashed while it is sent. The service gives it its name once its size and digest are right; an upload
-    that failed or was killed goes on behind what the service has, unless `resume` is False.
+    The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
+    was killed goes on behind what the service has, unless `resume` is False.
 
     Args:
         progress: called with the bytes that are sent and those of the whole file.
@@ -119,7 +119,6 @@ class _LoopRuntime:
             while piece := await ahead.take():
                 yield piece
                 on_piece(len(piece))
-            yield bytes.fromhex(reader.digest.sha256)
 
         return await self._client.call(method, pieces(), *args)
 

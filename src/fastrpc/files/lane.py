@@ -21,7 +21,10 @@ def new_pool(threads: int = DISK_THREADS) -> ThreadPoolExecutor:
 
 
 class Lane:
-    """Runs the jobs of one file: never two at once, so that none closes what another one reads."""
+    """Runs the jobs of one file: never two at once, so that none closes what another one reads.
+
+    Lanes share the threads of their pool and take turns after each job, which therefore has to be short.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool = pool

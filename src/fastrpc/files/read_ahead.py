@@ -1,10 +1,12 @@
 """Pieces of a file that are read while those before them are sent.
 
-A job reads on as long as its pieces are taken. Where the disk or the hash is the slower side, one job reads them all,
-and each piece wakes the loop once; a job for each piece would wake its thread as often.
+A job reads on while its pieces are taken, so that a thread wakes the loop for each of them, and not the loop a thread.
+It ends after some of them all the same: others wait for the same threads, and a job that reads a whole file from a slow
+disk would keep them out until its end.
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -16,13 +18,17 @@ __all__ = ["ReadAhead"]
 #: Pieces that are read before one is taken. More would leave at once, and hold up small calls of the same connection.
 PIECES_AHEAD = 2
 
+#: Pieces that a job reads, and the seconds after which it begins none: then it is the turn of others.
+PIECES_AT_ONCE = 8
+TURN_SECONDS = 0.02
+
 
 class ReadAhead:
     """Takes pieces in an event loop that are read in jobs.
 
     Args:
         read: returns the next piece, none at the end.
-        start: starts a job, which runs to its end.
+        start: starts a job, behind those of others that wait for a thread.
     """
 
     def __init__(
@@ -67,11 +73,12 @@ class ReadAhead:
             self._waiting = None
 
     def _fill(self) -> None:
-        """Read until enough is ahead; in a job."""
-        while True:
+        """Read until enough is ahead or it is the turn of others; in a job, whose end wakes whoever waits."""
+        ends = time.monotonic() + TURN_SECONDS
+        for left in reversed(range(PIECES_AT_ONCE)):
             piece = self._read()
             self._pieces.append(piece)
-            if not piece or len(self._pieces) >= PIECES_AHEAD:
+            if not (piece and left) or len(self._pieces) >= PIECES_AHEAD or time.monotonic() >= ends:
                 return
             self._wake()
 

@@ -21,15 +21,7 @@ from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = [
-    "DIGEST_BYTES",
-    "SERVICE_NAME",
-    "FilePieces",
-    "FileService",
-    "pieces_named",
-    "service_named",
-    "write_all",
-]
+__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named", "write_all"]
 
 S = TypeVar("S")
 
@@ -43,9 +35,6 @@ ENTRIES_AT_ONCE = 256
 
 #: The classes of file services that have other names.
 _classes: dict[tuple[type[Any], str], type[Any]] = {}
-
-#: Bytes of the SHA-256 behind the content, where `write` gets it there.
-DIGEST_BYTES = 32
 
 _LARGEST_SIZE = 2**63 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -133,9 +122,8 @@ class FileService:
     ) -> FileDigest:
         """Write a file from an offset on, and give it its name once its size and SHA-256 are those given.
 
-        If `sha256` is empty, the 32 bytes of the SHA-256 follow the content: a caller that hashes while it sends reads
-        its file once. Until the end the file is `<path>.fastrpc-part`, of which the first `offset` bytes are kept.
-        ABORTED means that it has fewer, or that another call writes it.
+        Until then it is `<path>.fastrpc-part`, of which the first `offset` bytes are kept. ABORTED means that it has
+        fewer, or that another call writes it.
         """
         self._check_write(path, offset, size, sha256)
         lane = self._lane()
@@ -147,12 +135,11 @@ class FileService:
             while await lane.run(job(partial.hash_on)):
                 pass
             written = WriteBehind(job(partial.write), lane.start, finished)
-            behind = await write_all(data, written, size - offset, trailer=0 if sha256 else DIGEST_BYTES)
-            expected = sha256 or behind.hex()
+            await write_all(data, written, size - offset)
             found = partial.digest
-            if found != FileDigest(size, expected):
+            if found != FileDigest(size, sha256):
                 await lane.run(partial.discard)
-                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {expected}"
+                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {sha256}"
                 raise CallError(Status.DATA_LOSS, text)
             await lane.run(job(partial.finish))
             return found
@@ -169,8 +156,8 @@ class FileService:
             raise CallError(Status.INVALID_ARGUMENT, f"size is {size}, it must be bytes from 0")
         if not 0 <= offset <= size:
             raise CallError(Status.INVALID_ARGUMENT, f"offset is {offset}, the file has {size} bytes")
-        if sha256 and not _SHA256.fullmatch(sha256):
-            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case, or empty"
+        if not _SHA256.fullmatch(sha256):
+            text = f"sha256 is {quoted(sha256)}, it must be 64 hexadecimal digits in lower case"
             raise CallError(Status.INVALID_ARGUMENT, text)
 
     def _reader(self, path: str) -> FileReader:
@@ -222,28 +209,18 @@ def _renamed(cls: type[S], name: str) -> type[S]:
     return known
 
 
-async def write_all(
-    data: AsyncIterator[bytes], written: WriteBehind, left: int, *, trailer: int = 0
-) -> bytes:
-    """Write the next `left` bytes that a stream brings, and return the `trailer` bytes behind them.
+async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
+    """Write what a stream brings.
 
     Raises:
-        CallError: INVALID_ARGUMENT: the stream has more or fewer bytes.
+        CallError: INVALID_ARGUMENT: these are not `left` bytes.
     """
-    behind = b""
     async for piece in data:
-        if len(piece) > left:
-            behind += piece[left:]
-            piece = piece[:left]
-            if len(behind) > trailer:
-                text = f"there are {len(behind) - trailer} bytes more than size says"
-                raise CallError(Status.INVALID_ARGUMENT, text)
         left -= len(piece)
-        await written.put((piece,))
+        if left < 0:
+            raise CallError(Status.INVALID_ARGUMENT, f"there are {-left} bytes more than size says")
+        if piece:
+            await written.put((piece,))
     await written.flush()
     if left:
         raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")
-    if len(behind) < trailer:
-        text = f"the SHA-256 behind the content has {len(behind)} bytes, it must have {trailer}"
-        raise CallError(Status.INVALID_ARGUMENT, text)
-    return behind

@@ -92,7 +92,6 @@ class _BlockingRuntime:
                 reading = self.start(reader.read)
                 yield piece
                 on_piece(len(piece))
-            yield bytes.fromhex(reader.digest.sha256)
 
         return self._client.call(method, pieces(), *args)
 

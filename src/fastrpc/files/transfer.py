@@ -55,7 +55,7 @@ class Runtime(Protocol):
     async def send(
         self, method: Callable[..., Any], reader: FileReader, on_piece: Callable[[int], None], /, *args: Any
     ) -> Any:
-        """Return the answer of a method to the pieces of a file and its SHA-256; tell the bytes of each piece sent."""
+        """Return the answer of a method to the pieces of a file; tell the bytes of each when it is sent."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Run a blocking job beside what follows; never two at once."""
@@ -183,19 +183,20 @@ class Upload(_Transfer):
         return held.size if reader.digest == held else 0
 
     async def _attempt(self, reader: FileReader, name: str, offset: int) -> FileDigest:
-        reader.hash_from(offset)
+        while await self._run(reader.hash_on, reader.size):
+            pass
+        digest = reader.digest
+        reader.start_at(offset)
         done = offset
-        self._show(done, reader.size)
+        self._show(done, digest.size)
 
         def on_piece(size: int) -> None:
             nonlocal done
             done += size
-            self._show(done, reader.size)
+            self._show(done, digest.size)
 
-        # The SHA-256 follows the content.
-        given = (name, offset, reader.size, "")
+        given = (name, offset, digest.size, digest.sha256)
         theirs: FileDigest = await self._runtime.send(self._files.write, reader, on_piece, *given)
-        digest = reader.digest
         if theirs != digest:
             raise CallError(Status.DATA_LOSS, f"the service has {theirs} of {quoted(name)}, not {digest}")
         return digest

@@ -18,8 +18,6 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
-SHA256_OF_ABC = bytes.fromhex(digest_of(b"abc").sha256)
-
 
 async def pieces_of(data: bytes, size: int = PIECE) -> AsyncIterator[bytes]:
     for first in range(0, len(data), size):
@@ -190,36 +188,6 @@ class TestWriting:
             assert found == digest
         assert (root / "inner" / "a").read_bytes() == data
         assert parts_in(root / "inner") == []
-
-    @pytest.mark.parametrize(
-        ("behind", "piece", "fault"),
-        [
-            (SHA256_OF_ABC, 1, None),
-            (SHA256_OF_ABC, 5, None),
-            (SHA256_OF_ABC, PIECE, None),
-            (SHA256_OF_ABC[:-1], 5, (Status.INVALID_ARGUMENT, "the SHA-256 behind the content has 31 bytes")),
-            (b"", 1, (Status.INVALID_ARGUMENT, "the SHA-256 behind the content has 0 bytes")),
-            (SHA256_OF_ABC + b"\0", PIECE, (Status.INVALID_ARGUMENT, "there are 1 bytes more")),
-            (
-                bytes(32),
-                5,
-                (Status.DATA_LOSS, f"has the SHA-256 {SHA256_OF_ABC.hex()}, not {bytes(32).hex()}"),
-            ),
-        ],
-    )
-    async def test_the_digest_may_follow_the_content(
-        self, behind: bytes, piece: int, fault: tuple[Status, str] | None, root: Path
-    ) -> None:
-        async with served(FileService(root, writable=True)) as target, Client(target) as client:
-            data = pieces_of(b"abc" + behind, piece)
-            if fault is None:
-                assert await client.call(FileService.write, data, "a", 0, 3, "") == digest_of(b"abc")
-                assert (root / "a").read_bytes() == b"abc"
-            else:
-                error = await refusal_of_write(client, data, "a", 0, 3, "")
-                assert error.status is fault[0]
-                assert fault[1] in error.message
-                assert not (root / "a").exists()
 
     def test_a_file_is_written_by_a_blocking_client(self, root: Path) -> None:
         data = [b"abc", b"", b"def"]

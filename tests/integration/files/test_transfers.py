@@ -12,7 +12,6 @@ import fastrpc.files
 from fastrpc import CallError, Client, Status
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.files import FileDigest, FileService, download, upload
-from fastrpc.files.service import DIGEST_BYTES
 from fastrpc.rpc.service import method
 from tests.integration.files.test_file_service import file_size_limit
 from tests.support.served import served
@@ -161,7 +160,7 @@ class TestResuming:
             assert 0 < held < len(DATA)
             desk.files.written_bytes = 0
             assert await transfers.upload(target, desk.here / "a", "b") == DIGEST
-            assert desk.files.written_bytes == len(DATA) - held + DIGEST_BYTES
+            assert desk.files.written_bytes == len(DATA) - held
         assert (desk.there / "b").read_bytes() == DATA
         assert parts_in(desk.there) == []
 
@@ -178,9 +177,9 @@ class TestResuming:
             assert await transfers.upload(target, desk.here / "b", "c", resume=resume) == DIGEST
         assert (desk.here / "b").read_bytes() == (desk.there / "c").read_bytes() == DATA
         is_used = resume and DATA.startswith(held)
-        assert desk.files.written_bytes == DIGEST_BYTES + len(DATA) - (len(held) if is_used else 0)
+        assert desk.files.written_bytes == len(DATA) - (len(held) if is_used else 0)
         if is_used or not resume:
-            assert desk.files.read_bytes == desk.files.written_bytes - DIGEST_BYTES
+            assert desk.files.read_bytes == desk.files.written_bytes
 
     @pytest.mark.parametrize("verb", ["download", "upload"])
     async def test_a_cancelled_transfer_leaves_the_path_free(self, verb: str, desk: Desk) -> None:

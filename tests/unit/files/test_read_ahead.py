@@ -1,14 +1,23 @@
 """Pieces read ahead, by jobs that run when the test says so, and in a thread."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from fastrpc.files.read_ahead import PIECES_AHEAD, ReadAhead
+from fastrpc.files import read_ahead
+from fastrpc.files.lane import Lane
+from fastrpc.files.read_ahead import PIECES_AHEAD, PIECES_AT_ONCE, ReadAhead
 
 pytestmark = pytest.mark.one_loop
+
+
+@pytest.fixture(autouse=True)
+def turns_of_pieces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no job end early because the machine stalls."""
+    monkeypatch.setattr(read_ahead, "TURN_SECONDS", float("inf"))
 
 
 class Desk:
@@ -78,3 +87,63 @@ async def test_a_thread_reads_all_in_order() -> None:
         while piece := await ahead.take():
             taken.append(piece)
     assert taken == pieces
+
+
+class SlowFile:
+    """A file without an end, whose next piece comes when the last one was taken."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+        self._may_read = threading.Semaphore()
+        self._is_stopped = False
+
+    def read(self) -> bytes:
+        self._may_read.acquire()
+        return b"" if self._is_stopped else b"a"
+
+    async def take_all(
+        self, ahead: ReadAhead, is_enough: Callable[[], bool], stop: Callable[[], None]
+    ) -> None:
+        while await ahead.take():
+            self.taken += 1
+            if is_enough():
+                stop()
+            self._may_read.release()
+
+    def stop(self) -> None:
+        self._is_stopped = True
+        self._may_read.release()
+
+
+async def test_slow_files_take_turns_in_the_only_thread() -> None:
+    files = [SlowFile(), SlowFile()]
+
+    def is_enough() -> bool:
+        return all(file.taken >= 2 * PIECES_AT_ONCE for file in files)
+
+    def stop() -> None:
+        for file in files:
+            file.stop()
+
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            async with asyncio.timeout(60):
+                await asyncio.gather(
+                    *(
+                        file.take_all(ReadAhead(file.read, Lane(pool).start), is_enough, stop)
+                        for file in files
+                    )
+                )
+        finally:
+            stop()
+    assert is_enough()
+
+
+async def test_a_slow_disk_ends_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "TURN_SECONDS", 0.0)
+    desk = Desk([b"a", b"b", b""])
+    desk.run_job()
+    assert desk.left == [b"b", b""]
+    assert await desk.ahead.take() == b"a"
+    desk.run_job()
+    assert await desk.ahead.take() == b"b"

@@ -27,11 +27,12 @@ from fastrpc.status import Status
 
 __all__ = ["Fetching", "Sending", "Transfer"]
 
-#: Seconds for a connection, and without a byte after which a transfer is given up.
+#: Seconds for a connection, and without a byte after which a transfer is given up that the server has not got all of.
 SILENCE_SECONDS = 20.0
 
-#: Seconds for a server that has all of a file to store it: a disk that is busy with others may take minutes.
-STORE_SECONDS = 3_600.0
+#: Seconds for a server that has all of a file to store it: a disk that is busy with others may take minutes. One that
+#: hangs holds an upload as long.
+STORE_SECONDS = 600.0
 
 #: The longest address that a server is believed.
 _MOST_BYTES = 4_096
