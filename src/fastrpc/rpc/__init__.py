@@ -2,7 +2,8 @@
 
     service         `@service` and `@method`;  method_options: the options, checked;  claiming: which function is which
     definition      a method, a service;  signature, annotation: read off a function;  contract: kept by a class
-    aliases         other names, which `RouteTable` of the core finds;  go_fields: those of fields, in payloads of rpcx
+    aliases         other names, which `RouteTable` of the core finds
+    go_fields       names of Go in payloads of rpcx that come in;  go_twins: in those that go out
     schema          makes the marshal of a method of its types;  scans, defaults, conversion: what some types need
     type_graph      the types in payloads;  description, type_description: as plain data;  json_schema: as JSON Schemas
     wire_numbers    codecs and compressors as a connection announces them

@@ -5,12 +5,13 @@ where Python has `arith.mul`.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["MOST_ALIASES", "ServiceNames", "checked_aliases", "checked_rpcx", "go_name"]
+__all__ = ["MOST_ALIASES", "ServiceNames", "checked_aliases", "checked_rpcx", "go_name", "go_names"]
 
 #: Most aliases of one service or method: a table of routes has an entry for each pair of the two.
 MOST_ALIASES: Final = 8
@@ -107,3 +108,23 @@ def go_name(name: str) -> str:
     if not made[:1].isalpha():
         raise TypeError(f"{name!r} has no name in Go, where a name begins with a letter: give it another one")
     return made
+
+
+def go_names(names: Collection[str], fixed: Iterable[str] = ()) -> dict[str, str]:
+    """Return what Go calls the parameters of a method or the fields of a class, by their own names.
+
+    One that Go has no name for keeps its own; so do those that would have the same name.
+
+    Args:
+        fixed: names beside them that stay as they are.
+    """
+    made = {name: _go_name_if_any(name) for name in names}
+    count = Counter([*made.values(), *fixed])
+    return {name: written if count[written] == 1 else name for name, written in made.items()}
+
+
+def _go_name_if_any(name: str) -> str:
+    try:
+        return go_name(name)
+    except TypeError:
+        return name

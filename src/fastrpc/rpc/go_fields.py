@@ -3,270 +3,306 @@
 ::
 
     {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as ever
-    Order(user_id=7, items=[…])                ──►  {"UserID": 7, …}                             ──► encoded as ever
+    Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as ever
 
 What arrives may have either name. Fields of dataclasses and Structs have names of Go, also within lists, maps and
-optional values. Methods without such fields have the plain coders.
+optional values; where a value of `Any` goes out, those of its classes. Methods without such fields have the plain
+coders. `go_twins` has the way out, this module the way in.
+
+A payload is opened level by level, along the fields whose types have names. So each level is read once more: how much
+that may come to is limited, by the size of the payload.
 """
 
-import dataclasses
-from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from functools import cache
-from typing import Any, Final, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from msgspec import inspect as schema
 
 from fastrpc._core.payload.marshal import PayloadCoders
-from fastrpc.rpc.aliases import go_name
 from fastrpc.rpc.definition import MethodTypes
-from fastrpc.rpc.type_graph import all_parts
+from fastrpc.rpc.go_twins import ROWS, has_names, is_class, key_type, names_of, writer_for
+from fastrpc.rpc.scans import plain_type
 
 __all__ = ["coders_in_go"]
 
-#: Keys of maps that are neither text nor number in MessagePack.
-_ODD_KEYS: Final = (bytes, datetime, tuple, frozenset)
+#: What may be opened of a payload, all levels together: so many times its size, and some bytes.
+MOST_TIMES: Final = 8
+SPARE_BYTES: Final = 1 << 20
 
-_ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
-
-
-class _Plan:
-    """Where in a value of a type there are fields to rename."""
-
-    def __init__(self) -> None:
-        #: Of a class: its own names of fields by those of Go.
-        self.own: dict[str, str] = {}
-        #: Of a class: what is within its fields, by their own names.
-        self.within: dict[str, _Plan] = {}
-        #: Of a list, or of a map: what is within each item; of a tuple: what is at each place.
-        self.items: _Plan | None = None
-        self.places: list[_Plan | None] = []
-        self.is_map = False
-        #: Of several Structs: the field that tells which one it is, and the plans by what is in there.
-        self.tag_field = ""
-        self.tagged: dict[Any, _Plan] = {}
+#: Codecs whose values have names.
+_NAMED: Final = {"msgpack": msgspec.msgpack, "json": msgspec.json}
 
 
-def coders_in_go(coders: PayloadCoders, types: MethodTypes, parameters: Sequence[str] = ()) -> PayloadCoders:
+def coders_in_go(
+    coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None, *, is_caller: bool
+) -> PayloadCoders:
     """Return coders that take fields in the names of Go as well, and write them.
 
     Args:
         coders: those of a codec whose payloads are values, with our names.
         types: those of the method.
-        parameters: the names in the maps of arguments that they encode, if they encode nothing else.
+        written: what Go calls the parameters, where arguments are a map of them; None where they are the only one.
+        is_caller: whether arguments are encoded, and no results.
     """
-    renaming = _Renaming(coders.codec)
+    if coders.codec not in _NAMED:
+        return coders
+    codec: Any = _NAMED[coders.codec]
+    if not is_caller:
+        encode = _encoder(coders.encode, types.result)
+    elif written is None:
+        encode = _encoder(coders.encode, types.parameters[0])
+    else:
+        encode = _argument_encoder(coders.encode, written, types.parameters)
+    items = zip(coders.items, types.parameters, strict=True)
     return PayloadCoders(
         coders.codec,
         coders.codec_id,
-        encode=_encoder(coders.encode, (*types.parameters, types.result), parameters),
-        decode=(renaming.decoder(coders.decode_result, types.result), coders.decode_message),
+        encode=encode,
+        decode=(_decoder(codec, coders.decode_result, types.result), coders.decode_message),
         exact=None,
         open=coders.open,
-        items=tuple(map(renaming.decoder, coders.items, types.parameters)),
+        items=tuple(_decoder(codec, decode, kind) for decode, kind in items),
         scan=(coders.scan_arguments, coders.scan_result, coders.scan_message),
     )
 
 
-def _encoder(
-    encode: Callable[[Any], bytes], kinds: Sequence[Any], parameters: Sequence[str]
-) -> Callable[[Any], bytes]:
-    written = {name: go_name(name) for name in parameters}
-    if not written and not any(map(_has_names, kinds)):
-        return encode
+def _encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
+    write = writer_for(schema.type_info(kind))
+    return encode if write is None else lambda value: encode(write(value))
 
-    def encode_renamed(value: Any) -> bytes:
-        found = _in_go(value)
-        if written and isinstance(found, dict):
-            found = {written.get(name, name): item for name, item in found.items()}
+
+def _argument_encoder(
+    encode: Callable[[Any], bytes], written: Mapping[str, str], kinds: Sequence[Any]
+) -> Callable[[Any], bytes]:
+    """Return the encoder of a map of arguments by name."""
+    writers = [writer_for(schema.type_info(kind)) for kind in kinds]
+    if not any(writers) and all(name == own for own, name in written.items()):
+        return encode
+    known = {own: (name, write) for (own, name), write in zip(written.items(), writers, strict=True)}
+
+    def encode_renamed(named: Any) -> bytes:
+        if named is None:
+            return encode(None)
+        found: dict[str, Any] = {}
+        for own, value in named.items():
+            name, write = known[own]
+            found[name] = value if write is None else write(value)
         return encode(found)
 
     return encode_renamed
 
 
-def _has_names(kind: Any) -> bool:
-    """Whether a type has a field whose name Go writes differently."""
-    return any(_own_names(part) for part in all_parts([kind]))
-
-
-def _own_names(part: Any) -> dict[str, str]:
-    """Return the own names of the fields of a class by those of Go, as far as they differ."""
-    if not _is_class(part):
-        return {}
-    return {written: name for name, written in _names_in_go(_class_of(part)).items() if written != name}
-
-
-def _is_class(part: Any) -> bool:
-    """Whether a type is a dataclass, or a Struct with names."""
-    if isinstance(part, schema.StructType):
-        return not part.array_like
-    return isinstance(part, schema.DataclassType) and dataclasses.is_dataclass(_class_of(part))
-
-
-def _class_of(part: Any) -> type:
-    """Return the class of a type, without type arguments."""
-    found: type = get_origin(part.cls) or part.cls
-    return found
-
-
-@cache
-def _names_in_go(cls: type) -> dict[str, str]:
-    """Return what Go calls the fields of a class, by what payloads of ours call them.
-
-    A field that its Struct renames keeps that name, and so does one for which Go has no name, or that of another field.
-    """
-    is_struct = issubclass(cls, msgspec.Struct)
-    fields: Any = msgspec.structs.fields(cls) if is_struct else dataclasses.fields(cls)
-    encoded = {field.name: field.encode_name if is_struct else field.name for field in fields}
-    named = {own: _name_in_go(name) if own == name else own for name, own in encoded.items()}
-    count = Counter(named.values())
-    return {own: written if count[written] == 1 else own for own, written in named.items()}
-
-
-def _name_in_go(name: str) -> str:
-    try:
-        return go_name(name)
-    except TypeError:
-        return name
-
-
-def _plan_of(part: Any, known: dict[Any, _Plan]) -> _Plan | None:
-    """Return the plan of a type; None where nothing can be within."""
-    if isinstance(part, schema.Metadata):
-        return _plan_of(part.type, known)
-    if isinstance(part, schema.UnionType):
-        return _union_plan(part, known)
-    if _is_class(part) or isinstance(part, schema.TypedDictType):
-        return _class_plan(part, known)
-    plan = _Plan()
-    if isinstance(part, schema.TupleType):
-        plan.places = [_plan_of(item, known) for item in part.item_types]
-    elif isinstance(part, schema.NamedTupleType):
-        plan.places = [_plan_of(field.type, known) for field in part.fields]
-    elif isinstance(part, schema.DictType):
-        plan.items, plan.is_map = _plan_of(part.value_type, known), True
-    elif isinstance(part, _ROWS):
-        plan.items = _plan_of(part.item_type, known)
-    return plan if plan.items is not None or any(plan.places) else None
-
-
-def _class_plan(part: Any, known: dict[Any, _Plan]) -> _Plan:
-    plan = known.get(part.cls)
+def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
+    """Return a decoder that takes fields in the names of Go as well; `decode` itself where there are none."""
+    plan = _Plans(codec).of(schema.type_info(kind))
     if plan is None:
-        plan = known[part.cls] = _Plan()
-        plan.own = _own_names(part)
-        for field in part.fields:
-            within = _plan_of(field.type, known)
-            if within is not None:
-                plan.within[field.encode_name] = within
-    return plan
+        return decode
+    encode = codec.Encoder().encode
+
+    def decode_renamed(payload: Any) -> Any:
+        renamed = plan.renamed(payload, _Budget(payload))
+        return decode(payload if renamed is payload else encode(renamed))
+
+    return decode_renamed
 
 
-def _union_plan(part: Any, known: dict[Any, _Plan]) -> _Plan | None:
-    """Return the plan of the only member that has one, or of Structs that a tag tells apart."""
-    plans = [(member, plan) for member in part.types if (plan := _plan_of(member, known)) is not None]
-    if len(plans) < 2:
-        return plans[0][1] if plans else None
-    plan = _Plan()
-    for member, found in plans:
-        if isinstance(member, schema.StructType) and member.tag_field is not None:
-            plan.tag_field = member.tag_field
-            plan.tagged[member.tag] = found
-    return plan
+class _Budget:
+    """What may still be opened of a payload."""
+
+    def __init__(self, payload: Any) -> None:
+        self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
+
+    def spend(self, payload: Any) -> None:
+        self._left -= len(memoryview(payload))
+        if self._left < 0:
+            raise ValueError(
+                f"fields in fields make more than {MOST_TIMES} times its size to look through for names of Go:"
+                " nest less, or send less at once"
+            )
 
 
-class _Renaming:
-    """Renames the fields in payloads of one codec."""
+class _Plan:
+    """How values of a type are renamed: as an array, as a map, or as either; anything else stays as it is."""
 
-    def __init__(self, codec_name: str) -> None:
-        codec: Any = msgspec.json if codec_name == "json" else msgspec.msgpack
-        self._encode = codec.Encoder().encode
-        self._open_row = codec.Decoder(list[msgspec.Raw]).decode
-        self._open_map = codec.Decoder(dict[str, msgspec.Raw]).decode
-        # JSON has no keys but texts.
-        keys: Any = str if codec_name == "json" else str | int | float | bool | None
-        self._open_any_map = codec.Decoder(dict.__class_getitem__((keys, msgspec.Raw))).decode
-        self._decode = codec.Decoder(str | int).decode
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec
+        self._open: Callable[[Any], Any] | None = None
+        self.array: _Row | _Places | None = None
+        self.map: _Entries | _Fields | _Tagged | None = None
 
-    def decoder(self, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-        """Return a decoder that takes fields in the names of Go as well; `decode` itself where there are none."""
-        if not _has_names(kind):
-            return decode
-        plan = _plan_of(schema.type_info(kind), {})
-        return lambda payload: decode(self.renamed(plan, payload))
-
-    def renamed(self, plan: _Plan | None, payload: Any) -> Any:
-        """Return a payload with our names; one that is no value of the type stays as it is.
+    def renamed(self, payload: Any, budget: _Budget) -> Any:
+        """Return what is encoded in place of a payload; the payload itself if it is no value of the type.
 
         Raises:
-            ValueError: a field is there by both names.
+            ValueError: a field is there by both names, or too much would have to be opened.
         """
-        if plan is None:
-            return payload
+        if self._open is None:
+            self._open = self._opener()
+        budget.spend(payload)
         try:
-            if plan.is_map:
-                opened = self._open_any_map(payload).items()
-                return self._raw({key: self.renamed(plan.items, value) for key, value in opened})
-            if plan.items is not None or plan.places:
-                row = self._open_row(payload)
-                places = plan.places or [plan.items] * len(row)
-                if len(places) != len(row):
-                    return payload
-                return self._raw([self.renamed(at, item) for at, item in zip(places, row, strict=True)])
-            return self._renamed_class(plan, self._open_map(payload))
+            opened: Any = self._open(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             # It is refused as any other that does not fit.
             return payload
+        if isinstance(opened, dict) and self.map is not None:
+            return self.map.renamed(opened, budget)
+        if isinstance(opened, list) and self.array is not None:
+            return self.array.renamed(opened, budget)
+        return payload
 
-    def _renamed_class(self, plan: _Plan, opened: dict[str, msgspec.Raw]) -> Any:
-        if plan.tag_field:
-            chosen = plan.tagged.get(self._decode(opened.get(plan.tag_field, b"")))
-            return self._raw(opened) if chosen is None else self._renamed_class(chosen, opened)
+    def _opener(self) -> Callable[[Any], Any]:
+        kinds: Any = None
+        if self.map is not None:
+            # With the very type of its keys, as the guard against collisions has looked at no others.
+            kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
+        if self.array is not None:
+            kinds |= list[msgspec.Raw]
+        found: Callable[[Any], Any] = self._codec.Decoder(kinds).decode
+        return found
+
+
+class _Row:
+    """The items of an array, all of one type."""
+
+    def __init__(self, items: _Plan) -> None:
+        self._items = items
+
+    def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        rename = self._items.renamed
+        return [rename(item, budget) for item in opened]
+
+
+class _Places:
+    """The items of a tuple."""
+
+    def __init__(self, places: Sequence[_Plan | None]) -> None:
+        self._places = places
+
+    def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        for at, plan in enumerate(self._places[: len(opened)]):
+            if plan is not None:
+                opened[at] = plan.renamed(opened[at], budget)
+        return opened
+
+
+class _Entries:
+    """The values of a map."""
+
+    def __init__(self, keys: Any, values: _Plan) -> None:
+        self.keys = keys
+        self._values = values
+
+    def renamed(self, opened: dict[Any, Any], budget: _Budget) -> dict[Any, Any]:
+        rename = self._values.renamed
+        return {key: rename(value, budget) for key, value in opened.items()}
+
+
+class _Fields:
+    """The fields of a class, or of a typed dict."""
+
+    keys: Final = str
+
+    def __init__(self, part: Any) -> None:
+        #: By each name that may come: the own one, and the plan of the value.
+        self.known: dict[str, tuple[str, _Plan | None]] = {}
+        self._keeps_unknown = getattr(part, "forbid_unknown_fields", False)
+        if (tag_field := getattr(part, "tag_field", None)) is not None:
+            self.known[tag_field] = tag_field, None
+
+    def renamed(self, opened: dict[str, Any], budget: _Budget) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for name, value in opened.items():
-            own = plan.own.get(name, name)
+            known = self.known.get(name)
+            if known is None:
+                if self._keeps_unknown:
+                    found[name] = value
+                continue
+            own, plan = known
             if own in found:
                 raise ValueError(f"{own!r} comes twice, once in its name in Go")
-            found[own] = self.renamed(plan.within.get(own), value)
-        return self._raw(found)
-
-    def _raw(self, value: Any) -> msgspec.Raw:
-        return msgspec.Raw(self._encode(value))
+            found[own] = value if plan is None else plan.renamed(value, budget)
+        return found
 
 
-def _in_go(value: Any) -> Any:
-    """Return a value with its dataclasses and Structs as maps by the names of Go."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_in_go(item) for item in value]
-    if isinstance(value, dict):
-        # Maps with other keys are not looked through when they come back.
-        return value if any(isinstance(key, _ODD_KEYS) for key in value) else _map_in_go(value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        names = _names_in_go(type(value))
-        found = {written: getattr(value, name, msgspec.UNSET) for name, written in names.items()}
-        return {name: _in_go(item) for name, item in found.items() if item is not msgspec.UNSET}
-    if isinstance(value, msgspec.Struct) and not value.__struct_config__.array_like:
-        return _struct_in_go(value)
-    return value
+class _Tagged:
+    """The fields of one of several Structs, which a tag tells apart."""
+
+    keys: Final = str
+
+    def __init__(self, codec: Any, tag_field: str) -> None:
+        self._decode = codec.Decoder(str | int).decode
+        self._tag_field = tag_field
+        self.structs: dict[Any, _Fields] = {}
+
+    def renamed(self, opened: dict[str, Any], budget: _Budget) -> dict[str, Any]:
+        tag = opened.get(self._tag_field)
+        fields = None if tag is None else self.structs.get(self._decoded(tag))
+        return opened if fields is None else fields.renamed(opened, budget)
+
+    def _decoded(self, tag: Any) -> Any:
+        try:
+            return self._decode(tag)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
 
 
-def _map_in_go(value: dict[Any, Any]) -> dict[Any, Any]:
-    return {key: _in_go(item) for key, item in value.items()}
+class _Plans:
+    """The plans of the types within one."""
 
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec
+        self._of_classes: dict[Any, _Plan] = {}
 
-def _struct_in_go(value: msgspec.Struct) -> dict[str, Any]:
-    config, names = value.__struct_config__, _names_in_go(type(value))
-    found: dict[str, Any] = {} if config.tag_field is None else {config.tag_field: config.tag}
-    for field in msgspec.structs.fields(value):
-        item = getattr(value, field.name)
-        if item is not msgspec.UNSET and not (config.omit_defaults and _is_default(field, item)):
-            found[names[field.encode_name]] = _in_go(item)
-    return found
+    def of(self, part: Any) -> _Plan | None:
+        """Return the plan of a type; None where there are no names of Go."""
+        if isinstance(part, schema.Metadata):
+            return self.of(part.type)
+        if not has_names(part):
+            return None
+        if is_class(part) or isinstance(part, schema.TypedDictType):
+            return self._of_class(part)
+        plan = _Plan(self._codec)
+        if isinstance(part, schema.UnionType):
+            self._add_members(plan, part)
+        elif isinstance(part, schema.DictType):
+            values = self.of(part.value_type)
+            if values is not None and key_type(part) is not None:
+                plan.map = _Entries(plain_type(part.key_type), values)
+        elif isinstance(part, ROWS):
+            items = self.of(part.item_type)
+            plan.array = None if items is None else _Row(items)
+        elif isinstance(part, schema.TupleType | schema.NamedTupleType):
+            kinds = (
+                part.item_types if isinstance(part, schema.TupleType) else [one.type for one in part.fields]
+            )
+            places = [self.of(kind) for kind in kinds]
+            plan.array = _Places(places) if any(places) else None
+        return plan if plan.map is not None or plan.array is not None else None
 
+    def _of_class(self, part: Any) -> _Plan:
+        plan = self._of_classes.get(part.cls)
+        if plan is None:
+            plan = self._of_classes[part.cls] = _Plan(self._codec)
+            plan.map = _Fields(part)
+            written = names_of(part)
+            for field in part.fields:
+                own = field.encode_name
+                plan.map.known[own] = plan.map.known[written.get(own, own)] = own, self.of(field.type)
+        return plan
 
-def _is_default(field: msgspec.structs.FieldInfo, item: Any) -> bool:
-    if field.default is not msgspec.NODEFAULT:
-        return bool(item is field.default or item == field.default)
-    return field.default_factory in (list, dict, set) and not item
+    def _add_members(self, plan: _Plan, part: schema.UnionType) -> None:
+        """Take the plans of the members: one is an array at most, and one a map, or Structs with tags are."""
+        has_tags = sum(map(is_class, part.types)) > 1
+        for member in part.types:
+            found = self.of(member)
+            if found is None:
+                continue
+            if has_tags and isinstance(member, schema.StructType) and is_class(member):
+                if not isinstance(plan.map, _Tagged):
+                    plan.map = _Tagged(self._codec, str(member.tag_field))
+                if isinstance(found.map, _Fields):
+                    plan.map.structs[member.tag] = found.map
+            else:
+                plan.map = found.map or plan.map
+                plan.array = found.array or plan.array

@@ -24,7 +24,7 @@ from fastrpc.rpc.conversion import hooks_for, payload_type, written_types
 from fastrpc.rpc.type_graph import all_annotations, all_parts
 from fastrpc.types.base import find
 
-__all__ = ["colliding_types", "scan_for"]
+__all__ = ["colliding_types", "plain_type", "scan_for"]
 
 _SEEDED: Final = (schema.StrType, schema.BytesType, schema.ByteArrayType, schema.MemoryViewType)
 _FEW: Final = (schema.EnumType, schema.BoolType, schema.NoneType, schema.LiteralType)
@@ -141,7 +141,7 @@ def _protobuf_scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:
 
 
 def _note(found: list[Any], part: schema.Type) -> None:
-    if _can_be_foreseen(part) and (kind := _type_of(part)) not in found:
+    if _can_be_foreseen(part) and (kind := plain_type(part)) not in found:
         found.append(kind)
 
 
@@ -177,18 +177,18 @@ def _is_untyped(part: Any) -> bool:
     return isinstance(part, schema.AnyType) or (isinstance(part, schema.CustomType) and part.cls is object)
 
 
-def _type_of(part: Any) -> Any:
+def plain_type(part: Any) -> Any:
     """Return a type that decodes whatever `part` decodes: without its constraints."""
     if type(part) in _PLAIN:
         return _PLAIN[type(part)]
     if isinstance(part, schema.UnionType):
-        return reduce(or_, map(_type_of, part.types))
+        return reduce(or_, map(plain_type, part.types))
     if isinstance(part, schema.TupleType):
-        return tuple.__class_getitem__(tuple(map(_type_of, part.item_types)))
+        return tuple.__class_getitem__(tuple(map(plain_type, part.item_types)))
     if isinstance(part, schema.VarTupleType):
-        return tuple.__class_getitem__((_type_of(part.item_type), ...))
+        return tuple.__class_getitem__((plain_type(part.item_type), ...))
     if isinstance(part, schema.FrozenSetType):
-        return frozenset.__class_getitem__(_type_of(part.item_type))
+        return frozenset.__class_getitem__(plain_type(part.item_type))
     if isinstance(part, schema.LiteralType):
         return Literal.__getitem__(tuple(part.values))
     # Objects, named tuples and enums; lists and maps are no keys and match nothing.

@@ -3,7 +3,7 @@
 import inspect
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import cache, partial
 from typing import Annotated, Any, Final, Literal, NewType, Union, cast, get_args, get_origin
@@ -14,7 +14,7 @@ from fastrpc._core.payload.marshal import Marshal, PayloadCoders
 from fastrpc._core.payload.payload_scan import PayloadScan
 from fastrpc.codecs.base import Codec, HookedCodec, codec_named, codec_number, decode_failure
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.aliases import go_name
+from fastrpc.rpc.aliases import go_names
 from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays, plain_form, written_types
@@ -107,7 +107,7 @@ def marshal_for(
         by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
         by_name: whether arguments are a map by name alone, as by HTTP: there JSON holds neither NaN nor infinity, and
             integers beyond 2⁵³ may come as text.
-        is_caller: whether it encodes arguments, and no results: to Go they have names of Go.
+        is_caller: whether it encodes arguments, and no results: each has the names of Go where the service has.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
@@ -116,22 +116,18 @@ def marshal_for(
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
         is_go = by_value and definition.service_names.rpcx == "go"
-        shape = _shape(definition, _names_in_go(definition) if is_go else ())
+        written = go_names([parameter.name for parameter in definition.parameters]) if is_go else {}
+        shape = _shape(definition, written)
         form = _value_form(definition) if by_value else None
-        named = shape.names if is_go and is_caller and form == "named" else ()
         coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)
         if is_go:
-            coders = coders_in_go(coders, definition.types(), named)
+            named = written if form == "named" else None
+            coders = coders_in_go(coders, definition.types(), named, is_caller=is_caller)
         marshal = Marshal(
             definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
         )
         definition.marshals[key] = marshal
     return marshal
-
-
-def _names_in_go(definition: MethodDefinition) -> tuple[str, ...]:
-    """Return the names of the parameters as callers in Go have them."""
-    return tuple(go_name(parameter.name) for parameter in definition.parameters)
 
 
 def _value_form(definition: MethodDefinition) -> str:
@@ -200,19 +196,17 @@ def may_hold_containers(annotation: Any) -> bool:
     )
 
 
-def _shape(definition: MethodDefinition, names_in_go: Sequence[str] = ()) -> ArgumentShape:
+def _shape(definition: MethodDefinition, names_in_go: Mapping[str, str] | None = None) -> ArgumentShape:
     parameters = definition.parameters
+    place = {parameter.name: at for at, parameter in enumerate(parameters)}
     return ArgumentShape(
         tuple(parameter.name for parameter in parameters),
         tuple(parameter.is_required for parameter in parameters),
         _refusal(definition),
         positional=sum(parameter.by_position for parameter in parameters),
         positional_only=sum(not parameter.by_name for parameter in parameters),
-        renamed={
-            old: [parameter.name for parameter in parameters].index(new)
-            for old, new in definition.renamed.items()
-        }
-        | {name: at for at, name in enumerate(names_in_go)},
+        renamed={written: place[name] for name, written in (names_in_go or {}).items()}
+        | {old: place[new] for old, new in definition.renamed.items()},
     )
 
 
