@@ -129,7 +129,7 @@ class _ProcessFamilies:
                 (
                     "client_refused",
                     "fastrpc_client_refused",
-                    "Attempts that servers refused to start, and calls that were not sent, by reason.",
+                    "Attempts that servers refused to start or that were not sent, by reason.",
                 ),
                 ("retries", "fastrpc_client_retries", "Further attempts of calls, by reason."),
             )
@@ -145,7 +145,7 @@ class _ProcessFamilies:
                 (
                     "client_waits",
                     "fastrpc_client_queue_seconds",
-                    "How long calls waited for a place within the limits of their server, if they had to.",
+                    "How long calls waited for a place within the limits of their server, those that got none too.",
                 ),
             )
         }

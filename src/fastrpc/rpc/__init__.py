@@ -4,7 +4,8 @@
     definition      a method, a service;  signature, annotation: read off a function;  contract: kept by a class
     aliases         other names, which `RouteTable` of the core finds
     go_fields       names of Go in payloads of rpcx that come in;  go_twins: in those that go out
-    schema          makes the marshal of a method of its types;  scans, defaults, conversion: what some types need
+    schema          makes the marshal of a method of its types;  scans, defaults, conversion: what some types need, JSON
+                    too: finite_numbers refuses NaN, wide_integers reads them as text
     type_graph      the types in payloads;  description, type_description: as plain data;  json_schema: as JSON Schemas
     wire_numbers    codecs and compressors as a connection announces them
     options, reply, scope, identity, token, interceptor     what goes with a call

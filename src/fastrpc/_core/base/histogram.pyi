@@ -20,8 +20,8 @@ CLIENT_REFUSALS: dict[str, int]
 def count_refusal(reason: str) -> None:
     """Count a call that was not started, or a connection that was not served."""
 
-def count_unstarted(status: int) -> None:
-    """Count a call of a client, or an attempt, that no server started, by its status; CANCELLED is no refusal."""
+def count_unstarted(status: int, calls: int = 1) -> None:
+    """Count calls of a client, or attempts, that no server started, by their status; CANCELLED is no refusal."""
 
 def count_retry(reason: str) -> None:
     """Count a further attempt of a call."""

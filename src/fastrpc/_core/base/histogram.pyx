@@ -59,10 +59,10 @@ def count_refusal(str reason not None):
     REFUSALS[reason] += 1
 
 
-def count_unstarted(int status):
-    """Count a call of a client, or an attempt, that no server started; one that was given up is none."""
+def count_unstarted(int status, Py_ssize_t calls=1):
+    """Count calls of a client, or attempts, that no server started; one that was given up is none."""
     if status != Status.CANCELLED:
-        CLIENT_REFUSALS[CLIENT_REASONS.get(status, "other")] += 1
+        CLIENT_REFUSALS[CLIENT_REASONS.get(status, "other")] += calls
 
 
 def count_retry(str reason not None):

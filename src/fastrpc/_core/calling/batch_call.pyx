@@ -115,7 +115,7 @@ cdef class BatchCall(PickedCall):
         self.route = route_on(self.route, session)
         marshal = self.route.marshal
         payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
-        options.apply_options(self, self.route, now_ns())
+        options.apply_options(self, self.route, now_ns(), 0 if self.is_attempt else len(payloads))
         self.members = []
         self.missing = len(payloads)
         session.now = self.started_ns
@@ -228,8 +228,8 @@ cdef class BatchCall(PickedCall):
         return self.argument_tuples[0] if self.argument_tuples else ()
 
     def _start_clock(self):
-        """Give the batch its deadline before there is a connection; raises when no time is left."""
-        self.options.apply_options(self, self.route, now_ns())
+        """Give the batch its deadline before there is a connection; raises when no time is left: the runner counts that."""
+        self.options.apply_options(self, self.route, now_ns(), 0)
 
     @property
     def _needs_ready(self):

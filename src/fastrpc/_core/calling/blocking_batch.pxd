@@ -35,7 +35,7 @@ cdef class BlockingBatch:
         EndpointState endpoint_state
         int64_t ticket
 
-    cdef bint start_on(self, BlockingSession session) except -1
+    cdef bint start_on(self, BlockingSession session, Py_ssize_t unsent) except -1
     cdef int leave(self, object error) except -1
     cdef list end(self)
     cdef list outcomes(self)

@@ -29,8 +29,11 @@ cdef class BatchMember(PendingCall):
 cdef class BlockingBatch:
     """Many calls of one thread: one write, one wake-up."""
 
-    cdef bint start_on(self, BlockingSession session) except -1:
-        """Take all calls to a connection; False when that takes none any more."""
+    cdef bint start_on(self, BlockingSession session, Py_ssize_t unsent) except -1:
+        """Take all calls to a connection; False when that takes none any more.
+
+        `unsent` is how many calls to count where the deadline has passed.
+        """
         cdef BatchMember member
         cdef Py_ssize_t i
         cdef bytes payload
@@ -46,7 +49,7 @@ cdef class BlockingBatch:
             member = BatchMember.__new__(BatchMember)
             member.wait = self.wait
             member.deadline_ns = self.deadline_ns
-            options.apply_options(member, self.route, now)
+            options.apply_options(member, self.route, now, unsent)
             member.names = self.route.marshal.names_at(len(<tuple>self.argument_tuples[i]))
             payload = options.pack(member, <bytes>payloads[i], session.peer, session.is_ready)
             payloads[i] = payload
@@ -126,7 +129,7 @@ cdef class BlockingBatch:
 
     def _attempt_on(self, BlockingSession session not None):
         """Start the batch on a connection, or return False; `_finish` has to follow."""
-        return self.start_on(session)
+        return self.start_on(session, 0)
 
     def _finish(self):
         """Return the answers to a batch that was started, errors in place of those that failed."""

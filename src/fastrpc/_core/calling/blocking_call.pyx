@@ -32,7 +32,8 @@ cdef class BlockingCall(PendingCall):
         cdef bytes payload
         self.route = route_on(self.route, session)
         payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
-        self.options.apply_options(self, self.route, now)
+        # Of an attempt the runner counts it, unless one was sent.
+        self.options.apply_options(self, self.route, now, 0 if self.began_ns else 1)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         self.session = session

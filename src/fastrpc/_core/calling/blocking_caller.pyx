@@ -143,7 +143,7 @@ cdef class BlockingCaller(CallerView):
         batch.return_exceptions = return_exceptions
         if not batch.argument_tuples:
             return []
-        self.options.apply_options(first, batch.route, now_ns())
+        self.options.apply_options(first, batch.route, now_ns(), len(arguments))
         batch.started_ns = first.started_ns
         batch.deadline_ns = first.deadline_ns
         if not self.options.needs_runner and not state.takes_slow_path():
@@ -157,7 +157,7 @@ cdef class BlockingCaller(CallerView):
                 session = None if batch.endpoint_state is None else state.least_used(batch.endpoint_state.sessions)
         try:
             if session is not None and (session.is_ready or not batch._needs_ready):
-                is_started = batch.start_on(session)
+                is_started = batch.start_on(session, len(arguments))
         finally:
             if not is_started and batch.endpoint_state is not None:
                 batch.endpoint_set.undo(batch.endpoint_state, batch.route.method, batch.ticket)

@@ -55,7 +55,8 @@ cdef class BlockingStreamCall(PendingCall):
         """
         cdef BlockingSession session = self.session
         cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
-        self.options.apply_options(self, self.route, now_ns())
+        # The runner counts one that is too late, unless an attempt was sent.
+        self.options.apply_options(self, self.route, now_ns(), 0)
         payload = self._packed(self.options.pack(self, payload, session.peer, session.is_ready))
         self.stream_pointer = <PyObject*>stream
         before = stream.call

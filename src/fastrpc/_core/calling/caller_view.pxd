@@ -68,7 +68,7 @@ cdef class ViewOptions:
 
     cdef ViewOptions changed(self, dict options)
     cdef uint64_t timeout_of(self, Route route) noexcept
-    cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1
+    cdef int apply_options(self, PendingCall call, Route route, uint64_t now, Py_ssize_t unsent=*) except -1
     cdef int copy_options(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
     cdef bint needs_settings(self, Route route, bytes metadata) except -1

@@ -18,11 +18,13 @@ from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.calls.call cimport Scope, current_scope
 from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 
+from fastrpc._core.base.histogram import count_unstarted
 from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
 from fastrpc.status import Status
 
@@ -135,8 +137,11 @@ cdef class ViewOptions:
             return route.timeout_ns
         return self.shared.default_timeout_ns
 
-    cdef int apply_options(self, PendingCall call, Route route, uint64_t now) except -1:
-        """Set a call's options and deadline; raise if the deadline has passed."""
+    cdef int apply_options(self, PendingCall call, Route route, uint64_t now, Py_ssize_t unsent=1) except -1:
+        """Set a call's options and deadline; raise if the deadline has passed.
+
+        Then so many calls are counted as unsent: 0 where whoever made the attempt counts them.
+        """
         cdef Scope scope
         cdef bytes entry
         cdef uint64_t timeout
@@ -165,6 +170,7 @@ cdef class ViewOptions:
             if entry is not None:
                 carry_entry(call, entry)
         if call.deadline_ns < now + LEAST_NS:
+            count_unstarted(DEADLINE_EXCEEDED, unsent)
             raise DeadlineExceededError(
                 f"{route.method}: the deadline has passed; the call was not sent", processed="no"
             )

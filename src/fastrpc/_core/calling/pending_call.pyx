@@ -102,6 +102,9 @@ cdef class PendingCall(Call):
             return 0
         self.is_settled = True
         self._count(error.status, now_ns())
+        if error.processed == "no" and not isinstance(error, EncodeError):
+            # It ended here before it was sent; a message that cannot travel is its caller's own fault.
+            count_unstarted(error.status)
         self.failure = error
         mark_own(error)
         return self.settle()

@@ -230,6 +230,7 @@ cdef class CallSlots:
         """Give a slot to a REQUEST that waited for it."""
         cdef uint64_t now = (<PartsOwner>self.owner).now
         client_waits.counted(now - min(now, item.queued_ns))
+        item.queued_ns = 0
         self._take_slot(item.call)
         return self.sender.enqueue(item)
 

@@ -28,7 +28,7 @@ cdef class Outgoing:
         bint has_waited
         bint is_cut
 
-        # A REQUEST that waits for its slot: the order of arrival, and since when.
+        # A REQUEST that waits for its slot: the order of arrival, and since when; 0 once it has one.
         uint64_t arrival
         uint64_t queued_ns
 

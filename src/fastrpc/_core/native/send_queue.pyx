@@ -18,6 +18,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
+from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport STATE_CANCELLED
 from fastrpc._core.framing.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
@@ -28,6 +29,7 @@ from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
 from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 
 from fastrpc.errors import EncodeError
@@ -176,6 +178,9 @@ cdef class SendQueue(Output):
             self._count_cut(item, -1)
         elif item.had_no_place:
             self._open_next()
+        if item.queued_ns:
+            # It got no slot; that may have taken longest.
+            client_waits.counted(max(now_ns(), item.queued_ns) - item.queued_ns)
         if not item.is_parked:
             # It stays in a queue for now.
             self.dropped += 1

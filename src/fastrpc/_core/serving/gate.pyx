@@ -48,17 +48,15 @@ cdef dict SHAPES = {
 
 cdef enum:
     CODEC_RAW = 0
-    # After so long a caller may try again whose host presented too many wrong credentials.
+    # After so long a caller may try again whose host presented too many wrong credentials; whose method may still come.
     REFUSED_PAUSE_MS = 1000
-    # After so long a caller may try again whose method may still come.
     ABSENT_PAUSE_MS = 2000
 
 cdef enum Taken:
-    # Whether requests may use a codec. An installed codec only if the peer accepts answers in it.
+    # Whether requests may use a codec: an installed one if the peer accepts answers in it; values in other protocols.
     TAKEN_NOT = 0
     TAKEN = 1
     TAKEN_IF_ANSWERED = 2
-    # Of the connections of other protocols, whose payloads are values.
     TAKEN_BY_VALUE = 3
 
 logger = logging.getLogger("fastrpc.server")
