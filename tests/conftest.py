@@ -23,7 +23,7 @@ SHARE_OF_EXAMPLES = 0.3
 SHARE = 0.05
 
 #: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
-HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", "300"))
+HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", 300 * max(1.0, SCALE)))
 
 #: How often the guard against that is set anew. Pytest's own is set for every test, and each time starts and ends a
 #: thread, for which a busy machine takes milliseconds.
