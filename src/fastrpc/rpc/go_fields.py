@@ -5,9 +5,10 @@
     {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as ever
     Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as ever
 
-What arrives may have either name. Fields of dataclasses and Structs have names of Go, also within lists, maps and
-optional values; where a value of `Any` goes out, those of its classes. Methods without such fields have the plain
-coders. `go_twins` has the way out, this module the way in.
+What arrives may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples, maps
+and optional values; where a value of `Any` goes out, those of its classes. Values of sets keep our own: the guard
+against collisions reads them by these. Methods without such fields have the plain coders. `go_twins` has the way out,
+this module the way in.
 
 A payload is opened level by level, along the fields whose types have names. So each level is read once more: how much
 that may come to is limited, by the size of the payload.
@@ -27,7 +28,7 @@ from fastrpc.rpc.scans import plain_type
 __all__ = ["coders_in_go"]
 
 #: What may be opened of a payload, all levels together: so many times its size, and some bytes.
-MOST_TIMES: Final = 8
+MOST_TIMES: Final = 24
 SPARE_BYTES: Final = 1 << 20
 
 #: Codecs whose values have names.
@@ -101,10 +102,18 @@ def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[A
     encode = codec.Encoder().encode
 
     def decode_renamed(payload: Any) -> Any:
-        renamed = plan.renamed(payload, _Budget(payload))
+        try:
+            renamed = plan.renamed(payload, _Budget(payload))
+        except _UnfitError:
+            # It is refused as any other that does not fit.
+            return decode(payload)
         return decode(payload if renamed is payload else encode(renamed))
 
     return decode_renamed
+
+
+class _UnfitError(Exception):
+    """A payload holds something that is no value of its type."""
 
 
 class _Budget:
@@ -123,19 +132,22 @@ class _Budget:
 
 
 class _Plan:
-    """How values of a type are renamed: as an array, as a map, or as either; anything else stays as it is."""
+    """How values of a type are renamed: as an array, as a map, or as either; None stays as it is."""
 
     def __init__(self, codec: Any) -> None:
         self._codec = codec
         self._open: Callable[[Any], Any] | None = None
         self.array: _Row | _Places | None = None
         self.map: _Entries | _Fields | _Tagged | None = None
+        #: Whether there are values that are nothing of these, and stay as they are as well.
+        self.takes_others = False
 
     def renamed(self, payload: Any, budget: _Budget) -> Any:
-        """Return what is encoded in place of a payload; the payload itself if it is no value of the type.
+        """Return what is encoded in place of a payload; the payload itself if nothing is renamed.
 
         Raises:
             ValueError: a field is there by both names, or too much would have to be opened.
+            _UnfitError: it is no value of the type.
         """
         if self._open is None:
             self._open = self._opener()
@@ -143,8 +155,9 @@ class _Plan:
         try:
             opened: Any = self._open(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            # It is refused as any other that does not fit.
-            return payload
+            if self.takes_others:
+                return payload
+            raise _UnfitError from None
         if isinstance(opened, dict) and self.map is not None:
             return self.map.renamed(opened, budget)
         if isinstance(opened, list) and self.array is not None:
@@ -152,12 +165,13 @@ class _Plan:
         return payload
 
     def _opener(self) -> Callable[[Any], Any]:
-        kinds: Any = None
+        # Each failure to open would cost an exception: what is likely does not fail.
+        kinds: Any = str | int | float | bool | None if self.takes_others else None
         if self.map is not None:
             # With the very type of its keys, as the guard against collisions has looked at no others.
             kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
         if self.array is not None:
-            kinds |= list[msgspec.Raw]
+            kinds |= list.__class_getitem__(self.array.items)
         found: Callable[[Any], Any] = self._codec.Decoder(kinds).decode
         return found
 
@@ -166,15 +180,22 @@ class _Row:
     """The items of an array, all of one type."""
 
     def __init__(self, items: _Plan) -> None:
-        self._items = items
+        #: What the items are opened as, together with the array: maps of fields, where they can be nothing else.
+        self.items: Any = msgspec.Raw
+        self._rename: Callable[[Any, _Budget], Any] = items.renamed
+        if isinstance(items.map, _Fields) and items.array is None and not items.takes_others:
+            self.items = dict[str, msgspec.Raw] | None
+            self._rename = items.map.renamed
 
     def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
-        rename = self._items.renamed
-        return [rename(item, budget) for item in opened]
+        rename = self._rename
+        return [None if item is None else rename(item, budget) for item in opened]
 
 
 class _Places:
     """The items of a tuple."""
+
+    items: Final = msgspec.Raw
 
     def __init__(self, places: Sequence[_Plan | None]) -> None:
         self._places = places
@@ -297,6 +318,7 @@ class _Plans:
         for member in part.types:
             found = self.of(member)
             if found is None:
+                plan.takes_others |= not isinstance(member, schema.NoneType)
                 continue
             if has_tags and isinstance(member, schema.StructType) and is_class(member):
                 if not isinstance(plan.map, _Tagged):

@@ -22,7 +22,8 @@ from fastrpc.rpc.type_graph import parts_of
 
 __all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "writer_for"]
 
-ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
+#: Arrays of items of one type. Values of sets keep our own names: the guard against collisions reads them by these.
+ROWS: Final = (schema.ListType, schema.VarTupleType)
 
 #: Makes of a value what is encoded instead.
 Writer: TypeAlias = Callable[[Any], Any]

@@ -116,7 +116,8 @@ def marshal_for(
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
         is_go = by_value and definition.service_names.rpcx == "go"
-        written = go_names([parameter.name for parameter in definition.parameters]) if is_go else {}
+        names = [parameter.name for parameter in definition.parameters]
+        written = go_names(names, fixed=definition.renamed) if is_go else {}
         shape = _shape(definition, written)
         form = _value_form(definition) if by_value else None
         coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)

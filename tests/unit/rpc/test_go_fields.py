@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc.errors import CallError
-from fastrpc.rpc.go_fields import _Budget, _Plans
+from fastrpc.errors import CallError, DecodeError
+from fastrpc.rpc.go_fields import _Budget, _Plans, _UnfitError
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.rpc.service import service_definition
 from tests.support.colliding import colliding_numbers
@@ -26,6 +26,11 @@ class Leaf:
     leaf_id: int
     made_at: datetime | None = None
     the_sum: Decimal = Decimal("1.10")
+
+
+@dataclass(frozen=True)
+class Cell:
+    cell_id: int
 
 
 @dataclass
@@ -175,8 +180,79 @@ def test_keys_are_opened_as_their_type_alone() -> None:
         marshal_of(dict[str, Leaf], "msgpack").decode_arguments(payload)
     plan = _Plans(msgspec.msgpack).of(msgspec.inspect.type_info(dict[str, Leaf]))
     assert plan is not None
-    opened = plan.renamed(payload, _Budget(payload))
-    assert opened is payload
+    with pytest.raises(_UnfitError):
+        plan.renamed(payload, _Budget(payload))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (set[Cell], {Cell(1)}),
+        (frozenset[Cell], frozenset({Cell(1)})),
+        (list[set[Cell]], [{Cell(1)}]),
+        (set[tuple[Cell, int]], {(Cell(1), 1)}),
+    ],
+    ids=str,
+)
+def test_values_of_sets_have_our_names_alone(kind: Any, value: Any, codec: str) -> None:
+    marshal = marshal_of(kind, codec)
+    payload = marshal.encode_result(value)
+    assert b"cell_id" in payload
+    assert marshal.decode_result(payload) == value
+    with pytest.raises(DecodeError, match="cell_id"):
+        marshal.decode_result(CODECS[codec].encode(in_go(CODECS[codec].decode(payload))))
+
+
+def in_go(value: Any) -> Any:
+    """Return a value with `CellID` in the place of `cell_id`."""
+    if isinstance(value, list):
+        return [in_go(item) for item in value]
+    return {"CellID": value["cell_id"]} if isinstance(value, dict) else value
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_large_tree_comes_back(codec: str) -> None:
+    def tree(depth: int) -> Node:
+        return Node(depth, [tree(depth - 1) for _ in range(2 if depth else 0)])
+
+    marshal, value = marshal_of(Node, codec), tree(11)
+    assert marshal.decode_result(marshal.encode_result(value)) == value
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_items_may_be_none_or_others(codec: str) -> None:
+    for kind, value in (
+        (list[Leaf | None], [None, LEAF, None]),
+        (list[Leaf | int | str], [1, LEAF, "one"]),
+        (dict[str, Leaf | None], {"a": None, "b": LEAF}),
+        (tuple[Leaf | None, int | Leaf], (None, LEAF)),
+    ):
+        marshal = marshal_of(kind, codec)
+        payload = marshal.encode_result(value)
+        assert b"LeafID" in payload
+        assert marshal.decode_result(payload) == value
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_one_item_that_does_not_fit_ends_the_renaming(codec: str) -> None:
+    marshal = marshal_of(list[Leaf], codec)
+    payload = CODECS[codec].encode([{"LeafID": 1}, 0, {"LeafID": 2}])
+    with pytest.raises(CallError, match="Expected `object`, got `int`|missing required field `leaf_id`"):
+        marshal.decode_arguments(payload)
+
+
+def test_an_old_name_wins_over_a_name_of_go() -> None:
+    @fastrpc.service("renamed", rpcx="go")
+    class Renamed:
+        @fastrpc.method(renamed={"UserID": "account"})
+        async def pay(self, user_id: int, account: int) -> int:
+            return user_id - account
+
+    definition = service_definition(Renamed).methods["pay"]
+    options: Any = {"depth": 100, "items": 100, "by_value": True}
+    sent = marshal_for(definition, "json", is_caller=True, **options).encode_arguments((7, 1), {})
+    assert marshal_for(definition, "json", **options).decode_arguments(sent) == (7, 1)
 
 
 def test_maps_with_keys_of_other_classes_keep_our_names() -> None:
@@ -205,10 +281,10 @@ def test_what_does_not_fit_is_refused_as_ever(codec: str) -> None:
 @pytest.mark.parametrize("codec", CODECS)
 def test_what_is_opened_is_limited(codec: str) -> None:
     value: dict[str, Any] = {"junk": "x" * 500_000}
-    for _ in range(20):
+    for _ in range(40):
         value = {"NextOne": value}
     marshal = marshal_of(Chain, codec)
-    with pytest.raises(CallError, match="more than 8 times its size"):
+    with pytest.raises(CallError, match="more than 24 times its size"):
         marshal.decode_arguments(CODECS[codec].encode(value))
     del value["NextOne"]["NextOne"]["NextOne"]["NextOne"]["NextOne"]
     assert marshal.decode_arguments(CODECS[codec].encode(value))
