@@ -16,7 +16,7 @@ from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
-from fastrpc.assigned_numbers import FOREIGN_CODECS, VALUE_CODECS
+from fastrpc.assigned_numbers import FIRST_OWN_NUMBER, FOREIGN_CODECS, VALUE_CODECS
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
@@ -156,7 +156,7 @@ class Dispatcher:
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Return the error text for a codec that is not accepted, with those that are; for rpcx that of its servers."""
-        if call.codec_id >= FOREIGN_CODECS:
+        if FOREIGN_CODECS <= call.codec_id < FIRST_OWN_NUMBER and call.exchange.protocol != "native":
             return f"can not find codec for {call.codec_id - FOREIGN_CODECS}"
         taken = ", ".join(self._config.codecs)
         return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"

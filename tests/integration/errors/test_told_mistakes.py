@@ -394,6 +394,7 @@ CALL += [
     "remaining",
     "reply_metadata",
     "route",
+    "send_metadata",
     "side",
     "sleep",
     "state",
