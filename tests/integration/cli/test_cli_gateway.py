@@ -1,6 +1,7 @@
 """`fastrpc gateway`: the services of a registry by HTTP, with what their servers and contracts tell of them."""
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -281,16 +282,19 @@ async def test_an_app_gives_it_limits_interceptors_and_settings(folder: Path, re
 
 
 async def test_a_service_that_comes_later_is_found(origin: str, registry: str) -> None:
-    @fastrpc.service("late")
+    # One that was there before, for another event loop, would be known.
+    name = f"late_{os.urandom(4).hex()}"
+
+    @fastrpc.service(name)
     class Late:
         @fastrpc.method
         async def hello(self) -> str:
             return "hello"
 
-    assert (await ask(origin, "POST", "/late/hello", {})).status == 404
+    assert (await ask(origin, "POST", f"/{name}/hello", {})).status == 404
     with ThreadedServer(Late(), registry=registry):
         async with asyncio.timeout(60):
-            while (await ask(origin, "POST", "/late/hello", {})).status != 200:
+            while (await ask(origin, "POST", f"/{name}/hello", {})).status != 200:
                 await asyncio.sleep(0.2)
 
 

@@ -59,10 +59,11 @@ async def test_a_proxy_streams() -> None:
         assert await feed.total(later(1, 2)) == 3
 
 
-@pytest.mark.parametrize("messages", [[1, 2, 3], range(1, 4), (n for n in (1, 2, 3)), {1: 0, 2: 0, 3: 0}])
-async def test_call_sends_any_iterable_and_returns_the_answer(messages: Any) -> None:
+@pytest.mark.parametrize("kind", [list, tuple, iter, dict.fromkeys])
+async def test_call_sends_any_iterable_and_returns_the_answer(kind: Any) -> None:
     async with calling(Feed()) as client:
-        assert await client.call(Feed.total, messages) == 6
+        assert await client.call(Feed.total, kind([1, 2, 3])) == 6
+        assert await client.call(Feed.total, range(1, 4)) == 6
 
 
 async def test_call_sends_an_asynchronous_iterable() -> None:
