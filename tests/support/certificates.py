@@ -1,12 +1,16 @@
 """Certificates for tests, made by the `openssl` program: authorities, servers, clients, and bad ones."""
 
+import asyncio
+import os
+import shutil
+import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from fastrpc import TLS
 
-__all__ = ["Authority", "Certificate"]
+__all__ = ["Authority", "Certificate", "shown_certificate"]
 
 _CONFIG = """
 [ca]
@@ -47,6 +51,16 @@ class Certificate:
         if authority is not None:
             settings["ca_file"] = authority.cert_file
         return TLS(cert_file=self.cert_file, key_file=self.key_file, **settings)  # type: ignore[arg-type]
+
+    def put(self, folder: Path) -> None:
+        """Replace `tls.crt` and `tls.key`, one after the other: for a moment they do not fit together."""
+        for name, path in (("tls.crt", self.cert_file), ("tls.key", self.key_file)):
+            shutil.copy(path, folder / "new")
+            os.replace(folder / "new", folder / name)
+
+    def der(self) -> bytes:
+        """Return the certificate as connections show it."""
+        return ssl.PEM_cert_to_DER_cert(self.cert_file.read_text())
 
 
 class Authority:
@@ -128,3 +142,16 @@ class Authority:
             ["openssl", *arguments], cwd=self.folder, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
+
+
+async def shown_certificate(port: int, authority: Authority, protocol: str = "fastrpc/1") -> bytes:
+    """Return the certificate that a new connection to a port of this machine sees."""
+    context = ssl.create_default_context(cafile=str(authority.cert_file))
+    context.set_alpn_protocols([protocol])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
+    try:
+        found = writer.get_extra_info("ssl_object").getpeercert(True)
+        assert isinstance(found, bytes)
+        return found
+    finally:
+        writer.transport.abort()

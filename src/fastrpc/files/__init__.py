@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> Any:
-        """Import `fastrpc.files.sync` on first access: a server loads no blocking client."""
+        """Import `fastrpc.files.sync` on first access: a server needs no transfers of a `SyncClient`."""
         if name != "sync":
             raise AttributeError(f"module 'fastrpc.files' has no attribute {name!r}")
         return importlib.import_module("fastrpc.files.sync")

@@ -2,11 +2,9 @@
 
 import asyncio
 import logging
-import os
 import shutil
 import signal
 import socket
-import ssl
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from fastrpc import TLS, Server, ServerConfig
 from fastrpc.endpoint import Address
 from tests.support.arith import Arith
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority, shown_certificate
 from tests.support.program import command_line
 
 pytestmark = pytest.mark.one_loop
@@ -31,29 +29,6 @@ class Served:
 """
 
 
-def put(folder: Path, certificate: Certificate) -> None:
-    for name, path in (("tls.crt", certificate.cert_file), ("tls.key", certificate.key_file)):
-        shutil.copy(path, folder / "new")
-        os.replace(folder / "new", folder / name)
-
-
-async def shown(port: int, authority: Authority, protocol: str) -> bytes:
-    """Return the certificate that a new connection sees."""
-    context = ssl.create_default_context(cafile=str(authority.cert_file))
-    context.set_alpn_protocols([protocol])
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    try:
-        found = writer.get_extra_info("ssl_object").getpeercert(True)
-        assert isinstance(found, bytes)
-        return found
-    finally:
-        writer.transport.abort()
-
-
-def encoded(certificate: Certificate) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(certificate.cert_file.read_text())
-
-
 async def hand_over(accepting: socket.socket, server: Server, address: Address) -> None:
     """Accept for a server, as a supervisor does for its workers."""
     while True:
@@ -65,7 +40,7 @@ async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second = authority.certificate(), authority.certificate()
-    put(tmp_path, first)
+    first.put(tmp_path)
     tls = TLS(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
     config = ServerConfig(tls=tls, admin_address="tls://127.0.0.1:0")
     with socket.create_server(("127.0.0.1", 0)) as accepting:
@@ -82,18 +57,18 @@ async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
                 server.admin.address.port: "http/1.1",
             }
             for place, protocol in places.items():
-                assert await shown(place, authority, protocol) == encoded(first)
-            put(tmp_path, second)
+                assert await shown_certificate(place, authority, protocol) == first.der()
+            second.put(tmp_path)
             with caplog.at_level(logging.INFO, "fastrpc.audit"):
                 server.reload()
             for place, protocol in places.items():
-                assert await shown(place, authority, protocol) == encoded(second)
+                assert await shown_certificate(place, authority, protocol) == second.der()
             assert caplog.text.count("certificate files were read again") == len(places)
             shutil.copy(first.key_file, tmp_path / "tls.key")
             server.reload()
             assert "it is not the key of" in caplog.text
             for place, protocol in places.items():
-                assert await shown(place, authority, protocol) == encoded(second)
+                assert await shown_certificate(place, authority, protocol) == second.der()
             handing.cancel()
 
 
@@ -101,7 +76,7 @@ async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(
     authority: Authority, tmp_path: Path
 ) -> None:
     first, second = authority.certificate(), authority.certificate()
-    put(tmp_path, first)
+    first.put(tmp_path)
     files = ["--tls-cert", "tls.crt", "--tls-key", "tls.key"]
     (tmp_path / "served.py").write_text(SERVED)
     arguments = ["run", "served:Served", "-w", "2", "-a", "tls://127.0.0.1:0", *files]
@@ -112,8 +87,8 @@ async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(
         await asyncio.to_thread(
             program.wait_errors, "cannot start, the old workers stay: .*it is not the key of"
         )
-        assert await shown(port, authority, "fastrpc/1") == encoded(first)
-        put(tmp_path, second)
+        assert await shown_certificate(port, authority) == first.der()
+        second.put(tmp_path)
         program.signal(signal.SIGHUP)
         await asyncio.to_thread(program.wait_errors, "new workers serve, the old ones drain")
-        assert await shown(port, authority, "fastrpc/1") == encoded(second)
+        assert await shown_certificate(port, authority) == second.der()

@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import shutil
-import ssl
 import time
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 from fastrpc import TLS, Client, ClientConfig, FastRPCError, Server, ServerConfig
 from fastrpc.config import Keepalive
 from tests.support.arith import Arith
-from tests.support.certificates import Authority, Certificate
+from tests.support.certificates import Authority, Certificate, shown_certificate
 
 ROTATIONS = 10
 CALLS_PER_TURN = 10
@@ -49,37 +47,13 @@ class Load:
         await asyncio.gather(*self._running)
 
 
-def put(folder: Path, certificate: Certificate) -> None:
-    """Replace both files, one after the other: for a moment they do not fit together."""
-    for name, path in (("tls.crt", certificate.cert_file), ("tls.key", certificate.key_file)):
-        shutil.copy(path, folder / "new")
-        os.replace(folder / "new", folder / name)
-
-
-async def shown(port: int, authority: Authority) -> bytes:
-    """Return the certificate that a new connection sees."""
-    context = ssl.create_default_context(cafile=str(authority.cert_file))
-    context.set_alpn_protocols(["fastrpc/1"])
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    try:
-        found = writer.get_extra_info("ssl_object").getpeercert(True)
-        assert isinstance(found, bytes)
-        return found
-    finally:
-        writer.transport.abort()
-
-
-def encoded(certificate: Certificate) -> bytes:
-    return ssl.PEM_cert_to_DER_cert(certificate.cert_file.read_text())
-
-
 @pytest.mark.measures
 @pytest.mark.one_loop
 async def test_ten_rotations_under_a_thousand_calls_a_second_fail_none(
     authority: Authority, tmp_path: Path
 ) -> None:
     certificates = [authority.certificate() for _ in range(ROTATIONS + 1)]
-    put(tmp_path, certificates[0])
+    certificates[0].put(tmp_path)
     server_config = ServerConfig(tls=TLS(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key"))
     client_config = ClientConfig(tls=TLS(ca_file=authority.cert_file), keepalive=Keepalive(max_age=0.5))
     delays = []
@@ -89,9 +63,9 @@ async def test_ten_rotations_under_a_thousand_calls_a_second_fail_none(
             load = Load(client)
             running = asyncio.ensure_future(load.run())
             for certificate in certificates[1:]:
-                put(tmp_path, certificate)
+                certificate.put(tmp_path)
                 began = time.monotonic()
-                while await shown(port, authority) != encoded(certificate):
+                while await shown_certificate(port, authority) != certificate.der():
                     await asyncio.sleep(0.05)
                 delays.append(time.monotonic() - began)
             running.cancel()
