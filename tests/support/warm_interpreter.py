@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import gc
 import importlib
+import inspect
 import json
 import os
 import runpy
@@ -37,6 +38,7 @@ MODULES = (
     "fastrpc.server.announcer",
     "fastrpc.cli.main",
     "fastrpc.codecs.msgpack",
+    "fastrpc.protocols.native",
     "encodings.idna",
     "importlib.metadata",
     *(f"rich.{name}" for name in ("columns", "console", "markdown", "panel", "syntax", "table", "traceback")),
@@ -127,7 +129,10 @@ def become(request: dict[str, Any]) -> None:
     os.environ.clear()
     os.environ.update(request["environment"])
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    sys.path[:0] = [place for place in places if place and place not in sys.path]
+    own = [place for place in places if place and place not in sys.path]
+    if own:
+        forget_tables()
+    sys.path[:0] = own
     open_standard_streams()
     arguments: list[str] = request["arguments"]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -158,6 +163,23 @@ def become(request: dict[str, Any]) -> None:
         sys.exit(1)
 
 
+def fill_tables() -> None:
+    """Do once what the first client or server of every program does: look for installed codecs and compressors.
+
+    It reads the metadata of each package. The signature of a C function takes expressions that are compiled once.
+    """
+    importlib.import_module("fastrpc.rpc.wire_numbers").numbers_of_all()
+    inspect.signature(len)
+
+
+def forget_tables() -> None:
+    """Let a program that has packages of its own look for codecs and compressors itself."""
+    for name in ("codecs", "compressors"):
+        for table in vars(importlib.import_module(f"fastrpc.{name}.base")).values():
+            if hasattr(table, "cache_clear"):
+                table.cache_clear()
+
+
 def open_standard_streams() -> None:
     """Open them as the start of an interpreter does: each text file knows what kind of descriptor it has."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
@@ -177,6 +199,7 @@ def main() -> None:
     package = importlib.import_module("fastrpc")
     for name in package.__all__:
         getattr(package, name)
+    fill_tables()
     gc.collect()
     gc.freeze()
     request = Children(socket.socket(fileno=int(sys.argv[1]))).serve()

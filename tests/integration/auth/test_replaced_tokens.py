@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import fastrpc
-from fastrpc import CallError, Client, Server, Status
+from fastrpc import CallError, Client, Server, Status, watched_file
 from fastrpc.auth import StaticTokens, TokenFile
 from fastrpc.coordination import RegistryServer
 from tests.support.either_client import CLIENTS, Stepped
@@ -76,7 +76,7 @@ async def status_of(client: Any) -> Status:
 
 
 async def until(client: Any, status: Status) -> None:
-    """Call until a call ends so: files count once two looks a second apart agree."""
+    """Call until a call ends so: files count once two looks agree."""
     async with asyncio.timeout(20):
         while (found := await status_of(client)) is not status:
             assert found in {Status.OK, Status.UNAUTHENTICATED}
@@ -170,8 +170,10 @@ async def test_a_broken_token_file_keeps_the_token_before_it(
 
 
 async def test_a_registered_server_stays_registered_with_the_new_token(
-    files: Files, caplog: pytest.LogCaptureFixture
+    files: Files, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Its old token is refused before the file with the new one counts.
+    monkeypatch.setattr(watched_file, "LOOK_SECONDS", 1.0)
     caplog.set_level(logging.INFO, "fastrpc.registry")
     tokens = StaticTokens.from_file(files.tokens)
     async with RegistryServer("tcp://127.0.0.1:0", authenticate=tokens) as registry:

@@ -33,11 +33,11 @@ from tests.support.wire_settings import Setting
 pytestmark = pytest.mark.one_loop
 
 #: What the server takes at a time: its budget has 1,000 and four times as many.
-PLACES = 1_000
+PLACES = 250
 
 #: Calls under way that are given up, and calls that use the budget up before, many times as fast as it comes back.
 GIVEN_UP = 200
-REFUSED = 10_000
+REFUSED = 5_000
 
 NOT_STARTED = 1
 
@@ -125,7 +125,7 @@ async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
                 def use_up() -> None:
                     patient = client.with_options(timeout=30)
                     while not is_over.is_set():
-                        patient.call_many("desk.unknown", [()] * 2_000, return_exceptions=True)
+                        patient.call_many("desk.unknown", [()] * 1_000, return_exceptions=True)
 
                 await asyncio.gather(asyncio.to_thread(give_up), asyncio.to_thread(use_up))
                 async with asyncio.timeout(20):
@@ -166,7 +166,7 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], Status]] = {
 }
 
 #: More than the budget has, and gets in the time that they take.
-WRONG_CALLS = 8_000
+WRONG_CALLS = 5_000
 
 
 def check(found: list[Any], status: Status) -> None:

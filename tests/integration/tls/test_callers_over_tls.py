@@ -194,6 +194,7 @@ async def test_calls_and_streams_end_with_the_certificate(
                 assert "expired" in str(error)
 
 
+@pytest.mark.one_loop
 @pytest.mark.parametrize("kind", CLIENTS)
 async def test_a_connection_is_replaced_before_its_certificate_expires(
     kind: str, authority: Authority, server_certificate: Certificate, client_certificate: Certificate

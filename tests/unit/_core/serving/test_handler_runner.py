@@ -9,6 +9,7 @@ import pytest
 from fastrpc import Identity, ServerConfig, Status, Timeouts
 from tests.support.kept_exchange import KeptExchange, gate_for
 from tests.support.shop import Shop
+from tests.support.waiting import eventually
 
 
 class TestHandlers:
@@ -115,6 +116,7 @@ class TestHandlers:
             for timeout in (None, 7, math.inf):
                 exchange.call("shop.look", timeout=timeout)
                 exchange.call("shop.limited", timeout=timeout)
+            await eventually(lambda: len(exchange.answers) == 6)
             left = [remaining for *_, remaining in shop.seen]
             assert 99 < left[0] <= 100
             assert 6 < left[1] <= 7
