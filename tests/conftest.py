@@ -7,13 +7,14 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
 from tests.support.planted import told
+from tests.support.source_tree import tree
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
@@ -49,6 +50,13 @@ class Scale:
 def scale() -> Scale:
     """Sizes tests: `scale(10_000)` is 10,000 in a normal run and more in a longer one."""
     return Scale(SCALE)
+
+
+@pytest.fixture(scope="module")
+def forgotten_trees() -> Iterator[None]:
+    """Let the syntax trees that a file of tests has read go: the collector would look at them in each later test."""
+    yield
+    tree.cache_clear()
 
 
 def pytest_configure(config: pytest.Config) -> None:

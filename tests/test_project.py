@@ -23,6 +23,7 @@ from tests.support.source_tree import (
     tree,
 )
 
+pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
     0: ("status", "escaping", "_version", "assigned_numbers"),

@@ -14,6 +14,8 @@ from fastrpc import config, selectors
 from fastrpc.rpc.options import CallOptions
 from tests.support.source_tree import PACKAGE, tree
 
+pytestmark = pytest.mark.usefixtures("forgotten_trees")
+
 VERBS = ("call", "request", "notify", "call_many", "with_options")
 SELECTORS = [
     selectors.ConsistentHash,
