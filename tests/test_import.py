@@ -92,6 +92,24 @@ def test_client_loads_no_server() -> None:
     assert {name for name in ours(report) if name.startswith("fastrpc.server")} == set()
 
 
+def test_client_loads_no_blocking_one() -> None:
+    report = report_of_an_import("from fastrpc import Client")
+    assert {name for name in ours(report) if name.startswith("fastrpc.client.blocking")} == set()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("fastrpc.files", "FileService"), ("fastrpc.files.rpcx", "RpcxFiles")]
+)
+def test_files_of_a_server_load_no_client(module: str, name: str) -> None:
+    loaded = ours(report_of_an_import(f"from {module} import {name}"))
+    assert {name for name in loaded if name.startswith("fastrpc.client")} == set()
+    found, transfers = importlib.import_module(module), importlib.import_module(f"{module}.client")
+    assert {"download", "upload"} <= {*dir(found)}
+    assert (found.download, found.upload) == (transfers.download, transfers.upload)
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'donwload'"):
+        _ = found.donwload
+
+
 def test_errors_load_neither_asyncio_nor_compiled_modules() -> None:
     report = report_of_an_import("from fastrpc import CallError, Status")
     assert "asyncio" not in report["modules"]

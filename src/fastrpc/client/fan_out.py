@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
 from fastrpc._core.calling.blocking_call import BlockingCall
-from fastrpc.client.blocking.pool import FORK_LOOK_SECONDS
 from fastrpc.client.own_call import own_call
+from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply

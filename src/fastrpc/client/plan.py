@@ -26,12 +26,16 @@ from fastrpc.client.patience import Patience
 from fastrpc.client.reach_errors import troubles
 from fastrpc.endpoint import Address, Endpoint
 
-__all__ = ["LOOK_SECONDS", "ConnectionPlan"]
+__all__ = ["FORK_LOOK_SECONDS", "LOOK_SECONDS", "ConnectionPlan"]
 
 logger = logging.getLogger("fastrpc.client")
 
 #: Interval of the checks whether the registry failed, until it has sent a first list.
 LOOK_SECONDS = 0.05
+
+#: Interval at which a thread that waits for another thread checks for a fork by a signal handler: the child does not
+#: have that other thread.
+FORK_LOOK_SECONDS = 0.1
 
 E = TypeVar("E", bound=EndpointPlan)
 

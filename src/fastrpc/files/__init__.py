@@ -7,22 +7,29 @@ only `rpc`, the transfers a client. `fastrpc.files.sync` has the transfers of a 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastrpc.files.client import download, upload
 from fastrpc.files.information import FileDigest, FileInfo
 from fastrpc.files.service import FileService
 
 __all__ = ["FileDigest", "FileInfo", "FileService", "download", "upload"]
 
+#: What a server needs not: transfers load a client. Each is imported when a program first asks for it.
+_MODULE_OF = {"download": "client", "upload": "client", "sync": "sync"}
+
 if TYPE_CHECKING:
     from fastrpc.files import sync as sync
+    from fastrpc.files.client import download, upload
 else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> Any:
-        """Import `fastrpc.files.sync` on first access: a server needs no transfers of a `SyncClient`."""
-        if name != "sync":
+        """Import a transfer, or the module `sync`, on first access."""
+        if name not in _MODULE_OF:
             raise AttributeError(f"module 'fastrpc.files' has no attribute {name!r}")
-        return importlib.import_module("fastrpc.files.sync")
+        module = importlib.import_module(f"fastrpc.files.{_MODULE_OF[name]}")
+        if name == _MODULE_OF[name]:
+            return module
+        globals()[name] = getattr(module, name)  # From now on it is a plain attribute.
+        return globals()[name]
 
 
 def __dir__() -> list[str]:
-    return sorted(globals().keys() | {"sync"})
+    return sorted(globals().keys() | _MODULE_OF.keys())

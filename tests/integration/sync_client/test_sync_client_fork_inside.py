@@ -14,7 +14,7 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, ConnectionLostError, Pool, SyncClient, Timeouts
-from fastrpc.client.blocking.pool import FORK_LOOK_SECONDS
+from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.config import Breaker
 from fastrpc.testing import serving
 from tests.support.desk import Desk

@@ -25,7 +25,7 @@ from fastrpc.client.blocking.following import SyncFollower
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.gauges import client_gauges
 from fastrpc.client.patience import Patience
-from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
+from fastrpc.client.plan import FORK_LOOK_SECONDS, LOOK_SECONDS, ConnectionPlan
 from fastrpc.client.reach_errors import registry_failure, unreachable
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
@@ -33,11 +33,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConnectionLostError, FastRPCError, UnavailableError
 from fastrpc.gauges import Gauge, tells_gauges
 
-__all__ = ["FORK_LOOK_SECONDS", "SyncPool"]
-
-#: Interval at which a thread that waits for another thread's dial checks for a fork by a signal handler: the child does
-#: not have that other thread.
-FORK_LOOK_SECONDS = 0.1
+__all__ = ["SyncPool"]
 
 
 class SyncPool:

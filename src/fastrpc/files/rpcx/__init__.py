@@ -4,7 +4,27 @@ A call brings a token and an address; whoever shows the token there sends or get
 clients of Go are the other side of either half. `fastrpc.files.rpcx.sync` has the transfers of a `SyncClient`.
 """
 
-from fastrpc.files.rpcx.client import download, upload
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from fastrpc.files.rpcx.service import RpcxFiles
 
 __all__ = ["RpcxFiles", "download", "upload"]
+
+#: What a server needs not: transfers load a client.
+_TRANSFERS = frozenset({"download", "upload"})
+
+if TYPE_CHECKING:
+    from fastrpc.files.rpcx.client import download, upload
+else:  # Type checkers would accept any attribute name.
+
+    def __getattr__(name: str) -> Any:
+        """Import a transfer on first access."""
+        if name not in _TRANSFERS:
+            raise AttributeError(f"module 'fastrpc.files.rpcx' has no attribute {name!r}")
+        globals()[name] = value = getattr(importlib.import_module("fastrpc.files.rpcx.client"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _TRANSFERS)
