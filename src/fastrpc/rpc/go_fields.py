@@ -14,6 +14,7 @@ A payload is opened level by level, along the fields whose types have names. So 
 that may come to is limited, by the size of the payload.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -102,24 +103,19 @@ def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[A
     encode = codec.Encoder().encode
 
     def decode_renamed(payload: Any) -> Any:
-        try:
-            renamed = plan.renamed(payload, _Budget(payload))
-        except _UnfitError:
-            # It is refused as any other that does not fit.
-            return decode(payload)
+        renamed = plan.renamed(payload, _Budget(payload))
         return decode(payload if renamed is payload else encode(renamed))
 
     return decode_renamed
-
-
-class _UnfitError(Exception):
-    """A payload holds something that is no value of its type."""
 
 
 class _Budget:
     """What may still be opened of a payload."""
 
     def __init__(self, payload: Any) -> None:
+        #: Whether something came that is no value of its type. It stays as it came, as all behind it does: it is the
+        #: first that the decoder refuses, by its place among what was renamed.
+        self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 
     def spend(self, payload: Any) -> None:
@@ -147,21 +143,29 @@ class _Plan:
 
         Raises:
             ValueError: a field is there by both names, or too much would have to be opened.
-            _UnfitError: it is no value of the type.
         """
+        if budget.is_unfit:
+            return payload
         if self._open is None:
             self._open = self._opener()
         budget.spend(payload)
         try:
             opened: Any = self._open(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            if self.takes_others:
-                return payload
-            raise _UnfitError from None
+            return self._renamed_in_part(payload, budget)
         if isinstance(opened, dict) and self.map is not None:
             return self.map.renamed(opened, budget)
         if isinstance(opened, list) and self.array is not None:
             return self.array.renamed(opened, budget)
+        return payload
+
+    def _renamed_in_part(self, payload: Any, budget: _Budget) -> Any:
+        """Return what is encoded in place of a payload that cannot be opened, or not together with its items."""
+        if isinstance(self.array, _Row) and self.array.items is not msgspec.Raw:
+            budget.spend(payload)
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                return self.array.renamed_singly(self._codec.decode(payload, type=list[msgspec.Raw]), budget)
+        budget.is_unfit = not self.takes_others
         return payload
 
     def _opener(self) -> Callable[[Any], Any]:
@@ -182,6 +186,7 @@ class _Row:
     def __init__(self, items: _Plan) -> None:
         #: What the items are opened as, together with the array: maps of fields, where they can be nothing else.
         self.items: Any = msgspec.Raw
+        self._plan = items
         self._rename: Callable[[Any, _Budget], Any] = items.renamed
         if isinstance(items.map, _Fields) and items.array is None and not items.takes_others:
             self.items = dict[str, msgspec.Raw] | None
@@ -190,6 +195,9 @@ class _Row:
     def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
         rename = self._rename
         return [None if item is None else rename(item, budget) for item in opened]
+
+    def renamed_singly(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        return [self._plan.renamed(item, budget) for item in opened]
 
 
 class _Places:

@@ -12,7 +12,7 @@ import pytest
 
 import fastrpc
 from fastrpc.errors import CallError, DecodeError
-from fastrpc.rpc.go_fields import _Budget, _Plans, _UnfitError
+from fastrpc.rpc.go_fields import _Budget, _Plans
 from fastrpc.rpc.schema import marshal_for
 from fastrpc.rpc.service import service_definition
 from tests.support.colliding import colliding_numbers
@@ -180,8 +180,9 @@ def test_keys_are_opened_as_their_type_alone() -> None:
         marshal_of(dict[str, Leaf], "msgpack").decode_arguments(payload)
     plan = _Plans(msgspec.msgpack).of(msgspec.inspect.type_info(dict[str, Leaf]))
     assert plan is not None
-    with pytest.raises(_UnfitError):
-        plan.renamed(payload, _Budget(payload))
+    budget = _Budget(payload)
+    assert plan.renamed(payload, budget) is payload
+    assert budget.is_unfit
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -234,13 +235,27 @@ def test_items_may_be_none_or_others(codec: str) -> None:
         assert marshal.decode_result(payload) == value
 
 
+GOOD = {"LeafID": 1}
+
+
 @pytest.mark.parametrize("codec", CODECS)
-def test_one_item_that_does_not_fit_ends_the_renaming(codec: str) -> None:
-    marshal = marshal_of(list[Leaf], codec)
-    payload = CODECS[codec].encode([{"LeafID": 1}, 0, {"LeafID": 2}])
-    # The payload is decoded as it came, so the first one is at fault: its name is not ours.
-    with pytest.raises(CallError, match=r"value\[0\]: object missing required field `leaf_id`"):
-        marshal.decode_arguments(payload)
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (list[Leaf], [GOOD, GOOD, 0, GOOD, "x"], r"value\[2\]: expected `object`, got `int`"),
+        (list[Leaf], [GOOD, {"LeafID": "1"}, 0], r"value\[1\]\.leaf_id: expected `int`, got `str`"),
+        (list[Leaf | None], [None, GOOD, 0], r"value\[2\]: expected `object \| null`, got `int`"),
+        (list[list[Leaf]], [[GOOD], [GOOD, []]], r"value\[1\]\[1\]: expected `object`, got `array`"),
+        (dict[str, Leaf], {"a": GOOD, "b": 0}, r"value\[\.\.\.\]: expected `object`, got `int`"),
+        (tuple[Leaf, Leaf], [GOOD, 0], r"value\[1\]: expected `object`, got `int`"),
+        (list[Leaf] | int, [GOOD, 0], r"value\[1\]: expected `object`, got `int`"),
+        (Box[list[Leaf]], {"TheItem": [GOOD, 0]}, r"value\.the_item\[1\]: expected `object`, got `int`"),
+    ],
+    ids=str,
+)
+def test_the_item_that_does_not_fit_is_named(kind: Any, value: Any, text: str, codec: str) -> None:
+    with pytest.raises(CallError, match=text):
+        marshal_of(kind, codec).decode_arguments(CODECS[codec].encode(value))
 
 
 def test_an_old_name_wins_over_a_name_of_go() -> None:
