@@ -242,8 +242,11 @@ class PeerRunner(Answers):
             raise TypeError(
                 f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        batch._start_clock()
         error = self.lost(batch.method)
+        try:
+            batch._start_clock()
+        except DeadlineExceededError as late:
+            error = late
         for _ in range(batch._size):
             batch._count_unsent(error.status)
         return batch_result(batch, [error] * batch._size)

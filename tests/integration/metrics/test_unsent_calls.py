@@ -12,9 +12,11 @@ import fastrpc
 from fastrpc import (
     Call,
     Client,
+    ConnectionLostError,
     DeadlineExceededError,
     FastRPCError,
     Limits,
+    PeerClient,
     Proceed,
     Server,
     ServerConfig,
@@ -44,6 +46,18 @@ class Narrow:
     def hold(self) -> None:
         self.entered.set()
         self.go.wait(60)
+
+
+@fastrpc.service("hub")
+class Hub:
+    def __init__(self) -> None:
+        self.clients: list[PeerClient] = []
+
+    @fastrpc.method
+    async def enter(self) -> None:
+        client = fastrpc.current_call().peer.client
+        assert client is not None
+        self.clients.append(client)
 
 
 class Unsent:
@@ -153,6 +167,29 @@ async def test_calls_without_any_time_are_counted_each_once(is_blocking: bool) -
                 await error_of(is_blocking, late.call_many, Narrow.echo, [(1,), (2,)])
                 await error_of(is_blocking, first_message if is_blocking else first_awaited, late)
                 assert (unsent["deadline"], unsent["unavailable"], unsent["count"]) == (4, 0, 0)
+
+
+@pytest.mark.parametrize(("timeout", "reason"), [(0, "deadline"), (None, "unavailable")])
+async def test_calls_to_a_client_that_is_gone_are_counted_each_once(
+    timeout: float | None, reason: str
+) -> None:
+    hub = Hub()
+    async with Server(hub) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, services=[Narrow()]) as client:
+            await client.call(Hub.enter)
+        async with asyncio.timeout(60):
+            await hub.clients[0].wait_closed()
+        gone, unsent = hub.clients[0].with_options(timeout=timeout), Unsent()
+        await error_of(False, gone.call, Narrow.echo, 1)
+        await error_of(False, gone.call_many, Narrow.echo, [(1,), (2,)])
+        await error_of(False, first_awaited, gone)
+        assert unsent[reason] == 4
+        assert unsent["deadline"] + unsent["unavailable"] == 4
+        errors = await gone.call_many(Narrow.echo, [(1,)], return_exceptions=True)
+        assert [type(error) for error in errors] == [
+            DeadlineExceededError if timeout == 0 else ConnectionLostError
+        ]
 
 
 async def test_a_call_whose_interceptor_used_its_time_up_is_counted_once(is_blocking: bool) -> None:
