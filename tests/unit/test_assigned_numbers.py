@@ -6,7 +6,7 @@ import pytest
 
 from fastrpc import ServerConfig
 from fastrpc._core.framing.settings import Settings, usual_settings
-from fastrpc.assigned_numbers import CODECS, COMPRESSORS, FIRST_OWN_NUMBER
+from fastrpc.assigned_numbers import CODECS, COMPRESSORS, FIRST_OWN_NUMBER, FOREIGN_CODECS, VALUE_CODECS
 from fastrpc.codecs.base import codec_named, codec_number, codec_numbers
 from fastrpc.compressors.base import compressor_named
 from tests.support.source_tree import PACKAGE, ROOT
@@ -35,6 +35,24 @@ def test_c_and_the_protocol_agree_on_the_first_installed_number() -> None:
     )
     assert declared is not None
     assert int(declared[1]) == FIRST_OWN_NUMBER
+
+
+def test_compiled_code_has_the_numbers_of_codecs_from_one_place() -> None:
+    name = re.compile(
+        r"^ +(CODEC_(?:RAW|MSGPACK|JSON|PROTOBUF)|SERIALIZE_\w+|FOREIGN_CODECS) = (\d+)", re.MULTILINE
+    )
+    found = {path: name.findall(path.read_text(encoding="utf-8")) for path in PACKAGE.rglob("*.p[xy][dx]")}
+    declaring = {
+        path.relative_to(PACKAGE).as_posix(): declared for path, declared in found.items() if declared
+    }
+    assert list(declaring) == ["_core/base/codec_numbers.pxd"]
+    numbers = {key: int(number) for key, number in declaring["_core/base/codec_numbers.pxd"]}
+    assert {key: numbers[f"CODEC_{key.upper()}"] for key in CODECS} == CODECS
+    foreign = numbers["FOREIGN_CODECS"]
+    assert foreign == FOREIGN_CODECS
+    assert {
+        foreign + numbers[f"SERIALIZE_{key.upper()}"]: key for key in VALUE_CODECS.values()
+    } == VALUE_CODECS
 
 
 def test_the_protocol_assigns_these_numbers() -> None:

@@ -18,6 +18,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
@@ -44,8 +45,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    CODEC_MSGPACK = 1
-    CODEC_JSON = 2
     # A body that anybody may send.
     SMALL_BODY = 65_536
 

@@ -10,13 +10,12 @@
 
 import msgspec
 
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.payload.double_keys cimport double_key
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-cdef enum:
-    CODEC_MSGPACK = 1
 
 cdef object open_json = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 cdef object open_msgpack = msgspec.msgpack.Decoder(dict[str, msgspec.Raw]).decode

@@ -14,6 +14,7 @@ A call that is a part of a request, as one of JSON-RPC is, has no response: whoe
 cimport cython
 from libc.stdint cimport uint32_t
 
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
@@ -44,7 +45,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    CODEC_MSGPACK = 1
     # Bytes of output that wait, above which streams wait as well.
     STREAM_ROOM = 65_536
 

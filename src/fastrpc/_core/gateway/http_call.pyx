@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memchr, memcmp, memcpy
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.calls.call_log cimport find_request_entry
@@ -32,8 +33,6 @@ from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_
 from fastrpc._core.http1.head import RequestRefusedError
 
 cdef enum:
-    CODEC_MSGPACK = 1
-    CODEC_JSON = 2
     COMPRESSOR_GZIP = 1
     # The head of an entry of metadata (PROTOCOL.md, "Metadata").
     ENTRY_HEAD = 4

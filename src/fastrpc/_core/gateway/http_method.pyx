@@ -2,8 +2,7 @@
 
 cimport cython
 
-cdef enum:
-    CODEC_MSGPACK = 1
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 
 
 @cython.final

@@ -16,14 +16,13 @@ import msgspec
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memchr
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.gateway.media_types cimport FORM_EVENTS
 from fastrpc._core.payload.double_keys cimport double_key
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
 
-cdef enum:
-    CODEC_JSON = 2
 
 cdef object open_envelope = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 cdef bytes LINE_BREAKS = bytes.maketrans(b"\r\n", b"  ")

@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 import msgspec
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON
 from fastrpc._core.base.status cimport INTERNAL, INVALID_ARGUMENT, PERMISSION_DENIED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.framing.frame cimport PUSHBACK_NEVER
@@ -19,7 +20,6 @@ from fastrpc._core.framing.frame cimport PUSHBACK_NEVER
 from fastrpc.status import Status
 
 cdef enum:
-    CODEC_JSON = 2
     # Seconds after which a client may come again where nobody said when.
     COMMON_PAUSE = 1
 

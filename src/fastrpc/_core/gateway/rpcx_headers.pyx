@@ -20,19 +20,11 @@ from urllib.parse import parse_qsl, quote_plus
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
+from fastrpc._core.base.codec_numbers cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_THRIFT, codec_of
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, decode_metadata, encode_metadata
 
-from fastrpc.assigned_numbers import CODECS, FOREIGN_CODECS
-
 cdef enum:
-    # Serialize types: of bytes and of protobuf messages, which are the payload in every protocol.
-    SERIALIZE_RAW = 0
-    SERIALIZE_JSON = 1
-    SERIALIZE_PROTOBUF = 2
-    SERIALIZE_MSGPACK = 3
-    # The last one that Go knows, Thrift, which is refused like any codec that is not there.
-    LAST_SERIALIZE = 4
     # The longest name of a method (PROTOCOL.md).
     NAME_BYTES = 255
     # A field with more of a text is refused by proxies.
@@ -41,9 +33,6 @@ cdef enum:
     TIMEOUT_DIGITS = 12
     # The longest malformed value that is echoed.
     ECHOED_BYTES = 32
-
-cdef uint8_t FOREIGN = FOREIGN_CODECS
-cdef uint8_t PROTOBUF = CODECS["protobuf"]
 
 # A longer timeout is none.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
@@ -111,7 +100,7 @@ cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path):
     headers.is_one_way = bool(found.get(b"oneway"))
     headers.problem = _problem_in(headers, found)
     if headers.problem is None:
-        headers.codec = _codec_of(int(headers.serialize))
+        headers.codec = codec_of(int(headers.serialize))
     return headers
 
 
@@ -134,7 +123,7 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         if headers.message_id:
             twice.append("messageid")
         headers.message_id = _short(headers.message_id)
-    if not _is_number(headers.serialize, 2, LAST_SERIALIZE):
+    if not _is_number(headers.serialize, 2, SERIALIZE_THRIFT):
         twice.append("serializetype")
         headers.serialize = _short(headers.serialize)
     if twice:
@@ -149,12 +138,6 @@ cdef bytes _short(bytes value):
 
 cdef bint _is_number(bytes text, Py_ssize_t digits, most) except -1:
     return text is not None and 0 < len(text) <= digits and text.isdigit() and int(text) <= most
-
-
-cdef uint8_t _codec_of(int serialize) noexcept:
-    if serialize == SERIALIZE_RAW:
-        return 0
-    return PROTOBUF if serialize == SERIALIZE_PROTOBUF else <uint8_t>(FOREIGN + serialize)
 
 
 cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata_bytes):

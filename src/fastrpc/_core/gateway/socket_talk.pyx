@@ -25,6 +25,7 @@ from libc.string cimport memset
 
 import msgspec
 
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
@@ -69,8 +70,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    CODEC_MSGPACK = 1
-    CODEC_JSON = 2
     # Bytes a second that a message brings on the average, as a body does.
     LOWEST_RATE = 240
     # What is kept of a message before it is compared with the budgets.

@@ -14,6 +14,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
+from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
 from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_text
@@ -51,8 +52,6 @@ cdef enum:
     FIXARRAY_LAST = 0x9F
     # A map of so many arguments is opened whatever the method takes; it costs nothing.
     SHORT_MAP = 64
-    CODEC_RAW = 0
-    CODEC_PROTOBUF = 3
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
 # By codec: the payload without a value, and that of an empty map.

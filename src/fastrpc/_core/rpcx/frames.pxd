@@ -28,12 +28,6 @@ cdef enum FrameFlag:
     STATUS_ERROR = 0x01
     IS_GZIP = 0x04
 
-cdef enum SerializeType:
-    SERIALIZE_RAW = 0
-    SERIALIZE_JSON = 1
-    SERIALIZE_PROTOBUF = 2
-    SERIALIZE_MSGPACK = 3
-
 
 cdef struct RpcxFrame:
     uint8_t version

@@ -4,11 +4,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcpy
 
+from fastrpc._core.base.codec_numbers cimport codec_of
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.rpcx.codec_numbers cimport codec_of
 from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
 

@@ -20,6 +20,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.codec_numbers cimport serialize_of
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
@@ -27,7 +28,6 @@ from fastrpc._core.calling.caller_view cimport count_start
 from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.rpcx.codec_numbers cimport serialize_of
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
 from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS
 from fastrpc._core.rpcx.exchange cimport RpcxExchange

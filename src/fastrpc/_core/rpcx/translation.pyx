@@ -22,6 +22,16 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint16_t
 from libc.string cimport memcpy, memset
 
+from fastrpc._core.base.codec_numbers cimport (
+    CODEC_JSON,
+    CODEC_MSGPACK,
+    CODEC_PROTOBUF,
+    CODEC_RAW,
+    SERIALIZE_MSGPACK,
+    SERIALIZE_RAW,
+    codec_of,
+    serialize_of,
+)
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
 from fastrpc._core.base.wire cimport load16, load32, load64, now_ns, store16, store32, store64
 from fastrpc._core.framing.frame cimport (
@@ -45,7 +55,6 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.rpcx.codec_numbers cimport codec_of, serialize_of
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
@@ -57,8 +66,6 @@ from fastrpc._core.rpcx.frames cimport (
     IS_RESPONSE,
     LENGTH_BYTES,
     REST_AT,
-    SERIALIZE_MSGPACK,
-    SERIALIZE_RAW,
     STATUS_BITS,
     STATUS_ERROR,
     announced_size,
@@ -82,7 +89,6 @@ cdef enum:
     DIGITS = 20
     REQUEST_HEAD = 16
     LONGEST_NAME = 255
-    CODEC_MSGPACK = 1
     # The credit that the connection above has before its first CREDIT, and all that it gets.
     FIRST_CREDIT = 65_536
     WHOLE_CREDIT = 1_073_741_824
@@ -93,7 +99,7 @@ cdef enum:
     LONGEST_METADATA = 65_535
 
 # Serialize types as the codecs of native frames.
-cdef int[4] CODEC = [0, 2, 3, 1]
+cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
 
 # The body of a GOAWAY for a drain that is not final: those under way are answered.
 cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)

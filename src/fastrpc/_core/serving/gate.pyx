@@ -17,6 +17,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
 
+from fastrpc._core.base.codec_numbers cimport CODEC_RAW
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.status cimport OK, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
@@ -47,7 +48,6 @@ cdef dict SHAPES = {
 }
 
 cdef enum:
-    CODEC_RAW = 0
     # After so long a caller may try again whose host presented too many wrong credentials; whose method may still come.
     REFUSED_PAUSE_MS = 1000
     ABSENT_PAUSE_MS = 2000

@@ -21,6 +21,7 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK, CODEC_RAW
 from fastrpc._core.base.status cimport INTERNAL, OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, Route
@@ -42,8 +43,6 @@ from fastrpc.status import Status
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
     CURRENT_REFERENCES = 3
-    CODEC_RAW = 0
-    CODEC_MSGPACK = 1
 
 logger = logging.getLogger("fastrpc.server")
 

@@ -1,8 +1,6 @@
-"""Serialize types of rpcx as codecs of this process, and back."""
+"""Numbers of codecs as compiled code knows them (`assigned_numbers`), and the serialize types that rpcx has for them."""
 
 from libc.stdint cimport uint8_t
-
-from fastrpc._core.rpcx.frames cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_PROTOBUF, SERIALIZE_RAW
 
 cdef enum:
     CODEC_RAW = 0
@@ -11,6 +9,14 @@ cdef enum:
     CODEC_PROTOBUF = 3
     # `assigned_numbers.FOREIGN_CODECS`
     FOREIGN_CODECS = 32
+
+cdef enum SerializeType:
+    SERIALIZE_RAW = 0
+    SERIALIZE_JSON = 1
+    SERIALIZE_PROTOBUF = 2
+    SERIALIZE_MSGPACK = 3
+    # Go knows it, and nothing of ours does.
+    SERIALIZE_THRIFT = 4
 
 
 cdef inline uint8_t codec_of(int serialize) noexcept:
