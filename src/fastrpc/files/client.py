@@ -15,6 +15,7 @@ from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import finished, new_pool
 from fastrpc.files.read_ahead import ReadAhead
 from fastrpc.files.reader import FileReader
+from fastrpc.files.refusals import check_client
 from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
 
@@ -85,6 +86,7 @@ class _LoopRuntime:
     """A client of an event loop, and a thread."""
 
     def __init__(self, client: Client) -> None:
+        check_client(client, Client, "fastrpc.files.sync")
         self._client = client
         self._pool = new_pool(1)
         self._is_pinned = False

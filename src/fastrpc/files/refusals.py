@@ -3,13 +3,21 @@
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from fastrpc.errors import CallError
 from fastrpc.files.names import quoted
 from fastrpc.status import Status
 
-__all__ = ["BUSY_SECONDS", "changed", "missing", "refused", "refused_by_system", "told_of_path"]
+__all__ = [
+    "BUSY_SECONDS",
+    "changed",
+    "check_client",
+    "missing",
+    "refused",
+    "refused_by_system",
+    "told_of_path",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,6 +47,18 @@ _TOLD: dict[int, tuple[Status, str]] = {
 
 # A link where a walk expects none leads outside, or was put there meanwhile.
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+
+
+def check_client(client: object, wanted: type[Any], others: str) -> None:
+    """Refuse a client of the other kind.
+
+    Args:
+        others: the module whose transfers take that one.
+    """
+    if not isinstance(client, wanted):
+        raise TypeError(
+            f"the client is a {type(client).__name__}, it must be a {wanted.__name__}: the other kind has {others}"
+        )
 
 
 @contextmanager

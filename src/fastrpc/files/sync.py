@@ -18,6 +18,7 @@ from fastrpc.files.client import MESSAGES_AT_ONCE
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import new_pool
 from fastrpc.files.reader import FileReader
+from fastrpc.files.refusals import check_client
 from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
 
@@ -65,6 +66,7 @@ class _BlockingRuntime:
     """A blocking client, and a thread: none of its coroutines ever waits for a loop."""
 
     def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
+        check_client(client, SyncClient, "fastrpc.files")
         self._client = client
         self._pool = pool
         self._is_pinned = False

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import fastrpc.files
-from fastrpc import CallError, Client, Status
+import fastrpc.files.rpcx.sync
+from fastrpc import CallError, Client, Status, SyncClient
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.files import FileDigest, FileService, download, upload
 from fastrpc.rpc.service import method
@@ -113,6 +114,15 @@ async def test_memory_transport(desk: Desk) -> None:
         assert await upload(client, desk.here / "a", "b") == DIGEST
         assert await download(client, "b", desk.here / "c") == DIGEST
     assert (desk.here / "c").read_bytes() == DATA
+
+
+def test_a_client_of_the_other_kind_is_refused() -> None:
+    for module in (fastrpc.files, fastrpc.files.rpcx):
+        with SyncClient("memory://nobody") as blocking:
+            with pytest.raises(TypeError, match=rf"is a SyncClient, .* has {module.__name__}\.sync$"):
+                asyncio.run(module.download(blocking, "a", "b"))
+        with pytest.raises(TypeError, match=rf"is a Client, .* has {module.__name__}$"):
+            module.sync.upload(Client("memory://nobody"), "a", "b")
 
 
 async def test_a_service_of_another_name(transfers: Transfers, desk: Desk) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from fastrpc.client.client import Client
 from fastrpc.files.information import FileDigest
 from fastrpc.files.lane import finished, new_pool
+from fastrpc.files.refusals import check_client
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.transfer import Fetching, Sending, Transfer
 
@@ -51,6 +52,7 @@ async def upload(
 
 
 async def _run(client: Client, transfer: Transfer) -> FileDigest:
+    check_client(client, Client, "fastrpc.files.rpcx.sync")
     pool = new_pool(1)
     try:
         request: dict[str, Any] = await finished(pool.submit(transfer.prepare))

@@ -4,6 +4,7 @@ import os
 
 from fastrpc.client.blocking.client import SyncClient
 from fastrpc.files.information import FileDigest
+from fastrpc.files.refusals import check_client
 from fastrpc.files.rpcx.service import SERVICE_NAME
 from fastrpc.files.rpcx.transfer import Fetching, Sending, Transfer
 
@@ -25,6 +26,7 @@ def upload(
 
 
 def _run(client: SyncClient, transfer: Transfer) -> FileDigest:
+    check_client(client, SyncClient, "fastrpc.files.rpcx")
     try:
         request = transfer.prepare()
         view = client.with_options(codec="msgpack")
