@@ -5,6 +5,7 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ __all__ = [
 ]
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
+_TLS_OPTIONS = {"ca_file": "--ca", "cert_file": "--cert", "key_file": "--key", "server_name": "--server-name"}
+_TLS_SETTING = re.compile("|".join(_TLS_OPTIONS))
 _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC_TOKEN in the environment"  # noqa: S105
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
@@ -166,13 +169,18 @@ def _continued(text: str) -> str:
 def _hint_of(error: FastRPCError) -> str | None:
     """Return the fix in terms of the command line."""
     if isinstance(error, ConnectError):
-        # Something answered, in another protocol than ours.
-        return error.hint if "protocols" in (error.hint or "") else _CONNECT_HINT
+        is_usual = "a server run" in (error.hint or "") and "protocols" not in (error.hint or "")
+        return _CONNECT_HINT if is_usual else _in_options(error.hint)
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:
         return error.hint or _TOKEN_HINT
     return error.hint
+
+
+def _in_options(hint: str | None) -> str | None:
+    """Return a hint with options of the command line in the place of settings of `TLS`."""
+    return hint and _TLS_SETTING.sub(lambda match: _TLS_OPTIONS[match[0]], hint)
 
 
 def _system_hint(error: OSError) -> str | None:

@@ -139,19 +139,26 @@ class EndpointPlan:
         self._delays.reset()
 
     def ended(
-        self, *, was_ready: bool, lived: float, reason: object, at: float, is_replaced: bool = False
+        self,
+        *,
+        was_ready: bool,
+        lived: float,
+        reason: object,
+        at: float,
+        hint: str | None = None,
+        is_replaced: bool = False,
     ) -> None:
         """Record the end of a connection that was still wanted.
 
         Args:
             lived: seconds since its dial.
+            hint: what is to be done about the reason, if it ended before it was ready.
             at: the instant from which the next pause counts.
             is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
         """
         if not was_ready:
-            self.note_failure(
-                ConnectError(f"{self.endpoint}: the connection ended during its handshake: {reason}"), at
-            )
+            text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
+            self.note_failure(ConnectError(text, hint=hint), at)
         elif lived >= self._first:
             self._was_replaced = False
             self._delays.reset()

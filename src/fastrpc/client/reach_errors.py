@@ -1,11 +1,12 @@
 """The errors of endpoints that cannot be reached, and how messages describe them."""
 
+import errno
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import CallError, ConnectError, FastRPCError, NoEndpointError
+from fastrpc.errors import CallError, ConfigError, ConnectError, FastRPCError, NoEndpointError
 
 if TYPE_CHECKING:
     from fastrpc.client.endpoint_plan import EndpointPlan
@@ -51,8 +52,18 @@ def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
     return text if str(endpoint) in text else f"{endpoint}: {text}"
 
 
-def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
-    """Return the hint of a call without a connection: start the server, or check an address of another program."""
+def _has_cause(error: FastRPCError) -> bool:
+    """Whether an error is no matter of a server that does not run: our settings, or what a server has against us."""
+    if isinstance(error, ConfigError):
+        return True
+    return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}
+
+
+def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str | None:
+    """Return the hint of a call without a connection: what its errors say themselves, else to start the server."""
+    failures = [each.error for each in endpoints if each.error is not None]
+    if failures and all(map(_has_cause, failures)):
+        return failures[0].hint
     errors = [str(each.error) for each in endpoints if each.error is not None]
     if errors and all(_MUTE in error for error in errors):
         return (
@@ -63,6 +74,8 @@ def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
     found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
+    if found and found[1] == "a TLS server":
+        return "a TLS server answered there: dial tls:// instead of tcp://"
     hint = f"{found[1] if found else 'something else'} answered there: check host and port"
     if "HTTP" in hint:
         hint += '; a server of fastrpc takes this client once its protocols name "native"'

@@ -147,7 +147,7 @@ class Subchannel(EndpointPlan):
         except TimeoutError:
             raise ConnectError(
                 f"no connection to {address} within {config.timeouts.connect:g} s",
-                hint="raise Timeouts.connect if the network is slow",
+                hint="check the address, or raise Timeouts.connect if the network is slow",
             ) from None
         self._pool.totals.connections += 1
         return cast(ClientSession, stream.engine)
@@ -196,6 +196,7 @@ class Subchannel(EndpointPlan):
                 was_ready=session.is_ready,
                 lived=now - made,
                 reason=reason,
+                hint=getattr(reason, "hint", None),
                 at=now,
                 is_replaced=session.peer_replaces,
             )

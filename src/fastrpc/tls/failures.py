@@ -70,6 +70,13 @@ _ALERTS = {
     "ALERT_DECRYPT_ERROR": "it could not verify our signature",
 }
 
+# What a client does about them.
+_ALERT_HINTS = {
+    "ALERT_CERTIFICATE_REQUIRED": "set cert_file and key_file",
+    "ALERT_UNKNOWN_CA": "set cert_file and key_file to a certificate of an authority that the server trusts",
+    "ALERT_CERTIFICATE_EXPIRED": "renew cert_file",
+}
+
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE"})
 
 _MISMATCHES = {
@@ -123,7 +130,7 @@ def _refused(error: ssl.SSLError, other: str, is_open: bool) -> OSError:
     reason = error.reason or ""
     for name, words in _ALERTS.items():
         if reason.endswith(name):
-            hint = "set cert_file and key_file" if name.endswith("CERTIFICATE_REQUIRED") else None
+            hint = _ALERT_HINTS.get(name) if other == "server" else None
             return HandshakeError(f"the {other} refuses TLS: {words}", hint=hint)
     if reason in _MISMATCHES:
         return HandshakeError(f"the TLS handshake with the {other} failed: {_MISMATCHES[reason]}")

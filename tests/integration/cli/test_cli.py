@@ -408,7 +408,7 @@ WRONG = [
     (["call", "ADDRESS"], 2, "Missing argument 'METHOD'", "Usage: fastrpc call"),
     (["call", "127.0.0.1:80", "arith.mul"], 2, "is not an address", "tcp://host:port"),
     (["call", "tcp://127.0.0.1:1", "arith.mul", "6"], 1, "Connection refused", "that a server runs there"),
-    (["call", "tcp://no-such-host.invalid:1", "arith.mul"], 1, "no-such-host.invalid", "check the address"),
+    (["call", "tcp://no-such-host.invalid:1", "arith.mul"], 1, "no-such-host.invalid", "check the host name"),
     (["call", "ADDRESS", "arith.mull", "6"], 1, "no method 'arith.mull'", "did you mean 'arith.mul'?"),
     (["call", "ADDRESS", "mul", "6"], 2, "'mul' is not a method name", "service.method"),
     (["call", "ADDRESS", "arith.mul", "six"], 1, "a: expected `int`, got `str`", "fastrpc list"),

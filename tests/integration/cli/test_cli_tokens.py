@@ -310,7 +310,9 @@ def test_a_server_with_tls_and_tokens_needs_no_code(folder: Path, tmp_path: Path
         assert (done.code, done.output) == (0, '"eve"\n')
         # Each of the three is needed.
         assert command(folder, "call", address, "bank.balance", *ca, *certificate).code == 1
-        assert command(folder, "call", address, "bank.balance", *ca, token="eve").code == 1
-        assert command(folder, "call", address, "bank.balance", *certificate, token="eve").code == 1
+        for shown_by, hint in ((ca, "hint: set --cert and --key"), (certificate, "hint: set --ca to")):
+            done = command(folder, "call", address, "bank.balance", *shown_by, token="eve")
+            assert done.code == 1
+            assert hint in done.errors
         program.signal(signal.SIGTERM)
         assert program.wait().code == 0

@@ -146,6 +146,16 @@ CLIENT_CASES = (
 )
 
 
+#: What the hint of the client's error has, where there is something to set.
+HINTS = {
+    "other name": "set server_name",
+    "wrong authority": "set ca_file",
+    "client without one": "set cert_file",
+    "client of another authority": "set cert_file",
+    "expired client": "renew cert_file",
+}
+
+
 @pytest.fixture(scope="session")
 def cases(authority: Authority, stranger: Authority) -> dict[str, Case]:
     return _server_cases(authority, stranger) | _client_cases(authority, stranger)
@@ -175,6 +185,7 @@ async def test_a_bad_certificate_is_refused_by_name_and_nothing_runs(
             with pytest.raises(ConnectError, match=re.escape(case.told)) as refused:
                 await client.call(Guarded.enter)
     assert refused.value.processed == "no"
+    assert HINTS.get(name, "") in (refused.value.hint or "")
     assert Guarded.calls == before
     if case.logged:
         (line,) = refusals(caplog)
@@ -189,8 +200,9 @@ def test_a_blocking_client_tells_the_same(cases: dict[str, Case], name: str) -> 
     config = ServerConfig(tls=case.server)
     with ThreadedServer(Guarded(), config=config, listen="tls://127.0.0.1:0") as server:
         with SyncClient(server.address, config=ClientConfig(tls=case.client)) as client:
-            with pytest.raises(ConnectError, match=re.escape(case.told)):
+            with pytest.raises(ConnectError, match=re.escape(case.told)) as refused:
                 client.call(Guarded.enter)
+    assert HINTS.get(name, "") in (refused.value.hint or "")
     assert Guarded.calls == before
 
 

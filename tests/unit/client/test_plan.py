@@ -12,7 +12,7 @@ from fastrpc.client.plan import ConnectionPlan
 from fastrpc.client.reach_errors import MOST_NAMED, unreachable
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError
+from fastrpc.errors import ConfigError, ConnectError, FastRPCError
 from fastrpc.selectors import RoundRobin
 from fastrpc.testing import FakeClock
 
@@ -350,6 +350,30 @@ class TestErrorMessages:
         hint = unreachable(plan.subchannels).hint or ""
         assert hint.startswith("HTTP answered there: check host and port; ")
         assert 'protocols name "native"' in hint
+
+    @pytest.mark.parametrize(
+        ("error", "hint"),
+        [
+            (ConnectError("it is not encrypted", hint="dial tls://"), "dial tls://"),
+            (ConfigError("TLS.ca_file is 'x': No such file or directory"), None),
+            (
+                ConnectError("not a fastrpc server but a TLS server: the first bytes are"),
+                "a TLS server answered",
+            ),
+            (ConnectError("it closed the connection"), "is a server running there?"),
+        ],
+    )
+    def test_what_an_error_says_to_do_comes_first(self, error: FastRPCError, hint: str | None) -> None:
+        plan = plan_of(2)
+        for subchannel in plan.subchannels:
+            subchannel.note_failure(error, 10.0)
+        found = unreachable(plan.subchannels).hint
+        assert found is None if hint is None else (found or "").startswith(hint)
+
+    def test_the_hint_of_a_refused_handshake_is_kept(self) -> None:
+        plan = plan_of(1)
+        plan.subchannels[0].ended(was_ready=False, lived=0.1, reason="refused", hint="set cert_file", at=10.0)
+        assert unreachable(plan.subchannels).hint == "set cert_file"
 
     @pytest.mark.parametrize(
         ("error", "text"),

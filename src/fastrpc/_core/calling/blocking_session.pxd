@@ -19,9 +19,10 @@ cdef class BlockingSession(Connection):
         # The last flush of which the system took anything.
         uint64_t handed_flushes
 
-        # Whether the server has shown its settings, and why the connection ended.
+        # Whether the server has shown its settings; why the connection ended, and what its error says to do about it.
         readonly bint is_ready
         readonly str lost_because
+        readonly object lost_hint
         bint lingers
 
         # Whether it is older than `Keepalive.max_age` and waits for its successor; whether we ended it ourselves, for its

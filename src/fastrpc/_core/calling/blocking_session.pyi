@@ -66,6 +66,10 @@ class BlockingSession(Connection):
         """Why the connection ended; None while it stands."""
 
     @property
+    def lost_hint(self) -> str | None:
+        """What is to be done about that; None where the error does not say."""
+
+    @property
     def users(self) -> int:
         """How many threads have a call here."""
 

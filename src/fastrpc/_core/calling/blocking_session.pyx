@@ -518,6 +518,7 @@ cdef class BlockingSession(Connection):
 
     cdef int lost(self, object error) except -1:
         self.note_unread(error)
+        self.lost_hint = getattr(error, "hint", None)
         return self._end_all(str(error) if error is not None else "the server closed it")
 
     cdef int _end_all(self, str why) except -1:

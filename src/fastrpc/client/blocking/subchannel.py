@@ -67,6 +67,7 @@ class SyncSubchannel(EndpointPlan):
             was_ready=session.is_ready,
             lived=session.lifetime,
             reason=session.lost_because or "the server drains",
+            hint=session.lost_hint,
             at=used_at if session.is_ready else time.monotonic(),
             is_replaced=session.peer_replaces,
         )
