@@ -30,6 +30,9 @@ NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 #: Characters of a default that is written out where a signature is shown.
 LONGEST_DEFAULT: Final = 40
 
+#: Names of a first parameter that may have an annotation.
+_SELF: Final = frozenset({"self", "this", "cls"})
+
 #: How a handler was written.
 Form = Literal["coroutine", "async_generator", "generator", "plain"]
 
@@ -121,7 +124,7 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
     scope = Scope(handler)
     signature = _signature_of(handler, label)
     parameters = [_parameter(label, parameter, scope, handler) for parameter in signature.parameters.values()]
-    if not parameters or not parameters[0].by_position:
+    if not parameters or not _is_self(parameters[0]):
         raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
     stream, position = _stream_parameter(label, parameters[1:])
     result = _annotation(signature.return_annotation, inspect.Signature.empty)
@@ -141,6 +144,11 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
         is_async=is_async,
         has_stream_result=has_stream_result,
     )
+
+
+def _is_self(parameter: Parameter) -> bool:
+    """Whether a first parameter can be meant as `self`, and is none that the caller was to give."""
+    return parameter.by_position and (parameter.annotation is UNANNOTATED or parameter.name in _SELF)
 
 
 def check_raw(signature: HandlerSignature) -> None:
