@@ -16,10 +16,14 @@ from fastrpc.endpoint import Address
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
+from fastrpc.serving.access_options import Authenticate
 
 __all__ = ["connected", "handling"]
 
 _numbers = itertools.count(1)
+
+#: What a client with an identity shows. Whoever shows nothing may send no large messages.
+_CREDENTIALS = "connected"
 
 
 @asynccontextmanager
@@ -41,29 +45,32 @@ async def connected(
         interceptors: the server's.
         client_interceptors: the client's.
         services: what the client serves: handlers of `sources` call it by `current_call().peer.client`.
-        identity: the client's identity for the server's handlers.
+        identity: whom the server takes the client for. Services whose methods have roles need one.
     """
-    if identity is not None:
-        interceptors = (_known_as(identity), *interceptors)
     config = replace(ServerConfig() if config is None else config, check_results=True)
-    server = Server(*sources, interceptors=interceptors, config=config)
+    server = Server(
+        *sources,
+        interceptors=interceptors,
+        authenticate=None if identity is None else _known_as(identity),
+        config=config,
+    )
     async with server:
         address = await server.listen(f"memory://fastrpc-testing-{next(_numbers)}")
         async with Client(
             str(address),
             interceptors=client_interceptors,
+            credentials=None if identity is None else _CREDENTIALS,
             services=services,
             config=client_config or ClientConfig(),
         ) as client:
             yield client
 
 
-def _known_as(identity: Identity) -> Interceptor:
-    async def know(call: Any, proceed: Any) -> Any:
-        call.identity = identity
-        return await proceed(call)
+def _known_as(identity: Identity) -> Authenticate:
+    async def known(peer: Peer) -> Identity:
+        return identity
 
-    return know
+    return known
 
 
 class _DirectCall(ServerCall):

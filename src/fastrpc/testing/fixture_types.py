@@ -8,8 +8,10 @@ from typing import Any, Protocol
 
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.limits import Limit
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.testing.connected import connected
 
 __all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]
@@ -98,6 +100,9 @@ class ServingFixture(Protocol):
         self,
         *sources: Any,
         interceptors: Sequence[Interceptor] = (),
+        authenticate: Authenticate | None = None,
+        authorize: Authorize | None = None,
+        limits: Sequence[Limit] = (),
         config: ServerConfig | None = None,
         address: str = "tcp://127.0.0.1:0",
     ) -> ServedAddress: ...

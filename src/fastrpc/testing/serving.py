@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from fastrpc.config import ServerConfig
+from fastrpc.limits import Limit
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
+from fastrpc.serving.access_options import Authenticate, Authorize
 
 __all__ = ["serving"]
 
@@ -17,6 +19,9 @@ __all__ = ["serving"]
 def serving(
     *sources: Any,
     interceptors: Sequence[Interceptor] = (),
+    authenticate: Authenticate | None = None,
+    authorize: Authorize | None = None,
+    limits: Sequence[Limit] = (),
     config: ServerConfig | None = None,
     address: str = "tcp://127.0.0.1:0",
 ) -> Iterator[str]:
@@ -24,13 +29,21 @@ def serving(
 
     Args:
         interceptors: functions around every call, the first outermost.
+        authenticate, authorize, limits: who calls, who may, and how much; see `Server`.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
         The errors of starting a server.
     """
     started = threading.Event()
-    server = Server(*sources, interceptors=interceptors, config=ServerConfig() if config is None else config)
+    server = Server(
+        *sources,
+        interceptors=interceptors,
+        authenticate=authenticate,
+        authorize=authorize,
+        limits=limits,
+        config=ServerConfig() if config is None else config,
+    )
     thread = _Thread(server, address, started)
     thread.start()
     started.wait()

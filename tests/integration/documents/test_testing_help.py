@@ -15,6 +15,8 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, SyncClient
+from fastrpc.auth import StaticTokens
+from fastrpc.limits import RateLimit
 from fastrpc.testing import (
     ConnectedFixture,
     FakeClock,
@@ -108,6 +110,36 @@ async def test_connected_takes_interceptors_of_both_sides_and_an_identity() -> N
     assert sides == ["client None", "server ada"]
     async with connected(Desk()) as client:
         assert await client.call(Desk.who) == b"nobody"
+
+
+async def test_roles_hold_for_the_identity_of_connected() -> None:
+    @fastrpc.service("vault")
+    class Vault:
+        @fastrpc.method(roles=("auditor",))
+        async def audit(self, data: bytes) -> int:
+            return len(data)
+
+    async with connected(Vault(), identity=fastrpc.Identity("eve", roles={"auditor"})) as client:
+        assert await client.call(Vault.audit, bytes(1_000_000)) == 1_000_000
+    async with connected(Vault(), identity=fastrpc.Identity("ada")) as client:
+        with pytest.raises(fastrpc.CallError) as refused:
+            await client.call(Vault.audit, b"")
+        assert refused.value.status is fastrpc.Status.PERMISSION_DENIED
+
+
+def test_serving_takes_what_authenticates_and_limits() -> None:
+    def may(identity: fastrpc.Identity | None, route: Any) -> bool:
+        return identity is not None and route.method != "slow"
+
+    tokens = StaticTokens({"token-of-eve": fastrpc.Identity("eve")})
+    limits = [RateLimit(0.001, 1)]
+    with serving(Mirror(), authenticate=tokens, authorize=may, limits=limits) as address:
+        with SyncClient(address, credentials="token-of-eve", fail_mode="failfast") as client:
+            with pytest.raises(fastrpc.CallError, match="may not call it"):
+                client.call(Mirror.slow, b"")
+            assert client.call(Mirror.same, b"a") == b"a"
+            with pytest.raises(fastrpc.OverloadedError):
+                client.call(Mirror.same, b"a")
 
 
 def test_a_fake_clock_moves_when_told_to() -> None:
