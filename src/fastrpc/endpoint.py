@@ -54,7 +54,7 @@ class Address:
         if not separator or not scheme.isascii() or not scheme:
             raise ConfigError(
                 f"{shown} is not an address",
-                hint="write it as tcp://host:port, unix:///path or memory://name",
+                hint="write it as tcp://host:port, tls://host:port, unix:///path or memory://name",
             )
         scheme = scheme.lower()
         if scheme in _WITHOUT_HOST:
