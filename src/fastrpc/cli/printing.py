@@ -169,8 +169,8 @@ def _continued(text: str) -> str:
 def _hint_of(error: FastRPCError) -> str | None:
     """Return the fix in terms of the command line."""
     if isinstance(error, ConnectError):
-        is_usual = "a server run" in (error.hint or "") and "protocols" not in (error.hint or "")
-        return _CONNECT_HINT if is_usual else _in_options(error.hint)
+        is_usual = error.hint is None or ("a server run" in error.hint and "protocols" not in error.hint)
+        return _CONNECT_HINT if is_usual else _in_options(error.hint or "")
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:
@@ -178,9 +178,9 @@ def _hint_of(error: FastRPCError) -> str | None:
     return error.hint
 
 
-def _in_options(hint: str | None) -> str | None:
+def _in_options(hint: str) -> str:
     """Return a hint with options of the command line in the place of settings of `TLS`."""
-    return hint and _TLS_SETTING.sub(lambda match: _TLS_OPTIONS[match[0]], hint)
+    return _TLS_SETTING.sub(lambda match: _TLS_OPTIONS[match[0]], hint)
 
 
 def _system_hint(error: OSError) -> str | None:

@@ -53,7 +53,7 @@ class ClientCredentials:
             found: Any = self._source if isinstance(self._source, str) else self._source()
             if inspect.isawaitable(found):
                 found = await found
-            return checked_token(found).encode()
+            return _encoded(found)
         except Exception as error:
             raise _failed(error) from None
 
@@ -68,7 +68,7 @@ class ClientCredentials:
             found: Any = self._source if isinstance(self._source, str) else self._source()
             if inspect.iscoroutine(found):
                 found = _stepped(found)
-            return checked_token(found).encode()
+            return _encoded(found)
         except Exception as error:
             raise _failed(error) from None
 
@@ -99,18 +99,28 @@ def credentials_of(source: Any, *, allows_plain: bool) -> ClientCredentials | No
     return ClientCredentials(source, allows_plain=allows_plain)
 
 
+def _encoded(found: Any) -> bytes:
+    if not isinstance(found, str):
+        raise ConfigError(f"they are a {type(found).__name__}, a token must be text")
+    return checked_token(found).encode()
+
+
 def _stepped(coroutine: Any) -> Any:
     try:
         coroutine.send(None)
     except StopIteration as returned:
         return returned.value
     coroutine.close()
-    raise RuntimeError(
-        "credentials awaited something, and a SyncClient has no event loop: give it a plain function"
+    raise ConfigError(
+        "their function awaited something, and a SyncClient has no event loop",
+        hint="give it a plain function",
     )
 
 
 def _failed(error: Exception) -> ConnectError:
-    # A token may stand in the text of an error that is not ours.
-    told = error.message if isinstance(error, ConfigError) else type(error).__name__
-    return ConnectError(f"the credentials cannot be had: {told}")
+    if isinstance(error, ConfigError):
+        told, hint = error.message, error.hint or "give a token, or a function that returns one"
+    else:
+        # A token may stand in the text of an error that is not ours.
+        told, hint = type(error).__name__, "the function given as credentials raised this: call it to see why"
+    return ConnectError(f"the credentials cannot be had: {told}", hint=hint)

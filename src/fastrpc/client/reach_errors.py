@@ -59,11 +59,11 @@ def _has_cause(error: FastRPCError) -> bool:
     return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
-def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str | None:
+def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
     """Return the hint of a call without a connection: what its errors say themselves, else to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
-        return failures[0].hint
+        return failures[0].hint or "correct this setting of the client"
     errors = [str(each.error) for each in endpoints if each.error is not None]
     if errors and all(_MUTE in error for error in errors):
         return (

@@ -1,0 +1,53 @@
+"""Functions that are given as credentials and have no token."""
+
+import asyncio
+import traceback
+from typing import Any
+
+import pytest
+
+import fastrpc
+from tests.support.either_client import CLIENTS
+from tests.support.guarded import Shop, calling, guarded
+
+pytestmark = pytest.mark.one_loop
+
+ADA_TOKEN = "token-of-ada"
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_a_failing_function_fails_the_call_without_its_text(kind: str) -> None:
+    def credentials() -> str:
+        raise ValueError("planted-5ecret")
+
+    async with guarded(Shop) as target, calling(kind, target, credentials=credentials) as client:
+        with pytest.raises(fastrpc.ConnectError, match="credentials cannot be had") as caught:
+            await client.call(Shop.who)
+        # Nor with what led to it, which a log of the error shows.
+        assert "planted" not in "".join(traceback.format_exception(caught.value))
+        assert "call it to see why" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_a_function_without_a_token_is_told_what_to_give(kind: str) -> None:
+    def credentials() -> Any:
+        return None
+
+    async def waiting() -> str:
+        await asyncio.sleep(0)
+        return ADA_TOKEN
+
+    async with guarded(Shop) as target:
+        async with calling(kind, target, credentials=credentials) as client:
+            with pytest.raises(
+                fastrpc.ConnectError, match="they are a NoneType, a token must be text"
+            ) as caught:
+                await client.call(Shop.who)
+            assert "give a token" in (caught.value.hint or "")
+        async with calling(kind, target, credentials=waiting) as client:
+            if kind == "async":
+                assert await client.call(Shop.who) == "ada"
+            else:
+                with pytest.raises(fastrpc.ConnectError, match="a SyncClient has no event loop") as caught:
+                    await client.call(Shop.who)
+                assert caught.value.hint == "give it a plain function"
