@@ -1,4 +1,4 @@
-"""`download` and `upload` of a `Client`."""
+"""`download` and `upload` of a `Client`, or of a server from and to a client that serves."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
+from fastrpc.calling.peer_client import PeerClient
 from fastrpc.calling.stream import Stream
 from fastrpc.client.client import Client
 from fastrpc.errors import StreamEndedError
@@ -29,7 +30,7 @@ MESSAGES_AT_ONCE = 16
 
 
 async def download(
-    client: Client,
+    client: Client | PeerClient,
     name: str,
     path: str | os.PathLike[str],
     *,
@@ -56,7 +57,7 @@ async def download(
 
 
 async def upload(
-    client: Client,
+    client: Client | PeerClient,
     path: str | os.PathLike[str],
     name: str,
     *,
@@ -85,11 +86,13 @@ async def upload(
 class _LoopRuntime:
     """A client of an event loop, and a thread."""
 
-    def __init__(self, client: Client) -> None:
-        check_client(client, Client, "fastrpc.files.sync")
+    def __init__(self, client: Client | PeerClient) -> None:
+        # The client of a peer calls one connection anyway.
+        self._is_pinned = isinstance(client, PeerClient)
+        if not self._is_pinned:
+            check_client(client, Client, "fastrpc.files.sync")
         self._client = client
         self._pool = new_pool(1)
-        self._is_pinned = False
 
     def __enter__(self) -> Self:
         return self

@@ -61,6 +61,16 @@ class Counted(FileService):
         return await super().write(counted(), path, offset, size, sha256)
 
 
+@fastrpc.service("hub")
+class Hub:
+    @method(timeout=60)
+    async def fetch(self, path: str) -> FileDigest:
+        client = fastrpc.current_call().peer.client
+        assert client is not None
+        await download(client, "a", path)
+        return await upload(client, path, "c")
+
+
 class Desk:
     """A folder that is served, and one of this machine."""
 
@@ -114,6 +124,15 @@ async def test_memory_transport(desk: Desk) -> None:
         assert await upload(client, desk.here / "a", "b") == DIGEST
         assert await download(client, "b", desk.here / "c") == DIGEST
     assert (desk.here / "c").read_bytes() == DATA
+
+
+async def test_a_server_copies_files_of_its_client(desk: Desk) -> None:
+    (desk.there / "a").write_bytes(DATA)
+    async with served(Hub, scheme="tcp") as target:
+        async with Client(target, services=[desk.files]) as client:
+            copied = await client.call(Hub.fetch, str(desk.here / "b"))
+    assert copied == DIGEST
+    assert (desk.there / "c").read_bytes() == (desk.here / "b").read_bytes() == DATA
 
 
 def test_a_client_of_the_other_kind_is_refused() -> None:
