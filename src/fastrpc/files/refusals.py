@@ -106,7 +106,9 @@ def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
 
 def missing(name: str) -> CallError:
     """Return the error for a name that leads to nothing, or out of the root."""
-    return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}")
+    # The same whatever is missing: nobody learns what lies behind a link that leads out.
+    folder = ", or no folder for it" if "/" in name else ""
+    return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}{folder}")
 
 
 def changed(name: str) -> CallError:

@@ -109,6 +109,7 @@ def test_another_service_is_named(desk: Desk) -> None:
     [
         (("get", "../a"), 1, "it has the part '..'"),
         (("get", "nothing"), 1, "there is no 'nothing'"),
+        (("put", __file__, "nothing/b"), 1, "there is no 'nothing/b', or no folder for it"),
         (("get", "sub/"), 2, "'' is no name of a file"),
         (("get", "..", "x"), 1, "it has the part '..'"),
         (("get", ".."), 2, "'..' is no name of a file"),

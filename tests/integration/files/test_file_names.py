@@ -150,9 +150,10 @@ async def test_a_name_that_no_file_has_is_refused_by_every_method(case: str, roo
 @pytest.mark.parametrize("case", NOWHERE)
 async def test_a_name_that_leads_outside_is_as_one_that_leads_nowhere(case: str, root: Path) -> None:
     name = NOWHERE[case]
+    text = f"there is no {name!r}" + (", or no folder for it" if "/" in name else "")
     async with served(FileService(root)) as target, Client(target) as client:
         for error in (await refusals(client, name))[:-1]:
-            assert (error.status, error.message) == (Status.NOT_FOUND, f"there is no {name!r}")
+            assert (error.status, error.message) == (Status.NOT_FOUND, text)
             assert error.details is None
 
 
