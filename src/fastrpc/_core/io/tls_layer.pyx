@@ -17,8 +17,9 @@ from fastrpc._core.io.socket_io cimport send_bytes
 from fastrpc._core.io.transport_socket cimport plain_descriptor
 
 cdef enum:
-    # Plain bytes that are encrypted before the next part is sent: the cipher text stays in the processor's cache.
-    PART_BYTES = 49_152
+    # Plain bytes that are encrypted and sent at a time: two records, whose cipher text stays in the processor's cache. To
+    # encrypt 64 KiB at a time makes 16 echoes of 64 KiB in flight 25 to 40 % slower, to encrypt 16 KiB 8 %.
+    PART_BYTES = 32_768
     # Pieces that are shorter are copied together, as each piece by itself would make a record of its own.
     JOINED_BYTES = 16_384
 
@@ -309,13 +310,13 @@ cdef class TLSLayer(Layer):
         return True
 
     cdef int _write_all(self, object data) except -1:
-        cdef Py_ssize_t offset = 0, size = len(data), part = 0
-        view = memoryview(data)
+        cdef Py_ssize_t offset = 0, sent = 0, size = len(data)
+        cdef bint is_whole
         while offset < size:
-            # One record at a time leaves `ssl`.
-            offset += <Py_ssize_t>self._encrypt(view[offset:] if offset else data)
-            if offset - part >= PART_BYTES:
-                part = offset
+            is_whole = offset == 0 and size <= PART_BYTES
+            offset += <Py_ssize_t>self._encrypt(data if is_whole else memoryview(data)[offset:offset + PART_BYTES])
+            if offset - sent >= PART_BYTES:
+                sent = offset
                 self._send()
         return 0
 
