@@ -30,8 +30,9 @@ NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 #: Characters of a default that is written out where a signature is shown.
 LONGEST_DEFAULT: Final = 40
 
-#: Names of a first parameter that may have an annotation.
-_SELF: Final = frozenset({"self", "this", "cls"})
+#: Names of a first parameter that may have any annotation, and what further such names begin with.
+_SELF: Final = frozenset({"this", "cls"})
+_SELF_PREFIXES: Final = ("self", "_")
 
 #: How a handler was written.
 Form = Literal["coroutine", "async_generator", "generator", "plain"]
@@ -124,8 +125,7 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
     scope = Scope(handler)
     signature = _signature_of(handler, label)
     parameters = [_parameter(label, parameter, scope, handler) for parameter in signature.parameters.values()]
-    if not parameters or not _is_self(parameters[0]):
-        raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
+    _check_self(label, parameters, handler)
     stream, position = _stream_parameter(label, parameters[1:])
     result = _annotation(signature.return_annotation, inspect.Signature.empty)
     form = _form(handler)
@@ -146,9 +146,21 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
     )
 
 
-def _is_self(parameter: Parameter) -> bool:
-    """Whether a first parameter can be meant as `self`, and is none that the caller was to give."""
-    return parameter.by_position and (parameter.annotation is UNANNOTATED or parameter.name in _SELF)
+def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[..., Any]) -> None:
+    """Refuse a function without `self`, or whose first parameter looks like one that the caller is to give."""
+    if not parameters or not parameters[0].by_position:
+        raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
+    first = parameters[0]
+    if first.annotation is UNANNOTATED or first.name in _SELF or first.name.startswith(_SELF_PREFIXES):
+        return
+    # The class does not exist yet: its name is compared. Quotes are part of a deferred annotation.
+    around = label.split(".")[-2:-1]
+    written = type_text(first.annotation).strip("'\" ").partition("[")[0]
+    if written.rpartition(".")[2] not in {"Self", *around}:
+        raise TypeError(
+            f"{label}: the first parameter {first.name!r} is annotated, so it is taken for an argument:"
+            f" write `self` before it, `def {handler.__name__}(self, {first.name}, …)`"
+        )
 
 
 def check_raw(signature: HandlerSignature) -> None:

@@ -25,6 +25,7 @@ nobody: Any = None
 async def star(self: Any, *numbers: int) -> None: ...
 async def stars(self: Any, **numbers: int) -> None: ...
 async def alone() -> None: ...
+async def named(*, self: Any) -> None: ...
 async def annotated(number: int) -> int: ...  # type: ignore[empty-body]
 async def no_yield(self: Any) -> AsyncIterator[int]: ...  # type: ignore[empty-body]
 async def sync_result(self: Any) -> Iterator[int]: ...  # type: ignore[empty-body]
@@ -55,7 +56,11 @@ async def default_stream(
             r"star has `\*numbers`, but a remote method takes a fixed list of parameters: write each parameter out",
         ),
         (stars, r"stars has `\*\*numbers`"),
-        (annotated, r"annotated has no `self`: write `def annotated\(self, …\)`"),
+        (
+            annotated,
+            r"annotated: the first parameter 'number' is annotated, so it is taken for an argument: write `self`",
+        ),
+        (named, r"named has no `self`: write `def named\(self, …\)`"),
         (alone, r"alone has no `self`: write `def alone\(self, …\)`"),
         (no_yield, r"does not `yield`: yield the messages, or write `def no_yield` without `async`"),
         (sync_result, r"write `AsyncIterator` and `yield` in it"),

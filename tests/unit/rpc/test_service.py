@@ -3,12 +3,14 @@
 import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 import pytest
 
 from fastrpc.rpc import method, method_definition, service, service_definition
 from fastrpc.rpc.definition import MethodDefinition
+
+T = TypeVar("T")
 
 
 @service("arith", version="2")
@@ -200,6 +202,24 @@ def test_callables_that_are_no_functions_can_be_inherited() -> None:
     child: Any = service("child")(type("Child", (parent,), {}))
     assert method_definition(child.add).full_name == "child.add"
     assert child().add(1) == 2
+
+
+def test_the_first_parameter_may_be_annotated_where_it_is_plainly_self() -> None:
+    @service("shapes")
+    class Shape(Generic[T]):
+        @method
+        def own(instance: Self, size: int) -> None: ...  # noqa: N805
+        @method
+        def quoted(me: "Shape[T]", size: int) -> None: ...  # noqa: N805
+        @method
+        def private(_shape: Any, size: int) -> None: ...  # noqa: N805
+        @method
+        def unused(_: Any, size: int) -> None: ...  # noqa: N805
+        @method
+        def underlined(self_: Any, size: int) -> None: ...  # noqa: N805
+
+    methods = service_definition(Shape).methods.values()
+    assert [[str(one) for one in each.parameters] for each in methods] == [["size: int"]] * 5
 
 
 def test_async_generator_annotations_are_streams() -> None:

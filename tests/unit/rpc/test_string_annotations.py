@@ -150,6 +150,27 @@ def test_generic_bases_resolve_too() -> None:
     assert method_definition(Stored.get).result == list[Note]
 
 
+def test_a_first_parameter_is_self_by_the_name_of_its_class() -> None:
+    @service("own")
+    class Own:
+        @method
+        def by_class(me: Own, size: int) -> None: ...  # noqa: N805
+        @method
+        def by_quoted_class(me: "Own", size: int) -> None: ...  # noqa: N805, UP037
+        @method
+        def by_self(me: typing.Self, size: int) -> None: ...  # noqa: N805
+
+    methods = service_definition(Own).methods.values()
+    assert [[str(one) for one in each.parameters] for each in methods] == [["size: int"]] * 3
+    with pytest.raises(
+        TypeError, match="the first parameter 'owns' is annotated, so it is taken for an argument"
+    ):
+
+        class Others:
+            @method
+            def put(owns: builtins.list[Others]) -> None: ...  # noqa: N805
+
+
 def test_raw_is_checked_at_decoration() -> None:
     async def good(self: object, data: bytes) -> bytes:
         return data
