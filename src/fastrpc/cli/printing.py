@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from fastrpc.cli.output import rich_text, shown, stderr, stdout
+from fastrpc.client.reach_errors import SETTING_HINT
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
 from fastrpc.server.plan import ExitCode
@@ -38,7 +39,8 @@ __all__ = [
 
 _CONNECT_HINT = "check the address, and that a server runs there: fastrpc run app:services --address …"
 _TLS_OPTIONS = {"ca_file": "--ca", "cert_file": "--cert", "key_file": "--key", "server_name": "--server-name"}
-_TLS_SETTING = re.compile("|".join(_TLS_OPTIONS))
+_TLS_SETTING = re.compile(rf"\b({'|'.join(_TLS_OPTIONS)})\b")
+_REFUSED_SETTING = re.compile(rf"\bTLS\.({'|'.join(_TLS_OPTIONS)})(?= is )")
 _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC_TOKEN in the environment"  # noqa: S105
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
@@ -100,6 +102,8 @@ def describe_error(error: BaseException) -> tuple[str, str | None]:
     """Return cause and fix of an error as text, without its traceback."""
     if isinstance(error, FastRPCError):
         text = str(error).removesuffix(f" ({error.hint})") or type(error).__name__
+        if isinstance(error, ConnectError):
+            text = _REFUSED_SETTING.sub(_option_of, text)
         return text, _hint_of(error)
     if isinstance(error, OSError) and error.errno is not None:
         text = error.strerror or os.strerror(error.errno)
@@ -169,8 +173,14 @@ def _continued(text: str) -> str:
 def _hint_of(error: FastRPCError) -> str | None:
     """Return the fix in terms of the command line."""
     if isinstance(error, ConnectError):
-        is_usual = error.hint is None or ("a server run" in error.hint and "protocols" not in error.hint)
-        return _CONNECT_HINT if is_usual else _in_options(error.hint or "")
+        hint = error.hint or ""
+        if hint == SETTING_HINT:
+            return "correct this option"
+        # No option gives a connection more time.
+        is_usual = (
+            not hint or "Timeouts.connect" in hint or ("a server run" in hint and "protocols" not in hint)
+        )
+        return _CONNECT_HINT if is_usual else _TLS_SETTING.sub(_option_of, hint)
     if isinstance(error, DeadlineExceededError) and error.processed != "no":
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:
@@ -178,9 +188,9 @@ def _hint_of(error: FastRPCError) -> str | None:
     return error.hint
 
 
-def _in_options(hint: str) -> str:
-    """Return a hint with options of the command line in the place of settings of `TLS`."""
-    return _TLS_SETTING.sub(lambda match: _TLS_OPTIONS[match[0]], hint)
+def _option_of(setting: re.Match[str]) -> str:
+    """Return the option of the command line for a setting of `TLS`."""
+    return _TLS_OPTIONS[setting[1]]
 
 
 def _system_hint(error: OSError) -> str | None:

@@ -11,7 +11,15 @@ from fastrpc.errors import CallError, ConfigError, ConnectError, FastRPCError, N
 if TYPE_CHECKING:
     from fastrpc.client.endpoint_plan import EndpointPlan
 
-__all__ = ["MOST_NAMED", "REACH_HINT", "registry_failure", "trouble_at", "troubles", "unreachable"]
+__all__ = [
+    "MOST_NAMED",
+    "REACH_HINT",
+    "SETTING_HINT",
+    "registry_failure",
+    "trouble_at",
+    "troubles",
+    "unreachable",
+]
 
 #: The most addresses that one message names.
 MOST_NAMED = 100
@@ -21,6 +29,9 @@ _MUTE = "the connection ended during its handshake: the server closed it"
 
 #: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
+
+#: The hint of a call that a setting of its own client keeps from every endpoint.
+SETTING_HINT = "correct this setting of the client"
 
 
 def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
@@ -63,7 +74,7 @@ def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
     """Return the hint of a call without a connection: what its errors say themselves, else to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
-        return failures[0].hint or "correct this setting of the client"
+        return failures[0].hint or SETTING_HINT
     errors = [str(each.error) for each in endpoints if each.error is not None]
     if errors and all(_MUTE in error for error in errors):
         return (
@@ -74,9 +85,11 @@ def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
     if not strangers or len(strangers) < len(errors):
         return "is a server running there? with_options(wait_for_ready=True) waits for one"
     found = re.search(r"not a fastrpc server but ([^:]+):", strangers[0])
-    if found and found[1] == "a TLS server":
+    has_ports = all(each.endpoint.address.scheme == "tcp" for each in endpoints)
+    if found and found[1] == "a TLS server" and has_ports:
         return "a TLS server answered there: dial tls:// instead of tcp://"
-    hint = f"{found[1] if found else 'something else'} answered there: check host and port"
+    place = "host and port" if has_ports else "the address"
+    hint = f"{found[1] if found else 'something else'} answered there: check {place}"
     if "HTTP" in hint:
         hint += '; a server of fastrpc takes this client once its protocols name "native"'
     return hint

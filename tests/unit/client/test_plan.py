@@ -351,6 +351,15 @@ class TestErrorMessages:
         assert hint.startswith("HTTP answered there: check host and port; ")
         assert 'protocols name "native"' in hint
 
+    def test_a_tls_server_at_a_unix_socket_is_not_dialled_with_tls(self) -> None:
+        (subchannel,) = (plan := plan_of(1)).subchannels
+        subchannel.endpoint = Endpoint("unix:///run/desk.sock")
+        subchannel.note_failure(
+            ConnectError("not a fastrpc server but a TLS server: the first bytes are"), 10.0
+        )
+        hint = unreachable(plan.subchannels).hint
+        assert hint == "a TLS server answered there: check the address"
+
     @pytest.mark.parametrize(
         ("error", "hint"),
         [
