@@ -87,10 +87,9 @@ class _LoopRuntime:
     """A client of an event loop, and a thread."""
 
     def __init__(self, client: Client | PeerClient) -> None:
+        check_client(client, (Client, PeerClient), "fastrpc.files.sync takes a SyncClient")
         # The client of a peer calls one connection anyway.
         self._is_pinned = isinstance(client, PeerClient)
-        if not self._is_pinned:
-            check_client(client, Client, "fastrpc.files.sync")
         self._client = client
         self._pool = new_pool(1)
 

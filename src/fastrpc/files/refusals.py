@@ -49,16 +49,15 @@ _TOLD: dict[int, tuple[Status, str]] = {
 _MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 
 
-def check_client(client: object, wanted: type[Any], others: str) -> None:
-    """Refuse a client of the other kind.
+def check_client(client: object, wanted: tuple[type[Any], ...], others: str) -> None:
+    """Refuse a client of another kind.
 
     Args:
-        others: the module whose transfers take that one.
+        others: which module has the same transfers for which other kinds.
     """
     if not isinstance(client, wanted):
-        raise TypeError(
-            f"the client is a {type(client).__name__}, it must be a {wanted.__name__}: the other kind has {others}"
-        )
+        kinds = " or ".join(kind.__name__ for kind in wanted)
+        raise TypeError(f"the client is of type {type(client).__name__}, it must be a {kinds}; {others}")
 
 
 @contextmanager

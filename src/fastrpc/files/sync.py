@@ -66,7 +66,7 @@ class _BlockingRuntime:
     """A blocking client, and a thread: none of its coroutines ever waits for a loop."""
 
     def __init__(self, client: SyncClient, pool: ThreadPoolExecutor) -> None:
-        check_client(client, SyncClient, "fastrpc.files")
+        check_client(client, (SyncClient,), "fastrpc.files takes a Client or PeerClient")
         self._client = client
         self._pool = pool
         self._is_pinned = False

@@ -5,12 +5,13 @@ import fcntl
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import fastrpc.files
 import fastrpc.files.rpcx.sync
-from fastrpc import CallError, Client, Status, SyncClient
+from fastrpc import CallError, Client, PeerClient, Status, SyncClient
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.files import FileDigest, FileService, download, upload
 from fastrpc.rpc.service import method
@@ -135,13 +136,23 @@ async def test_a_server_copies_files_of_its_client(desk: Desk) -> None:
     assert (desk.there / "c").read_bytes() == (desk.here / "b").read_bytes() == DATA
 
 
-def test_a_client_of_the_other_kind_is_refused() -> None:
-    for module in (fastrpc.files, fastrpc.files.rpcx):
-        with SyncClient("memory://nobody") as blocking:
-            with pytest.raises(TypeError, match=rf"is a SyncClient, .* has {module.__name__}\.sync$"):
-                asyncio.run(module.download(blocking, "a", "b"))
-        with pytest.raises(TypeError, match=rf"is a Client, .* has {module.__name__}$"):
-            module.sync.upload(Client("memory://nobody"), "a", "b")
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [(fastrpc.files, "Client or PeerClient"), (fastrpc.files.rpcx, "Client")],
+    ids=["files", "rpcx"],
+)
+def test_a_client_of_another_kind_is_refused(module: Any, kinds: str) -> None:
+    name = module.__name__
+    peer = PeerClient.__new__(PeerClient)
+    with SyncClient("memory://nobody") as blocking:
+        for client in (blocking, *(() if "Peer" in kinds else (peer,))):
+            text = rf"type {type(client).__name__}, it must be a {kinds}; {name}\.sync takes a SyncClient$"
+            with pytest.raises(TypeError, match=text):
+                asyncio.run(module.download(client, "a", "b"))
+    for other in (Client("memory://nobody"), peer):
+        text = rf"type {type(other).__name__}, it must be a SyncClient; {name} takes a {kinds}$"
+        with pytest.raises(TypeError, match=text):
+            module.sync.upload(other, "a", "b")
 
 
 async def test_a_service_of_another_name(transfers: Transfers, desk: Desk) -> None:

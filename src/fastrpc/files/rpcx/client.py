@@ -52,7 +52,7 @@ async def upload(
 
 
 async def _run(client: Client, transfer: Transfer) -> FileDigest:
-    check_client(client, Client, "fastrpc.files.rpcx.sync")
+    check_client(client, (Client,), "fastrpc.files.rpcx.sync takes a SyncClient")
     pool = new_pool(1)
     try:
         request: dict[str, Any] = await finished(pool.submit(transfer.prepare))

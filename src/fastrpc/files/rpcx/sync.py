@@ -26,7 +26,7 @@ def upload(
 
 
 def _run(client: SyncClient, transfer: Transfer) -> FileDigest:
-    check_client(client, SyncClient, "fastrpc.files.rpcx")
+    check_client(client, (SyncClient,), "fastrpc.files.rpcx takes a Client")
     try:
         request = transfer.prepare()
         view = client.with_options(codec="msgpack")
