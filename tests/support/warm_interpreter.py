@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import types
+from pathlib import Path
 from typing import Any
 
 #: What most programs of tests import. Those of `rich` are what typer shows help and mistakes with; the last ones are
@@ -128,18 +129,20 @@ def become(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    arguments: list[str] = request["arguments"]
     places = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     own = [place for place in places if place and place not in sys.path]
-    if own:
+    is_script = arguments[0] not in {"-m", "-c"}
+    here = os.path.dirname(os.path.realpath(arguments[0])) if is_script else os.getcwd()
+    if any(has_packages(place) for place in (*own, here) if place not in sys.path):
         forget_tables()
     sys.path[:0] = own
     open_standard_streams()
-    arguments: list[str] = request["arguments"]
     main = sys.modules["__main__"] = types.ModuleType("__main__")
     try:
         if arguments[0] == "-m":
             sys.argv = arguments[1:]
-            sys.path.insert(0, os.getcwd())
+            sys.path.insert(0, here)
             runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
         elif arguments[0] == "-c":
             sys.argv = ["-c", *arguments[2:]]
@@ -147,7 +150,7 @@ def become(request: dict[str, Any]) -> None:
             exec(compile(arguments[1], "<string>", "exec", dont_inherit=True), vars(main))
         else:
             sys.argv = list(arguments)
-            sys.path.insert(0, os.path.dirname(os.path.realpath(arguments[0])))
+            sys.path.insert(0, here)
             main.__file__ = arguments[0]
             with open(arguments[0], "rb") as file:
                 source = file.read()
@@ -172,12 +175,14 @@ def fill_tables() -> None:
     inspect.signature(len)
 
 
+def has_packages(folder: str) -> bool:
+    """Return whether Python finds metadata of packages in a folder."""
+    return any(Path(folder).glob("*.dist-info"))
+
+
 def forget_tables() -> None:
     """Let a program that has packages of its own look for codecs and compressors itself."""
-    for name in ("codecs", "compressors"):
-        for table in vars(importlib.import_module(f"fastrpc.{name}.base")).values():
-            if hasattr(table, "cache_clear"):
-                table.cache_clear()
+    runpy.run_path(str(Path(__file__).with_name("own_package.py")))["forget_tables"]()
 
 
 def open_standard_streams() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import Finished, Program, run_program
+from tests.support.own_package import write_package
+from tests.support.program import PACKAGE_ROOT, Finished, Program, run_program
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.parametrize("is_anew", [False, True], ids=["forked", "anew"])
@@ -47,6 +48,21 @@ def test_program_finds_itself_as_python_starts_it(is_anew: bool, way: str, tmp_p
 def test_module_beside_it_is_found(is_anew: bool, tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("NAME = 'beside'")
     assert ran("import beside; print(beside.NAME)", tmp_path, is_anew=is_anew).output == "beside\n"
+
+
+@pytest.mark.parametrize("place", ["folder", "script", "path"])
+def test_codecs_of_packages_beside_it_are_found(is_anew: bool, place: str, tmp_path: Path) -> None:
+    folder = tmp_path / place
+    folder.mkdir()
+    write_package(folder, "own_beside")
+    (folder / "look.py").write_text(
+        "from fastrpc.codecs.base import codec_named; print(codec_named('reversed').name)"
+    )
+    arguments = [str(folder / "look.py")] if place == "script" else ["-m", "look"]
+    path = {"PYTHONPATH": f"{PACKAGE_ROOT}:{folder}"} if place == "path" else {}
+    here = folder if place == "folder" else tmp_path
+    ended = run_program(arguments, here, path, is_anew=is_anew)
+    assert (ended.output, ended.errors) == ("reversed\n", "")
 
 
 @pytest.mark.parametrize(
