@@ -35,9 +35,13 @@ pytestmark = pytest.mark.one_loop
 #: What the server takes at a time: its budget has 1,000 and four times as many.
 PLACES = 250
 
-#: Calls under way that are given up, and calls that use the budget up before, many times as fast as it comes back.
+#: Calls under way that are given up, and calls to a peer made by hand.
 GIVEN_UP = 200
 REFUSED = 5_000
+
+#: Wrong calls: so many use up the budget, of which 10,000 come back each second; else so many. A machine that makes
+#: fewer in a second withholds nothing, however many they are.
+WRONG_CALLS = (3_000, 6_000)
 
 NOT_STARTED = 1
 
@@ -69,6 +73,38 @@ async def passing_on(call: fastrpc.Call, proceed: fastrpc.Proceed) -> object:
 def small_server() -> ServerConfig:
     # However long a machine stalls, no call waits too long for its start.
     return ServerConfig(limits=Limits(concurrent_calls=PLACES, streams=10), admission=Admission(queue_age=60))
+
+
+def check(found: list[Any], count: int, status: Status) -> None:
+    assert Counter((type(one), getattr(one, "status", None)) for one in found) == {(CallError, status): count}
+
+
+def is_withholding(client: Client | SyncClient) -> bool:
+    """Return whether calls wait though fewer than the server takes at once are under way."""
+    live = client.stats()["live"]
+    return bool(live["waiting"]) and live["calls"] < PLACES - 25
+
+
+async def call_until_withheld(
+    client: Client, call: Callable[[int], Awaitable[list[Any]]], status: Status
+) -> bool:
+    """Make wrong calls, more if none is withheld, and return whether some were; each of all gets its answer."""
+    for count in WRONG_CALLS:
+        calls = asyncio.ensure_future(call(count))
+        was_withholding = False
+        while not calls.done():
+            was_withholding = was_withholding or is_withholding(client)
+            await asyncio.sleep(0.001)
+        check(await calls, count, status)
+        if was_withholding:
+            return True
+    return False
+
+
+def skip_unless(was_withheld: bool) -> None:
+    """Let a test that found nothing wrong not count where nothing was withheld: a machine may be too slow for that."""
+    if not was_withheld:
+        pytest.skip("this machine gets no more wrong calls refused than the budget has room for")
 
 
 async def answer_all(peer: RawPeer, reasons: Counter[int]) -> None:
@@ -148,14 +184,18 @@ async def test_every_handler_hears_that_its_call_was_given_up(
             patient = client.with_options(timeout=30)
             tasks = [asyncio.ensure_future(patient.call(Desk.wait)) for _ in range(GIVEN_UP)]
             await eventually(lambda: desk.waiting == GIVEN_UP)
-            found = await patient.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True)
+            was_withheld = await call_until_withheld(
+                client,
+                lambda count: patient.call_many("desk.unknown", [()] * count, return_exceptions=True),
+                Status.UNIMPLEMENTED,
+            )
             for task in tasks:
                 task.cancel()
             await eventually(lambda: desk.told == GIVEN_UP)
-            assert {type(error) for error in found} == {CallError}
             await eventually(lambda: client.stats()["live"]["calls"] == 0)
             assert await client.call(Desk.add, 1, 2) == 3
             assert client.stats()["totals"]["connections"] == 1
+    skip_unless(was_withheld)
 
 
 WRONG: dict[str, tuple[str, tuple[Any, ...], Status]] = {
@@ -164,15 +204,6 @@ WRONG: dict[str, tuple[str, tuple[Any, ...], Status]] = {
     "wrong types": ("desk.add", ("one", "two"), Status.INVALID_ARGUMENT),
     "too few arguments": ("desk.add", (1,), Status.INVALID_ARGUMENT),
 }
-
-#: More than the budget has, and gets in the time that they take.
-WRONG_CALLS = 5_000
-
-
-def check(found: list[Any], status: Status) -> None:
-    assert Counter((type(one), getattr(one, "status", None)) for one in found) == {
-        (CallError, status): WRONG_CALLS
-    }
 
 
 @pytest.mark.parametrize(
@@ -184,27 +215,30 @@ async def test_each_of_many_wrong_calls_of_a_batch_gets_its_answer(scheme: str, 
     async with served(Desk(), scheme=scheme, config=small_server()) as target, Client(target) as client:
         await client.ready()
         patient = client.with_options(timeout=30)
-        batch = asyncio.ensure_future(
-            patient.call_many(method, [arguments] * WRONG_CALLS, return_exceptions=True)
-        )
-        beside = [await patient.call(Desk.add, number, 1) for number in range(10)]
-        check(await batch, status)
-        assert beside == list(range(1, 11))
+
+        async def call(count: int) -> list[Any]:
+            batch = asyncio.ensure_future(
+                patient.call_many(method, [arguments] * count, return_exceptions=True)
+            )
+            assert [await patient.call(Desk.add, number, 1) for number in range(10)] == list(range(1, 11))
+            return await batch
+
+        was_withheld = await call_until_withheld(client, call, status)
         assert client.stats()["totals"]["connections"] == 1
+    skip_unless(was_withheld)
 
 
-Ways = Callable[[Client], Awaitable[list[Any]]]
+Ways = Callable[[Client, int], Awaitable[list[Any]]]
 
 
-async def one_by_one(client: Client) -> list[Any]:
-    calls = (client.call("desk.unknown") for _ in range(WRONG_CALLS))
+async def one_by_one(client: Client, count: int) -> list[Any]:
+    calls = (client.call("desk.unknown") for _ in range(count))
     return await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def in_many_batches(client: Client) -> list[Any]:
+async def in_many_batches(client: Client, count: int) -> list[Any]:
     batches = (
-        client.call_many("desk.unknown", [()] * 100, return_exceptions=True)
-        for _ in range(WRONG_CALLS // 100)
+        client.call_many("desk.unknown", [()] * 100, return_exceptions=True) for _ in range(count // 100)
     )
     return [one for batch in await asyncio.gather(*batches) for one in batch]
 
@@ -217,16 +251,25 @@ async def test_each_of_many_wrong_calls_gets_its_answer(
     async with served(Desk(), scheme="tcp", config=small_server()) as target:
         async with Client(target, interceptors=interceptors) as client:
             await client.ready()
-            check(await way(client.with_options(timeout=30)), Status.UNIMPLEMENTED)
+            patient = client.with_options(timeout=30)
+            was_withheld = await call_until_withheld(
+                client, lambda count: way(patient, count), Status.UNIMPLEMENTED
+            )
             assert client.stats()["totals"]["connections"] == 1
+    skip_unless(was_withheld)
 
 
 async def test_wrong_calls_that_are_not_sent_in_time_are_not_processed() -> None:
     async with served(Desk(), scheme="tcp", config=small_server()) as target, Client(target) as client:
         await client.ready()
-        hasty = client.with_options(timeout=0.5)
-        found = await hasty.call_many("desk.unknown", [()] * WRONG_CALLS, return_exceptions=True)
+        # On a fast machine the budget keeps back two thirds of them for longer than that.
+        hasty = client.with_options(timeout=0.1)
+        found = await hasty.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True)
         assert {type(one) for one in found} <= {CallError, DeadlineExceededError}
+        late = Counter(one.processed for one in found if isinstance(one, DeadlineExceededError))
+        assert late["no"] > 0
+        # Where the machine stalls, those under way are late as well.
+        assert late.total() - late["no"] <= PLACES
         assert await client.with_options(timeout=30).call(Desk.add, 1, 2) == 3
         assert client.stats()["totals"]["connections"] == 1
 
@@ -254,20 +297,27 @@ def test_threads_with_many_wrong_calls_get_their_answers() -> None:
     with ThreadedServer(Desk(), config=small_server()) as server, SyncClient(server.address) as client:
         client.call(Desk.add, 1, 1)
         patient = client.with_options(timeout=30)
-        found: list[Any] = []
-        sums: list[int] = []
+        was_withheld = False
+        for count in WRONG_CALLS:
+            found: list[Any] = []
+            sums: list[int] = []
 
-        def call_wrongly() -> None:
-            found.extend(patient.call_many("desk.unknown", [()] * (WRONG_CALLS // 2), return_exceptions=True))
+            def call_wrongly(found: list[Any] = found, count: int = count) -> None:
+                found += patient.call_many("desk.unknown", [()] * (count // 2), return_exceptions=True)
 
-        def call() -> None:
-            sums.extend(patient.call(Desk.add, number, 1) for number in range(10))
+            def call(sums: list[int] = sums) -> None:
+                sums += [patient.call(Desk.add, number, 1) for number in range(10)]
 
-        threads = [threading.Thread(target=target) for target in (call_wrongly, call_wrongly, call)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        check(found, Status.UNIMPLEMENTED)
-        assert sums == list(range(1, 11))
+            threads = [threading.Thread(target=target) for target in (call_wrongly, call_wrongly, call)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    was_withheld = was_withheld or is_withholding(client)
+                    thread.join(0.001)
+            check(found, count, Status.UNIMPLEMENTED)
+            assert sums == list(range(1, 11))
+            if was_withheld:
+                break
         assert client.stats()["totals"]["connections"] == 1
+    skip_unless(was_withheld)
