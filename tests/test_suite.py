@@ -56,7 +56,6 @@ WITHOUT_A_TEST_FILE = {
     "io/transport_socket",
     "native/connection",
     "native/parts_owner",
-    "serving/openings",
     "serving/served_call",
     "serving/server_session",
 }

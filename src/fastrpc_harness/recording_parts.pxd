@@ -46,5 +46,6 @@ cdef class WatchedConnection(Connection):
         public int64_t taken
         public uint64_t held
 
-        # Whether the process has no memory to lend.
+        # Whether the process has no memory to lend; whether received bytes wait for their turn.
         public bint is_short
+        public bint is_put_off

@@ -144,8 +144,9 @@ class WatchedConnection(Connection):
     #: Bytes that the stream took in all, and bytes that it holds.
     taken: int
     held: int
-    #: Whether the process has no memory to lend.
+    #: Whether the process has no memory to lend; whether received bytes wait for their turn.
     is_short: bool
+    is_put_off: bool
 
     def __init__(
         self,

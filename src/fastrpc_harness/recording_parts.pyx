@@ -471,6 +471,9 @@ cdef class WatchedConnection(Connection):
     cdef bint may_lend(self) noexcept:
         return not self.is_short
 
+    cdef bint waits_for_turn(self) noexcept:
+        return self.is_put_off
+
     cdef int on_stuck(self, Call call, str text) except -1:
         self.events.append(("on_stuck", call.id))
         return 0

@@ -152,13 +152,14 @@ cdef class Openings(Timed):
         while self.heard_ns and len(self) > self.limit:
             connection = next(iter(self.heard_ns))
             heard = self.heard_ns[connection]
+            # First of all: where each of them waits for its turn this ends the loop.
+            if now < heard + SILENCE_NS:
+                return self._look_at(heard + SILENCE_NS)
             if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
                 # It said something that nobody had time for.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
                 continue
-            if now < heard + SILENCE_NS:
-                return self._look_at(heard + SILENCE_NS)
             if not self.is_reported:
                 self.is_reported = True
                 logger.warning(
