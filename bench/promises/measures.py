@@ -289,7 +289,7 @@ def files() -> list[Finding]:
     ways = {
         "first": ("a download", plain["both"]),
         "again": ("the same again, its digest known", plain["one"]),
-        "upload": ("an upload", plain["both"]),
+        "upload": ("an upload", plain["hash_first"]),
     }
     return [
         *(

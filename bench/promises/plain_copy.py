@@ -1,9 +1,9 @@
 """A file over blocking sockets: `python -m bench.promises.plain_copy serve FOLDER`, and `… ADDRESS FOLDER`.
 
-The smallest program that does to each byte what a download does: read, hash, send, receive, hash, write; in one thread
+The smallest program that does to each byte what a transfer does: read, hash, send, receive, hash, write; in one thread
 and with one buffer on each side. No calls run beside it, it has no limits, and it resumes nothing: its time is the
-machine's share of a download. The client prints medians: the seconds of a copy that both sides hash, and of one that
-the receiver alone hashes.
+machine's share of a transfer. The client prints medians: the seconds of a copy that both sides hash, of one that the
+receiver alone hashes, and of one that the sender hashes before it sends, as an upload does.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from bench.promises.files import PAIRS, SIZE
 from bench.promises.server import read_all_input
 
 #: What the client asks for.
-BOTH_HASH, ONE_HASHES = b"2", b"1"
+BOTH_HASH, ONE_HASHES, HASH_FIRST = b"2", b"1", b"0"
 
 BLOCK_BYTES = 256 * 1024
 
@@ -34,6 +34,10 @@ def serve(folder: str) -> None:
     block = memoryview(bytearray(BLOCK_BYTES))
     while asked := connection.recv(1):
         digest = hashlib.sha256()
+        at = 0
+        while asked == HASH_FIRST and (size := os.preadv(descriptor, [block], at)):
+            at += size
+            digest.update(block[:size])
         at = 0
         while size := os.preadv(descriptor, [block], at):
             at += size
@@ -61,7 +65,7 @@ def receive(connection: socket.socket, asked: bytes, path: Path) -> float:
         digest.update(block[:size])
         at += size
     theirs = connection.recv(digest.digest_size, socket.MSG_WAITALL)
-    if asked == BOTH_HASH and theirs != digest.digest():
+    if asked != ONE_HASHES and theirs != digest.digest():
         raise RuntimeError("what arrived has another SHA-256")
     os.fsync(descriptor)
     os.close(descriptor)
@@ -72,11 +76,12 @@ def receive(connection: socket.socket, asked: bytes, path: Path) -> float:
 def load(address: str, folder: str) -> dict[str, float]:
     """Return the medians."""
     host, _, port = address.removeprefix("tcp://").partition(":")
-    found: dict[str, list[float]] = {"both": [], "one": []}
+    found: dict[str, list[float]] = {"both": [], "one": [], "hash_first": []}
     with socket.create_connection((host, int(port))) as connection:
         for _ in range(PAIRS):
             found["both"].append(receive(connection, BOTH_HASH, Path(folder, "plain")))
             found["one"].append(receive(connection, ONE_HASHES, Path(folder, "plain")))
+            found["hash_first"].append(receive(connection, HASH_FIRST, Path(folder, "plain")))
     return {name: statistics.median(seconds) for name, seconds in found.items()}
 
 

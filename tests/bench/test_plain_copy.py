@@ -18,5 +18,5 @@ def test_a_copy_arrives_and_its_server_outlives_its_client(
     monkeypatch.setattr(plain_copy, "SIZE", len(data))
     command = [sys.executable, "-m", "bench.promises.plain_copy", "serve", str(tmp_path)]
     with running_server(command, choose_cores().server) as server:
-        assert plain_copy.load(server.address, str(tmp_path)).keys() == {"both", "one"}
+        assert plain_copy.load(server.address, str(tmp_path)).keys() == {"both", "one", "hash_first"}
     assert (tmp_path / "plain").read_bytes() == data

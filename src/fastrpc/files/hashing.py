@@ -3,7 +3,6 @@
 import hashlib
 import os
 import threading
-import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
@@ -84,10 +83,14 @@ class Digests:
             self._known.move_to_end(_key(status))
             return known.copy()
 
-    def keep(self, status: os.stat_result, hashing: FileHash) -> None:
-        """Remember the SHA-256 of a whole file that is not being changed."""
+    def keep(self, status: os.stat_result, since: float, hashing: FileHash) -> None:
+        """Remember the SHA-256 of a whole file that had this status before and after it was hashed.
+
+        Nothing is remembered of a file that was changed just before `since`, the time at which hashing began: it may
+        have been changed once more within the same tick.
+        """
         is_coarse = status.st_ctime_ns % 1_000_000_000 == 0
-        if time.time() - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):
+        if since - status.st_ctime < (COARSE_TICK_SECONDS if is_coarse else FINE_TICK_SECONDS):
             return
         with self._lock:
             self._known[_key(status)] = hashing.copy()

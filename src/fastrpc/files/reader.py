@@ -1,6 +1,7 @@
 """A file that is read in pieces, and hashed on the way."""
 
 import os
+import time
 from collections.abc import Callable
 
 from fastrpc.errors import CallError
@@ -36,6 +37,7 @@ class FileReader:
         self._hashing: FileHash
         self._hashes_what_it_reads = False
         self._status: os.stat_result
+        self._opened = 0.0
         self.version = ""
         self.size = 0
 
@@ -44,6 +46,7 @@ class FileReader:
         if self._is_closed:
             return
         self._descriptor = self._open_file()
+        self._opened = time.time()
         self._status = os.fstat(self._descriptor)
         self.version = version_of(self._status)
         self.size = self._status.st_size
@@ -121,7 +124,7 @@ class FileReader:
 
     def _keep_digest(self) -> None:
         if self._digests is not None:
-            self._digests.keep(self._status, self._hashing)
+            self._digests.keep(self._status, self._opened, self._hashing)
 
     def _check_unchanged(self) -> None:
         if version_of(os.fstat(self._descriptor)) != self.version:
