@@ -113,8 +113,8 @@ class _Budget:
     """What may still be opened of a payload."""
 
     def __init__(self, payload: Any) -> None:
-        #: Whether something came that is no value of its type. It stays as it came, as all behind it does: it is the
-        #: first that the decoder refuses, by its place among what was renamed.
+        #: Whether something came that is no value of its type. It stays as it came, as all behind it does: the decoder
+        #: refuses it by its place among what was renamed. Of a map with a wrong key it names the first entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 
