@@ -12,7 +12,7 @@ def digest_of(number: int) -> bytes:
     return hashlib.sha256(str(number).encode()).digest()
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 100, 10_000])
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 16, 17, 100, 10_000])
 def test_each_digest_is_found_by_its_number_and_no_other_is(count: int) -> None:
     table = DigestTable([digest_of(number) for number in range(count)])
     assert [table.find(digest_of(number)) for number in range(count)] == list(range(count))
@@ -39,8 +39,13 @@ def test_digests_at_one_place_are_all_found() -> None:
 
 
 def test_a_search_looks_at_few_slots() -> None:
-    for count in (1, 10, 1_000, 10_000):
+    for count in (17, 100, 1_000, 10_000):
         assert DigestTable([digest_of(number) for number in range(count)]).reach <= 12
+
+
+def test_each_search_among_few_digests_looks_at_all_of_them() -> None:
+    for count in (1, 2, 16):
+        assert DigestTable([digest_of(number) for number in range(count)]).reach == count
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
