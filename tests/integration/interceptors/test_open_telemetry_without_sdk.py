@@ -1,6 +1,7 @@
 """OpenTelemetry's API without an SDK: calls take the path of calls without interceptors unless they carry a trace."""
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -221,11 +222,12 @@ def test_a_provider_that_is_set_later_counts_from_the_next_call_on(
     what: str, disabled: str, printed: str
 ) -> None:
     pytest.importorskip("opentelemetry.sdk")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     done = subprocess.run(
         [sys.executable, "-c", f"WHAT = {what!r}\n{PROVIDER_LATER}"],
         capture_output=True,
         text=True,
         check=False,
-        env={"OTEL_SDK_DISABLED": disabled, "PYTHONPATH": ":".join(filter(None, sys.path))},
+        env=inherited | {"OTEL_SDK_DISABLED": disabled, "PYTHONPATH": ":".join(filter(None, sys.path))},
     )
     assert (done.stdout.strip(), done.returncode) == (printed, 0), done.stderr
