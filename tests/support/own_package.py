@@ -1,6 +1,7 @@
 """A package with a codec and a compressor of its own, as `pip` installs it: files on the path, no stand-in."""
 
 from pathlib import Path
+from typing import Any
 
 __all__ = ["forget_tables", "write_package"]
 
@@ -74,11 +75,17 @@ def write_package(
     )
 
 
-def forget_tables() -> None:
-    """Have this process look again which codecs and compressors are installed."""
+def forget_tables(*services: type[Any]) -> None:
+    """Have this process look again which codecs and compressors are installed.
+
+    Args:
+        services: those that outlive the test. Their methods keep what they prepared of a codec, by its name: the next
+            codec of that name would be used as this one was, even with what a test changed in it.
+    """
     from fastrpc.codecs import base as codecs
     from fastrpc.compressors import base as compressors
     from fastrpc.rpc.schema import untyped_marshal
+    from fastrpc.rpc.service import service_definition
 
     for cached in (
         codecs._installed,
@@ -90,3 +97,6 @@ def forget_tables() -> None:
         untyped_marshal,
     ):
         cached.cache_clear()
+    for service in services:
+        for method in service_definition(service).methods.values():
+            method.marshals.clear()

@@ -65,10 +65,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One package with a codec and a compressor, which both ask for the highest number there is."""
     write_package(tmp_path, "own_one", codec_number=255, compressor_number=255)
     monkeypatch.syspath_prepend(tmp_path)
-    forget_tables()
+    forget_tables(Texts)
     yield
     sys.modules.pop("own_one", None)
-    forget_tables()
+    forget_tables(Texts)
 
 
 @pytest.fixture(params=SCHEMES)
