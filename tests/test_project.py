@@ -62,7 +62,7 @@ CORE_RANKS = {
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 
 # What the implementations of a folder may import beside its `base`.
-SHARED_BY_IMPLEMENTATIONS = {"transports": {"sockets"}}
+SHARED_BY_IMPLEMENTATIONS = {"transports": {"early_bytes", "sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
 SANS_IO = {"base", "payload", "framing", "calls", "http1", "native", "websocket"}

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from fastrpc.protocols.base import Protocol, ServerParts, StreamSession, Verdict, server_stream
+from fastrpc.protocols.base import Protocol, ServerParts, Verdict, server_stream
 from fastrpc.tls.contexts import agreed_names
 from fastrpc.tls.failures import HandshakeError
+from fastrpc.transports.early_bytes import replay
 
 __all__ = ["Detection", "UndecidedConnection"]
 
@@ -131,16 +132,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
             transport.set_protocol(session)
             transport.resume_reading()
             session.connection_made(transport)
-            self._replay(session)
+            replay(transport, self._early)
         except BaseException:
             transport.abort()
             raise
-
-    def _replay(self, session: StreamSession) -> None:
-        early = memoryview(self._early)
-        while early and not self.transport.is_closing():
-            with memoryview(session.get_buffer(len(early))) as place:
-                size = min(len(early), len(place))
-                place[:size] = early[:size]
-            session.buffer_updated(size)
-            early = early[size:]

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, cast
 
 from fastrpc.transports.base import SessionFactory
+from fastrpc.transports.early_bytes import replay
 
 __all__ = ["ProxiedConnection", "Proxies", "parse_header"]
 
@@ -203,13 +204,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
             self.transport.set_protocol(session)
             self.transport.resume_reading()
             session.connection_made(transport)
-            rest = memoryview(early)
-            while rest and not self.transport.is_closing():
-                with memoryview(session.get_buffer(len(rest))) as place:
-                    size = min(len(rest), len(place))
-                    place[:size] = rest[:size]
-                session.buffer_updated(size)
-                rest = rest[size:]
+            replay(self.transport, early)
         except BaseException:
             self.transport.abort()
             raise

@@ -13,6 +13,7 @@ from fastrpc.errors import ConnectError
 from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.base import BACKLOG, Listener, SessionFactory
+from fastrpc.transports.early_bytes import replay
 
 __all__ = [
     "Handover",
@@ -89,22 +90,13 @@ class Handover(asyncio.BufferedProtocol):
             if self._is_paused:
                 transport.resume_reading()
             session.connection_made(transport)
-            self._replay(transport, session)
+            replay(transport, self._early)
+            if self._is_ended and not transport.is_closing() and not session.eof_received():
+                transport.close()
         except BaseException:
             transport.abort()
             raise
         return session
-
-    def _replay(self, transport: asyncio.Transport, session: asyncio.BufferedProtocol) -> None:
-        early = memoryview(self._early)
-        while early and not transport.is_closing():
-            with memoryview(session.get_buffer(len(early))) as place:
-                size = min(len(early), len(place))
-                place[:size] = early[:size]
-            session.buffer_updated(size)
-            early = early[size:]
-        if self._is_ended and not transport.is_closing() and not session.eof_received():
-            transport.close()
 
 
 class _Layer(TLSLayer, asyncio.BufferedProtocol):

@@ -11,6 +11,7 @@ from fastrpc import Client, OverloadedError, ServerConfig, SyncClient, Timeouts
 from fastrpc.limits import RateLimit
 from tests.support.header_proxy import header, proxied
 from tests.support.served import served
+from tests.support.waiting import eventually
 
 TRUSTED = ServerConfig(proxy_protocol=("127.0.0.0/8", "::1/128"))
 
@@ -73,6 +74,20 @@ async def test_silent_connection_is_closed_in_time() -> None:
         writer.write(b"PROXY TCP4 ")
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_first_request_of_any_length_may_come_with_the_header() -> None:
+    """More than detection looks at: what is left belongs to the protocol that it found."""
+    config = ServerConfig(proxy_protocol=TRUSTED.proxy_protocol, protocols=("native", "http"))
+    async with served(Who(), scheme="tcp", config=config) as target:
+        host, _, port = target.removeprefix("tcp://").rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        head = f"POST /who/am_i HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        writer.write(header("10.0.0.1") + f"{head}X-Pad: {'a' * 1_000}\r\n\r\n{{}}".encode())
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert len(target.server.peers()) == 1
+        writer.close()
+        await eventually(lambda: target.server.peers() == [])
 
 
 async def test_drain_does_not_wait_for_a_header() -> None:

@@ -28,6 +28,9 @@ class StandInTransport:
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 
+    def get_protocol(self) -> asyncio.BaseProtocol | None:
+        return self.protocol
+
     def is_closing(self) -> bool:
         return self.closing
 
