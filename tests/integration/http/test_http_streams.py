@@ -13,6 +13,7 @@ import fastrpc
 from fastrpc import Server, ServerConfig
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request, soon
+from tests.support.waiting import eventually
 
 LINES = "application/x-ndjson"
 EVENTS = "text/event-stream"
@@ -305,6 +306,29 @@ async def test_a_caller_that_sends_faster_than_its_handler_reads_is_held_back() 
             sink.go.set()
             client.send(b"0\r\n\r\n")
             assert (await client.response()).value == 30_000_000
+
+
+async def test_messages_of_a_few_bytes_count_what_they_cost() -> None:
+    """Else a window that holds 64 KiB of a peer's bytes would hold some megabytes of objects."""
+    go = asyncio.Event()
+
+    @fastrpc.service("sink")
+    class Sink:
+        @fastrpc.method
+        async def total(self, numbers: AsyncIterator[int]) -> int:
+            await go.wait()
+            return sum([number async for number in numbers])
+
+    async with Server(Sink(), config=ServerConfig(protocols=("http",))) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            client.send(chunked("/sink/total", *[{"value": 1}] * 500, is_whole=False))
+            await eventually(lambda: server._gate.sessions)
+            (session,) = server._gate.sessions
+            await eventually(lambda: session.exchange.held_bytes >= 500 * 64)
+            go.set()
+            client.send(b"0\r\n\r\n")
+            assert (await client.response()).value == 500
+            assert session.exchange.held_bytes == 0
 
 
 async def test_a_malformed_chunk_cancels_the_call() -> None:

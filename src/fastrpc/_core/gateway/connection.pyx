@@ -25,7 +25,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE, Frame
 from fastrpc._core.gateway.http_call cimport new_call, terms_of
-from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, open_line
+from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
 from fastrpc._core.gateway.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
 from fastrpc._core.gateway.socket_talk cimport SocketTalk
@@ -398,7 +398,7 @@ cdef class GatewayConnection(HttpConnection):
         elif kind == LINE_VALUE:
             memset(&frame, 0, sizeof(Frame))
             frame.codec = CODEC_JSON
-            stream.put(&frame, content[0], len(content[0]))
+            stream.put(&frame, content[0], len(content[0]) + MESSAGE_COST)
             if stream.held > self.service.window_bytes:
                 self.hold_body(True)
         return 0

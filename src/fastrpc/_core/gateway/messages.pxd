@@ -5,6 +5,10 @@ cdef enum LineKind:
     LINE_VALUE = 1
     LINE_END = 2
 
+cdef enum:
+    # What a message in a stream counts beside its bytes.
+    MESSAGE_COST = 64
+
 cdef bytes value_part(int form, bytes payload)
 cdef bytes end_part(int form, dict metadata)
 cdef bytes error_part(int form, bytes document)

@@ -39,6 +39,7 @@ from fastrpc._core.gateway.envelopes cimport (
 )
 from fastrpc._core.gateway.handshake cimport switching_lines
 from fastrpc._core.gateway.http_call cimport terms_of
+from fastrpc._core.gateway.messages cimport MESSAGE_COST
 from fastrpc._core.gateway.request_fields cimport metadata_texts
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.serving.exchange cimport Exchange
@@ -74,8 +75,6 @@ cdef enum:
     LOWEST_RATE = 240
     # What is kept of a message before it is compared with the budgets.
     SMALL_MESSAGE = 65_536
-    # What a message in a stream counts beside its bytes.
-    MESSAGE_COST = 64
 
 cdef double LONGEST_MS = 1e12
 cdef uint64_t SECOND = 1_000_000_000

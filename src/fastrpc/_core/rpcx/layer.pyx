@@ -77,6 +77,9 @@ cdef class RpcxLayer(Layer):
                     self._waiting = memoryview(self.translation.take_up())
                 view = self._protocol.get_buffer(-1)
                 size = min(<Py_ssize_t>len(view), <Py_ssize_t>len(self._waiting))
+                if size == 0:
+                    # The stream above has no room, and its transport is closing: then it asks for no pause.
+                    break
                 view[:size] = self._waiting[:size]
                 self._waiting = self._waiting[size:]
                 self._protocol.buffer_updated(size)
