@@ -1,10 +1,10 @@
 """What a client keeps back for the sake of its server's budget for calls that come to nothing, it does later."""
 
 import asyncio
+import itertools
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -35,9 +35,12 @@ pytestmark = pytest.mark.one_loop
 #: What the server takes at a time: its budget has 1,000 and four times as many.
 PLACES = 250
 
-#: Calls under way that are given up, and calls to a peer made by hand.
+#: Calls under way that are given up, and wrong calls that are made together.
 GIVEN_UP = 200
 REFUSED = 5_000
+
+#: What a peer made by hand takes at a time: what does not wait of it, it refuses in one piece.
+RAW_PLACES = 1_000
 
 #: Wrong calls: so many use up the budget, of which 10,000 come back each second; else so many. A machine that makes
 #: fewer in a second withholds nothing, however many they are.
@@ -107,68 +110,151 @@ def skip_unless(was_withheld: bool) -> None:
         pytest.skip("this machine gets no more wrong calls refused than the budget has room for")
 
 
-async def answer_all(peer: RawPeer, reasons: Counter[int]) -> None:
-    """Refuse what is neither to wait nor to add, as unknown methods are; count CANCELs by their reason."""
-    while True:
+async def met(server: RawServer, ready: Awaitable[Any]) -> RawPeer:
+    """Return the server's end of the connection that somebody waits for."""
+    connecting = asyncio.ensure_future(ready)
+    peer = await server.accept()
+    peer.send(opening(True, {Setting.MAX_CALLS: RAW_PLACES}))
+    await connecting
+    return peer
+
+
+class Refuser:
+    """Refuses wrong calls faster than the budget for them comes back: it knows their ids without reading a frame.
+
+    Args:
+        refuse: make so many wrong calls; of others there are only those under way when it begins.
+    """
+
+    def __init__(
+        self, client: Client | SyncClient, peer: RawPeer, refuse: Callable[[int], Awaitable[list[Any]]]
+    ) -> None:
+        self.batches: list[asyncio.Future[list[Any]]] = []
+        self._client = client
+        self._peer = peer
+        self._refuse = refuse
+        self._others = self._live()["calls"]
+        self._next_id = 2 * self._others + 1
+        self._refused = 0
+
+    def _live(self) -> dict[str, Any]:
+        live: dict[str, Any] = self._client.stats()["live"]
+        return live
+
+    def is_withholding(self) -> bool:
+        """Return whether calls wait though there are places for them."""
+        live = self._live()
+        return bool(live["waiting"]) and live["calls"] < RAW_PLACES
+
+    def _are_made(self) -> bool:
+        live = self._live()
+        return bool(
+            live["calls"] + live["waiting"] == self._others + REFUSED * len(self.batches) - self._refused
+        )
+
+    def is_done(self) -> bool:
+        """Return whether nothing is kept back any more: what waits has no place."""
+        live = self._live()
+        return not live["waiting"] or live["calls"] == RAW_PLACES
+
+    def refuse_opened(self) -> None:
+        """Refuse the wrong calls that were sent, all at once."""
+        opened = self._live()["calls"] - self._others
+        ids = range(self._next_id, self._next_id + 2 * opened, 2)
+        self._next_id = ids.stop
+        self._refused += opened
+        self._peer.send(*(answer(id, status=12, outcome=NOT_STARTED) for id in ids))
+
+    async def refuse_until(self, condition: Callable[[], object]) -> None:
+        """Have calls refused until something holds, which is so when it returns."""
+        async with asyncio.timeout(20):
+            while not condition():
+                if not self._live()["waiting"]:
+                    self.batches.append(asyncio.ensure_future(self._refuse(REFUSED)))
+                    await eventually(self._are_made)
+                self.refuse_opened()
+                await eventually(self._are_made)
+
+
+async def cancels(peer: RawPeer) -> tuple[Counter[int], int]:
+    """Read the CANCELs; return how many came for which reason, and how many of them before the note."""
+    reasons: Counter[int] = Counter()
+    before_note = GIVEN_UP
+    while reasons.total() < GIVEN_UP:
         frame: Frame = await peer.next(Frame)  # type: ignore[arg-type]
         if isinstance(frame, Cancel):
             reasons[frame.reason] += 1
-            peer.send(answer(frame.id, status=1))
-        elif isinstance(frame, Request) and frame.method == b"desk.add":
-            peer.send(answer(frame.id, b"\x03", codec=1))
-        elif isinstance(frame, Request) and frame.method != b"desk.wait":
-            peer.send(answer(frame.id, status=12, outcome=NOT_STARTED))
+        elif isinstance(frame, Request) and frame.method == b"desk.note":
+            before_note = reasons.total()
+    return reasons, before_note
 
 
-@asynccontextmanager
-async def answering(server: RawServer, ready: Awaitable[Any]) -> AsyncIterator[Counter[int]]:
-    """Answer the first client; in the block are the CANCELs that have come, by their reason."""
-    connecting = asyncio.ensure_future(ready)
-    peer = await server.accept()
-    peer.send(opening(True, {Setting.MAX_CALLS: PLACES}))
-    await connecting
-    reasons: Counter[int] = Counter()
-    answerer = asyncio.ensure_future(answer_all(peer, reasons))
-    yield reasons
-    answerer.cancel()
-    await asyncio.gather(answerer, return_exceptions=True)
+async def until_withheld(give_up: Callable[[int], Awaitable[int]]) -> None:
+    """Give calls up, again where a stall made room for all their CANCELs, until some come behind a later note."""
+    for attempt in itertools.count(1):
+        if await give_up(attempt) < GIVEN_UP:
+            return
+        assert attempt < 10, "no CANCEL is ever kept back"
 
 
 async def test_cancels_that_the_servers_budget_had_no_room_for_are_sent_when_it_has() -> None:
-    async with RawServer() as server, Client(server.address) as client:
-        async with answering(server, client.ready()) as reasons:
-            patient = client.with_options(timeout=30)
+    async def give_up(attempt: int) -> int:
+        async with RawServer() as server, Client(server.address) as client:
+            peer = await met(server, client.ready())
+            patient = client.with_options(timeout=60)
             tasks = [asyncio.ensure_future(patient.call("desk.wait")) for _ in range(GIVEN_UP)]
-            await asyncio.sleep(0)
-            await patient.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True)
+            await eventually(lambda: client.stats()["live"]["calls"] == GIVEN_UP)
+            refuser = Refuser(
+                client,
+                peer,
+                lambda count: patient.call_many("desk.unknown", [()] * count, return_exceptions=True),
+            )
+            await refuser.refuse_until(refuser.is_withholding)
             for task in tasks:
                 task.cancel()
-            await eventually(lambda: client.stats()["live"]["calls"] == 0)
-            assert reasons == {0: GIVEN_UP}
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await patient.notify("desk.note")
+            reasons, before_note = await cancels(peer)
+            await eventually(refuser.is_done)
+            for batch in refuser.batches:
+                batch.cancel()
+            await asyncio.gather(*refuser.batches, return_exceptions=True)
+            # A server that is silent would hold the client up while it closes.
+            peer.close()
+        assert reasons == {0: GIVEN_UP}
+        return before_note
+
+    await until_withheld(give_up)
 
 
 async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
-    async with RawServer() as server:
-        with SyncClient(server.address) as client:
-            async with answering(server, asyncio.to_thread(client.ready)) as reasons:
-                is_over = threading.Event()
-
-                def give_up() -> None:
-                    hasty = client.with_options(timeout=0.5)
-                    hasty.call_many("desk.wait", [()] * GIVEN_UP, return_exceptions=True)
-                    is_over.set()
-
-                def use_up() -> None:
-                    patient = client.with_options(timeout=30)
-                    while not is_over.is_set():
-                        patient.call_many("desk.unknown", [()] * 1_000, return_exceptions=True)
-
-                await asyncio.gather(asyncio.to_thread(give_up), asyncio.to_thread(use_up))
-                async with asyncio.timeout(20):
-                    while reasons.total() < GIVEN_UP:
-                        # Nobody reads on an idle connection: the next call sees to what is left.
-                        await asyncio.to_thread(client.call, "desk.add", 1, 2)
+    async def give_up(attempt: int) -> int:
+        # On a slow machine the budget is not used up before the deadline of the first attempt.
+        seconds = 0.3 * attempt
+        async with RawServer() as server:
+            with SyncClient(server.address) as client:
+                peer = await met(server, asyncio.to_thread(client.ready))
+                patient, hasty = client.with_options(timeout=60), client.with_options(timeout=seconds)
+                waiting = asyncio.ensure_future(
+                    asyncio.to_thread(hasty.call_many, "desk.wait", [()] * GIVEN_UP, return_exceptions=True)
+                )
+                await eventually(lambda: client.stats()["live"]["calls"] == GIVEN_UP)
+                refuser = Refuser(
+                    client,
+                    peer,
+                    lambda count: asyncio.to_thread(
+                        patient.call_many, "desk.unknown", [()] * count, return_exceptions=True
+                    ),
+                )
+                await refuser.refuse_until(waiting.done)
+                await asyncio.to_thread(patient.notify, "desk.note")
+                reasons, before_note = await cancels(peer)
                 assert reasons == {1: GIVEN_UP}
+                await eventually(refuser.is_done)
+            await asyncio.gather(*refuser.batches, return_exceptions=True)
+        return before_note
+
+    await until_withheld(give_up)
 
 
 @pytest.mark.parametrize(
@@ -276,19 +362,17 @@ async def test_wrong_calls_that_are_not_sent_in_time_are_not_processed() -> None
 
 async def test_calls_that_are_kept_back_end_with_the_connection() -> None:
     async with RawServer() as server, Client(server.address) as client:
-        ready = asyncio.ensure_future(client.ready())
-        peer = await server.accept()
-        peer.send(opening(True, {Setting.MAX_CALLS: PLACES}))
-        await ready
+        peer = await met(server, client.ready())
         patient = client.with_options(timeout=60, fail_mode="failfast")
-        batch = asyncio.ensure_future(
-            patient.call_many("desk.unknown", [()] * REFUSED, return_exceptions=True)
+        refuser = Refuser(
+            client,
+            peer,
+            lambda count: patient.call_many("desk.unknown", [()] * count, return_exceptions=True),
         )
-        for _ in range(2 * PLACES):
-            peer.send(answer((await peer.next(Request)).id, status=12, outcome=NOT_STARTED))
+        await refuser.refuse_until(refuser.is_withholding)
         server.stop()
         peer.close()
-        found = await batch
+        found = await refuser.batches[-1]
         assert len(found) == REFUSED
         assert all(isinstance(one, FastRPCError) for one in found)
 
