@@ -47,7 +47,9 @@ class RawPeer:
                 if frame is None:
                     chunk = await self._reader.read(65_536)
                     if not chunk:
-                        raise EOFError(f"the connection ended without {kind.__name__}; {self.frames[-3:]}")
+                        # `Frame` itself, any of them, is a union, which has no name.
+                        name = getattr(kind, "__name__", kind)
+                        raise EOFError(f"the connection ended without {name}; {self.frames[-3:]}")
                     self._parser.feed(chunk)
                 elif isinstance(frame, Preface):
                     continue
