@@ -70,6 +70,5 @@ cdef class SocketTalk:
     cdef int _send_frame(self, HttpConnection connection, int opcode, bytes content) except -1
     cdef int _send(self, HttpConnection connection, bytes content) except -1
     cdef int _finish(self, HttpConnection connection, int code, str reason) except -1
-    cdef uint64_t _soonest(self, uint64_t due, uint64_t now) noexcept
     cdef uint64_t _check_peer(self, HttpConnection connection, uint64_t now) except? 0
     cdef uint64_t _check_rest(self, HttpConnection connection, uint64_t now) except? 0

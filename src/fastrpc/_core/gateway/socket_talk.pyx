@@ -109,7 +109,8 @@ cdef class SocketTalk:
         if self.pinged_ns:
             # The peer is there.
             self.pinged_ns = 0
-            connection._wait_until(self._soonest(connection.now + in_ns(connection.limits.idle_seconds), connection.now))
+            # What ends next, the check finds: it may be a message, a credential or the time to leave.
+            connection._wait_until(connection.now)
         try:
             while at < size and connection._may_parse():
                 part = self.reader.take(data + at, size - at, &taken)
@@ -387,10 +388,8 @@ cdef class SocketTalk:
             due = self._check_peer(connection, now)
         else:
             due = self._check_rest(connection, now)
-        return connection._due_ns if connection.is_closed else self._soonest(due, now)
-
-    cdef uint64_t _soonest(self, uint64_t due, uint64_t now) noexcept:
-        """Return the first of this instant and those to come at which a message, a credential or the drain ends."""
+        if connection.is_closed:
+            return connection._due_ns
         for other in (self.message_due_ns, self.expires_ns, self.leave_at_ns):
             if other > now:
                 due = earlier(due, other)
