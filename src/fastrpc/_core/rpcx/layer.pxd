@@ -16,4 +16,5 @@ cdef class RpcxLayer(Layer):
         object _waiting
         bint _is_handing_over
 
+    cdef bint _is_put_off(self) noexcept
     cdef int _send(self) except -1

@@ -8,6 +8,8 @@
 
 import logging
 
+from fastrpc._core.io.session cimport Session
+
 from fastrpc.errors import RemoteProtocolError
 
 logger = logging.getLogger("fastrpc.client")
@@ -70,22 +72,23 @@ cdef class RpcxLayer(Layer):
             return 0
         self._is_handing_over = True
         try:
-            while self._protocol is not None and not self.is_paused:
+            while self._protocol is not None and not (self.is_paused or self._is_put_off()):
                 if not self._waiting:
                     if not self.translation.up.size:
                         break
                     self._waiting = memoryview(self.translation.take_up())
                 view = self._protocol.get_buffer(-1)
                 size = min(<Py_ssize_t>len(view), <Py_ssize_t>len(self._waiting))
-                if size == 0:
-                    # The stream above has no room, and its transport is closing: then it asks for no pause.
-                    break
                 view[:size] = self._waiting[:size]
                 self._waiting = self._waiting[size:]
                 self._protocol.buffer_updated(size)
         finally:
             self._is_handing_over = False
         return 0
+
+    cdef bint _is_put_off(self) noexcept:
+        """Whether the session above takes no more now: where its transport is closing, it asks for no pause."""
+        return isinstance(self._protocol, Session) and (<Session>self._protocol).tail.is_put_off
 
     cdef int hand_over_soon(self) except -1:
         if (self._waiting or self.translation.up.size) and not self._is_handing_over:
