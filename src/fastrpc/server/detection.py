@@ -132,7 +132,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
             transport.set_protocol(session)
             transport.resume_reading()
             session.connection_made(transport)
-            replay(transport, self._early)
+            replay(self._early, transport, lambda: session)
         except BaseException:
             transport.abort()
             raise

@@ -204,10 +204,14 @@ class ProxiedConnection(asyncio.BufferedProtocol):
             self.transport.set_protocol(session)
             self.transport.resume_reading()
             session.connection_made(transport)
-            replay(self.transport, early)
+            # Where the first bytes decide the protocol, the session passes the connection on when it has seen them.
+            replay(early, self.transport, self._current_protocol)
         except BaseException:
             self.transport.abort()
             raise
+
+    def _current_protocol(self) -> asyncio.BufferedProtocol:
+        return cast(asyncio.BufferedProtocol, self.transport.get_protocol())
 
 
 class _Proxied(asyncio.Transport):

@@ -1,22 +1,23 @@
 """Bytes that came before it was known who takes them."""
 
 import asyncio
-from typing import cast
+from collections.abc import Callable
 
 __all__ = ["replay"]
 
 
-def replay(transport: asyncio.Transport, early: bytes) -> None:
-    """Hand bytes to the protocol of a transport, as if they came only now.
+def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], asyncio.BufferedProtocol]) -> None:
+    """Feed bytes to a protocol, which is asked for before each piece: one may pass its transport on to another.
 
-    It may pass the transport on when it has seen some of them: the others go to the protocol that follows it.
+    A protocol that pauses its transport gets them all the same, so they have to be few: sessions have room for more
+    than a first read brings.
 
     Raises:
         RuntimeError: the protocol has no room for them.
     """
     rest = memoryview(early)
     while rest and not transport.is_closing():
-        protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+        protocol = taker()
         with memoryview(protocol.get_buffer(len(rest))) as place:
             size = min(len(rest), len(place))
             place[:size] = rest[:size]

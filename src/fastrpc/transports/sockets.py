@@ -90,7 +90,7 @@ class Handover(asyncio.BufferedProtocol):
             if self._is_paused:
                 transport.resume_reading()
             session.connection_made(transport)
-            replay(transport, self._early)
+            replay(self._early, transport, lambda: session)
             if self._is_ended and not transport.is_closing() and not session.eof_received():
                 transport.close()
         except BaseException:

@@ -15,9 +15,6 @@ class StandInTransport:
         self.protocol: Any = None
         self.closing = False
 
-    def get_protocol(self) -> Any:
-        return self.protocol
-
     def is_closing(self) -> bool:
         return self.closing
 
@@ -40,7 +37,7 @@ class Taking:
 
 
 def replayed(transport: StandInTransport, early: bytes) -> None:
-    replay(cast(asyncio.Transport, transport), early)
+    replay(early, cast(asyncio.Transport, transport), lambda: transport.protocol)
 
 
 def test_protocol_gets_them_in_pieces_that_it_has_room_for() -> None:

@@ -28,9 +28,6 @@ class StandInTransport:
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self.protocol = protocol
 
-    def get_protocol(self) -> asyncio.BaseProtocol | None:
-        return self.protocol
-
     def is_closing(self) -> bool:
         return self.closing
 
