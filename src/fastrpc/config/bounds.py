@@ -25,8 +25,9 @@ class Limits(Settings):
             much memory.
         streams: streams open at once on one connection; more than `concurrent_calls` counts as that. Too low
             refuses subscribers, too high lets one peer hold a window of memory for each.
-        stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow. Too
-            low makes streams wait for the network's delay, too high costs this much for each unread stream.
+        stream_window_bytes: bytes a stream may send ahead of its reader, before the stream pool lets it grow; a
+            message over HTTP counts 64 more. Too low makes streams wait for the network's delay, too high costs this
+            much for each unread stream.
         connections: connections a server accepts at once. Too low turns clients away, too high runs out of
             descriptors or memory first.
         depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
@@ -77,8 +78,9 @@ class Memory(Settings):
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
         send_hard: unsent bytes above which a peer of the native protocol that reads nothing for one second is
-            dropped; at least `send_soft`. Peers of other protocols have the time that they always have. Too low drops
-            peers with a slow line, too high lets a silent one hold this much.
+            dropped; at least `send_soft`. Those of HTTP have `HTTPLimits.body_idle_seconds`, those of rpcx the sum of
+            `Keepalive.interval` and `timeout`. Too low drops peers with a slow line, too high lets a silent one hold
+            this much.
         open_messages: cut messages that may be unfinished at once, in each direction. Too low makes large messages
             wait for each other, too high multiplies their memory.
         items: elements, keys and values that one payload may hold in all its containers. Too low refuses large

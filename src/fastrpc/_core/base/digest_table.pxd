@@ -9,7 +9,7 @@ cdef struct Slot:
 
 cdef class DigestTable:
     cdef:
-        # Slots by the first bits of a digest, and behind them room for those of the last ones that had no place.
+        # Slots by the first bits of a digest, or one place for all, and room behind for those that had no place.
         Slot* _slots
         uint64_t _mask
 
