@@ -99,7 +99,8 @@ class Deployed:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FASTRPC_")}
+        return inherited | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
 
     def stop(self) -> Finished:
         """Stop it as Docker and the kubelet do."""

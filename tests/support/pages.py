@@ -10,6 +10,7 @@
 Ports of 127.0.0.1 are replaced by free ones.
 """
 
+import os
 import re
 import shutil
 import socket
@@ -95,10 +96,14 @@ class Page:
         if WarmProcess.IS_POSSIBLE and SCALE <= 1:
             python, descriptor = launcher()
             self._inherited = [descriptor]
+        # What sanitizers have loaded into Python, other programs cannot bear.
+        preload = os.environ.get("LD_PRELOAD", "")
         (folder / "bin").mkdir()
         for name, options in (("python", ""), ("fastrpc", "-m fastrpc")):
             command = folder / "bin" / name
-            command.write_text(f'#!/bin/sh\nexec {python} {options} "$@"\n', encoding="utf-8")
+            command.write_text(
+                f'#!/bin/sh\nLD_PRELOAD="{preload}" exec {python} {options} "$@"\n', encoding="utf-8"
+            )
             command.chmod(0o755)
 
     def run(self) -> tuple[list[Ran], str]:
@@ -111,7 +116,11 @@ class Page:
         start = f"import os; os.execv({BASH!r}, ['bash', 'page.sh'])"
         path = f"{self._folder / 'bin'}:/usr/bin:/bin"
         with Program(
-            ["-c", start], self._folder, {"PATH": path}, is_anew=True, inherited=self._inherited
+            ["-c", start],
+            self._folder,
+            {"PATH": path, "LD_PRELOAD": ""},
+            is_anew=True,
+            inherited=self._inherited,
         ) as program:
             ended = program.wait(PAGE_SECONDS)
         parts = _END.split(ended.output)
