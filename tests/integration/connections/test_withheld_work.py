@@ -1,8 +1,8 @@
 """What a client keeps back for the sake of its server's budget for calls that come to nothing, it does later."""
 
 import asyncio
-import itertools
 import threading
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -45,6 +45,9 @@ RAW_PLACES = 1_000
 #: Wrong calls: so many use up the budget, of which 10,000 come back each second; else so many. A machine that makes
 #: fewer in a second withholds nothing, however many they are.
 WRONG_CALLS = (3_000, 6_000)
+
+#: Wrong calls a second with which a client uses up the budget within seconds: 10,000 come back each second.
+FAST_ENOUGH = 11_500
 
 NOT_STARTED = 1
 
@@ -133,6 +136,7 @@ class Refuser:
         self._client = client
         self._peer = peer
         self._refuse = refuse
+        self._began, self._rate = time.monotonic(), 0.0
         self._others = self._live()["calls"]
         self._next_id = 2 * self._others + 1
         self._refused = 0
@@ -170,13 +174,27 @@ class Refuser:
 
     async def refuse_until(self, condition: Callable[[], object]) -> None:
         """Refuse calls until the condition holds."""
-        async with asyncio.timeout(20):
-            while not condition():
-                if not self._live()["waiting"]:
-                    self.batches.append(asyncio.ensure_future(self._refuse(REFUSED)))
+        try:
+            async with asyncio.timeout(20):
+                while not condition():
+                    if not self._live()["waiting"]:
+                        self.batches.append(asyncio.ensure_future(self._refuse(REFUSED)))
+                        await eventually(self._are_made)
+                    self.refuse_opened()
                     await eventually(self._are_made)
-                self.refuse_opened()
-                await eventually(self._are_made)
+        except TimeoutError:
+            self._note_rate()
+            self.skip_if_slow()
+            raise
+        self._note_rate()
+
+    def _note_rate(self) -> None:
+        self._rate = self._refused / (time.monotonic() - self._began)
+
+    def skip_if_slow(self) -> None:
+        """Skip a test that found nothing withheld where the budget comes back as fast as the calls are made."""
+        if self._rate < FAST_ENOUGH:
+            pytest.skip(f"this machine makes {self._rate:,.0f} wrong calls a second: none has to be withheld")
 
     async def finish(self) -> None:
         """Refuse all the rest as it comes: each call gets its answer."""
@@ -206,16 +224,20 @@ async def cancels(peer: RawPeer) -> tuple[Counter[int], int]:
     return Counter(reasons.values()), before_note
 
 
-async def until_withheld(give_up: Callable[[int], Awaitable[int]]) -> None:
+async def until_withheld(give_up: Callable[[int], Awaitable[tuple[int, Refuser | None]]]) -> None:
     """Give calls up, again where a stall made room for all their CANCELs, until some come behind a later note."""
-    for attempt in itertools.count(1):
-        if await give_up(attempt) < GIVEN_UP:
+    refuser = None
+    for attempt in range(1, 11):
+        before_note, refuser = await give_up(attempt)
+        if before_note < GIVEN_UP:
             return
-        assert attempt < 10, "no CANCEL is ever kept back"
+    if refuser is not None:
+        refuser.skip_if_slow()
+    raise AssertionError("no CANCEL is ever kept back")
 
 
 async def test_cancels_that_the_servers_budget_had_no_room_for_are_sent_when_it_has() -> None:
-    async def give_up(attempt: int) -> int:
+    async def give_up(attempt: int) -> tuple[int, Refuser | None]:
         async with RawServer() as server, Client(server.address) as client:
             peer = await met(server, client.ready())
             patient = client.with_options(timeout=60)
@@ -239,13 +261,13 @@ async def test_cancels_that_the_servers_budget_had_no_room_for_are_sent_when_it_
             # A server that is silent would hold the client up while it closes.
             peer.close()
         assert reasons == {0: GIVEN_UP}
-        return before_note
+        return before_note, refuser
 
     await until_withheld(give_up)
 
 
 async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
-    async def give_up(attempt: int) -> int:
+    async def give_up(attempt: int) -> tuple[int, Refuser | None]:
         # On a slow machine the budget is not used up before the deadline of the first attempt.
         seconds = 0.3 * attempt
         async with RawServer() as server:
@@ -259,7 +281,7 @@ async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
                 if waiting.done():
                     # The machine stalled for longer than the deadline.
                     peer.close()
-                    return GIVEN_UP
+                    return GIVEN_UP, None
                 refuser = Refuser(
                     client,
                     peer,
@@ -274,7 +296,7 @@ async def test_a_blocking_client_sends_such_cancels_as_well() -> None:
                 await eventually(refuser.is_done)
                 peer.close()
             await asyncio.gather(*refuser.batches, return_exceptions=True)
-        return before_note
+        return before_note, refuser
 
     await until_withheld(give_up)
 
