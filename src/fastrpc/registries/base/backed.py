@@ -124,7 +124,12 @@ class BackedRegistry(Closing):
                     name=f"fastrpc registry leases at {self._name}",
                     daemon=True,
                 )
-                self._keeping.start()
+                try:
+                    self._keeping.start()
+                except Exception:
+                    # No thread runs, and the next use tries again. After an interrupt, which is no Exception, it may.
+                    self._keeping = None
+                    raise
         return Registration(service, endpoint, lease, self._lease_keeper)
 
     def watch(self, service: str) -> Watch:
@@ -135,8 +140,14 @@ class BackedRegistry(Closing):
             self._use()
             followed = self._followed.get(service)
             if followed is None:
-                followed = self._followed[service] = self._follow(service)
-                followed.thread.start()
+                followed = self._follow(service)
+                try:
+                    followed.thread.start()
+                except BaseException:
+                    followed.stop()
+                    raise
+                # Only now: without its thread, later watches of the service would never get a list.
+                self._followed[service] = followed
             followed.watches += 1
         return Watch(followed.channel, lambda: self._release(service, followed))
 

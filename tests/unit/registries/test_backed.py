@@ -1,0 +1,92 @@
+"""The threads of a registry object: they start on first use, and a start may fail."""
+
+import threading
+from typing import Any
+
+import pytest
+
+from fastrpc import Endpoint
+from fastrpc.registries.base.backed import BackedRegistry
+from tests.support.fake_registry import FakeLease, FakeLookup, entries
+
+
+class FakeBackend:
+    """Has one endpoint, and writes down what is closed."""
+
+    def __init__(self) -> None:
+        self.lease = FakeLease()
+        self.is_closed = False
+
+    def open_lookup(self, service: str) -> Any:
+        return FakeLookup(entries(1))
+
+    def open_lease(self, service: str, endpoint: Endpoint) -> Any:
+        return self.lease
+
+    def list_services(self) -> list[str]:
+        return []
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the beginnings of the names of threads whose next start fails."""
+    names: list[str] = []
+    start = threading.Thread.start
+
+    def start_or_fail(thread: threading.Thread) -> None:
+        for name in names:
+            if thread.name.startswith(name):
+                names.remove(name)
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_fail)
+    return names
+
+
+def test_watch_whose_thread_could_not_start_leaves_nothing_behind(failing: list[str]) -> None:
+    backend = FakeBackend()
+    with BackedRegistry(backend, "fake://registry") as registry:
+        failing.append("fastrpc registry watch of s")
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            registry.watch("s")
+        with registry.watch("s") as watch:
+            assert watch.wait(20) is not None
+        # Closing ends only threads that run.
+        failing.append("fastrpc registry watch of other")
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            registry.watch("other")
+    assert backend.is_closed
+
+
+def test_registration_whose_thread_could_not_start_leaves_nothing_behind(failing: list[str]) -> None:
+    backend = FakeBackend()
+    registry = BackedRegistry(backend, "fake://registry")
+    failing.append("fastrpc registry leases")
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        registry.register("s", Endpoint("tcp://h:1"))
+
+    def enter() -> None:
+        with registry.register("s", Endpoint("tcp://h:1")):
+            pass
+
+    # In a thread of its own: a registration that nobody serves would wait for ever.
+    entering = threading.Thread(target=enter, daemon=True)
+    entering.start()
+    entering.join(20)
+    assert not entering.is_alive()
+    assert backend.lease.actions == ["acquire", "release"]
+    registry.close()
+    assert backend.is_closed
+
+
+def test_registry_closes_after_a_thread_could_not_start(failing: list[str]) -> None:
+    backend = FakeBackend()
+    with BackedRegistry(backend, "fake://registry") as registry:
+        failing.append("fastrpc registry leases")
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            registry.register("s", Endpoint("tcp://h:1"))
+    assert backend.is_closed
