@@ -4,6 +4,7 @@ import asyncio
 import gc
 import itertools
 import threading
+from typing import Any
 
 import pytest
 
@@ -102,6 +103,29 @@ def test_wait_ends_when_the_channel_closes(channel: Channel) -> None:
     assert watch.wait(20) is None
     closer.join()
     assert channel.is_closed
+
+
+def test_closed_watch_ends_its_own_wait_only(channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = watch_of(channel), watch_of(channel)
+    is_waiting = threading.Event()
+    wait = channel._changed.wait
+
+    def told_wait(timeout: float | None) -> bool:
+        # The lock is held: whoever changes something from now on finds a thread that waits.
+        is_waiting.set()
+        return wait(timeout)
+
+    monkeypatch.setattr(channel._changed, "wait", told_wait)
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(first.wait()), daemon=True)
+    waiting.start()
+    assert is_waiting.wait(20)
+    first.close()
+    waiting.join(20)
+    assert found == [None]
+    assert not channel.is_closed
+    channel.publish(ONE)
+    assert second.wait(20) is not None
 
 
 def test_watch_belongs_to_one_loop(channel: Channel) -> None:

@@ -61,11 +61,16 @@ class Channel:
         latest = self.latest
         return latest if latest is not None and latest.version > version else None
 
-    def wait(self, version: int, timeout: float | None) -> Snapshot | None:
-        """Block until a snapshot is newer than a version; None after `timeout` seconds, or if closed."""
+    def wake(self) -> None:
+        """Have the threads in `wait` look whether their wait is over."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def wait(self, version: int, timeout: float | None, is_over: Callable[[], bool]) -> Snapshot | None:
+        """Block until a snapshot is newer than a version; None after `timeout` seconds, or if closed or over."""
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            while (found := self.after(version)) is None and not self.is_closed:
+            while (found := self.after(version)) is None and not (self.is_closed or is_over()):
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:
                     break
@@ -113,7 +118,7 @@ class Watch(Closing):
         """Block until the next snapshot; None after `timeout` seconds, or once the watch is closed."""
         if self._release is None:
             return None
-        found = self._channel.wait(self._seen, timeout)
+        found = self._channel.wait(self._seen, timeout, lambda: self._release is None)
         if found is not None:
             self._seen = found.version
         return found
@@ -147,17 +152,25 @@ class Watch(Closing):
 
     def close(self) -> None:
         """Stop watching. Closing twice is fine."""
+        if self._end():
+            self._channel.wake()
+
+    def _end(self) -> bool:
+        """Stop watching; return whether threads of this process may be in `wait`."""
         release, self._release = self._release, None
-        if release is not None and self._process_id == os.getpid():
+        if release is None or self._process_id != os.getpid():
             # After a fork, threads of the parent may hold the locks, and the loop belongs to the parent.
-            if self._loop is not None:
-                self._channel.remove_listener(self._wake)
-                _wake(self._loop, self._woken)
-            release()
+            return False
+        if self._loop is not None:
+            self._channel.remove_listener(self._wake)
+            _wake(self._loop, self._woken)
+        release()
+        return True
 
     def __del__(self) -> None:
+        # A thread in `wait` holds the watch, so none has to wake.
         if getattr(self, "_release", None) is not None:
-            self.close()
+            self._end()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, woken: asyncio.Event) -> None:
