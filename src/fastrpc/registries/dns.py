@@ -16,6 +16,7 @@ from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import RecordError, read_texts
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.base.urls import RegistryURL
 
 if TYPE_CHECKING:
@@ -132,15 +133,24 @@ class DnsLookup:
         best = min(record.priority for record in records)
         names = {record.target.to_text() for record in records}
         self._kinds = {host: kinds for host, kinds in self._kinds.items() if host in names}
-        entries: list[Entry] = []
         ttl = float(answer.rrset.ttl if answer.rrset is not None else 0)
+        resolved: dict[str, list[str]] = {}
+        entries: dict[tuple[str, int], Entry] = {}
         for record in records:
-            if record.priority == best and record.port:
-                hosts, host_ttl = self._hosts(record.target.to_text())
+            if record.priority != best or not record.port:
+                continue
+            if len(entries) > MOST_ENDPOINTS:
+                # Whoever reads the list takes no more, and tells that there are more.
+                break
+            target = record.target.to_text()
+            if target not in resolved:
+                resolved[target], host_ttl = self._hosts(target)
                 ttl = min(ttl, host_ttl)
-                # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
-                entries.extend(_entry(host, record.port, max(1, record.weight)) for host in hosts)
-        return entries, ttl
+            for host in resolved[target]:
+                if (host, record.port) not in entries:
+                    # A weight of 0 is "seldom" in DNS, and "never" for an endpoint.
+                    entries[host, record.port] = _entry(host, record.port, max(1, record.weight))
+        return list(entries.values()), ttl
 
     def _hosts(self, name: str) -> tuple[list[str], float]:
         try:

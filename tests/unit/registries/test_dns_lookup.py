@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc import ConfigError, Endpoint, StoreError
 from fastrpc.registries import open_registry
+from fastrpc.registries.base.rules import MOST_ENDPOINTS
 from fastrpc.registries.dns import DnsLookup
 
 
@@ -28,8 +29,11 @@ class Resolver:
 
     def __init__(self, records: dict[tuple[str, str], Any]) -> None:
         self._records = records
+        #: Each question, in the order in which they came.
+        self.asked: list[tuple[str, str]] = []
 
     def resolve(self, name: str, kind: str) -> Answer:
+        self.asked.append((name, kind))
         found = self._records.get((name, kind))
         if found is None:
             raise (
@@ -142,6 +146,50 @@ def test_hosts_that_no_service_record_names_are_forgotten() -> None:
         records[host, "A"] = (9, "10.0.0.1")
         asked.fetch(0.0)
     assert asked._kinds == {"y.b.": {"A"}}
+
+
+def test_host_of_many_service_records_is_asked_for_once() -> None:
+    resolver = Resolver(
+        {
+            ("_arith._tcp.b", "SRV"): (
+                20,
+                *(f"1 {n} {8001 + n % 3} x.b." for n in range(1, 10)),
+                "1 1 80 y.b.",
+            ),
+            ("x.b.", "A"): (30, "10.0.0.1", "10.0.0.2"),
+            ("y.b.", "A"): (6, "10.0.0.2", "10.0.0.3"),
+        }
+    )
+    found = DnsLookup("_arith._tcp.b", resolver, 30.0, uniform=lambda low, high: high).fetch(0.0)
+    # Each place once, with the weight of its first record.
+    assert sorted((str(one.address), one.weight) for one in endpoints(found)) == [
+        ("tcp://10.0.0.1:8001", 3),
+        ("tcp://10.0.0.1:8002", 1),
+        ("tcp://10.0.0.1:8003", 2),
+        ("tcp://10.0.0.2:80", 1),
+        ("tcp://10.0.0.2:8001", 3),
+        ("tcp://10.0.0.2:8002", 1),
+        ("tcp://10.0.0.2:8003", 2),
+        ("tcp://10.0.0.3:80", 1),
+    ]
+    assert found.pause_seconds == 6.0
+    names = ("x.b.", "y.b.")
+    assert sorted(resolver.asked) == sorted(
+        [("_arith._tcp.b", "SRV"), *((name, kind) for name in names for kind in ("A", "AAAA"))]
+    )
+
+
+def test_no_more_hosts_are_asked_for_than_a_list_holds() -> None:
+    hosts = [f"h{n}.b." for n in range(MOST_ENDPOINTS // 1_000 + 5)]
+    addresses = {host: [f"10.{n}.{i // 250}.{i % 250}" for i in range(1_000)] for n, host in enumerate(hosts)}
+    resolver = Resolver(
+        {("_arith._tcp.b", "SRV"): (20, *(f"1 1 80 {host}" for host in hosts))}
+        | {(host, "A"): (30, *texts) for host, texts in addresses.items()}
+    )
+    found = DnsLookup("_arith._tcp.b", resolver, 30.0).fetch(0.0)
+    # One host more than needed: the reader of the list tells that there are more.
+    assert len(found.entries) == MOST_ENDPOINTS + 1_000
+    assert len([1 for _, kind in resolver.asked if kind == "A"]) == MOST_ENDPOINTS // 1_000 + 1
 
 
 @pytest.mark.parametrize("service", ["a.b:0", "a.b:port", "a.b:70000"])
