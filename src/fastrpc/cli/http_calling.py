@@ -1,11 +1,9 @@
 """`fastrpc call http://…`: one call by HTTP, as any program without fastrpc makes it."""
 
-import contextlib
 import http.client
-import os
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -15,9 +13,9 @@ from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.http_place import HttpConnection, HttpPlace, request_head
 from fastrpc.cli.method_kinds import INPUT_MARK, KindName, needs_method
 from fastrpc.cli.printing import counted, line_of, print_json, print_note, print_value
-from fastrpc.cli.standard_streams import LONGEST_LINE
+from fastrpc.cli.standard_streams import LONGEST_LINE, read_lines_blocking
 from fastrpc.cli.values import read_arguments, read_message
-from fastrpc.errors import CallError, ConfigError, ConnectionLostError
+from fastrpc.errors import CallError, ConfigError, ConnectionLostError, FastRPCError
 from fastrpc.rpc.description import nearest_name
 from fastrpc.status import Status
 
@@ -25,8 +23,6 @@ __all__ = ["HttpCall", "call_by_http"]
 
 _LINES = "application/x-ndjson"
 _JSON = "application/json"
-
-_PIECE_BYTES = 65_536
 
 #: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
@@ -74,8 +70,14 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     # A limit that is given is one for all that the command does.
     ends = None if seconds is None else seconds + (begun if wanted.timeout is None else asked)
     with place.told(seconds), place.connected(ends) as connection:
-        _send(connection, place, wanted, arguments, described, has_input=has_input)
-        facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
+        try:
+            _send(connection, place, wanted, arguments, described, has_input=has_input)
+            facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
+        except (OSError, http.client.HTTPException, FastRPCError):
+            if connection.input_error is not None:
+                # It is why the answer ended.
+                raise connection.input_error from None
+            raise
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
     _print_facts(facts, as_json=wanted.as_json)
 
@@ -211,25 +213,19 @@ def _field_value(text: str) -> str:
 
 
 def _send_input(connection: HttpConnection, kind: str) -> None:
-    # An error of the connection is told by whoever reads the answer.
-    with contextlib.suppress(OSError):
-        for line in _input_lines():
+    try:
+        for line in read_lines_blocking():
+            # An empty line is a message only where a message may be a text.
             if line or kind == "str":
-                message = read_message(line.decode("utf-8", "replace"), None, kind)
+                message = read_message(line, None, kind)
                 connection.sendall(_chunk(msgspec.json.encode({"value": message}) + b"\n"))
         connection.sendall(b"0\r\n\r\n")
-
-
-def _input_lines() -> Iterator[bytes]:
-    """Yield the lines of standard input, each as soon as it is there."""
-    rest = b""
-    # Not by `sys.stdin`: the interpreter may end while this thread reads.
-    while data := os.read(0, _PIECE_BYTES):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            yield line.removesuffix(b"\r")
-    if rest:
-        yield rest
+    except OSError:
+        # An error of the connection is told by whoever reads the answer.
+        return
+    except Exception as error:
+        # Without its end the server would wait for more, and the command for the server.
+        connection.give_up(error)
 
 
 def _chunk(data: bytes) -> bytes:

@@ -127,6 +127,8 @@ class HttpConnection(io.RawIOBase):
         self._connected = connected
         self._url = url
         self._ends = ends
+        #: Why the rest of the request could not be had; the connection has ended then.
+        self.input_error: Exception | None = None
 
     def left(self) -> float | None:
         """Return the seconds that are left; None without a limit.
@@ -139,6 +141,13 @@ class HttpConnection(io.RawIOBase):
     def sendall(self, data: bytes) -> None:
         self._connected.settimeout(self.left())
         self._connected.sendall(data)
+
+    def give_up(self, error: Exception) -> None:
+        """End the connection under a request that has no end; another thread may be reading the answer."""
+        self.input_error = error
+        with contextlib.suppress(OSError):
+            # Not as TLS ends: that is not for two threads. This wakes the reader.
+            socket.socket.shutdown(self._connected, socket.SHUT_RDWR)
 
     def answer(self, verb: str) -> http.client.HTTPResponse:
         """Read the head of the response to a request.

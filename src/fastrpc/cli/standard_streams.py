@@ -1,14 +1,14 @@
-"""Standard input and output of a command whose loop goes on: nothing is read or written before it can be at once."""
+"""Standard input and output of a command, by lines; on a loop, which goes on until they can be read or written."""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["LONGEST_LINE", "read_lines", "write_lines"]
+__all__ = ["LONGEST_LINE", "read_lines", "read_lines_blocking", "write_lines"]
 
 #: Most bytes of a line of standard input: the default limit of a message.
 LONGEST_LINE = 16 * 1024 * 1024
@@ -23,29 +23,29 @@ async def read_lines(descriptor: int = 0) -> AsyncIterator[str]:
     """Yield the lines of standard input without their ends, each as soon as it is there.
 
     Raises:
-        ConfigError: a line is not UTF-8, or too long.
+        ConfigError: standard input cannot be read, or a line is not UTF-8, or too long.
     """
     loop = asyncio.get_running_loop()
-    rest = bytearray()
-    number = 0
+    lines = _Lines()
     while True:
         await _ready(loop.add_reader, loop.remove_reader, descriptor)
-        data = os.read(descriptor, _READ_BYTES)
-        *lines, end = data.split(b"\n")
-        for line in lines:
-            number += 1
-            yield _decoded(bytes(rest) + line, number)
-            rest.clear()
-        rest += end
-        if len(rest) > LONGEST_LINE:
-            raise ConfigError(
-                f"line {number + 1} of the standard input has more than {LONGEST_LINE} bytes",
-                hint="give one message on each line",
-            )
+        data = _read(descriptor)
+        for line in lines.feed(data):
+            yield line
         if not data:
-            break
-    if rest:
-        yield _decoded(bytes(rest), number + 1)
+            return
+
+
+def read_lines_blocking(descriptor: int = 0) -> Iterator[str]:
+    """Yield the lines of standard input as `read_lines` does, for a thread without a loop.
+
+    Raises:
+        ConfigError: standard input cannot be read, or a line is not UTF-8, or too long.
+    """
+    lines = _Lines()
+    while data := _read(descriptor):
+        yield from lines.feed(data)
+    yield from lines.feed(b"")
 
 
 async def write_lines(lines: list[str], descriptor: int = 1) -> None:
@@ -81,8 +81,44 @@ def _settle(ready: "asyncio.Future[None]") -> None:
         ready.set_result(None)
 
 
-def _decoded(line: bytes, number: int) -> str:
+def _read(descriptor: int) -> bytes:
+    # Not by `sys.stdin`: the interpreter may end while a thread reads, and what it has read wakes no loop.
     try:
-        return line.removesuffix(b"\r").decode()
-    except UnicodeDecodeError:
-        raise ConfigError(f"line {number} of the standard input is not UTF-8") from None
+        return os.read(descriptor, _READ_BYTES)
+    except OSError as error:
+        raise ConfigError(f"the standard input cannot be read: {error.strerror}") from error
+
+
+class _Lines:
+    """Puts lines together from what is read of them."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+        self._number = 1
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Yield the lines that end in what was read; empty data ends the last line."""
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._add(line)
+            yield self._taken()
+        self._add(rest)
+        if not data and self._rest:
+            yield self._taken()
+
+    def _add(self, data: bytes) -> None:
+        self._rest += data
+        if len(self._rest) > LONGEST_LINE:
+            raise ConfigError(
+                f"line {self._number} of the standard input has more than {LONGEST_LINE} bytes",
+                hint="give one message on each line",
+            )
+
+    def _taken(self) -> str:
+        try:
+            line = self._rest.removesuffix(b"\r").decode()
+        except UnicodeDecodeError:
+            raise ConfigError(f"line {self._number} of the standard input is not UTF-8") from None
+        self._rest.clear()
+        self._number += 1
+        return line

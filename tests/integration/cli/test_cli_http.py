@@ -13,6 +13,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, CallError, ServerConfig, Status, current_call
 from fastrpc.auth import Identity, StaticTokens
+from fastrpc.cli.standard_streams import LONGEST_LINE
 from tests.support.certificates import Authority
 from tests.support.program import Finished, Program
 from tests.support.threaded_server import ThreadedServer
@@ -86,6 +87,25 @@ def test_a_call_prints_its_answer(address: str, tmp_path: Path, arguments: list[
     done = command(tmp_path, address, *arguments, given="a\n7\n")
     assert (done.code, done.output) == (0, printed), done
     assert "OK in" in done.errors
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given", "times", "mode", "told"),
+    [
+        ("http", b"a\n\xff\n", 1, "rb", "line 2 of the standard input is not UTF-8"),
+        ("http", b"x", LONGEST_LINE + 1, "rb", f"line 1 of the standard input has more than {LONGEST_LINE}"),
+        ("http", b"", 0, "wb", "the standard input cannot be read"),
+        ("tcp", b"", 0, "wb", "the standard input cannot be read"),
+    ],
+)
+def test_input_that_cannot_be_sent_is_a_wrong_use(
+    address: str, tmp_path: Path, scheme: str, given: bytes, times: int, mode: str, told: str
+) -> None:
+    (tmp_path / "given").write_bytes(given * times)
+    words = ["-m", "fastrpc", "call", address.replace("http", scheme), "feed.shout", "o ", "-"]
+    with (tmp_path / "given").open(mode) as file, Program(words, tmp_path, stdin=file) as program:
+        done = program.wait()
+    assert (done.code, told in done.errors) == (2, True), done
 
 
 def test_machines_get_lines_of_json(address: str, tmp_path: Path) -> None:
@@ -171,6 +191,13 @@ def test_an_encrypted_server_is_checked(tmp_path: Path) -> None:
         assert (done.code, done.output) == (0, "6\n"), done
         done = command(tmp_path, *call, FASTRPC_TOKEN="secret")
         assert (done.code, "certificate" in done.errors) == (1, True), done
+        # The reader of the answer is woken there as well.
+        words = ["-m", "fastrpc", "call", address, "feed.shout", "o ", "-", "--ca", str(authority.cert_file)]
+        with (tmp_path / "given").open("wb") as file:
+            variables = {"FASTRPC_TOKEN": "secret"}
+            with Program(words, tmp_path, variables, stdin=file) as program:
+                done = program.wait()
+        assert (done.code, "cannot be read" in done.errors) == (2, True), done
 
 
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:80/path", "http://127.0.0.1:x"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc.cli import standard_streams
-from fastrpc.cli.standard_streams import read_lines, write_lines
+from fastrpc.cli.standard_streams import read_lines, read_lines_blocking, write_lines
 from fastrpc.errors import ConfigError
 
 
@@ -61,6 +61,16 @@ async def test_files_are_read_to_their_end(tmp_path: Path) -> None:
             os.close(descriptor)
 
 
+def test_lines_are_read_without_a_loop_as_well(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    lines = read_lines_blocking(reader)
+    os.write(writer, b"one\ntw")
+    assert next(lines) == "one"
+    os.write(writer, b"o\r\n\nlast")
+    os.close(writer)
+    assert list(lines) == ["two", "", "last"]
+
+
 async def test_line_that_is_too_long_or_no_text_is_refused(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,9 +81,20 @@ async def test_line_that_is_too_long_or_no_text_is_refused(
     assert await anext(lines) == "ok"
     with pytest.raises(ConfigError, match="line 2 of the standard input is not UTF-8"):
         await anext(lines)
-    os.write(writer, b"x" * 11)
-    with pytest.raises(ConfigError, match="line 1 of the standard input has more than 10 bytes"):
-        await anext(read_lines(reader))
+    # Whether or not its end is there.
+    for data in (b"x" * 11, b"x" * 11 + b"\n"):
+        os.write(writer, data)
+        with pytest.raises(ConfigError, match="line 1 of the standard input has more than 10 bytes"):
+            await anext(read_lines(reader))
+
+
+async def test_input_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(ConfigError, match="the standard input cannot be read: Is a directory"):
+            await anext(read_lines(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 async def test_slow_reader_holds_up_the_writer_and_not_the_loop(pipe: tuple[int, int]) -> None:
