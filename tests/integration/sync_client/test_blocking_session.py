@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import Backoff, ClientConfig, Keepalive, SyncClient, Timeouts
+from fastrpc import Backoff, Call, ClientConfig, Keepalive, SyncClient, Timeouts
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
+from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.transports.blocking import connect
 from tests.support.frame_factory import cut
 from tests.support.reference_server import ReferenceConnection, ReferenceServer, reference_server
@@ -276,6 +277,33 @@ def test_one_way_call_is_handed_over_and_not_waited_for(server: ReferenceServer,
     assert client.notify("arith.mul", 6, 7) is None
     request = connection.next("request")
     assert request[3] & FLAG_ONE_WAY
+
+
+def test_one_way_call_that_another_thread_sends_is_handed_over(
+    server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun = SyncAttempting._begin, 0
+
+    def begin(self: SyncAttempting, attempt: Any, pick: Any) -> None:
+        # Between the start of an attempt and the wait for it.
+        nonlocal begun
+        real(self, attempt, pick)
+        begun += 1
+        if begun == 1:
+            server.start(patient.notify, "arith.mul", 2, 2).result()
+
+    async def interceptor(call: Call, proceed: Any) -> Any:
+        return await proceed(call)
+
+    # No PING that would tell, as each flush does, what was handed over before.
+    config = ClientConfig(keepalive=Keepalive(interval=60), timeouts=Timeouts(linger=0.0))
+    with SyncClient(server.address, config=config, interceptors=[interceptor]) as client:
+        connection = opened(server, client)
+        patient = client.with_options(timeout=20)
+        monkeypatch.setattr(SyncAttempting, "_begin", begin)
+        patient.notify("arith.mul", 1, 1)
+        requests = [connection.next("request") for _ in range(2)]
+    assert [msgspec.msgpack.decode(request[-1]) for request in requests] == [[1, 1], [2, 2]]
 
 
 def test_server_that_reads_nothing_costs_the_deadline_only(

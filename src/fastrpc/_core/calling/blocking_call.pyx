@@ -39,7 +39,7 @@ cdef class BlockingCall(PendingCall):
         self.session = session
         self.wait = new_wait(1, self.deadline_ns)
         payload = self.options.pack(self, payload, session.peer, session.is_ready)
-        return session.start(self, payload)
+        return session.start(self, payload, self.wait if self.verb == VERB_NOTIFY else None)
 
     cdef object end(self):
         """Wait for the answer and return it; another attempt may follow."""
@@ -83,7 +83,7 @@ cdef class BlockingCall(PendingCall):
         cdef BlockingSession session = self.session
         cdef bint is_done
         try:
-            is_done = session.wait_handed(self, self.wait) if self.verb == VERB_NOTIFY else session.wait(self.wait)
+            is_done = session.wait(self.wait)
         except BaseException:
             # The thread was interrupted: the handler is cancelled.
             session.give_up_all([self], False)

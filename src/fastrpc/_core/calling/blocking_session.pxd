@@ -53,10 +53,9 @@ cdef class BlockingSession(Connection):
         uint64_t rests_ns
         uint64_t ended_ns
 
-    cdef bint start(self, PendingCall call, bytes payload) except -1
+    cdef bint start(self, PendingCall call, bytes payload, Wait handed) except -1
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
-    cdef bint wait_handed(self, PendingCall call, Wait wait) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
 
     # Streams.

@@ -76,8 +76,11 @@ cdef class BlockingSession(Connection):
 
     # Calls
 
-    cdef bint start(self, PendingCall call, bytes payload) except -1:
-        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew."""
+    cdef bint start(self, PendingCall call, bytes payload, Wait handed) except -1:
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew.
+
+        `handed` is told once a one-way call was handed over; None for others.
+        """
         cdef bint is_started = False, is_expired
         self.byte_stream.enter()
         self.users += 1
@@ -89,6 +92,9 @@ cdef class BlockingSession(Connection):
             elif self.is_usable and not is_expired:
                 self._take_over(call, payload)
                 is_started = True
+                if handed is not None:
+                    # Before anybody else has the guard, and sends it.
+                    self.hand_overs.append((call, handed))
         finally:
             if is_started:
                 self.byte_stream.leave()
@@ -178,13 +184,6 @@ cdef class BlockingSession(Connection):
         finally:
             end(&stay)
             self._go()
-
-    cdef bint wait_handed(self, PendingCall call, Wait wait) except -1:
-        """Return whether a one-way call was handed over before its deadline; the call has been started."""
-        self.byte_stream.enter()
-        self.hand_overs.append((call, wait))
-        self.byte_stream.leave()
-        return self.wait(wait)
 
     # Streams
 

@@ -65,7 +65,7 @@ cdef class BlockingStreamCall(PendingCall):
         # It is a user of the connection until it is settled.
         self.is_used = True
         try:
-            self.is_used = session.start(self, payload) and not self.is_settled
+            self.is_used = session.start(self, payload, None) and not self.is_settled
         except BaseException:
             self.is_used = False
             stream.call = before
