@@ -16,6 +16,7 @@ from fastrpc import (
     ConnectError,
     ConnectionLostError,
     DeadlineExceededError,
+    Pool,
     SyncClient,
     Timeouts,
     UnavailableError,
@@ -76,6 +77,25 @@ def test_failures_are_followed_by_a_pause() -> None:
         # The second call fails by what is known already: no attempt is made, so a server that came is not found.
         with pytest.raises(ConnectError, match="refused"):
             client.call(Desk.mul, 1)
+
+
+@pytest.mark.parametrize(
+    ("use", "place"), [("acquire", "_publish"), ("acquire", "_dial"), ("warm_up", "_dial")]
+)
+def test_an_interrupt_on_the_way_to_a_dial_leaves_it_to_the_next_call(
+    use: str, place: str, tcp_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        # As Ctrl+C does before the first line of a function.
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    with SyncClient(tcp_address, config=ClientConfig(pool=Pool(warm=1))) as client:
+        pool = client._pool
+        monkeypatch.setattr(pool, place, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.acquire(None, wait=True) if use == "acquire" else pool.warm_up(None)
+        assert client.with_options(timeout=20).call(Desk.mul, 6, 7) == 42
 
 
 def test_waiting_for_a_server_that_comes(desk: Desk, tmp_path: Path) -> None:

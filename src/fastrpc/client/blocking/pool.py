@@ -201,41 +201,60 @@ class SyncPool:
     ) -> BlockingSession:
         has_dialed = False
         while True:
-            with self._lock():
-                session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
-                if session is None and until is not None and time.monotonic() >= until:
-                    raise TimeoutError
-                subchannel = (
-                    None
-                    if has_dialed and session is not None
-                    else self._subchannel_to_dial(session, subchannels)
-                )
-                if subchannel is None:
-                    if session is not None:
-                        self._publish()
-                        return session
-                    self._await_change(until, wait, subchannels, patience)
-                    continue
-                subchannel.is_dialing = True
-                self._publish()
-            has_dialed = True
-            self._dial(subchannel, until, None if session is None else spare_seconds_until(until))
+            claimed = made = None
+            try:
+                with self._lock():
+                    session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
+                    if session is None and until is not None and time.monotonic() >= until:
+                        raise TimeoutError
+                    subchannel = (
+                        None
+                        if has_dialed and session is not None
+                        else self._subchannel_to_dial(session, subchannels)
+                    )
+                    if subchannel is None:
+                        if session is not None:
+                            self._publish()
+                            return session
+                        self._await_change(until, wait, subchannels, patience)
+                        continue
+                    claimed = subchannel
+                    claimed.is_dialing = True
+                    self._publish()
+                has_dialed = True
+                made = self._dial(claimed, until, None if session is None else spare_seconds_until(until))
+            finally:
+                # Also for a signal handler that raises anywhere above: else nobody ever dials there again.
+                if claimed is not None:
+                    self._announce(claimed, made)
 
     def warm_up(self, until: float | None) -> None:
         """Connect the warm endpoints, one after the other. Later calls dial those that cannot be reached now."""
         for subchannel in [subchannel for subchannel in self.wanted if subchannel.is_warm]:
             for _ in range(subchannel.width):
-                with self._lock():
-                    self._check_open()
-                    if (
-                        len(subchannel.sessions) >= subchannel.width
-                        or subchannel.is_removed
-                        or not self._plan.may_dial(subchannel, time.monotonic())
-                    ):
-                        break
-                    subchannel.is_dialing = True
                 with self.reentry:
-                    self._dial(subchannel, until, None)
+                    if not self._warm(subchannel, until):
+                        break
+
+    def _warm(self, subchannel: SyncSubchannel, until: float | None) -> bool:
+        """Dial a warm endpoint if it may have one connection more; return whether that was so."""
+        claimed = made = None
+        try:
+            with self._lock():
+                self._check_open()
+                if (
+                    len(subchannel.sessions) >= subchannel.width
+                    or subchannel.is_removed
+                    or not self._plan.may_dial(subchannel, time.monotonic())
+                ):
+                    return False
+                claimed = subchannel
+                claimed.is_dialing = True
+            made = self._dial(claimed, until, None)
+            return True
+        finally:
+            if claimed is not None:
+                self._announce(claimed, made)
 
     def _choose(self) -> tuple[BlockingSession | None, list[SyncSubchannel]]:
         """Return the least used connection of the next endpoint that has one, and the endpoints to dial."""
@@ -299,28 +318,32 @@ class SyncPool:
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
 
-    def _dial(self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None) -> None:
-        """Dial once, and announce the outcome."""
-        session = None
+    def _dial(
+        self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
+    ) -> BlockingSession | None:
+        """Dial once where this thread has set `is_dialing`; `_announce` has to follow."""
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
             made = self.dialer.dial(subchannel.endpoint, until, spare_seconds, self.check_process)
-            session = opened(made, spare_seconds) if replaces else made
+            return opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
                 with self._lock():
                     subchannel.note_failure(error, time.monotonic())
-        finally:
-            with self._lock():
-                subchannel.is_dialing, subchannel.was_dialed = False, True
-                if session is not None and not self.is_closed and not subchannel.is_removed:
-                    self.totals.connections += 1
-                    subchannel.sessions.append(session)
-                    session = None
-                self._publish()
-                self._changed.notify_all()
-            if session is not None:
-                session.close()
+            return None
+
+    def _announce(self, subchannel: SyncSubchannel, session: BlockingSession | None) -> None:
+        """Announce the outcome of a dial: the connection, or that there is none."""
+        with self._lock():
+            subchannel.is_dialing, subchannel.was_dialed = False, True
+            self._changed.notify_all()
+            if session is not None and not self.is_closed and not subchannel.is_removed:
+                self.totals.connections += 1
+                subchannel.sessions.append(session)
+                session = None
+            self._publish()
+        if session is not None:
+            session.close()
 
     def _publish(self) -> None:
         """Publish the connections that calls may take without asking the pool."""
