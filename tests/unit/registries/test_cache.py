@@ -1,7 +1,9 @@
 """The file with the last good lists."""
 
 import json
+import os
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import pytest
 from fastrpc import Endpoint
 from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.record import RecordError
+from tests.support.forking import in_child
 
 ONE = Endpoint("tcp://h:1", weight=3, labels={"a": "b"}, zone="z")
 TWO = Endpoint("tcp://h:2")
@@ -35,6 +38,38 @@ def test_services_whose_lists_come_at_the_same_time_are_all_kept(tmp_path: Path)
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda service: cache.keep(service, [ONE]), services))
     assert [len(cache.load(service)) for service in services] == [1] * 40
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_child_of_a_fork_writes_though_a_thread_of_the_parent_was_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache, write = CacheFile(tmp_path / "lists"), CacheFile._write
+    is_writing, has_forked = threading.Event(), threading.Event()
+
+    def write_slowly(self: CacheFile, data: bytes) -> None:
+        is_writing.set()
+        assert has_forked.wait(60)
+        write(self, data)
+
+    def keep() -> None:
+        monkeypatch.setattr(CacheFile, "_write", write)
+        # On a thread of its own, so that a lock that is never released fails the test instead of stopping it.
+        writer = threading.Thread(target=cache.keep, args=("users", [TWO]), daemon=True)
+        writer.start()
+        writer.join(20)
+        assert not writer.is_alive()
+        assert len(cache.load("users")) == 1
+
+    monkeypatch.setattr(CacheFile, "_write", write_slowly)
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(cache.keep, "arith", [ONE])
+        try:
+            assert is_writing.wait(20)
+            in_child(keep)
+        finally:
+            has_forked.set()
+        writing.result()
 
 
 def test_missing_file_is_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -24,6 +24,15 @@ _FORMAT = 1
 _writing = threading.Lock()
 
 
+def _forked() -> None:
+    """Replace the lock in the child: a thread of the parent may hold it."""
+    global _writing
+    _writing = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class _Lists(msgspec.Struct):
     """The file format: records as texts, each checked like one from the network."""
 
