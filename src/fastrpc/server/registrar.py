@@ -69,6 +69,11 @@ class Registrar:
             ConfigError: the registry cannot hold a record.
             StoreError: the registry refuses one. In both cases the other records are registered.
         """
+        if failures := await self._settle():
+            raise failures[0]
+
+    async def _settle(self) -> list[BaseException]:
+        """Send every difference to the registry; return one failure for each record that it does not hold now."""
         async with self._settling:
             extra = [record for record in self._held if record not in self._wanted]
             missing = [record for record in self._wanted if record not in self._held]
@@ -77,12 +82,11 @@ class Registrar:
                 *(self._enter(record, self._wanted[record]) for record in missing),
                 return_exceptions=True,
             )
-        for outcome in outcomes:
-            if outcome is not None:
-                raise outcome
-        if self._held and not self._was_told:
+        failures = [outcome for outcome in outcomes if outcome is not None]
+        if self._held and not failures and not self._was_told:
             self._was_told = True
             self._tell_first()
+        return failures
 
     def _tell_first(self) -> None:
         places = ", ".join(sorted({str(place) for _, place in self._held}))
@@ -99,32 +103,32 @@ class Registrar:
         )
 
     def follow(self) -> None:
-        """Settle in the background, again and again while the registry refuses. Log a refusal once."""
+        """Settle in the background, again and again while the registry refuses. Log each refusal once."""
         self._has_changed.set()
         if self._follower is None or self._follower.done():
             self._follower = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
         delays = Delays(BACKOFF)
-        refusal = ""
+        refusals: set[str] = set()
         while self._has_changed.is_set():
             self._has_changed.clear()
-            try:
-                await self.settle()
-            except Exception as error:
-                if str(error) != refusal:
-                    refusal = str(error)
+            failures = await self._settle()
+            # Several records may be refused for one reason.
+            reasons = {str(error): error for error in failures}
+            for reason, error in reasons.items():
+                if reason not in refusals:
                     trace = None if isinstance(error, FastRPCError) else error
-                    logger.error("the registry refuses the registration: %s", refusal, exc_info=trace)
-                if isinstance(error, ConfigError):
-                    continue  # The registry can never hold this record.
+                    logger.error("the registry refuses the registration: %s", reason, exc_info=trace)
+            if refusals and not failures:
+                logger.info("the registry accepts the registration again")
+            refusals = set(reasons)
+            # A ConfigError is for ever: the registry can never hold that record.
+            if not all(isinstance(error, ConfigError) for error in failures):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delays.take()):
                         await self._has_changed.wait()
                 self._has_changed.set()
-            else:
-                if refusal:
-                    logger.info("the registry accepts the registration again")
 
     async def _enter(self, record: Record, endpoint: Endpoint) -> None:
         async with AsyncExitStack() as stack:
@@ -152,9 +156,11 @@ class Registrar:
 
     async def close(self) -> None:
         """Withdraw every record, and close a registry that was opened here. Closing twice is allowed."""
-        await self.withdraw()
-        if self._is_ours:
-            await self._registry.aclose()
+        try:
+            await self.withdraw()
+        finally:
+            if self._is_ours:
+                await self._registry.aclose()
 
 
 def advertised_endpoint(bound: Address, advertise: Advertise) -> Endpoint | None:
