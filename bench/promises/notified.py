@@ -22,7 +22,7 @@ __all__ = ["tell_many"]
 
 #: Clients that connect at the same time.
 AT_ONCE = 64
-#: Within which all notifications have to arrive, and all ends.
+#: Seconds until all notifications must have arrived, and all dead clients must have been noticed.
 ARRIVAL_SECONDS = 10
 CONFIG = fastrpc.ServerConfig(limits=fastrpc.Limits(connections=20_000))
 

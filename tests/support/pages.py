@@ -96,7 +96,7 @@ class Page:
         if WarmProcess.IS_POSSIBLE and SCALE <= 1:
             python, descriptor = launcher()
             self._inherited = [descriptor]
-        # What sanitizers have loaded into Python, other programs cannot bear.
+        # Under sanitizers only Python gets their runtime: other programs hang with it.
         preload = os.environ.get("LD_PRELOAD", "")
         (folder / "bin").mkdir()
         for name, options in (("python", ""), ("fastrpc", "-m fastrpc")):

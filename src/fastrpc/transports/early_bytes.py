@@ -7,10 +7,10 @@ __all__ = ["replay"]
 
 
 def replay(early: bytes, transport: asyncio.Transport, taker: Callable[[], asyncio.BufferedProtocol]) -> None:
-    """Feed bytes to a protocol, which is asked for before each piece: one may pass its transport on to another.
+    """Feed bytes to the protocol that `taker` returns, asked before each piece: it may pass its transport on.
 
-    A protocol that pauses its transport gets them all the same, so they have to be few: sessions have room for more
-    than a first read brings.
+    Pausing the transport holds nothing back, so the bytes have to be few: those of one first read, for which a session
+    has room.
 
     Raises:
         RuntimeError: the protocol has no room for them.

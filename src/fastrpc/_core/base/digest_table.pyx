@@ -2,8 +2,9 @@
 
 A dict compares as many entries as happen to lie at the place of a key. So two refused tokens differ by nanoseconds, always
 in the same direction, and whoever measures them cannot tell that from a comparison that leaks. Here each search compares
-the same number of slots, each as a whole, without a branch on what is in them. Up to 16 digests are all compared: slots at
-places of their own lie differently in the lines of the cache, which showed as up to a nanosecond, and does of more.
+the same number of slots, each as a whole, without a branch on what is in them. Up to 16 digests are all compared. In a
+larger table a search reads slots at a place of its own, and how they lie in the lines of the cache shows as up to a
+nanosecond: that depends on the digest presented, not on those in the table.
 """
 
 cimport cython
@@ -18,8 +19,8 @@ cdef enum:
     WORDS = 4
     # Slots for each digest, at least: with a quarter of them used, few digests lie beside their place.
     SPARE = 4
-    # Up to this many digests share one place, so each search reads the same memory too. Sixteen lie in ten lines of
-    # the cache and take some 20 ns; of more, that would grow.
+    # Up to this many digests share one place, so that each search reads the same memory. To compare sixteen takes
+    # some 20 ns longer than to compare one.
     SHARED = 16
 
 
