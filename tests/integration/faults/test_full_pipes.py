@@ -313,14 +313,17 @@ async def test_a_call_that_waits_for_its_start_can_be_cancelled_and_can_expire()
         await eventually(lambda: client.stats()["live"]["calls"] == 0)
 
 
-async def test_requests_over_their_budget_are_refused_and_named(scale: Any) -> None:
+@pytest.mark.parametrize("compressor", [None, "gzip"])
+async def test_requests_over_their_budget_are_refused_and_named(compressor: str | None) -> None:
+    """Compressed ones count by the size that their handlers get."""
     bulk = Bulk()
     config = ServerConfig(
         memory=Memory(request_bytes=MIB), limits=Limits(message_bytes=512 * KIB), timeouts=Timeouts(call=60)
     )
     async with served(bulk, scheme="tcp", config=config) as target, Client(target) as client:
         await client.ready()
-        tasks = [asyncio.create_task(client.call(Bulk.keep, bytes(300 * KIB))) for _ in range(6)]
+        view = client.with_options(compressor=compressor)
+        tasks = [asyncio.create_task(view.call(Bulk.keep, bytes(300 * KIB))) for _ in range(6)]
         await eventually(lambda: sum(task.done() for task in tasks) == 3)
         bulk.release.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)

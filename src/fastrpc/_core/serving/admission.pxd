@@ -54,6 +54,7 @@ cdef class Admission:
     cdef bint add_session(self, object session) except -1
     cdef int schedule(self, Exchange exchange) except -1
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
+    cdef bint has_room(self, ServerCall call, bytes payload) except -1
     cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
     cdef int _shed(self, ServerCall call, str why, str reason) except -1

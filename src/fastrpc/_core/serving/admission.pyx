@@ -149,6 +149,16 @@ cdef class Admission:
             problem = self.memory.excess(call, size, is_new)
         return problem
 
+    cdef bint has_room(self, ServerCall call, bytes payload) except -1:
+        """Return whether the budgets take the payload of a call; refuse the call if not."""
+        # What was taken in pieces is no new call any more.
+        cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+        if problem is None:
+            return True
+        count_refusal("memory")
+        self.refuse(call, RESOURCE_EXHAUSTED, problem)
+        return False
+
     cdef bint _can_make_room(self, Exchange exchange, Py_ssize_t size, bint is_new) noexcept:
         """Return whether neither budget would be used up without the calls that may be shed."""
         cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
@@ -257,11 +267,8 @@ cdef class Admission:
         if exchange.holding & HOLD_DRAIN:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
-        # What was taken in pieces is no new call any more.
-        problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
-        if problem is not None:
-            count_refusal("memory")
-            return self.refuse(call, RESOURCE_EXHAUSTED, problem)
+        if not self.has_room(call, payload):
+            return 0
         if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT | HOLD_QUEUE):
             return self.start(call, payload)
         if exchange.holding & HOLD_STALL and call.started_ns > exchange.dated_ns:

@@ -368,10 +368,8 @@ cdef class Gate(Admission):
     cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
         """Let a call wait until its own credential is verified: it counts, can be cancelled, and others go on."""
         cdef Route route = call.route
-        problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
-        if problem is not None:
-            count_refusal("memory")
-            return self.refuse(call, RESOURCE_EXHAUSTED, problem)
+        if not self.has_room(call, payload):
+            return 0
         if route is not None:
             if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
                 # Its messages may come before the verdict.
@@ -548,7 +546,8 @@ cdef class Gate(Admission):
             return
         if error is not None:
             self._reject(call, error)
-        else:
+        # Until now it was counted as it came.
+        elif self.has_room(call, payload):
             PyContext_Enter(context)
             try:
                 self._begin(call, payload)
