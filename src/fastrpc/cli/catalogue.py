@@ -59,7 +59,7 @@ class Catalogue:
         self._contracts = contracts
         self._registry = dial.registry(url)
         #: Those of the clients: a client that opens its own shows that the certificate of servers.
-        self._registries: list[WatchedRegistry] = []
+        self._registries: dict[str, WatchedRegistry] = {}
         self._clients: dict[str, Client] = {}
         self._known: set[str] = set()
         #: Whether the registry has told its services, or never will; those that it told and no server described yet.
@@ -100,7 +100,7 @@ class Catalogue:
             await asyncio.gather(self._task, return_exceptions=True)
         for client in self._clients.values():
             await client.close()
-        for registry in (*self._registries, self._registry):
+        for registry in (*self._registries.values(), self._registry):
             await registry.aclose()
 
     async def _follow(self) -> None:
@@ -130,7 +130,24 @@ class Catalogue:
         self._is_listed = True
         self._awaited.intersection_update(names)
         self._warned.pop("", None)
-        await asyncio.gather(*map(self._open, found))
+        gone = {*self._clients, *self._registries, *self._warned}.difference(names, self._known)
+        await asyncio.gather(*map(self._forget, gone), *map(self._open, found))
+
+    async def _forget(self, name: str) -> None:
+        """Close the client of a service that no server described and that the registry lists no more."""
+        self._warned.pop(name, None)
+        try:
+            try:
+                if name in self._clients:
+                    await self._clients[name].close()
+            finally:
+                if name in self._registries:
+                    await self._registries[name].aclose()
+        except Exception:
+            logger.exception("the client of %s, which is listed no more, could not be closed", name)
+        # Last: what a cancelled close left is closed at the end.
+        self._clients.pop(name, None)
+        self._registries.pop(name, None)
 
     async def _open(self, name: str) -> None:
         """Ask a server of a service for its methods, and add it."""
@@ -182,8 +199,10 @@ class Catalogue:
             if named is None:
                 raise ConfigError(f"{self._url} is not the URL of a registry")
             place, service = named
-            self._registries.append(self._dial.registry(place))
-            self._clients[name] = Client(service, registry=self._registries[-1], config=self._config)
+            # A name that no client takes stays without one.
+            if name not in self._registries:
+                self._registries[name] = self._dial.registry(place)
+            self._clients[name] = Client(service, registry=self._registries[name], config=self._config)
         return self._clients[name]
 
     def _warn(self, about: str, text: str, error: Exception) -> None:

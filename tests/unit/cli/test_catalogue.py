@@ -91,6 +91,60 @@ async def test_nothing_that_one_server_says_ends_the_others(
         assert "serving good: hello" in caplog.text
 
 
+class Opening:
+    """Opens another registry each time, as the command does; all list the same services of one server."""
+
+    def __init__(self, address: str, listed: list[str]) -> None:
+        self._address = address
+        self.listed = listed
+        self.opened: list[StaticRegistry] = []
+        self.looks = 0
+
+    def registry(self, url: str) -> Any:
+        opening = self
+
+        class Changing(StaticRegistry):
+            def services(self) -> list[str]:
+                opening.looks += 1
+                return list(opening.listed)
+
+        self.opened.append(Changing([self._address]))
+        return self.opened[-1]
+
+
+async def test_a_service_that_goes_before_it_is_described_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(catalogue, "ASK_SECONDS", 20.0)
+
+    def read(value: Any, source: str) -> Any:
+        return read_descriptions(value, source) if source == "good" else []
+
+    monkeypatch.setattr(catalogue, "read_descriptions", read)
+
+    async with Server(Good(), Bad()) as behind, Server() as front:
+        address = str(await behind.listen("tcp://127.0.0.1:0"))
+        listed = ["bad", "good", "no name", "other"]
+        opening = Opening(address, listed)
+        async with Catalogue(front, "static://x", cast(Dialing, opening), config=ClientConfig()) as found:
+            assert sorted(found._clients) == ["bad", "good", "other"]
+            await eventually(lambda: opening.looks > 3)
+            # One for the list itself, one for each name.
+            assert len(opening.opened) == 5
+            client = found._clients["bad"]
+            # What was described stays: its callers may come until the gateway ends.
+            listed[:] = ["other"]
+            await eventually(lambda: sorted(found._clients) == ["good", "other"])
+            await eventually(lambda: sorted(found._warned) == ["other"])
+            await eventually(lambda: [one._is_closed for one in opening.opened].count(True) == 2)
+            with pytest.raises(fastrpc.UnavailableError, match="the client is closed"):
+                await client.call("bad.hello")
+            # Once it is there again, it is asked again.
+            listed[:] = ["bad", "other"]
+            await eventually(lambda: sorted(found._clients) == ["bad", "good", "other"])
+
+
 @pytest.mark.parametrize(
     ("method", "status"), [("away.hello", Status.UNAVAILABLE), ("none.hello", Status.UNIMPLEMENTED)]
 )
