@@ -32,6 +32,9 @@ _RIGHT_HINT = (
     'a rule of the registry\'s policy gives the right: read = ["…"]; --token-file shows another token'
 )
 
+#: Services whose endpoints are asked for at the same time: each takes a thread, and a connection to the registry.
+WATCHED_AT_ONCE = 32
+
 #: Servers checked at the same time, each over its own connection.
 ASKED_AT_ONCE = 256
 
@@ -93,7 +96,7 @@ class _Wanted(NamedTuple):
 
 async def _look(registry: WatchedRegistry, wanted: _Wanted) -> Found:
     names = [wanted.service] if wanted.service is not None else await _names(registry)
-    lists = await asyncio.gather(*(_endpoints(registry, name, wanted.timeout) for name in names))
+    lists = await _lists(registry, names, wanted.timeout)
     served: dict[Address, list[str]] = {}
     for name, endpoints in zip(names, lists, strict=True):
         for endpoint in endpoints:
@@ -120,14 +123,51 @@ async def _names(registry: WatchedRegistry) -> list[str]:
     return [name for name in names if not name.startswith(BUILTIN_PREFIX)]
 
 
-async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) -> tuple[Endpoint, ...]:
+async def _lists(
+    registry: WatchedRegistry, services: list[str], timeout: float
+) -> list[tuple[Endpoint, ...]]:
+    """Return the endpoints of each service.
+
+    Raises:
+        StoreError: the registry refuses, or did not tell all of them in time.
+    """
+    ends = asyncio.get_running_loop().time() + timeout
+    places = asyncio.Semaphore(WATCHED_AT_ONCE)
+    told = 0
+
+    async def listed(service: str) -> tuple[Endpoint, ...]:
+        nonlocal told
+        async with places:
+            try:
+                endpoints = await _endpoints(registry, service, ends)
+            except TimeoutError:
+                if told:
+                    text = f"told the endpoints of {told} of {len(services)} services in {timeout:g} s"
+                    raise StoreError(f"{registry!r} {text}", hint="--timeout gives it more") from None
+                raise StoreError(f"{registry!r} did not answer for {timeout:g} s") from None
+        told += 1
+        return endpoints
+
+    asking = [asyncio.ensure_future(listed(service)) for service in services]
+    try:
+        return await asyncio.gather(*asking)
+    finally:
+        # After a failure nothing else is asked.
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def _endpoints(registry: WatchedRegistry, service: str, ends: float) -> tuple[Endpoint, ...]:
     """Return the endpoints of a service.
 
     Raises:
-        StoreError: the registry refuses, or did not answer in time.
+        StoreError: the registry refuses, or cannot be reached.
+        TimeoutError: it told nothing before `ends`, a time of the loop.
     """
     loop = asyncio.get_running_loop()
-    ends = loop.time() + timeout
+    if loop.time() >= ends:
+        raise TimeoutError
     async with registry.watch(service) as watch:
         first = asyncio.ensure_future(anext(watch))
         try:
@@ -137,7 +177,7 @@ async def _endpoints(registry: WatchedRegistry, service: str, timeout: float) ->
                 return first.result().endpoints
         finally:
             first.cancel()
-        raise watch.error or StoreError(f"{registry!r} did not answer for {timeout:g} s")
+        raise watch.error or TimeoutError
 
 
 def _is_final(error: Exception | None) -> bool:
