@@ -9,7 +9,7 @@ import fastrpc
 from fastrpc import CallError, Client, Server, SyncClient
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.either_client import Stepped
-from tests.support.served import _address
+from tests.support.served import address_of
 
 __all__ = ["ADA", "BOB", "TOKENS", "Shop", "calling", "guarded", "refusal"]
 
@@ -74,7 +74,7 @@ class Shop:
 async def guarded(*sources: Any, scheme: str = "tcp", **options: Any) -> AsyncIterator[str]:
     """Serve with the options of a Server, and yield the target."""
     options.setdefault("authenticate", TOKENS)
-    with _address(scheme) as address:
+    with address_of(scheme) as address:
         async with Server(*sources, **options) as server:
             yield str(await server.listen(address))
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastrpc import Interceptor, Server, ServerConfig
 from fastrpc.limits import Limit
 
-__all__ = ["SCHEMES", "Served", "served"]
+__all__ = ["SCHEMES", "Served", "address_of", "served"]
 
 SCHEMES = ("tcp", "unix", "memory")
 
@@ -35,7 +35,7 @@ async def served(
     authenticate: Any = None,
 ) -> AsyncIterator[Served]:
     """Serve `sources` and yield the target for clients; the server drains on leaving."""
-    with _address(scheme) as address:
+    with address_of(scheme) as address:
         async with Server(
             *sources,
             interceptors=interceptors,
@@ -49,7 +49,8 @@ async def served(
 
 
 @contextmanager
-def _address(scheme: str) -> Iterator[str]:
+def address_of(scheme: str) -> Iterator[str]:
+    """Yield an address of this transport to listen at."""
     if scheme == "unix":
         with tempfile.TemporaryDirectory(prefix="fastrpc") as folder:
             yield f"unix://{Path(folder) / 'socket'}"

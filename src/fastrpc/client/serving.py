@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.calls.call import current_call
 from fastrpc._core.framing.settings import Settings, WireNumbers
 from fastrpc._core.serving.served_calls import serve_on
 from fastrpc.calling.peer_client import PeerCalling
@@ -17,7 +16,7 @@ from fastrpc.protocols.base import Connection
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.serving.life import Life
-from fastrpc.serving.services import Services
+from fastrpc.serving.services import Services, is_inside_handler
 
 __all__ = ["ClientServices", "client_services"]
 
@@ -112,20 +111,13 @@ class ClientServices:
             else:
                 session.close()
         # A handler that closes its own client does not wait for itself.
-        limit = 0 if self._is_inside() else self._config.timeouts.drain
+        limit = 0 if is_inside_handler(gate) else self._config.timeouts.drain
         try:
             async with asyncio.timeout(limit):
                 await gate.dispatcher.wait_idle()
         except TimeoutError:
             for cut in list(gate.sessions):
                 cut.end_calls("the client closes, and the time for calls to finish is over (Timeouts.drain)")
-
-    def _is_inside(self) -> bool:
-        try:
-            exchange = getattr(current_call(), "exchange", None)
-        except LookupError:
-            return False
-        return exchange is not None and exchange.gate is self._services.gate
 
     async def leave(self) -> None:
         """End the threads, and leave the sources."""

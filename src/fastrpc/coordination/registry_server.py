@@ -72,7 +72,7 @@ class RegistryServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._server.drain()
+        await self._server.__aexit__(kind, error, traceback)
 
     def stats(self) -> dict[str, Any]:
         """Return the current work, like `Server.stats`."""

@@ -1,7 +1,10 @@
 """All connections of a server together: draining and closing them, their peers and their state."""
 
 import asyncio
+import contextlib
 import itertools
+import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.serving.gate import Gate
@@ -11,7 +14,17 @@ from fastrpc.serving.life import Life
 if TYPE_CHECKING:
     from fastrpc.server.accepting import Accepting
 
-__all__ = ["close_connections", "connected_peers", "connection_stats", "drain_connections", "move_connection"]
+__all__ = [
+    "abort_connections",
+    "close_connections",
+    "connected_peers",
+    "connection_stats",
+    "drain_connections",
+    "move_connection",
+    "outlast",
+]
+
+logger = logging.getLogger("fastrpc.server")
 
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
@@ -92,15 +105,43 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
 
 
 async def close_connections(gate: Gate, linger: float | None) -> None:
-    """Close every connection; abort those that are still open a second after the time to linger."""
+    """Close every connection, and wait for their ends: at most a second more than the time to linger."""
     for session in list(gate.sessions):
         session.close(_REASON_DRAIN, "the server closes")
-    try:
+    with contextlib.suppress(TimeoutError):
         async with asyncio.timeout((linger or 0.0) + 1.0):
             await gate.dispatcher.wait_closed()
-    except TimeoutError:
-        for session in list(gate.sessions):
+
+
+def abort_connections(gate: Gate) -> None:
+    """Abort every connection that is still open. One that fails does not keep the others open."""
+    for session in list(gate.sessions):
+        try:
             session.abort()
+        except Exception as error:
+            logger.error("fastrpc: %r cannot be aborted", session, exc_info=error)
+
+
+async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None:
+    """Wait for the end of a task, also where this one is cancelled: that is raised afterwards.
+
+    Args:
+        hurry: called each time this task is cancelled.
+    """
+    cancelled = None
+    try:
+        while not work.done():
+            try:
+                await asyncio.wait([work])
+            except asyncio.CancelledError as error:
+                cancelled = error
+                hurry()
+        if cancelled is not None:
+            raise cancelled from (None if work.cancelled() else work.exception())
+        work.result()
+    finally:
+        # Its traceback refers to this frame.
+        del cancelled
 
 
 def connected_peers(gate: Gate | None) -> list[Peer]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.loop.spinner import allowed_spin
 from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.handler_runner import ServerTask
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
@@ -27,10 +28,12 @@ from fastrpc.server.access import ServerAccess
 from fastrpc.server.admin.opening import Admin
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
 from fastrpc.server.connections import (
+    abort_connections,
     close_connections,
     connected_peers,
     connection_stats,
     drain_connections,
+    outlast,
 )
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.health import Health, ServingState
@@ -39,7 +42,7 @@ from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
 from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.serving.life import Life
-from fastrpc.serving.services import Services
+from fastrpc.serving.services import Services, is_inside_handler
 from fastrpc.serving.sources import is_service
 from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_listeners
 
@@ -98,6 +101,7 @@ class Server:
         self._ownership = Ownership()
         self._is_shut = False
         self._is_closed = False
+        self._leaving: asyncio.Task[None] | None = None
         self._quiet: asyncio.Event | None = None
         self._numbers = numbers_of(config.codecs)
         calling = PeerCalling(config, self._numbers)
@@ -134,7 +138,14 @@ class Server:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await (self.close() if self._ownership.is_of_parent else self.drain())
+        if self._ownership.is_of_parent:
+            return
+        self._check_use()
+        try:
+            await self.drain()
+        finally:
+            # Of effect where the drain was cancelled, or failed.
+            await self.close()
 
     if not TYPE_CHECKING:
         # Only for the message: type checkers already refuse a plain `with`.
@@ -155,11 +166,16 @@ class Server:
             if self._gate is None:
                 try:
                     await self._start()
+                    # The server may have been closed while sources were entered.
+                    self._check_open()
                 except BaseException:
                     # Leave the sources already entered, so that a second attempt can start.
                     self._gate = None
                     self._services.clear()
-                    await self._served.leave()
+                    try:
+                        await self._served.leave()
+                    finally:
+                        await self.admin.close()
                     raise
 
     def _check_use(self) -> None:
@@ -330,28 +346,58 @@ class Server:
         return is_clean
 
     async def close(self) -> None:
-        """Close listeners and connections at once; calls in flight are cancelled."""
+        """Close listeners and connections at once; calls in flight are cancelled.
+
+        Cancelling it aborts the connections; sources are left in every case, and cancelling again reaches their exits.
+        Closing again returns at once.
+        """
         # After a fork, sockets and loop belong to the parent, and so do their entries in its epoll set.
         if self._is_closed or self._ownership.is_of_parent:
             return
         self._check_use()
         self._is_closed = True
         # Concurrently: connections do not wait for a slow registry.
-        leaving = None if self._advertising is None else asyncio.ensure_future(self._advertising.close())
-        await self._shut()
-        self._accepting.shut()
-        await self._accepting.taken()
-        if self._gate is not None:
-            await close_connections(self._gate, self._config.timeouts.linger)
-        self._served.close()
-        self._access.close()
-        if leaving is not None:
-            await leaving
-        await self._served.leave()
-        await self.admin.close()
-        self._life.close()
-        if self._quiet is not None:
-            self._quiet.set()
+        if self._advertising is not None:
+            self._leaving = asyncio.ensure_future(self._advertising.close())
+        try:
+            await outlast(asyncio.ensure_future(self._close_connections()), self._abort_connections)
+            if self._leaving is not None:
+                # Cancelling this leaves the withdrawal alone, which goes on while the loop runs: else a registry that
+                # its owner keeps open would keep the records.
+                await asyncio.shield(self._leaving)
+        finally:
+            self._served.close()
+            self._access.close()
+            try:
+                await self._served.leave()
+            finally:
+                try:
+                    await self.admin.close()
+                finally:
+                    self._life.close()
+                    if self._quiet is not None:
+                        self._quiet.set()
+
+    async def _close_connections(self) -> None:
+        try:
+            await self._shut()
+            self._accepting.shut()
+            await self._accepting.taken()
+            if self._gate is not None:
+                await close_connections(self._gate, self._config.timeouts.linger)
+        finally:
+            # Of effect where a step failed or was cancelled.
+            self._accepting.shut()
+            if self._gate is not None:
+                abort_connections(self._gate)
+
+    def _abort_connections(self) -> None:
+        if self._gate is None:
+            return
+        if isinstance(asyncio.current_task(), ServerTask) and is_inside_handler(self._gate):
+            # A handler that closes its server is cancelled with its own connection: no reason to hurry with the others.
+            return
+        abort_connections(self._gate)
 
     async def _shut(self) -> None:
         """Stop accepting; return once every connection of the listeners has what handles its bytes."""

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from fastrpc._core.base.histogram import default_registry
-from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.call import Route, current_call
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.serving.call_limits import CallLimits
@@ -26,7 +26,7 @@ from fastrpc.serving.method_limits import MethodLimits, check_patterns, limiter_
 from fastrpc.serving.sources import opened_sources
 from fastrpc.serving.thread_pool import ThreadPool
 
-__all__ = ["Services"]
+__all__ = ["Services", "is_inside_handler"]
 
 
 class Services:
@@ -139,6 +139,15 @@ class Services:
         """Take no more jobs for threads."""
         if self._threads is not None:
             self._threads.close(wait=False)
+
+
+def is_inside_handler(gate: Gate) -> bool:
+    """Return whether a handler whose calls come through this gate is running here."""
+    try:
+        exchange = getattr(current_call(), "exchange", None)
+    except LookupError:
+        return False
+    return exchange is not None and exchange.gate is gate
 
 
 def _is_built_in(method: MethodDefinition) -> bool:

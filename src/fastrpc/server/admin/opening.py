@@ -167,8 +167,11 @@ class Admin:
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             listener.close()
-            await listener.wait_closed()
-        for connection in list(self._connections):
-            connection.abort()
-        if self._pages is not None:
-            self._pages.close()
+        try:
+            for listener in listeners:
+                await listener.wait_closed()
+        finally:
+            for connection in list(self._connections):
+                connection.abort()
+            if self._pages is not None:
+                self._pages.close()
