@@ -55,6 +55,9 @@ SNAPSHOT_REST = 4.0
 #: Most bytes of a list that is requested without pages: the default limit of a message.
 WHOLE_LIST_BYTES = 16 * 1024 * 1024 - 1024 * 1024
 
+#: Seconds from a failure to end leases to the next attempt.
+RETRY_SECONDS = 0.5
+
 #: Records that are restored in one iteration of the loop.
 RESTORED_AT_ONCE = 500
 
@@ -324,9 +327,12 @@ class RegistryService:
             await changes.aclose()
 
     async def _keep_expiring(self) -> None:
+        failures = _Failures("endpoints that are gone may stay in their lists")
         while True:
             self._due_changed.clear()
-            left = self._store.expire()
+            left: float | None = RETRY_SECONDS
+            with failures.logged():
+                left = self._store.expire()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._due_changed.wait()
@@ -360,11 +366,13 @@ class RegistryService:
         self._saved_revision = self._store.revision
 
     async def _keep_saved(self, file: SnapshotFile) -> None:
+        failures = _Failures("a restart may lose what is in memory")
         pause = SNAPSHOT_SECONDS
         while True:
             await asyncio.sleep(pause)
             begun = time.monotonic()
-            await self._save(file)
+            with failures.logged():
+                await self._save(file)
             pause = max(SNAPSHOT_SECONDS, SNAPSHOT_REST * (time.monotonic() - begun))
 
     async def _save(self, file: SnapshotFile) -> None:
@@ -375,3 +383,23 @@ class RegistryService:
         pieces = encode_snapshot(self._store.save())
         if await asyncio.to_thread(file.write, pieces, revision):
             self._saved_revision = revision
+
+
+class _Failures:
+    """The errors of one background task, which goes on: of those in a row, the first of each kind is logged."""
+
+    def __init__(self, effect: str) -> None:
+        self._effect = effect
+        self._logged: set[type[Exception]] = set()
+
+    @contextlib.contextmanager
+    def logged(self) -> Iterator[None]:
+        """Log an error of the block instead of raising it."""
+        try:
+            yield
+        except Exception as error:
+            if type(error) not in self._logged:
+                self._logged.add(type(error))
+                logger.error("the registry failed and tries again, %s", self._effect, exc_info=error)
+        else:
+            self._logged.clear()

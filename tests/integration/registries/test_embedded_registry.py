@@ -11,6 +11,7 @@ import pytest
 from fastrpc import CallError, Client, Endpoint, Status, StoreError
 from fastrpc.coordination import RegistryServer, RegistryService
 from fastrpc.coordination.registration import LONGEST_LEASE_SECONDS
+from fastrpc.coordination.snapshot_file import SnapshotFile
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from fastrpc.stores.memory import MemoryStore
@@ -54,18 +55,47 @@ async def test_watch_answers_unchanged_when_its_time_is_over() -> None:
         assert await client.call(RegistryService.watch, "arith", known.cursor, 0.05) == known
 
 
-async def test_a_task_beside_the_calls_that_died_is_logged_at_the_end(
+def failing(monkeypatch: pytest.MonkeyPatch, owner: type, method: str) -> None:
+    """Have a method raise errors of two kinds in its first calls; shorten the pauses of the registry."""
+    errors = iter([LookupError("no such lease"), LookupError("no such lease"), RuntimeError("no thread")])
+    original = getattr(owner, method)
+
+    def fail_first(*arguments: Any) -> Any:
+        for error in errors:
+            raise error
+        return original(*arguments)
+
+    monkeypatch.setattr(owner, method, fail_first)
+    monkeypatch.setattr("fastrpc.coordination.registry_service.RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("fastrpc.coordination.registry_service.SNAPSHOT_SECONDS", 0.01)
+
+
+def logged_errors(caplog: pytest.LogCaptureFixture) -> list[Any]:
+    return [one.exc_info[0] for one in caplog.records if one.name == "fastrpc.registry" and one.exc_info]
+
+
+async def test_leases_end_after_errors_of_which_each_kind_is_logged_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(store: MemoryStore) -> float | None:
-        raise LookupError("no such lease")
-
-    monkeypatch.setattr(MemoryStore, "expire", fail)
+    failing(monkeypatch, MemoryStore, "expire")
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        await client.call(RegistryService.register, "arith", RECORD, 1.0)
+        known = await client.call(RegistryService.watch, "arith")
+        assert (await client.call(RegistryService.watch, "arith", known.cursor, 20.0)).records == []
+    assert logged_errors(caplog) == [LookupError, RuntimeError]
+
+
+async def test_changes_are_written_after_errors_of_which_each_kind_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, SnapshotFile, "write")
+    async with (
+        RegistryServer("tcp://127.0.0.1:0", data_dir=tmp_path) as server,
+        Client(server.address) as client,
+    ):
         await client.call(RegistryService.register, "arith", RECORD, 10.0)
-    [record] = [one for one in caplog.records if one.exc_info]
-    assert isinstance(record.exc_info[1], LookupError)  # type: ignore[index]
-    assert record.name == "fastrpc.registry"
+        await eventually((tmp_path / "registry.json").exists)
+    assert logged_errors(caplog) == [LookupError, RuntimeError]
 
 
 async def test_draining_does_not_wait_for_those_who_watch() -> None:
