@@ -1,24 +1,31 @@
-"""The threads of a registry object: they start on first use, and a start may fail."""
+"""The threads of a registry object: they start on first use, a start may fail, and a collection may end them."""
 
+import itertools
+import queue
 import threading
+from types import FrameType
 from typing import Any
 
 import pytest
 
 from fastrpc import Endpoint
 from fastrpc.registries.base.backed import BackedRegistry
+from fastrpc.registries.base.backend import Listing
+from fastrpc.registries.base.watch import Watch
 from tests.support.fake_registry import FakeLease, FakeLookup, entries
 
 
 class FakeBackend:
-    """Has one endpoint, and writes down what is closed."""
+    """Has one endpoint, at another port for each lookup, and writes down what is closed."""
 
     def __init__(self) -> None:
         self.lease = FakeLease()
+        self.lookup_kind = FakeLookup
+        self._ports = itertools.count(1)
         self.is_closed = False
 
     def open_lookup(self, service: str) -> Any:
-        return FakeLookup(entries(1))
+        return self.lookup_kind(entries(next(self._ports)))
 
     def open_lease(self, service: str, endpoint: Endpoint) -> Any:
         return self.lease
@@ -90,3 +97,37 @@ def test_registry_closes_after_a_thread_could_not_start(failing: list[str]) -> N
         with pytest.raises(RuntimeError, match="can't start new thread"):
             registry.register("s", Endpoint("tcp://h:1"))
     assert backend.is_closed
+
+
+def test_watch_may_be_collected_in_the_wait_of_its_own_polling_thread() -> None:
+    may_fetch: queue.SimpleQueue[None] = queue.SimpleQueue()
+    lines = 0
+    held: list[Watch] = []
+
+    class HeldLookup(FakeLookup):
+        def fetch(self, wait_seconds: float) -> Listing:
+            may_fetch.get()
+            return super().fetch(wait_seconds)
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_name != "wait":
+            return None
+        lines += event == "line"
+        if lines == 2:
+            # On the first line of `threading.Event.wait`, its lock is not held yet.
+            held.clear()
+        return trace
+
+    backend = FakeBackend()
+    backend.lookup_kind = HeldLookup
+    with BackedRegistry(backend, "fake://registry") as registry:
+        before = threading.gettrace()
+        threading.settrace(trace)
+        held.append(registry.watch("s"))
+        threading.settrace(before)  # type: ignore[arg-type]
+        thread = registry._followed["s"].thread
+        may_fetch.put(None)
+        thread.join(20)
+        assert not thread.is_alive()
+        assert registry._followed == {}

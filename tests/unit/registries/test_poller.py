@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from fastrpc import StoreError
 from fastrpc.registries import AddressPolicy
 from fastrpc.registries.base.backend import Listing
 from fastrpc.registries.base.cache import CacheFile
-from fastrpc.registries.base.poller import BACKOFF, MOST_PAUSE_SECONDS, WAIT_SECONDS, Poller
+from fastrpc.registries.base.poller import BACKOFF, MOST_PAUSE_SECONDS, WAIT_SECONDS, Poller, StopFlag
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.rules import CONFIRM_SECONDS, SETTLE_SECONDS
 from fastrpc.registries.base.watch import Channel
@@ -262,7 +261,7 @@ def test_empty_list_does_not_replace_the_one_in_the_file(tmp_path: Path) -> None
 
 def test_stopped_poller_publishes_no_more_lists() -> None:
     driven = Driven(entries(1))
-    stop = threading.Event()
+    stop = StopFlag()
 
     def fetch(wait_seconds: float) -> Listing:
         stop.set()

@@ -16,7 +16,7 @@ from fastrpc.registries.base.cache import CacheFile
 from fastrpc.registries.base.closing import Closing
 from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
 from fastrpc.registries.base.policy import AddressPolicy
-from fastrpc.registries.base.poller import Poller
+from fastrpc.registries.base.poller import Poller, StopFlag
 from fastrpc.registries.base.urls import UNDIALABLE, names_registry
 from fastrpc.registries.base.watch import Channel, Watch
 
@@ -61,7 +61,7 @@ class _Followed:
         self.channel = channel
         self.watches = 0
         self._lookup = lookup
-        self._stop = threading.Event()
+        self._stop = StopFlag()
         self.thread = threading.Thread(
             target=poller.run, args=(self._stop,), name=f"fastrpc registry watch of {service}", daemon=True
         )

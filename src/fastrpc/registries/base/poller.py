@@ -1,8 +1,9 @@
 """Poll a registry for one service, and publish the lists that the rules accept."""
 
+import contextlib
 import logging
+import queue
 import random
-import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -17,7 +18,7 @@ from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.rules import MOST_ENDPOINTS, ListRules
 from fastrpc.registries.base.watch import Channel
 
-__all__ = ["BACKOFF", "Poller", "RecordFilter"]
+__all__ = ["BACKOFF", "Poller", "RecordFilter", "StopFlag"]
 
 logger = logging.getLogger("fastrpc.registry")
 
@@ -74,6 +75,31 @@ class RecordFilter:
         logger.warning("%s: %r is left out: %s", self._service, key, reason)
 
 
+class StopFlag:
+    """Ends a polling thread; like `threading.Event`, but a finalizer may set it, even in the thread that waits.
+
+    `Event.wait` allocates while it holds the lock of the event. A collection there may close the last watch of a
+    service, and `Event.set` would wait for that lock for ever. `SimpleQueue.put` may interrupt `get`.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._woken: queue.SimpleQueue[None] = queue.SimpleQueue()
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+        self._woken.put(None)
+
+    def wait(self, timeout: float) -> None:
+        """Block until it is set, at most `timeout` seconds; for one thread."""
+        if not self._is_set:
+            with contextlib.suppress(queue.Empty):
+                self._woken.get(timeout=max(0.0, timeout))
+
+
 class Poller:
     """The poller of one service of one registry, driven step by step.
 
@@ -108,7 +134,7 @@ class Poller:
         # Seconds the next query may be held; 0 after a failure and if a second look is due.
         self._wait = 0.0
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Run until stopped; the body of the polling thread."""
         while not stop.is_set():
             pause = self._step(stop)
@@ -116,9 +142,9 @@ class Poller:
 
     def step(self) -> float:
         """Query once; return the seconds to pause before the next step."""
-        return self._step(threading.Event())
+        return self._step(StopFlag())
 
-    def _step(self, stop: threading.Event) -> float:
+    def _step(self, stop: StopFlag) -> float:
         asked = self._clock()
         try:
             if not self._is_cache_read:
