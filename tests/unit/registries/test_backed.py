@@ -131,3 +131,20 @@ def test_watch_may_be_collected_in_the_wait_of_its_own_polling_thread() -> None:
         thread.join(20)
         assert not thread.is_alive()
         assert registry._followed == {}
+
+
+def test_watch_that_is_collected_while_another_one_begins_ends_nothing() -> None:
+    class Collecting(dict[str, Any]):
+        def get(self, service: str, default: Any = None) -> Any:
+            found = super().get(service, default)
+            held.clear()
+            return found
+
+    with BackedRegistry(FakeBackend(), "fake://registry") as registry:
+        held = [registry.watch("s")]
+        registry._followed = Collecting(registry._followed)
+        with registry.watch("s") as watch:
+            found = watch.wait(20)
+            assert found is not None
+            # The first watch has had port 1.
+            assert found.endpoints[0].address.port == 2

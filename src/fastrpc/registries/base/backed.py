@@ -138,17 +138,12 @@ class BackedRegistry(Closing):
         self._check_process()
         with self._lock:
             self._use()
-            followed = self._followed.get(service)
-            if followed is None:
-                followed = self._follow(service)
-                try:
-                    followed.thread.start()
-                except BaseException:
-                    followed.stop()
-                    raise
-                # Only now: without its thread, later watches of the service would never get a list.
-                self._followed[service] = followed
-            followed.watches += 1
+            while True:
+                followed = self._followed.get(service) or self._begin(service)
+                followed.watches += 1
+                # On any of these lines, the last watch of the service may be collected, and so end what was found.
+                if self._followed.get(service) is followed:
+                    break
         return Watch(followed.channel, lambda: self._release(service, followed))
 
     def check_service(self, service: str) -> None:
@@ -184,11 +179,20 @@ class BackedRegistry(Closing):
         if is_up and not self._is_closed:
             yield "fastrpc_registry_up", (self._name,), float(all(is_up))
 
-    def _follow(self, service: str) -> _Followed:
+    def _begin(self, service: str) -> _Followed:
+        """Follow a service in a new thread."""
         channel = Channel(self._versions)
         lookup = self._backend.open_lookup(service)
         poller = Poller(service, lookup, channel, policy=self._policy, cache=self._cache)
-        return _Followed(service, lookup, poller, channel)
+        followed = _Followed(service, lookup, poller, channel)
+        try:
+            followed.thread.start()
+        except BaseException:
+            followed.stop()
+            raise
+        # Only now: without its thread, later watches of the service would never get a list.
+        self._followed[service] = followed
+        return followed
 
     def _release(self, service: str, followed: _Followed) -> None:
         with self._lock:
