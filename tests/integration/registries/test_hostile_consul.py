@@ -206,6 +206,17 @@ def test_key_is_ours_only_if_the_agent_says_true(taken: Any) -> None:
         backend.close()
 
 
+def test_key_of_an_earlier_run_is_taken_over_in_its_datacenter_or_later() -> None:
+    locked = answer({"Results": None, "Errors": [{"What": "invalid session"}]}, status="409 Conflict")
+    with HostileHttpServer(answer(True), answer({"ID": "session"}), answer(False), locked) as server:
+        backend = RpcxKeys(Access(RegistryURL(f"consul://{server.place}?dc=far")), base="rpcx")
+        with pytest.raises(StoreError, match="invalid session") as caught:
+            backend.open_lease("arith", ENDPOINT).acquire()
+        backend.close()
+    assert caught.value.status is Status.UNAVAILABLE
+    assert server.requests[-1].startswith("PUT /v1/txn?dc=far HTTP")
+
+
 @pytest.mark.parametrize(
     "definition", [b"null", [], 5, {"ID": 5, "Port": 1}, {"Port": 1}, {"ID": "a", "Meta": []}]
 )

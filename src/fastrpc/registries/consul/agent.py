@@ -24,8 +24,9 @@ logger = logging.getLogger("fastrpc.audit")
 #: Characters of the name of an instance, or of a key, that messages show.
 KEY_CHARACTERS = 200
 
-#: The prefix of an agent's answer to a client above its rate limit: a retry later succeeds.
-_RATE_LIMITED = "429"
+#: The prefixes of answers after which a later retry succeeds: a session that a transaction locks with has just ended,
+#: or the client is above its rate limit.
+_TRY_LATER = ("409", "429")
 
 #: Share of its wait by which Consul delays the end of a blocking query, to spread the answers.
 _JITTER = 1 / 16
@@ -66,7 +67,7 @@ class Access:
         client.token = ""
         http = BoundedHttpClient(self.host, self.port, encrypt=self._encrypt)
         # Replaces py-consul's own client, which follows redirects with the token and has no bounds.
-        client.http = _Transport(http, self._token)
+        client.http = _Transport(http, self._token, self.dc)
         return Agent(client, http, self)
 
     def translated(self, error: Exception) -> StoreError:
@@ -79,7 +80,7 @@ class Access:
             status = Status.INVALID_ARGUMENT
         # A server's text, escaped for printing.
         text = str(error if isinstance(error, HttpError) else HttpError(str(error))) or type(error).__name__
-        if text.startswith(_RATE_LIMITED):
+        if text.startswith(_TRY_LATER):
             status = Status.UNAVAILABLE
         return StoreError(f"Consul at {self.host}:{self.port}: {text}", status=status)
 
@@ -144,11 +145,13 @@ class _Transport:
 
     Args:
         token: tells the token for a request.
+        dc: the datacenter of transactions, which py-consul does not name in them; None is the agent's own.
     """
 
-    def __init__(self, http: BoundedHttpClient, token: Callable[[], str]) -> None:
+    def __init__(self, http: BoundedHttpClient, token: Callable[[], str], dc: str | None) -> None:
         self._http = http
         self._token = token
+        self._dc = dc
 
     def get(
         self,
@@ -178,6 +181,8 @@ class _Transport:
         headers: Mapping[str, str] | None,
         data: str | bytes = b"",
     ) -> Any:
+        if path == "/v1/txn" and self._dc is not None:
+            params = [("dc", self._dc)]
         token = self._token()
         shown = {"X-Consul-Token": token} if token else {}
         query = urlencode(params or ())
