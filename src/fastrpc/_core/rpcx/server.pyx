@@ -378,18 +378,28 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int flushed(self) except -1:
         cdef Py_ssize_t unsent = self.unsent_bytes()
+        cdef uint64_t due
         if unsent or self.exchange.output_held:
             self.gate.weigh(self.exchange, 0 if self.exchange.is_closed else unsent)
+            due = self.gate.weigh_later(self.exchange, self.now)
+            if due:
+                # The transport writes the last of it by itself: no flush follows.
+                (<ByteStream>self._stream).schedule_check(due)
+        self._heed_output(unsent)
+        if self.pause_from_ns and not self.is_reading:
+            # Only now an answer may be with the peer.
+            self._end_at_pause()
+        return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
+
+    cdef int _heed_output(self, Py_ssize_t unsent) except -1:
+        """Read on, and push on, only while the peer takes the output."""
         if (unsent > self.gate.send_soft) != self.is_held_back and not self.is_closed:
             # Heartbeats and refusals would else be answered into memory without end.
             self.is_held_back = not self.is_held_back
             (<ByteStream>self._stream).hold_back(self.is_held_back)
         if self.pusher is not None and unsent <= <Py_ssize_t>self.gate.send_soft:
             self.pusher.on_room()
-        if self.pause_from_ns and not self.is_reading:
-            # Only now an answer may be with the peer.
-            self._end_at_pause()
-        return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
+        return 0
 
     cdef int stalled(self) except -1:
         return self.gate.note_stall(self.exchange, self.now, self.received_ns)
@@ -410,12 +420,17 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due
+        cdef Py_ssize_t unsent
         if self.is_closed:
             if now < self.linger_until_ns:
                 return self.linger_until_ns
             self.abort()
             return 0
         due = earlier(self.gate.check_waiting(self.exchange, now), now + self.look_after_ns)
+        if self.exchange.output_held:
+            unsent = self.unsent_bytes()
+            due = earlier(due, self.gate.weigh_again(self.exchange, unsent, now))
+            self._heed_output(unsent)
         due = earlier(due, self._check_opening(now))
         if not self.is_closed:
             due = earlier(due, self._check_silence(now))

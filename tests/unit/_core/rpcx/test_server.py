@@ -7,7 +7,7 @@ import time
 import pytest
 
 import fastrpc
-from fastrpc import Limits, ServerConfig, Timeouts
+from fastrpc import Limits, Memory, ServerConfig, Timeouts
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc_harness.checking import check
@@ -201,6 +201,33 @@ async def test_a_drain_finds_no_moment_to_close_before_all_is_read_and_taken(sta
             assert not talk.is_over
         beat(talk)
         assert talk.is_over
+
+
+class Pusher:
+    """Counts how often it hears of room."""
+
+    rooms = 0
+
+    def on_room(self) -> None:
+        self.rooms += 1
+
+    def on_end(self) -> None:
+        pass
+
+
+async def test_a_connection_is_read_again_once_a_little_output_has_left() -> None:
+    """The transport writes the last of it by itself: nobody but a look tells."""
+    pusher = Pusher()
+    async with served_rpcx(Arith(), config=ServerConfig(memory=Memory(send_soft=16_384))) as talk:
+        talk.transport.untaken = 65_536
+        talk.engine.pusher = pusher
+        await talk.send(Frame(heartbeat=True))
+        assert (talk.transport.is_paused, pusher.rooms) == (True, 0)
+        assert talk.engine.exchange.held_bytes == 65_536
+        talk.transport.untaken = 0
+        await eventually(lambda: not talk.transport.is_paused)
+        assert pusher.rooms == 1
+        assert talk.engine.exchange.held_bytes == 0
 
 
 async def test_a_connection_that_moves_ends_no_calls_until_the_server_drains() -> None:
