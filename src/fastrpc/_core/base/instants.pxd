@@ -2,6 +2,10 @@
 
 from libc.stdint cimport uint64_t
 
+cdef enum:
+    # Bytes a second that a message brings on the average, as in Kestrel (MinRequestBodyDataRate).
+    LOWEST_RATE = 240
+
 
 cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
     """Return the smaller instant."""

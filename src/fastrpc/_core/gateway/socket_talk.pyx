@@ -26,7 +26,7 @@ from libc.string cimport memset
 import msgspec
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.instants cimport LOWEST_RATE, earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE, Frame
@@ -71,8 +71,6 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # Bytes a second that a message brings on the average, as a body does.
-    LOWEST_RATE = 240
     # What is kept of a message before it is compared with the budgets.
     SMALL_MESSAGE = 65_536
 

@@ -27,6 +27,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.instants cimport LOWEST_RATE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.io.engine cimport ByteStream
@@ -34,8 +35,6 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.http1.head import RequestRefusedError
 
 cdef enum:
-    # Bytes a second that a body brings on the average, as in Kestrel (MinRequestBodyDataRate).
-    LOWEST_RATE = 240
     # Bytes that a client may send ahead while its request is answered; with more of them nothing further is read.
     AHEAD_BYTES = 65_536
     # Digits of the largest size.

@@ -1,5 +1,7 @@
 """The engine of either side of a connection: frames cut from the bytes, output in order."""
 
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
@@ -30,8 +32,12 @@ cdef class RpcxEngine(Engine):
         Py_ssize_t skip_left
         Py_ssize_t trusted
 
-        # Whether a frame has begun and is not whole; whether nothing more is taken.
+        # Whether a frame has begun and is not whole, when it began (0: none has), and how many bytes of it came. When
+        # reading went on after a time without it. Whether nothing more is taken.
         bint is_partial
+        readonly uint64_t frame_began_ns
+        Py_ssize_t frame_bytes
+        uint64_t resumed_ns
         readonly bint ignores_input
 
         # Output in order: parts, then what is in the buffer; the bytes of the parts.
@@ -40,6 +46,7 @@ cdef class RpcxEngine(Engine):
         Py_ssize_t parts_bytes
 
     cdef Py_ssize_t _cut(self, const char* data, Py_ssize_t size) except -1
+    cdef void _note_part(self, Py_ssize_t size) noexcept
     cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1
 

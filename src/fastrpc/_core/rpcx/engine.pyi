@@ -9,6 +9,9 @@ class RpcxEngine(Engine):
     @property
     def ignores_input(self) -> bool:
         """Whether nothing more is taken."""
+    @property
+    def frame_began_ns(self) -> int:
+        """When the frame began that is not whole; 0: there is none."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Close once all output is sent; the protocol has no word of goodbye."""

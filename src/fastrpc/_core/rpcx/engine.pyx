@@ -71,21 +71,25 @@ cdef class RpcxEngine(Engine):
                 part = min(self.skip_left, size - at)
                 self.skip_left -= part
                 at += part
+                self.frame_bytes += part
+                if self.skip_left == 0:
+                    self.frame_began_ns = 0
                 continue
             if self.body is not None:
                 at += self._feed(data + at, size - at)
             else:
                 whole = announced_size(data + at, size - at, self.profile.magic)
                 if whole == 0 or (whole > size - at and whole <= SHORT_FRAME and whole <= self.most_frame):
-                    self.is_partial = True
+                    self._note_part(size - at)
                     return at
                 if whole > size - at or whole > self.most_frame:
                     part = self._begin_frame(data + at, size - at)
                     if part == 0:
-                        self.is_partial = True
+                        self._note_part(size - at)
                         return at
                     at += part
                     continue
+                self.frame_began_ns = 0
                 parse_frame(data + at, whole, &frame)
                 self.on_frame(&frame)
                 at += whole
@@ -103,9 +107,17 @@ cdef class RpcxEngine(Engine):
             return 0
         if taken == LONG_DROPPED:
             self.skip_left = whole - min(size, whole)
+            self._note_part(min(size, whole))
             return min(size, whole)
         self.body = Assembly(whole)
         return self._feed(data, size)
+
+    cdef void _note_part(self, Py_ssize_t size) noexcept:
+        """So many bytes are here of a frame that is not whole."""
+        self.is_partial = True
+        self.frame_bytes = size
+        if self.frame_began_ns == 0:
+            self.frame_began_ns = self.now
 
     cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t part = min(size, self.body.total - self.body.filled)
@@ -131,10 +143,12 @@ cdef class RpcxEngine(Engine):
         if size:
             self.on_held(size)
         if self.body.filled < self.body.total:
+            self._note_part(self.body.filled)
             return 0
         whole = self.body.finish()
         self.body = None
         self.is_partial = False
+        self.frame_began_ns = 0
         self.trusted = max(self.trusted, PyBytes_GET_SIZE(whole))
         self.messages_left -= 1
         try:

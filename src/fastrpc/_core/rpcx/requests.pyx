@@ -6,6 +6,7 @@ from libc.string cimport memchr, memcpy
 
 from fastrpc._core.base.codec_numbers cimport codec_of
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
@@ -110,4 +111,6 @@ cdef class RpcxRequests(RpcxEngine):
     def go_on(self):
         """Take the frames that waited for a verdict."""
         if self._stream is not NULL and not self.is_closed:
+            # The verdict took the time, not the peer.
+            self.resumed_ns = now_ns()
             (<ByteStream>self._stream).release_input()

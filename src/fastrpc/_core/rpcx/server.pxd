@@ -52,11 +52,12 @@ cdef class RpcxServer(RpcxRequests):
     cdef int _echo(self, RpcxFrame* frame) except -1
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1
     cdef int _tell_pusher(self) except -1
-    cdef int _heed_output(self, Py_ssize_t unsent) except -1
+    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1
     cdef int leave_opening(self) except -1
     cdef bint _is_busy(self) noexcept
     cdef uint64_t _check_opening(self, uint64_t now) except? 0
     cdef uint64_t _check_silence(self, uint64_t now) except? 0
+    cdef bint _is_late(self, uint64_t now) noexcept
     cdef uint64_t _check_rest(self, uint64_t now) except? 0
     cdef uint64_t _check_drain(self, uint64_t now) except? 0
     cdef int _end_at_pause(self) except -1

@@ -21,7 +21,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.codec_numbers cimport serialize_of
-from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_view cimport count_start
@@ -385,18 +385,19 @@ cdef class RpcxServer(RpcxRequests):
             if due:
                 # The transport writes the last of it by itself: no flush follows.
                 (<ByteStream>self._stream).schedule_check(due)
-        self._heed_output(unsent)
+        self._heed_output(unsent, self.now)
         if self.pause_from_ns and not self.is_reading:
             # Only now an answer may be with the peer.
             self._end_at_pause()
         return self.gate.runner.tell_watcher() if self.gate.runner.is_watched else 0
 
-    cdef int _heed_output(self, Py_ssize_t unsent) except -1:
+    cdef int _heed_output(self, Py_ssize_t unsent, uint64_t now) except -1:
         """Read on, and push on, only while the peer takes the output."""
         if (unsent > self.gate.send_soft) != self.is_held_back and not self.is_closed:
             # Heartbeats and refusals would else be answered into memory without end.
             self.is_held_back = not self.is_held_back
             (<ByteStream>self._stream).hold_back(self.is_held_back)
+            self.resumed_ns = now
         if self.pusher is not None and unsent <= <Py_ssize_t>self.gate.send_soft:
             self.pusher.on_room()
         return 0
@@ -430,7 +431,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.exchange.output_held:
             unsent = self.unsent_bytes()
             due = earlier(due, self.gate.weigh_again(self.exchange, unsent, now))
-            self._heed_output(unsent)
+            self._heed_output(unsent, now)
         due = earlier(due, self._check_opening(now))
         if not self.is_closed:
             due = earlier(due, self._check_silence(now))
@@ -454,12 +455,12 @@ cdef class RpcxServer(RpcxRequests):
         return self.opening_due_ns
 
     cdef uint64_t _check_silence(self, uint64_t now) except? 0:
-        """Close a connection that is silent in the middle of a frame, or takes no output; return when to look again."""
+        """Close a connection that is silent or slow in a frame, or takes no output; return when to look again."""
         cdef ByteStream stream = <ByteStream>self._stream
         cdef long long taken
         if self.silence_ns == 0:
             return 0
-        if self.is_partial and not self.is_held_back and now >= self.received_ns + self.silence_ns:
+        if self._is_late(now):
             self.abort()
             return 0
         if self.unsent_bytes() == 0:
@@ -472,6 +473,15 @@ cdef class RpcxServer(RpcxRequests):
         elif now >= self.stuck_ns + self.silence_ns:
             self.abort()
         return 0
+
+    cdef bint _is_late(self, uint64_t now) noexcept:
+        """Return whether the rest of a frame that is waited for is overdue: no byte came, or too few for its time."""
+        cdef uint64_t heard_ns, due_ns
+        if not self.is_partial or self.is_held_back or self.ignores_input or (<ByteStream>self._stream).waits_for_turn():
+            return False
+        heard_ns = max(self.received_ns, self.resumed_ns)
+        due_ns = max(self.frame_began_ns, self.resumed_ns) + <uint64_t>self.frame_bytes * SECOND // LOWEST_RATE
+        return now >= min(heard_ns, due_ns) + self.silence_ns
 
     cdef uint64_t _check_rest(self, uint64_t now) except? 0:
         """Close a connection that is idle or drains without calls, or whose age is reached; return when to look again."""
@@ -487,7 +497,7 @@ cdef class RpcxServer(RpcxRequests):
         due = earlier(self.aged_at_ns, self.leave_at_ns)
         if self.exchange.is_draining:
             return earlier(due, self._check_drain(now))
-        if self.idle_ns and not (self._is_busy() or self.unsent_bytes()):
+        if self.idle_ns and not (self._is_busy() or self.unsent_bytes() or self.is_partial):
             if now < self.used_ns + self.idle_ns:
                 return earlier(due, self.used_ns + self.idle_ns)
             if (<ByteStream>self._stream).has_unread():

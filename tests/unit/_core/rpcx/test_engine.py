@@ -1,12 +1,14 @@
 """What cuts frames from the bytes and orders the output, seen through a served connection."""
 
 import dataclasses
+import time
 
 import msgspec
 import pytest
 
 from fastrpc import Limits, Memory, ServerConfig
 from fastrpc._core.rpcx.engine import RpcxEngine
+from fastrpc_harness.checking import check
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
 from tests.support.rpcx_wire import RAW, Frame, call
@@ -15,6 +17,7 @@ from tests.support.rpcx_wire import RAW, Frame, call
 SHORT_FRAME = 65_536
 LEAST_DIRECT = 4_096
 COPIED_PAYLOAD = 32_768
+SECOND = 1_000_000_000
 
 BEAT = Frame(
     path="any", method="thing", heartbeat=True, sequence=7, metadata={"odd": "\udcff"}, payload=b"\xc1"
@@ -73,6 +76,27 @@ async def test_a_frame_without_room_in_memory_is_skipped_to_its_last_byte() -> N
         refused, answer = await talk.hear(2)
         assert (refused.sequence, refused.metadata["frpc-code"]) == (1, "RESOURCE_EXHAUSTED")
         assert (answer.sequence, answer.payload) == (2, bytes(5))
+
+
+@pytest.mark.parametrize("size", [20_000, 500_000, 1_000_010], ids=["short", "long", "refused"])
+async def test_a_frame_that_comes_below_the_lowest_rate_ends_the_connection(size: int) -> None:
+    config = ServerConfig(memory=Memory(request_bytes=1_000_000), limits=Limits(message_bytes=1_000_000))
+    async with served_rpcx(Arith(), config=config) as talk:
+        await talk.send(BEAT, echo(size), size=9_600)
+        await talk.hear(2)
+        assert talk.engine.frame_began_ns == 0
+        data = echo(size).encode()
+        # 9,600 bytes have 40 seconds beside the 20 of silence.
+        for part, seconds in ((data[:9_600], 50), (data[9_600:14_400], 70)):
+            await talk.send(part)
+            now = talk.engine.received_ns = time.monotonic_ns() + seconds * SECOND
+            check(talk.engine, now)
+            assert not talk.is_over
+        now = talk.engine.received_ns = time.monotonic_ns() + 90 * SECOND
+        check(talk.engine, now)
+        assert talk.is_over
+        talk.lose()
+        assert talk.engine.exchange.held_bytes == 0
 
 
 @pytest.mark.parametrize("behind", [b"\x42", Frame().encode()[:12] + bytes(4)])

@@ -1,6 +1,7 @@
 """Who sends a long frame: judged by its beginning, before its payload is received."""
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from fastrpc import Limits, ServerConfig
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc._core.rpcx.sender_check import SenderCheck
+from fastrpc_harness.checking import check
 from tests.support.access_table import Credentials
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_link import served_rpcx
@@ -15,6 +17,7 @@ from tests.support.rpcx_wire import RAW, Frame, call
 from tests.support.waiting import eventually
 
 SIZE = 300_000
+SECOND = 1_000_000_000
 
 
 def echo(token: str | None = None, method: str = "EchoBytes", **more: str) -> Frame:
@@ -127,6 +130,33 @@ async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline() -> None:
         await talk.send(data[150:])
         answer = await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "later-allowed"}))
         assert answer.value() == "a"
+
+
+class Slow(Credentials):
+    """Takes its time for a token."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+
+    async def _later(self, said: str) -> Any:
+        await self.goes_on.wait()
+        return await super()._later(said)
+
+
+async def test_a_slow_verdict_is_no_silence_of_the_caller() -> None:
+    credentials = Slow()
+    async with served_rpcx(Arith(), authenticate=credentials) as talk:
+        assert (await talk.ask(call("Arith", "Echo", "a", metadata={"__AUTH": "allowed"}))).value() == "a"
+        data = echo("later-allowed", __ServerTimeout="600000").encode()
+        sending = asyncio.ensure_future(talk.send(data[:150]))
+        await eventually(lambda: talk.session.is_put_off)
+        check(talk.engine, time.monotonic_ns() + 60 * SECOND)
+        assert not talk.is_over
+        credentials.goes_on.set()
+        await sending
+        await talk.send(data[150:])
+        [answer] = await talk.hear()
+        assert answer.payload == bytes(SIZE)
 
 
 @pytest.mark.parametrize("read", [100, SIZE])

@@ -152,10 +152,12 @@ async def test_a_drain_finds_a_moment_to_close_where_calls_never_end() -> None:
 async def test_a_drain_takes_nothing_more_where_calls_outlast_it() -> None:
     service = Slow()
     async with served_rpcx(service, Arith(), config=ServerConfig(timeouts=Timeouts(drain=0.1))) as talk:
-        await talk.send(call("slow", "wait", sequence=1))
+        await talk.send(call("slow", "wait", sequence=1), PRODUCT.encode()[:20])
         talk.engine.begin_drain(0)
         await eventually(lambda: talk.engine.ignores_input)
-        await talk.send(PRODUCT)
+        # A frame whose rest nobody takes is not waited for.
+        check(talk.engine, time.monotonic_ns() + 60 * SECOND)
+        await talk.send(PRODUCT.encode()[20:], PRODUCT)
         assert (talk.answers(), talk.is_over) == ([], False)
         service.goes_on.set()
         [answer] = await talk.hear()
@@ -228,6 +230,29 @@ async def test_a_connection_is_read_again_once_a_little_output_has_left() -> Non
         await eventually(lambda: not talk.transport.is_paused)
         assert pusher.rooms == 1
         assert talk.engine.exchange.held_bytes == 0
+
+
+async def test_the_time_in_which_a_connection_is_not_read_is_no_silence() -> None:
+    async with served_rpcx(Arith(), config=ServerConfig(memory=Memory(send_soft=16_384))) as talk:
+        talk.transport.untaken = 65_536
+        await talk.send(Frame(heartbeat=True).encode() + PRODUCT.encode()[:20])
+        assert talk.transport.is_paused
+        talk.transport.untaken = 0
+        began = time.monotonic_ns()
+        for seconds, is_over in ((60, False), (70, False), (90, True)):
+            check(talk.engine, began + seconds * SECOND)
+            assert talk.is_over is is_over
+
+
+async def test_a_connection_is_not_idle_while_a_frame_comes() -> None:
+    async with served_rpcx(Arith(), config=ServerConfig(timeouts=Timeouts(idle=5))) as talk:
+        assert (await talk.ask(PRODUCT)).value() == {"C": 42}
+        await talk.send(PRODUCT.encode()[:20])
+        check(talk.engine, time.monotonic_ns() + 10 * SECOND)
+        assert not talk.is_over
+        assert (await talk.ask(PRODUCT.encode()[20:])).value() == {"C": 42}
+        check(talk.engine, time.monotonic_ns() + 10 * SECOND)
+        assert talk.is_over
 
 
 async def test_a_connection_that_moves_ends_no_calls_until_the_server_drains() -> None:
