@@ -9,7 +9,7 @@ from fastrpc._core.serving.openings cimport Openings
 
 cdef class RpcxServer(RpcxRequests):
     cdef:
-        # Whether the opening lasts: no call was let in yet. When that has to be over, 0: at any time.
+        # Whether the opening lasts: no call was let in yet, whole or begun. When that has to be over, 0: at any time.
         Openings openings
         readonly bint is_opening
         uint64_t handshake_ns

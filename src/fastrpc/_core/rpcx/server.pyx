@@ -169,6 +169,8 @@ cdef class RpcxServer(RpcxRequests):
             found = (<SenderCheck>self.sender_check).look(self, call, data, size, whole)
             if found != FOUND_ADMITTED:
                 return LONG_DROPPED if found == FOUND_REFUSED else LONG_WAITS
+        # All of it may take longer than an opening.
+        self.leave_opening()
         problem = self.gate.over_budget(call, whole, True)
         if problem is not None:
             count_refusal("memory")
@@ -312,7 +314,7 @@ cdef class RpcxServer(RpcxRequests):
         return 0
 
     cdef int leave_opening(self) except -1:
-        """A call was let in, or the connection is gone."""
+        """A call was let in, or the beginning of one, or the connection is gone."""
         if self.is_opening:
             self.is_opening = False
             self.openings.leave_undecided(self)

@@ -40,6 +40,18 @@ async def test_a_long_frame_of_somebody_is_received(token: str, size: int) -> No
         assert talk.engine.exchange.held_bytes == 0
 
 
+@pytest.mark.parametrize("authenticate", [None, Credentials()], ids=["anybody", "tokens"])
+async def test_a_long_first_frame_may_take_longer_than_an_opening(authenticate: Credentials | None) -> None:
+    async with served_rpcx(Arith(), authenticate=authenticate) as talk:
+        data = echo("allowed").encode()
+        await talk.send(data[:20_000])
+        check(talk.engine, time.monotonic_ns() + 10 * SECOND)
+        assert (talk.engine.is_opening, talk.is_over) == (False, False)
+        await talk.send(data[20_000:])
+        [answer] = await talk.hear()
+        assert answer.payload == bytes(SIZE)
+
+
 @pytest.mark.parametrize("token", ["unknown", "later-unknown", None])
 @pytest.mark.parametrize("method", ["EchoBytes", "None"])
 @pytest.mark.parametrize(("profile", "closes"), [(RPCX, True), (PHOBOS, False)])
