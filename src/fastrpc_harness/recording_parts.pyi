@@ -139,6 +139,7 @@ class WatchedConnection(Connection):
         timeouts, keepalive: the rules; an age is a tenth longer than it says.
         is_watched: whether age and idleness are checked, as in a session of a loop.
         send_hard: bytes held above which a slow reader has less time; 0: none.
+        takes_values: whether what lies below speaks rpcx.
     """
 
     #: Bytes that the stream took in all, and bytes that it holds.
@@ -156,6 +157,7 @@ class WatchedConnection(Connection):
         is_client: bool = True,
         is_watched: bool = True,
         send_hard: int = 0,
+        takes_values: bool = False,
     ) -> None: ...
     @property
     def events(self) -> list[tuple[object, ...]]:

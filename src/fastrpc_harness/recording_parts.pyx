@@ -413,8 +413,12 @@ cdef class RecordingOwner(PartsOwner):
 
 @cython.final
 cdef class WatchedConnection(Connection):
-    def __init__(self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0):
-        Connection.__init__(self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all")
+    def __init__(
+        self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0, bint takes_values=False
+    ):
+        Connection.__init__(
+            self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all", takes_values=takes_values
+        )
         self.events = []
         self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
         self.liveness.is_watched = is_watched

@@ -38,6 +38,8 @@ def rpcx_translation(config: ClientConfig, *, takes_pushes: bool = False) -> Rpc
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
     settings.open_messages = 256
+    # Servers answer heartbeats, and tell no more of it.
+    settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
     settings.codecs = {number: name for name, number in CODECS.items()}
     settings.compressors = {COMPRESSORS["gzip"]: "gzip"}
     settings.agent = "rpcx"

@@ -40,6 +40,9 @@ cdef class Liveness:
         uint64_t blocked_ns
         int64_t blocked_taken
 
+        # Whether output that the peer takes proves its life: over rpcx it answers pings only behind a long request.
+        bint taking_is_life
+
         # Whether the peer may read nothing for as long as it likes: it pauses between two messages of a stream.
         bint is_pausing
 

@@ -112,6 +112,8 @@ cdef class Liveness:
             self.is_pausing = False
             return 0
         taken = owner.taken_bytes()
+        if self.taking_is_life and self.blocked_ns and taken > self.blocked_taken:
+            owner.received_ns = now
         if self.blocked_ns == 0 or taken > self.blocked_taken:
             # It was not looked at before, or the peer took something: a slow reader is still a reader.
             self.blocked_taken = taken

@@ -1,6 +1,6 @@
 """Metadata between rpcx and the native form of a call."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t
 
 
 cdef struct Reserved:
@@ -27,3 +27,9 @@ cdef bytes block_of(bytes entries)
 
 # Return one entry of a block.
 cdef bytes entry(bytes key, bytes value)
+
+# Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said.
+cdef uint32_t pause_of(object text) except? 0xFFFFFFFE
+
+# Take the credential of a call out of a block; return it, else the given one, and the rest of the block.
+cdef tuple without_token(bytes block, bytes token)

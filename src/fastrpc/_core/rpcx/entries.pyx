@@ -11,7 +11,7 @@ with the reason, never dropped.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport load16
@@ -29,6 +29,7 @@ cdef enum:
 cdef bytes AUTH = b"__AUTH"
 cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
 cdef bytes AUTHORIZATION = b"authorization"
+cdef bytes BEARER = b"bearer "
 cdef bytes RESERVED_PREFIX = b"frpc-"
 # What a request may say of the native names of ours.
 cdef frozenset PASSED_ON = frozenset({b"frpc-request-id"})
@@ -170,3 +171,30 @@ cdef bytes block_of(bytes entries):
         parts.append(entry(data[at:at + key_size], data[at + key_size:at + key_size + value_size]))
         at += key_size + value_size
     return b"".join(parts)
+
+
+cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
+    """Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said."""
+    if text is None:
+        return 0
+    if text == b"never":
+        return 0xFFFFFFFF
+    return min(int(text), 0xFFFFFFFD) if text.isdigit() and len(text) < 12 else 0
+
+
+cdef tuple without_token(bytes block, bytes token):
+    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
+    cdef list parts = []
+    cdef Py_ssize_t at = 0, size
+    while at < len(block):
+        size = int.from_bytes(block[at:at + 4], "big")
+        key = block[at + 4:at + 4 + size]
+        at += 4 + size
+        size = int.from_bytes(block[at:at + 4], "big")
+        value = block[at + 4:at + 4 + size]
+        at += 4 + size
+        if key == AUTHORIZATION:
+            token = value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value
+        else:
+            parts.append(entry(key, value))
+    return token, b"".join(parts)

@@ -52,10 +52,11 @@ cdef class RpcxTranslation:
         bytes token
         bytes token_entry
 
-        # Calls and pings that wait: sequence -> id, or the bytes of a ping; of calls id -> sequence.
+        # Calls that wait: sequence -> id, id -> sequence; the bytes of pings that wait, the oldest first.
         uint64_t next_sequence
         dict waiting
         dict sequences
+        list pings
 
         # Whether the connection above serves what is pushed; the id of the next push.
         readonly bint takes_pushes
@@ -77,11 +78,12 @@ cdef class RpcxTranslation:
     cdef int _take_piece(self, const char* data, Py_ssize_t size) except -1
     cdef bytes _entries_of(self, const char* metadata, Py_ssize_t size)
     cdef int _take_token(self, const char* body, Py_ssize_t size) except -1
-    cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF
+    cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF
     cdef int _write_call(
         self, uint64_t sequence, RpcxCall* call, const char* payload, Py_ssize_t payload_size
     ) except -1
     cdef int _ping(self, bytes body) except -1
+    cdef int _answer_pings(self) except -1
     cdef int _cancel(self, uint64_t id) except -1
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_answer(self, RpcxFrame* frame) except -1

@@ -55,7 +55,16 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
+from fastrpc._core.rpcx.entries cimport (
+    Reserved,
+    block_of,
+    entry,
+    find_reserved,
+    native_answer,
+    native_entries,
+    pause_of,
+    without_token,
+)
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -107,7 +116,6 @@ cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
-cdef bytes BEARER = b"bearer "
 # What begins up to 4 GiB of bytes in msgpack.
 cdef bytes BIN32 = b"\xc6"
 # How the text of an error begins that a server of Go has for a service or a method that it lacks.
@@ -138,6 +146,7 @@ cdef class RpcxTranslation:
         self.cut_below = bytearray()
         self.waiting = {}
         self.sequences = {}
+        self.pings = []
         self.requests = {}
         self.credit = FIRST_CREDIT
         self.token_entry = b""
@@ -204,7 +213,8 @@ cdef class RpcxTranslation:
         if kind == AUTH and not flags & ACK:
             return self._take_token(body, size - HEADER_SIZE)
         if kind == PING and not flags & ACK:
-            return self._ping(body[:size - HEADER_SIZE])
+            # After a refused token a server takes nothing more, and still ends the calls under way.
+            return self._control_up(PING, ACK, body[:8]) if self.is_leaving else self._ping(body[:size - HEADER_SIZE])
         if kind == CANCEL:
             return self._cancel(load64(data + 8))
         if kind == CREDIT and load64(data + 8) == 0:
@@ -277,14 +287,13 @@ cdef class RpcxTranslation:
         self.token_entry = entry(AUTH_KEY, self.token)
         return self._control_up(AUTH, ACK, bytes(8))
 
-    cdef uint64_t _sequence_of(self, object waits) except? 0xFFFFFFFFFFFFFFFF:
-        """Return the next sequence, and note what waits for its answer, if anything does."""
+    cdef uint64_t _sequence_of(self, object id) except? 0xFFFFFFFFFFFFFFFF:
+        """Return the next sequence, and note the call that waits for its answer, if one does."""
         cdef uint64_t sequence = self.next_sequence
         self.next_sequence += 1
-        if waits is not None:
-            self.waiting[sequence] = waits
-            if type(waits) is int:
-                self.sequences[waits] = sequence
+        if id is not None:
+            self.waiting[sequence] = id
+            self.sequences[id] = sequence
         return sequence
 
     cdef int _write_call(
@@ -329,9 +338,11 @@ cdef class RpcxTranslation:
     cdef int _ping(self, bytes body) except -1:
         """Send a heartbeat: to Go's server the clock in nanoseconds, an int64 of msgpack."""
         cdef bytes payload = b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+        cdef uint64_t sequence = self._sequence_of(None)
+        cdef char* at
         # Before the room is reserved: to note it may fail.
-        cdef uint64_t sequence = self._sequence_of(body)
-        cdef char* at = self.down.reserve(HEADER_BYTES + 4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload))
+        self.pings.append(body)
+        at = self.down.reserve(HEADER_BYTES + 4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload))
         at[0] = <char>self.profile.magic
         at[1] = 0
         at[FLAGS_AT] = IS_HEARTBEAT
@@ -341,6 +352,14 @@ cdef class RpcxTranslation:
         # Neither path nor method nor metadata.
         memset(at + HEADER_BYTES, 0, 3 * LENGTH_BYTES)
         put_text(at + HEADER_BYTES + 3 * LENGTH_BYTES, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        return 0
+
+    cdef int _answer_pings(self) except -1:
+        """Let the connection above know that the server lives: of a long frame it would else hear nothing until its end."""
+        cdef list pings = self.pings
+        self.pings = []
+        for body in pings:
+            self._control_up(PING, ACK, body)
         return 0
 
     cdef int _cancel(self, uint64_t id) except -1:
@@ -369,6 +388,8 @@ cdef class RpcxTranslation:
         cdef const char* at
         cdef Py_ssize_t left, whole
         self.has_received = True
+        if self.pings:
+            self._answer_pings()
         if PyByteArray_GET_SIZE(self.cut_below):
             self.cut_below += data
             rest = bytes(self.cut_below[:HEADER_BYTES])
@@ -410,9 +431,8 @@ cdef class RpcxTranslation:
             return self._take_push(frame) if self.takes_pushes else 0
         waits = self.waiting.pop(frame.sequence, None)
         if waits is None:
+            # Also a heartbeat: its own bytes told what it was to tell.
             return 0
-        if type(waits) is bytes:
-            return self._control_up(PING, ACK, waits)
         id = waits
         del self.sequences[waits]
         if (
@@ -601,30 +621,3 @@ cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint3
     store32(at + 8, pause_ms)
     store32(at + 12, 0)
     return head + message + metadata if message or metadata else head
-
-
-cdef uint32_t pause_of(object text) except? 0xFFFFFFFE:
-    """Return the milliseconds after which to retry, all ones: not at all, 0: nothing was said."""
-    if text is None:
-        return 0
-    if text == b"never":
-        return 0xFFFFFFFF
-    return min(int(text), 0xFFFFFFFD) if text.isdigit() and len(text) < 12 else 0
-
-
-cdef tuple without_token(bytes block, bytes token):
-    """Take the credential of a call out of its metadata; return it, else the given one, and the rest of the block."""
-    cdef list parts = []
-    cdef Py_ssize_t at = 0, size
-    while at < len(block):
-        size = int.from_bytes(block[at:at + 4], "big")
-        key = block[at + 4:at + 4 + size]
-        at += 4 + size
-        size = int.from_bytes(block[at:at + 4], "big")
-        value = block[at + 4:at + 4 + size]
-        at += 4 + size
-        if key == AUTHORIZATION:
-            token = value[len(BEARER):] if value[:len(BEARER)].lower() == BEARER else value
-        else:
-            parts.append(entry(key, value))
-    return token, b"".join(parts)

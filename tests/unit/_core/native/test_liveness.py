@@ -91,6 +91,25 @@ class TestPings:
         assert connection.check_at(101 * SECOND) == 110 * SECOND
         assert connection.take() == b""
 
+    def test_output_that_is_taken_is_a_sign_of_life_over_rpcx(self) -> None:
+        connection = opened(keepalive=Keepalive(interval=3, timeout=2), takes_values=True)
+        connection.held = 100
+        for second in range(1, 60):
+            connection.taken += 1
+            connection.check_at(second * SECOND)
+        assert (connection.events, connection.take()) == ([], b"")
+        for second in range(60, 70):
+            connection.check_at(second * SECOND)
+        assert connection.events[0][1] == Reason.KEEPALIVE
+
+    def test_native_peer_that_takes_output_answers_pings_beside_it(self) -> None:
+        connection = opened(keepalive=Keepalive(interval=3, timeout=2))
+        connection.held = 100
+        for second in range(1, 10):
+            connection.taken += 1
+            connection.check_at(second * SECOND)
+        assert connection.events[0][1] == Reason.KEEPALIVE
+
     def test_peer_is_pinged_no_faster_than_twice_its_bound(self) -> None:
         connection = WatchedConnection(timeouts=NO_TIMEOUTS, keepalive=Keepalive(interval=1, timeout=4))
         connection.receive_at(opening(True, {Setting.MIN_PING_MS: 3000}), 1)

@@ -77,8 +77,16 @@ def test_sequences_count_calls_and_heartbeats_from_zero() -> None:
     assert [frame.heartbeat for frame in frames] == [False, True, False, False]
     assert [frame.one_way for frame in frames] == [False, False, True, False]
     heard = client.hear(answer(frames[3]), answer(frames[1], heartbeat=True), answer(frames[0]))
-    assert heard[1] == Ping(b"12345678", ack=True)
-    assert [frame.id for frame in (heard[0], heard[2])] == [5, 1]
+    assert heard[0] == Ping(b"12345678", ack=True)
+    assert [frame.id for frame in heard[1:]] == [5, 1]
+
+
+def test_any_byte_of_the_server_answers_the_pings_in_their_order() -> None:
+    client, [frame, _, _] = opened(request(), Ping(b"12345678"), Ping(b"abcdefgh"))  # type: ignore[arg-type]
+    long = answer(frame, payload=bytes(100_000)).encode()
+    assert client.hear(long[:1]) == [Ping(b"12345678", ack=True), Ping(b"abcdefgh", ack=True)]
+    assert client.hear(long[1:-1]) == []
+    assert {got.id for got in client.hear(long[-1:])} == {1}
 
 
 def test_what_nobody_waits_for_is_dropped() -> None:
@@ -185,6 +193,9 @@ def test_a_refused_token_drains_the_connection_above() -> None:
     told = {"__rpcx_error__": "who?", "frpc-code": "UNAUTHENTICATED"}
     goaway, failed = client.hear(answer(frame, status=1, metadata=told))
     assert (goaway, failed.status) == (Goaway(2**63 - 1), Status.UNAUTHENTICATED)
+    # Heartbeats would not be answered any more, while calls under way are.
+    assert client.say(Ping(b"12345678")) == [Ping(b"12345678", ack=True)]
+    assert client.sent() == []
 
 
 def test_a_server_that_goes_drains_the_connection_above_once() -> None:
