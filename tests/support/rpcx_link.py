@@ -112,9 +112,10 @@ async def served_rpcx(
 class TranslatedRpcx:
     """A translation, with what a native connection says above it and a server below it."""
 
-    def __init__(self, *, message_bytes: int = 1_000_000, **options: Any) -> None:
+    def __init__(self, *, message_bytes: int = 1_000_000, frame_bytes: int = 262_144, **options: Any) -> None:
+        limits = Limits(message_bytes=message_bytes, frame_bytes=frame_bytes)
         self.translation: RpcxTranslation = rpcx_translation(
-            ClientConfig(wire_protocol="rpcx", limits=Limits(message_bytes=message_bytes), **options)
+            ClientConfig(wire_protocol="rpcx", limits=limits, **options)
         )
         self._parser = Parser(False, max_frame=1 << 20)
 

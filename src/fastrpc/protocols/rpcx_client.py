@@ -48,6 +48,7 @@ def rpcx_translation(config: ClientConfig, *, takes_pushes: bool = False) -> Rpc
         settings=settings.encode(),
         message_bytes=config.limits.message_bytes,
         metadata_bytes=config.limits.metadata_bytes,
+        frame_bytes=config.limits.frame_bytes,
         takes_pushes=takes_pushes,
     )
 

@@ -93,6 +93,18 @@ async def test_answers_above_the_window_arrive(kind: str) -> None:
         assert await client.with_options(codec="raw", timeout=30).call(Shop.echo, data) == data
 
 
+@pytest.mark.parametrize("size", [16_300, 16_384, 40_000])
+@both
+async def test_answers_arrive_where_short_frames_alone_are_taken(kind: str, size: int) -> None:
+    async with calling(kind=kind, limits=Limits(frame_bytes=16_384)) as client:
+        assert await client.with_options(codec="raw").call(Shop.echo, bytes(size)) == bytes(size)
+        # The payload begins behind metadata, and is above what is left of the first frame.
+        reply = await client.with_options(metadata={"trace": "a" * 3_000}).request(
+            "Arith.Meta", {"A": 2, "B": 3}
+        )
+        assert reply.metadata["echo-trace"] == "a" * 3_000
+
+
 @both
 async def test_compressed_calls(kind: str) -> None:
     async with calling(kind=kind, compressor="gzip") as client:

@@ -36,6 +36,12 @@ cdef class RpcxTranslation:
         Py_ssize_t most_frame
         bytes settings
 
+        # The most bytes of a frame that the connection above takes, without its header; of a piece's payload and of the
+        # metadata in such a frame.
+        Py_ssize_t frame_bytes
+        Py_ssize_t piece
+        Py_ssize_t most_metadata
+
         # For the stream below, and for the connection above.
         readonly WriteBuffer down
         readonly WriteBuffer up

@@ -15,6 +15,7 @@ class RpcxTranslation:
         settings: the body of the SETTINGS that the connection above gets: what rpcx can carry.
         message_bytes: the most bytes of an answer.
         metadata_bytes: the most bytes of the metadata of an answer.
+        frame_bytes: the most bytes of a frame that the connection above takes.
         takes_pushes: whether the connection above serves what a server pushes; else that is dropped.
     """
 
@@ -25,6 +26,7 @@ class RpcxTranslation:
         settings: bytes,
         message_bytes: int,
         metadata_bytes: int,
+        frame_bytes: int,
         takes_pushes: bool = False,
     ) -> None: ...
     @property

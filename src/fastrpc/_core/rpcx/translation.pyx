@@ -94,6 +94,8 @@ cdef enum:
     RESPONSE_HEAD = 16
     # The same in words of eight bytes, as the head says itself.
     HEAD_WORDS = 2
+    # The size of a message in pieces, behind the head of the first.
+    TOTAL_BYTES = 8
     # More than any number of milliseconds has.
     DIGITS = 20
     REQUEST_HEAD = 16
@@ -103,9 +105,11 @@ cdef enum:
     WHOLE_CREDIT = 1_073_741_824
     # Credit is returned in such parts.
     CREDIT_PART = 1_048_576
-    # A piece of an answer: within every limit of the connection above.
+    # A piece of an answer, where the connection above takes so long frames.
     PIECE = 49_152
     LONGEST_METADATA = 65_535
+    # What a first piece may have beside metadata: text, or name, and some payload.
+    BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 # Serialize types as the codecs of native frames.
 cdef int[4] CODEC = [CODEC_RAW, CODEC_JSON, CODEC_PROTOBUF, CODEC_MSGPACK]
@@ -134,12 +138,15 @@ cdef class RpcxTranslation:
     """What lies between a native connection of a client and a stream that speaks rpcx."""
 
     def __init__(self, Profile profile not None, *, bytes settings not None, Py_ssize_t message_bytes,
-                 Py_ssize_t metadata_bytes, bint takes_pushes=False):
+                 Py_ssize_t metadata_bytes, Py_ssize_t frame_bytes, bint takes_pushes=False):
         self.profile = profile
         self.takes_pushes = takes_pushes
         self.next_push = 2
         self.settings = settings
         self.most_frame = message_bytes + 4 * metadata_bytes + 65_536
+        self.frame_bytes = frame_bytes
+        self.piece = min(<Py_ssize_t>PIECE, frame_bytes - RESPONSE_HEAD - TOTAL_BYTES)
+        self.most_metadata = min(<Py_ssize_t>LONGEST_METADATA, frame_bytes - BESIDE_METADATA)
         self.down = WriteBuffer.__new__(WriteBuffer)
         self.up = WriteBuffer.__new__(WriteBuffer)
         self.cut_above = bytearray()
@@ -436,8 +443,8 @@ cdef class RpcxTranslation:
         id = waits
         del self.sequences[waits]
         if (
-            frame.metadata_size == 0 and frame.payload_size <= PIECE and serialize <= SERIALIZE_MSGPACK and compressor <= 1
-            and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
+            frame.metadata_size == 0 and frame.payload_size <= self.piece and serialize <= SERIALIZE_MSGPACK
+            and compressor <= 1 and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
         ):
             return self._put_answer(id, frame, CODEC[serialize], compressor)
         told = {}
@@ -449,8 +456,9 @@ cdef class RpcxTranslation:
                 return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
         if b"frpc-goaway" in told:
             self._leave()
-        if PyBytes_GET_SIZE(metadata) > LONGEST_METADATA:
-            return self._fail(id, INTERNAL, f"the metadata of the answer has {len(metadata)} bytes", True)
+        if PyBytes_GET_SIZE(metadata) > self.most_metadata:
+            text = f"has {len(metadata)} bytes, at most {self.most_metadata} fit (Limits.frame_bytes)"
+            return self._fail(id, INTERNAL, f"the metadata of the answer {text}", True)
         if frame.flags & STATUS_BITS == STATUS_ERROR and frame.metadata_size:
             return self._take_error(id, metadata, told)
         if serialize > SERIALIZE_MSGPACK or compressor > 1:
@@ -486,7 +494,7 @@ cdef class RpcxTranslation:
             except ValueError as error:
                 logger.warning("dropped a push: %s", error)
                 return 0
-        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > LONGEST_METADATA or compressor > 1:
+        if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.most_metadata or compressor > 1:
             logger.warning(
                 "dropped a push: its name has %d bytes, its metadata %d, its compressor is %d",
                 name_size, PyBytes_GET_SIZE(metadata), compressor,
@@ -542,14 +550,13 @@ cdef class RpcxTranslation:
         self, uint8_t kind, uint8_t flags, uint64_t id, bytes head, const char* payload, Py_ssize_t size, int codecs
     ) except -1:
         """Send a REQUEST or RESPONSE up, in pieces where its payload is long."""
-        cdef Py_ssize_t at, part
-        if size <= PIECE:
+        cdef Py_ssize_t part, at = min(self.piece, self.frame_bytes - PyBytes_GET_SIZE(head) - TOTAL_BYTES)
+        if size <= at:
             return self._send_up(frame_of(kind, flags, codecs, id, head, payload, size))
-        head += (<object>size).to_bytes(8, "little")
-        self._send_up(frame_of(kind, flags | MORE, codecs, id, head, payload, PIECE))
-        at = PIECE
+        head += (<object>size).to_bytes(TOTAL_BYTES, "little")
+        self._send_up(frame_of(kind, flags | MORE, codecs, id, head, payload, at))
         while at < size:
-            part = min(size - at, <Py_ssize_t>PIECE)
+            part = min(size - at, self.piece)
             self._send_up(frame_of(DATA, CONT if at + part == size else CONT | MORE, 0, id, b"", payload + at, part))
             at += part
         return 0

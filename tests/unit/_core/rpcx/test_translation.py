@@ -239,6 +239,22 @@ def test_metadata_of_an_answer_above_what_a_native_frame_holds_fails_the_call() 
     assert (failed.status, failed.message[:27]) == (Status.INTERNAL, b"the metadata of the answer ")
 
 
+def test_a_frame_is_no_longer_than_the_connection_above_takes() -> None:
+    client = TranslatedRpcx(frame_bytes=16_384)
+    client.open()
+    client.say(request(1), request(3))
+    first, second = client.sent()
+    client._parser.max_frame = 16_384
+    entries = {f"k{number}": "x" * 1_000 for number in range(11)}
+    pieces = client.hear(answer(first, metadata=entries, payload=bytes(40_000)))
+    assert [type(piece) for piece in pieces] == [Response, Data, Data, Data]
+    assert sum(len(piece.payload) for piece in pieces) == 40_000
+    [failed] = client.hear(answer(second, metadata={**entries, "more": "x" * 2_000}))
+    assert failed.status == Status.INTERNAL
+    assert b"the metadata of the answer has 13" in failed.message
+    assert b"at most 12200 fit (Limits.frame_bytes)" in failed.message
+
+
 def test_the_credit_of_requests_is_returned() -> None:
     client, _ = opened()
     heard = [frame for id in range(1, 81, 2) for frame in client.say(request(id, bytes(60_000)))]
