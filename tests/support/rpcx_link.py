@@ -112,11 +112,17 @@ async def served_rpcx(
 class TranslatedRpcx:
     """A translation, with what a native connection says above it and a server below it."""
 
-    def __init__(self, *, message_bytes: int = 1_000_000, frame_bytes: int = 262_144, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        message_bytes: int = 1_000_000,
+        frame_bytes: int = 262_144,
+        takes_pushes: bool = False,
+        **options: Any,
+    ) -> None:
         limits = Limits(message_bytes=message_bytes, frame_bytes=frame_bytes)
-        self.translation: RpcxTranslation = rpcx_translation(
-            ClientConfig(wire_protocol="rpcx", limits=limits, **options)
-        )
+        config = ClientConfig(wire_protocol="rpcx", limits=limits, **options)
+        self.translation: RpcxTranslation = rpcx_translation(config, takes_pushes=takes_pushes)
         self._parser = Parser(False, max_frame=1 << 20)
 
     def open(self) -> list[Any]:

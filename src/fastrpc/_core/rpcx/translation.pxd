@@ -68,6 +68,10 @@ cdef class RpcxTranslation:
         readonly bint takes_pushes
         uint64_t next_push
 
+        # When a dropped push was logged last, 0: never, and how many were dropped since.
+        uint64_t told_push_ns
+        Py_ssize_t untold_pushes
+
         # REQUESTs that come in pieces, by id.
         dict requests
 
@@ -95,6 +99,7 @@ cdef class RpcxTranslation:
     cdef int _take_answer(self, RpcxFrame* frame) except -1
     cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
+    cdef int _drop_push(self, str why) except -1
     cdef int _leave(self) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
     cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1

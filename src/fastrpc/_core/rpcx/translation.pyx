@@ -33,7 +33,7 @@ from fastrpc._core.base.codec_numbers cimport (
     serialize_of,
 )
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
-from fastrpc._core.base.wire cimport load16, load32, load64, now_ns, store16, store32, store64
+from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store32, store64
 from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
@@ -55,16 +55,8 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
-from fastrpc._core.rpcx.entries cimport (
-    Reserved,
-    block_of,
-    entry,
-    find_reserved,
-    native_answer,
-    native_entries,
-    pause_of,
-    without_token,
-)
+from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
+from fastrpc._core.rpcx.entries cimport pause_of, without_token
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -492,14 +484,11 @@ cdef class RpcxTranslation:
                 find_reserved(frame.metadata, frame.metadata_size, &found)
                 metadata = native_entries(frame.metadata, frame.metadata_size)
             except ValueError as error:
-                logger.warning("dropped a push: %s", error)
-                return 0
+                return self._drop_push(str(error))
         if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.most_metadata or compressor > 1:
-            logger.warning(
-                "dropped a push: its name has %d bytes, its metadata %d, its compressor is %d",
-                name_size, PyBytes_GET_SIZE(metadata), compressor,
+            return self._drop_push(
+                f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
             )
-            return 0
         name = frame.path[:frame.path_size] + b"." + frame.method[:frame.method_size]
         head = PyBytes_FromStringAndSize(NULL, REQUEST_HEAD)
         at = PyBytes_AS_STRING(head)
@@ -518,6 +507,15 @@ cdef class RpcxTranslation:
         return self._put_message(
             REQUEST, ONE_WAY, id, head, frame.payload, frame.payload_size, codec_of(serialize) | compressor << 8
         )
+
+    cdef int _drop_push(self, str why) except -1:
+        """Log a push that nobody can serve: the first one, then at most one in a minute, with the number of the others."""
+        cdef uint64_t now = now_ns()
+        self.untold_pushes += 1
+        if self.told_push_ns == 0 or now >= self.told_push_ns + <uint64_t>MINUTE:
+            logger.warning("dropped a push: %s (pushes dropped since this was last told: %d)", why, self.untold_pushes)
+            self.told_push_ns, self.untold_pushes = now, 0
+        return 0
 
     cdef int _leave(self) except -1:
         """Let further calls be for another connection."""
