@@ -5,7 +5,7 @@
     rpcx      u32 key length, key, u32 value length, value        any bytes, the last of two equal keys counts
     native    u8 key length, u8 0, u16 value length, key, value   keys of a-z 0-9 . _ -, each once; values are text
 
-Keys are lower-cased: Go's are case exact, but no two that differ by case only are in use. `__AUTH` becomes `authorization`,
+Keys are lower-cased: Go's are case exact, of two that differ by case only the last counts. `__AUTH` becomes `authorization`,
 as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline. What has no native form is refused
 with the reason, never dropped.
 """
@@ -126,7 +126,7 @@ cdef bytes native_entries(const char* block, Py_ssize_t size):
 
 
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told):
-    cdef list parts = []
+    cdef dict named = {}
     cdef Reserved found
     # Checks the lengths.
     find_reserved(block, size, &found)
@@ -134,8 +134,8 @@ cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, di
         if key == error_key or key.startswith(RESERVED_PREFIX):
             told[key] = value
         else:
-            parts.append(native_entry(key.lower(), value))
-    return b"".join(parts)
+            named[key.lower()] = value
+    return b"".join([native_entry(key, value) for key, value in named.items()])
 
 
 cdef bytes native_entry(bytes key, bytes value):

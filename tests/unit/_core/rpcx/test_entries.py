@@ -141,3 +141,14 @@ def test_a_client_takes_metadata_of_an_answer_and_refuses_a_call_for_what_it_can
     assert isinstance(refused, Response)
     assert refused.status == 13
     assert b"the answer cannot be taken: metadata key 'a b'" in refused.message
+
+
+def test_the_last_of_two_keys_of_an_answer_that_differ_by_case_counts() -> None:
+    client = TranslatedRpcx()
+    client.open()
+    client.say(Request(1, b"seen.metadata", codec=1))
+    [request] = client.sent()
+    metadata = {"Foo": "first", "other": "x", "foo": "last"}
+    [taken] = client.hear(Frame(response=True, sequence=request.sequence, metadata=metadata))
+    assert isinstance(taken, Response)
+    assert (taken.status, taken.metadata) == (0, encode_metadata([(b"foo", b"last"), (b"other", b"x")]))
