@@ -143,12 +143,15 @@ class Fetching(_Connected):
         connected = self.connect(answer, server)
         write = told_of_path(self.path, self._partial.write)
         place = memoryview(bytearray(PIECE_BYTES))
+        # Servers of Go do not tell it.
+        told = answer.get("FileSize")
         while size := self._receive(connected, place):
+            if isinstance(told, int) and self._partial.position + size > told:
+                text = f"more than {told} bytes of {quoted(self._name)} arrived, it has no more"
+                raise CallError(Status.DATA_LOSS, text)
             write([place[:size]])
         if self._is_cancelled:
             raise UnavailableError("the transfer was cancelled")
-        # Servers of Go do not tell it.
-        told = answer.get("FileSize")
         if isinstance(told, int) and told != self._partial.position:
             text = f"{self._partial.position} bytes of {quoted(self._name)} arrived, it has {told}"
             raise CallError(Status.DATA_LOSS, text)
