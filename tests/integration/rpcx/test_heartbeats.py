@@ -9,6 +9,7 @@ import pytest
 from fastrpc import ClientConfig, Keepalive, Status, UnavailableError
 from tests.support.either_client import CLIENTS, connected
 from tests.support.rpcx_wire import Frame, RpcxParser, answered_with
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -106,3 +107,31 @@ async def test_a_server_that_shows_life_is_waited_for(
         async with asyncio.timeout(30):
             assert await client.with_options(timeout=None).call("Arith.Second", 1) == value
     assert server.beats >= BEATS
+
+
+@both
+async def test_what_the_server_has_not_taken_of_a_long_request_is_known(kind: str) -> None:
+    """Else a server that takes it slowly would count as one that takes nothing."""
+    size = 16_000_000
+    may_read = asyncio.Event()
+
+    class Busy(ServerByHand):
+        async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await may_read.wait()
+            await super().serve(reader, writer)
+
+    async with listening(Busy()) as target, connected(kind, target, config=config(30)) as client:
+        call = asyncio.ensure_future(client.with_options(timeout=60).call("Arith.First", bytes(size)))
+        stats = client.stats if kind == "async" else client.client.stats
+        seen = [0]
+
+        def rests() -> bool:
+            seen.append(stats()["buffered"])
+            return 0 < seen[-1] < size and len(seen) > 700 and len(set(seen[-100:])) == 1
+
+        await eventually(rests)
+        # The rest lies in the sockets.
+        assert seen[-1] > size // 4
+        may_read.set()
+        assert await call == 1
+        await eventually(lambda: stats()["buffered"] == 0)

@@ -354,11 +354,11 @@ cdef class BlockingStream(ByteStream):
         return 0 if (<Engine>self._engine).is_closed else self.lose(self.write_error)
 
     cdef int64_t untaken_bytes(self) except? -1:
-        return sum([len(part) for part in self.parts]) - self.part_at
+        return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
 
     cdef int64_t taken_bytes(self) except? -1:
         # As in a session of a loop: what the system keeps has not left.
-        return self.written - unsent_in_socket(self.io.descriptor)
+        return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
 
     # The end
 

@@ -23,6 +23,9 @@ cdef class BlockingIO:
     ) noexcept nogil
     cdef int wait(self, short events, uint64_t due_ns) noexcept nogil
 
+    # Bytes that `send` took, and that lie before the socket.
+    cdef Py_ssize_t unsent(self) noexcept
+
     # The end. Nobody is in one of the others when it is closed.
     cdef int shut_down(self, int how) except -1
     cpdef object close(self)

@@ -81,6 +81,10 @@ cdef class BlockingIO:
         """Wait for events of poll(2), and return those that came."""
         return -EBADF
 
+    cdef Py_ssize_t unsent(self) noexcept:
+        """Return how many bytes `send` took that are not in the socket yet."""
+        return 0
+
     cdef int shut_down(self, int how) except -1:
         """End one direction or both, as `socket.shutdown` does; threads that wait here wake up.
 
@@ -299,6 +303,9 @@ cdef class LayeredIO(BlockingIO):
                 self.failure = self.failure or self.below.failure
                 return sent
             self._left_at += sent
+
+    cdef Py_ssize_t unsent(self) noexcept:
+        return PyBytes_GET_SIZE(self._left) - self._left_at + (0 if self.below is None else self.below.unsent())
 
     # Waiting and the end
 
