@@ -13,6 +13,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, ClientConfig, ConfigError, Pool, Server, SyncClient
+from fastrpc.client import crowd
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.endpoint_plan import CROWD_CALLS, EndpointPlan
 from fastrpc.config import Backoff
@@ -146,7 +147,10 @@ async def test_each_connection_has_too_many_calls_before_there_is_one_more() -> 
         assert made.connections == 3
 
 
-async def test_a_crowd_that_does_not_last_makes_no_connection() -> None:
+async def test_a_crowd_that_does_not_last_makes_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A look each 20 ms, as ever, but none is the last: on a busy machine any crowd would last.
+    monkeypatch.setattr(crowd, "LOOKS", 1_000_000)
+    monkeypatch.setattr(crowd, "CROWD_SECONDS", 20_000.0)
     async with load(workers=4) as made:
         await made.hold(2 * CROWD_CALLS)
         assert made.is_watched
