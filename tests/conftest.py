@@ -13,6 +13,8 @@ import hypothesis
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+from fastrpc._core.base.histogram import default_registry
+from fastrpc_harness.counters import forget_counters
 from tests.support.planted import told
 from tests.support.source_tree import tree
 
@@ -25,6 +27,9 @@ SHARE = 0.05
 
 #: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
 HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", 300 * max(1.0, SCALE)))
+
+#: Counters of methods that may be left to the next file of tests: a process has 4,096.
+MOST_COUNTERS = 2_000
 
 #: How often the guard against that is set anew. Pytest's own is set for every test, and each time starts and ends a
 #: thread, for which a busy machine takes milliseconds.
@@ -57,6 +62,14 @@ def forgotten_trees() -> Iterator[None]:
     """Let the syntax trees that a file of tests has read go: the collector would look at them in each later test."""
     yield
     tree.cache_clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_counters() -> Iterator[None]:
+    """Leave the tests of each file places for counters: after random names of methods, further ones count as others."""
+    yield
+    if len(default_registry) > MOST_COUNTERS:
+        forget_counters()
 
 
 def pytest_configure(config: pytest.Config) -> None:

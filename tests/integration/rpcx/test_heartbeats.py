@@ -1,6 +1,7 @@
 """Heartbeats of both clients that speak rpcx, against servers by hand."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,7 +43,6 @@ class ServerByHand:
                     writer.write(answered_with(frame, 1).encode())
                 else:
                     self.held = frame
-        writer.close()
 
     def at_beat(self, frame: Frame) -> bytes:
         """Return what to send at a heartbeat."""
@@ -73,12 +73,28 @@ class Slow(ServerByHand):
 
 @asynccontextmanager
 async def listening(server: ServerByHand) -> AsyncIterator[str]:
-    opened = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    serving: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.add(task)
+        try:
+            await server.serve(reader, writer)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    opened = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
         host, port = opened.sockets[0].getsockname()[:2]
         yield f"tcp://{host}:{port}"
     finally:
         opened.close()
+        for task in serving:
+            task.cancel()
+        await asyncio.gather(*serving, return_exceptions=True)
 
 
 def config(timeout: float) -> ClientConfig:

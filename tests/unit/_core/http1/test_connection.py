@@ -278,6 +278,7 @@ def theirs(data: bytes) -> tuple[str, str, list[tuple[str, str]], bytes] | None:
     """Return the same as h11 understands it."""
     connection = h11.Connection(h11.SERVER)
     connection.receive_data(data)
+    body = None
     try:
         request = connection.next_event()
         if not isinstance(request, h11.Request):
@@ -285,8 +286,10 @@ def theirs(data: bytes) -> tuple[str, str, list[tuple[str, str]], bytes] | None:
         body = b""
         while isinstance(event := connection.next_event(), h11.Data):
             body += event.data
-    except h11.RemoteProtocolError:
-        return None
+    except h11.RemoteProtocolError as error:
+        # It also checks a size that is said behind a body in chunks, where it means nothing.
+        if body is None or "Content-Length" not in str(error):
+            return None
     fields = [(name.decode(), value.decode("latin-1")) for name, value in request.headers]
     return (request.method.decode(), request.target.decode(), known(fields), body)
 
