@@ -3,14 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 import fastrpc
 from fastrpc import Client, Server, ServerConfig, Timeouts
-from fastrpc.endpoint import Endpoint
 from fastrpc.registries import StaticRegistry
+from tests.support.held_registry import HeldRegistry
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, address_of
 from tests.support.waiting import eventually
@@ -40,26 +39,6 @@ class Work:
     @fastrpc.method
     async def close_the_server_later(self) -> None:
         self.closing = asyncio.create_task(self.server.close())
-
-
-class HeldRegistry(StaticRegistry):
-    """Lets a record leave only when the test does."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_asked = asyncio.Event()
-        self.may_leave = asyncio.Event()
-        self.has_left = asyncio.Event()
-
-    def register(self, service: str, endpoint: Endpoint) -> Any:
-        return self._registered()
-
-    @contextlib.asynccontextmanager
-    async def _registered(self) -> AsyncIterator[None]:
-        yield
-        self.is_asked.set()
-        await self.may_leave.wait()
-        self.has_left.set()
 
 
 class Serving:

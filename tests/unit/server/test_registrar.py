@@ -1,8 +1,6 @@
 """The registrar: it tries again what may succeed later, and closes a registry that it opened."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,32 +12,12 @@ from fastrpc.registries import StaticRegistry
 from fastrpc.server import registrar as module
 from fastrpc.server.registrar import Record, Registrar
 from fastrpc.status import Status
+from tests.support.held_registry import HeldRegistry
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
 ENDPOINT = Endpoint("tcp://127.0.0.1:1")
-
-
-class HeldRegistry(StaticRegistry):
-    """Lets nobody leave."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_asked = asyncio.Event()
-        self.is_closed = False
-
-    def register(self, service: str, endpoint: Endpoint) -> Any:
-        return self._registered()
-
-    @contextlib.asynccontextmanager
-    async def _registered(self) -> AsyncIterator[None]:
-        yield
-        self.is_asked.set()
-        await asyncio.Event().wait()
-
-    async def aclose(self) -> None:
-        self.is_closed = True
 
 
 class ChoosyRegistry(StaticRegistry):
