@@ -386,7 +386,7 @@ class Server:
             if self._gate is not None:
                 await close_connections(self._gate, self._config.timeouts.linger)
         finally:
-            # Of effect where a step failed or was cancelled.
+            # Those that are open after the time to linger, or because a step failed or was cancelled.
             self._accepting.shut()
             if self._gate is not None:
                 abort_connections(self._gate)
