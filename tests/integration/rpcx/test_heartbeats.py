@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fastrpc import ClientConfig, Keepalive, Status, UnavailableError
+from fastrpc import ClientConfig, DeadlineExceededError, Keepalive, Status, UnavailableError
 from tests.support.either_client import CLIENTS, connected
 from tests.support.rpcx_wire import Frame, RpcxParser, answered_with
 from tests.support.waiting import eventually
@@ -108,6 +108,19 @@ async def test_a_server_that_reads_but_is_silent_fails_a_call_without_limit(kind
             with pytest.raises(UnavailableError, match="a ping included") as caught:
                 await client.with_options(timeout=None).call("Arith.Second", 1)
     assert (caught.value.status, caught.value.processed) == (Status.UNAVAILABLE, "unknown")
+
+
+@both
+async def test_calls_that_time_out_do_not_hide_that_a_server_is_silent(kind: str) -> None:
+    """Their cancels are answered on this side: what comes of these tells nothing of the server."""
+    async with listening(ServerByHand()) as target, connected(kind, target, config=config(0.2)) as client:
+        waits = asyncio.ensure_future(client.with_options(timeout=None).call("Arith.Second", 1))
+        async with asyncio.timeout(30):
+            while not waits.done():
+                with pytest.raises((DeadlineExceededError, UnavailableError)):
+                    await client.with_options(timeout=0.02).call("Arith.Third", 1)
+            with pytest.raises(UnavailableError, match="a ping included"):
+                await waits
 
 
 @both

@@ -108,7 +108,7 @@ cdef class Connection(PartsOwner):
         self.is_client = self.reads_to_end = is_client
         self.ours = settings
         self.our_stream_window = settings.stream_window
-        self.takes_values = self.liveness.taking_is_life = takes_values
+        self.takes_values = self.liveness.is_translated = takes_values
         self.peer = Settings(is_client)
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True

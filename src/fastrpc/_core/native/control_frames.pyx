@@ -211,6 +211,7 @@ cdef class ControlFrames:
         if not self.pings or self.pings[0] != body:
             return owner.violate(REASON_PROTOCOL, "PING ACK that answers no PING, or not the oldest")
         self.pings.popleft()
+        owner.answered_ns = owner.now
         if owner.drain_step == 1 and self.pings_sent - len(self.pings) == self.drain_ping:
             return owner.finish_drain()
         return 0

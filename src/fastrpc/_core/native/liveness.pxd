@@ -40,8 +40,9 @@ cdef class Liveness:
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether output that the peer takes proves its life: over rpcx it answers pings only behind a long request.
-        bint taking_is_life
+        # Whether a translation into rpcx lies between, whose own frames prove nothing: only the answer to a ping does, which
+        # follows the next byte of the server, and output that the server takes. Behind a long request it answers no ping.
+        bint is_translated
 
         # Whether the peer may read nothing for as long as it likes: it pauses between two messages of a stream.
         bint is_pausing
@@ -69,6 +70,8 @@ cdef class Liveness:
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept
     cdef uint64_t _check_age(self, uint64_t now) except? 0
     cdef uint64_t _check_idle(self, uint64_t now) except? 0
+    cdef uint64_t _heard_ns(self) noexcept
+    cdef int _hear(self, uint64_t now) noexcept
     cdef uint64_t _check_life(self, uint64_t now) except? 0
 
 

@@ -40,7 +40,8 @@ cdef class Liveness:
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
         """Set the rules of a connection that is made now."""
-        self.made_ns = (<PartsOwner>self.owner).now
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        self.made_ns = owner.answered_ns = owner.now
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.linger_ns = nanoseconds(timeouts.linger)
         self.idle_ns = nanoseconds(timeouts.idle)
@@ -53,7 +54,7 @@ cdef class Liveness:
 
     cdef uint64_t connected(self, uint64_t now) noexcept:
         """The stream is connected: return when its opening has to be whole, 0 = whenever."""
-        self.made_ns = now
+        self.made_ns = (<PartsOwner>self.owner).answered_ns = now
         return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
@@ -112,8 +113,8 @@ cdef class Liveness:
             self.is_pausing = False
             return 0
         taken = owner.taken_bytes()
-        if self.taking_is_life and self.blocked_ns and taken > self.blocked_taken:
-            owner.received_ns = now
+        if self.is_translated and self.blocked_ns and taken > self.blocked_taken:
+            self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
             # It was not looked at before, or the peer took something: a slow reader is still a reader.
             self.blocked_taken = taken
@@ -223,6 +224,7 @@ cdef class Liveness:
         if self.ping_sent_ns:
             self.ping_sent_ns += late
         (<PartsOwner>self.owner).received_ns += late
+        (<PartsOwner>self.owner).answered_ns += late
         if self.blocked_ns:
             self.blocked_ns += late
         return 0
@@ -230,24 +232,36 @@ cdef class Liveness:
     cdef int forget_silence(self) except -1:
         """Count silence from here, because nobody read before. Output that left meanwhile is blocked no more."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        owner.received_ns = owner.now
+        self._hear(owner.now)
         self.ping_sent_ns = 0
         self.is_silent = False
         if self.blocked_ns and not owner.has_unsent():
             self.blocked_ns = 0
         return 0
 
+    cdef uint64_t _heard_ns(self) noexcept:
+        """Return when the peer last proved that it lives."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        return owner.answered_ns if self.is_translated else owner.received_ns
+
+    cdef int _hear(self, uint64_t now) noexcept:
+        """Count silence from here."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        owner.received_ns = owner.answered_ns = now
+        return 0
+
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Ping a peer from which nothing came for an interval; drop it when the answer takes too long."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef uint64_t interval = self.ping_interval_ns
+        cdef uint64_t interval = self.ping_interval_ns, heard_ns
         if not interval or owner.phase != PHASE_OPEN:
             return 0
         interval = max(interval, 2_000_000 * <uint64_t>owner.peer.min_ping_ms)
         if owner.waits_for_turn():
             # What shows that it lives waits for its turn.
-            owner.received_ns = now
-        if self.ping_sent_ns and owner.received_ns >= self.ping_sent_ns:
+            self._hear(now)
+        heard_ns = self._heard_ns()
+        if self.ping_sent_ns and heard_ns >= self.ping_sent_ns:
             self.ping_sent_ns = 0
             self.is_silent = False
         if self.ping_sent_ns:
@@ -256,12 +270,12 @@ cdef class Liveness:
             if not self.is_silent:
                 self.is_silent = True
                 return now + LOOK_AGAIN_NS
-            silent = (now - owner.received_ns) / 1e9
+            silent = (now - heard_ns) / 1e9
             owner.close_with(REASON_KEEPALIVE, f"nothing came for {silent:.1f} s, a ping included")
             owner.cut_off()
             return 0
-        if now < owner.received_ns + interval:
-            return owner.received_ns + interval
+        if now < heard_ns + interval:
+            return heard_ns + interval
         owner.give_back()
         if not owner.wants_ping():
             return now + interval

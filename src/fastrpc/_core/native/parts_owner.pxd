@@ -65,6 +65,9 @@ cdef class PartsOwner(Engine):
         readonly bint is_usable
         public bint announces_calls
 
+        # When the peer last answered a PING.
+        uint64_t answered_ns
+
         # What ended the connection: our GOAWAY reason or the peer's, and the text; -1 while it lives.
         readonly int closed_reason
         readonly str closed_text
