@@ -16,6 +16,8 @@ this server, or is a client of ours, which the metadata of each answer tells to 
 calling loses the connection at a moment when no call is under way, if there is one: what it sent meanwhile was not read.
 """
 
+from random import uniform
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -98,7 +100,8 @@ cdef class RpcxServer(RpcxRequests):
         self.linger_ns = nanoseconds(timeouts.linger)
         self.silence_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
         self.look_after_ns = min(LOOK_NS, max(self.silence_ns // 4, <uint64_t>1_000_000))
-        self.age_ns = nanoseconds(keepalive.max_age)
+        # As for native connections: those made together do not all end together.
+        self.age_ns = nanoseconds(None if keepalive.max_age is None else keepalive.max_age * uniform(0.9, 1.1))
 
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.

@@ -1,13 +1,14 @@
 """The server's side of a connection: what it refuses, what it answers, and when it closes."""
 
 import asyncio
+import contextlib
 import gc
 import time
 
 import pytest
 
 import fastrpc
-from fastrpc import Limits, Memory, ServerConfig, Timeouts
+from fastrpc import Keepalive, Limits, Memory, ServerConfig, Timeouts
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc_harness.checking import check
@@ -134,6 +135,18 @@ async def test_a_drain_serves_calls_until_none_came_for_a_while() -> None:
         assert not talk.engine.has_drained
         await eventually(lambda: talk.is_over)
         assert talk.engine.has_drained
+
+
+async def test_connections_made_together_reach_their_age_at_different_times() -> None:
+    config = ServerConfig(keepalive=Keepalive(max_age=100), timeouts=Timeouts(handshake=None, idle=None))
+    async with contextlib.AsyncExitStack() as stack:
+        talks = [await stack.enter_async_context(served_rpcx(Arith(), config=config)) for _ in range(40)]
+        ends = []
+        for seconds in (80, 100, 111):
+            for talk in talks:
+                check(talk.engine, time.monotonic_ns() + seconds * SECOND)
+            ends.append(sum(talk.engine.exchange.is_draining for talk in talks))
+        assert (ends[0], 0 < ends[1] < 40, ends[2]) == (0, True, 40)
 
 
 async def test_a_drain_finds_a_moment_to_close_where_calls_never_end() -> None:
