@@ -6,14 +6,13 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fastrpc import HTTP, Limits
+from fastrpc import HTTP, Limits, ServerConfig
 from fastrpc._core.calls.call import Route
 from fastrpc._core.gateway.connection import GatewayConnection
 from fastrpc._core.gateway.http_method import HttpMethod
 from fastrpc._core.gateway.service import HttpService
 from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc._core.serving.gate import Gate
 from fastrpc.protocols.base import ServerParts
 from fastrpc.rpc.schema import marshal_for
 from tests.support.http_shop import Shop
@@ -98,18 +97,8 @@ async def connected(
 ) -> AsyncIterator[GatewayTalk]:
     """Yield a connection to the shop."""
     async with gate_for(shop or Shop(), **options) as gate:
-        talk = GatewayTalk(engine_of(gate, make_method, http, limits, paths or {}, hosts))
+        service = HttpService(gate, http or HTTP(), limits or Limits(), make_method, paths or {}, hosts)
+        parts = SimpleNamespace(reveals_services=True, config=options.get("config") or ServerConfig())
+        talk = GatewayTalk(GatewayConnection(service, cast(ServerParts, parts)))
         yield talk
         talk.lose()
-
-
-def engine_of(
-    gate: Gate,
-    make_method: Callable[[Route], HttpMethod],
-    http: HTTP | None,
-    limits: Limits | None,
-    paths: Mapping[str, Any],
-    hosts: set[str] | None,
-) -> GatewayConnection:
-    service = HttpService(gate, http or HTTP(), limits or Limits(), make_method, paths, hosts)
-    return GatewayConnection(service, cast(ServerParts, SimpleNamespace(reveals_services=True)))

@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import fastrpc
-from fastrpc import HTTP, Client, HTTPLimits, Identity, Limits, Server, ServerConfig, Timeouts
+from fastrpc import HTTP, Client, HTTPLimits, Identity, Keepalive, Limits, Server, ServerConfig, Timeouts
 from fastrpc.auth import StaticTokens
 from tests.support.access_table import Credentials
 from tests.support.http_shop import Shop
@@ -202,6 +202,12 @@ async def test_a_drain_ends_sockets_with_its_code() -> None:
             messages, code = await busy.rest()
             assert (messages[0]["error"]["code"], code) == ("DEADLINE_EXCEEDED", 1000)
             assert await draining
+
+
+async def test_a_socket_of_limited_age_ends_with_the_code_of_a_drain() -> None:
+    async with serving(config=config(keepalive=Keepalive(max_age=0.1))) as (_, url):
+        async with opened(url, "/jsonrpc") as socket:
+            assert await socket.rest() == ([], 1012)
 
 
 @pytest.mark.parametrize("path", ["/jsonrpc", "/ws/shop.v1/echo"])

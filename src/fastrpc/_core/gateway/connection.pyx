@@ -11,6 +11,7 @@ With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown le
 """
 
 import logging
+from random import uniform
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
@@ -19,11 +20,11 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE, Frame
+from fastrpc._core.framing.frame cimport ONE_WAY, REASON_MAX_AGE, TIMEOUT_NONE, Frame
 from fastrpc._core.gateway.http_call cimport new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
@@ -66,6 +67,10 @@ cdef class GatewayConnection(HttpConnection):
         if self._exchange is not NULL:
             raise RuntimeError("a connection is initialised once")
         HttpConnection.__init__(self, service.limits)
+        config = parts.config
+        age = config.keepalive.max_age
+        self.aged_at_ns = 0 if age is None else now_ns() + nanoseconds(age * uniform(0.9, 1.1))
+        self.leave_after_ns = nanoseconds(config.timeouts.drain)
         self.service = service
         self.gate = service.gate
         self.exchange = HttpExchange(self.gate, "http")
@@ -282,7 +287,9 @@ cdef class GatewayConnection(HttpConnection):
         """End the handshake of a WebSocket: what follows is no HTTP."""
         cdef SocketTalk talk = SocketTalk(self.service, call)
         self.exchange.become(talk)
-        return talk.begin(self, terms.subprotocol)
+        talk.begin(self, terms.subprotocol)
+        if self.is_draining:
+            self.begin_drain()
 
     cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
         return self.exchange.talk.receive(self, data, size)
@@ -535,7 +542,11 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int connected(self) except -1:
         self.gate.connection_made(self)
-        return 0 if self.is_closed else HttpConnection.connected(self)
+        if self.is_closed:
+            return 0
+        if self.aged_at_ns:
+            self.schedule_check(self.aged_at_ns)
+        return HttpConnection.connected(self)
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         if self.exchange.peer_info is None and not self.is_closed:
@@ -577,8 +588,20 @@ cdef class GatewayConnection(HttpConnection):
         due = earlier(due, self.gate.check_waiting(self.exchange, now))
         due = earlier(due, self._check_verdict(now))
         due = earlier(due, self._check_credentials(now))
+        due = earlier(due, self._check_age(now))
         due = earlier(due, self._check_leaving(now))
         return self._due_ns if self.is_closed else earlier(due, self.exchange.send_comment(now))
+
+    cdef uint64_t _check_age(self, uint64_t now) except? 0:
+        """Close with the next answer at the connection's age, and end what outlasts that; return when to look again."""
+        if self.aged_at_ns and now >= self.aged_at_ns:
+            self.aged_at_ns = 0
+            self.end_at_ns = 0 if self.leave_after_ns == 0 or self._is_between() else now + self.leave_after_ns
+            self.begin_drain(REASON_MAX_AGE)
+        if self.end_at_ns and now >= self.end_at_ns:
+            self.end_at_ns = 0
+            self.end_calls("the time for calls to finish is over (Timeouts.drain)")
+        return earlier(self.aged_at_ns, self.end_at_ns)
 
     cdef uint64_t _check_credentials(self, uint64_t now) except? 0:
         """End what depends on a credential that has expired; return when the next one does."""

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from fastrpc import HTTP
+from fastrpc import HTTP, HTTPLimits, Keepalive, ServerConfig, Timeouts
 from fastrpc._core.gateway.http_call import Outcome
 from fastrpc_harness.checking import check
 from tests.support.gateway_talk import GatewayTalk, connected
@@ -99,6 +99,53 @@ async def test_a_connection_drains_with_the_answer_to_its_request() -> None:
         answer = await talk.response()
         assert (answer.status, answer["connection"]) == (503, "close")
         await eventually(lambda: talk.engine.has_drained)
+
+
+AGEING = ServerConfig(keepalive=Keepalive(max_age=100), timeouts=Timeouts(drain=30))
+
+
+RESTING = HTTP(websocket=True, limits=HTTPLimits(idle_seconds=1_000))
+
+
+async def test_a_connection_closes_with_the_first_answer_after_its_age() -> None:
+    async with connected(http=RESTING, config=AGEING) as talk:
+        for seconds, closes in ((0, False), (80, False), (111, True)):
+            check(talk.engine, time.monotonic_ns() + seconds * SECOND)
+            answer = await talk.post(ECHO, {"text": "a"})
+            assert (answer.status, ("connection", "close") in answer.fields) == (200, closes)
+        await eventually(lambda: talk.engine.is_closed)
+
+
+async def test_a_call_may_outlast_the_age_of_its_connection_by_the_time_of_a_drain() -> None:
+    async with connected(config=AGEING) as talk:
+        await talk.sent(request("POST", "/shop.v1/wait", {}))
+        began = time.monotonic_ns()
+        check(talk.engine, began + 111 * SECOND)
+        check(talk.engine, began + 140 * SECOND)
+        assert talk.engine.stats()["calls"] == 1
+        check(talk.engine, began + 142 * SECOND)
+        answer = await talk.response()
+        assert (answer.status, answer["connection"]) == (503, "close")
+        assert answer.value["detail"].endswith("(Timeouts.drain)")
+
+
+async def test_the_last_request_of_a_connection_that_rested_at_its_age_has_its_own_time() -> None:
+    async with connected(http=RESTING, config=AGEING) as talk:
+        assert (await talk.post(ECHO, {"text": "a"})).status == 200
+        began = time.monotonic_ns()
+        check(talk.engine, began + 111 * SECOND)
+        await talk.sent(request("POST", "/shop.v1/wait", {}))
+        check(talk.engine, began + 150 * SECOND)
+        assert talk.engine.stats()["calls"] == 1
+
+
+async def test_a_socket_that_opens_on_a_connection_past_its_age_ends_once_it_has_no_call() -> None:
+    async with connected(http=RESTING, config=AGEING) as talk:
+        assert (await talk.post(ECHO, {"text": "a"})).status == 200
+        check(talk.engine, time.monotonic_ns() + 111 * SECOND)
+        async with opened_socket(talk, "/ws/shop.v1/double") as socket:
+            check(talk.engine, time.monotonic_ns() + 2 * SECOND)
+            assert await socket.rest() == ([], 1012)
 
 
 async def test_calls_under_way_are_answered_when_the_server_ends_them() -> None:
