@@ -423,7 +423,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         self.end_output(None)
         call.session.enter_use()
         try:
-            if not self.attempt_ended:
+            if not self.attempt_ended and (call.id or call.unsent is not None):
                 call.session.sender.send_end(call)
         finally:
             call.session.leave_use()
@@ -543,4 +543,6 @@ cdef class BlockingCalledStream(BlockingChannel):
         return 0
 
     cdef bint output_is_full(self) noexcept:
-        return (<BlockingStreamCall>self.call).session.output_is_full(self.call)
+        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
+        # Without an id its REQUEST was dropped for its deadline: nothing follows, whoever waits finds the time over.
+        return call.id == 0 or call.session.output_is_full(call)

@@ -282,10 +282,13 @@ cdef class CalledStream(CallerChannel):
         return payload if smaller is None else smaller
 
     cdef bint output_is_full(self) noexcept:
-        return (<StreamCall>self.call).session.output_is_full(self.call)
+        cdef StreamCall call = <StreamCall>self.call
+        # Without an id its REQUEST was dropped for its deadline: nothing follows, and its timer ends the wait.
+        return call.id == 0 or call.session.output_is_full(call)
 
     cdef int await_turn(self) except -1:
-        return (<StreamCall>self.call).session.await_turn(self.call)
+        cdef StreamCall call = <StreamCall>self.call
+        return call.session.await_turn(call) if call.id else 0
 
     cdef int on_idle(self) except -1:
         cdef bint sends = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
@@ -353,7 +356,8 @@ cdef class CalledStream(CallerChannel):
         cdef StreamCall call = <StreamCall>self.call
         if not self.output_ended:
             self.end_output(None)
-            call.session.sender.send_end(call)
+            if call.id or call.unsent is not None:
+                call.session.sender.send_end(call)
         return 0
 
     async def begin(self):
