@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import Any
@@ -11,12 +12,15 @@ import pytest
 
 import fastrpc
 from fastrpc import (
+    Call,
     CallError,
     ClientConfig,
     ConnectionLostError,
     DeadlineExceededError,
+    Proceed,
     Status,
     SyncClient,
+    SyncStream,
     Timeouts,
 )
 from fastrpc.testing import serving
@@ -81,6 +85,34 @@ def test_a_second_receiver_and_a_second_sender_are_refused() -> None:
             blocks.cancel()
             with pytest.raises(CallError):
                 filling.result(10)
+
+
+def test_a_stream_that_is_cancelled_while_another_thread_begins_it_is_cancelled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    has_begun, has_looked = threading.Event(), threading.Event()
+    cancel_attempt = SyncStream._cancel_attempt
+
+    def noted(stream: Any, error: BaseException) -> None:
+        cancel_attempt(stream, error)
+        has_looked.set()
+
+    async def slow(call: Call, proceed: Proceed) -> Any:
+        has_begun.set()
+        assert has_looked.wait(20)
+        return await proceed(call)
+
+    monkeypatch.setattr(SyncStream, "_cancel_attempt", noted)
+    feed = Feed()
+    with calling(feed, interceptors=[slow]) as client, ThreadPoolExecutor(1) as pool:
+        messages = client.stream(Feed.watch)
+        reading = pool.submit(list, messages)
+        assert has_begun.wait(20)
+        messages.cancel()
+        with pytest.raises(CallError) as cancelled:
+            reading.result(20)
+        assert cancelled.value.status is Status.CANCELLED
+        until(client, lambda: not client.stats()["live"]["calls"] and len(feed.left) == feed.started["watch"])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")

@@ -235,6 +235,8 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             error: BaseException | None = None
             is_clean = self._is_over and self._failure is None
             if not self._is_over:
+                # Another thread may have begun it meanwhile, or made another attempt.
+                self._cancel_attempt(cancelled)
                 error = self._attempt._failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
