@@ -188,6 +188,8 @@ class _StreamAttempting(Attempting):
         session, pick = await self._connection(endpoint)
         call = self._origin
         try:
+            # Before it counts as sent: it may be wanted no more.
+            _wanted(call)
             attempt = call._attempt_on(session, self._number)
             self._number += 1
             self.was_sent = call._may_have_run = True
@@ -211,6 +213,8 @@ def _wanted(call: StreamCall) -> Stream[Any, Any]:
     stream = _stream_of(call)
     if stream is None:
         raise RuntimeError(f"{call.method}: the stream was dropped")
+    # It may have been cancelled while this waited for a connection: then nothing is sent.
+    stream._check_failure()
     return stream
 
 

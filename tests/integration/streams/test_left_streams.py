@@ -5,9 +5,19 @@ import gc
 
 import pytest
 
-from fastrpc import CallError, Client, ConnectionLostError, Status, StreamEndedError, UnavailableError
+from fastrpc import (
+    CallError,
+    Client,
+    ClientConfig,
+    ConnectionLostError,
+    Server,
+    Status,
+    StreamEndedError,
+    UnavailableError,
+)
+from fastrpc.config import Backoff
 from tests.support.called_feed import Feed, calling, idle
-from tests.support.served import served
+from tests.support.served import address_of, served
 
 
 @pytest.fixture(params=["tcp", "unix", "memory"])
@@ -193,3 +203,22 @@ async def test_a_client_of_another_loop_is_refused() -> None:
                 await client.stream(Feed.count, 3).receive()
 
         await asyncio.to_thread(asyncio.run, use())
+
+
+async def test_a_stream_that_is_cancelled_while_it_waits_for_a_connection_is_not_sent() -> None:
+    feed = Feed()
+    with address_of("unix") as address:
+        async with Client(address, config=ClientConfig(backoff=Backoff(first=0.01, longest=0.01))) as client:
+            numbers = client.with_options(wait_for_ready=True).open(Feed.total)
+            sending = asyncio.ensure_future(numbers.send(1))
+            while numbers._begun is None:
+                await asyncio.sleep(0)
+            numbers.cancel()
+            async with Server(feed) as server:
+                await server.listen(address)
+                with pytest.raises(CallError) as cancelled:
+                    await sending
+                assert cancelled.value.status is Status.CANCELLED
+                assert await client.call(Feed.latest) == 42
+                assert client.stats()["live"]["calls"] == 0
+    assert not feed.started
