@@ -53,6 +53,8 @@ class GeneratorJob(AwaitedJob):
     def __init__(self, call: ServerCall, workers: ThreadPool) -> None:
         super().__init__(call, self._generate, workers)
         self._stream = call.messages
+        # Refused where an interceptor proceeds a second time: the caller would get the messages of both.
+        self._given = self._stream.bind()
         self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
         self._payloads: deque[bytes] = deque()
         #: Bytes that the thread appended, and that the loop took.

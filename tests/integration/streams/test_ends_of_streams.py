@@ -135,3 +135,23 @@ async def test_cleanup_of_a_cancelled_handler_is_not_cut_off(way: str) -> None:
                 await eventually(lambda: bool(TIDIED))
         await eventually(lambda: bool(TIDIED))
     assert TIDIED == ["done"]
+
+
+@pytest.mark.parametrize(
+    "handler", [Ends.coroutine, Ends.thread, Ends.inline], ids=["async", "def", "inline"]
+)
+async def test_a_server_interceptor_that_tries_a_stream_again_doubles_no_messages(handler: Any) -> None:
+    async def again(call: Any, proceed: Any) -> Any:
+        try:
+            return await proceed(call)
+        except CallError:
+            return await proceed(call)
+
+    received = []
+    async with connected(Ends, interceptors=[again]) as client:
+        with pytest.raises(CallError) as refused:
+            async with client.stream(handler, 3, 4) as messages:
+                async for message in messages:
+                    received.append(message)
+    assert refused.value.status is Status.INTERNAL
+    assert received == [bytes(4)] * 3
