@@ -97,6 +97,16 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         return f"<Stream of {self.origin.method}, {state}>"
 
     def __del__(self) -> None:
+        loop = None if self._begun is None else self._begun.get_loop()
+        if loop is not None and _runs_elsewhere(loop):
+            # The collector runs in any thread: this keeps the stream until its loop has ended it.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._let_go)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """End what is under way: the program holds the stream no more."""
         if self._begun is not None and not self._begun.get_loop().is_closed():
             self._stop_tasks()
         super().__del__()
@@ -418,6 +428,14 @@ def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[A
 def _stop(task: asyncio.Task[Any] | None) -> None:
     if task is not None and task is not _current_task():
         task.cancel()
+
+
+def _runs_elsewhere(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether a loop runs, and in another thread than this one."""
+    try:
+        return asyncio.get_running_loop() is not loop and loop.is_running()
+    except RuntimeError:
+        return loop.is_running()
 
 
 def _current_task() -> asyncio.Task[Any] | None:

@@ -308,3 +308,21 @@ def test_a_stream_that_outlives_its_loop_is_dropped_without_a_word() -> None:
 
     asyncio.run(main())
     kept.clear()
+
+
+async def test_a_stream_that_the_collector_finds_in_another_thread_is_cancelled_by_its_loop() -> None:
+    loop = asyncio.get_running_loop()
+    async with calling(Feed(), "tcp") as client:
+        messages = client.stream(Feed.blocks, 1000, 1_000_000)
+        await anext(messages)
+        cycle: list[Any] = [messages]
+        cycle.append(cycle)
+        del messages, cycle
+        # In this mode a loop refuses other threads.
+        loop.set_debug(True)
+        loop.slow_callback_duration = 3600
+        try:
+            await asyncio.to_thread(gc.collect)
+            await idle(client)
+        finally:
+            loop.set_debug(False)
