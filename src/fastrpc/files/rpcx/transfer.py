@@ -276,9 +276,10 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
         before = _unsent(connected)
         try:
             return step()
-        except TimeoutError:
+        except TimeoutError as error:
             left = _unsent(connected)
-            if left >= before and (left or time.monotonic() >= ends):
+            # One with a number is the end of the connection, which the next step would take for that of a stream.
+            if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 
 
