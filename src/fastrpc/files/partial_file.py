@@ -151,14 +151,14 @@ class PartialFile:
         self._close()
         _sync_folder(folder)
 
-    def close(self) -> None:
-        """End the claim. What was written stays for the next writer; if that is nothing, no partial file stays."""
+    def close(self, *, keeps: bool = True) -> None:
+        """End the claim. What was written stays for the next writer if it `keeps` that and it is something."""
         self._is_closed = True
         place, self._place = self._place, None
         try:
             if self._descriptor >= 0:
                 assert place is not None
-                if os.fstat(self._descriptor).st_size == 0:
+                if not keeps or os.fstat(self._descriptor).st_size == 0:
                     os.unlink(place.name + PART_SUFFIX, dir_fd=place.folder)
         except FileNotFoundError:
             pass  # Somebody has tidied up.

@@ -230,10 +230,8 @@ class RpcxFiles:
             await lane.run(job(partial.finish))
             is_whole = True
         finally:
-            if is_claimed and not is_whole:
-                # rpcx resumes no transfer.
-                await lane.run(partial.discard)
-            await lane.run(partial.close)
+            # rpcx resumes no transfer. One job, as nobody may wait for it: the call may be cancelled here.
+            await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, connection: TransferConnection, ticket: Ticket) -> None:
         """Send a file, which has to be the one that the caller was told the size of."""

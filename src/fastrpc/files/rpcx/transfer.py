@@ -167,10 +167,8 @@ class Fetching(_Connected):
 
     def close(self) -> None:
         self.disconnect()
-        if self._is_claimed and not self._is_whole:
-            # rpcx resumes no transfer.
-            self._partial.discard()
-        self._partial.close()
+        # rpcx resumes no transfer.
+        self._partial.close(keeps=self._is_whole or not self._is_claimed)
 
 
 class Sending(_Connected):
