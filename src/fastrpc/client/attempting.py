@@ -302,6 +302,9 @@ class Attempting(BaseAttempting):
                 if not is_kept or not subchannel.may_come:
                     pick.undone()
                     self._connecting.remove(pick)
+                    if call._options.wait_for_ready:
+                        # The registry may name nobody by now.
+                        await pool.wait_list(call.method, wait=True)
                     pick = self.place(pinned)
                     self._connecting.append(pick)
         except BaseException:

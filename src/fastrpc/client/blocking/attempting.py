@@ -143,7 +143,7 @@ class _Choice:
 
     def _stands(self, pick: Pick) -> bool:
         subchannel: SyncSubchannel = pick.endpoint_state.subchannel
-        return self._attempting.asks_once and subchannel.error is None
+        return self._attempting.asks_once and subchannel.error is None and not subchannel.is_removed
 
     def release(self) -> None:
         """Drop a pick without a connection, unless it stands."""

@@ -201,6 +201,11 @@ class SyncPool:
     ) -> BlockingSession:
         has_dialed = False
         while True:
+            # A call that waits goes on with the servers that the registry names by now.
+            if self.has_news:
+                self.follow()
+            if wait:
+                self.wait_list("", until, wait=True)
             claimed = made = None
             try:
                 with self._lock():
@@ -312,11 +317,13 @@ class SyncPool:
         limits = [] if until is None else [until]
         if not wait and self._plan.is_in_vain(subchannels, patience, now):
             raise unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
-        if not any(subchannel.is_dialing for subchannel in subchannels):
+        if subchannels and not any(subchannel.is_dialing for subchannel in subchannels):
             limits.append(min(subchannel.due for subchannel in subchannels))
         ends = min(limits, default=math.inf)
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
+            if self.has_news:
+                return
 
     def _dial(
         self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
