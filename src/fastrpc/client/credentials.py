@@ -1,8 +1,9 @@
 """The credentials of a client: a token, or a function that returns one."""
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError, ConnectError
@@ -54,6 +55,11 @@ class ClientCredentials:
             if inspect.isawaitable(found):
                 found = await found
             return _encoded(found)
+        except asyncio.CancelledError as error:
+            if cast(asyncio.Task[Any], asyncio.current_task()).cancelling():
+                raise
+            # Nobody cancels this task: the function waits for another one, which was.
+            raise _failed(error) from None
         except Exception as error:
             raise _failed(error) from None
 
@@ -117,7 +123,7 @@ def _stepped(coroutine: Any) -> Any:
     )
 
 
-def _failed(error: Exception) -> ConnectError:
+def _failed(error: BaseException) -> ConnectError:
     if isinstance(error, ConfigError):
         told, hint = error.message, error.hint or "give a token, or a function that returns one"
     else:

@@ -137,14 +137,20 @@ class Subchannel(EndpointPlan):
         address = self.endpoint.address
         config = self._pool.config
         wire = wire_of(self.endpoint, config)
+        credentials, has_token = self._pool.credentials, False
         try:
             async with asyncio.timeout(config.timeouts.connect):
-                credentials = self._pool.credentials
                 token = None if credentials is None else await credentials.current(address)
+                has_token = True
                 _, stream = await transport_for(address).dial(
                     address, partial(self._new_stream, token, wire), dial_options(config, wire)
                 )
         except TimeoutError:
+            if not has_token:
+                raise ConnectError(
+                    f"no credentials for {address} within {config.timeouts.connect:g} s",
+                    hint="keep the token in the function given as credentials, or raise Timeouts.connect",
+                ) from None
             raise ConnectError(
                 f"no connection to {address} within {config.timeouts.connect:g} s",
                 hint="check the address, or raise Timeouts.connect if the network is slow",

@@ -51,3 +51,29 @@ async def test_a_function_without_a_token_is_told_what_to_give(kind: str) -> Non
                 with pytest.raises(fastrpc.ConnectError, match="a SyncClient has no event loop") as caught:
                     await client.call(Shop.who)
                 assert caught.value.hint == "give it a plain function"
+
+
+async def waits_for_a_cancelled_task() -> str:
+    # As one that fetches tokens for all dials, after the end of the one that waited for it.
+    fetching = asyncio.get_running_loop().create_future()
+    fetching.cancel()
+    return str(await fetching)
+
+
+async def waits_for_ever() -> str:
+    return str(await asyncio.get_running_loop().create_future())
+
+
+@pytest.mark.parametrize(
+    ("credentials", "text"),
+    [
+        (waits_for_a_cancelled_task, "credentials cannot be had: CancelledError"),
+        (waits_for_ever, r"no credentials for tcp://.* within 0\.05 s"),
+    ],
+)
+async def test_a_function_that_waits_in_vain_fails_the_dial(credentials: Any, text: str) -> None:
+    config = fastrpc.ClientConfig(timeouts=fastrpc.Timeouts(connect=0.05))
+    async with guarded(Shop) as target:
+        async with fastrpc.Client(target, credentials=credentials, config=config) as client:
+            with pytest.raises(fastrpc.ConnectError, match=text):
+                await client.call(Shop.who)
