@@ -152,4 +152,4 @@ def endpoint_set_for(target: Target, selector: Any, settings: Pool) -> EndpointS
     source = ""
     if target.registry is not None:
         source = f"{target.registry!r} lists no endpoint of {target.service!r}"
-    return EndpointSet(chosen, breaker=settings.breaker, outlier=settings.outlier, source=source)
+    return EndpointSet(chosen.claimed(), breaker=settings.breaker, outlier=settings.outlier, source=source)

@@ -61,6 +61,10 @@ cdef class BaseSelector:
         uint64_t _random
         bint _is_seeded
 
+        # What it was made with; whether a client has it.
+        tuple _made
+        bint _is_claimed
+
     cdef uint64_t random(self) noexcept
     cdef uint32_t random_below(self, uint32_t size) noexcept
     cdef int take_up(self, list endpoint_states) except -1

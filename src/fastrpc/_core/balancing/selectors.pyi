@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 from fastrpc._core.balancing.endpoint_health import EndpointHealth
 from fastrpc.endpoint import Endpoint
@@ -54,6 +54,12 @@ class BaseSelector:
     """
 
     def __init__(self, *, filters: Iterable[_Filter] = (), seed: str | bytes | int | None = None) -> None: ...
+    def claimed(self) -> Self:
+        """Return this one for the first client that is given it, and one made alike for each other client.
+
+        One of a class with attributes of its own is always returned itself: it belongs to one client.
+        """
+
     @property
     def filters(self) -> tuple[_Filter, ...]: ...
     @property

@@ -70,6 +70,9 @@ cdef class BaseSelector:
 
     is_keyed = needs_whole_call = observes_each_pick = False
 
+    def __cinit__(self, *args, **options):
+        self._made = (args, options)
+
     def __init__(self, *, filters=(), seed=None):
         self.endpoint_states = []
         self._by_id, self._by_name = {}, {}
@@ -86,6 +89,17 @@ cdef class BaseSelector:
             raise ConfigError(f"seed is {seed!r}, it must be a text, bytes or a whole number")
         self._is_seeded = seed is not None
         self._random = (random_module.getrandbits(64) if seed is None else hash_key(seed)) | 1
+
+    def claimed(self):
+        args, options = self._made
+        if not self._is_claimed or hasattr(self, "__dict__"):
+            # What a class of the program keeps beside cannot be made alike.
+            self._is_claimed = True
+            return self
+        if "filters" in options:
+            # What was given may be an iterator.
+            options = {**options, "filters": self.filters}
+        return type(self)(*args, **options)
 
     @property
     def endpoints(self):
