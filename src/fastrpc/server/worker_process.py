@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import faulthandler
 import logging
+import os
 import random
 import signal
 import socket
@@ -32,6 +33,9 @@ MAX_CALLS_SPREAD = 0.1
 
 #: Seconds between two requests for a successor.
 AGE_SECONDS = 60.0
+
+#: Seconds between two records about connections that were lost.
+RECORD_SECONDS = 60.0
 
 
 def run_worker(
@@ -66,7 +70,7 @@ class Worker:
             name.removeprefix("worker "),
             self._is_ready,
             self._answer if self._has_pages else None,
-            self._look_at_age,
+            self._beat,
         )
         self._config = plan.config
         # The monitor has the pages of all workers.
@@ -81,6 +85,9 @@ class Worker:
         self._calls_before = _served_calls()
         self._told_age_at = float("-inf")
         self._taken = 0
+        # Those that the system had no descriptor for.
+        self._lost = 0
+        self._told_loss_at = float("-inf")
         self._moved: set[Any] = set()
         self._taking: set[asyncio.Task[None]] = set()
         self._process = ServingProcess(
@@ -138,6 +145,8 @@ class Worker:
                 task = asyncio.ensure_future(self._take(connection, self._addresses[command]))
                 self._taking.add(task)
                 task.add_done_callback(self._took)
+            elif command < len(self._addresses):
+                self._note_loss()
             elif command == MOVE:
                 self._move()
             elif command == QUIT:
@@ -148,6 +157,25 @@ class Worker:
                 if not self._channel.is_open:
                     asyncio.get_running_loop().remove_reader(self._channel.fileno())
                     return
+
+    def _note_loss(self) -> None:
+        """Note that the system had no descriptor for a connection, and so has closed it."""
+        self._lost += 1
+        if time.monotonic() >= self._told_loss_at + RECORD_SECONDS:
+            self._told_loss_at = time.monotonic()
+            text = "connections to this worker are lost: it has too many open files (ulimit -n)"
+            logger.error(text, extra={"event": "connections_lost"})
+
+    def _beat(self) -> None:
+        self._look_at_age()
+        if self._lost:
+            try:
+                os.close(os.dup(self._channel.fileno()))
+            except OSError:
+                # They count as open until then: the next connections are for other workers.
+                return
+            self._taken, self._lost = self._taken + self._lost, 0
+            self._reporter.connections_changed()
 
     def _took(self, task: "asyncio.Task[None]") -> None:
         self._taking.discard(task)
