@@ -221,9 +221,11 @@ class Server:
         if self._gate is None:
             self._sources.append(source)
         elif is_service(source):
-            self._accepting.check_services([*self._services, service_definition(source)])
+            services = [*self._services, service_definition(source)]
+            self._accepting.check_services(services)
+            # Before it is served: a program may go on after the error.
+            self._access.check(services)
             self._served.add(source)
-            self._access.check(self._services)
             self._health.watchers.wake()
             self._advertise_again()
         else:

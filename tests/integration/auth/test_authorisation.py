@@ -218,6 +218,13 @@ async def test_rules_without_authentication_are_refused_when_the_server_starts()
             pass
 
 
+async def test_what_a_running_server_refuses_is_not_served() -> None:
+    async with Server() as server, Client(str(await server.listen("memory://refused-later"))) as client:
+        with pytest.raises(ConfigError, match="needs a role"):
+            server.add(Shop())
+        assert (await refusal(client.call(Shop.close_all))).status is Status.UNIMPLEMENTED
+
+
 async def test_a_policy_that_names_a_method_in_vain_is_refused(caplog: pytest.LogCaptureFixture) -> None:
     server = Server(Shop, authenticate=TOKENS, authorize=Policy([{"who": ["*"], "allow": ["shop.pya"]}]))
     with pytest.raises(ConfigError, match="'shop.pya' is no method of 'shop'"):
