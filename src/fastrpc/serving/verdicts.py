@@ -169,6 +169,9 @@ def _key(peer: Peer) -> bytes:
     # A function may look at all of it.
     parts = (
         peer.credentials,
+        peer.protocol,
+        # "tls" tells that nobody could read the credentials on their way.
+        peer.address.scheme,
         peer.address.host or str(peer.address),
         str((peer.certificate or {}).get("fingerprint", "")),
     )
