@@ -126,6 +126,34 @@ async def test_leaving_a_stream_cancels_its_handler(tmp_path: Path, leaving: str
 
 
 @needs_node
+@pytest.mark.parametrize("ending", [b"", b"0\r\n\r\n"])
+async def test_a_stream_that_is_cut_off_is_unavailable(tmp_path: Path, ending: bytes) -> None:
+    """By the loss of the connection, or by a proxy that ends the answer within a line."""
+
+    async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        part = b'{"value": 1}\n{"val'
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        writer.write(b"%x\r\n%b\r\n%b" % (len(part), part, ending))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(cut_off, "127.0.0.1", 0) as server:
+        program = f"""
+            const client = new Client({{ base: "http://127.0.0.1:{server.sockets[0].getsockname()[1]}" }});
+            try {{
+                for await (const number of client.stream("arith.count"));
+            }} catch (error) {{
+                return [error instanceof CallError, error.code];
+            }}
+        """
+        async with described() as serving:
+            assert await run(serving, tmp_path, program) == [True, "UNAVAILABLE"]
+
+
+@needs_node
 async def test_it_shows_its_token(tmp_path: Path) -> None:
     program = """
         const body = { factors: [2, 3] };

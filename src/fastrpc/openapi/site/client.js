@@ -47,7 +47,7 @@ export class Client {
    */
   async call(method, args = {}, options = {}) {
     const response = await this.#send(method, args, options, "application/json");
-    return parsed(await read(response));
+    return parsed(await read(response, this.#signal(options)));
   }
 
   /**
@@ -56,7 +56,7 @@ export class Client {
    */
   async *stream(method, args = {}, options = {}) {
     const response = await this.#send(method, args, options, "application/x-ndjson");
-    for await (const line of lines(response.body)) {
+    for await (const line of lines(response.body, this.#signal(options))) {
       const message = parsed(line);
       if ("error" in message) throw new CallError(message.error);
       if ("end" in message) return message.end.metadata ?? {};
@@ -84,8 +84,12 @@ export class Client {
       if (signal?.aborted) throw error;
       throw new CallError({ code: "UNAVAILABLE", detail: `the server cannot be reached: ${error.message}` }, { cause: error });
     }
-    if (!response.ok) throw await failure(response);
+    if (!response.ok) throw await failure(response, signal);
     return response;
+  }
+
+  #signal(options) {
+    return { ...this.options, ...options }.signal;
   }
 
   #url(method) {
@@ -96,8 +100,8 @@ export class Client {
   }
 }
 
-async function failure(response) {
-  const text = await response.text();
+async function failure(response, signal) {
+  const text = await read(response, signal);
   try {
     return new CallError({ status: response.status, ...JSON.parse(text) });
   } catch {
@@ -105,27 +109,27 @@ async function failure(response) {
   }
 }
 
-async function read(response) {
-  try {
-    return await response.text();
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new CallError({ code: "UNAVAILABLE", detail: CUT_OFF }, { cause: error });
-  }
+async function read(response, signal) {
+  return response.text().catch((error) => cutOff(error, signal));
 }
 
-async function* lines(body) {
+function cutOff(error, signal) {
+  // Its reason, whatever that is, was given by the caller.
+  if (signal?.aborted) throw error;
+  throw new CallError({ code: "UNAVAILABLE", detail: CUT_OFF }, { cause: error });
+}
+
+async function* lines(body, signal) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
+      const { done, value } = await reader.read().catch((error) => cutOff(error, signal));
+      if (done) return; // What is left is no whole line: it was cut off.
       const found = (rest + value).split("\n");
       rest = found.pop();
       for (const line of found) if (line) yield line;
     }
-    if (rest) yield rest;
   } finally {
     // Ends the call where the loop was left early.
     await reader.cancel().catch(() => {});
