@@ -429,7 +429,8 @@ class Server:
         self._advertise_again()
 
     def _advertise_again(self) -> None:
-        if self._advertising is not None and self._gate is not None and not self._health.is_draining:
+        is_leaving = self._health.is_draining or self._is_closed
+        if self._advertising is not None and self._gate is not None and not is_leaving:
             self._advertising.update()
 
     def _serving_now(self) -> "dict[str, str | None]":

@@ -218,6 +218,18 @@ async def test_closing_takes_it_out_as_well() -> None:
     assert places(registry, "arith") == []
 
 
+async def test_a_closed_server_is_not_registered_again() -> None:
+    registry = StaticRegistry()
+    server = Server(Arith, registry=registry)
+    await server.listen("tcp://127.0.0.1:0")
+    await server.close()
+    # As what looks after the health of its services may do.
+    server.set_serving(True)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert places(registry, "arith") == []
+
+
 @pytest.mark.parametrize("address", ["consul://h:8500", "tcp://h:1/path"])
 async def test_what_nobody_can_dial_is_not_registered(address: str) -> None:
     async with Server(Arith, registry="registry://127.0.0.1:1") as server:
