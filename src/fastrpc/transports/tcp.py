@@ -36,6 +36,9 @@ _NEXT_ATTEMPT_SECONDS = 0.25
 #: Tries to find one free port for all addresses of a host when the port is 0.
 _PORT_TRIES = 16
 
+#: The longest time without traffic before the first probe that Linux takes (MAX_TCP_KEEPIDLE).
+_LONGEST_IDLE_SECONDS = 32_767
+
 #: The machine lacks this address family or address; other addresses of the host may work.
 _NOT_HERE = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
@@ -201,7 +204,7 @@ def set_options(opened: _HasOptions, silence_seconds: float) -> None:
     # Half of the time passes without traffic, then three probes share the other half. TCP_USER_TIMEOUT bounds
     # unacknowledged data as well, which keepalive ignores.
     for name, value in (
-        ("TCP_KEEPIDLE", max(1, seconds // 2)),
+        ("TCP_KEEPIDLE", min(max(1, seconds // 2), _LONGEST_IDLE_SECONDS)),
         ("TCP_KEEPINTVL", max(1, seconds // 6)),
         ("TCP_KEEPCNT", 3),
         ("TCP_USER_TIMEOUT", max(1, round(silence_seconds * 1000))),

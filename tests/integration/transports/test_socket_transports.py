@@ -66,17 +66,18 @@ def free_port() -> int:
 
 
 @linux_only
-async def test_both_sides_notice_a_peer_that_vanished() -> None:
+@pytest.mark.parametrize(("seconds", "idle", "between"), [(6, 3, 1), (172_800, 32_767, 28_800)])
+async def test_both_sides_notice_a_peer_that_vanished(seconds: int, idle: int, between: int) -> None:
     server = Sessions()
-    listener = await TCP.listen(LOOPBACK, server, ListenOptions(silence_seconds=6))
-    _, near = await TCP.dial(listener.address, RecordingSession, DialOptions(silence_seconds=6))
+    listener = await TCP.listen(LOOPBACK, server, ListenOptions(silence_seconds=seconds))
+    _, near = await TCP.dial(listener.address, RecordingSession, DialOptions(silence_seconds=seconds))
     for session in (near, await server.one()):
         opened = session.transport.get_extra_info("socket")
         assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert opened.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 3
-        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == 1
-        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 6_000
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == idle
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) == between
+        assert opened.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == seconds * 1_000
         await part(session)
     listener.close()
 
