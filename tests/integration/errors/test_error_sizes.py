@@ -11,6 +11,7 @@ import pytest
 
 import fastrpc
 from fastrpc import (
+    Admission,
     CallError,
     Client,
     ClientConfig,
@@ -141,6 +142,8 @@ def made(kind: str) -> Any:
 async def erring(scheme: str = "tcp", **options: Any) -> AsyncIterator[Client]:
     """Yield a client with one connection, on which other calls go on all the time."""
     config = ClientConfig(limits=options.pop("limits", Limits()))
+    # To encode what cannot travel takes a second where the machine is slow.
+    options.setdefault("config", ServerConfig(admission=Admission(queue_age=60)))
     async with served(Erring, scheme=scheme, **options) as target, Client(target, config=config) as client:
         await client.ready()
         yield client

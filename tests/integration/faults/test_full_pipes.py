@@ -116,7 +116,7 @@ async def test_output_is_counted_until_it_has_left_and_no_longer(scheme: str) ->
             await client.ready()
             [session] = sessions(target.server)
             reading = client._pool.sessions[0].transport
-            for size in (MIB, 3 * MIB, 8 * MIB):
+            for size in (3 * MIB, 5 * MIB, 8 * MIB):
                 reading.pause_reading()
                 answer = asyncio.ensure_future(client.call(Bulk.answer, size))
                 await eventually(lambda: session.exchange.held_bytes > size // 8)  # noqa: B023 - awaited at once

@@ -9,6 +9,12 @@ cdef enum:
     # So many messages are handled without a look at the clock.
     MESSAGES_AT_ONCE = 32
 
+cdef enum:
+    # What a further pump may find: nothing, no more than may leave in the same turn of the loop, or more.
+    NOTHING
+    LITTLE
+    MUCH
+
 
 cdef class ByteStream(Timed):
     cdef:
@@ -54,8 +60,8 @@ cdef class Engine:
         uint64_t turn_ends_ns
         int messages_left
 
-        # Whether a read brought something small that goes on in the next turn of the loop: an answer, a request whose
-        # handler waits, a message. Large ones have time. The stream clears it.
+        # Whether the reads of this turn of the loop brought something small that goes on in the next one: an answer, a
+        # request whose handler waits, a message. Large ones have time. The stream clears it.
         bint woke
 
         # Whether what came before the end of the stream counts even if it waits for its turn.
@@ -78,7 +84,7 @@ cdef class Engine:
     cdef const char* plain_output(self, Py_ssize_t* size) noexcept
     cdef object take_output(self)
     cdef int skip_output(self) except -1
-    cdef bint has_more(self) noexcept
+    cdef int rest(self) noexcept
 
     # For engines: whether what is left of this read has to wait, asked once `messages_left` is used up.
     cdef bint has_to_wait(self) except -1

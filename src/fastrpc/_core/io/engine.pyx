@@ -12,7 +12,7 @@ it may outlive the stream. A `BlockingStream` is held by its engine, and borrows
 and instants: a layer that encrypts lies below the stream.
 
 A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, has_output twice,
-plain_output, skip_output, has_more, flushed. `on_output` crosses only where no read is handled. That is a read of `Session`;
+plain_output, skip_output, rest, flushed. `on_output` crosses only where no read is handled. That is a read of `Session`;
 `BlockingStream` never tells connected, read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` that of the blocking client. `Connection` is the engine of the
@@ -198,9 +198,9 @@ cdef class Engine:
         """The plain output has been written."""
         return 0
 
-    cdef bint has_more(self) noexcept:
-        """Return whether a further `pump` may find something once the stream has taken the output."""
-        return False
+    cdef int rest(self) noexcept:
+        """Return what a further `pump` may find once the stream has taken the output: NOTHING, LITTLE, or MUCH."""
+        return NOTHING
 
     # Time
 

@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.base.wire cimport SECOND, now_ns
-from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, bind
+from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, MUCH, NOTHING, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
@@ -38,6 +38,9 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
+    # What is left of that share when the loop gets its turn where callbacks wait for it, those of answered calls: after a
+    # megabyte. To stop and read again costs two system calls.
+    READ_SHARE_WOKEN = READ_SHARE - 1_048_576
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
@@ -133,11 +136,12 @@ cdef class Session(ByteStream):
         if size == self.place_size:
             # uvloop reads on.
             self.read_share -= size
-            if (self.read_share < 0 or engine.woke) and self.transport is not None:
+            if self.read_share < (READ_SHARE_WOKEN if engine.woke else 0) and self.transport is not None:
                 self._yield_loop()
+                engine.woke = False
         else:
             self.read_share = READ_SHARE
-        engine.woke = False
+            engine.woke = False
         return self._put_off() if self.tail.is_put_off else 0
 
     cdef int _yield_loop(self) except -1:
@@ -422,16 +426,22 @@ cdef class Session(ByteStream):
         return self.flush()
 
     cdef int _write_all(self) except -1:
-        """Write what is ready, one round of pieces at most: what arrives meanwhile waits for no second one."""
+        """Write what is ready and one round of pieces; a small rest follows at once, if the transport has taken that."""
         cdef Engine engine = self.engine
-        engine.pump()
-        if not engine.has_output():
-            # Something may wait that the peer gives no credit for.
-            return self._note_blocked()
-        self._write_output()
-        if not engine.has_more() or self.is_write_paused or self.transport is None or self._flush_scheduled:
-            return 0
-        return self.schedule_flush()
+        cdef int rest
+        while True:
+            engine.pump()
+            if not engine.has_output():
+                # Something may wait that the peer gives no credit for.
+                return self._note_blocked()
+            self._write_output()
+            rest = engine.rest()
+            if rest == NOTHING or self.is_write_paused or self.transport is None:
+                return 0
+            if rest == MUCH or self.transport.is_closing() or self.transport.get_write_buffer_size():
+                # A transport that met an error is closing, and tells us in a later turn: what waits was never sent.
+                break
+        return 0 if self._flush_scheduled else self.schedule_flush()
 
     cdef int _write_output(self) except -1:
         cdef Engine engine = self.engine

@@ -41,7 +41,7 @@ from fastrpc._core.framing.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE, REAS
 from fastrpc._core.framing.frame cimport REASON_CREDIT, REASON_FRAME_SIZE, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
 from fastrpc._core.framing.frame cimport REASON_SETTINGS
 from fastrpc._core.framing.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
-from fastrpc._core.io.engine cimport STREAM_SHARE, ByteStream
+from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
 from fastrpc._core.native.call_slots cimport WITHHELD_NS, new_slots
 from fastrpc._core.native.callee_states cimport new_callee
 from fastrpc._core.native.caller_states cimport new_caller
@@ -498,8 +498,8 @@ cdef class Connection(PartsOwner):
     cdef int skip_output(self) except -1:
         return self.sender.skip_output()
 
-    cdef bint has_more(self) noexcept:
-        return self.sender.has_more() and not self.streams_have_turn
+    cdef int rest(self) noexcept:
+        return NOTHING if self.streams_have_turn else self.sender.rest()
 
     @cython.nonecheck(False)
     cdef int flushed(self) except -1:

@@ -17,9 +17,10 @@ cdef enum:
 
 cdef class DeficitRing:
     cdef:
-        # The first message of each id that waits for its turn, in order; the sum of their quanta, dropped ones included.
+        # The first message of each id that waits for its turn, in order; the sum of their quanta, and how many belong to
+        # streams, dropped ones included.
         Queue items
-        int64_t quanta
+        int64_t quanta, streams
 
         # The number of the turn of the connection. In it each id gets so many quanta at once as there is room for; whether
         # more than one id took part.

@@ -13,17 +13,22 @@ use is kept up to one quantum. So over time all ids that want to send get equal 
 A stream that sends small messages is charged as well, without being in the ring: it enters when its share is used up and
 others wait. Its place there is an empty message, a TURN, so no object is made for its messages.
 
-Few ids get several quanta at once, as many as there is room for: an id alone all of it. An id that has sent nothing in this
-turn has a quantum at once: a message now and then waits for nobody.
+Few ids get several quanta at once, as many as there is room for: an id alone all of it. Where all wait with one message, a
+call or an answer, they get up to four also if that takes four turns of the connection: messages of 64 KiB are not cut then.
+Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more messages, and needs its
+turn more often. An id that has sent nothing in this turn has a quantum at once: a message now and then waits for nobody.
 """
 
 cimport cython
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
+from fastrpc._core.framing.frame cimport REQUEST, RESPONSE
 
 cdef enum:
     # What is shared out in one turn of the connection.
     MOST_IN_ONE_TURN = 262_144
+    # Quanta that calls and answers get at once while all get theirs within as many turns: 64 KiB go whole.
+    QUANTA_OF_CALLS = 4
 
 
 @cython.final
@@ -39,12 +44,12 @@ cdef class DeficitRing:
     cdef int add(self, Outgoing item) except -1:
         """Put the first message of an id at the end of the ring."""
         item.quantum = quantum_of(item.call)
-        self.quanta += item.quantum
+        count(self, item, 1)
         return self.items.append(item)
 
     cdef int add_first(self, Outgoing item) except -1:
         """Put a message back whose turn it is still."""
-        self.quanta += item.quantum
+        count(self, item, 1)
         return self.items.appendleft(item)
 
     cdef Outgoing next(self):
@@ -52,16 +57,19 @@ cdef class DeficitRing:
         cdef Outgoing item
         while self.items._items is not None:
             item = <Outgoing>self.items.popleft()
-            self.quanta -= item.quantum
+            count(self, item, -1)
             if not item.is_dropped:
                 return item
         return None
 
     cdef int begin_turn(self, Py_ssize_t room) noexcept:
         """Begin a turn of the connection with room for so many bytes."""
+        cdef int64_t most = min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN), all_once = max(self.quanta, <int64_t>1)
         self.turn += 1
         self.is_shared = len(self.items) > 1
-        self.quanta_at_once = max(<int64_t>1, min(<int64_t>room, <int64_t>MOST_IN_ONE_TURN) // max(self.quanta, <int64_t>1))
+        self.quanta_at_once = max(<int64_t>1, most // all_once)
+        if self.streams == 0 and self.quanta_at_once < QUANTA_OF_CALLS:
+            self.quanta_at_once = max(<int64_t>1, min(<int64_t>QUANTA_OF_CALLS, QUANTA_OF_CALLS * most // all_once))
         return 0
 
     cdef int64_t grant(self, Outgoing item) noexcept:
@@ -79,10 +87,18 @@ cdef class DeficitRing:
 
     cdef int recount(self) except -1:
         """Count the quanta again: dropped messages were taken out."""
-        self.quanta = 0
+        self.quanta = self.streams = 0
         for item in self.items:
-            self.quanta += (<Outgoing>item).quantum
+            count(self, <Outgoing>item, 1)
         return 0
+
+
+cdef inline int count(DeficitRing ring, Outgoing item, int change) noexcept:
+    """Count an id that enters the ring, or leaves it."""
+    ring.quanta += change * item.quantum
+    if item.kind != REQUEST and item.kind != RESPONSE:
+        ring.streams += change
+    return 0
 
 
 cdef int64_t quantum_of(Call call) noexcept:

@@ -5,6 +5,7 @@ from fastrpc._core.base.priority_queue cimport PriorityQueue
 from fastrpc._core.base.queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
 from fastrpc._core.native.deficit_ring cimport DeficitRing
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.output cimport Output
@@ -15,6 +16,8 @@ cdef enum:
     SMALL_MESSAGE = 16_384
     # Bytes of small messages that go before larger ones that wait, in a row.
     SMALL_IN_A_ROW = 262_144
+    # Calls and answers of so many bytes leave in one flush where nothing else waits: with a STREAM_SHARE before, a megabyte.
+    BURST = 786_432
 
 
 @cython.final
@@ -69,9 +72,11 @@ cdef class SendQueue(Output):
         """Whether large messages, or streams, wait for their turn."""
         return self.ring is not None and self.ring.has_items()
 
-    cdef inline bint has_more(self) noexcept:
-        """Whether messages wait for their turn, and not for credit alone."""
-        return self.has_pieces() or (self.has_small() and not self.lacks_credit)
+    cdef inline int rest(self) noexcept:
+        """What waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
+        if self.has_pieces() or (self.has_small() and not self.lacks_credit):
+            return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.streams == 0) else MUCH
+        return NOTHING
 
     cdef inline bint is_waiting(self) noexcept:
         """Whether messages wait for credit or for their turn."""

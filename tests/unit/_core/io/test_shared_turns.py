@@ -46,6 +46,10 @@ class Turns:
     async def give(self, payload: bytes) -> bytes:
         return bytes(8 * MIB)
 
+    @fastrpc.method(codec="raw")
+    async def give_some(self, payload: bytes) -> bytes:
+        return bytes(64 * KIB)
+
 
 def fed(session: Session, transport: StillTransport, data: bytes) -> bytes:
     """Hand bytes over as a transport that fills each place it is given, until it is told to pause; return the rest."""
@@ -91,13 +95,14 @@ async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
         session.connection_lost(None)
 
 
-async def test_a_handler_that_waits_goes_on_before_more_is_read() -> None:
+async def test_a_handler_that_waits_goes_on_before_more_than_a_megabyte_is_read() -> None:
     turns = Turns()
     async with gate_for(turns) as gate:
         session, transport = connected(gate)
         data = Request(2, b"turns.wait", b"\x90", codec=1).encode() + upload(4)
         rest, is_paused = await feed(session, transport, data)
-        assert (is_paused, len(data) - len(rest)) == (True, READ_BUFFER)
+        assert is_paused
+        assert MIB < len(data) - len(rest) <= MIB + READ_BUFFER
         assert not transport.is_paused
         await feed(session, transport, rest)
         assert turns.goes_on == 1
@@ -151,7 +156,71 @@ async def test_pieces_that_one_turn_of_the_loop_writes_are_few() -> None:
         session.connection_lost(None)
 
 
-async def test_a_caller_goes_on_before_what_lies_behind_its_answer_is_read() -> None:
+async def written_in_each_turn(session: Session, transport: StillTransport, requests: bytes) -> list[int]:
+    """Feed requests; return the bytes that each of the next thirty turns of the loop writes."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    lengths = [len(transport.written)]
+
+    def tick() -> None:
+        # Runs once in each turn of the loop.
+        lengths.append(len(transport.written))
+        if len(lengths) > 30:
+            done.set_result(None)
+        else:
+            loop.call_soon(tick)
+
+    loop.call_soon(tick)
+    await feed(session, transport, requests)
+    await done
+    return [later - earlier for earlier, later in itertools.pairwise(lengths)]
+
+
+#: Eight requests whose answers have 64 KiB.
+REQUESTS = b"".join(Request(id, b"turns.give_some", b"").encode() for id in range(2, 18, 2))
+
+
+async def test_answers_of_less_than_a_megabyte_in_all_leave_in_one_turn_of_the_loop() -> None:
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        await feed(session, transport, Credit(0, 16 * MIB).encode())
+        written = await written_in_each_turn(session, transport, REQUESTS)
+        assert max(written) == sum(written) > 8 * 64 * KIB
+        session.connection_lost(None)
+
+
+async def test_answers_wait_for_a_later_turn_while_the_transport_has_not_taken_those_before() -> None:
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        await feed(session, transport, Credit(0, 16 * MIB).encode())
+        with transport.something_untaken():
+            written = await written_in_each_turn(session, transport, REQUESTS)
+        assert sum(written) > 8 * 64 * KIB
+        assert max(written) <= STREAM_SHARE + KIB
+        session.connection_lost(None)
+
+
+async def test_a_transport_that_met_an_error_is_given_nothing_more() -> None:
+    """It tells so in a later turn of the loop; until then a message that waits counts as never sent."""
+    async with gate_for(Turns()) as gate:
+        session, transport = connected(gate)
+        await feed(session, transport, Credit(0, 16 * MIB).encode())
+        writes: list[int] = []
+
+        def fail(parts: Any) -> None:
+            writes.append(sum(map(len, parts)))
+            transport.abort()
+            asyncio.get_running_loop().call_soon(session.connection_lost, ConnectionResetError())
+
+        transport.writelines = fail  # type: ignore[method-assign]
+        await feed(session, transport, REQUESTS)
+        for _ in range(10):
+            await asyncio.sleep(0)
+        (size,) = writes
+        assert size <= STREAM_SHARE + KIB
+
+
+async def test_a_caller_goes_on_before_a_megabyte_behind_its_answer_is_read() -> None:
     server = RecordingSession()
     listener = await TRANSPORT.listen(Address("memory", path="turns"), lambda: server, ListenOptions())
     limits = Limits(stream_window_bytes=4 * MIB)
@@ -173,7 +242,7 @@ async def test_a_caller_goes_on_before_what_lies_behind_its_answer_is_read() -> 
         await server.until(lambda: b"turns.call" in server.received)
         message = Data(1, b"\xc5\x40\x00" + bytes(16 * KIB), codec=1).encode()
         server.transport.writelines([answer(3, b"\xc0", codec=1), message * 100])
-        assert len(await looking) <= READ_BUFFER // len(message)
+        assert len(await looking) <= (MIB + READ_BUFFER) // len(message)
         await stream.aclose()
         server.transport.abort()
     listener.close()

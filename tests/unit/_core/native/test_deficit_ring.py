@@ -86,6 +86,29 @@ def test_many_ids_get_a_quantum_each_and_the_next_turn_goes_on_where_the_last_on
     assert [id for id, _ in first + second] == [*ids][: len(first + second)]
 
 
+def test_answers_of_64_kib_go_whole_as_long_as_four_turns_carry_all_of_them() -> None:
+    owner = sender(open_messages=64)
+    for id in range(1, 33, 2):
+        owner.respond(owner.call(id), bytes(64 * KIB))
+    sizes = [size for _ in range(5) for _, size in payload_sizes(sent(owner))]
+    assert sizes == [64 * KIB] * 16
+
+
+def test_answers_of_64_kib_are_cut_beside_a_stream_and_where_they_are_many() -> None:
+    for answers, is_beside_stream, longest in (
+        (16, True, QUANTUM),
+        (17, False, 3 * QUANTUM),
+        (80, False, QUANTUM),
+    ):
+        owner = sender(open_messages=128)
+        for id in range(3, 3 + 2 * answers, 2):
+            owner.respond(owner.call(id), bytes(64 * KIB))
+        if is_beside_stream:
+            owner.send_message(owner.call(1, window=2**30), bytes(2**20))
+        sizes = {size for _, size in payload_sizes(sent(owner))}
+        assert longest - 64 <= max(sizes) <= longest
+
+
 def test_messages_of_any_size_get_the_same_share() -> None:
     """Those that are not cut, for the rest would be small, owe what they sent beyond their share."""
     owner = sender()
