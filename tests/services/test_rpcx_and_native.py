@@ -152,8 +152,7 @@ async def test_a_client_of_go_fails_over_when_a_server_is_killed(
             async with asyncio.timeout(60):
                 # It tells of each 500 calls.
                 for is_before in (True, False, False, False):
-                    while not (await process.stdout.readline()).strip().isdigit():
-                        pass
+                    assert (await process.stdout.readline()).strip().isdigit()
                     if is_before:
                         kills[killed]()
                 process.stdin.close()

@@ -23,10 +23,9 @@ async def go_server(
     )
     try:
         assert process.stdout is not None
-        # Its library logs on the same stream, addresses among it.
-        while not (line := await process.stdout.readline()).startswith(b"127.0.0.1:"):
-            assert line, "the server of Go ended"
-        yield f"tcp://{line.decode().split()[-1]}", process
+        address = (await process.stdout.readline()).decode().strip()
+        assert address, "the server of Go ended"
+        yield f"tcp://{address}", process
     finally:
         if process.returncode is None:
             process.kill()

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"net"
 	"os"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"github.com/smallnest/rpcx/client"
+	"github.com/smallnest/rpcx/log"
 	"github.com/smallnest/rpcx/protocol"
 	"github.com/smallnest/rpcx/server"
 	"github.com/smallnest/rpcx/share"
@@ -37,6 +39,8 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|files|over|names|server HOST:PORT[,HOST:PORT] [TOKEN]")
 		os.Exit(2)
 	}
+	// The library logs on standard output otherwise, at any time: between what is printed there and behind it.
+	log.SetLogger(log.NewDefaultLogger(os.Stderr, "", stdlog.LstdFlags|stdlog.Lshortfile, log.LvError))
 	switch os.Args[1] {
 	case "client":
 		call(os.Args[2])
