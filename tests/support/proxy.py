@@ -16,7 +16,7 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +28,7 @@ __all__ = ["Cut", "Direction", "FaultProxy", "Relay"]
 READ_BYTES = 65_536
 #: Chunks under way in one direction; more wait in the sockets.
 QUEUE_CHUNKS = 256
+BACKLOG = 100
 
 #: SO_LINGER on with 0 seconds: close sends RST.
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -115,6 +116,14 @@ class End:
             await self.writer.wait_closed()
 
 
+async def cancel(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+
+
 class Relay:
     """One connection through the proxy."""
 
@@ -129,19 +138,25 @@ class Relay:
 
     async def run(self) -> None:
         """Carry bytes both ways until both ends are through, or the connection is cut."""
-        pumping = asyncio.gather(*(pump.run() for pump in self._pumps))
+        pumps = [asyncio.create_task(pump.run()) for pump in self._pumps]
         try:
-            outcomes: set[asyncio.Future[Any]] = {pumping, self._ending}
-            await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
-            cut, sink = self._ending.result() if self._ending.done() else (Cut.CLOSE, None)
-            pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
+            cut, sink = await self._outcome(pumps)
+            await cancel(pumps)
             await self._finish(cut, sink)
         finally:
-            pumping.cancel()
+            # First what needs no waiting: whoever cancels this once more leaves no socket open.
             self._client.reset()
             self._server.reset()
+            await cancel(pumps)
             await asyncio.gather(self._client.close(), self._server.close())
+
+    async def _outcome(self, pumps: list[asyncio.Task[None]]) -> tuple[Cut, End | None]:
+        """Wait until both pumps are through or one says how the connection ends."""
+        pumping: set[asyncio.Future[Any]] = set(pumps)
+        while pumping and not self._ending.done():
+            await asyncio.wait({*pumping, self._ending}, return_when=asyncio.FIRST_COMPLETED)
+            pumping = {pump for pump in pumping if not pump.done()}
+        return self._ending.result() if self._ending.done() else (Cut.CLOSE, None)
 
     def close(self) -> None:
         """End both sides in order."""
@@ -181,14 +196,13 @@ class Pump:
 
     async def run(self) -> None:
         """Carry bytes until the source ends or the connection is cut."""
-        reading = asyncio.ensure_future(self._read())
+        reading = asyncio.create_task(self._read())
         try:
             await self._write()
         except OSError:
             self._cut(Cut.RESET, None)
         finally:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+            await cancel([reading])
 
     async def _read(self) -> None:
         try:
@@ -236,9 +250,11 @@ class FaultProxy:
 
     def __init__(self, target: str) -> None:
         self._target = target
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._handlers: set[asyncio.Task[None]] = set()
+        #: The sockets of handlers that have not begun.
+        self._accepted: dict[asyncio.Task[None], socket.socket] = {}
         self.upstream = Direction()
         self.downstream = Direction()
         #: Connections that are open now.
@@ -252,23 +268,26 @@ class FaultProxy:
         if self._target.startswith("unix://"):
             self._folder = tempfile.TemporaryDirectory(prefix="fault-proxy-")
             path = Path(self._folder.name) / "socket"
-            self._server = await asyncio.start_unix_server(self._accept, path)
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(str(path))
+            self._listener.listen(BACKLOG)
             self.address = f"unix://{path}"
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-            host, port = self._server.sockets[0].getsockname()[:2]
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+            host, port = self._listener.getsockname()
             self.address = f"tcp://{host}:{port}"
+        self._listener.setblocking(False)
+        # A server of asyncio that is closed forgets the connections it is just accepting, without closing them.
+        asyncio.get_running_loop().add_reader(self._listener, self._accept, self._listener)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
-        for handler in self._handlers:
-            handler.cancel()
-        await asyncio.gather(*self._handlers, return_exceptions=True)
-        await self._server.wait_closed()
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        await cancel(self._handlers)
         if self._folder is not None:
             self._folder.cleanup()
 
@@ -292,25 +311,37 @@ class FaultProxy:
         self.upstream.resume()
         self.downstream.resume()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            accepted, _ = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        accepted.setblocking(False)
         self.accepted += 1
-        client = End(reader, writer)
+        handler = asyncio.create_task(self._handle())
+        self._accepted[handler] = accepted
+        self._handlers.add(handler)
+        handler.add_done_callback(self._handled)
+
+    def _handled(self, handler: asyncio.Task[None]) -> None:
+        self._handlers.discard(handler)
+        if handler in self._accepted:
+            self._accepted.pop(handler).close()
+
+    async def _handle(self) -> None:
         handler = asyncio.current_task()
         assert handler is not None
-        self._handlers.add(handler)
+        client = End(*await self._connection(sock=self._accepted.pop(handler)))
         try:
-            await self._relay(client)
-        except (OSError, asyncio.CancelledError):
-            pass
+            with suppress(OSError):
+                if not self.refuses:
+                    await self._relay(client, End(*await self._dial()))
         finally:
             client.reset()
             await client.close()
-            self._handlers.discard(handler)
 
-    async def _relay(self, client: End) -> None:
-        if self.refuses:
-            return
-        relay = Relay(client, End(*await self._dial()), self.upstream, self.downstream)
+    async def _relay(self, client: End, server: End) -> None:
+        relay = Relay(client, server, self.upstream, self.downstream)
         self.relays.append(relay)
         try:
             await relay.run()
@@ -320,6 +351,10 @@ class FaultProxy:
     def _dial(self) -> Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
         scheme, _, rest = self._target.partition("://")
         if scheme == "unix":
-            return asyncio.open_unix_connection(rest)
+            return self._connection(rest)
         host, _, port = rest.rpartition(":")
-        return asyncio.open_connection(host.strip("[]"), int(port))
+        return self._connection(host.strip("[]"), int(port))
+
+    @property
+    def _connection(self) -> Callable[..., Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]:
+        return asyncio.open_connection if self._folder is None else asyncio.open_unix_connection

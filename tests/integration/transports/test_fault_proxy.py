@@ -1,9 +1,11 @@
 """The fault proxy carries bytes unchanged, and breaks them exactly as it was told."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -212,3 +214,23 @@ async def test_server_that_is_gone_looks_like_a_reset(tmp_path: Path) -> None:
         dialled(proxy.address) as client,
     ):
         assert await client.read() == b""
+
+
+async def test_a_proxy_that_ends_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Neither a connection that it has just accepted nor an error that nobody looked at."""
+    loop = asyncio.get_running_loop()
+    told: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    async with asyncio.timeout(LIMIT_SECONDS), echo_server("unix", tmp_path) as echo:
+        for turns in range(12):
+            proxy = FaultProxy(echo.address)
+            async with AsyncExitStack() as stack:
+                async with proxy:
+                    client = await stack.enter_async_context(dialled(proxy.address))
+                    for _ in range(turns):
+                        await asyncio.sleep(0)
+                assert await client.read_to_the_end() == b""
+                assert proxy.relays == []
+    gc.collect()
+    loop.set_exception_handler(None)
+    assert told == []
