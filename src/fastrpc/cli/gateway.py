@@ -188,6 +188,7 @@ def _plan(
         finally:
             lower_root_level(settings.log_level)
 
+    _check_without_effect(settings)
     config = configure(ServerConfig())
     if config.protocols != ("http",):
         raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
@@ -206,6 +207,16 @@ def _plan(
         outermost=(_hide_own,),
         beside=catalogue,
     )
+
+
+def _check_without_effect(settings: RunSettings) -> None:
+    """Refuse settings of `fastrpc run` that somebody may take for a protection."""
+    for key in ("tokens", "policy"):
+        if getattr(settings, key) is not None:
+            raise ConfigError(
+                f"{key} has no effect on a gateway",
+                hint="give --app with App([], authenticate=…, authorize=…)",
+            )
 
 
 def _app(text: str) -> App:

@@ -325,6 +325,17 @@ def test_what_contradicts_itself_is_a_usage_error(folder: Path, options: list[st
     assert told in done.errors
 
 
+@pytest.mark.parametrize("key", ["tokens", "policy"])
+def test_a_setting_that_would_protect_nothing_is_refused(folder: Path, key: str) -> None:
+    (folder / "gateway.toml").write_text(f'{key} = "{key}.toml"\n')
+    words = ["-m", "fastrpc", "gateway", "-r", "registry://127.0.0.1:1", "--config", "gateway.toml"]
+    with Program(words, folder) as program:
+        done = program.wait()
+    assert done.code == 2, done
+    assert f"{key} has no effect on a gateway" in done.errors
+    assert "--app" in done.errors
+
+
 def test_an_address_that_is_taken_is_told_as_it_was_given(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
