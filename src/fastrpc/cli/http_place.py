@@ -3,9 +3,12 @@
 import contextlib
 import http.client
 import io
+import selectors
 import socket
+import ssl
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -121,10 +124,16 @@ class HttpPlace:
 
 
 class HttpConnection(io.RawIOBase):
-    """A connection to a server. An instant ends it all: a limit of each wait would hold for none that drips."""
+    """A connection to a server, on which one thread may send while another reads.
+
+    An instant ends it all: a limit of each wait would hold for none that drips.
+    """
 
     def __init__(self, connected: socket.socket, url: str, ends: float | None) -> None:
+        # A TLS connection is for one thread at a time, and a socket has one timeout: no thread waits inside of it.
+        self._using = threading.Lock()
         self._connected = connected
+        connected.setblocking(False)
         self._url = url
         self._ends = ends
         #: Why the rest of the request could not be had; the connection has ended then.
@@ -139,8 +148,9 @@ class HttpConnection(io.RawIOBase):
         return None if self._ends is None else _left(self._ends)
 
     def sendall(self, data: bytes) -> None:
-        self._connected.settimeout(self.left())
-        self._connected.sendall(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._once_ready(self._connected.send, rest, selectors.EVENT_WRITE) :]
 
     def give_up(self, error: Exception) -> None:
         """End the connection under a request that has no end; another thread may be reading the answer."""
@@ -175,11 +185,30 @@ class HttpConnection(io.RawIOBase):
         return True
 
     def readinto(self, place: Any) -> int:
-        self._connected.settimeout(self.left())
-        return self._connected.recv_into(place)
+        return self._once_ready(self._connected.recv_into, place, selectors.EVENT_READ)
+
+    def _once_ready(self, move: Callable[[Any], int], data: Any, event: int) -> int:
+        """Move bytes as soon as the socket is ready for that."""
+        while True:
+            left = self.left()
+            with selectors.DefaultSelector() as selector:
+                with self._using:
+                    try:
+                        return move(data)
+                    except BlockingIOError:
+                        awaited = event
+                    except ssl.SSLWantReadError:
+                        awaited = selectors.EVENT_READ
+                    except ssl.SSLWantWriteError:
+                        awaited = selectors.EVENT_WRITE
+                    # Here the socket is open still.
+                    selector.register(self._connected, awaited)
+                selector.select(left)
 
     def close(self) -> None:
-        self._connected.close()
+        # What another thread sends meanwhile would leave in the clear: a socket of TLS forgets TLS first.
+        with self._using:
+            self._connected.close()
         super().close()
 
 

@@ -200,6 +200,24 @@ def test_an_encrypted_server_is_checked(tmp_path: Path) -> None:
         assert (done.code, "cannot be read" in done.errors) == (2, True), done
 
 
+def test_a_stream_goes_both_ways_at_once_under_tls(tmp_path: Path) -> None:
+    """More each way than the sockets and the server hold."""
+    authority = Authority(tmp_path)
+    config = ServerConfig(protocols=("http",), tls=authority.certificate().tls(authority))
+    given = tmp_path / "given"
+    given.write_text("".join(f"{number:05} {'x' * 4_090}\n" for number in range(4_000)))
+    with (
+        ThreadedServer(Feed(), config=config, listen="tls://127.0.0.1:0") as server,
+        given.open("rb") as file,
+    ):
+        address = str(server.address).replace("tls://", "https://")
+        words = ["-m", "fastrpc", "call", address, "feed.shout", "", "-", "--ca", str(authority.cert_file)]
+        with Program(words, tmp_path, stdin=file) as program:
+            done = program.wait()
+    assert done.code == 0, done.errors
+    assert done.output.splitlines() == [f'"{line.upper()}"' for line in given.read_text().splitlines()]
+
+
 @pytest.mark.parametrize("address", ["http://", "http://127.0.0.1:80/path", "http://127.0.0.1:x"])
 def test_an_address_is_host_and_port(tmp_path: Path, address: str) -> None:
     assert command(tmp_path, address, "feed.mul", "a=3").code == 2
