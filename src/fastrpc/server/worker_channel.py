@@ -95,7 +95,12 @@ class WorkerEnd:
         if not data:
             self.is_open = False
             return DRAIN, None
-        return data[0], socket.socket(fileno=descriptors[0]) if descriptors else None
+        if not descriptors:
+            return data[0], None
+        connection = socket.socket(fileno=descriptors[0])
+        # Or a program that a handler starts would keep the connection open.
+        connection.set_inheritable(False)
+        return data[0], connection
 
     def close(self) -> None:
         """Close this process's end."""

@@ -40,6 +40,7 @@ def test_connections_arrive_with_the_address_they_came_to(ends: Ends) -> None:
         assert received[0] == index
         assert received[1] is not None
         with client, received[1] as connection:
+            assert not connection.get_inheritable()
             connection.send(b"hello")
             assert client.recv(5) == b"hello"
 
