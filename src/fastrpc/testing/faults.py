@@ -283,9 +283,10 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._sent.clear()
         if self._is_silent and not self._is_closing:
             self._has_ended = True
-        elif exc is None:
+        elif exc is None and not self._is_closing:
             self._received.then(lambda: self._lose(None))
         else:
+            # Nothing more is read, even if reading is paused.
             self._received.clear()
             self._lose(exc)
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fastrpc.config import ServerConfig
@@ -33,7 +33,7 @@ def serving(
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
-        The errors of starting a server.
+        The errors of starting a server, and of ending it unless the block raised one.
     """
     started = threading.Event()
     server = Server(
@@ -55,6 +55,8 @@ def serving(
     finally:
         thread.stop()
         thread.join()
+    if thread.error is not None:
+        raise thread.error
 
 
 class _Thread(threading.Thread):
@@ -87,4 +89,6 @@ class _Thread(threading.Thread):
 
     def stop(self) -> None:
         """Let the server drain and the thread end."""
-        self._loop.call_soon_threadsafe(self._stopping.set)
+        with suppress(RuntimeError):
+            # The loop is closed already where a handler ended it: KeyboardInterrupt, SystemExit.
+            self._loop.call_soon_threadsafe(self._stopping.set)

@@ -7,7 +7,8 @@ import random
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from fastrpc.testing import (
 )
 from tests.support.program import PACKAGE_ROOT
 from tests.support.served import served
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
 
@@ -68,6 +70,16 @@ def test_serving_runs_a_server_beside_ordinary_code() -> None:
         assert client.call(Mirror.same, b"x") == b"x"
     with pytest.raises(fastrpc.ConnectError), SyncClient(address) as client:
         client.call(Mirror.same, b"x")
+
+
+def test_an_error_at_the_end_of_a_server_is_raised() -> None:
+    @asynccontextmanager
+    async def mirror() -> AsyncIterator[Mirror]:
+        yield Mirror()
+        raise OSError("nothing was flushed")
+
+    with pytest.raises(OSError, match="nothing was flushed"), serving(mirror) as address:
+        assert SyncClient(address).call(Mirror.same, b"x") == b"x"
 
 
 async def shout(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
@@ -203,6 +215,18 @@ async def test_the_same_seed_gives_the_same_faults() -> None:
     first = await cuts(5)
     assert await cuts(5) == first
     assert await cuts(6) != first
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+async def test_a_connection_that_reads_nothing_is_told_of_its_end(end: str) -> None:
+    async with served(Mirror(), scheme="tcp") as target:
+        with FaultyTransport(cut_after=None) as faulty:
+            async with Client(faulty.address(target)) as client:
+                await client.ready()
+                transport = client._pool.sessions[0].transport
+                transport.pause_reading()
+                getattr(transport, end)()
+                await eventually(lambda: transport not in faulty._open)
 
 
 async def test_refused_connections_fail_the_call() -> None:
