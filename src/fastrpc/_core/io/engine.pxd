@@ -60,8 +60,8 @@ cdef class Engine:
         uint64_t turn_ends_ns
         int messages_left
 
-        # Whether the reads of this turn of the loop brought something small that goes on in the next one: an answer, a
-        # request whose handler waits, a message. Large ones have time. The stream clears it.
+        # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler
+        # waits, a message. Large ones have time. The stream clears it after a short read, and when the loop has its turn.
         bint woke
 
         # Whether what came before the end of the stream counts even if it waits for its turn.

@@ -38,8 +38,8 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
-    # What is left of that share when the loop gets its turn where callbacks wait for it, those of answered calls: after a
-    # megabyte. To stop and read again costs two system calls.
+    # What is left of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
+    # of answered calls. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
@@ -439,7 +439,7 @@ cdef class Session(ByteStream):
             if rest == NOTHING or self.is_write_paused or self.transport is None:
                 return 0
             if rest == MUCH or self.transport.is_closing() or self.transport.get_write_buffer_size():
-                # A transport that met an error is closing, and tells us in a later turn: what waits was never sent.
+                # A transport that met an error is closing, and tells us in a later turn. Messages that wait were not sent.
                 break
         return 0 if self._flush_scheduled else self.schedule_flush()
 

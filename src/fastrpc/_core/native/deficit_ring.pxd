@@ -22,7 +22,7 @@ cdef class DeficitRing:
         Queue items
         int64_t quanta, streams
 
-        # The number of the turn of the connection. In it each id gets so many quanta at once as there is room for; whether
+        # The number of the turn of the connection. In it each id gets so many quanta at once (see `begin_turn`); whether
         # more than one id took part.
         uint32_t turn
         int64_t quanta_at_once
