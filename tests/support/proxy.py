@@ -144,7 +144,7 @@ class Relay:
             await cancel(pumps)
             await self._finish(cut, sink)
         finally:
-            # First what needs no waiting: whoever cancels this once more leaves no socket open.
+            # First the steps that need no waiting: no socket stays open if this is cancelled once more.
             self._client.reset()
             self._server.reset()
             await cancel(pumps)
@@ -155,7 +155,9 @@ class Relay:
         pumping: set[asyncio.Future[Any]] = set(pumps)
         while pumping and not self._ending.done():
             await asyncio.wait({*pumping, self._ending}, return_when=asyncio.FIRST_COMPLETED)
-            pumping = {pump for pump in pumping if not pump.done()}
+            for pump in [pump for pump in pumping if pump.done()]:
+                pumping.remove(pump)
+                pump.result()
         return self._ending.result() if self._ending.done() else (Cut.CLOSE, None)
 
     def close(self) -> None:
@@ -199,7 +201,8 @@ class Pump:
         reading = asyncio.create_task(self._read())
         try:
             await self._write()
-        except OSError:
+        except (OSError, RuntimeError):
+            # uvloop raises RuntimeError where a connection was lost before.
             self._cut(Cut.RESET, None)
         finally:
             await cancel([reading])

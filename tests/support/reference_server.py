@@ -29,9 +29,19 @@ class ReferenceConnection:
         self.stream = stream
         self.peer = ReferencePeer(is_server=True, settings=settings)
         self.received = b""
+        #: Whether the client has closed it.
+        self.is_over = False
         self._events: list[Event] = []
         self._raw = bytearray()
         stream.settimeout(PATIENCE_SECONDS)
+
+    def take(self, name: str) -> Event | None:
+        """Return the first event of a name among those that were read, and drop it alone; None if there is none."""
+        for event in self._events:
+            if event[0] == name:
+                self._events.remove(event)
+                return event
+        return None
 
     def next(self, name: str) -> Event:
         """Return the next event of a name, reading as long as it takes; those before it are dropped."""
@@ -44,8 +54,13 @@ class ReferenceConnection:
 
     def read(self) -> None:
         """Take what the client sent, and answer what the reference answers by itself."""
-        data = self.stream.recv(1 << 20)
+        try:
+            data = self.stream.recv(1 << 20)
+        except ConnectionResetError:
+            # It closed before it had read everything.
+            data = b""
         if not data:
+            self.is_over = True
             raise EOFError("the client closed the connection")
         self.received += data
         self._events += self.peer.receive(data)
@@ -107,6 +122,24 @@ class ReferenceServer:
         connection = ReferenceConnection(self._listener.accept()[0], settings or {})
         self._connections.append(connection)
         return connection
+
+    def next_request(self) -> tuple[ReferenceConnection, Event]:
+        """Return the next request and its connection: one of those there are, or one that the client opens for it."""
+        while True:
+            open_ones = {one.stream: one for one in self._connections if not one.is_over}
+            ready, _, _ = select.select([self._listener, *open_ones], [], [], PATIENCE_SECONDS)
+            if not ready:
+                raise TimeoutError("no request came")
+            for stream in ready:
+                if stream is self._listener:
+                    self.accept()
+                    continue
+                connection = open_ones[stream]
+                with suppress(EOFError):
+                    connection.read()
+                request = connection.take("request")
+                if request is not None:
+                    return connection, request
 
     def start(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Run what blocks on a thread of its own."""
