@@ -78,8 +78,12 @@ def test_an_error_at_the_end_of_a_server_is_raised() -> None:
         yield Mirror()
         raise OSError("nothing was flushed")
 
-    with pytest.raises(OSError, match="nothing was flushed"), serving(mirror) as address:
-        assert SyncClient(address).call(Mirror.same, b"x") == b"x"
+    with (
+        pytest.raises(OSError, match="nothing was flushed"),
+        serving(mirror) as address,
+        SyncClient(address) as client,
+    ):
+        assert client.call(Mirror.same, b"x") == b"x"
 
 
 async def shout(call: fastrpc.Call, proceed: fastrpc.Proceed) -> Any:
