@@ -28,10 +28,11 @@ PRODUCT = call("Arith", "Mul", {"A": 6, "B": 7}, sequence=5)
 class Slow:
     def __init__(self) -> None:
         self.goes_on = asyncio.Event()
-        self.cancelled = 0
+        self.started = self.cancelled = 0
 
     @fastrpc.method
     async def wait(self) -> str:
+        self.started += 1
         try:
             await self.goes_on.wait()
         except asyncio.CancelledError:
@@ -288,6 +289,8 @@ async def test_calls_that_are_cut_off_are_answered_and_their_handlers_stopped() 
     service = Slow()
     async with served_rpcx(service) as talk:
         await talk.send(call("slow", "wait", sequence=1), call("slow", "wait", sequence=2))
+        # A stall puts the start of a handler off.
+        await eventually(lambda: service.started == 2)
         talk.engine.end_calls("the house closes")
         answers = await talk.hear(2)
         assert sorted(answer.sequence for answer in answers) == [1, 2]
@@ -299,6 +302,7 @@ async def test_the_end_of_the_stream_stops_every_call_and_frees_the_engine() -> 
     service = Slow()
     async with served_rpcx(service) as talk:
         await talk.send(call("slow", "wait", sequence=1))
+        await eventually(lambda: service.started == 1)
         exchange = talk.engine.exchange
         talk.lose()
         await eventually(lambda: service.cancelled == 1)
