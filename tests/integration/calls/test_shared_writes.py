@@ -17,6 +17,9 @@ TEXT = "x" * 400
 
 @fastrpc.service("echo")
 class Echo:
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+
     @fastrpc.method
     async def text(self, text: str) -> str:
         return text
@@ -25,12 +28,17 @@ class Echo:
     async def large(self, data: bytes) -> int:
         return len(data)
 
+    @fastrpc.method
+    async def held(self) -> None:
+        await self.released.wait()
+
 
 class Writes:
     """A client of one connection, and how often that has written."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, served: Echo) -> None:
         self.client = client
+        self.served = served
         self._sender = client._pool.sessions[0].sender
         self._seen = self._sender.flushes
 
@@ -50,9 +58,10 @@ class Writes:
 
 @asynccontextmanager
 async def written(scheme: str = "tcp") -> AsyncIterator[Writes]:
-    async with served(Echo(), scheme=scheme) as target, Client(target) as client:
+    echo = Echo()
+    async with served(echo, scheme=scheme) as target, Client(target) as client:
         await client.ready()
-        yield Writes(client)
+        yield Writes(client, echo)
 
 
 async def slowly(awaitable: Awaitable[str]) -> str:
@@ -82,6 +91,19 @@ async def test_calls_of_a_long_turn_leave_before_it_ends() -> None:
         # One write with each third call.
         assert writes.since() == 3
         assert await asyncio.gather(*calls) == [TEXT] * 9
+
+
+async def test_calls_of_a_long_turn_share_one_write_while_many_calls_wait() -> None:
+    async with written() as writes:
+        held = [asyncio.ensure_future(writes.client.call(Echo.held)) for _ in range(200)]
+        await writes.settle()
+        await asyncio.gather(*slow_turn(writes))
+        assert writes.since() == 1
+        writes.served.released.set()
+        await asyncio.gather(*held)
+        # The connection forgets soon that there were many.
+        while writes.since() < 2:
+            await asyncio.gather(*slow_turn(writes))
 
 
 @pytest.mark.one_loop
