@@ -16,12 +16,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route
+from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route, new_stream_window
 from fastrpc._core.framing.frame cimport AUTH, GOAWAY, PING, SETTINGS
 from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport open_window, placed
+from fastrpc._core.framing.window cimport placed
 from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE
 from fastrpc._core.native.call_slots cimport new_slots
 from fastrpc._core.native.callee_states cimport new_callee
@@ -103,7 +103,7 @@ cdef class RecordingOwner(PartsOwner):
         call.is_local = is_local
         call.state = STATE_OPEN if window else STATE_INPUT_ENDED
         call.send_left = window
-        open_window(&call.window, window)
+        call.window = new_stream_window(window)
         call.route = Route.__new__(Route)
         call.route.name = b"arith.mul"
         call.route.method = "arith.mul"

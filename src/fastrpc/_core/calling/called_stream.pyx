@@ -182,7 +182,7 @@ cdef class CalledStream(CallerChannel):
     @property
     def _window_bytes(self):
         """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
-        return self.call.window.size
+        return 0 if self.call.window is None else self.call.window.size
 
     @property
     def _first_metadata(self):

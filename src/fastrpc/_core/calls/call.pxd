@@ -5,7 +5,6 @@ from fastrpc._core.base.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.parameter_names cimport ParameterNames
 from fastrpc._core.base.timed cimport Timed
-from fastrpc._core.framing.window cimport Window
 
 cdef enum CallState:
     # Callee: the highest id seen and the table tell "new" and "gone"; see PROTOCOL.md "Calls".
@@ -140,6 +139,24 @@ cdef class Incoming:
         uint64_t seen_ns
 
 
+cdef class StreamWindow:
+    cdef:
+        # As of a connection (framing.window): bytes that may still arrive, bytes to be returned, and its size, which grows.
+        int64_t left
+        int64_t owed
+        int64_t size
+
+        # The size it began with; whether the sender had to wait for it since the reader last did; whether it held the
+        # reader up once. Bytes returned since it grew or held the reader up, and since the sender had to wait.
+        int64_t first_size
+        bint was_short
+        bint held_up
+        int64_t returned
+        int64_t calm
+
+cdef StreamWindow new_stream_window(int64_t size)
+
+
 cdef class Call(Scope):
     cdef:
         # The wire: id 0 until the first frame of an own call is written.
@@ -164,27 +181,29 @@ cdef class Call(Scope):
         # Own calls: cancelled without a CANCEL frame, as the peer's budget had no room for it yet.
         uint8_t is_untold
 
+        # A stream whose reservation waits for the pool (`reserved`), and one that waits for `unsent` to go.
+        uint8_t waits_for_pool
+        uint8_t waits_to_send
+
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # The bytes of stream messages that may still be sent, and the window for those received.
+        # The bytes of stream messages that may still be sent, and the window for those received; None: it has no stream.
         int64_t send_left
-        Window window
+        StreamWindow window
 
         # Stream messages that the application has not taken; bytes reserved of the stream pool and granted beyond the
-        # window for the oldest of them, or for the one being received; whether that reservation waits for the pool.
+        # window for the oldest of them, or for the one being received.
         Py_ssize_t messages_waiting
         int64_t reserved
         int64_t granted
-        bint waits_for_pool
 
         # A message being received in pieces; the last outgoing message that waits to be sent, or None.
         Incoming incoming
         object unsent
 
-        # The messages of a stream (streams.StreamChannel), None for a unary call; whether it waits for `unsent` to go.
+        # The messages of a stream (streams.StreamChannel), None for a unary call.
         object stream
-        bint waits_to_send
 
         # Bytes that it may send in the turn of this number before others (native.DeficitRing); below 0 it owes them.
         int64_t share

@@ -125,6 +125,10 @@ class Draining(Coroutine[Any, Any, Literal[True]]):
 class Incoming:
     """The first piece of a message that comes in several, or slowly."""
 
+@final
+class StreamWindow:
+    """The window for the messages of one stream: apart from its call, as most calls have none."""
+
 class Call(Scope):
     """One RPC and everything about it, the same on both sides.
 

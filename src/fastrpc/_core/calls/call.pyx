@@ -20,6 +20,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Get, PyContextVar_New, PyContextVar_Set
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, PyObject
+from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
 from fastrpc._core.framing.frame cimport ONE_WAY
@@ -303,6 +304,17 @@ collections.abc.Coroutine.register(Draining)
 @cython.final
 cdef class Incoming:
     """The first piece of a message that comes in several, or slowly."""
+
+
+@cython.final
+cdef class StreamWindow:
+    """The window for the messages of one stream: apart from its call, as most calls have none."""
+
+
+cdef StreamWindow new_stream_window(int64_t size):
+    cdef StreamWindow window = StreamWindow.__new__(StreamWindow)
+    window.left = window.size = window.first_size = size
+    return window
 
 
 cdef class Call(Scope):

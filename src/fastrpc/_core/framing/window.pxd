@@ -21,14 +21,6 @@ cdef struct Window:
     int64_t owed
     # The value of `left` when no bytes are in flight.
     int64_t size
-    # Of a stream, whose window may grow: the size it began with; whether the sender had to wait for it since the reader
-    # last did; whether it held the reader up once. Bytes returned since it grew or held the reader up, and since the sender
-    # had to wait.
-    int64_t first_size
-    bint was_short
-    bint held_up
-    int64_t returned
-    int64_t calm
 
 
 cdef struct Budget:
@@ -44,9 +36,7 @@ cdef struct Budget:
 cdef inline void open_window(Window* window, int64_t size) noexcept nogil:
     window.left = size
     window.owed = 0
-    window.size = window.first_size = size
-    window.returned = window.calm = 0
-    window.was_short = window.held_up = False
+    window.size = size
 
 
 cdef inline int64_t placed(Window* window, int64_t size) noexcept nogil:

@@ -18,14 +18,14 @@ from cpython.ref cimport PyObject
 
 from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.base.priority_queue cimport RANKS_IN_ALL
-from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING
+from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING, new_stream_window
 from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
 from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
-from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget, open_window
+from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget
 from fastrpc._core.framing.window cimport owe, spend, widen
 from fastrpc._core.base.wire cimport SECOND
 
@@ -159,6 +159,7 @@ cdef class CallSlots:
         (<PartsOwner>self.owner).on_output()
         return True
 
+    @cython.nonecheck(False)
     cdef int _send_early(self, Py_ssize_t whole) except -1:
         """Let what is written leave before the turn ends where it is time for that."""
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -203,7 +204,7 @@ cdef class CallSlots:
             # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; so long it is all we know.
             call.send_left = owner.peer.stream_window
             if call.flags & (STREAM_IN | STREAM_OUT):
-                open_window(&call.window, owner.our_stream_window)
+                call.window = new_stream_window(owner.our_stream_window)
                 if call.flags & STREAM_IN:
                     # From its first frame on a stream counts as handed over.
                     call.handed_at = self.sender.flushes + 1

@@ -21,6 +21,7 @@ from fastrpc._core.calls.call cimport (
     STATE_GONE,
     STATE_INPUT_ENDED,
     STATE_OPEN,
+    new_stream_window,
 )
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
@@ -36,7 +37,7 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
 )
 from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SECOND, give, open_budget
-from fastrpc._core.framing.window cimport open_window, spend
+from fastrpc._core.framing.window cimport spend
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
 
@@ -83,9 +84,9 @@ cdef class CalleeStates:
             if frame.flags & ONE_WAY:
                 self.one_way_calls += 1
             elif owner.first_settings_acknowledged:
-                open_window(&call.window, owner.our_stream_window)
+                call.window = new_stream_window(owner.our_stream_window)
             else:
-                open_window(&call.window, FIRST_CONNECTION_WINDOW)
+                call.window = new_stream_window(FIRST_CONNECTION_WINDOW)
         if frame.flags & MORE:
             return self._begin_request(call, frame)
         if frame.metadata_size:

@@ -148,7 +148,7 @@ cdef class CallerStates:
             call.is_untold = False
         if call.unsent is not None:
             self.slots.sender.drop_unsent(call)
-        if call.incoming is not None or call.reserved or call.window.size != call.window.first_size:
+        if call.incoming is not None or call.reserved or call.window is not None:
             self.assembler.end_window(call)
         self.slots.return_slot(call)
         return (<PartsOwner>self.owner).on_forgotten(call)

@@ -19,7 +19,8 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING, Incoming
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING
+from fastrpc._core.calls.call cimport Incoming, StreamWindow
 from fastrpc._core.framing.frame cimport (
     CANCEL_LOCAL_LIMIT,
     CONT,
@@ -37,7 +38,7 @@ from fastrpc._core.framing.frame cimport (
 from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, Window, give, open_budget, spend
+from fastrpc._core.framing.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
@@ -179,7 +180,7 @@ cdef class MessageAssembler:
 
     cdef int _return_credit(self, Call call) except -1:
         """Return the credit that is owed; of a window that is larger than need be, half is kept."""
-        cdef Window* window = &call.window
+        cdef StreamWindow window = call.window
         cdef int64_t credit, kept
         window.returned += window.owed
         window.calm += window.owed
@@ -202,11 +203,13 @@ cdef class MessageAssembler:
 
         Once may be chance: a slow reader, too, finds nothing where the sender stood still for a moment.
         """
-        cdef Window* window = &call.window
-        cdef int64_t growth, credit, returned = window.returned + window.owed
-        if not window.was_short:
+        cdef StreamWindow window = call.window
+        cdef int64_t growth, credit, returned
+        # Before its REQUEST is written a call has no window.
+        if window is None or not window.was_short:
             return 0
         window.was_short = False
+        returned = window.returned + window.owed
         # What waited for the window as it was before says nothing of the present one.
         if 4 * returned < 3 * window.size or call.messages_waiting:
             return 0
@@ -258,7 +261,7 @@ cdef class MessageAssembler:
 
     cdef int end_window(self, Call call) except -1:
         """Nobody wants the messages of this call any more, and no others will come: what it borrowed goes back."""
-        cdef int64_t grown = call.window.size - call.window.first_size
+        cdef int64_t grown = 0 if call.window is None else call.window.size - call.window.first_size
         self.drop_incoming(call)
         return self._shrink(call, grown) if grown else 0
 
