@@ -103,7 +103,8 @@ cdef class RecordingOwner(PartsOwner):
         call.is_local = is_local
         call.state = STATE_OPEN if window else STATE_INPUT_ENDED
         call.send_left = window
-        call.window = new_stream_window(window)
+        if window:
+            call.window = new_stream_window(window)
         call.route = Route.__new__(Route)
         call.route.name = b"arith.mul"
         call.route.method = "arith.mul"

@@ -18,22 +18,20 @@ cdef class PendingCall(Call):
 
         # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
         bytes answer
+        object failure
+        uint32_t server_microseconds
         uint8_t answer_codec
         uint8_t answer_compressor
-        uint32_t server_microseconds
-        object failure
-        bint is_settled
+        # Truth values of a byte each, as in Call.
+        uint8_t is_settled
 
         # Whether it was counted as started and not yet as ended. What an answer counts as is known once it is decoded;
         # one that nobody reads counts as OK.
-        bint is_counted
-        bint is_inside_retry
+        uint8_t is_counted
+        uint8_t is_inside_retry
 
         # Whether it only asks how the server is: what nobody but the engine wants keeps no connection open and wakes none.
-        bint is_probe
-
-        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
-        uint64_t began_ns
+        uint8_t is_probe
 
         # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
         public bint _may_have_run
@@ -41,6 +39,9 @@ cdef class PendingCall(Call):
         public object _on_attempt
         object outcome_status
         object outcome_error
+
+        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
+        uint64_t began_ns
 
         # For `interception`: the call itself came to None; an interceptor called `proceed` and dropped what it returned.
         public bint _gave_none

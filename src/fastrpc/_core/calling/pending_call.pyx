@@ -279,7 +279,7 @@ cdef class PendingCall(Call):
     @property
     def inside_retry(self):
         """Whether it is made by a handler that serves a retry: then it is not retried itself."""
-        return self.is_inside_retry
+        return bool(self.is_inside_retry)
 
     @property
     def _seconds(self):

@@ -305,7 +305,7 @@ cdef class StreamCall(PendingCall):
     @property
     def _is_over(self):
         """Whether the attempt ended, by its answer or otherwise."""
-        return self.is_settled
+        return bool(self.is_settled)
 
     @property
     def arguments(self):

@@ -141,7 +141,7 @@ cdef class Incoming:
 
 cdef class StreamWindow:
     cdef:
-        # As of a connection (framing.window): bytes that may still arrive, bytes to be returned, and its size, which grows.
+        # What they mean in framing.window.Window; the size grows.
         int64_t left
         int64_t owed
         int64_t size
@@ -188,7 +188,8 @@ cdef class Call(Scope):
         # The peer's calls: the timeout that the REQUEST states, in microseconds (frame.timeout_us).
         uint64_t stated_timeout_us
 
-        # The bytes of stream messages that may still be sent, and the window for those received; None: it has no stream.
+        # The bytes of stream messages that may still be sent, and the window for those received; None: it has no
+        # stream, or its own REQUEST is not written yet.
         int64_t send_left
         StreamWindow window
 

@@ -34,8 +34,8 @@ cdef class CallSlots:
         uint64_t early_until
 
         # Short REQUESTs leave before the turn ends once so many bytes wait, 0: never. With `is_paced` they do so only over a
-        # stream that sends at once, not before `early_due_ns` and not while many calls wait; one that is alone in its turn
-        # waits for nothing.
+        # stream that sends at once, not before `early_due_ns` and not while many calls are in flight; one that is alone
+        # in its turn waits for nothing.
         Py_ssize_t early_bytes
         bint is_paced
         uint64_t early_due_ns

@@ -46,7 +46,8 @@ cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
 cdef enum:
-    # Not while more calls wait, nor soon after: so many keep both sides at work, and more writes only add to it (W2x512).
+    # They do not leave early while more calls are in flight, streams aside, nor for the time below afterwards: so many calls
+    # keep both sides at work, and more writes only add to it (`make compare`, W2x512).
     MANY_CALLS = 128
 cdef uint64_t MANY_CALLS_NS = 10_000_000
 
@@ -170,7 +171,7 @@ cdef class CallSlots:
         if self.is_paced and self.sender.out.size == whole and not stream.flushes_soon():
             if not self._begin_turn():
                 return 0
-        elif self.is_paced and self.slots_taken > MANY_CALLS:
+        elif self.is_paced and self.slots_taken - self.streams_taken > MANY_CALLS:
             self.early_due_ns = owner.now + MANY_CALLS_NS
             return 0
         elif self.sender.out.size < self.early_bytes or owner.now < self.early_due_ns:
