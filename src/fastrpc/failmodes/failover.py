@@ -8,7 +8,10 @@ __all__ = ["FailOver"]
 
 
 class FailOver:
-    """Try up to `retries` other endpoints, as far as it is safe and the budget of the client allows."""
+    """Try up to `retries` other endpoints, as far as it is safe and the budget of the client allows.
+
+    The first attempt that cost no server any work does not count.
+    """
 
     def __init__(self, retries: int = 3) -> None:
         self.retries = check_retries(retries)

@@ -108,7 +108,7 @@ class CalledStream(CallerChannel):
 
     @property
     def _window_bytes(self) -> int:
-        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
+        """The bytes that the server may send before messages are taken; 0 before its REQUEST is written."""
 
     @property
     def _first_metadata(self) -> Metadata | None:

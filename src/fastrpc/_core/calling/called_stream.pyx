@@ -181,7 +181,7 @@ cdef class CalledStream(CallerChannel):
 
     @property
     def _window_bytes(self):
-        """The bytes that the server may send before messages are taken; 0 before there is an attempt."""
+        """The bytes that the server may send before messages are taken; 0 before its REQUEST is written."""
         return 0 if self.call.window is None else self.call.window.size
 
     @property

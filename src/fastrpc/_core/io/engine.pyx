@@ -12,8 +12,8 @@ it may outlive the stream. A `BlockingStream` is held by its engine, and borrows
 and instants: a layer that encrypts lies below the stream.
 
 A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, has_output twice,
-plain_output, skip_output, rest, flushed. `on_output` crosses only where no read is handled. That is a read of `Session`;
-`BlockingStream` never tells connected, read_done, blocked and unblocked.
+plain_output, skip_output, rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
+no read is handled. That is a read of `Session`; `BlockingStream` never tells connected, read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` that of the blocking client. `Connection` is the engine of the
 native protocol. `PythonEngine` is the base of engines written in Python.
