@@ -61,7 +61,8 @@ cdef class Engine:
         int messages_left
 
         # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler
-        # waits, a message. Large ones have time. The stream clears it after a short read, and when it gives the loop a turn for that.
+        # waits, a message. Large ones have time. The stream clears it after a short read, and when it gives the loop a turn
+        # for that.
         bint woke
 
         # Whether what came before the end of the stream counts even if it waits for its turn.
