@@ -11,9 +11,10 @@ import pytest
 from bench.compare.certificates import AUTHORITY
 from bench.compare.measurement import LoadOrder
 from bench.compare.peers.c_echo import PEERS
-from bench.compare.processes import RunningServer, choose_cores, run_client, running_server
+from bench.compare.processes import RunningServer, choose_cores, running_server
 from bench.compare.workloads import WORKLOADS
 from bench.compare.yardsticks import build_yardstick
+from tests.support.measured_load import run_load
 
 HEADER = struct.Struct("<IIQ")
 
@@ -99,7 +100,7 @@ def test_load_counts_calls_latency_and_processor_time(server: RunningServer, wor
         seconds=0.1,
         server_processes=server.processes,
     )
-    result = run_client(PEERS[0].client_command(order), choose_cores().client, 1)
+    result = run_load(PEERS[0].client_command, order)
     assert result["calls"] > 0
     assert 0.1 <= result["seconds"] < 5
     assert 0 < result["p50_seconds"] <= result["p99_seconds"] <= result["p999_seconds"]
@@ -143,7 +144,7 @@ def test_the_encrypting_yardstick_measures(encrypting: RunningServer, workload: 
         seconds=0.1,
         server_processes=encrypting.processes,
     )
-    result = run_client(ENCRYPTED.client_command(order), choose_cores().client, 1)
+    result = run_load(ENCRYPTED.client_command, order)
     assert result["calls"] > 0
     assert result["cipher"] == "TLS_AES_128_GCM_SHA256"
     assert 0 < result["server_cpu_seconds"] < 2 * result["seconds"]

@@ -19,6 +19,7 @@ from bench.compare.processes import (
     running_server,
 )
 from bench.compare.yardsticks import build_yardstick
+from tests.support.measured_load import run_load
 
 HEADER = struct.Struct("<IIQ")
 CLIENT_SENDS, SERVER_SENDS = 0, 1
@@ -111,7 +112,7 @@ def test_load_counts_messages_and_processor_time(server: RunningServer, workload
         seconds=0.1,
         server_processes=server.processes,
     )
-    result = run_client(PEERS[0].client_command(load), choose_cores().client, 1)
+    result = run_load(PEERS[0].client_command, load)
     assert result["calls"] > 0
     assert 0.1 <= result["seconds"] < 5
     assert result["samples"] == 0
