@@ -5,6 +5,7 @@ missing and which ones to retire.
 """
 
 import logging
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol
@@ -26,6 +27,9 @@ logger = logging.getLogger("fastrpc.client")
 CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
+
+#: Pauses for which calls wait while the workers of a server replace each other.
+REPLACEMENT_PAUSES = 5
 
 
 class _Connection(Protocol):
@@ -84,8 +88,10 @@ class EndpointPlan:
         self._needed = 1
         self._width = width
         self._first = backoff.first
-        # Whether the last connection that ended early did so because the server asked for another one.
-        self._was_replaced = False
+        #: Whether calls wait for its next dial, which a pause puts off though nothing failed.
+        self.is_awaited = False
+        # How often in a row connections ended early because the server asked for others, and when it last did.
+        self._replacements, self._replaced_at = 0, -math.inf
         self._delays = Delays(backoff, uniform)
 
     @property
@@ -95,8 +101,8 @@ class EndpointPlan:
 
     @property
     def may_come(self) -> bool:
-        """Whether a connection exists or is being made."""
-        return self.is_dialing or bool(self.connections)
+        """Whether a connection exists, is being made, or follows a pause that is no failure."""
+        return self.is_dialing or self.is_awaited or bool(self.connections)
 
     # How many connections there are to be
 
@@ -156,26 +162,43 @@ class EndpointPlan:
             at: the instant from which the next pause counts.
             is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
         """
+        self.is_awaited = False
         if not was_ready:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)
         elif lived >= self._first:
-            self._was_replaced = False
+            self._replacements = 0
             self._delays.reset()
-        elif is_replaced and not self._was_replaced:
-            # It is no failed dial, unless the next connection ends as early.
-            self._was_replaced = True
-            self._delays.reset()
-        else:
+        elif not (is_replaced and self._note_restart(at - lived, at)):
             # A server that drops every connection right after SETTINGS is redialled with a pause, too.
             error = ConnectError(f"{self.endpoint} ended the connection after {lived:.3f} s: {reason}")
             self.note_failure(error, at, is_logged=self.logs_early_ends)
+
+    def _note_restart(self, dialed_at: float, now: float) -> bool:
+        """Record that the server replaced a connection early; return whether that is no failed dial.
+
+        The next one may reach another worker that is about to end: it is dialled at once for each, then with a few
+        pauses. A connection that was dialled before the last such end belongs to that one.
+        """
+        if dialed_at >= self._replaced_at:
+            self._replacements += 1
+            self._replaced_at = now
+        beyond = self._replacements - min(self.workers, MOST_AUTOMATIC)
+        if beyond > REPLACEMENT_PAUSES:
+            return False
+        if beyond <= 0:
+            self._delays.reset()
+        else:
+            self.put_off(now)
+            self.is_awaited = True
+        return True
 
     def note_failure(self, error: FastRPCError, at: float, *, is_logged: bool = True) -> None:
         """Keep the error for messages, and pause before the next dial, longer each time."""
         if self.error is None and is_logged:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = _without_frames(error)
+        self.is_awaited = False
         self.failures += 1
         self.put_off(at)
 

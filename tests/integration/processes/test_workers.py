@@ -52,6 +52,19 @@ async def test_rolls_fail_no_call(tmp_path: Path) -> None:
         assert callers.failures == []
 
 
+async def test_rolls_in_quick_succession_fail_no_call(tmp_path: Path) -> None:
+    with running(tmp_path) as serving:
+        callers = Callers(serving.address, clients=8)
+        await callers.until_even()
+        for _ in range(4):
+            # The connections to the workers that end now are younger than the first pause of the backoff.
+            serving.roll()
+            await asyncio.to_thread(serving.program.wait_errors, "new workers serve, the old ones drain")
+        await callers.until_even()
+        await callers.close()
+        assert callers.failures == []
+
+
 async def test_rolls_fail_no_request_over_kept_connections(tmp_path: Path) -> None:
     told = {"FASTRPC_ADVERTISE": "tcp://work.example:0", "FASTRPC_REGISTRY": "registry://127.0.0.1:1"}
     environment = {"FASTRPC_PROTOCOLS": "native,http", **told}

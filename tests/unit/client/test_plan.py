@@ -29,8 +29,10 @@ class Connected:
 class Place(EndpointPlan):
     """An endpoint whose connections are a list; its pauses have no jitter."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        super().__init__(endpoint, Backoff(first=0.1, longest=0.4, factor=2), lambda low, high: 1.0)
+    def __init__(self, endpoint: Endpoint, *, width: int = 1) -> None:
+        super().__init__(
+            endpoint, Backoff(first=0.1, longest=0.4, factor=2), lambda low, high: 1.0, width=width
+        )
         self.held: list[Connected] = []
 
     @property
@@ -38,8 +40,8 @@ class Place(EndpointPlan):
         return self.held
 
 
-def place(port: int = 1) -> Place:
-    return Place(Endpoint(f"tcp://127.0.0.1:{port}"))
+def place(port: int = 1, *, width: int = 1) -> Place:
+    return Place(Endpoint(f"tcp://127.0.0.1:{port}"), width=width)
 
 
 def refused() -> ConnectError:
@@ -111,13 +113,50 @@ class TestPauses:
         one.ended(was_ready=True, lived=0.05, reason="it is old", at=10.0, is_replaced=True)
         assert (one.error, one.failures, one.pause_left(10.0)) == (None, 0, 0)
 
-    def test_connections_that_are_replaced_early_one_after_the_other_count_as_failures(self) -> None:
+    def test_connections_that_are_replaced_early_one_after_the_other_are_made_with_pauses(self) -> None:
         one, found = place(), []
-        for lived in (0.05, 0.05, 0.05, 1.0, 0.05):
+        for at, lived in enumerate((0.05, 0.05, 0.05, 0.5, 0.05, 0.05), 10):
             one.answered()
-            one.ended(was_ready=True, lived=lived, reason="it is old", at=10.0, is_replaced=True)
-            found.append(one.failures)
-        assert found == [0, 1, 2, 2, 2]
+            one.ended(was_ready=True, lived=lived, reason="it is old", at=at, is_replaced=True)
+            found.append((one.pause_left(at) > 0, one.may_come))
+        # A call waits for the end of the pause, as nothing has failed.
+        assert found == [
+            (False, False),
+            (True, True),
+            (True, True),
+            (False, False),
+            (False, False),
+            (True, True),
+        ]
+        assert (one.error, one.failures) == (None, 0)
+
+    def test_connections_that_one_restart_replaces_count_once(self) -> None:
+        one, pauses = place(width=8), []
+        one.workers = 2
+        for at in (10.0, 11.0, 12.0):
+            one.answered()
+            for _ in range(8):
+                one.ended(was_ready=True, lived=0.05, reason="it drains", at=at, is_replaced=True)
+            pauses.append(one.pause_left(at) > 0)
+        assert pauses == [False, False, True]
+
+    def test_a_server_that_replaces_every_connection_has_failed_in_the_end(self) -> None:
+        one, failures, awaited = place(), [], []
+        for at in range(10, 18):
+            one.answered()
+            one.ended(was_ready=True, lived=0.05, reason="it drains", at=at, is_replaced=True)
+            failures.append(one.failures)
+            awaited.append(one.may_come)
+        assert failures == [0] * 6 + [1, 2]
+        assert awaited == [False] + [True] * 5 + [False] * 2
+
+    def test_a_dial_that_fails_ends_the_wait_for_it(self) -> None:
+        one = place()
+        for at in (10.0, 11.0):
+            one.ended(was_ready=True, lived=0.05, reason="it drains", at=at, is_replaced=True)
+        assert one.may_come
+        one.note_failure(refused(), 12.0)
+        assert not one.may_come
 
     def test_a_connection_that_lasted_is_made_again_at_once(self) -> None:
         one = place()

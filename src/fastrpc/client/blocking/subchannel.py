@@ -30,8 +30,8 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def may_come(self) -> bool:
-        """Whether a thread is dialling; the caller has already found no connection to use."""
-        return self.is_dialing
+        """Whether a thread is dialling, or one will after a pause; the caller has found no connection to use."""
+        return self.is_dialing or self.is_awaited
 
     @property
     def is_untried(self) -> bool:
