@@ -141,6 +141,7 @@ class EndpointPlan:
         if self.error is not None:
             logger.info("connected to %s again", self.endpoint)
         self.error = None
+        self.is_awaited = False
         self.was_ready = True
         self._delays.reset()
 
@@ -162,7 +163,6 @@ class EndpointPlan:
             at: the instant from which the next pause counts.
             is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
         """
-        self.is_awaited = False
         if not was_ready:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)

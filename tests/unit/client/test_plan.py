@@ -150,6 +150,15 @@ class TestPauses:
         assert failures == [0] * 6 + [1, 2]
         assert awaited == [False] + [True] * 5 + [False] * 2
 
+    def test_an_old_connection_that_ends_in_the_pause_does_not_end_the_wait(self) -> None:
+        one = place(width=2)
+        for at, lived in ((10.0, 0.05), (11.0, 0.05), (11.0, 5.0)):
+            one.ended(was_ready=True, lived=lived, reason="it drains", at=at, is_replaced=True)
+        assert one.pause_left(11.0) > 0
+        assert one.may_come
+        one.answered()
+        assert not one.may_come
+
     def test_a_dial_that_fails_ends_the_wait_for_it(self) -> None:
         one = place()
         for at in (10.0, 11.0):
