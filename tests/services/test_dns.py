@@ -13,11 +13,11 @@ from fastrpc import Client, Endpoint
 from fastrpc.registries import open_registry, split_target
 from tests.support.cluster import until
 from tests.support.dns_server import DnsServer
-from tests.support.kept_process import free_ports
 from tests.support.member import Member
 from tests.support.noted import Noted
 from tests.support.noted_calls import NotedCall, NotedCalls
 from tests.support.open_loop import OpenLoop
+from tests.support.ports import free_ports
 
 #: The TTL of the records here, and so the time between two questions.
 PERIOD_SECONDS = 1.0

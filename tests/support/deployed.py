@@ -1,21 +1,19 @@
 """A service that runs as a manifest of `deploy/` says, at free ports of this machine."""
 
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.support.admin_pages import Answer, fetch
 from tests.support.program import Finished, Program
 from tests.support.source_tree import ROOT
 
-__all__ = ["DEPLOY", "Deployed", "Dockerfile", "deployed", "free_ports"]
+__all__ = ["DEPLOY", "Deployed", "Dockerfile", "deployed"]
 
 DEPLOY = ROOT / "deploy"
 
@@ -45,24 +43,6 @@ class Dockerfile:
     def environment(self) -> dict[str, str]:
         pairs = [pair for rest in self.all("ENV") for pair in rest.split()]
         return dict(pair.split("=", 1) for pair in pairs)
-
-
-def free_ports(ports: Sequence[int]) -> dict[str, str]:
-    """Return a free port of loopback for each port, both as text.
-
-    None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
-    """
-    sockets = [_bound() for _ in ports]
-    found = {str(port): str(one.getsockname()[1]) for port, one in zip(ports, sockets, strict=True)}
-    for one in sockets:
-        one.close()
-    return found
-
-
-def _bound() -> socket.socket:
-    while True:
-        with suppress(OSError):  # Another program has it.
-            return socket.create_server(("127.0.0.1", random.randrange(20_000, 28_000)))
 
 
 class Deployed:

@@ -12,19 +12,10 @@ from typing import Any
 
 from tests.support.program import PACKAGE_ROOT, WAIT_SECONDS
 
-__all__ = ["KeptProcess", "accepts", "free_ports"]
+__all__ = ["KeptProcess", "accepts"]
 
 #: Where `tests` can be imported from.
 ROOT = Path(__file__).parents[2]
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports nobody listens at just now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 def accepts(host: str, port: int) -> bool:

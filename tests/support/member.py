@@ -8,9 +8,10 @@ from typing import Any
 import fastrpc
 from fastrpc import ServerConfig, Timeouts
 from fastrpc.endpoint import Address
-from tests.support.kept_process import KeptProcess, accepts, free_ports
+from tests.support.kept_process import KeptProcess, accepts
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
+from tests.support.ports import free_ports
 
 __all__ = ["Member"]
 

@@ -13,13 +13,12 @@ Ports of 127.0.0.1 are replaced by free ones.
 import os
 import re
 import shutil
-import socket
 import sys
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.conftest import SCALE
+from tests.support.ports import ports_instead
 from tests.support.program import Program
 from tests.support.warm_process import WarmProcess, launcher
 
@@ -85,7 +84,7 @@ class Page:
 
     def __init__(self, text: str, folder: Path) -> None:
         self._folder = folder
-        self._ports = _free_ports(set(_PORT.findall(text)))
+        self._ports = ports_instead(set(_PORT.findall(text)))
         self.blocks = blocks_of(self._placed(text))
         for block in self.blocks:
             if name := file_name(block):
@@ -136,9 +135,3 @@ class Page:
 
     def _placed(self, text: str) -> str:
         return _PORT.sub(lambda match: self._ports[match[0]], text)
-
-
-def _free_ports(printed: set[str]) -> dict[str, str]:
-    with ExitStack() as stack:
-        found = {port: stack.enter_context(socket.create_server(("127.0.0.1", 0))) for port in printed}
-        return {port: str(one.getsockname()[1]) for port, one in found.items()}

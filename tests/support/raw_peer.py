@@ -106,10 +106,12 @@ class RawServer:
     """Accepts connections at a free port; each is handed out by `accept`.
 
     Args:
+        host: where it listens.
         receive_bytes: how much the system may keep unread, as of `raw_client`.
     """
 
-    def __init__(self, *, receive_bytes: int | None = None) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", receive_bytes: int | None = None) -> None:
+        self._host = host
         self._receive_bytes = receive_bytes
         self.address = ""
         self.accepted_at: list[float] = []
@@ -120,7 +122,7 @@ class RawServer:
         self._server: asyncio.Server
 
     async def __aenter__(self) -> "RawServer":
-        listening = socket.create_server(("127.0.0.1", 0))
+        listening = socket.create_server((self._host, 0))
         if self._receive_bytes is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
         self._server = await asyncio.start_server(self._take, sock=listening)

@@ -11,7 +11,8 @@ from typing import Any
 from fastrpc import SyncClient
 from fastrpc.coordination import RegistryService
 from fastrpc.registries.base.record import decode_record
-from tests.support.kept_process import KeptProcess, accepts, free_ports
+from tests.support.kept_process import KeptProcess, accepts
+from tests.support.ports import free_ports
 
 __all__ = ["ConsulAgent", "EmbeddedServer", "consul_program"]
 

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import fastrpc
-from tests.support.kept_process import KeptProcess, accepts, free_ports
+from tests.support.kept_process import KeptProcess, accepts
+from tests.support.ports import free_ports
 
 __all__ = ["SLOW_SECONDS", "Slow", "SlowServer"]
 

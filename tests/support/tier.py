@@ -11,7 +11,8 @@ from typing import Any
 import fastrpc
 from fastrpc import Call, CallError, Client, ClientConfig, OverloadedError, Proceed, Server, Status
 from fastrpc.config import Pool
-from tests.support.kept_process import KeptProcess, accepts, free_ports
+from tests.support.kept_process import KeptProcess, accepts
+from tests.support.ports import free_ports
 
 __all__ = ["MODES", "Tier", "TierProcess"]
 

@@ -325,7 +325,7 @@ async def test_a_stream_to_the_server_ends_with_the_credential_of_its_own() -> N
 
 async def test_a_credential_of_its_own_outlives_that_of_the_connection() -> None:
     async with guarded(News, authenticate=Timed()) as target:
-        async with Client(target, credentials="bob/0.3") as client:
+        async with Client(target, credentials="bob/1.5") as client:
             own = client.with_options(metadata=bearer("ada/60"))
             async with own.stream(News.ticks) as lasting, client.stream(News.ticks) as ending:
                 with pytest.raises(fastrpc.CallError):

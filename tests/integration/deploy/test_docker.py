@@ -10,7 +10,8 @@ import pytest
 
 from fastrpc import Client
 from fastrpc.cli.settings import read_settings
-from tests.support.deployed import DEPLOY, Dockerfile, deployed, free_ports
+from tests.support.deployed import DEPLOY, Dockerfile, deployed
+from tests.support.ports import ports_instead
 from tests.support.source_tree import ROOT
 from tests.support.waiting import eventually
 
@@ -45,7 +46,7 @@ def seconds(text: str) -> float:
 
 
 async def test_the_image_serves_is_probed_and_drains(tmp_path: Path) -> None:
-    moved = free_ports(PORTS)
+    moved = ports_instead(PORTS)
     with deployed(command_of(IMAGE), IMAGE.environment, tmp_path, moved) as service:
         await eventually(lambda: service.run(probe_of(IMAGE)).returncode == 0)
         async with Client(f"tcp://127.0.0.1:{moved['8972']}") as client:
@@ -144,7 +145,7 @@ async def test_the_services_of_compose_work_together(tmp_path: Path) -> None:
     token = tmp_path / "admin-token"
     token.write_text("a-token-of-the-pages\n")
     moved = {
-        **free_ports([8970, *PORTS]),
+        **ports_instead([8970, *PORTS]),
         "registry://registry:": "registry://127.0.0.1:",
         "tcp://server-1:": "tcp://127.0.0.1:",
         "/run/secrets/admin-token": str(token),

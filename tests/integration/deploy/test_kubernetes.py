@@ -9,7 +9,8 @@ import pytest
 from fastrpc import Client
 from fastrpc.cli.settings import read_settings
 from fastrpc.client.target import target_of
-from tests.support.deployed import DEPLOY, Deployed, Dockerfile, deployed, free_ports
+from tests.support.deployed import DEPLOY, Deployed, Dockerfile, deployed
+from tests.support.ports import ports_instead
 from tests.support.waiting import eventually
 
 yaml = pytest.importorskip("yaml")
@@ -60,7 +61,7 @@ def moved(tmp_path: Path) -> dict[str, str]:
     (volume,) = POD["volumes"]
     (mount,) = [one for one in CONTAINER["volumeMounts"] if one["name"] == volume["name"]]
     (tmp_path / "token").write_text("a-token-of-the-pages")
-    return {**free_ports(list(PORTS.values())), mount["mountPath"]: str(tmp_path)}
+    return {**ports_instead(list(PORTS.values())), mount["mountPath"]: str(tmp_path)}
 
 
 async def test_the_probes_follow_the_life_of_a_pod(tmp_path: Path, moved: dict[str, str]) -> None:

@@ -226,7 +226,7 @@ class TestBadNetwork:
                     await eventually(lambda: feed.ends == ["cancelled"])
 
     async def test_connections_fall_silent_after_a_number_of_bytes(self) -> None:
-        config = ClientConfig(timeouts=Timeouts(stream_idle=0.2))
+        config = ClientConfig(timeouts=Timeouts(stream_idle=1.0))
         async with served(Feed, scheme="tcp") as target:
             with FaultyTransport(seed=1, delay=0.0, cut_after=None, drop_after=4_000) as faulty:
                 async with Client(faulty.address(target), config=config) as client:

@@ -257,8 +257,10 @@ async def test_placements_come_to_an_end() -> None:
             people[0].is_stuck = people[1].is_stuck = True
             with pytest.raises(fastrpc.DeadlineExceededError):
                 await client.with_options(timeout=0.05).call(Who.name_of)
+            # A stall can end the call before a handler begins.
+            called = sum(who.calls for who in people)
             stuck = asyncio.create_task(client.call(Who.name_of))
-            await eventually(lambda: sum(who.calls for who in people) == 22)
+            await eventually(lambda: sum(who.calls for who in people) > called)
             stuck.cancel()
             await asyncio.gather(stuck, return_exceptions=True)
             people[0].is_stuck = people[1].is_stuck = False

@@ -12,8 +12,8 @@ from fastrpc import Backoff, CallError, CircuitOpenError, Client, ClientConfig, 
 from fastrpc.config import Breaker, Outlier, Pool
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Filter, RoundRobin, subset, zone
-from tests.support.kept_process import free_ports
 from tests.support.open_loop import OpenLoop
+from tests.support.ports import free_ports
 from tests.support.served import served
 from tests.support.waiting import eventually
 

@@ -54,6 +54,7 @@ async def test_a_lost_call_that_may_not_run_twice_is_told_how_it_might(method: A
 
 async def test_a_deadline_that_passed_says_where_time_is_given() -> None:
     async with connected(Slow()) as client:
+        await client.ready()
         with pytest.raises(DeadlineExceededError) as overdue:
             await client.with_options(timeout=0.05).call(Slow.wait)
     assert "timeout=" in str(overdue.value.hint)

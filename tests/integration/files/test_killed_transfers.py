@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import ConnectionLostError, UnavailableError
-from tests.support.kept_process import free_ports
+from tests.support.ports import free_ports
 from tests.support.program import Program
 from tests.support.transfers import CLIENTS, Transfers, content, digest_of, parts_in
 from tests.support.waiting import eventually

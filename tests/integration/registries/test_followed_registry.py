@@ -28,7 +28,7 @@ from fastrpc.coordination.registry_service import ServiceList
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import encode_record
 from fastrpc.registries.base.watch import Watch
-from tests.support.kept_process import free_ports
+from tests.support.ports import free_ports
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop

@@ -13,9 +13,9 @@ from fastrpc import Backoff, Client, ClientConfig, Server, ServerConfig, Timeout
 from fastrpc.coordination import RegistryServer
 from fastrpc.endpoint import Address
 from fastrpc.registries import Snapshot, open_registry
-from tests.support.kept_process import free_ports
 from tests.support.ledger import Journal, Ledger
 from tests.support.noted import Noted
+from tests.support.ports import free_ports
 from tests.support.program import PACKAGE_ROOT, Program
 from tests.support.waiting import eventually
 

@@ -96,7 +96,7 @@ async def test_drain_is_not_serving_and_then_the_end(scheme: str) -> None:
 
 
 async def test_watcher_stays_while_the_drain_is_announced() -> None:
-    config = ServerConfig(timeouts=Timeouts(announce=0.2))
+    config = ServerConfig(timeouts=Timeouts(announce=1.0))
     async with served(Arith, config=config) as target, Client(target) as client:
         async with client.stream(WATCH) as states:
             assert await states.receive() == "SERVING"

@@ -262,7 +262,8 @@ class TestSignals:
     def test_connections_are_taken_while_the_server_announces_that_it_leaves(
         self, folder: Path, workers: int
     ) -> None:
-        arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.1:0"]
+        # A host of its own: once the server has left, a server of another test can get its port.
+        arguments = ["run.py", "Work", str(workers), "5", "tcp://127.0.0.62:0"]
         with Program(arguments, folder, {"ANNOUNCE": "1.5"}) as program:
             address = Serving(program).address
 
@@ -357,8 +358,8 @@ class TestWorkers:
 
         counts = asyncio.run(count())
         assert set(counts) == set(serving.workers)
-        # A connection that a worker is just taking may count twice for a turn of its loop.
-        assert all(15 <= dealt <= 17 for dealt in counts.values()), counts
+        # The connections that a worker takes in one turn of its loop may count twice for that long.
+        assert all(12 <= dealt <= 20 for dealt in counts.values()), counts
 
     def test_worker_that_dies_is_replaced_after_growing_pauses(self, start: Start) -> None:
         serving = start("opened", workers=2)

@@ -104,7 +104,7 @@ async def test_name_that_is_no_service_of_it_is_refused() -> None:
 
 
 async def test_server_that_drains_is_not_serving() -> None:
-    config = ServerConfig(timeouts=Timeouts(announce=0.3))
+    config = ServerConfig(timeouts=Timeouts(announce=1.0))
     async with served(Arith, config=config) as target, Client(target) as client:
         assert await check(client) == "SERVING"
         drain = asyncio.create_task(target.server.drain())

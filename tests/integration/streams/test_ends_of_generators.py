@@ -287,6 +287,7 @@ class TestIdleTexts:
 
     async def test_stream_that_used_up_its_own_time_keeps_its_hint(self) -> None:
         async with served(Feed(), scheme="tcp") as target, Client(target) as client:
+            await client.ready()
             with pytest.raises(DeadlineExceededError) as late:
                 async with client.with_options(timeout=0.05).stream(Feed.awaited) as numbers:
                     async for _ in numbers:

@@ -142,7 +142,7 @@ def test_ping_is_answered_while_a_call_waits(server: ReferenceServer, client: Sy
 
 def test_deadline_tells_the_server_at_once(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
-    answer = server.start(client.with_options(timeout=0.05).call, "arith.mul", 6, 7)
+    answer = server.start(client.with_options(timeout=0.5).call, "arith.mul", 6, 7)
     call_id = connection.next("request")[1]
     assert connection.next("cancel") == ("cancel", call_id, CANCEL_DEADLINE)
     error = answer.exception()
@@ -153,7 +153,7 @@ def test_deadline_tells_the_server_at_once(server: ReferenceServer, client: Sync
 
 def test_answer_that_comes_after_the_deadline_is_dropped(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
-    late = server.start(client.with_options(timeout=0.05).call, "arith.mul", 6, 7)
+    late = server.start(client.with_options(timeout=0.5).call, "arith.mul", 6, 7)
     late_id = connection.next("request")[1]
     connection.next("cancel")
     assert isinstance(late.exception(), fastrpc.DeadlineExceededError)

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import multiprocessing
 import os
-import socket
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,6 +26,7 @@ from fastrpc.testing import serving
 from tests.support.descriptors import open_descriptors
 from tests.support.desk import Desk
 from tests.support.forking import in_child
+from tests.support.ports import free_address
 from tests.support.tap import Tap
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
@@ -321,9 +321,7 @@ def test_children_pick_by_random_numbers_of_their_own(selector: Any, was_used: b
 
 
 def test_a_breaker_that_is_open_in_the_parent_is_closed_in_the_child() -> None:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{place.getsockname()[1]}"
+    address = free_address()
     with SyncClient([address, address.replace("127.0.0.1", "localhost")]) as client:
         for _ in range(20):
             with pytest.raises(UnavailableError):

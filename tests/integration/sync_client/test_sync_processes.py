@@ -1,7 +1,6 @@
 """The blocking client where processes are interrupted, killed and started again."""
 
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Backoff, ClientConfig, ConnectionLostError, SyncClient
+from tests.support.ports import free_address
 from tests.support.program import Program
 
 SERVER = """
@@ -102,9 +102,7 @@ def test_signal_handler_runs_while_a_call_waits_and_the_call_goes_on(server: Pro
 
 
 def test_server_that_is_killed_and_started_again_is_found_again(tmp_path: Path) -> None:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{place.getsockname()[1]}"
+    address = free_address()
     config = ClientConfig(backoff=Backoff(first=0.01, longest=0.05))
     with SyncClient(address, config=config) as client:
         patient = client.with_options(wait_for_ready=True, timeout=20)

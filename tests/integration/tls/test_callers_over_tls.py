@@ -184,7 +184,7 @@ class Brief:
 async def test_calls_and_streams_end_with_the_certificate(
     authority: Authority, server_certificate: Certificate, client_certificate: Certificate
 ) -> None:
-    async with guarding(server_certificate, authority, authenticate=Brief(0.3)) as target:
+    async with guarding(server_certificate, authority, authenticate=Brief(1.5)) as target:
         async with Client(target, config=showing(client_certificate, authority)) as client:
             async with client.open(Shop.both) as stream:
                 await stream.send(1)

@@ -23,6 +23,7 @@ from fastrpc.transports.base import DialOptions, ListenOptions, transport_for
 from fastrpc.transports.tcp import TRANSPORT as TCP
 from fastrpc.transports.unix import TRANSPORT as UNIX
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
+from tests.support.ports import free_ports
 from tests.support.recording_session import RecordingSession, Sessions
 
 LOOPBACK = Address("tcp", host="127.0.0.1")
@@ -56,13 +57,6 @@ def places(monkeypatch: pytest.MonkeyPatch, *found: tuple[str, int]) -> None:
         return list(found)
 
     monkeypatch.setattr(tcp, "_resolve", resolve)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @linux_only
@@ -191,7 +185,7 @@ async def test_a_dial_that_times_out_leaves_nothing_open(monkeypatch: pytest.Mon
 
 
 async def test_every_address_that_failed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     places(monkeypatch, ("127.0.0.1", port), ("127.0.0.2", port))
     with pytest.raises(ConnectError) as caught:
         await TCP.dial(Address("tcp", host="there", port=port), RecordingSession, DialOptions())

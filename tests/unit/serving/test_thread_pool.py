@@ -126,8 +126,8 @@ async def test_queue_of_no_length_takes_what_threads_can_do() -> None:
         for job in running:
             job.released.set()
             assert await job.end() == ["run", "done"]
-        again = RecordedJob()
-        submit(workers, again)
+        again = await begun(workers, BlockedJob())
+        again.released.set()
         assert await again.end() == ["run", "done"]
 
 
@@ -406,8 +406,8 @@ async def test_system_without_threads_left_is_survived(
             submit(workers, job)
             assert await job.end() == ["refuse", "done"]
         assert "can't start new thread" in caplog.text
-        again = RecordedJob()
-        submit(workers, again)
+        again = await begun(workers, BlockedJob())
+        again.released.set()
         assert await again.end() == ["run", "done"]
 
 

@@ -1,0 +1,34 @@
+"""Free ports, for servers that start later than their port is known or that come back to it."""
+
+import secrets
+import socket
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+
+__all__ = ["free_address", "free_ports", "ports_instead"]
+
+#: None of those that the system gives by itself (Linux: from 32,768 on), which other tests get meanwhile.
+PORTS = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of loopback at which nobody listens."""
+    with ExitStack() as stack:
+        return [stack.enter_context(_bound()).getsockname()[1] for _ in range(count)]
+
+
+def free_address() -> str:
+    """Return an address at which nobody listens."""
+    return f"tcp://127.0.0.1:{free_ports(1)[0]}"
+
+
+def ports_instead(ports: Iterable[int | str]) -> dict[str, str]:
+    """Return a free port for each port, both as text."""
+    names = [str(port) for port in ports]
+    return dict(zip(names, map(str, free_ports(len(names))), strict=True))
+
+
+def _bound() -> socket.socket:
+    while True:
+        with suppress(OSError):  # Another program has it.
+            return socket.create_server(("127.0.0.1", secrets.choice(PORTS)))
