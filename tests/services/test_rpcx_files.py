@@ -24,7 +24,10 @@ async def test_a_client_of_go_sends_files_to_our_server_and_fetches_them(
     there, here = tmp_path / "there", tmp_path / "here"
     there.mkdir()
     here.mkdir()
-    (here / "sent").write_bytes(DATA)
+    # A name for each codec: nothing tells a client of Go when its file is stored, and a name has one writer at a time.
+    sent = ["sent-msgpack", "sent-json"]
+    for name in sent:
+        (here / name).write_bytes(DATA)
     (there / "kept").write_bytes(DATA[::-1])
     config = ServerConfig(protocols=("native", "rpcx"))
     tokens = StaticTokens({"secret": Identity("gopher")})
@@ -36,8 +39,8 @@ async def test_a_client_of_go_sends_files_to_our_server_and_fetches_them(
         async with asyncio.timeout(60):
             output, _ = await process.communicate()
         found = json.loads(output)
-        # Nothing tells a client of Go when its file is stored.
-        await eventually(lambda: (there / "sent").exists() and (there / "sent").read_bytes() == DATA)
+        await eventually(lambda: all((there / name).exists() for name in sent))
+    assert [(there / name).read_bytes() for name in sent] == [DATA, DATA]
     for codec in ("msgpack", "json"):
         assert found.pop(f"{codec} sent") is True
         assert found.pop(f"{codec} fetched") is True

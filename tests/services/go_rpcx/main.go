@@ -294,7 +294,7 @@ func copyFiles(address, folder string) {
 		option.SerializeType = kind
 		one := client.NewXClient(share.SendFileServiceName, client.Failfast, client.RandomSelect, discovery, option)
 		one.Auth("secret")
-		sent := one.SendFile(context.Background(), folder+"/sent", 0, map[string]string{"by": "go"})
+		sent := one.SendFile(context.Background(), folder+"/sent-"+name, 0, map[string]string{"by": "go"})
 		found[name+" sent"] = outcome(sent, true)
 		fetched, _ := os.Create(folder + "/fetched-" + name)
 		found[name+" fetched"] = outcome(one.DownloadFile(context.Background(), "kept", fetched, nil), true)
