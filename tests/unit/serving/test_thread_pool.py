@@ -126,8 +126,8 @@ async def test_queue_of_no_length_takes_what_threads_can_do() -> None:
         for job in running:
             job.released.set()
             assert await job.end() == ["run", "done"]
-        again = await begun(workers, BlockedJob())
-        again.released.set()
+        again = RecordedJob()
+        submit(workers, again)
         assert await again.end() == ["run", "done"]
 
 
