@@ -8,6 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from enum import Enum
 from functools import partial, reduce
 from operator import or_
 from types import UnionType
@@ -158,7 +159,7 @@ class SchemaSet:
         owner = get_origin(part.cls) or part.cls
         head = {"title": _class_name(part.cls)} | _documentation(owner)
         if isinstance(part, schema.EnumType):
-            return head | _choice([member.value for member in owner])
+            return _with_names(head | _choice([member.value for member in owner]), owner)
         fields = list(self._fields(part))
         if isinstance(part, schema.NamedTupleType):
             least = sum(is_required for _, _, is_required in fields)
@@ -326,6 +327,19 @@ def _choice(values: Sequence[Any]) -> JsonSchema:
     types = {"string" if isinstance(value, str) else "integer" for value in values if value is not None}
     is_one = len(types) == 1 and None not in values
     return {"type": types.pop(), "enum": list(values)} if is_one else {"enum": list(values)}
+
+
+def _with_names(described: JsonSchema, owner: type[Enum]) -> JsonSchema:
+    """Add the names of an enum's members where its values do not tell them, for people, models and generators."""
+    if all(isinstance(member.value, str) for member in owner):
+        return described
+    named = ", ".join(f"{member.value} = {member.name}" for member in owner)
+    text = described.get("description")
+    return described | {
+        "description": f"{text}\n\n{named}" if text else named,
+        # Generators of clients read it: openapi-generator, NSwag, openapi-python-client.
+        "x-enum-varnames": [member.name for member in owner],
+    }
 
 
 def _row(items: list[JsonSchema], least: int, *, is_closed: bool) -> JsonSchema:

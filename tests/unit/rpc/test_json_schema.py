@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import enum
 import ipaddress
 import pathlib
 import uuid
@@ -252,3 +253,25 @@ def test_each_type_of_a_parameter_that_has_a_schema_travels_as_json(name: str) -
     arguments = arguments_schema(definition, schemas)
     Draft202012Validator.check_schema({**arguments, "$defs": schemas.components})
     assert marshal_for(definition, "json", depth=10, items=100) is not None
+
+
+class Level(enum.IntEnum):
+    """How urgent it is."""
+
+    LOW = 1
+    HIGH = 2
+
+
+class Word(enum.Enum):
+    YES = "yes"
+
+
+def test_members_of_enums_that_are_not_texts_are_named() -> None:
+    assert schema_of(Level)["$defs"]["Level"] == {
+        "title": "Level",
+        "description": "How urgent it is.\n\n1 = LOW, 2 = HIGH",
+        "type": "integer",
+        "enum": [1, 2],
+        "x-enum-varnames": ["LOW", "HIGH"],
+    }
+    assert schema_of(Word)["$defs"]["Word"] == {"title": "Word", "type": "string", "enum": ["yes"]}
