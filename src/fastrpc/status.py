@@ -28,3 +28,6 @@ class Status(enum.IntEnum):
     UNAVAILABLE = 14  # The service cannot be reached now; a retry may help.
     DATA_LOSS = 15  # Data is lost or corrupt beyond recovery.
     UNAUTHENTICATED = 16  # The caller is not authenticated.
+
+    def __str__(self) -> str:
+        return self.name

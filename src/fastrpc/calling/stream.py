@@ -132,6 +132,16 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         def receive(self) -> Coroutine[Any, Any, T_co]: ...
         def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[T_co]]: ...
 
+    else:
+        # `await`, `with` and `for` are refused with a message of their own.
+        def __iter__(self):
+            raise TypeError(
+                f"{self.origin.method}: a stream is entered by `async with` and read by `async for`; "
+                "`await`, `with` and `for` do not work on it"
+            )
+
+        __enter__ = __exit__ = __await__ = __iter__
+
     async def _next_slowly(self) -> T_co:
         try:
             return await self._receive_slowly()

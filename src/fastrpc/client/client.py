@@ -46,7 +46,7 @@ __all__ = [
     "Client",
     "OptionsCheck",
     "DEFAULT_FAIL_MODE",
-    "check_config",
+    "checked_config",
     "checked_endpoints",
     "client_credentials",
     "client_settings",
@@ -84,7 +84,7 @@ class Client(Caller, FanOut, StreamVerbs):
             each connection, and again before a token expires.
         services: what the client serves on its connections: instances, classes or functions as for `Server`. It then
             is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
-        config: the settings, see `fastrpc.config`.
+        config: the settings, see `fastrpc.config`; None: the defaults.
 
     Raises:
         ConfigError: the target is invalid, or this client cannot honour a setting.
@@ -101,9 +101,9 @@ class Client(Caller, FanOut, StreamVerbs):
         interceptors: Sequence[Interceptor] = (),
         credentials: CredentialSource | None = None,
         services: Sequence[Any] = (),
-        config: ClientConfig = _DEFAULT_CONFIG,
+        config: ClientConfig | None = None,
     ) -> None:
-        check_config(config)
+        config = checked_config(config)
         numbers = numbers_of_all()
         where = target_of(target, registry, config.tls)
         endpoint_set = endpoint_set_for(where, selector, config.pool)
@@ -307,8 +307,10 @@ class OptionsCheck:
             raise ConfigError(f"endpoint is {address}, this client has {self._target}")
 
 
-def check_config(config: Any) -> ClientConfig:
-    """Return the settings of a client after checking their type."""
+def checked_config(config: Any) -> ClientConfig:
+    """Return the settings of a client after checking their type; the defaults for None."""
+    if config is None:
+        return _DEFAULT_CONFIG
     if not isinstance(config, ClientConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ClientConfig",

@@ -49,6 +49,12 @@ _OWN_UNION_HINT: Final = (
     " of pydantic models, make one: pydantic.RootModel[Cat | Dog]"
 )
 
+#: The same for a type alias that names itself.
+_ALIAS_HINT: Final = (
+    'make it a class, which may have fields of its own type: class Node(msgspec.Struct): children: list["Node"]; '
+    "or write Any where it recurs"
+)
+
 #: Codecs whose payload is one value, not an array of arguments.
 _ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 
@@ -405,6 +411,9 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
     except ConfigError as error:
         raise _unsuitable(definition, codec, place, kind, error.message) from error
+    except RecursionError as error:
+        # An alias by `type` of Python 3.12, which may name itself.
+        raise _unsuitable(definition, codec, place, kind, "it names itself") from error
     except (TypeError, ValueError, NameError, AttributeError) as error:
         raise _unsuitable(definition, codec, place, kind, str(error)) from error
 
@@ -424,7 +433,12 @@ def _unsuitable(
     if _is_protobuf(kind) and codec.name != "protobuf":
         reason = "a protobuf message travels by codec protobuf"
     hint = None
-    if "custom type" in reason:
+    if "ForwardRef" in reason:
+        name = reason.partition("ForwardRef('")[2].partition("'")[0]
+        reason = f"the type alias {name!r} names itself"
+    if "names itself" in reason:
+        hint = _ALIAS_HINT
+    elif "custom type" in reason:
         hint = _OWN_UNION_HINT
     elif "unions may not contain" in reason or "must be tagged" in reason:
         hint = _UNION_HINT

@@ -29,7 +29,7 @@ from fastrpc.rpc.method_options import (
     checked_roles,
     checked_timeout,
 )
-from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature
+from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
 
 __all__ = [
     "BUILTIN_PREFIX",
@@ -309,6 +309,7 @@ def _mark(handler: F, options: MethodOptions) -> F:
         check_safe(label, options, signature)
     if options.tool:
         check_tool(label, signature)
+    warn_of_mutable_defaults(signature, handler)
     try:
         setattr(handler, METHOD_MARK, MethodMark(options, signature))
     except AttributeError as error:

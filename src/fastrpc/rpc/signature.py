@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, NoReturn
 
@@ -16,7 +17,16 @@ from fastrpc.rpc.annotation import (
     unwrapped,
 )
 
-__all__ = ["NO_DEFAULT", "HandlerSignature", "Kind", "Parameter", "Style", "check_raw", "read_signature"]
+__all__ = [
+    "NO_DEFAULT",
+    "HandlerSignature",
+    "Kind",
+    "Parameter",
+    "Style",
+    "check_raw",
+    "read_signature",
+    "warn_of_mutable_defaults",
+]
 
 #: The kind of a method's calls; "client" and "server" name the side that streams.
 Kind = Literal["unary", "client_stream", "server_stream", "both_ways"]
@@ -144,6 +154,26 @@ def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
         is_async=is_async,
         has_stream_result=has_stream_result,
     )
+
+
+def warn_of_mutable_defaults(signature: HandlerSignature, handler: Any) -> None:
+    """Warn, at the line of the handler, of defaults that one call can change for all others.
+
+    Values without a hash count as mutable, as those of fields do in `dataclasses`.
+    """
+    for parameter in signature.parameters:
+        if parameter.is_required or type(parameter.default).__hash__ is not None:
+            continue
+        code = getattr(inspect.unwrap(handler), "__code__", None)
+        warnings.warn_explicit(
+            f"{signature.label}: the default of {parameter.name!r} is one {type(parameter.default).__name__} for all "
+            f"calls, and a call that changes it changes it for every caller: write {parameter.name}=None, and make it "
+            "in the method",
+            UserWarning,
+            filename="<unknown>" if code is None else code.co_filename,
+            lineno=1 if code is None else code.co_firstlineno,
+            module=getattr(handler, "__module__", None),
+        )
 
 
 def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[..., Any]) -> None:

@@ -5,7 +5,7 @@ import sys
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
@@ -48,7 +48,7 @@ class App:
         authenticate, authorize: who calls, and who may; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
         registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
-        config: the settings.
+        config: the settings; None: the defaults.
 
     The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
     (`--policy`), `registry` and `config`.
@@ -69,20 +69,24 @@ class App:
     limits: Sequence[Limit] = field(default=(), kw_only=True)
     #: Its URL may hold a token.
     registry: "str | Registry | None" = field(default=None, kw_only=True, repr=False)
-    config: ServerConfig = field(default=_DEFAULT_CONFIG, kw_only=True)
+    #: Never None once it is made.
+    config: ServerConfig | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interceptors", checked_interceptors(self.interceptors))
         checked_authenticate(self.authenticate)
         checked_authorize(self.authorize)
         object.__setattr__(self, "limits", checked_limits(self.limits))
-        if not isinstance(self.config, ServerConfig):
+        if self.config is None:
+            object.__setattr__(self, "config", _DEFAULT_CONFIG)
+        config = cast(ServerConfig, self.config)
+        if not isinstance(config, ServerConfig):
             raise ConfigError(
-                f"config is a {type(self.config).__name__}, it must be a ServerConfig",
+                f"config is a {type(config).__name__}, it must be a ServerConfig",
                 hint="write config=ServerConfig(…)",
             )
         if self.registry is not None:
-            _check_registry(self.registry, self.config)
+            _check_registry(self.registry, config)
 
 
 def _check_registry(registry: Any, config: ServerConfig) -> None:
@@ -109,6 +113,7 @@ def loaded(plan: Plan) -> Plan:
     app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
     if plan.configure is None:
         _check_given_once(plan, app)
+    config = cast(ServerConfig, app.config)
     return replace(
         plan,
         load=lambda: (app.sources,),
@@ -118,7 +123,7 @@ def loaded(plan: Plan) -> Plan:
         authorize=app.authorize if plan.authorize is None else plan.authorize,
         limits=tuple(app.limits),
         registry=app.registry if plan.registry is None and plan.registers else plan.registry,
-        config=app.config if plan.configure is None else plan.configure(app.config),
+        config=config if plan.configure is None else plan.configure(config),
     )
 
 

@@ -53,8 +53,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Server"]
 
-_DEFAULT_CONFIG = ServerConfig()
-
 
 class Server:
     """Serve the methods of services on any number of addresses.
@@ -65,7 +63,7 @@ class Server:
         sources: instances of classes under `@service`, classes or functions without arguments that make them, lists
             of these, or functions marked `@contextlib.asynccontextmanager` that yield a list.
         interceptors: functions around every call, the first outermost.
-        config: the settings, see `fastrpc.config`.
+        config: the settings, see `fastrpc.config`; None: the defaults.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes,
             or an object of `fastrpc.registries`, which its owner closes.
         authenticate: what tells who calls: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it
@@ -79,7 +77,7 @@ class Server:
     def __init__(
         self,
         *sources: Any,
-        config: ServerConfig = _DEFAULT_CONFIG,
+        config: ServerConfig | None = None,
         interceptors: Sequence[Interceptor] = (),
         registry: "str | Registry | None" = None,
         authenticate: Authenticate | None = None,
@@ -88,7 +86,7 @@ class Server:
     ) -> None:
         self._access = ServerAccess(authenticate, authorize)
         self._sources = list(sources)
-        self._config = checked_config(config)
+        self._config = config = checked_config(config)
         self.admin = Admin(config, has_registry=registry is not None)
         self._interceptors = checked_interceptors(interceptors)
         self._listeners: list[Listener] = []

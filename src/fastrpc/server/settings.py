@@ -11,12 +11,14 @@ __all__ = ["checked_config", "server_settings"]
 
 
 def checked_config(config: Any) -> ServerConfig:
-    """Return the settings of a server.
+    """Return the settings of a server; the defaults for None.
 
     Raises:
         ConfigError: they are of another type, or set what HTTP offers where HTTP is not served. `ServerConfig` itself
             cannot refuse that: the command line and the environment may add protocols to the settings of an App.
     """
+    if config is None:
+        return ServerConfig()
     if not isinstance(config, ServerConfig):
         raise ConfigError(
             f"config is a {type(config).__name__}, it must be a ServerConfig",

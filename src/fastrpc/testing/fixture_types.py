@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
@@ -15,6 +15,11 @@ from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.testing.connected import connected
 
 __all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]
+
+_WHOLE: Final = "a server and its client that are not connected yet"
+_HOW_TO_ENTER: Final = (
+    "write `async with fastrpc_connected(…) as client:` or `client = await fastrpc_connected(…)`"
+)
 
 
 class Connecting:
@@ -37,6 +42,20 @@ class Connecting:
 
     def __await__(self) -> Generator[Any, Any, Client]:
         return self.__aenter__().__await__()
+
+    if not TYPE_CHECKING:
+        # Only for the message: type checkers already refuse these.
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            raise AttributeError(f"{_WHOLE} has no {name!r}; {_HOW_TO_ENTER}")
+
+        def __enter__(self):
+            raise TypeError(f"{_WHOLE} is not entered by `with`; {_HOW_TO_ENTER}")
+
+        def __exit__(self, kind, error, traceback):
+            pass
 
     def close(self) -> None:
         """Close everything that is still open after the test."""

@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 import warnings
+import weakref
 
 cimport cython
 
@@ -20,6 +21,9 @@ cdef extern from "pythread.h":
     unsigned long PyThread_get_thread_ident()
 
 cdef object get_running_loop = asyncio._get_running_loop
+
+# The event loops on which a client was used, and warned of.
+cdef object warned_loops = weakref.WeakSet()
 
 # Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
 cdef object renewal = threading.RLock()
@@ -128,10 +132,17 @@ cdef class BlockingState(ViewState):
         return self.reentry.check()
 
     cdef int look_for_loop(self) except -1:
-        """Warn, once, of a client that is used in a coroutine. Not for each call: asking costs a system call on 3.11."""
+        """Warn, once for each loop, of clients that are used in its coroutines: a cell of a notebook makes many.
+
+        Not for each call: asking costs a system call on 3.11.
+        """
         self.looks_for_loop = False
-        if not self.has_warned and get_running_loop() is not None:
-            self.has_warned = True
+        loop = None if self.has_warned else get_running_loop()
+        if loop is None:
+            return 0
+        self.has_warned = True
+        if loop not in warned_loops:
+            warned_loops.add(loop)
             warnings.warn(
                 "a SyncClient blocks the event loop that it is called on: use `async with fastrpc.Client(…)` and await its "
                 "calls, or make these in a thread: await asyncio.to_thread(client.call, …)",

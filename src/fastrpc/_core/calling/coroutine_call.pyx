@@ -100,6 +100,15 @@ cdef class CoroutineCall(PendingCall):
         if self.is_counted:
             self.count_unread()
 
+    def __repr__(self):
+        if self.phase == PHASE_NEW:
+            state = "not awaited"
+        elif self.phase == PHASE_CLOSED:
+            state = "over"
+        else:
+            state = "waiting"
+        return f"<{type(self).__name__} of {self.method}, {state}>"
+
     @property
     def __name__(self):
         return "call"

@@ -22,7 +22,7 @@ from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
-    check_config,
+    checked_config,
     checked_endpoints,
     client_credentials,
     client_settings,
@@ -55,8 +55,6 @@ __all__ = ["SyncClient"]
 
 S = TypeVar("S")
 
-_DEFAULT_CONFIG = ClientConfig()
-
 
 class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
     """Call the methods of one service from blocking code; any number of threads may share a client.
@@ -74,7 +72,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
             `proceed`, each other and `call.sleep(seconds)`, nothing else.
         credentials: a token that the client shows to its servers, or a function that returns one; it is asked for each
             connection, and a connection is replaced before its token expires.
-        config: the settings, see `fastrpc.config`; `Pool.probes` is refused.
+        config: the settings, see `fastrpc.config`; None: the defaults. `Pool.probes` is refused.
 
     Raises:
         ConfigError: the target is invalid, or this client cannot honour a setting or the fail mode.
@@ -90,9 +88,10 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         fail_mode: str | FailMode | None = None,
         interceptors: Sequence[Interceptor] = (),
         credentials: CredentialSource | None = None,
-        config: ClientConfig = _DEFAULT_CONFIG,
+        config: ClientConfig | None = None,
     ) -> None:
-        _check_probes(check_config(config))
+        config = checked_config(config)
+        _check_probes(config)
         width = config.pool.connections_per_endpoint
         state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
         state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)

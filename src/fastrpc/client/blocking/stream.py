@@ -120,11 +120,11 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
 
     else:
-        # `async for` and `async with` are refused with a message of their own.
+        # `await`, `async for` and `async with` are refused with a message of their own.
         def __aiter__(self):
             raise TypeError("a stream of a SyncClient is read by `for`, and entered by `with`")
 
-        __aenter__ = __aexit__ = __aiter__
+        __aenter__ = __aexit__ = __await__ = __aiter__
 
     def _receive_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
