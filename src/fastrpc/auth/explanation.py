@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from fastrpc.auth.policy import Policy, Rule
 from fastrpc.method_patterns import MethodPattern
+from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.service import BUILTIN_PREFIX
 
@@ -34,7 +35,9 @@ class Explanation:
     """A decision, and what led to it."""
 
     is_allowed: bool
-    #: The rule that decided; None: no rule allows it.
+    #: Whether the answer depends on the method, which is not known: a public one takes callers without identity.
+    is_allowed_if_public: bool
+    #: The rule that decided; None: no rule allows it, or the method itself refuses the caller.
     decisive: RuleEffect | None
     #: Whether the caller may use priority 2.
     is_high: bool
@@ -47,6 +50,7 @@ class Explanation:
         decisive = self.decisive
         return {
             "allowed": self.is_allowed,
+            "allowed_if_public": self.is_allowed_if_public,
             "rule": None if decisive is None else decisive.rule,
             "pattern": None if decisive is None else decisive.pattern,
             "who": None if decisive is None else decisive.who,
@@ -56,15 +60,51 @@ class Explanation:
         }
 
 
-def explained(policy: Policy, identity: Identity | None, method: str) -> Explanation:
-    """Return what a policy decides about a caller and the full name of a method, and why."""
+def explained(
+    policy: Policy, identity: Identity | None, method: str, definition: MethodDefinition | None = None
+) -> Explanation:
+    """Return what a server with this policy decides about a caller and the full name of a method, and why.
+
+    A server refuses a caller without identity, or without a role that the method demands, before it asks its policy.
+
+    Args:
+        definition: the method, if it is known.
+    """
     decision = policy.decide(identity, method)
     considered = tuple(_effects(policy.rules, identity, method))
+    is_open = identity is not None or (definition is not None and definition.public)
+    refusal = None
+    if definition is not None:
+        refusal = _refusal_of_method(definition, identity, is_open=is_open)
+    if refusal is not None:
+        return Explanation(False, False, None, False, refusal, considered)
     decisive = next((one for one in considered if one.rule == decision.rule), None)
     reason = _refusal(policy, considered, method) if decisive is None else str(decisive)
     if decisive is not None and not decision.is_allowed and any(one.effect == "allows" for one in considered):
         reason += "; a deny comes before every allow"
-    return Explanation(decision.is_allowed, decisive, decision.is_high, reason, considered)
+    if decision.is_allowed and not is_open:
+        reason += (
+            "; any method but a public one refuses callers without identity (--services tells which it is)"
+        )
+    return Explanation(
+        is_allowed=decision.is_allowed and is_open,
+        is_allowed_if_public=decision.is_allowed and not is_open,
+        decisive=decisive,
+        is_high=decision.is_high,
+        reason=reason,
+        considered=considered,
+    )
+
+
+def _refusal_of_method(
+    definition: MethodDefinition, identity: Identity | None, *, is_open: bool
+) -> str | None:
+    """Return why a method refuses a caller whatever the policy says; None if it does not."""
+    if not is_open:
+        return f"{definition.full_name} is not public: it refuses callers without identity"
+    if definition.roles and (identity is None or not set(definition.roles) & identity.roles):
+        return f"{definition.full_name} demands one of the roles {', '.join(sorted(definition.roles))}"
+    return None
 
 
 def _effects(rules: tuple[Rule, ...], identity: Identity | None, method: str) -> Iterator[RuleEffect]:

@@ -23,6 +23,9 @@ __all__ = ["certs", "dev"]
 #: The files that are written, each with its key beside it.
 NAMES = ("authority", "server", "client")
 
+#: The names of this machine, which every certificate of a server has.
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
+
 _SECONDS = 60
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
@@ -65,7 +68,7 @@ def dev(
         typer.Option(
             "--name",
             metavar="NAME",
-            help="A host name or IP address of the server; may be repeated. [default: localhost, 127.0.0.1, ::1]",
+            help="A host name or IP address of the server, beside localhost, 127.0.0.1 and ::1; may be repeated.",
         ),
     ] = None,
     client: Annotated[
@@ -80,7 +83,8 @@ def dev(
     Anyone who can read the authority's key can make certificates that are trusted: give it to nobody.
     """
     with reported(ExitCode.FAILED, as_json=as_json):
-        names = _alternative_names(name or ["localhost", "127.0.0.1", "::1"])
+        # The first one is the subject.
+        names = _alternative_names([*dict.fromkeys([*(name or ()), *_LOCAL_NAMES])])
         files = {kind: (folder / f"{kind}.pem", folder / f"{kind}.key") for kind in NAMES}
         present = [str(path) for pair in files.values() for path in pair if path.exists()]
         if present and not force:

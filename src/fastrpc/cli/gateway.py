@@ -143,7 +143,9 @@ def gateway(
         settings, _ = read_settings(arguments, os.environ, config)
         contracts = [one for path in contract or () for one in services_of_file(path)]
         catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
-        plan = replace(_plan(settings, addresses, catalogue, app), on_started=_teller(as_json=as_json))
+        # Beside a log of JSON each line that the program writes is JSON.
+        is_json = as_json or settings.log_format == "json"
+        plan = replace(_plan(settings, addresses, catalogue, app), on_started=_teller(as_json=is_json))
     settings = replace(settings, registry=None)
     install_logging(
         settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format

@@ -33,6 +33,9 @@ __all__ = ["HttpConnection", "HttpPlace", "request_head"]
 #: Seconds for connecting, and for an answer about the service itself.
 _CONNECT_SECONDS = 5.0
 
+#: Seconds for the question whether a server speaks TLS, for the hint of an error.
+_PROBE_SECONDS = 2.0
+
 _HTTP_HINT = (
     'a fastrpc server serves HTTP once its protocols name it: protocols=("native", "http"), or '
     "FASTRPC_PROTOCOLS=native,http for fastrpc run"
@@ -90,7 +93,13 @@ class HttpPlace:
                 connected = HttpEnd(self._tls, self._host).wrap(connected)
         except OSError as error:
             raise ConnectError(f"{self.url}: {error.strerror or error}") from error
-        return HttpConnection(connected, self.url, ends)
+        return HttpConnection(connected, self.url, ends, self._hint)
+
+    def _hint(self) -> str:
+        """Return advice for a server that does not answer as one of HTTP: it may speak TLS."""
+        if not self._is_encrypted and _speaks_tls(self._host, self._port):
+            return f"the server speaks TLS there: write https://{self.authority}"
+        return _HTTP_HINT
 
     def document(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the server's OpenAPI document, None where it shows none."""
@@ -129,13 +138,16 @@ class HttpConnection(io.RawIOBase):
     An instant ends it all: a limit of each wait would hold for none that drips.
     """
 
-    def __init__(self, connected: socket.socket, url: str, ends: float | None) -> None:
+    def __init__(
+        self, connected: socket.socket, url: str, ends: float | None, hint: Callable[[], str]
+    ) -> None:
         # A TLS connection is for one thread at a time, and a socket has one timeout: no thread waits inside of it.
         self._using = threading.Lock()
         self._connected = connected
         connected.setblocking(False)
         self._url = url
         self._ends = ends
+        self._hint = hint
         #: Why the rest of the request could not be had; the connection has ended then.
         self.input_error: Exception | None = None
 
@@ -174,7 +186,7 @@ class HttpConnection(io.RawIOBase):
             is_silent = isinstance(error, ConnectionResetError)
             ending = "it closed the connection without an answer" if is_silent else repr(error)
             raise ConnectionLostError(
-                f"{self._url} does not answer as an HTTP server: {ending}", hint=_HTTP_HINT
+                f"{self._url} does not answer as an HTTP server: {ending}", hint=self._hint()
             ) from error
         return found
 
@@ -210,6 +222,22 @@ class HttpConnection(io.RawIOBase):
         with self._using:
             self._connected.close()
         super().close()
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return whether a server answers a TLS handshake; its certificate does not matter for that."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), _PROBE_SECONDS) as connected:
+            context.wrap_socket(connected, server_hostname=host).close()
+    except ssl.SSLError as error:
+        # An alert of the server is an answer, too; other bytes are of another protocol.
+        return error.reason is not None and "ALERT" in error.reason
+    except OSError:
+        return False
+    return True
 
 
 def _left(ends: float) -> float:

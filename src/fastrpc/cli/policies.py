@@ -15,7 +15,12 @@ from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import describe_error, print_json, reported
 from fastrpc.errors import ConfigError
 from fastrpc.method_patterns import MethodPattern
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.description import nearest_name
 from fastrpc.rpc.identity import Identity
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.builtin import Reflection
+from fastrpc.server.health import Health
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["check", "explain", "policy"]
@@ -104,20 +109,31 @@ def explain(
         list[str] | None,
         typer.Option("--role", metavar="ROLE", help="A role of the caller; may be repeated."),
     ] = None,
+    services: Annotated[
+        str | None,
+        typer.Option(
+            "--services",
+            metavar="MODULE:ATTRIBUTE",
+            help="What is served: what the method itself demands counts then, too.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Explain what a policy decides about a caller and a method: which rule, and why.
 
-    What the method itself demands by `@method(roles=…)` counts besides, and is not in the file.
+    What the method itself demands by `@method(public=…, roles=…)` is not in the file: --services tells it.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         caller = _caller(identity, roles or ())
         _check_method(method)
-        found = explained(Policy.from_file(file), caller, method)
+        definition = _built_in(method) if services is None else _definition(services, method)
+        found = explained(Policy.from_file(file), caller, method, definition)
     if as_json:
         print_json(found.as_values())
         return
     word: Part = ("allowed: ", "bold green") if found.is_allowed else ("denied: ", "bold red")
+    if found.is_allowed_if_public:
+        word = ("allowed if public: ", "bold yellow")
     priority = ", with priority 2" if found.is_high else ""
     stdout.print(word, shown(f"{found.reason}{priority}"))
     for effect in found.considered:
@@ -136,6 +152,25 @@ def _caller(name: str, roles: Sequence[str]) -> Identity | None:
     if roles:
         raise ConfigError(f"{ANONYMOUS} has no roles", hint="leave --role out, or name a caller")
     return None
+
+
+def _built_in(name: str) -> MethodDefinition | None:
+    """Return a method that every server has; None for any other."""
+    known = (service_definition(Health), service_definition(Reflection))
+    return next(
+        (method for one in known for method in one.methods.values() if method.full_name == name), None
+    )
+
+
+def _definition(services: str, name: str) -> MethodDefinition:
+    known = {method.full_name: method for one in definitions_in(services) for method in one.methods.values()}
+    if name not in known:
+        near = nearest_name(name, known)
+        raise ConfigError(
+            f"{services} has no method {name!r}",
+            hint=f"did you mean {near!r}?" if near else f"it has {', '.join(sorted(known))}",
+        )
+    return known[name]
 
 
 def _check_method(name: str) -> None:

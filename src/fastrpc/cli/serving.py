@@ -45,7 +45,7 @@ from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
 from fastrpc.server.inherited import is_inherited
-from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, NothingToServeError, Plan, Started
 from fastrpc.server.serve import addresses_of
 from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
@@ -196,7 +196,9 @@ def run(
         if settings.registry is None:  # An encrypted one gets the certificates as well.
             files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
             check_encrypts(files, addresses_of(settings.addresses))
-        plan = make_plan(settings, print_started_json if as_json else print_started)
+        # Beside a log of JSON each line that the program writes is JSON.
+        is_json = as_json or settings.log_format == "json"
+        plan = make_plan(settings, print_started_json if is_json else print_started)
     _install_logging(settings, warnings)
     raise typer.Exit(_run_checked(plan, settings))
 
@@ -282,6 +284,7 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         max_calls=settings.max_calls,
         control=None if settings.control is None else Address("unix", path=settings.control),
         takeover=settings.takeover,
+        needs_service=True,
         config=settings.config,
         configure=settings.over,
         authenticate=None if settings.tokens is None else StaticTokens.from_file(settings.tokens),
@@ -342,7 +345,7 @@ def run_reported(
         _print_error(settings, cause, hint or _trace_hint(settings))
         if settings.log_level == "debug":
             logger.debug("it could not start", exc_info=error)
-        return ExitCode.NOT_STARTED
+        return ExitCode.USAGE if isinstance(error, NothingToServeError) else ExitCode.NOT_STARTED
     if code is ExitCode.DRAIN_TIMED_OUT:
         seconds = (settings if served is None else served()).config.timeouts.drain
         _print_error(

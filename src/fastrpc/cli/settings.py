@@ -239,9 +239,18 @@ def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> An
     """Convert a value to its type; the text "none" stands for None, which TOML lacks."""
     if value == "none" and type(None) in get_args(kind):
         return None
+    choices = get_args(kind) if get_origin(kind) is Literal else ()
+    if choices and isinstance(value, str):
+        # As the command line takes them: FASTRPC_LOG_LEVEL=INFO.
+        value = value.lower()
     try:
         return msgspec.convert(value, kind, strict=strict)
     except msgspec.ValidationError as error:
+        if choices:
+            listed = ", ".join(choices)
+            raise ConfigError(
+                f"{place} is {value!r}: there is no such choice", hint=f"there are {listed}"
+            ) from None
         expected = str(error).replace("null", "none")
         shown = f"<{type(value).__name__} object>" if key.rpartition(".")[2] in _HIDDEN else repr(value)
         raise ConfigError(f"{place} is {shown}: {expected[:1].lower()}{expected[1:]}") from None

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from fastrpc.server.registrar import Advertise
     from fastrpc.server.server import Server
 
-__all__ = ["DEFAULT_ADDRESS", "ExitCode", "Plan", "Started", "failure_to_values", "values_to_failure"]
+__all__ = [
+    "DEFAULT_ADDRESS",
+    "ExitCode",
+    "NothingToServeError",
+    "Plan",
+    "Started",
+    "failure_to_values",
+    "values_to_failure",
+]
 
 DEFAULT_ADDRESS = "tcp://127.0.0.1:8972"
 
@@ -33,6 +41,16 @@ class ExitCode(IntEnum):
     NOT_STARTED = 3
     DRAIN_TIMED_OUT = 4
     INTERRUPTED = 130
+
+
+class NothingToServeError(ConfigError):
+    """The sources of a program hold no service: a mistake of usage, exit code 2."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "there is no service to serve",
+            hint="give a class under @fastrpc.service, an instance of one, or a list of them",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +90,8 @@ class Plan:
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False
+    #: Whether the sources have to hold a service; a gateway and a registry serve without one.
+    needs_service: bool = False
     #: Applies the command line to the settings of an App; None without a command line.
     configure: Callable[[ServerConfig], ServerConfig] | None = None
     #: Its URL may hold a token.
@@ -124,7 +144,9 @@ class Plan:
 def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
     """Return an error as plain values for another process."""
     values: dict[str, Any] = {"kind": type(error).__name__, "text": str(error), "traceback": traceback}
-    if isinstance(error, ConfigError):
+    if isinstance(error, NothingToServeError):
+        values["is_empty"] = True
+    elif isinstance(error, ConfigError):
         values |= {"config": error.message, "hint": error.hint}
     elif isinstance(error, FastRPCError):
         values["text"] = str(error)
@@ -136,7 +158,9 @@ def failure_to_values(error: BaseException, traceback: str) -> dict[str, Any]:
 def values_to_failure(values: dict[str, Any]) -> Exception:
     """Return the error that another process described, with its traceback as a note."""
     error: Exception
-    if "config" in values:
+    if "is_empty" in values:
+        error = NothingToServeError()
+    elif "config" in values:
         error = ConfigError(values["config"], hint=values["hint"])
     elif "errno" in values:
         error = OSError(values["errno"], values["text"])

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Container, Iterator
 from typing import TypeVar
 
 from fastrpc.server.app import loaded
-from fastrpc.server.plan import ExitCode, Plan, Started
+from fastrpc.server.plan import ExitCode, NothingToServeError, Plan, Started
 from fastrpc.server.server import Server
 
 __all__ = [
@@ -66,7 +66,7 @@ class ServingProcess:
 
         Raises:
             OSError: an address is not available.
-            ConfigError: a source or a setting is invalid.
+            ConfigError: a source or a setting is invalid, or there is no service (NothingToServeError).
         """
         plan = loaded(self._plan)
         server = Server(
@@ -159,6 +159,8 @@ class ServingProcess:
 
     async def _start(self, server: Server) -> list[str]:
         await server.start()
+        if self._plan.needs_service and not server.services:
+            raise NothingToServeError
         if self._plan.beside is not None:
             await self._beside.enter_async_context(self._plan.beside(server))
         return await self._open_listener(server)

@@ -1,6 +1,7 @@
 """`serve`: serve in the foreground until a signal arrives."""
 
 import asyncio
+import logging
 import os
 import threading
 import time
@@ -18,7 +19,7 @@ from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server import init
 from fastrpc.server.app import loaded
 from fastrpc.server.log_fallback import fallback_logging
-from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, Plan, Started
+from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, NothingToServeError, Plan, Started
 from fastrpc.server.process import RELOAD_SIGNALS, STOP_SIGNALS, ServingProcess, leave, signals_handled
 from fastrpc.server.server import Server
 from fastrpc.server.systemd import Systemd
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["addresses_of", "run", "serve"]
 
 _DEFAULT_CONFIG = ServerConfig()
+
+logger = logging.getLogger("fastrpc.server")
 
 #: Seconds that threads get to end by themselves before the process ends without waiting for them.
 THREAD_SECONDS = 0.2
@@ -46,7 +49,7 @@ def serve(
     workers: int = 1,
     registry: "str | Registry | None" = None,
     advertise: "Advertise | Sequence[Advertise]" = None,
-    config: ServerConfig = _DEFAULT_CONFIG,
+    config: ServerConfig | None = None,
     interceptors: Sequence[Interceptor] = (),
     authenticate: Authenticate | None = None,
     authorize: Authorize | None = None,
@@ -68,7 +71,7 @@ def serve(
             `fastrpc.registries` that was not used yet.
         advertise: the address to register in place of `address`, see `Server.listen`. For several addresses, a list in
             their order; addresses beyond its end are not registered.
-        config: the settings, see `fastrpc.config`.
+        config: the settings, see `fastrpc.config`; None: the defaults.
         interceptors: functions around every call, the first outermost.
         authenticate, authorize: who calls, and who may; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
@@ -77,13 +80,15 @@ def serve(
         OSError: an address is not available; the message names it.
         ConfigError: a source or a setting is invalid.
         RuntimeError: called outside the main thread or inside a loop, or a worker process could not start.
-        SystemExit: calls were cut off: 4 when they took longer than `Timeouts.drain`, 130 by a second signal.
+        SystemExit: 2 if the sources hold no service, which the log says; 4 if calls were cut off because they took
+            longer than `Timeouts.drain`, 130 if a second signal did so.
     """
     plan = Plan(
         load=lambda: sources,
         addresses=addresses_of(address),
         workers=workers,
-        config=config,
+        config=_DEFAULT_CONFIG if config is None else config,
+        needs_service=True,
         interceptors=checked_interceptors(interceptors),
         authenticate=checked_authenticate(authenticate),
         authorize=checked_authorize(authorize),
@@ -92,7 +97,11 @@ def serve(
         advertise=_several(advertise),
     )
     with fallback_logging():
-        code = run(plan)
+        try:
+            code = run(plan)
+        except NothingToServeError as error:
+            logger.error("%s", error)
+            code = ExitCode.USAGE
     if code is not ExitCode.DONE:
         raise SystemExit(int(code))
 

@@ -231,6 +231,21 @@ def test_a_server_that_serves_no_http_is_told(tmp_path: Path) -> None:
     assert 'protocols=("native", "http")' in " ".join(done.errors.split())
 
 
+@pytest.mark.parametrize("protocols", [("http",), ("native",)])
+def test_a_server_that_speaks_tls_is_told(tmp_path: Path, protocols: tuple[str, ...]) -> None:
+    authority = Authority(tmp_path)
+    tls = authority.certificate().tls(authority)
+    config = ServerConfig(protocols=protocols, tls=tls)
+    with ThreadedServer(Feed(), config=config, listen="tls://127.0.0.1:0") as server:
+        address = str(server.address).replace("tls://", "http://")
+        for arguments in (("feed.mul", "a=3"), ("feed.mul", "3")):
+            done = command(tmp_path, address, *arguments)
+            assert done.code == 1
+            said = " ".join(done.errors.split())
+            assert f"the server speaks TLS there: write {address.replace('http:', 'https:')}" in said
+            assert "protocols=" not in said
+
+
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     done = command(tmp_path, "http://127.0.0.1:1", "feed.mul", "a=3")
     assert (done.code, "check the address" in done.errors) == (1, True)

@@ -22,6 +22,14 @@ class Bank:
     @fastrpc.method
     async def close_all(self) -> None: ...
 
+    @fastrpc.method(public=True)
+    async def rates(self) -> int:
+        return 2
+
+    @fastrpc.method(roles=["auditor"])
+    async def audit(self) -> int:
+        return 3
+
 
 services = [Bank]
 app = fastrpc.App(services)
@@ -60,7 +68,7 @@ allow = ["**"]
 
 [[rule]]
 who = ["anonymous"]
-allow = ["fastrpc.health.check"]
+allow = ["fastrpc.health.check", "bank.rates"]
 """
 
 
@@ -178,7 +186,36 @@ def test_wrong_arguments_are_usage_errors(folder: Path) -> None:
                 "  rule 2 concerns * and names other methods\n"
             ),
         ),
-        (["anonymous", "fastrpc.health.check"], "allowed: rule 3 allows fastrpc.health.check to anonymous\n"),
+        (
+            ["anonymous", "fastrpc.health.check"],
+            (
+                "denied: fastrpc.health.check is not public: it refuses callers without identity\n"
+                "  rule 3 allows fastrpc.health.check to anonymous\n"
+            ),
+        ),
+        (
+            ["anonymous", "bank.rates"],
+            (
+                "allowed if public: rule 3 allows bank.rates to anonymous; any method but a public one refuses callers "
+                "without identity (--services tells which it is)\n"
+            ),
+        ),
+        (
+            ["anonymous", "bank.rates", "--services", "bank:services"],
+            "allowed: rule 3 allows bank.rates to anonymous\n",
+        ),
+        (
+            ["ada", "bank.audit", "--services", "bank:services"],
+            (
+                "denied: bank.audit demands one of the roles auditor\n"
+                "  rule 1 allows bank.* to ada\n"
+                "  rule 2 allows ** to *\n"
+            ),
+        ),
+        (
+            ["eve", "bank.audit", "--role", "auditor", "--services", "bank:app"],
+            "allowed: rule 1 allows bank.* to role:auditor, with priority 2\n  rule 2 allows ** to *\n",
+        ),
         (
             ["anonymous", "bank.balance"],
             (
@@ -203,6 +240,7 @@ def test_explain_tells_machines_the_same(folder: Path) -> None:
     done = policy(folder, "explain", "policy.toml", "ada", "bank.balance", "--json")
     assert json.loads(done.output) == {
         "allowed": True,
+        "allowed_if_public": False,
         "rule": 1,
         "pattern": "bank.*",
         "who": "ada",

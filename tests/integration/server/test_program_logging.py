@@ -297,6 +297,19 @@ def test_each_record_is_a_line_of_json_with_its_fields(
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", one["time"]) for one in found)
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_beside_records_of_json_the_addresses_are_a_line_of_json_too(workers: str, tmp_path: Path) -> None:
+    (tmp_path / "logs.py").write_text(ACCESS.format(configured=""))
+    address = f"unix://{tmp_path / 'socket'}"
+    command = ["run", "logs:app", "--address", address, "--log-format", "json", "--workers", workers]
+    with command_line(command, tmp_path) as program:
+        program.wait_output(r"\n")
+        program.signal(signal.SIGTERM)
+        done = program.wait()
+    (started,) = [json.loads(line) for line in done.output.splitlines()]
+    assert (started["addresses"], list(started["services"])) == ([address], ["texts"])
+
+
 def test_the_configuration_of_the_program_stands_beside_json(tmp_path: Path) -> None:
     errors = errors_of_a_run(
         tmp_path, "--log-format", "json", configured=f"logging.basicConfig(level='INFO', {MINE})"

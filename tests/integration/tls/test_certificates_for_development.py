@@ -1,6 +1,7 @@
 """`fastrpc certs dev`, and the commands that dial with its certificates."""
 
 import json
+import ssl
 import stat
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,20 @@ def test_keys_are_readable_by_their_owner_alone(folder: Path) -> None:
         for name in ("authority", "server", "client")
         for kind in ("key", "pem")
     }
+
+
+def test_names_that_are_given_come_beside_those_of_this_machine(tmp_path: Path) -> None:
+    assert (
+        command("certs", "dev", "--name", "orders.example", "--name", "localhost", folder=tmp_path).code == 0
+    )
+    certificate: dict[str, Any] = ssl._ssl._test_decode_cert(str(tmp_path / "certs" / "server.pem"))  # type: ignore[attr-defined]
+    assert certificate["subjectAltName"] == (
+        ("DNS", "orders.example"),
+        ("DNS", "localhost"),
+        ("IP Address", "127.0.0.1"),
+        ("IP Address", "0:0:0:0:0:0:0:1"),
+    )
+    assert certificate["subject"] == ((("commonName", "orders.example"),),)
 
 
 def test_what_is_there_is_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:

@@ -107,6 +107,27 @@ def test_wrong_variable_is_named() -> None:
         read_settings({}, {"FASTRPC_WORKERS": "many"}, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [("log_level", "debug, info, warning, error, critical"), ("log_format", "text, json")],
+)
+def test_a_wrong_choice_lists_all_of_them(tmp_path: Path, name: str, choices: str) -> None:
+    for environment, file in (
+        ({f"FASTRPC_{name.upper()}": "loud"}, None),
+        ({}, write(tmp_path, f'{name} = "loud"')),
+    ):
+        with pytest.raises(ConfigError, match=rf"(?i){name} is 'loud'") as caught:
+            read_settings({}, environment, file)
+        assert caught.value.hint == f"there are {choices}"
+    with pytest.raises(ConfigError, match=r"log_level is 3"):
+        read_settings({}, {}, write(tmp_path, "log_level = 3"))
+
+
+def test_a_choice_may_be_written_in_capitals(tmp_path: Path) -> None:
+    settings, _ = read_settings({}, {"FASTRPC_LOG_LEVEL": "WARNING"}, write(tmp_path, 'log_format = "JSON"'))
+    assert (settings.log_level, settings.log_format) == ("warning", "json")
+
+
 def test_variable_that_is_nearly_a_setting_is_warned_about() -> None:
     _, warnings = read_settings({}, {"FASTRPC_WORKER": "2", "FASTRPC_BUILD": "debug", "PATH": "/"}, None)
     assert warnings == ["FASTRPC_WORKER is not a setting; did you mean FASTRPC_WORKERS?"]

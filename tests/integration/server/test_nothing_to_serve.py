@@ -1,0 +1,38 @@
+"""Programs whose sources hold no service: a mistake of usage, in each way to serve."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.program import run_program
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("sources", ["", "[]", "fastrpc.App([])", "services.empty", "[[], services.empty]"])
+def test_a_program_without_a_service_says_so_and_ends_with_2(
+    tmp_path: Path, sources: str, workers: int
+) -> None:
+    (tmp_path / "services.py").write_text("def empty():\n    return []\n")
+    arguments = f"{sources}, workers={workers}" if sources else f"workers={workers}"
+    (tmp_path / "program.py").write_text(
+        f"import fastrpc, services\n\nif __name__ == '__main__':\n"
+        f"    fastrpc.serve({arguments}, address='tcp://127.0.0.1:0')\n"
+    )
+    done = run_program(["program.py"], tmp_path)
+    assert (done.code, done.output) == (2, "")
+    assert "there is no service to serve" in done.errors
+    assert "Traceback" not in done.errors
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("source", ["none", "app", "empty"])
+def test_the_command_line_says_so_too(tmp_path: Path, source: str, workers: str) -> None:
+    (tmp_path / "nothing.py").write_text(
+        "import fastrpc\n\nnone = []\napp = fastrpc.App([])\n\n\ndef empty():\n    return []\n"
+    )
+    command = ["-m", "fastrpc", "run", f"nothing:{source}", "--address", "tcp://127.0.0.1:0"]
+    done = run_program([*command, "--workers", workers], tmp_path)
+    assert (done.code, done.output) == (2, "")
+    said = " ".join(done.errors.split())
+    assert "there is no service to serve" in said
+    assert "a class under @fastrpc.service" in said
