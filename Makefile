@@ -22,7 +22,7 @@ demo: $(BUILT) ## show what fastrpc does, in a minute
 	$(python) tests/examples/demo.py
 
 test: $(BUILT) ## run the tests but those of lint, services and promises; FASTRPC_TEST_SCALE=n makes them n times larger, ARGS="-k name" chooses
-	$(python) -m pytest --ignore=tests/services --ignore=tests/typing -n 6 --dist worksteal -m "not measures" --durations=10 $(ARGS)
+	$(python) -m pytest --ignore=tests/services --ignore=tests/typing -n 6 --dist worksteal -m "not measures" -rs --durations=10 $(ARGS)
 
 lint: $(BUILT) ## check style, types and stubs, and what type checkers say of a program that uses fastrpc
 	ci/lint

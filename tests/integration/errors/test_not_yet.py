@@ -100,6 +100,17 @@ def test_every_extra_is_used_by_the_package() -> None:
         assert re.search(rf"import {module}|from {module}|\"{module}", sources), module
 
 
+def test_the_readme_names_every_extra_and_all_has_those_that_need_no_choice() -> None:
+    root = Path(__file__).parents[3]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    install = (root / "README.md").read_text().partition("## Install")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", install)) >= extras.keys()
+    (everything,) = extras["all"]
+    parts = set(everything.removeprefix("fastrpc[").removesuffix("]").split(","))
+    # Programs choose their SDK and its exporter themselves.
+    assert parts == extras.keys() - {"all", "bench", "dev", "otel-sdk", "services", "standard"}
+
+
 # Streams
 
 

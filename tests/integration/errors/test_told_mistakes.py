@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
+import trio
 
 import fastrpc
 from fastrpc import (
@@ -117,8 +118,6 @@ def test_a_method_that_was_called_already_is_refused_without_a_second_warning(ki
 
 
 def test_a_client_under_trio_says_that_it_needs_asyncio() -> None:
-    trio = pytest.importorskip("trio")
-
     async def main() -> None:
         client = Client(NOWHERE)
         for use in (lambda: client.call(Desk.mul, 6, 7), client.__aenter__, client.ready):
@@ -146,6 +145,16 @@ async def test_a_blocking_client_in_a_coroutine_warns_once(has_interceptors: boo
         assert [one.category for one in noted] == [RuntimeWarning]
         assert "asyncio.to_thread" in str(noted[0].message)
         assert noted[0].filename == __file__
+
+
+async def test_clients_made_one_after_the_other_on_a_loop_warn_once() -> None:
+    with serving(Desk) as address, warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            # As in the cells of a notebook, whose loop runs.
+            with SyncClient(address) as client:
+                assert client.call(Desk.mul, 6, 7) == 42
+    assert [one.category for one in noted] == [RuntimeWarning]
 
 
 async def test_a_blocking_client_in_a_thread_does_not_warn() -> None:
