@@ -11,7 +11,7 @@ CORE := $(shell find src -name '*.pyx' -o -name '*.pxd' -o -name '*.h')
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test lint guard bench promises compare services soak sanitize coverage wheel clean distclean
+.PHONY: help build demo test lint guard bench promises compare services fuzz soak sanitize coverage wheel clean distclean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -41,6 +41,9 @@ compare: $(BUILT) $(BENCH_READY) ## measure fastrpc beside a bare C echo and oth
 
 services: $(BUILT) ## run the tests with real servers and other programs, which it starts; ARGS="-k name" chooses
 	ci/services $(ARGS)
+
+fuzz: $(BUILT) ## try all random inputs of the property tests under a new seed; FASTRPC_TEST_SEED=n repeats one
+	ci/fuzz $(ARGS)
 
 soak: $(BUILT) ## run the tests ten times larger
 	FASTRPC_TEST_SCALE=$${FASTRPC_TEST_SCALE:-10} $(python) -m pytest $(ARGS)

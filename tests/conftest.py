@@ -5,6 +5,7 @@ import gc
 import math
 import os
 import platform
+import random
 import signal
 import sys
 import time
@@ -19,10 +20,17 @@ from tests.support.source_tree import tree
 
 SCALE = float(os.environ.get("FASTRPC_TEST_SCALE", "1"))
 
+#: The seed of random inputs. With one a run tries all inputs, others for each seed; without one a normal run tries the
+#: same share of them each time, so that a failure belongs to the change at hand.
+SEED = int(os.environ["FASTRPC_TEST_SEED"]) if "FASTRPC_TEST_SEED" in os.environ else None
+
 #: The shares of its random inputs, and of hypothesis' examples, that a test tries in a normal run; a longer one tries
 #: all, times its scale.
 SHARE_OF_EXAMPLES = 0.3
 SHARE = 0.05
+
+#: Whether this run tries only these shares.
+IS_SHARE = SCALE <= 1 and SEED is None
 
 #: A test that takes this long hangs: the stacks of all threads are printed, and the run ends.
 HANG_SECONDS = float(os.environ.get("FASTRPC_TEST_HANG_SECONDS", 300 * max(1.0, SCALE)))
@@ -38,8 +46,9 @@ GUARD_SECONDS = 60.0
 class Scale:
     """How large the tests of this run are: 1 for every change, more for `make soak`."""
 
-    def __init__(self, factor: float) -> None:
+    def __init__(self, factor: float, seed: int = 0) -> None:
         self.factor = factor
+        self._seed = seed
 
     def __call__(self, amount: int, *, least: int = 1) -> int:
         """Return `amount` at this scale, but not less than `least`."""
@@ -47,13 +56,22 @@ class Scale:
 
     def inputs(self, amount: int) -> int:
         """Return how many of `amount` random inputs to try: `SHARE` of them in a normal run, all in a longer one."""
-        return self(round(amount * SHARE)) if self.factor <= 1 else self(amount)
+        return self(round(amount * SHARE)) if IS_SHARE else self(amount)
+
+    def seeds(self, amount: int) -> range:
+        """Return a seed for each of the random inputs to try; a run's own seed gives others."""
+        first = self._seed * 1_000_003
+        return range(first, first + self.inputs(amount))
+
+    def random(self, number: int) -> random.Random:
+        """Return a source of random inputs; its number tells it from those of other tests."""
+        return random.Random(self._seed * 1_000_003 + number)
 
 
 @pytest.fixture(scope="session")
 def scale() -> Scale:
     """Sizes tests: `scale(10_000)` is 10,000 in a normal run and more in a longer one."""
-    return Scale(SCALE)
+    return Scale(SCALE, SEED or 0)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +97,11 @@ def pytest_configure(config: pytest.Config) -> None:
     # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # At scale 1 the same inputs are tried each time, so that a failure belongs to the change at hand.
     hypothesis.settings.register_profile(
         "fastrpc",
         deadline=None,
-        derandomize=SCALE <= 1,
-        max_examples=max(10, round(100 * SCALE * (SHARE_OF_EXAMPLES if SCALE <= 1 else 1))),
+        derandomize=IS_SHARE,
+        max_examples=max(10, round(100 * SCALE * (SHARE_OF_EXAMPLES if IS_SHARE else 1))),
         print_blob=True,
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
@@ -144,9 +161,11 @@ def pytest_collection_finish() -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     build = os.environ.get("FASTRPC_BUILD", "release")
-    return f"fastrpc: test scale {SCALE:g}, {build} build, {os.cpu_count()} cores, {platform.machine()}"
+    seed = "" if SEED is None else f", seed {SEED}"
+    return f"fastrpc: test scale {SCALE:g}{seed}, {build} build, {os.cpu_count()} cores, {platform.machine()}"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     # The header is left out by -q; the scale is part of the result.
-    terminalreporter.write_line(f"fastrpc: test scale {SCALE:g}")
+    seed = "" if SEED is None else f", FASTRPC_TEST_SEED={SEED}"
+    terminalreporter.write_line(f"fastrpc: test scale {SCALE:g}{seed}")

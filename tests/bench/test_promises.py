@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.promises.attacks import stalls
 from bench.promises.finding import Finding
 from bench.promises.limits import overload
 from bench.promises.measures import MEASURES, idle_connection_kib
@@ -40,3 +41,8 @@ def test_goodput_holds_at_three_times_the_capacity_and_all_is_normal_afterwards(
     # A minute in `make soak`: what adapts may drift slowly.
     findings = overload(min(60, scale(6)))
     assert [finding for finding in findings if not finding.is_kept] == []
+
+
+@pytest.mark.measures
+def test_attacks_hold_the_loop_no_longer_than_promised() -> None:
+    assert [finding for finding in stalls() if not finding.is_kept] == []

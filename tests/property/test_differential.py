@@ -78,7 +78,7 @@ def play(random: Random, traffic: Traffic) -> list[Event]:
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
 def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: Scale) -> None:
     reached: set[str] = set()
-    for seed in range(scale.inputs(INPUTS // 2 // COPIES)):
+    for seed in scale.seeds(INPUTS // 2 // COPIES):
         for number, (random, traffic) in enumerate(inputs(seed, is_server)):
             try:
                 events = play(random, traffic)
@@ -94,7 +94,7 @@ def test_valid_and_damaged_input_means_the_same_to_both(is_server: bool, scale: 
 
 @pytest.mark.parametrize("is_server", [True, False], ids=["server", "client"])
 def test_both_behave_alike_with_any_action_between_frames(is_server: bool, scale: Scale) -> None:
-    for seed in range(scale.inputs(1_000)):
+    for seed in scale.seeds(1_000):
         random = Random(seed)
         try:
             explore(random, Lockstep(is_server, settings_for(random, is_server)), OPENING)
@@ -106,7 +106,7 @@ def test_both_behave_alike_with_any_action_between_frames(is_server: bool, scale
 def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
     is_server: bool, scale: Scale
 ) -> None:
-    for seed in range(scale.inputs(400)):
+    for seed in scale.seeds(400):
         random = Random(seed)
         changes = SERVING | {
             Setting.MAX_MESSAGE: 50_000,
@@ -126,7 +126,7 @@ def test_both_give_the_same_credit_for_streams_larger_than_their_windows(
 def test_both_end_a_cancelled_answer_alike_at_any_point(is_server: bool, scale: Scale) -> None:
     opening = Preface().encode() + SettingsFrame(encode_settings(ANNOUNCED)).encode()
     opening += SettingsFrame(ack=True).encode()
-    for seed in range(scale.inputs(300)):
+    for seed in scale.seeds(300):
         random = Random(seed)
         # The window stays at 65,536 bytes: an answer waits, is begun, or is out when its CANCEL comes.
         pair = Lockstep(is_server, SERVING)

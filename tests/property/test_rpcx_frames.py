@@ -77,7 +77,7 @@ def assert_as_the_reference(changed: bytes) -> None:
 
 
 def test_many_mutated_frames_are_refused_as_the_reference_refuses_them(scale: Scale) -> None:
-    choose = random.Random(11)
+    choose = scale.random(11)
     for _ in range(scale.inputs(100_000)):
         assert_as_the_reference(mutated(choose.choice(FROM_SERVERS), choose))
 
@@ -137,7 +137,7 @@ async def test_a_server_outlives_mutated_frames_and_keeps_nothing_of_them(
     caplog.set_level(logging.CRITICAL)
     async with gate_for(Arith(), Fn(), config=CONFIG) as gate:
         before = bytes_held()
-        await hear_mutated(gate, scale.inputs(100_000), random.Random(7))
+        await hear_mutated(gate, scale.inputs(100_000), scale.random(7))
         assert (bytes_held(), len(gate.sessions)) == (before, 0)
         good = ServedRpcx(gate, config=CONFIG)
         assert (await good.ask(recordings()["msgpack_mul"].from_client)).value() == {"C": 200}
@@ -171,7 +171,7 @@ async def talked(address: Any, data: bytes) -> bytes:
 
 @pytest.mark.one_loop
 async def test_a_server_outlives_mutated_frames_of_sockets(scale: Scale) -> None:
-    choose = random.Random(7)
+    choose = scale.random(7)
     config = ServerConfig(protocols=("native", "rpcx"), limits=Limits(message_bytes=1_000_000))
     async with Server(Arith(), Fn(), config=config) as server:
         await server.listen("tcp://127.0.0.1:0")
