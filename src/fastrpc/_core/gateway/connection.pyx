@@ -590,7 +590,7 @@ cdef class GatewayConnection(HttpConnection):
         due = earlier(due, self._check_credentials(now))
         due = earlier(due, self._check_age(now))
         due = earlier(due, self._check_leaving(now))
-        return self._due_ns if self.is_closed else earlier(due, self.exchange.send_comment(now))
+        return self._due_ns if self.is_closed else earlier(due, self.exchange.send_sign(now))
 
     cdef uint64_t _check_age(self, uint64_t now) except? 0:
         """Close with the next answer at the connection's age, and end what outlasts that; return when to look again."""

@@ -26,14 +26,15 @@ cdef class HttpExchange(EngineExchange):
         # What a WebSocket says, None where there is none.
         SocketTalk talk
 
-        # When a stream of events gets a comment, 0: it is none.
-        uint64_t comment_due_ns
+        # When a silent stream gives its next sign of life, 0: not.
+        uint64_t sign_due_ns
 
     cdef int forget(self) except -1
     cdef int become(self, SocketTalk talk) except -1
     cdef HttpConnection owner(self)
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
-    cdef uint64_t send_comment(self, uint64_t now) except? 0
+    cdef uint64_t send_sign(self, uint64_t now) except? 0
+    cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1
     cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1
     cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1
     cdef int _answer_rpcx(

@@ -48,9 +48,6 @@ cdef enum:
     # Bytes of output that wait, above which streams wait as well.
     STREAM_ROOM = 65_536
 
-# A stream of events gets a comment after so long.
-cdef uint64_t COMMENT_NS = 15_000_000_000
-
 
 @cython.final
 cdef class HttpExchange(EngineExchange):
@@ -60,7 +57,7 @@ cdef class HttpExchange(EngineExchange):
         """Forget the request before."""
         self.call = None
         self.leaves_body = False
-        self.comment_due_ns = 0
+        self.sign_due_ns = 0
         self.talk = None
         return 0
 
@@ -187,7 +184,11 @@ cdef class HttpExchange(EngineExchange):
         return 429 if pushback_ms else 503
 
     cdef int do_hold(self, Call call) except -1:
-        return 0
+        """Let a stream whose handler suspends before its first message give a sign of life in time."""
+        cdef HttpConnection connection = self.owner()
+        if connection is None or self.call is not call or terms_of(call).form == FORM_NONE or connection.has_begun:
+            return 0
+        return self._await_sign(connection, now_ns())
 
     cdef int do_release(self, Call call) except -1:
         return 0
@@ -201,15 +202,20 @@ cdef class HttpExchange(EngineExchange):
             connection.begin_parts(200, lines + call_lines(call, connection.head))
             call.sent_metadata = None
             if terms.form == FORM_EVENTS:
-                self.comment_due_ns = now_ns() + COMMENT_NS
-                connection.schedule_check(self.comment_due_ns)
+                self._await_sign(connection, now_ns())
+        return 0
+
+    cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1:
+        """Let the next sign of life be due one interval from now."""
+        self.sign_due_ns = now + self.service.sign_ns
+        connection.schedule_check(self.sign_due_ns)
         return 0
 
     cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1:
         self._begin_messages(connection, call, terms)
         connection.send_part(part)
         self.call = None
-        self.comment_due_ns = 0
+        self.sign_due_ns = 0
         return connection.end_parts()
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
@@ -231,13 +237,23 @@ cdef class HttpExchange(EngineExchange):
         self._begin_messages(connection, <ServerCall>call, terms)
         return connection.send_part(value_part(terms.form, payload))
 
-    cdef uint64_t send_comment(self, uint64_t now) except? 0:
-        """Send a comment in a stream of events where one is due; return when the next one is."""
+    cdef uint64_t send_sign(self, uint64_t now) except? 0:
+        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
         cdef HttpConnection connection = self.owner()
-        if self.comment_due_ns and now >= self.comment_due_ns and connection is not None:
+        cdef ServerCall call = self.call
+        cdef HttpTerms terms
+        if self.sign_due_ns == 0 or now < self.sign_due_ns or connection is None:
+            return self.sign_due_ns
+        self.sign_due_ns = 0
+        # A call that was answered needs none, nor does one that waits for its start and may still be refused.
+        if call is None or call.was_ended or not (connection.has_begun or call.is_held and call.given is not None):
+            return 0
+        terms = terms_of(call)
+        self._begin_messages(connection, call, terms)
+        if terms.form == FORM_EVENTS:
             connection.send_part(b":\n\n")
-            self.comment_due_ns = now + COMMENT_NS
-        return self.comment_due_ns
+            self._await_sign(connection, now)
+        return self.sign_due_ns
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         cdef HttpConnection connection = self.owner()

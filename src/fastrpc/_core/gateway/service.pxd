@@ -2,6 +2,8 @@
 
 cimport cython
 
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.gateway.http_method cimport HttpMethod
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
@@ -28,6 +30,9 @@ cdef class HttpService:
         # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
         Py_ssize_t body_bytes
         Py_ssize_t window_bytes
+
+        # How long a stream may be silent.
+        uint64_t sign_ns
 
         # Methods as the gateway knows them, made on first use.
         object _make_method

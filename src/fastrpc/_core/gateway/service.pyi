@@ -17,6 +17,7 @@ class HttpService:
         make_method: returns a route as the gateway knows it.
         paths: what is at fixed paths, as objects with the fields of `fastrpc.protocols.http.paths.Path`.
         hosts: names that clients may call this server by, beside localhost and addresses; None takes any.
+        sign_seconds: how long a stream may be silent before its caller gets a sign of life.
     """
 
     def __init__(
@@ -27,6 +28,8 @@ class HttpService:
         make_method: Callable[[Route], HttpMethod],
         paths: Mapping[str, Any],
         hosts: set[str] | None,
+        *,
+        sign_seconds: float = 15.0,
     ) -> None: ...
     @property
     def gate(self) -> Gate: ...

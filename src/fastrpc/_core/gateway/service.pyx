@@ -6,13 +6,14 @@ a request names (a page's own name may lead to this machine), and of the origin 
 
 cimport cython
 
+from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.http1.head cimport FIELD_HOST, RequestLimits
 
 
 @cython.final
 cdef class HttpService:
 
-    def __init__(self, Gate gate not None, options, bounds, make_method not None, paths, set hosts):
+    def __init__(self, Gate gate not None, options, bounds, make_method not None, paths, set hosts, *, sign_seconds=15.0):
         limits = options.limits
         self.gate = gate
         self.limits = RequestLimits(
@@ -31,6 +32,7 @@ cdef class HttpService:
         self.hosts = hosts
         self.body_bytes = bounds.message_bytes
         self.window_bytes = bounds.stream_window_bytes
+        self.sign_ns = nanoseconds(sign_seconds)
         self._make_method = make_method
         self._methods = {}
 

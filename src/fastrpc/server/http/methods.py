@@ -16,7 +16,10 @@ from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
 from fastrpc.status import Status
 
-__all__ = ["http_service"]
+__all__ = ["SIGN_SECONDS", "http_service"]
+
+#: How long a stream may be silent before its caller gets a sign of life: shorter than the patience of proxies.
+SIGN_SECONDS = 15.0
 
 
 def http_service(
@@ -51,7 +54,13 @@ def http_service(
 
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     return HttpService(
-        gate, config.http, config.limits, make_method, paths, _hosts(config, gate, address, advertised)
+        gate,
+        config.http,
+        config.limits,
+        make_method,
+        paths,
+        _hosts(config, gate, address, advertised),
+        sign_seconds=SIGN_SECONDS,
     )
 
 
