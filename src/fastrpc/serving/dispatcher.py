@@ -365,7 +365,7 @@ class Dispatcher:
 
     def drive_in_thread(self, call: ServerCall) -> Coroutine[Any, Any, None]:
         """Return the coroutine that sends what a `def` generator yields in a thread."""
-        return GeneratorJob(call, self._workers).drive()
+        return drive(call) if call.wants_head else GeneratorJob(call, self._workers).drive()
 
     def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         del self._jobs[call]

@@ -1,14 +1,15 @@
 """Safe methods by GET: their arguments stand in the query."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import pytest
 
 import fastrpc
 from fastrpc import Server, ServerConfig
-from tests.support.http_talk import HttpClient
+from fastrpc.rpc.interceptor import Proceed
+from tests.support.http_talk import HttpClient, request
 
 pytestmark = pytest.mark.one_loop
 
@@ -31,19 +32,36 @@ class Find:
     async def all(self) -> list[int]:
         return [1, 2]
 
+    started = 0
+
     @fastrpc.method(safe=True)
     async def numbers(self, to: int) -> AsyncIterator[int]:
+        self.started += 1
         for number in range(to):
             yield number
+
+    @fastrpc.method(safe=True)
+    def numbers_in_thread(self, to: int) -> Iterator[int]:
+        self.started += 1
+        yield from range(to)
 
     @fastrpc.method
     async def write(self, title: str) -> str:
         return title
 
 
+async def pass_on(call: Any, proceed: Proceed) -> Any:
+    return await proceed(call)
+
+
+def without_date(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [one for one in fields if one[0] != "date"]
+
+
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[HttpClient]:
-    async with Server(Find(), config=ServerConfig(protocols=("http",))) as server:
+async def serving(find: Find | None = None, interceptors: Sequence[Any] = ()) -> AsyncIterator[HttpClient]:
+    config = ServerConfig(protocols=("http",))
+    async with Server(find or Find(), config=config, interceptors=interceptors) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             yield client
 
@@ -108,6 +126,48 @@ async def test_a_head_has_no_body() -> None:
         answer = await client.ask("HEAD", "/find/all")
         assert (answer.status, answer["content-length"]) == (200, "5")
         assert (await client.get("/find/all")).value == [1, 2]
+
+
+@pytest.mark.parametrize("style", ["numbers", "numbers_in_thread"])
+@pytest.mark.parametrize("accept", ["application/x-ndjson", "text/event-stream", None])
+@pytest.mark.parametrize("interceptors", [(), (pass_on,)], ids=["plain", "intercepted"])
+async def test_a_head_of_a_stream_is_that_of_its_get_and_starts_no_handler(
+    style: str, accept: str | None, interceptors: tuple[Any, ...]
+) -> None:
+    find = Find()
+    async with serving(find, interceptors) as client:
+        got = await client.get(f"/find/{style}?to=2", Accept=accept)
+        started = find.started
+        asked = await client.ask("HEAD", f"/find/{style}?to=2", Accept=accept)
+        assert asked.status == got.status == 200
+        assert without_date(asked.fields) == without_date(got.fields)
+        # It has no body, and the connection goes on.
+        assert (await client.get("/find/all")).value == [1, 2]
+        assert find.started == started == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "accept", "status"),
+    [
+        ("/find/numbers", None, 400),
+        ("/find/numbers?to=a", None, 400),
+        ("/find/numbers?to=2", "text/html", 406),
+        ("/find/write", None, 405),
+    ],
+)
+async def test_a_head_of_a_stream_fails_as_its_get_does(target: str, accept: str | None, status: int) -> None:
+    async with serving() as client:
+        for verb in ("GET", "HEAD"):
+            assert (await client.ask(verb, target, Accept=accept)).status == status
+        assert (await client.get("/find/all")).value == [1, 2]
+
+
+async def test_an_old_client_gets_the_head_of_a_stream() -> None:
+    async with serving() as client:
+        client.send(request("HEAD", "/find/numbers?to=2", version="1.0"))
+        answer = await client.response(has_body=False)
+        assert (answer.status, answer["content-type"]) == (200, "application/x-ndjson")
+        assert await client.is_closed()
 
 
 async def test_a_safe_method_is_posted_as_well() -> None:

@@ -172,8 +172,9 @@ cdef class HttpTerms:
         cdef int kind = body_kind(head)
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
         if head.verb == VERB_GET or head.verb == VERB_HEAD:
-            if not self.target.is_safe or route.takes_stream or route.gives_stream and head.verb == VERB_HEAD:
+            if not self.target.is_safe or route.takes_stream:
                 return self.refuse_later(call, 405, f"{route.method} is called by POST")
+            call.wants_head = route.gives_stream and head.verb == VERB_HEAD
         elif head.verb != VERB_POST:
             return self.refuse_later(call, 405, f"{route.method} is called by POST")
         elif route.takes_stream:

@@ -162,6 +162,8 @@ cdef class HttpConnection(PythonEngine):
         return 0
 
     cdef int send_part(self, bytes part) except -1:
+        if self.head.verb == VERB_HEAD:
+            return 0
         if self.head.minor_version == 0:
             self.send(part)
         elif part:
@@ -171,7 +173,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int end_parts(self) except -1:
         cdef RequestHead head = self.head
         cdef bint closes = self.is_draining or not head.keeps_alive or head.minor_version == 0
-        if head.minor_version:
+        if head.minor_version and head.verb != VERB_HEAD:
             self.send(LAST_CHUNK)
         return self._answered(closes or self.body is not None)
 

@@ -28,6 +28,9 @@ cdef class ServerCall(Call):
         uint8_t has_own_credential
         uint8_t is_logged
 
+        # Whether the caller asks for the head of a stream alone: no handler starts.
+        readonly uint8_t wants_head
+
         # Its deadline has passed. No handler saw it: an interceptor, or a full queue, refused it.
         readonly bint is_expired
         public bint never_started

@@ -57,6 +57,10 @@ class ServerCall(Call):
         """Whether its deadline passed while the handler ran."""
 
     @property
+    def wants_head(self) -> bool:
+        """Whether the caller asks for the head of a stream alone: no handler starts."""
+
+    @property
     def pushback_ms(self) -> int:
         """While it is refused: milliseconds after which its caller may retry; 0: not stated."""
 

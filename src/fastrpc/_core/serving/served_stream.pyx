@@ -261,6 +261,8 @@ async def drive(ServerCall call not None):
     cdef ServedStream stream = <ServedStream?>call.stream
     cdef uint64_t until = tick_ns() + SLICE_NS
     cdef bint is_at_yield = False
+    if call.wants_head:
+        return
     messages = call_handler(call.route.handler, stream.bound())
     try:
         if call.route.style == STYLE_INLINE:
