@@ -40,6 +40,9 @@ _CODES: Final = {
     Status.INTERNAL: _INTERNAL,
 }
 
+#: The types of an id.
+_IDENTIFIERS: Final = frozenset({str, int, float, type(None)})
+
 _NOTHING: Final = msgspec.Raw(b"null")
 
 #: What is told of a result that is left out: the call was made.
@@ -175,7 +178,8 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     except (msgspec.MsgspecError, ValueError):
         raise _EntryError(_SHAPE, "a request must be an object") from None
     identifier = entry.get("id")
-    if identifier is not None and not isinstance(msgspec.json.decode(identifier), str | int | float | None):
+    # A bool is an int to Python.
+    if identifier is not None and type(msgspec.json.decode(identifier)) not in _IDENTIFIERS:
         raise _EntryError(_SHAPE, "id must be a text, a number or null")
     answered = _NOTHING if identifier is None else identifier
     double = find_double_key(_JSON, raw)
