@@ -86,6 +86,8 @@ class Catalogue:
                     is_typed=True,
                 ),
             )
+        # The servers behind have such services as well.
+        self._server._hide_own()
         self._server._explain_absent(self._why_absent)
         await self._look()
         self._is_following = True

@@ -31,14 +31,11 @@ from fastrpc.cli.serving import run_reported
 from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, ConfigError
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.interceptor import Proceed
-from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.server.app import App, app_of
 from fastrpc.server.plan import ExitCode, Plan, Started
 from fastrpc.server.serve import run as run_plan
-from fastrpc.status import Status
 
 __all__ = ["gateway"]
 
@@ -206,7 +203,6 @@ def _plan(
         worker_timeout=settings.worker_timeout,
         max_calls=settings.max_calls,
         config=config,
-        outermost=(_hide_own,),
         beside=catalogue,
     )
 
@@ -241,13 +237,6 @@ def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
             )
         found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
     return tuple(found)
-
-
-async def _hide_own(call: Any, proceed: Proceed) -> Any:
-    """Refuse calls of the gateway's own services: what is behind it has such as well."""
-    if call.method.startswith(BUILTIN_PREFIX):
-        raise CallError(Status.UNIMPLEMENTED, f"there is no method {call.method} here")
-    return await proceed(call)
 
 
 def _catalogues(

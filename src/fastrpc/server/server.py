@@ -129,6 +129,13 @@ class Server:
             raise RuntimeError("this Server has not started")
         self._gate.dispatcher.why_absent = why
 
+    def _hide_own(self) -> None:
+        """Serve none of fastrpc's own services: to callers their methods are unknown."""
+        if self._gate is None:
+            raise RuntimeError("this Server has not started")
+        routes = self._gate.routes
+        routes.remove(*(route for route in routes if route.method.startswith(BUILTIN_PREFIX)))
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self

@@ -262,11 +262,22 @@ async def test_what_is_known_of_a_service_is_in_the_document(origin: str) -> Non
     assert "$ref" in body("/books/dearer")["properties"]["book"]
 
 
-async def test_services_of_fastrpc_are_not_there(origin: str) -> None:
-    for path in ("/fastrpc.health/check", "/fastrpc.reflection/services", "/fastrpc.registry/page"):
-        answer = await ask(origin, "POST", path, {})
-        assert answer.status in (404, 501)
-        assert answer.value["code"] == "UNIMPLEMENTED"
+@pytest.mark.parametrize("verb", ["POST", "GET", "PUT"])
+@pytest.mark.parametrize("method", ["health.check", "health.watch", "reflection.services", "registry.page"])
+async def test_services_of_fastrpc_are_answered_as_every_unknown_path(
+    method: str, verb: str, origin: str
+) -> None:
+    service, _, name = method.partition(".")
+    answer = await ask(origin, verb, f"/fastrpc.{service}/{name}", {})
+    # A name of the same length, that is near no other.
+    other = f"qqqqqqq.{'q' * len(service)}/{'q' * len(name)}"
+    unknown = await ask(origin, verb, f"/{other}", {})
+    assert (answer.status, answer.value["code"]) == (404, "UNIMPLEMENTED")
+    assert [field for field in answer.fields if field[0] != "date"] == [
+        field for field in unknown.fields if field[0] != "date"
+    ]
+    told = unknown.value["detail"].replace(other.replace("/", "."), f"fastrpc.{method}")
+    assert answer.value == {**unknown.value, "detail": told}
 
 
 async def test_an_app_gives_it_limits_interceptors_and_settings(folder: Path, registry: str) -> None:

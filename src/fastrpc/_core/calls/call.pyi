@@ -95,6 +95,9 @@ class RouteTable:
             TypeError: a name is an alias of one method and means another one as well.
         """
 
+    def remove(self, *routes: Route) -> None:
+        """Remove routes, with all of their names."""
+
     def get(self, method: str) -> Route | None:
         """Return the route of a full method name."""
 

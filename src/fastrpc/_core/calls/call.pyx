@@ -215,6 +215,15 @@ cdef class RouteTable:
         self._routes += [one for _, one in found]
         self._rebuild()
 
+    def remove(self, *routes):
+        """Remove routes, with all of their names."""
+        kept = [(name, route) for name, route in zip(self._names, self._routes) if route not in routes]
+        self._methods = [route for route in self._methods if route not in routes]
+        self._names = [name for name, _ in kept]
+        self._routes = [route for _, route in kept]
+        self._last = 0
+        self._rebuild()
+
     def __len__(self):
         return len(self._methods)
 
@@ -255,6 +264,9 @@ cdef class RouteTable:
         while capacity < 2 * <uint32_t>len(self._routes):
             capacity *= 2
         PyMem_Free(self._slots)
+        self._slots = NULL
+        if not self._routes:
+            return
         self._slots = <uint32_t*>PyMem_Calloc(capacity, sizeof(uint32_t))
         if self._slots is NULL:
             raise MemoryError()

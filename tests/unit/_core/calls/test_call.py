@@ -142,6 +142,23 @@ class TestRouteTable:
                 assert table.get(each.method) is each
         assert table.get("service.other40") is None
 
+    def test_a_removed_route_is_found_by_none_of_its_names(self) -> None:
+        table = RouteTable()
+        routes = [aliased(f"service.method{number}", f"service.other{number}") for number in range(40)]
+        table.add(*routes)
+        # The last one found is looked at first.
+        assert table.get(routes[-1].method) is routes[-1]
+        table.remove(*routes[20:])
+        assert list(table) == routes[:20]
+        for number, each in enumerate(routes):
+            found = each if number < 20 else None
+            assert table.get(each.method) is table.get(f"service.other{number}") is found
+        table.remove(*routes)
+        assert len(table) == 0
+        assert table.get(routes[0].method) is None
+        table.add(routes[0])
+        assert table.get("service.other0") is routes[0]
+
     def test_of_routes_with_a_clash_none_is_added(self) -> None:
         table = RouteTable()
         table.add(aliased("arith.mul", "arith.times"))
