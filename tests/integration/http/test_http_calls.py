@@ -270,6 +270,8 @@ async def test_metadata_that_would_break_the_response_fails_the_call() -> None:
     "fields",
     [
         b"Meta-frpc-x: 1\r\n",
+        b"Meta-: 1\r\n",
+        b"meta-:\r\n",
         b"Meta-Authorization: Bearer x\r\n",
         b"Meta-a: 1\r\nMeta-A: 2\r\n",
         b"Meta-a: %zz\r\n",

@@ -246,7 +246,7 @@ cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
 
 cdef int field_of(const char* name, Py_ssize_t size) noexcept:
     """Return which field a name stands for."""
-    if size > 5 and is_text(name, 5, b"meta-"):
+    if size >= 5 and is_text(name, 5, b"meta-"):
         return FIELD_META
     if size == 4:
         return FIELD_HOST if is_text(name, size, b"host") else FIELD_UNKNOWN

@@ -37,6 +37,7 @@ async def test_fields_are_metadata_under_their_names(fields: dict[str, str], fou
         {"Meta_Key_Bin": "!"},
         {"Meta_Authorization": "x"},
         {"Meta_frpc_x": "x"},
+        {"Meta_": "x"},
         {"Meta_User": "a\r\nMeta-User: b"},
         {"Authorization": "a\r\nAuthorization: b"},
         {"traceparent": "a", "Meta_traceparent": "b"},
