@@ -138,6 +138,21 @@ async def test_failures_have_a_text_and_no_body(
         assert (await call(client, "Mul", {"A": 1, "B": 2})).value == {"C": 2}
 
 
+@pytest.mark.parametrize("path", ["/", "/?a=1"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"ServicePath": ""}, {"ServiceMethod": None}], ids=["none", "empty", "two"]
+)
+async def test_a_request_without_a_path_is_answered_as_by_go(path: str, fields: dict[str, Any]) -> None:
+    async with serving() as client:
+        answer = await call(client, "Mul", {"A": 1, "B": 2}, path=path, MessageID="7", **fields)
+        assert (answer.status, answer.body) == (200, b"")
+        assert answer["x-rpcx-messagestatustype"] == "Error"
+        assert answer["x-rpcx-messageid"] == "7"
+        assert "ServicePath" in answer["x-rpcx-errormessage"]
+        # The connection goes on.
+        assert (await call(client, "Mul", {"A": 1, "B": 2})).value == {"C": 2}
+
+
 async def test_a_token_is_the_whole_authorization() -> None:
     async with serving(authenticate=StaticTokens({"secret": Identity("gopher")})) as client:
         for fields in ({"Authorization": "secret"}, {"Authorization": "Bearer secret"}, {}):

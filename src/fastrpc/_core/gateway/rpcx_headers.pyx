@@ -128,6 +128,8 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         headers.serialize = _short(headers.serialize)
     if twice:
         return f"rpcx: X-RPCX-{twice[0]} is missing, malformed, or comes more than once"
+    if not headers.path:
+        return "rpcx: X-RPCX-ServicePath is missing"
     return None if headers.method else "rpcx: X-RPCX-ServiceMethod is missing"
 
 
