@@ -13,6 +13,7 @@ from fastrpc._core.calls.call import current_call
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_engine import Caller
+from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.files.hashing import Digests
@@ -45,6 +46,11 @@ _END_SECONDS = 5.0
 
 #: The default for the largest file that callers may write.
 MOST_BYTES = 1024 * 1024 * 1024
+
+#: The keys of a reply, as tags in Go name them in JSON alone; clients of Go ignore the last one.
+_KEYS = ("Token", "Addr", "FileSize")
+_JSON_KEYS = ("token", "addr", "file_size")
+_JSON = frozenset({CODECS["json"], *(number for number, name in VALUE_CODECS.items() if name == "json")})
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EVERY_ADDRESS = {"", "0.0.0.0", "::", "0"}  # noqa: S104 (it is looked for, not listened at)
@@ -169,7 +175,8 @@ class RpcxFiles:
         ticket = Ticket(call.method, caller, path, size, sha256, version, peer, holder)
         token = self._accepted.tickets.give(ticket)
         place = self._advertise or str(self._listener.address).partition("://")[2]
-        return {"Token": token, "Addr": place, "FileSize": size}
+        names = _JSON_KEYS if call.codec_id in _JSON else _KEYS
+        return dict(zip(names, (token, place, size), strict=True))
 
     def _check_write(self, path: str, size: int, sha256: str) -> None:
         if not self._is_writable:
