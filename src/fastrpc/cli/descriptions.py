@@ -107,9 +107,19 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
         DecodeError: it does not have that form.
     """
     try:
-        return msgspec.convert(value, list[ServiceDescription], strict=True)
+        return msgspec.convert(_with_types(value), list[ServiceDescription], strict=True)
     except msgspec.ValidationError as error:
         raise DecodeError(f"{source} does not describe its services as fastrpc does: {error}") from None
+
+
+def _with_types(value: Any) -> Any:
+    """Return what a server tells, with types as lists: one of an earlier version may have `{}` instead."""
+    services = value if isinstance(value, list) else []
+    if not any(isinstance(one, dict) and one.get("types") == {} for one in services):
+        return value
+    return [
+        one | {"types": []} if isinstance(one, dict) and one.get("types") == {} else one for one in services
+    ]
 
 
 async def method_description(view: Any, method: str, timeout: float) -> MethodDescription | None:

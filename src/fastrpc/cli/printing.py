@@ -42,6 +42,7 @@ _TLS_OPTIONS = {"ca_file": "--ca", "cert_file": "--cert", "key_file": "--key", "
 _TLS_SETTING = re.compile(rf"\b({'|'.join(_TLS_OPTIONS)})\b")
 _REFUSED_SETTING = re.compile(rf"\bTLS\.({'|'.join(_TLS_OPTIONS)})(?= is )")
 _TOKEN_HINT = "show a token that the server knows: --token-file FILE, or FASTRPC_TOKEN in the environment"  # noqa: S105
+_BUILT_IN = re.compile(r"(fastrpc\.[a-z_]+)\.[a-z_]+: ")
 _TIMEOUT_HINT = "give it more time with --timeout, or find out what delays the server"
 
 #: Texts printed behind a label: a line break in them must not look like a line of ours.
@@ -185,7 +186,17 @@ def _hint_of(error: FastRPCError) -> str | None:
         return _TIMEOUT_HINT
     if error.status is Status.UNAUTHENTICATED:
         return error.hint or _TOKEN_HINT
+    if error.status is Status.PERMISSION_DENIED:
+        return error.hint or _pattern_hint(error.message)
     return error.hint
+
+
+def _pattern_hint(message: str) -> str | None:
+    """Return how a policy allows the built-in method that a refusal names; None for every other method."""
+    found = _BUILT_IN.match(message)
+    if found is None:
+        return None
+    return f'in a policy `**` leaves out fastrpc.*; this pattern allows it: allow = ["{found[1]}.*"]'
 
 
 def _option_of(setting: re.Match[str]) -> str:

@@ -1,6 +1,6 @@
 """Describe a service as plain data, and suggest the nearest name for an unknown one."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastrpc._core.base.nearest_name import NameIndex
@@ -11,7 +11,7 @@ from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.signature import Parameter
 from fastrpc.rpc.type_description import describe_types
 
-__all__ = ["describe", "nearest_name", "signature_text"]
+__all__ = ["describe", "describe_services", "nearest_name", "signature_text"]
 
 _STREAM = "AsyncIterator[{}]"
 
@@ -21,7 +21,27 @@ def describe(service: Any) -> dict[str, Any]:
 
     `service` is a class, an instance or a definition; methods are in the order of the class.
     """
-    definition = service if isinstance(service, ServiceDefinition) else service_definition(service)
+    return describe_services([service])[0]
+
+
+def describe_services(
+    services: Iterable[Any], may_call: Callable[[MethodDefinition], bool] | None = None
+) -> list[dict[str, Any]]:
+    """Describe services in plain values.
+
+    Args:
+        may_call: says which methods are described, and with them their types and services; None: all.
+    """
+    found = []
+    for service in services:
+        definition = service if isinstance(service, ServiceDefinition) else service_definition(service)
+        methods = [one for one in definition.methods.values() if may_call is None or may_call(one)]
+        if methods or may_call is None:
+            found.append(_describe_service(definition, methods))
+    return found
+
+
+def _describe_service(definition: ServiceDefinition, methods: Sequence[MethodDefinition]) -> dict[str, Any]:
     return {
         "name": definition.name,
         "version": definition.version,
@@ -29,8 +49,8 @@ def describe(service: Any) -> dict[str, Any]:
         "rpcx": definition.names.rpcx,
         "aliases": list(definition.names.of_service()[1:]),
         "documentation": definition.documentation,
-        "methods": [_describe_method(method) for method in definition.methods.values()],
-        "types": describe_types(definition),
+        "methods": [_describe_method(method) for method in methods],
+        "types": describe_types(methods),
     }
 
 

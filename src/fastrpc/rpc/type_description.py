@@ -3,13 +3,13 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any, Final, NotRequired, Required, get_args, get_origin
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.annotation import type_text
-from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.signature import LONGEST_DEFAULT
 from fastrpc.types.base import Field, find
 
@@ -21,13 +21,13 @@ _EMPTY: Final[dict[Any, str]] = {list: "[]", dict: "{}", set: "set()", frozenset
 STRUCT_OPTIONS: Final = ("tag", "tag_field", "array_like", "forbid_unknown_fields", "omit_defaults")
 
 
-def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
-    """Return the dataclasses, Structs, typed dicts, named tuples and enums in the types of all methods.
+def describe_types(methods: Iterable[MethodDefinition]) -> list[dict[str, Any]]:
+    """Return the dataclasses, Structs, typed dicts, named tuples and enums in the types of these methods.
 
     Types are identified by name, so the first of two classes of one name represents both.
     """
     found: dict[str, dict[str, Any]] = {}
-    waiting = list(_method_types(definition))
+    waiting = list(_method_types(methods))
     while waiting:
         annotation = waiting.pop(0)
         arguments = get_args(annotation)
@@ -42,8 +42,8 @@ def describe_types(definition: ServiceDefinition) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _method_types(definition: ServiceDefinition) -> Iterator[Any]:
-    for method in definition.methods.values():
+def _method_types(methods: Iterable[MethodDefinition]) -> Iterator[Any]:
+    for method in methods:
         try:
             known = method.types()
         except ConfigError:  # unknown at run time; only its name is available

@@ -6,7 +6,7 @@ from typing import Any
 from fastrpc._core.calls.call import current_call
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.description import describe
+from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.service import BUILTIN_PREFIX, method, service
 from fastrpc.status import Status
 
@@ -32,15 +32,5 @@ class Reflection:
         if exchange is not None and not exchange.reveals_services:
             # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
-        described = []
-        for definition in self._services():
-            names = {method.full_name for method in definition.methods.values() if self._may_call(method)}
-            if not names:
-                continue
-            found = describe(definition)
-            if len(names) < len(definition.methods):
-                found["methods"] = [method for method in found["methods"] if method["full_name"] in names]
-                # The types of the other methods would tell of them.
-                found["types"] = {}
-            described.append(found)
-        return described
+        # The types of the other methods would tell of them.
+        return describe_services(self._services(), self._may_call)

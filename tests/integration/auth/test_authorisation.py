@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,37 @@ async def test_reflection_lists_what_the_caller_may_call(kind: str) -> None:
     assert "close_all" not in (await listed(BOB))["shop"]
     policy = Policy([{"who": ["bob"], "allow": ["shop.who", "fastrpc.reflection.*"]}])
     assert await listed(BOB, authorize=policy) == {"shop": ["who"], "fastrpc.reflection": ["services"]}
+
+
+@dataclass
+class Book:
+    title: str
+
+
+@dataclass
+class Secret:
+    books: list[Book]
+
+
+@fastrpc.service("shelf")
+class Shelf:
+    @fastrpc.method
+    async def title(self, book: Book) -> str:
+        return book.title
+
+    @fastrpc.method(roles=("admin",))
+    async def hide(self, secret: Secret) -> None: ...
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_reflection_describes_the_types_of_what_the_caller_may_call(kind: str) -> None:
+    async def types(token: str) -> list[str]:
+        async with guarded(Shelf) as target, calling(kind, target, credentials=token) as client:
+            shelf = (await client.call("fastrpc.reflection.services"))[0]
+            return [one["name"] for one in shelf["types"]]
+
+    assert await types(ADA) == ["Book", "Secret"]
+    assert await types(BOB) == ["Book"]
 
 
 async def test_a_changed_policy_counts_on_open_connections(tmp_path: Path) -> None:

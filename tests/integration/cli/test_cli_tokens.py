@@ -13,6 +13,8 @@ from tests.support.program import Finished, Program, run_program
 pytestmark = pytest.mark.one_loop
 
 APP = """
+from dataclasses import dataclass
+
 import fastrpc
 from fastrpc.auth import Identity, Policy, StaticTokens
 from fastrpc.files import FileService
@@ -36,7 +38,27 @@ class Audit:
         return fastrpc.current_call().identity.name
 
 
-services = [Bank, Audit, FileService(".", writable=True)]
+@dataclass
+class Book:
+    title: str
+
+
+@dataclass
+class Secret:
+    book: Book
+
+
+@fastrpc.service("shelf")
+class Shelf:
+    @fastrpc.method
+    async def title(self, book: Book) -> str:
+        return book.title
+
+    @fastrpc.method
+    async def store(self, secret: Secret) -> None: ...
+
+
+services = [Bank, Audit, Shelf, FileService(".", writable=True)]
 zoe = StaticTokens({"token-of-zoe": Identity("zoe", roles={"auditor"})})
 app = fastrpc.App(
     services, authenticate=zoe, authorize=Policy([{"who": ["zoe"], "allow": ["bank.*", "audit.look"]}])
@@ -53,6 +75,14 @@ roles = ["auditor"]
 [[token]]
 token = "token-of-eve"
 name = "eve"
+
+[[token]]
+token = "token-of-max"
+name = "max"
+
+[[token]]
+token = "token-of-kim"
+name = "kim"
 """
 
 POLICY = """
@@ -64,6 +94,15 @@ allow = ["bank.*", "audit.*", "files.*", "fastrpc.health.*", "fastrpc.reflection
 who = ["eve"]
 allow = ["bank.*"]
 deny = ["bank.close_all"]
+
+[[rule]]
+who = ["max"]
+allow = ["**", "fastrpc.reflection.*"]
+deny = ["shelf.store"]
+
+[[rule]]
+who = ["kim"]
+allow = ["**"]
 """
 
 
@@ -76,6 +115,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("policy.toml", POLICY),
         ("ada", "token-of-ada\n"),
         ("eve", "  token-of-eve"),
+        ("max", "token-of-max"),
+        ("kim", "token-of-kim"),
         ("zoe", "token-of-zoe"),
         ("unknown", "token-of-mallory"),
     ):
@@ -101,6 +142,49 @@ def address_of(program: Program) -> str:
 def bank(folder: Path) -> Iterator[str]:
     with serving(folder, "bank:services", "--tokens", "tokens.toml", "--policy", "policy.toml") as program:
         yield address_of(program)
+
+
+class TestCallersWithPartOfTheRights:
+    def test_list_shows_the_methods_that_a_caller_may_call(self, folder: Path, bank: str) -> None:
+        done = command(folder, "list", bank, "shelf", token="max")
+        assert (done.code, done.output) == (0, "shelf\n  title(book: Book) -> str\n")
+
+    def test_a_contract_has_the_types_of_these_methods_alone(self, folder: Path, bank: str) -> None:
+        done = command(folder, "contract", bank, token="max")
+        assert (done.code, done.errors) == (0, "")
+        assert "class Book:\n    title: str\n" in done.output
+        assert "async def title(self, book: Book) -> str: ..." in done.output
+        assert "Secret" not in done.output
+        assert "store" not in done.output
+
+    def test_arguments_are_read_by_their_types(self, folder: Path, bank: str) -> None:
+        # By a type that is known, a text of digits stays a text.
+        done = command(folder, "call", bank, "shelf.title", '{"title": "Dune"}', token="max")
+        assert (done.code, done.output) == (0, '"Dune"\n')
+        done = command(folder, "call", bank, "fastrpc.reflection.services", "--json", token="max")
+        shelf = next(one for one in json.loads(done.output)["value"] if one["name"] == "shelf")
+        assert [one["name"] for one in shelf["types"]] == ["Book"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "pattern"),
+        [
+            (("list",), "fastrpc.reflection.*"),
+            (("contract",), "fastrpc.reflection.*"),
+            (("health",), "fastrpc.health.*"),
+        ],
+    )
+    def test_a_refused_command_names_the_pattern_that_allows_it(
+        self, folder: Path, bank: str, arguments: tuple[str, ...], pattern: str
+    ) -> None:
+        done = command(folder, *arguments, bank, token="kim")
+        assert done.code == 1
+        assert "error: PERMISSION_DENIED: fastrpc." in done.errors
+        hint = f'hint: in a policy `**` leaves out fastrpc.*; this pattern allows it: allow = ["{pattern}"]\n'
+        assert hint in done.errors
+
+    def test_a_refusal_of_another_method_names_no_pattern(self, folder: Path, bank: str) -> None:
+        done = command(folder, "call", bank, "bank.close_all", token="eve")
+        assert "`**`" not in done.errors
 
 
 class TestServersByOptions:
