@@ -10,6 +10,7 @@ from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import go_name
+from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition
@@ -62,12 +63,13 @@ class RouteMaker:
         Raises:
             TypeError: the method streams its answers.
         """
-        if isinstance(method, str):
-            return self._named_route(method, codec, "unary", self._by_value)
-        definition = method_definition(method)
-        if definition.kind not in _CALLED:
-            raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
-        return self._route(definition, codec, self._by_value)
+        with ShownAtProgram(hides_block=True):
+            if isinstance(method, str):
+                return self._named_route(method, codec, "unary", self._by_value)
+            definition = method_definition(method)
+            if definition.kind not in _CALLED:
+                raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
+            return self._route(definition, codec, self._by_value)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> Route:
         """Return the route of a method for a verb that streams; by name the verb tells the kind.
@@ -87,10 +89,11 @@ class RouteMaker:
             method = definition.function
         route = self._streams.get((method, codec, kind))
         if route is None:
-            if isinstance(method, str):
-                route = self._named_route(method, codec, kind, self._by_value)
-            else:
-                route = self._route(definition, codec, self._by_value)
+            with ShownAtProgram(hides_block=True):
+                if isinstance(method, str):
+                    route = self._named_route(method, codec, kind, self._by_value)
+                else:
+                    route = self._route(definition, codec, self._by_value)
             self._streams[method, codec, kind] = route
         return route
 

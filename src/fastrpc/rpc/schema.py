@@ -409,13 +409,13 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
         if hooks is not None:
             return convert_plain(codec.name, kind)
         return filled(partial(msgspec.convert, type=kind), (kind,), as_row=False)
-    except ConfigError as error:
-        raise _unsuitable(definition, codec, place, kind, error.message) from error
-    except RecursionError as error:
+    except RecursionError:
         # An alias by `type` of Python 3.12, which may name itself.
-        raise _unsuitable(definition, codec, place, kind, "it names itself") from error
-    except (TypeError, ValueError, NameError, AttributeError) as error:
-        raise _unsuitable(definition, codec, place, kind, str(error)) from error
+        raise _unsuitable(definition, codec, place, kind, "it names itself") from None
+    except (ConfigError, TypeError, ValueError, NameError, AttributeError) as error:
+        reason = error.message if isinstance(error, ConfigError) else str(error)
+        # Its text has all of the cause; the frames of a library would bury the program's own.
+        raise _unsuitable(definition, codec, place, kind, reason) from None
 
 
 def _check_single(definition: MethodDefinition, codec_name: str) -> None:

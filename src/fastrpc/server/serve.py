@@ -14,6 +14,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
+from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server import init
@@ -83,25 +84,26 @@ def serve(
         SystemExit: 2 if the sources hold no service, which the log says; 4 if calls were cut off because they took
             longer than `Timeouts.drain`, 130 if a second signal did so.
     """
-    plan = Plan(
-        load=lambda: sources,
-        addresses=addresses_of(address),
-        workers=workers,
-        config=_DEFAULT_CONFIG if config is None else config,
-        needs_service=True,
-        interceptors=checked_interceptors(interceptors),
-        authenticate=checked_authenticate(authenticate),
-        authorize=checked_authorize(authorize),
-        limits=checked_limits(limits, has_identities=authenticate is not None),
-        registry=registry,
-        advertise=_several(advertise),
-    )
-    with fallback_logging():
-        try:
-            code = run(plan)
-        except NothingToServeError as error:
-            logger.error("%s", error)
-            code = ExitCode.USAGE
+    with ShownAtProgram():
+        plan = Plan(
+            load=lambda: sources,
+            addresses=addresses_of(address),
+            workers=workers,
+            config=_DEFAULT_CONFIG if config is None else config,
+            needs_service=True,
+            interceptors=checked_interceptors(interceptors),
+            authenticate=checked_authenticate(authenticate),
+            authorize=checked_authorize(authorize),
+            limits=checked_limits(limits, has_identities=authenticate is not None),
+            registry=registry,
+            advertise=_several(advertise),
+        )
+        with fallback_logging():
+            try:
+                code = run(plan)
+            except NothingToServeError as error:
+                logger.error("%s", error)
+                code = ExitCode.USAGE
     if code is not ExitCode.DONE:
         raise SystemExit(int(code))
 

@@ -18,6 +18,7 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
+from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
@@ -170,7 +171,8 @@ class Server:
             self._check_open()
             if self._gate is None:
                 try:
-                    await self._start()
+                    with ShownAtProgram():
+                        await self._start()
                     # The server may have been closed while sources were entered.
                     self._check_open()
                 except BaseException:
@@ -226,11 +228,12 @@ class Server:
         if self._gate is None:
             self._sources.append(source)
         elif is_service(source):
-            services = [*self._services, service_definition(source)]
-            self._accepting.check_services(services)
-            # Before it is served: a program may go on after the error.
-            self._access.check(services)
-            self._served.add(source)
+            with ShownAtProgram():
+                services = [*self._services, service_definition(source)]
+                self._accepting.check_services(services)
+                # Before it is served: a program may go on after the error.
+                self._access.check(services)
+                self._served.add(source)
             self._health.watchers.wake()
             self._advertise_again()
         else:

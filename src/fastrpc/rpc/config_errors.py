@@ -1,0 +1,58 @@
+"""Show a ConfigError where the program made the mistake: our own frames below it would bury its line."""
+
+import asyncio
+import types
+from pathlib import Path
+from typing import Final
+
+from fastrpc.errors import ConfigError
+
+__all__ = ["ShownAtProgram"]
+
+#: Folders whose frames say nothing of the mistake: this package, the loops that run it.
+_INNER: Final = (str(Path(__file__).parent.parent), str(Path(asyncio.__file__).parent), "uvloop")
+
+#: Compiled modules name their files by the path in the source tree.
+_COMPILED: Final = "src/fastrpc/"
+
+
+class ShownAtProgram:
+    """Leave out our own frames from the traceback of a ConfigError that leaves the block.
+
+    Frames of the program below ours stay, such as those of a function that makes a service.
+
+    Args:
+        hides_block: leave out the frame that holds the block as well.
+    """
+
+    __slots__ = ("_hides_block",)
+
+    def __init__(self, *, hides_block: bool = False) -> None:
+        self._hides_block = hides_block
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: types.TracebackType | None,
+    ) -> None:
+        if isinstance(error, ConfigError):
+            error.__traceback__ = _of_program(traceback, keeps_first=not self._hides_block)
+
+
+def _of_program(traceback: types.TracebackType | None, *, keeps_first: bool) -> types.TracebackType | None:
+    """Return a traceback with the frames of the program, and with its first one."""
+    kept = []
+    one = traceback
+    while one is not None:
+        is_first = one is traceback and keeps_first
+        if is_first or not one.tb_frame.f_code.co_filename.startswith((*_INNER, _COMPILED)):
+            kept.append(one)
+        one = one.tb_next
+    last = None
+    for one in reversed(kept):
+        last = types.TracebackType(last, one.tb_frame, one.tb_lasti, one.tb_lineno)
+    return last
