@@ -1,8 +1,7 @@
 """The OpenAPI 3.1 document of services, as the HTTP gateway serves them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from types import UnionType
-from typing import Annotated, Any, Final, Union, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 from fastrpc._version import __version__
 from fastrpc.errors import ConfigError
@@ -12,6 +11,7 @@ from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
 from fastrpc.rpc.schema import codec_for
 from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.rpc.text_values import has_plain_texts, without_none
 
 __all__ = ["openapi_document"]
 
@@ -22,7 +22,6 @@ _EVENTS: Final = "text/event-stream"
 _PROBLEM: Final = "application/problem+json"
 
 _LISTS: Final = (list, tuple, set, frozenset)
-_PLAIN: Final = frozenset({str, int, float, bool})
 
 _ABOUT: Final = (
     "The body of a call is an object of arguments by parameter name, and the answer is the value itself. Errors are"
@@ -58,7 +57,7 @@ def openapi_document(
 ) -> dict[str, Any]:
     """Return the document of these services, in plain values.
 
-    Methods whose payload is a protobuf message are left out: JSON does not carry it.
+    Methods whose payload is a protobuf message are left out, as JSON does not carry it; the description names them.
 
     Args:
         title: the names of the services by default.
@@ -88,7 +87,7 @@ def openapi_document(
         "info": {
             "title": title or ", ".join(one.name for one in shown) or "fastrpc",
             "version": _version(shown),
-            "description": _ABOUT,
+            "description": _about(writer.left_out),
             "x-fastrpc": __version__,
         },
         "servers": [{"url": "/"}],
@@ -98,12 +97,18 @@ def openapi_document(
     }
 
 
+def _about(left_out: Sequence[str]) -> str:
+    return f"{_ABOUT} Left out: {', '.join(left_out)}." if left_out else _ABOUT
+
+
 class _Writer:
     """Writes the operations of methods."""
 
     def __init__(self, schemas: SchemaSet, schemes: Sequence[str]) -> None:
         self._schemas = schemas
         self._schemes = schemes
+        #: The methods that have no operation, each with the reason.
+        self.left_out: list[str] = []
         problem = {_PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         #: The answers that refuse a call, by their HTTP status.
         self.responses = {
@@ -119,16 +124,18 @@ class _Writer:
         """Return the operations at a method's path; none if its payload does not travel by HTTP."""
         try:
             if codec_for(method, "json") == "protobuf":
+                self.left_out.append(f"`{method.full_name}` travels by protobuf alone")
                 return {}
             arguments = arguments_schema(method, self._schemas)
-        except (
-            ConfigError,
-            TypeError,
-        ):  # its types are unknown, or do not travel: calls by name still tell why
+        except (ConfigError, TypeError):  # calls by name still tell why
+            self.left_out.append(f"`{method.full_name}` has types that do not travel by HTTP")
             return {}
         found = {"post": self._operation(method, "") | self._body(method, arguments)}
         if method.safe:
-            found = {"get": self._operation(method, "get") | _query(method, arguments), **found}
+            found = {
+                "get": self._operation(method, "get") | _query(method, arguments, self._schemas),
+                **found,
+            }
         return found
 
     def _operation(self, method: MethodDefinition, verb: str) -> dict[str, Any]:
@@ -193,8 +200,8 @@ def _media(method: MethodDefinition) -> str:
     return _MSGPACK if holds_arrays([*known.parameters, known.result]) else _JSON
 
 
-def _query(method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
-    """Return the parameters of a query: texts as they are, lists repeated, all else as JSON."""
+def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) -> dict[str, Any]:
+    """Return the parameters of a query: texts and numbers as they are, lists repeated, all else as JSON."""
     required = arguments.get("required", [])
     parameters = []
     for parameter, kind in zip(method.parameters, method.types().parameters, strict=True):
@@ -204,7 +211,7 @@ def _query(method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
             "in": "query",
             "required": parameter.name in required,
         }
-        if _is_plain(kind) or (get_origin(kind) in _LISTS and _is_plain((*get_args(kind), Any)[0])):
+        if _is_plain(kind, schemas):
             place["schema"] = described
         else:
             place["content"] = {_JSON: {"schema": described}}
@@ -212,14 +219,13 @@ def _query(method: MethodDefinition, arguments: JsonSchema) -> dict[str, Any]:
     return {"parameters": parameters}
 
 
-def _is_plain(kind: Any) -> bool:
-    """Whether the JSON of every value is how a query writes it; that of a text has quotes, which a query leaves out."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) in {Union, UnionType}:
-        members = [one for one in get_args(kind) if one is not type(None)]
-        return len(members) == 1 and _is_plain(members[0])
-    return isinstance(kind, type) and kind in _PLAIN
+def _is_plain(kind: Any, schemas: SchemaSet) -> bool:
+    """Whether a query writes every value without the marks of JSON, or the items of a list so."""
+    listed = without_none(kind)
+    if (get_origin(listed) or listed) not in _LISTS:
+        return has_plain_texts(schemas.schema_of(kind), schemas)
+    items = [one for one in get_args(listed) if one is not Ellipsis]
+    return bool(items) and all(has_plain_texts(schemas.schema_of(one), schemas) for one in items)
 
 
 def _version(services: Sequence[ServiceDefinition]) -> str:

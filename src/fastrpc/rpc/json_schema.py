@@ -84,6 +84,10 @@ class SchemaSet:
         self.components[name] = described
         return {"$ref": self._prefix + name}
 
+    def component(self, reference: str) -> JsonSchema:
+        """Return the schema that a reference names; an empty one if there is none."""
+        return self.components.get(reference.removeprefix(self._prefix), {})
+
     # Types
 
     def _schema(self, part: schema.Type) -> JsonSchema:

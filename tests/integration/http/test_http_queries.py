@@ -1,9 +1,18 @@
 """Safe methods by GET: their arguments stand in the query."""
 
 import contextlib
+import datetime
+import enum
+import ipaddress
+import json
+import pathlib
+import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from typing import Any
+from decimal import Decimal
+from typing import Annotated, Any, Literal, NewType
+from urllib.parse import quote
 
+import msgspec
 import pytest
 
 import fastrpc
@@ -188,3 +197,142 @@ async def test_a_stream_is_got_as_events() -> None:
         answer = await client.get("/find/numbers?to=2", Accept="text/event-stream")
         assert answer["content-type"] == "text/event-stream"
         assert answer.body.startswith(b"data: 0\n\ndata: 1\n\n")
+
+
+class Color(enum.Enum):
+    RED = "red"
+    NULL = "null"
+    SEVEN = "7"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Tagged(msgspec.Struct, tag=True):
+    name: str
+
+
+ShelfID = NewType("ShelfID", uuid.UUID)
+ID = uuid.UUID("12345678-1234-5678-1234-567812345678")
+WHEN = datetime.datetime(2026, 1, 31, 12, 30, tzinfo=datetime.UTC)
+Price = Annotated[Decimal, msgspec.Meta(title="a price")]
+Either = int | str
+Any_id = uuid.UUID | None
+Union = int | uuid.UUID | None
+Several = list[int] | str | None
+Mixed = Literal["a", 1, "2", None]
+
+#: Types, what the query has for one, and the value that arrives.
+TEXTS: list[tuple[Any, str, Any]] = [
+    (uuid.UUID, str(ID), ID),
+    (ShelfID, str(ID), ID),
+    (Any_id, str(ID), ID),
+    (Any_id, "null", None),
+    (datetime.date, "2026-01-31", datetime.date(2026, 1, 31)),
+    (datetime.datetime, "2026-01-31T12:30:00Z", WHEN),
+    (datetime.time, "12:30:00", datetime.time(12, 30)),
+    (datetime.timedelta, "PT90S", datetime.timedelta(seconds=90)),
+    (Decimal, "1.50", Decimal("1.50")),
+    (Decimal, "1e3", Decimal(1000)),
+    (Price, "12", Decimal(12)),
+    (Color, "red", Color.RED),
+    (Color, "null", Color.NULL),
+    (Color, "7", Color.SEVEN),
+    (Literal["a", "null"], "null", "null"),
+    (Level, "1", Level.LOW),
+    (bytes, "AAE=", b"\0\1"),
+    (bytes, "1234", b"\xd7m\xf8"),
+    (bytes, "null", b"\x9e\xe9e"),
+    (bytes | None, "null", None),
+    (pathlib.PurePosixPath, "/srv/a b", pathlib.PurePosixPath("/srv/a b")),
+    (ipaddress.IPv4Address, "127.0.0.1", ipaddress.IPv4Address("127.0.0.1")),
+    (Either, "7", 7),
+    (Either, "seven", "seven"),
+    (Either, "true", "true"),
+    (Either, "[1]", "[1]"),
+    (Either, '"7"', "7"),
+    (Union, "7", 7),
+    (Union, str(ID), ID),
+    (Union, "null", None),
+    (Several, "[1,2]", [1, 2]),
+    (Several, "[1,x]", "[1,x]"),
+    (Several, '["a"]', '["a"]'),
+    (Mixed, "a", "a"),
+    (Mixed, "1", 1),
+    (Mixed, "2", "2"),
+    (Mixed, "null", None),
+    (float | bool, "2.5", 2.5),
+    (Tagged | str, '{"type":"Tagged","name":"x"}', Tagged("x")),
+    (Tagged | str, '{"title":"x"}', '{"title":"x"}'),
+    (str | None, "null", "null"),
+    (int | None, "null", None),
+]
+
+#: The same with quotes around the text, as before.
+QUOTED = [
+    (kind, json.dumps(text), value)
+    for kind, text, value in TEXTS
+    if not isinstance(value, int | float | str | list | Tagged | None) and kind is not Mixed
+]
+
+REFUSED: list[tuple[Any, str]] = [
+    (uuid.UUID, "7"),
+    (uuid.UUID, "null"),
+    (uuid.UUID, '"x"'),
+    (datetime.date, "31.1.2026"),
+    (Color, "blue"),
+    (Color, ""),
+    (Decimal, "x"),
+    (bytes, "A"),
+    (Level, "low"),
+    (int | None, "x"),
+    (float | bool, "yes"),
+    (int, "1} , {"),
+    (Tagged, "x"),
+    (Mixed, "b"),
+]
+
+
+@contextlib.asynccontextmanager
+async def taking(kind: Any) -> AsyncIterator[tuple[HttpClient, list[Any]]]:
+    """Serve `GET /texts/take?value=…` for a type, and yield what arrives."""
+    taken: list[Any] = []
+
+    @fastrpc.service("texts")
+    class Texts:
+        @fastrpc.method(safe=True)
+        async def take(self, value: kind) -> None:
+            taken.append(value)
+
+        @fastrpc.method(safe=True)
+        async def take_all(self, values: list[kind]) -> None:
+            taken.extend(values)
+
+    async with Server(Texts(), config=ServerConfig(protocols=("http",))) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            yield client, taken
+
+
+@pytest.mark.parametrize(("kind", "text", "value"), [*TEXTS, *QUOTED])
+async def test_a_text_needs_no_quotes(kind: Any, text: str, value: Any) -> None:
+    async with taking(kind) as (client, taken):
+        answer = await client.get(f"/texts/take?value={quote(text)}")
+        assert (answer.status, taken) == (200, [value])
+        assert type(taken[0]) is type(value)
+        if not text.startswith("["):
+            await client.get(f"/texts/take_all?values={quote(text)}&values={quote(text)}")
+            assert taken == [value] * 3
+
+
+@pytest.mark.parametrize(("kind", "text"), REFUSED)
+async def test_a_text_that_is_no_value_is_refused(kind: Any, text: str) -> None:
+    async with taking(kind) as (client, taken):
+        answer = await client.get(f"/texts/take?value={quote(text)}")
+        assert (answer.status, answer.value["code"], taken) == (400, "INVALID_ARGUMENT", [])
+
+
+async def test_places_of_a_tuple_have_types_of_their_own() -> None:
+    async with taking(tuple[int, str, uuid.UUID]) as (client, taken):
+        answer = await client.get(f"/texts/take?value=1&value=2&value={ID}")
+        assert (answer.status, taken) == (200, [(1, "2", ID)])

@@ -53,6 +53,7 @@ cdef class HttpTerms:
     cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
     cdef int _check_request(self, ServerCall call, RequestHead head) except -1
     cdef int _check_socket(self, ServerCall call, RequestHead head) except -1
+    cdef int _refuse_protobuf(self, ServerCall call) except -1
     cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1
     cdef int _check_path(self, RequestHead head) except -1
     cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1

@@ -171,6 +171,8 @@ cdef class HttpTerms:
         cdef Route route = call.route
         cdef int kind = body_kind(head)
         call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+        if self.target.is_protobuf:
+            return self._refuse_protobuf(call)
         if head.verb == VERB_GET or head.verb == VERB_HEAD:
             if not self.target.is_safe or route.takes_stream:
                 return self.refuse_later(call, 405, f"{route.method} is called by POST")
@@ -194,11 +196,16 @@ cdef class HttpTerms:
                 return self.refuse_later(call, 406, text)
         return 0
 
+    cdef int _refuse_protobuf(self, ServerCall call) except -1:
+        return self.refuse_later(call, 415, f"{call.route.method} travels by protobuf alone")
+
     cdef int _check_socket(self, ServerCall call, RequestHead head) except -1:
         """Check the handshake of a WebSocket, and choose its codec."""
         cdef tuple fault = handshake_fault(head), known = SUBPROTOCOLS if self.path is None else JSON_SUBPROTOCOL
         if self.path is None:
             call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+            if self.target.is_protobuf:
+                return self._refuse_protobuf(call)
         self.subprotocol = chosen_protocol(head, known)
         if self.subprotocol == SUBPROTOCOLS[1]:
             call.codec = CODEC_MSGPACK

@@ -9,9 +9,10 @@ from fastrpc._core.payload.marshal cimport Marshal
 @cython.final
 cdef class HttpMethod:
     cdef:
-        # The method; whether it may be called by GET.
+        # The method; whether it may be called by GET; whether its payloads are protobuf, which HTTP does not carry.
         readonly Route route
         readonly bint is_safe
+        readonly bint is_protobuf
 
         # What encodes and decodes its calls by HTTP, by codec; made on first use. What makes both of them, and arguments
         # in JSON of a query.

@@ -9,6 +9,7 @@ class HttpMethod:
 
     Args:
         is_safe: whether it may be called by GET.
+        is_protobuf: whether its payloads are protobuf, which HTTP does not carry.
         marshal_of: returns the marshal for "json" or "msgpack"; CallError where the codec cannot carry its types.
         arguments_of: returns the arguments in a query, as JSON by name.
     """
@@ -20,8 +21,11 @@ class HttpMethod:
         arguments_of: Callable[[str], bytes],
         *,
         is_safe: bool,
+        is_protobuf: bool = False,
     ) -> None: ...
     @property
     def route(self) -> Route: ...
     @property
     def is_safe(self) -> bool: ...
+    @property
+    def is_protobuf(self) -> bool: ...

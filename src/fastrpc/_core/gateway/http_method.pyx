@@ -8,9 +8,12 @@ from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
 @cython.final
 cdef class HttpMethod:
 
-    def __init__(self, Route route not None, marshal_of not None, arguments_of not None, *, bint is_safe):
+    def __init__(
+        self, Route route not None, marshal_of not None, arguments_of not None, *, bint is_safe, bint is_protobuf=False
+    ):
         self.route = route
         self.is_safe = is_safe
+        self.is_protobuf = is_protobuf
         self._marshal_of = marshal_of
         self._arguments_of = arguments_of
 

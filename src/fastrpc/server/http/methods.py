@@ -11,7 +11,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.schema import codec_for, marshal_for
 from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
 from fastrpc.status import Status
@@ -39,8 +39,11 @@ def http_service(
 
     def make_method(route: Route) -> HttpMethod:
         definition = route.definition
+        carried_by = codec_for(definition, "json")
 
         def marshal_of(codec: str) -> Marshal:
+            if carried_by == "protobuf":
+                raise CallError(Status.UNIMPLEMENTED, "it travels by protobuf alone", processed="no")
             try:
                 if codec == "json" and definition.has_array_result:
                     raise ConfigError("the result is a numpy array, which json cannot carry")
@@ -50,7 +53,13 @@ def http_service(
             except ConfigError as error:
                 raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
 
-        return HttpMethod(route, marshal_of, QueryArguments(definition), is_safe=definition.safe)
+        return HttpMethod(
+            route,
+            marshal_of,
+            QueryArguments(definition),
+            is_safe=definition.safe,
+            is_protobuf=carried_by == "protobuf",
+        )
 
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
     return HttpService(

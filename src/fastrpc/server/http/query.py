@@ -1,29 +1,29 @@
 """The arguments in a query: `?id=7&name=Ada&tags=a&tags=b`."""
 
-import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.text_values import TextValue, without_none
 from fastrpc.status import Status
 
 __all__ = ["QueryArguments"]
 
-_LISTS = (list, tuple, set, frozenset)
+_LISTS: Final = (list, tuple, set, frozenset)
 
 
 class QueryArguments:
     """Turns the query of a method into its arguments by name, as JSON.
 
-    A parameter of type `str` is text as it is; any other is JSON. A list is its parameter repeated, or one array.
+    A value is a text as `TextValue` reads it. A list is its parameter repeated, or one array.
     """
 
     def __init__(self, definition: MethodDefinition) -> None:
         self._definition = definition
-        self._kinds: dict[str, Any] | None = None
+        self._known: dict[str, _Parameter] | None = None
 
     def __call__(self, query: str) -> bytes:
         """Return the arguments.
@@ -38,71 +38,52 @@ class QueryArguments:
             name, _, value = part.partition("=")
             if part:
                 given.setdefault(_text(name), []).append(_text(value))
-        kinds = self._known()
+        known = self._parameters()
         arguments: dict[str, Any] = {}
         for name, values in given.items():
-            if name not in kinds:
+            if name not in known:
                 raise _refusal(f"{name!r:.100}: {self._definition.full_name} has no such parameter")
-            arguments[name] = _argument(name, kinds[name], values)
+            arguments[name] = known[name].argument(name, values)
         return msgspec.json.encode(arguments)
 
-    def _known(self) -> dict[str, Any]:
-        if self._kinds is None:
+    def _parameters(self) -> "dict[str, _Parameter]":
+        if self._known is None:
             definition = self._definition
             names = [parameter.name for parameter in definition.parameters]
-            self._kinds = dict(zip(names, definition.types().parameters, strict=True))
-            self._kinds |= {old: self._kinds[new] for old, new in definition.renamed.items()}
-        return self._kinds
+            found = dict(zip(names, map(_Parameter, definition.types().parameters), strict=True))
+            self._known = found | {old: found[new] for old, new in definition.renamed.items()}
+        return self._known
 
 
-def _argument(name: str, kind: Any, values: list[str]) -> Any:
-    item = _item_kind(kind)
-    if item is _NO_LIST:
-        if len(values) > 1:
-            raise _refusal(f"{name}: comes {len(values)} times, it is no list and must come once")
-        return _value(name, kind, values[0])
-    if len(values) == 1 and values[0].startswith("["):
-        return _value(name, Any, values[0])
-    return [_value(name, item, value) for value in values]
+class _Parameter:
+    """A parameter of a method, as a query gives it."""
+
+    def __init__(self, kind: Any) -> None:
+        plain = without_none(kind)
+        origin, arguments = get_origin(plain) or plain, get_args(plain)
+        self._is_list = origin in _LISTS
+        kinds = [argument for argument in arguments if argument is not Ellipsis] or [Any]
+        # A tuple of a fixed length has a type for each place, all others one for all of them.
+        is_fixed = origin is tuple and Ellipsis not in arguments
+        self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
+        self._whole = TextValue(Any if self._is_list else kind)
+
+    def argument(self, name: str, values: list[str]) -> Any:
+        if not self._is_list:
+            if len(values) > 1:
+                raise _refusal(f"{name}: comes {len(values)} times, it is no list and must come once")
+            return _value(name, self._whole, values[0])
+        if len(values) == 1 and values[0].startswith("["):
+            return _value(name, self._whole, values[0])
+        last = len(self._items) - 1
+        return [_value(name, self._items[min(at, last)], value) for at, value in enumerate(values)]
 
 
-def _value(name: str, kind: Any, text: str) -> Any:
-    """Return one value: a text, or the JSON in it."""
-    if _is_text(kind):
-        return text
-    raw = text.encode()
+def _value(name: str, kind: TextValue, text: str) -> msgspec.Raw:
     try:
-        # Checked alone: what is no value would change the meaning of what stands around it.
-        msgspec.json.decode(raw)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return msgspec.Raw(kind.json(text))
+    except ValueError:
         raise _refusal(f"{name}: {text!r:.100} must be written as JSON") from None
-    return msgspec.Raw(raw)
-
-
-#: Instead of the type of items.
-_NO_LIST: Any = object()
-
-
-def _plain(kind: Any) -> Any:
-    """Return a type without what is beside it, and without None."""
-    while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    if get_origin(kind) in {Union, types.UnionType}:
-        members = [member for member in get_args(kind) if member is not type(None)]
-        if len(members) == 1:
-            return _plain(members[0])
-    return kind
-
-
-def _item_kind(kind: Any) -> Any:
-    kind = _plain(kind)
-    if (get_origin(kind) or kind) not in _LISTS:
-        return _NO_LIST
-    return next((argument for argument in get_args(kind) if argument is not Ellipsis), Any)
-
-
-def _is_text(kind: Any) -> bool:
-    return _plain(kind) is str
 
 
 def _text(part: str) -> str:
