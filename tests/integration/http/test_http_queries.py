@@ -31,7 +31,7 @@ class Find:
         title: str,
         limit: int = 10,
         tags: list[str] | None = None,
-        prices: list[float] = [],  # noqa: B006 - a default of the wire
+        prices: tuple[float, ...] = (),
         exact: bool = False,
         note: str | None = None,
     ) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from fastrpc.rpc import describe, method, method_definition, nearest_name, servi
 from fastrpc.rpc.description import signature_text
 
 
-@dataclass
+@dataclass(frozen=True)
 class User:
     name: str
 
