@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
+from fastrpc.tls.resumption import TwinContext
 
 __all__ = [
     "ALPN",
@@ -135,17 +136,27 @@ def client_contexts(tls: TLS, protocol: str | None = ALPN) -> ContextSource:
 
 
 def server_context(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ssl.SSLContext:
-    """Return a context for accepted connections.
+    """Return a context for accepted connections; with `ca_file` it is a `TwinContext`.
 
     Raises:
         ConfigError: there is no certificate, or a file cannot be used.
     """
+    if tls.ca_file is None:
+        return _accepting(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, offered)
+    context = TwinContext(ssl.PROTOCOL_TLS_SERVER)
+    _accepting(context, tls, offered)
+    # Made now: the files may be others by the time of the first session.
+    context.pair_with(_accepting(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, offered))
+    return context
+
+
+def _accepting(context: ssl.SSLContext, tls: TLS, offered: tuple[str, ...]) -> ssl.SSLContext:
     if tls.cert_file is None:
         raise ConfigError(
             "TLS.cert_file is None, a server needs a certificate", hint="set cert_file and key_file"
         )
-    context = _strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, *offered)
-    # Resumption would outlive the authorities that a reload removes.
+    _strict(context, tls, *offered)
+    # A ticket would outlive the authorities that a reload removes.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET | ssl.OP_CIPHER_SERVER_PREFERENCE
     if tls.ca_file is not None:

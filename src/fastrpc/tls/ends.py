@@ -8,6 +8,7 @@ from fastrpc.config import TLS
 from fastrpc.tls.certificate import alternative_names
 from fastrpc.tls.contexts import ALPN, HTTP_ALPN, ContextSource, client_contexts, server_contexts
 from fastrpc.tls.failures import HandshakeError, explained
+from fastrpc.tls.resumption import TwinContext, check_full, offered_session
 
 __all__ = ["ClientEnd", "End", "HttpEnd", "ServerEnd"]
 
@@ -15,8 +16,14 @@ __all__ = ["ClientEnd", "End", "HttpEnd", "ServerEnd"]
 class End(Protocol):
     """One end of TLS connections."""
 
+    #: Whether the first bytes of the other side choose the object that encrypts: `answer` then makes it.
+    reads_hello: bool
+
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """Return the object that encrypts one connection."""
+
+    def answer(self, hello: bytes, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject | None:
+        """Return the object that encrypts a connection with these first bytes, None as long as they are too few."""
 
     def check(self, ssl_object: ssl.SSLObject) -> None:
         """Check a connection whose handshake is over, before any byte of it is parsed.
@@ -40,6 +47,8 @@ class ServerEnd:
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
+        #: A session that is resumed skips the check of the client's certificate.
+        self.reads_hello = tls.ca_file is not None
         offered = tuple(name for name in agreed if name is not None)
         # Without a name a client may still come that names none.
         self._contexts: ContextSource = server_contexts(tls, offered or (ALPN,))
@@ -52,7 +61,18 @@ class ServerEnd:
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         return self._contexts.current().wrap_bio(incoming, outgoing, server_side=True)
 
+    def answer(self, hello: bytes, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject | None:
+        session = offered_session(hello)
+        if session is None:
+            return None
+        context = self._contexts.current()
+        if isinstance(context, TwinContext):
+            context = context.for_session(session)
+        return context.wrap_bio(incoming, outgoing, server_side=True)
+
     def check(self, ssl_object: ssl.SSLObject) -> None:
+        if self.reads_hello:
+            check_full(ssl_object)
         found = ssl_object.selected_alpn_protocol()
         if found in self._agreed:
             return
@@ -75,6 +95,8 @@ class ClientEnd:
         protocol: what is agreed to by ALPN; None for a protocol without a name there.
     """
 
+    reads_hello = False
+
     def __init__(self, tls: TLS | None, host: str, protocol: str | None = ALPN) -> None:
         settings = tls or TLS()
         self._contexts: ContextSource = client_contexts(settings, protocol)
@@ -85,6 +107,9 @@ class ClientEnd:
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         return self._contexts.current().wrap_bio(incoming, outgoing, server_hostname=self._name)
+
+    def answer(self, hello: bytes, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject | None:
+        return self.wrap(incoming, outgoing)
 
     def check(self, ssl_object: ssl.SSLObject) -> None:
         if ssl_object.selected_alpn_protocol() != self._protocol:

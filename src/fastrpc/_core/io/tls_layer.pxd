@@ -13,6 +13,9 @@ cdef class TLSLayer(Layer):
         object _read
         object _encrypt
 
+        # What came so far, where the first bytes of the peer choose the SSL object; None once they did, or need not.
+        bytes _hello
+
         # The socket to write past the transport (-1 where that cannot be), whether that may hold bytes of ours.
         readonly int descriptor
         bint transport_holds
@@ -43,7 +46,9 @@ cdef class TLSLayer(Layer):
         bint has_peer_end
         bint has_stream_end
 
+    cdef int _encrypt_by(self, object ssl_object) except -1
     cdef int _wake(self) except -1
+    cdef int _hear(self, bytes data) except -1
     cdef int _shake_hands(self) except -1
     cdef int _tell(self) except -1
     cdef object _explained(self, object error)

@@ -46,12 +46,17 @@ cdef class TLSLayer(Layer):
         self.descriptor = -1
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.ssl_object = end.wrap(self._incoming, self._outgoing)
+        self._encrypt_by(end.wrap(self._incoming, self._outgoing))
+        self._hello = b"" if end.reads_hello else None
+        self._early = []
+
+    cdef int _encrypt_by(self, object ssl_object) except -1:
+        self.ssl_object = ssl_object
         # Those of the compiled object save a Python function each.
-        inner = getattr(self.ssl_object, "_sslobj", self.ssl_object)
+        inner = getattr(ssl_object, "_sslobj", ssl_object)
         self._read = inner.read
         self._encrypt = inner.write
-        self._early = []
+        return 0
 
     # What the transport below calls
 
@@ -69,7 +74,10 @@ cdef class TLSLayer(Layer):
             # Nobody wants it any more, or nothing may come.
             return
         self.has_heard = True
-        self._incoming.write(self._place[:nbytes])
+        if self._hello is None:
+            self._incoming.write(self._place[:nbytes])
+        else:
+            self._hear(bytes(self._place[:nbytes]))
         if not self.is_open:
             self._shake_hands()
             if self._heard_below is not None and not self.is_closed:
@@ -82,6 +90,10 @@ cdef class TLSLayer(Layer):
         self.has_stream_end = True
         if self.is_closed or self.has_peer_end:
             return not self.is_closed
+        if self._hello:
+            # OpenSSL has the answer to a beginning.
+            self._incoming.write(self._hello)
+        self._hello = None
         self._incoming.write_eof()
         if not self.is_open:
             self._shake_hands()
@@ -130,6 +142,16 @@ cdef class TLSLayer(Layer):
     cdef int _wake(self) except -1:
         if self._opened is not None and not self._opened.done():
             self._opened.set_result(None)
+        return 0
+
+    cdef int _hear(self, bytes data) except -1:
+        """Keep the first bytes until they choose the SSL object; nothing of them went to the one before."""
+        self._hello += data
+        chosen = self.end.answer(self._hello, self._incoming, self._outgoing)
+        if chosen is not None:
+            self._encrypt_by(chosen)
+            self._incoming.write(self._hello)
+            self._hello = None
         return 0
 
     cdef int _shake_hands(self) except -1:
