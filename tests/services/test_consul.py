@@ -4,21 +4,24 @@ import asyncio
 import base64
 import itertools
 import logging
+import signal
 import time
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastrpc import Endpoint, Status, StoreError
+import fastrpc
+from fastrpc import Client, Endpoint, Server, ServerConfig, Status, StoreError, Timeouts
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.urls import RegistryURL
 from fastrpc.registries.consul.agent import Access
 from fastrpc.registries.consul.rpcx import RpcxKeys
 from tests.support.program import Program
 from tests.support.registry_servers import ConsulAgent
+from tests.support.waiting import eventually
 
 _numbers = itertools.count(1)
 
@@ -36,6 +39,24 @@ with open_registry(sys.argv[1]).register("mortal", Endpoint("tcp://127.0.0.1:100
     time.sleep(60)
 """
 
+WORKERS = """
+import sys
+import fastrpc
+
+@fastrpc.service(sys.argv[2])
+class Waiting:
+    @fastrpc.method
+    async def until_drained(self) -> None:
+        await fastrpc.current_call().draining
+        print("told", flush=True)
+
+if __name__ == "__main__":
+    fastrpc.serve(
+        Waiting, address="tcp://127.0.0.1:0", advertise="tcp://127.0.0.1:0", registry=sys.argv[1], workers=2,
+        config=fastrpc.ServerConfig(timeouts=fastrpc.Timeouts(announce=1.0)),
+    )
+"""
+
 
 @pytest.fixture
 def service() -> str:
@@ -48,6 +69,26 @@ def endpoint(port: int, **options: Any) -> Endpoint:
 
 def opened(url: str) -> Any:
     return open_registry(url)
+
+
+async def until_value(consul: ConsulAgent, service: str, is_wanted: Callable[[bytes | None], bool]) -> None:
+    """Return once the key of the one server of a service in the layout of rpcx has a value; None: it has no key."""
+
+    def value() -> bytes | None:
+        try:
+            pairs = consul.ask(f"/v1/kv/rpcx/{service}?recurse")
+        except urllib.error.HTTPError:
+            return None
+        found = [pair["Value"] for pair in pairs if "@" in pair["Key"]]
+        return base64.b64decode(found[0] or "") if found else None
+
+    async with asyncio.timeout(20):
+        while not is_wanted(await asyncio.to_thread(value)):
+            await asyncio.sleep(0.02)
+
+
+def is_inactive(value: bytes | None) -> bool:
+    return value is not None and b"state=inactive" in value
 
 
 async def until_ports(watch: Any, *ports: int) -> float:
@@ -240,6 +281,64 @@ class TestRpcxLayout:
                 assert "Session" not in pairs[f"base/{service}"]
             left = [pair["Key"] for pair in consul.ask(f"/v1/kv/base/{service}?recurse")]
             assert left == [f"base/{service}"]
+
+    def test_a_retired_key_says_inactive_until_it_is_released(
+        self, consul: ConsulAgent, service: str
+    ) -> None:
+        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
+        lease = backend.open_lease(service, endpoint(1001, weight=3))
+        assert not lease.retire()
+        lease.acquire()
+        assert lease.retire()
+        assert base64.b64decode(consul.ask(path)[0]["Value"]) == b"state=inactive&weight=3"
+        # A key that is lost comes back as it was.
+        consul.ask(path, method="DELETE")
+        assert lease.renew()
+        assert base64.b64decode(consul.ask(path)[0]["Value"]) == b"state=inactive&weight=3"
+        # Another server of the address has taken the key over, and keeps it.
+        later = backend.open_lease(service, endpoint(1001))
+        later.acquire()
+        assert not lease.retire()
+        lease.release()
+        assert consul.ask(path)[0]["Value"] in (None, "")
+        later.release()
+        backend.close()
+
+    async def test_workers_that_drain_are_inactive_until_their_announcement_is_over(
+        self, consul: ConsulAgent, service: str, tmp_path: Path
+    ) -> None:
+        (tmp_path / "serving.py").write_text(WORKERS)
+        with Program(["serving.py", f"{consul.url}?layout=rpcx", service], tmp_path) as program:
+            await until_value(consul, service, lambda found: found is not None)
+            program.signal(signal.SIGTERM)
+            await until_value(consul, service, is_inactive)
+            await until_value(consul, service, lambda found: found is None)
+            assert (await asyncio.to_thread(program.wait)).code == 0
+
+    async def test_a_server_that_drains_is_inactive_until_its_announcement_is_over(
+        self, consul: ConsulAgent, service: str
+    ) -> None:
+        @fastrpc.service(service)
+        class Waiting:
+            @fastrpc.method
+            async def wait(self) -> None:
+                await may_end.wait()
+
+        may_end = asyncio.Event()
+        config = ServerConfig(protocols=("native", "rpcx"), timeouts=Timeouts(announce=1.0))
+        async with Server(Waiting, config=config, registry=f"{consul.url}?layout=rpcx") as server:
+            async with Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+                waits = asyncio.create_task(client.call(Waiting.wait))
+                await eventually(lambda: server.stats()["live"]["calls"] == 1)
+                await until_value(consul, service, lambda found: found is not None)
+                drain = asyncio.create_task(server.drain())
+                await until_value(consul, service, is_inactive)
+                await until_value(consul, service, lambda found: found is None)
+                assert not waits.done()
+                may_end.set()
+                await waits
+            assert await drain is True
 
     async def test_server_written_in_go_is_found(self, consul: ConsulAgent, service: str) -> None:
         def put(key: str, value: bytes) -> None:

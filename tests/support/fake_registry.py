@@ -8,7 +8,7 @@ from fastrpc.registries.base.backend import Entry, Listing
 from fastrpc.registries.base.record import RecordError
 from fastrpc.status import Status
 
-__all__ = ["FakeLease", "FakeLookup", "away", "entries", "refused"]
+__all__ = ["FakeLease", "FakeLookup", "FakeRetiringLease", "away", "entries", "refused"]
 
 
 def away() -> StoreError:
@@ -69,3 +69,13 @@ class FakeLease:
 
     def release(self) -> None:
         self._do("release")
+
+
+class FakeRetiringLease(FakeLease):
+    """One of a registry that can mark the records of servers that leave; `is_taken_over` has another server's."""
+
+    is_taken_over = False
+
+    def retire(self) -> bool:
+        self._do("retire")
+        return not self.is_taken_over

@@ -63,6 +63,10 @@ class Advertising:
         self._registrar.want(self._records())
         self._registrar.follow()
 
+    async def retire(self) -> None:
+        """Mark every record as that of a server that leaves; withdraw those whose registry has no such mark."""
+        await self._registrar.retire()
+
     async def withdraw(self) -> None:
         """Withdraw every record; wait for the registry, at most some seconds."""
         await self._registrar.withdraw()

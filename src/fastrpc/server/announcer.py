@@ -5,6 +5,7 @@ cannot do it: its end would withdraw the address for all others.
 """
 
 import asyncio
+import contextlib
 import logging
 import signal
 from typing import Any
@@ -56,6 +57,12 @@ async def _announce(
             settling.result()
             channel.report(started={"records": len(records)})
         await orders.received
+        if not orders.must_quit:
+            settling.cancel()
+            await registrar.retire()
+            # The workers begin their drain now, and end the announcement when this does.
+            channel.report(retired=True)
+            await orders.quits_within(plan.config.timeouts.announce)
     finally:
         settling.cancel()
         reporter.close()
@@ -77,14 +84,28 @@ class _Orders:
         self._channel = channel
         self._loop = asyncio.get_running_loop()
         self.received: asyncio.Future[None] = self._loop.create_future()
-        self.must_quit = False
+        self._quit = asyncio.Event()
         self._loop.add_reader(channel.fileno(), self._receive)
+
+    @property
+    def must_quit(self) -> bool:
+        return self._quit.is_set()
+
+    async def quits_within(self, seconds: float) -> None:
+        """Return after so many seconds, or once QUIT comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quit.wait()
 
     def _receive(self) -> None:
         order = self._channel.receive()
-        if order is not None and order[0] in (DRAIN, QUIT):
+        if order is None or order[0] not in (DRAIN, QUIT):
+            return
+        if order[0] == QUIT:
+            self._quit.set()
+        if self.must_quit or not self._channel.is_open:
             self._loop.remove_reader(self._channel.fileno())
-            self.must_quit = order[0] == QUIT
+        if not self.received.done():
             self.received.set_result(None)
 
 

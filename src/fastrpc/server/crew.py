@@ -73,7 +73,7 @@ class Crew:
             OSError: the system has no room for another process, or for its channel.
         """
         worker.started = worker.failed = worker.restart_at = worker.kill_at = None
-        worker.is_leaving = worker.wants_successor = False
+        worker.is_leaving = worker.wants_successor = worker.has_retired = False
         worker.handed = 0
         worker.began_at = self.clock()
         ours, theirs = socket.socketpair()

@@ -146,13 +146,30 @@ class Registrar:
             # A failing user-defined registry must not keep the server from closing.
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
+    async def retire(self) -> None:
+        """Mark every record as that of a server that leaves; withdraw those whose registry has no such mark."""
+        await self._stop_following()
+        async with self._settling:
+            held = list(self._held)
+            marks = await asyncio.gather(*(self._retire(record) for record in held))
+        retired = {record for record, is_marked in zip(held, marks, strict=True) if is_marked}
+        self._wanted = {record: place for record, place in self._wanted.items() if record in retired}
+        await self.settle()
+
+    async def _retire(self, record: Record) -> bool:
+        retire = getattr(self._entered.get(record), "retire", None)
+        return False if retire is None else bool(await retire())
+
     async def withdraw(self) -> None:
         """Withdraw every record; wait for the registry, at most some seconds."""
         self._wanted = {}
+        await self._stop_following()
+        await self.settle()
+
+    async def _stop_following(self) -> None:
         if self._follower is not None:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
-        await self.settle()
 
     async def close(self) -> None:
         """Withdraw every record, and close a registry that was opened here. Closing twice is allowed."""

@@ -328,7 +328,7 @@ class Server:
         """Stop listening, let the calls in flight finish, then close.
 
         The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
-        clients can learn of the withdrawal.
+        clients can learn of the withdrawal. Where rpcx reads the registry its key says `state=inactive` for that time.
 
         Args:
             timeout: seconds for the calls; None stands for `Timeouts.drain`.
@@ -344,9 +344,11 @@ class Server:
         self._health.drain()
         self._life.draining(self._gate.running)
         if self._advertising is not None:
-            await self._advertising.withdraw()
+            await self._advertising.retire()
         if self._config.timeouts.announce:
             await asyncio.sleep(self._config.timeouts.announce)
+        if self._advertising is not None:
+            await self._advertising.withdraw()
         drain_listeners(self._listeners)
         await self._shut()
         limit = self._config.timeouts.drain if timeout is None else timeout

@@ -310,6 +310,7 @@ class Supervisor:
         worker.started = report.get("started", worker.started)
         worker.failed = report.get("failed", worker.failed)
         worker.wants_successor = report.get("wants_successor", worker.wants_successor)
+        worker.has_retired = report.get("retired", worker.has_retired)
         # In a drain of all workers, each takes connections until its announcement is long enough.
         worker.is_leaving = report.get("leaving", worker.is_leaving) and not self._must_stop()
 
@@ -372,9 +373,9 @@ class Supervisor:
             return
         announcer.channel.tell(DRAIN)
         until = self._clock() + WITHDRAW_SECONDS
-        while self._stops < 2 and announcer.is_alive and self._clock() < until:
+        while self._stops < 2 and announcer.is_alive and not announcer.has_retired and self._clock() < until:
             self._wait(until)
-        if announcer.is_alive:
+        if announcer.is_alive and not announcer.has_retired:
             self._crew.kill(announcer)
 
     def _quit(self) -> None:

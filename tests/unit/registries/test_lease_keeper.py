@@ -7,7 +7,7 @@ import pytest
 from fastrpc import Endpoint, StoreError
 from fastrpc.registries.base.lease_keeper import LeaseKeeper, Registration
 from fastrpc.testing import FakeClock
-from tests.support.fake_registry import FakeLease, away, refused
+from tests.support.fake_registry import FakeLease, FakeRetiringLease, away, refused
 
 
 class Driven:
@@ -17,8 +17,8 @@ class Driven:
         self.clock = FakeClock()
         self.keeper = LeaseKeeper(clock=self.clock, uniform=lambda low, high: high)
 
-    def add(self, service: str = "arith") -> tuple[Registration, FakeLease]:
-        lease = FakeLease()
+    def add(self, service: str = "arith", lease: FakeLease | None = None) -> tuple[Registration, FakeLease]:
+        lease = lease or FakeLease()
         registration = Registration(service, Endpoint("tcp://h:1"), lease, self.keeper)
         self.keeper.add(registration)
         return registration, lease
@@ -161,6 +161,68 @@ def test_defect_of_a_backend_does_not_end_the_keeper(caplog: pytest.LogCaptureFi
     driven.run(5.0)
     assert registration.is_registered
     assert caplog.records[0].exc_info is not None
+
+
+def test_a_retired_registration_is_marked_kept_and_then_taken_out() -> None:
+    driven = Driven()
+    registration, lease = driven.add(lease=FakeRetiringLease())
+    driven.step()
+    outcome = driven.keeper.retire(registration)
+    assert driven.step() == pytest.approx(2.0)
+    assert outcome.result(0)
+    assert driven.keeper.retire(registration) is outcome
+    driven.step(2.0)
+    driven.keeper.remove(registration)
+    driven.step()
+    assert lease.actions == ["acquire", "retire", "renew", "release"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [away(), refused(), ValueError("a defect")], ids=lambda error: error.args[0]
+)
+def test_a_registration_that_cannot_be_marked_is_told_so(trouble: Exception) -> None:
+    driven = Driven()
+    registration, lease = driven.add(lease=FakeRetiringLease())
+    driven.step()
+    lease.trouble = trouble
+    outcome = driven.keeper.retire(registration)
+    driven.step()
+    assert not outcome.result(0)
+    driven.keeper.remove(registration)
+    driven.step()
+    # One attempt to leave is enough while the registry is away.
+    assert lease.actions == ["acquire", "retire"]
+    assert registration._left.done()
+
+
+def test_only_records_of_ours_in_a_registry_with_marks_are_marked() -> None:
+    driven = Driven()
+    plain, lease = driven.add()
+    taken, theirs = driven.add(lease=FakeRetiringLease())
+    never, unwritten = driven.add(lease=FakeRetiringLease())
+    unwritten.trouble = refused()
+    assert isinstance(theirs, FakeRetiringLease)
+    theirs.is_taken_over = True
+    driven.step()
+    outcomes = [driven.keeper.retire(one) for one in (plain, taken, never)]
+    driven.step()
+    assert [one.result(0) for one in outcomes] == [False] * 3
+    assert (lease.actions, theirs.actions, unwritten.actions) == (
+        ["acquire"],
+        ["acquire", "retire"],
+        ["acquire"],
+    )
+
+
+def test_leaving_ends_the_wait_for_a_mark() -> None:
+    driven = Driven()
+    registration, lease = driven.add(lease=FakeRetiringLease())
+    driven.step()
+    outcome = driven.keeper.retire(registration)
+    driven.keeper.remove(registration)
+    driven.step()
+    assert not outcome.result(0)
+    assert lease.actions == ["acquire", "release"]
 
 
 def test_leaving_takes_the_endpoint_out() -> None:

@@ -6,12 +6,12 @@ safety beyond what is stated here, and no state beyond its position in the regis
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from fastrpc.endpoint import Endpoint
 from fastrpc.registries.base.record import RecordError
 
-__all__ = ["Backend", "Entry", "Lease", "Listing", "Lookup"]
+__all__ = ["Backend", "Entry", "Lease", "Listing", "Lookup", "RetiringLease"]
 
 #: A name for messages, and the endpoint of the record, or the error of reading it.
 Entry: TypeAlias = tuple[str, Endpoint | RecordError]
@@ -65,6 +65,14 @@ class Lease(Protocol):
 
     def release(self) -> None:
         """Remove the record. Raises StoreError like `acquire`."""
+
+
+@runtime_checkable
+class RetiringLease(Lease, Protocol):
+    """A lease of a registry that can mark the record of a server that leaves: clients choose it no more."""
+
+    def retire(self) -> bool:
+        """Mark the record, for as long as it is kept; False if it is not ours. Raises StoreError like `acquire`."""
 
 
 class Backend(Protocol):

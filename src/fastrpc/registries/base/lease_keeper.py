@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from fastrpc.config.delays import Delays
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import StoreError
-from fastrpc.registries.base.backend import Lease
+from fastrpc.registries.base.backend import Lease, RetiringLease
 from fastrpc.registries.base.poller import BACKOFF
 from fastrpc.status import Status
 
@@ -47,6 +47,8 @@ class Registration:
         # Set by the keeper's thread: the result of the first attempt, and that it is over.
         self._entered: Future[None] = Future()
         self._left: Future[None] = Future()
+        # The outcome of marking the record as that of a server that leaves; None: that is not asked for.
+        self._retired: Future[bool] | None = None
         self._is_leaving = False
         self._due = float("-inf")
 
@@ -86,6 +88,19 @@ class Registration:
                 await asyncio.shield(asyncio.wrap_future(self._left))
         except TimeoutError:
             self._note_slow()
+
+    async def retire(self) -> bool:
+        """Mark the record as that of a server that leaves, which it stays until this block ends.
+
+        Returns:
+            Whether the registry has the mark; False also if it knows none.
+        """
+        retired = self._lease_keeper.retire(self)
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                return await asyncio.shield(asyncio.wrap_future(retired))
+        except TimeoutError:
+            return False
 
     def _note_slow(self) -> None:
         logger.warning("%s: the registry took too long to remove %s", self.service, self.endpoint)
@@ -139,6 +154,18 @@ class LeaseKeeper:
             registration._due = float("-inf")
             self._changed.notify_all()
 
+    def retire(self, registration: Registration) -> Future[bool]:
+        """Schedule the mark of an endpoint whose server leaves; return its outcome."""
+        with self._changed:
+            if registration._retired is None:
+                registration._retired = Future()
+                if isinstance(registration._lease, RetiringLease) and registration in self._registrations:
+                    registration._due = float("-inf")
+                    self._changed.notify_all()
+                else:
+                    registration._retired.set_result(False)
+            return registration._retired
+
     def close(self) -> None:
         """Remove every endpoint, then end the thread."""
         with self._changed:
@@ -164,6 +191,8 @@ class LeaseKeeper:
         for registration in registrations:
             if registration._is_leaving:
                 self._leave(registration)
+            elif registration._retired is not None and not registration._retired.done():
+                self._retire(registration, registration._retired)
             elif self._clock() >= max(registration._due, self._away_until):
                 self._attempt(registration)
             elif registration._due == float("-inf"):
@@ -231,6 +260,17 @@ class LeaseKeeper:
             if not registration._is_leaving:
                 registration._due = due
 
+    def _retire(self, registration: Registration, outcome: Future[bool]) -> None:
+        """Mark a record in the registry, unless that is away: then the lease ends soon enough."""
+        is_marked = False
+        try:
+            if registration.is_registered and self._clock() >= self._away_until:
+                is_marked = cast(RetiringLease, registration._lease).retire()
+        except Exception as error:
+            self._note_failed_leave(registration, "marked as leaving", error)
+        self._schedule(registration, self._clock() + registration._lease.renew_seconds)
+        outcome.set_result(is_marked)
+
     def _leave(self, registration: Registration) -> None:
         # An attempt that failed in transit may have arrived; a refused one wrote nothing.
         may_be_there = registration.is_registered or _is_away(registration.error)
@@ -241,17 +281,22 @@ class LeaseKeeper:
                 registration._lease.release()
                 self._left_in_vain = False
         except Exception as error:
-            self._left_in_vain = True
-            self._away_until = self._clock() + self._delays.take()
-            text = "%s: %s could not be removed, its lease expires by itself: %s"
-            trace = None if isinstance(error, StoreError) else error
-            logger.warning(text, registration.service, registration.endpoint, error, exc_info=trace)
+            self._note_failed_leave(registration, "removed", error)
         registration.is_registered = False
         with self._changed:
             self._registrations.remove(registration)
         for future in (registration._entered, registration._left):
             if not future.done():
                 future.set_result(None)
+        if registration._retired is not None and not registration._retired.done():
+            registration._retired.set_result(False)
+
+    def _note_failed_leave(self, registration: Registration, what: str, error: Exception) -> None:
+        self._left_in_vain = True
+        self._away_until = self._clock() + self._delays.take()
+        text = "%s: %s could not be %s, its lease expires by itself: %s"
+        trace = None if isinstance(error, StoreError) else error
+        logger.warning(text, registration.service, registration.endpoint, what, error, exc_info=trace)
 
 
 def _is_away(error: Exception | None) -> bool:

@@ -10,7 +10,7 @@ The session has a TTL and the behaviour `delete`: the key is deleted with its se
 
 import base64
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -33,6 +33,9 @@ _SESSION_SECONDS = 10
 #: Seconds for which a key stays locked after its session ended; Consul's default of 15 would keep a restarted
 #: server out of the list.
 _LOCK_DELAY_SECONDS = 0.001
+
+#: What takes a server out.
+_INACTIVE = {"state": "inactive"}
 
 #: Longest value of a key, in bytes.
 _VALUE_BYTES = 65_536
@@ -71,7 +74,7 @@ class RpcxKeys:
             self._agent = self._access.connect()
         host = f"[{address.host}]" if ":" in address.host else address.host
         key = f"{self._base}/{service}/{address.scheme}@{host}:{address.port}"
-        return KeyLease(self._agent, service, key, urlencode(sorted(to_texts(endpoint).items())))
+        return KeyLease(self._agent, service, key, to_texts(endpoint))
 
     def list_services(self) -> Iterable[str]:
         prefix = f"{self._base}/"
@@ -123,11 +126,12 @@ class KeyLease:
 
     renew_seconds = 2.0
 
-    def __init__(self, agent: Agent, service: str, key: str, value: str) -> None:
+    def __init__(self, agent: Agent, service: str, key: str, texts: Mapping[str, str]) -> None:
         self._agent = agent
         self._service = service
         self._key = key
-        self._value = value.encode()
+        self._texts = texts
+        self._value = _query(texts)
         self._session: str | None = None
         #: Whether this lease ever held the key: a session that locks it after that is a later one.
         self._was_written = False
@@ -166,6 +170,12 @@ class KeyLease:
             _, found = self._agent.client.kv.get(self._key)
             return typed(found, dict[str, Any] | None) is not None or self._write()
 
+    def retire(self) -> bool:
+        self._value = _query({**self._texts, **_INACTIVE})
+        with self._agent.errors():
+            # A key that another server has taken over stays as that one wrote it.
+            return self._session is not None and self._write()
+
     def _renew_session(self) -> bool:
         if self._session is None:
             return False
@@ -182,6 +192,11 @@ class KeyLease:
                 # This deletes the key too, if it is ours.
                 self._agent.client.session.destroy(self._session)
                 self._session = None
+
+
+def _query(texts: Mapping[str, str]) -> bytes:
+    """Return texts as the value of a key."""
+    return urlencode(sorted(texts.items())).encode()
 
 
 def _weight(text: str) -> str:
@@ -207,7 +222,7 @@ def read_key(prefix: str, pair: Any) -> Entry | None:
         if len(value) > _VALUE_BYTES:
             raise RecordError(f"it has {len(value)} characters, the limit is {_VALUE_BYTES}")
         texts = dict(parse_qsl(value, keep_blank_values=True))
-        if texts.pop("state", None) == "inactive":
+        if texts.pop("state", None) == _INACTIVE["state"]:
             return None
         texts.setdefault("protocols", "rpcx")
         if "weight" in texts:
