@@ -62,15 +62,8 @@ def http_service(
         )
 
     paths = fixed_paths(config, gate, services, reveals_services=reveals_services)
-    return HttpService(
-        gate,
-        config.http,
-        config.limits,
-        make_method,
-        paths,
-        _hosts(config, gate, address, advertised),
-        sign_seconds=SIGN_SECONDS,
-    )
+    bounds, hosts = config.limits, _hosts(config, gate, address, advertised)
+    return HttpService(gate, config.http, bounds, make_method, paths, hosts, sign_seconds=SIGN_SECONDS)
 
 
 def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:
