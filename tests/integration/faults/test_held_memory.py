@@ -1,0 +1,28 @@
+"""What a server may hold for its peers, and what a good client has of it meanwhile: each way alone, and all at once."""
+
+import pytest
+
+from tests.support.held_memory.measure import measured
+from tests.support.held_memory.ways import MIXED, WAYS
+from tests.support.source_tree import ROOT
+
+
+@pytest.mark.measures
+@pytest.mark.parametrize("name", [way.name for way in WAYS])
+def test_a_server_that_is_attacked_in_one_way_holds_no_more_than_promised(name: str) -> None:
+    found = measured([name])
+    print(found)
+    assert found.is_kept, str(found)
+
+
+@pytest.mark.measures
+def test_a_server_that_is_attacked_in_all_ways_holds_no_more_than_promised() -> None:
+    found = measured(MIXED, 0.1)
+    print(found)
+    assert found.is_kept, str(found)
+
+
+def test_each_way_stands_with_its_budget_in_the_table_of_the_security_page() -> None:
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    rows = {tuple(cell.strip() for cell in line.strip("|").split("|"))[:2] for line in page.splitlines()}
+    assert [way.name for way in WAYS if (way.name, way.budget) not in rows] == []

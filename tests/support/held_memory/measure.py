@@ -1,0 +1,152 @@
+"""The measurement: by how much a server grows under attack, and what a good client has of it meanwhile."""
+
+import asyncio
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastrpc
+from fastrpc import Client, FastRPCError
+from tests.support.held_memory.server import PROCESS_BYTES
+
+__all__ = ["GROWN_BYTES", "SLOWEST_SECONDS", "Held", "measured"]
+
+ROOT = Path(__file__).parents[3]
+
+#: What is promised: resident memory above that of the same server idle, and seconds to an answer or a refusal.
+GROWN_BYTES = PROCESS_BYTES * 3 // 2
+SLOWEST_SECONDS = 1.5
+
+#: How long an attack takes; calls of the good client a second, and its patience.
+ATTACK_SECONDS = 6.0
+CALLS_A_SECOND = 500
+PATIENCE_SECONDS = 5.0
+
+DESCRIPTORS = 12_000
+END_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Held:
+    """What an attack came to."""
+
+    way: str
+    connections: int
+    grown: int
+    #: Of the good client: calls answered, refused, failed otherwise, and the slowest in seconds.
+    answered: int
+    refused: int
+    failed: int
+    slowest: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.way}: +{self.grown / 2**20:,.0f} MiB from {self.connections:,} connections; good client: "
+            f"{self.answered:,} answered, {self.refused:,} refused, {self.failed:,} failed, "
+            f"slowest {self.slowest * 1e3:,.0f} ms"
+        )
+
+    @property
+    def is_kept(self) -> bool:
+        return self.grown <= GROWN_BYTES and self.slowest <= SLOWEST_SECONDS and not self.failed
+
+
+def measured(names: Sequence[str], share: float = 1.0, seconds: float = ATTACK_SECONDS) -> Held:
+    """Attack a server in these ways at once, each from a share of its connections."""
+    allow_descriptors()
+    with _program("server") as server:
+        address = _line(server)
+        with _program("attack", address, str(share), *names) as attack:
+            connections = int(_line(attack))
+            # What opening took for a moment is given back by then.
+            time.sleep(0.5)
+            idle = resident_bytes(server.pid)
+            with _program("measure", address, str(seconds)) as good:
+                _line(good)
+                assert attack.stdin is not None
+                attack.stdin.write("go\n")
+                attack.stdin.flush()
+                peak = 0
+                while good.poll() is None:
+                    peak = max(peak, resident_bytes(server.pid))
+                    time.sleep(0.01)
+                found = json.loads(_line(good))
+            assert attack.poll() is None, f"the attackers ended with {attack.returncode}"
+        assert server.poll() is None, f"the server ended with {server.returncode}"
+    return Held(" + ".join(names) if len(names) < 4 else "all at once", connections, peak - idle, **found)
+
+
+@contextlib.contextmanager
+def _program(name: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a module of this folder until the block ends; it ends with its input."""
+    command = [sys.executable, "-m", f"{__package__}.{name}", *arguments]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(END_SECONDS)
+            process.kill()
+
+
+def _line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    assert line, f"a process ended with {process.wait(END_SECONDS)}"
+    return line
+
+
+def resident_bytes(process: int) -> int:
+    """Return the resident memory of a process."""
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def allow_descriptors() -> None:
+    """Raise the limit of open files for this process and those it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < DESCRIPTORS:
+        wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+async def call_well(address: str, seconds: float) -> dict[str, float]:
+    """Call at a fixed rate, and return what became of the calls."""
+    found = {"answered": 0, "refused": 0, "failed": 0, "slowest": 0.0}
+
+    async def one(client: Client) -> None:
+        began = time.perf_counter()
+        try:
+            await client.with_options(timeout=PATIENCE_SECONDS).call("bench.echo", b"x" * 32)
+            found["answered"] += 1
+        except FastRPCError as error:
+            is_refusal = error.status is fastrpc.Status.RESOURCE_EXHAUSTED
+            found["refused" if is_refusal else "failed"] += 1
+        found["slowest"] = max(found["slowest"], time.perf_counter() - began)
+
+    async with Client(address, fail_mode="failfast") as client:
+        await client.call("bench.echo", b"x")
+        print("connected", flush=True)
+        began = time.perf_counter()
+        async with asyncio.TaskGroup() as calls:
+            for number in range(round(seconds * CALLS_A_SECOND)):
+                late = began + number / CALLS_A_SECOND - time.perf_counter()
+                if late > 0:
+                    await asyncio.sleep(late)
+                calls.create_task(one(client))
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(call_well(sys.argv[1], float(sys.argv[2])))), flush=True)

@@ -1,0 +1,329 @@
+"""The ways: what each connection sends, whether it reads, and the budget that bounds what the server holds.
+
+Nothing here follows the server's answers: each connection sends what it may send without having read any.
+"""
+
+import gzip
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from tests.support.frame_factory import opening
+from tests.support.http_talk import request
+from tests.support.rpcx_wire import JSON, Frame, call
+from tests.support.socket_client import handshake
+from tests.support.socket_frames import CONTINUATION, TEXT, client_frame
+from tests.support.wire_frames import Data, Request
+from tests.support.wire_layout import FLAG_ONE_WAY, FLAG_STREAM_IN, FLAG_STREAM_OUT, NO_TIMEOUT
+from tests.support.wire_metadata import encode_metadata
+
+__all__ = ["MIXED", "WAYS", "Way"]
+
+KIB, MIB = 1024, 1024 * 1024
+
+#: Nearly the largest message.
+LARGE: Final = 15_000_000
+MSGPACK, GZIP = 1, 1
+MANY: Final = 1_000
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """One way to make a server hold memory."""
+
+    name: str
+    #: The setting that bounds it.
+    budget: str
+    connections: int
+    #: Sent at first, and answered; empty: such a connection says nothing until the attack.
+    opening: bytes
+    #: Sent when the attack begins.
+    parts: Sequence[bytes]
+    #: Whether the connection reads what the server sends then.
+    reads: bool = False
+    #: Whether it connects again, and again sends everything, where the server ends it.
+    again: bool = True
+
+
+def _native(call_id: int, method: str, *arguments: object, **fields: object) -> bytes:
+    payload = fields.pop("payload", None)
+    encoded = msgspec.msgpack.encode(arguments) if payload is None else payload
+    given = {"codec": MSGPACK, "timeout_us": NO_TIMEOUT, **fields}
+    return Request(2 * call_id + 1, method.encode(), encoded, **given).encode()  # type: ignore[arg-type]
+
+
+def _natives(count: int, method: str, *arguments: object, **fields: object) -> list[bytes]:
+    return [b"".join(_native(number, method, *arguments, **fields) for number in range(count))]
+
+
+def _bomb(value: object) -> bytes:
+    return gzip.compress(msgspec.msgpack.encode(value), 9)
+
+
+def _post(target: str, body: object, **fields: str) -> bytes:
+    return request("POST", target, body, **fields)
+
+
+def _half_post(target: str, size: int) -> list[bytes]:
+    head = request("POST", target, b"", Content_Length=str(size + 2))
+    return [head + b'{"data":"', b"x" * (size - 64)]
+
+
+def _rpc(method: str, **params: object) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+
+
+NATIVE: Final = opening(is_server=False)
+HTTP: Final = request("GET", "/bench/give?size=1")
+RPCX: Final = call("bench", "give", 1, serialize=JSON).encode()
+SOCKET: Final = handshake("/jsonrpc")
+FEED: Final = handshake("/ws/bench/feed")
+
+_TEXT: Final = "x" * LARGE
+_PACKED: Final = _bomb([_TEXT])
+_PACKED_TEXT: Final = _bomb(_TEXT)
+_JSON_BOMB: Final = gzip.compress(json.dumps({"data": _TEXT}).encode(), 9)
+_NOTE: Final = msgspec.msgpack.encode(["x" * 250 * KIB])
+
+
+def _stream_bombs() -> list[bytes]:
+    parts = []
+    for number in range(100):
+        parts.append(_native(number, "bench.take", flags=FLAG_STREAM_IN))
+        parts.append(Data(2 * number + 1, _PACKED_TEXT, codec=MSGPACK, compressor=GZIP).encode())
+    return [b"".join(parts)]
+
+
+def _untaken_messages() -> list[bytes]:
+    message = msgspec.msgpack.encode("x" * 60_000)
+    parts = []
+    for number in range(20):
+        parts.append(_native(number, "bench.leave", flags=FLAG_STREAM_IN))
+        parts.append(Data(2 * number + 1, message, codec=MSGPACK).encode())
+    return [b"".join(parts)]
+
+
+def _half_messages() -> list[bytes]:
+    piece = b"x" * (250 * KIB)
+    return [
+        b"".join(_native(number, "bench.hold", payload=piece, total=LARGE) for number in range(4)),
+        *(
+            Data(2 * number + 1, piece, more=True, cont=True).encode()
+            for number in range(4)
+            for _ in range(14)
+        ),
+    ]
+
+
+#: As much as `Limits.metadata_bytes` takes.
+_METADATA: Final = encode_metadata([(b"x", b"y" * 7_000)])
+
+WAYS: Final[tuple[Way, ...]] = (
+    # Answers that are not read
+    Way("native answers", "Memory.process_bytes, send_hard", 60, NATIVE, _natives(4, "bench.give", LARGE)),
+    Way(
+        "native answers after a wait",
+        "Memory.process_bytes",
+        60,
+        NATIVE,
+        _natives(4, "bench.give_later", LARGE),
+    ),
+    Way("http answers", "Memory.process_bytes", MANY, HTTP, [request("GET", f"/bench/give?size={LARGE}")]),
+    Way(
+        "http answers after a wait",
+        "Memory.process_bytes",
+        MANY,
+        HTTP,
+        [_post("/bench/give_later", {"size": LARGE})],
+    ),
+    Way(
+        "json-rpc answers",
+        "Memory.process_bytes",
+        240,
+        HTTP,
+        [_post("/jsonrpc", _rpc("bench.give_later", size=LARGE))],
+    ),
+    Way(
+        "json-rpc batches",
+        "Limits.message_bytes, Memory.process_bytes",
+        240,
+        HTTP,
+        [_post("/jsonrpc", b"[" + b",".join(_rpc("bench.give", size=150_000) for _ in range(100)) + b"]")],
+    ),
+    Way(
+        "tools' answers",
+        "Memory.process_bytes",
+        240,
+        HTTP,
+        [_post("/mcp", _rpc("tools/call", name="bench_give", arguments={"size": LARGE // 2}))],
+    ),
+    Way(
+        "answers over websocket",
+        "Memory.process_bytes",
+        240,
+        SOCKET,
+        [client_frame(TEXT, _rpc("bench.give_later", size=LARGE)) * 4],
+    ),
+    Way(
+        "rpcx answers",
+        "Memory.process_bytes",
+        60,
+        RPCX,
+        [call("bench", "give", LARGE, serialize=JSON).encode() * 4],
+    ),
+    Way(
+        "rpcx answers after a wait",
+        "Memory.process_bytes",
+        60,
+        RPCX,
+        [call("bench", "give_later", LARGE, serialize=JSON).encode() * 4],
+    ),
+    # Compressed requests and messages
+    Way(
+        "native bombs",
+        "Memory.process_bytes / 4",
+        MANY,
+        NATIVE,
+        _natives(1, "bench.hold", payload=_PACKED, compressor=GZIP),
+    ),
+    Way(
+        "http bombs",
+        "Memory.process_bytes / 4",
+        MANY,
+        HTTP,
+        [_post("/bench/hold", _JSON_BOMB, Content_Encoding="gzip")],
+    ),
+    Way(
+        "rpcx bombs",
+        "Memory.process_bytes / 4",
+        MANY,
+        RPCX,
+        [
+            Frame(
+                path="bench",
+                method="hold",
+                payload=gzip.compress(json.dumps(_TEXT).encode(), 9),
+                compress=1,
+                serialize=JSON,
+            ).encode()
+        ],
+    ),
+    Way("bombs in streams", "Memory.process_bytes", 10, NATIVE, _stream_bombs()),
+    # Requests that are not whole, or wait
+    Way("half messages", "Memory.request_bytes, process_bytes", 100, NATIVE, _half_messages()),
+    Way("half bodies", "Memory.process_bytes", MANY, HTTP, _half_post("/bench/hold", LARGE)),
+    Way(
+        "half messages over websocket",
+        "Memory.process_bytes",
+        MANY,
+        SOCKET,
+        [
+            client_frame(TEXT, b'{"x":"' + b"x" * MIB, final=False),
+            *[client_frame(CONTINUATION, b"x" * MIB, final=False)] * 13,
+        ],
+    ),
+    Way(
+        "half frames over rpcx",
+        "Memory.process_bytes",
+        MANY,
+        RPCX,
+        [call("bench", "hold", _TEXT, serialize=JSON).encode()[:-64]],
+    ),
+    Way(
+        "heads",
+        "Limits.metadata_bytes, Admission.handshakes",
+        MANY,
+        b"",
+        [b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: %s\r\n" % (number, b"y" * 500) for number in range(60))],
+    ),
+    Way("openings", "Admission.handshakes", MANY, b"", [NATIVE[:-20] + b"x" * 10]),
+    Way(
+        "held requests",
+        "Memory.request_bytes, process_bytes",
+        MANY,
+        NATIVE,
+        [_native(0, "bench.hold", "x" * 250_000) for _ in range(1)]
+        + [_native(number, "bench.hold", "x" * 250_000) for number in range(1, 8)],
+    ),
+    Way(
+        "one-way calls",
+        "Memory.request_bytes, process_bytes",
+        MANY,
+        NATIVE,
+        [_native(number, "bench.hold", payload=_NOTE, flags=FLAG_ONE_WAY) for number in range(8)],
+    ),
+    Way("call records", "Memory.process_bytes", MANY, NATIVE, _natives(1_000, "bench.wait")),
+    Way("metadata", "Memory.process_bytes", MANY, NATIVE, _natives(200, "bench.wait", metadata=_METADATA)),
+    # Streams
+    Way(
+        "untaken messages",
+        "Limits.stream_window_bytes, Memory.process_bytes",
+        MANY,
+        NATIVE,
+        _untaken_messages(),
+    ),
+    Way(
+        "unread streams",
+        "Memory.send_soft, process_bytes",
+        MANY,
+        NATIVE,
+        _natives(20, "bench.feed", flags=FLAG_STREAM_OUT),
+    ),
+    Way(
+        "unread events",
+        "Memory.send_soft, process_bytes",
+        MANY,
+        HTTP,
+        [request("GET", "/bench/feed", Accept="text/event-stream")],
+    ),
+    Way(
+        "unread streams over websocket",
+        "Memory.send_soft, process_bytes",
+        MANY,
+        b"",
+        [FEED + client_frame(TEXT, b"{}")],
+    ),
+    Way(
+        "subscriptions",
+        "Memory.process_bytes",
+        MANY,
+        NATIVE,
+        _natives(1_000, "fastrpc.health.watch", "", flags=FLAG_STREAM_OUT),
+    ),
+    Way(
+        "files",
+        "Memory.process_bytes",
+        10,
+        NATIVE,
+        _natives(1_000, "files.read", "large", flags=FLAG_STREAM_OUT),
+    ),
+    # What the server writes down
+    Way(
+        "reflection",
+        "Memory.send_soft, process_bytes",
+        MANY,
+        NATIVE,
+        _natives(100, "fastrpc.reflection.services"),
+    ),
+    Way(
+        "logs",
+        "Memory.process_bytes",
+        MANY,
+        NATIVE,
+        [_native(number, "bench.fail", "x" * 100_000) for number in range(20)],
+        reads=True,
+    ),
+    Way(
+        "unknown methods",
+        "Memory.process_bytes",
+        MANY,
+        NATIVE,
+        [b"".join(_native(number, f"bench.x{number}{'y' * 200}") for number in range(200))],
+    ),
+)
+
+#: Ways side by side, each from a share of its connections.
+MIXED: Final = tuple(way.name for way in WAYS)
