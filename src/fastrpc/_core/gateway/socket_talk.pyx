@@ -159,11 +159,11 @@ cdef class SocketTalk:
         if held != self.counted:
             connection.tail_changed(held - self.counted)
             self.counted = held
-        # A frame tells its length, and not how many more follow.
+        # A frame tells its length, and not how many more follow. What is held of it is counted already.
         whole = held + <Py_ssize_t>self.reader.left
-        if held > SMALL_MESSAGE and whole > self.weighed and self.call is not None:
-            refusal = gate.over_budget(self.call, whole, self.weighed == 0)
-            self.weighed = whole
+        if held > SMALL_MESSAGE and self.call is not None:
+            refusal = gate.over_budget(self.call, whole if whole > self.weighed else 0, self.weighed == 0)
+            self.weighed = max(self.weighed, whole)
             if refusal is not None:
                 count_refusal("memory")
                 self.close(connection, CLOSE_TRY_LATER, refusal)

@@ -55,6 +55,7 @@ cdef class RpcxEngine(Engine):
     cdef int on_violation(self, object error) except -1
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int on_held(self, Py_ssize_t change) except -1
+    cdef bint refuses_rest(self) except -1
 
     # What it uses.
     cdef int send_payload(self, bytes payload) except -1

@@ -49,6 +49,10 @@ cdef class RpcxEngine(Engine):
         """So many more bytes are held of a long frame."""
         return 0
 
+    cdef bint refuses_rest(self) except -1:
+        """Return whether a long frame that is being received is refused, so that nothing of it is kept any longer."""
+        return False
+
     # Bytes in
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
@@ -144,6 +148,10 @@ cdef class RpcxEngine(Engine):
             self.on_held(size)
         if self.body.filled < self.body.total:
             self._note_part(self.body.filled)
+            if self.refuses_rest():
+                self.skip_left = self.body.total - self.body.filled
+                self.on_held(-self.body.filled)
+                self.body = None
             return 0
         whole = self.body.finish()
         self.body = None

@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.serving.openings cimport Openings
+from fastrpc._core.serving.served_call cimport ServerCall
 
 
 cdef class RpcxServer(RpcxRequests):
@@ -48,6 +49,8 @@ cdef class RpcxServer(RpcxRequests):
         # Looks at the beginnings of long frames, None: of none yet.
         object sender_check
 
+    cdef ServerCall _call_of(self, const char* data)
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1
     cdef int _echo(self, RpcxFrame* frame) except -1
     cdef int _write(self, bytes head, uint8_t flags, bytes entries, Py_ssize_t payload_size) except -1

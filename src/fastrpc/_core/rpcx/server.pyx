@@ -53,7 +53,7 @@ from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck, check_heartbeat
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
-from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.exchange cimport Exchange, Failure, process_held
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
 
@@ -156,12 +156,8 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
         """Refuse a frame over a limit by its header, and one of nobody by its metadata, before anything is kept of it."""
-        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        cdef ServerCall call = self._call_of(data)
         cdef int found
-        call.exchange = self.exchange
-        call.head = data[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
-        call.flags = ONE_WAY if <uint8_t>data[FLAGS_AT] & IS_ONE_WAY else 0
-        call.started_ns = self.exchange.now = self.now
         if whole > self.most_frame:
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
             self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
@@ -174,11 +170,28 @@ cdef class RpcxServer(RpcxRequests):
                 return LONG_DROPPED if found == FOUND_REFUSED else LONG_WAITS
         # All of it may take longer than an opening.
         self.leave_opening()
-        problem = self.gate.over_budget(call, whole, True)
-        if problem is not None:
-            count_refusal("memory")
-            self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
-        return LONG_TAKEN if problem is None else LONG_DROPPED
+        return LONG_TAKEN if self._has_room(call, whole, True) else LONG_DROPPED
+
+    cdef bint refuses_rest(self) except -1:
+        # What is there of it is counted already.
+        return process_held > self.gate.memory.process_bytes and not self._has_room(self._call_of(PyBytes_AS_STRING(<bytes>self.body._block)), 0, False)
+
+    cdef ServerCall _call_of(self, const char* data):
+        """Return a call that stands for a frame of which the header is here, to refuse it."""
+        cdef ServerCall call = ServerCall.__new__(ServerCall)
+        call.exchange = self.exchange
+        call.head = data[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
+        call.flags = ONE_WAY if <uint8_t>data[FLAGS_AT] & IS_ONE_WAY else 0
+        call.started_ns = self.exchange.now = self.now
+        return call
+
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
+        problem = self.gate.over_budget(call, size, is_new)
+        if problem is None:
+            return True
+        count_refusal("memory")
+        self.gate.refuse(call, RESOURCE_EXHAUSTED, problem)
+        return False
 
     cdef int on_held(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)

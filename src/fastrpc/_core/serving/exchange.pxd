@@ -119,6 +119,9 @@ cdef class Exchange:
         int64_t stream_held
         int64_t piece_bytes
 
+        # Bytes beyond `Memory.process_bytes` up to which messages that are begun go on; 0 where reading alone is credit.
+        int64_t grace_bytes
+
         # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
         uint64_t output_look_ns
 

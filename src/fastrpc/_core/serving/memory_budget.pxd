@@ -26,6 +26,9 @@ cdef class MemoryBudget(Timed):
         int64_t shed_above
         int64_t shed_requests_above
 
+        # Bytes beyond these that may come of messages begun, from peers that have credit: none is given above 100 %.
+        int64_t credit_grace
+
         # Full: no connection credit is returned for a while, which tests may shorten.
         public uint64_t full_wait_ns
         readonly bint is_full

@@ -53,6 +53,7 @@ cdef class MemoryBudget(Timed):
         self.shed_above = memory.process_bytes * 70 // 100
         self.shed_requests_above = self.request_bytes * 3 // 4
         self.full_wait_ns = FULL_NS
+        self.credit_grace = max(memory.process_bytes // 8, limits.message_bytes)
         budgets.add(self)
 
     cdef int count(self, int64_t change) except -1:
@@ -136,6 +137,12 @@ cdef class MemoryBudget(Timed):
             return (
                 f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
                 f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
+            )
+        if not is_new and process_held > self.process_bytes + exchange.grace_bytes:
+            # Messages that grow side by side would wait for each other, each with what it has.
+            return (
+                f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
+                "(Memory.process_bytes): requests that are not whole are dropped"
             )
         most = self.request_bytes
         if is_last and exchange.request_held:

@@ -532,6 +532,7 @@ def serve_on(Connection session not None, Gate gate not None):
     part.exchange = NativeExchange(gate, "native")
     part.exchange._part = <PyObject*>part
     part.exchange.piece_bytes = session.ours.max_frame
+    part.exchange.grace_bytes = part.gate.memory.credit_grace
     part.exchange.takes_values = session.takes_values
     part._exchange = <PyObject*>part.exchange
     session.liveness.send_hard = gate.send_hard
