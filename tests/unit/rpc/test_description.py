@@ -28,7 +28,7 @@ class Users:
         """Return those of a name."""
 
     @method
-    def plain(self, value, other=User("x")):  # type: ignore[no-untyped-def] # noqa: B008
+    def plain(self, value, other=User("x")):  # type: ignore[no-untyped-def]
         ...
 
     @method
