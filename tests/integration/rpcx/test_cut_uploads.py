@@ -9,9 +9,12 @@ from typing import Any, cast
 
 import pytest
 
+from fastrpc import Client, Server
+from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.rpcx import RpcxFiles
 from fastrpc.files.rpcx.tickets import Ticket
+from tests.support.transfers import content
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -47,3 +50,33 @@ async def test_an_upload_that_is_cut_off_while_it_is_stored_lets_go_of_its_folde
             await storing
         assert held[0]._place is None
         assert os.listdir(tmp_path) == ["a"]
+
+
+async def test_the_last_byte_of_an_upload_that_is_held_back_does_not_end_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_write = PartialFile.write, threading.Event()
+
+    def slow_write(partial: PartialFile, pieces: Any) -> None:
+        may_write.wait(30)
+        write(partial, pieces)
+
+    monkeypatch.setattr(PartialFile, "write", slow_write)
+    data = content(1_500_000, seed=3)
+    async with Server(RpcxFiles(tmp_path, writable=True)) as server:
+        async with Client(str(await server.listen("tcp://127.0.0.1:0"))) as client:
+            held = loop_state(asyncio.get_running_loop()).held_sockets
+            ticket = {"FileName": "a", "FileSize": len(data)}
+            answer = await client.call("_filetransfer.TransferFile", ticket)
+            host, _, port = answer["Addr"].rpartition(":")
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(answer["Token"] + data)
+            writer.write_eof()
+            await eventually(lambda: len(held))
+            for _ in range(5):
+                held.look()
+                await asyncio.sleep(0)
+            may_write.set()
+            assert await reader.read() == b""
+            writer.close()
+    assert (tmp_path / "a").read_bytes() == data

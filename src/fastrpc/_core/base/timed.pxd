@@ -11,3 +11,5 @@ cdef class Timed:
     cdef int on_timer(self) except -1
     cdef bint on_spin(self) except -1
     cdef bint on_turn(self, uint64_t ends_ns) except -1
+    cdef int held_descriptor(self) except -2
+    cdef int on_hang_up(self, bint is_reset) except -1

@@ -77,6 +77,7 @@ cdef class Engine:
     cdef int body_received(self, Py_ssize_t size) except -1
     cdef bint completes_body(self, Py_ssize_t size) noexcept
     cdef int eof(self) except -1
+    cdef bint hears_rest_first(self) except -1
     cdef int lost(self, object error) except -1
 
     # Bytes out.

@@ -23,6 +23,8 @@ import logging
 
 from libc.stdint cimport int64_t, uint64_t
 
+from fastrpc._core.base.wire cimport now_ns
+
 logger = logging.getLogger("fastrpc")
 
 
@@ -32,6 +34,21 @@ cdef class ByteStream(Timed):
     def __dealloc__(self):
         if self._engine is not NULL:
             (<Engine>self._engine)._stream = NULL
+
+    cdef int on_hang_up(self, bint is_reset) except -1:
+        """The peer is gone, and its input held: end as reading on would. What lies unread is dropped."""
+        cdef Engine engine
+        if self._engine is NULL or self.is_ending():
+            return 0
+        if is_reset:
+            return self.cut_off()
+        engine = <Engine>self._engine
+        if engine.hears_rest_first():
+            return 0
+        engine.now = now_ns()
+        engine.eof()
+        self.finish(False)
+        return 0
 
     cdef int on_output(self) except -1:
         """There is output, and no read whose end would flush it."""
@@ -171,6 +188,13 @@ cdef class Engine:
     cdef int eof(self) except -1:
         """The peer sends no more, or takes no more; the stream closes."""
         return 0
+
+    cdef bint hears_rest_first(self) except -1:
+        """The peer sends no more, and input of it is held. Return whether that is handled before the end is.
+
+        So it is where nothing under way is to be ended, and where an end of the input is no end of the connection.
+        """
+        return False
 
     cdef int lost(self, object error) except -1:
         """The stream is gone: whatever is under way ends."""

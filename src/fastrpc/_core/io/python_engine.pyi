@@ -3,6 +3,10 @@ from fastrpc._core.io.engine import Engine
 class PythonEngine(Engine):
     """An engine whose protocol is written in Python: subclasses implement what they need of the first five methods."""
 
+    #: Whether the end of the peer's input is no end of the connection. Otherwise a peer that goes while it is held
+    #: back is noticed all the same, and what was not read is dropped.
+    outlasts_input: bool
+
     def connection_made(self) -> None:
         """Begin: the stream is connected."""
 

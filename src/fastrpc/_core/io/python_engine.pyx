@@ -102,6 +102,9 @@ cdef class PythonEngine(Engine):
         self.eof_received()
         return 0
 
+    cdef bint hears_rest_first(self) except -1:
+        return self.outlasts_input
+
     cdef int lost(self, object error) except -1:
         self.connection_lost(error)
         return 0

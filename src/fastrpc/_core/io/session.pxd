@@ -44,6 +44,9 @@ cdef class Session(ByteStream):
         # Whether it is not read from for another reason, which `hold_back` told.
         bint is_held_back
 
+        # Whether it is asked once a second if the peer is gone, as nothing is read that would tell.
+        bint is_watched
+
         # The size of the last place given out; bytes that may be received before other callbacks get their turn.
         Py_ssize_t place_size
         Py_ssize_t read_share
@@ -74,6 +77,7 @@ cdef class Session(ByteStream):
     cdef int _go_on(self) except -1
     cdef int _read_on(self) except -1
     cdef int _hear_last_answers(self) except -1
+    cdef int _watch_peer(self) except -1
 
     # The parts of writing.
     cdef int _write_all(self) except -1

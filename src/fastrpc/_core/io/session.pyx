@@ -26,7 +26,7 @@ from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, MUCH, NOTHING, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
-from fastrpc._core.io.transport_socket cimport plain_descriptor, unread_bytes, unsent_bytes
+from fastrpc._core.io.transport_socket cimport plain_descriptor, socket_of, unread_bytes, unsent_bytes
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport Turns
 
@@ -216,6 +216,8 @@ cdef class Session(ByteStream):
 
     cdef int hold_input(self) except -1:
         self.is_input_held = True
+        if not self.is_watched:
+            self._watch_peer()
         # This read stops behind the message that is handled now; a later one finds the tail put off.
         self.tail.is_put_off = True
         self.engine.messages_left = 0
@@ -234,6 +236,16 @@ cdef class Session(ByteStream):
 
     cdef bint waits_for_turn(self) noexcept:
         return self.tail.is_put_off
+
+    cdef int _watch_peer(self) except -1:
+        self.is_watched = True
+        return self.loop_state.held_sockets.add(self)
+
+    cdef int held_descriptor(self) except -2:
+        cdef bint is_held = (self.is_input_held or self.is_held_back) and not self.is_ending()
+        cdef int descriptor = socket_of(self.transport) if is_held else -1
+        self.is_watched = descriptor >= 0
+        return descriptor
 
     cdef bint has_unread(self) except -1:
         return self.tail.is_put_off or self.transport is not None and unread_bytes(self.transport) > 0
@@ -325,6 +337,7 @@ cdef class Session(ByteStream):
         if self.tail.is_put_off and engine.reads_to_end and not engine.is_closed:
             self._hear_last_answers()
         self.transport = None
+        self.loop_state.held_sockets.drop(self)
         self._write = self._flush_callback = self._turn_callback = None
         self.descriptor = -1
         engine.now = now_ns()
@@ -581,6 +594,7 @@ cdef class Session(ByteStream):
             return 0
         if is_held_back:
             self.transport.pause_reading()
+            self._watch_peer()
         elif not self.has_turn:
             self.transport.resume_reading()
         return 0

@@ -32,6 +32,12 @@ cdef int plain_descriptor(object transport) except -2:
     return -1 if opened is None else opened.fileno()
 
 
+cdef int socket_of(object transport) except -2:
+    """The socket below a transport, whatever lies between; -1: there is none, or it is closed."""
+    opened = transport.get_extra_info("socket")
+    return -1 if opened is None else opened.fileno()
+
+
 cdef int64_t unsent_bytes(object transport) except? -1:
     """Bytes in the system's send buffer below a transport, or 0 where it does not tell or there is none."""
     opened = transport.get_extra_info("socket")

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport ReadBuffer
+from fastrpc._core.loop.held_sockets cimport HeldSockets
 from fastrpc._core.loop.task_pool cimport TaskPool
 from fastrpc._core.loop.spinner cimport Spinner
 from fastrpc._core.base.timed cimport Timed
@@ -35,6 +36,9 @@ cdef class LoopState(Timed):
 
         # The queue of work that would block the loop for too long.
         readonly Turns turns
+
+        # The sockets whose input is held.
+        readonly HeldSockets held_sockets
 
         # The context of timers: a copy of the setter's context would be kept alive until the timer is due.
         object _context

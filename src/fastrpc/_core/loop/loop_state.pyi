@@ -3,6 +3,7 @@ from typing import final
 from weakref import WeakValueDictionary
 
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.loop.held_sockets import HeldSockets
 from fastrpc._core.loop.spinner import Spinner
 from fastrpc._core.loop.turns import Turns
 
@@ -26,6 +27,10 @@ class LoopState(Timed):
     @property
     def turns(self) -> Turns:
         """The queue of work that would block the loop for too long."""
+
+    @property
+    def held_sockets(self) -> HeldSockets:
+        """The sockets whose input is held."""
 
     @property
     def handlers(self) -> int:

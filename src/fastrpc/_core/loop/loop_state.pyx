@@ -75,6 +75,7 @@ cdef class LoopState(Timed):
         self.whole_view = PyMemoryView_FromMemory(self.buffer.data, self.buffer.capacity, PyBUF_WRITE)
         self.wheel = TimerWheel()
         self.turns = Turns(loop)
+        self.held_sockets = HeldSockets(loop)
         self._fire = self.fire
         self._context = contextvars.Context()
 

@@ -426,6 +426,10 @@ cdef class RpcxServer(RpcxRequests):
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.on_held(change)
 
+    cdef bint hears_rest_first(self) except -1:
+        # One-way calls may be all that the peer wanted.
+        return not self._is_busy()
+
     cdef int lost(self, object error) except -1:
         self.leave_opening()
         if self.body is not None:

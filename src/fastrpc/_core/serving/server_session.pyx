@@ -262,6 +262,10 @@ cdef class ServerSession(Connection):
         Connection.on_closed(self)
         return self.gate.runner.tell_watcher()
 
+    cdef bint hears_rest_first(self) except -1:
+        # Until a verdict, which comes in time: one-way calls may be all that the peer wanted.
+        return not (self.callee.calls.size or self.callee.one_way_calls or self.slots.opened.size)
+
     cdef int lost(self, object error) except -1:
         self.leave_opening()
         return Connection.lost(self, error)

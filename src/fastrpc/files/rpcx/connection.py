@@ -100,6 +100,8 @@ class TransferConnection(ServedEngine):
 
     def __init__(self, gate: Gate, accepted: Accepted) -> None:
         super().__init__(_Parts(gate), PROTOCOL)
+        # The last byte of a file is not that of the transfer: it is stored then.
+        self.outlasts_input = True
         self._accepted = accepted
         #: What it carries, once its token came.
         self.ticket: Ticket | None = None

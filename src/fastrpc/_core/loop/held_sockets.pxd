@@ -1,0 +1,18 @@
+from fastrpc._core.base.timed cimport Timed
+
+
+cdef class HeldSockets:
+    cdef:
+        # The loop, what it calls, and in which context.
+        object _loop
+        object _look
+        object _context
+
+        # The streams whose input is, or was until a moment ago, held; the next look, None while there are none.
+        set _owners
+        object _handle
+
+    cdef int add(self, Timed owner) except -1
+    cdef int drop(self, Timed owner) except -1
+    cdef int _schedule(self) except -1
+    cdef int _tell(self, Timed owner, bint is_reset) except -1
