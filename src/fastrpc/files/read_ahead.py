@@ -3,6 +3,10 @@
 A job reads on while its pieces are taken, so that a thread wakes the loop for each of them, and not the loop a thread.
 It ends after some of them all the same: others wait for the same threads, and a job that reads a whole file from a slow
 disk would keep them out until its end.
+
+A handler counts each piece before it is read; once it is sent it is output, which is counted as such. One is read
+ahead of it once the caller has taken something, as long as memory is plenty. A download that has begun waits while the
+process holds all that it may: it holds nothing meanwhile.
 """
 
 import asyncio
@@ -10,17 +14,41 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Protocol
 
 from fastrpc.files.lane import wake
+from fastrpc.files.reader import PIECE_BYTES
 
-__all__ = ["ReadAhead"]
+__all__ = ["Pieces", "ReadAhead"]
 
-#: Pieces that are read before one is taken. More would leave at once, and hold up small calls of the same connection.
+#: Pieces that are read before one is taken, where nothing counts them. More would leave at once, and hold up small
+#: calls of the same connection.
 PIECES_AHEAD = 2
 
 #: Pieces that a job reads, and the seconds after which it begins none: then it is the turn of others.
 PIECES_AT_ONCE = 8
 TURN_SECONDS = 0.02
+
+
+#: Bytes of a piece that may have left while its rest waits for credit, as output that counts: all of it is in memory.
+SENT_BYTES = 64 * 1024
+
+#: How often a download looks for memory where the process has none left.
+NO_ROOM_SECONDS = 0.05
+
+
+class Pieces(Protocol):
+    """Counts the pieces of a handler: `HeldPieces` of the core."""
+
+    def hold(self, size: int) -> None:
+        """Count so many bytes from now on."""
+
+    def may_hold(self, size: int) -> bool:
+        """Return whether the process has room for so many bytes."""
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether a piece may be read while the one before it is sent."""
 
 
 class ReadAhead:
@@ -29,28 +57,63 @@ class ReadAhead:
     Args:
         read: returns the next piece, none at the end.
         start: starts a job, behind those of others that wait for a thread.
+        pieces: what counts them; it counts the first one already. None: nothing does.
     """
 
     def __init__(
-        self, read: Callable[[], bytes], start: Callable[[Callable[[], None]], Future[None]]
+        self,
+        read: Callable[[], bytes],
+        start: Callable[[Callable[[], None]], Future[None]],
+        pieces: Pieces | None = None,
     ) -> None:
         self._read = read
         self._start = start
+        self._counted = pieces
         self._loop = asyncio.get_running_loop()
         # The job appends, the loop takes.
         self._pieces: deque[bytes] = deque()
+        # How many the loop took, how many it lets be read in all, and how many the job has read.
+        self._taken = 0
+        self._most = PIECES_AHEAD if pieces is None else 1
+        self._done = 0
         # Set and forgotten by the loop; a job that has something new wakes whoever waits there.
         self._waiting: asyncio.Future[None] | None = None
         self._reading = self._start_reading()
 
     async def take(self) -> bytes:
         """Return the next piece; none at the end, behind which nothing is taken."""
+        await self.has_more()
+        return self.pop()
+
+    async def has_more(self) -> bool:
+        """Return whether a piece follows, which `pop` takes. There is room for it."""
+        if self._counted is not None and self._most == self._taken:
+            while not self._counted.may_hold(PIECE_BYTES):  # noqa: ASYNC110
+                # No event tells of it: what others hold goes in many ways. At last the largest holder is closed.
+                await asyncio.sleep(NO_ROOM_SECONDS)
+            self._counted.hold(PIECE_BYTES)
+            self._most += 1
         while not self._pieces:
             await self._wait()
+        return bool(self._pieces[0])
+
+    def pop(self) -> bytes:
+        """Take the piece that is there, and let the next one be read ahead."""
         piece = self._pieces.popleft()
-        if piece and not self._pieces and self._reading.done() and self._reading.exception() is None:
+        self._taken += 1
+        if self._counted is None:
+            self._most = self._taken + PIECES_AHEAD
+        elif piece:
+            is_ahead = self._counted.may_read_ahead
+            self._counted.hold(SENT_BYTES + PIECE_BYTES * is_ahead)
+            self._most = self._taken + is_ahead
+        if piece and not self._pieces and self._may_start():
             self._reading = self._start_reading()
         return piece
+
+    def _may_start(self) -> bool:
+        """Return whether a job has something to do, and the one before it ended well."""
+        return self._done < self._most and self._reading.done() and self._reading.exception() is None
 
     def _start_reading(self) -> Future[None]:
         reading = self._start(self._fill)
@@ -77,8 +140,9 @@ class ReadAhead:
         ends = time.monotonic() + TURN_SECONDS
         for left in reversed(range(PIECES_AT_ONCE)):
             piece = self._read()
+            self._done += 1
             self._pieces.append(piece)
-            if not (piece and left) or len(self._pieces) >= PIECES_AHEAD or time.monotonic() >= ends:
+            if not (piece and left) or self._done >= self._most or time.monotonic() >= ends:
                 return
             self._wake()
 

@@ -77,6 +77,11 @@ class FileReader:
             offset == 0 and self._digests is not None and self._digests.find(self._status) is None
         )
 
+    @property
+    def next_bytes(self) -> int:
+        """The size of the next piece."""
+        return min(PIECE_BYTES, self.size - self._position)
+
     def read(self) -> bytes:
         """Return the next piece; none at the end.
 
@@ -86,7 +91,7 @@ class FileReader:
         if self._position == self.size:
             self._check_unchanged()
             return b""
-        piece = os.pread(self._descriptor, min(PIECE_BYTES, self.size - self._position), self._position)
+        piece = os.pread(self._descriptor, self.next_bytes, self._position)
         self._check_unchanged()
         if not piece:
             raise changed(self._label)

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Self, TypeVar
 
+from fastrpc._core.calls.call import current_call
+from fastrpc._core.serving.memory_budget import HeldPieces
+from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.errors import CallError
 from fastrpc.files.hashing import Digests
 from fastrpc.files.information import FileDigest, FileInfo
@@ -14,14 +17,22 @@ from fastrpc.files.lane import Lane, finished, new_pool
 from fastrpc.files.names import is_partial, quoted
 from fastrpc.files.partial_file import PartialFile
 from fastrpc.files.read_ahead import ReadAhead
-from fastrpc.files.reader import FileReader
+from fastrpc.files.reader import PIECE_BYTES, FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root
 from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.status import Status
 
-__all__ = ["SERVICE_NAME", "FilePieces", "FileService", "pieces_named", "service_named", "write_all"]
+__all__ = [
+    "SERVICE_NAME",
+    "FilePieces",
+    "FileService",
+    "pieces_named",
+    "pieces_of_call",
+    "service_named",
+    "write_all",
+]
 
 S = TypeVar("S")
 
@@ -94,14 +105,22 @@ class FileService:
         """
         lane = self._lane()
         reader = self._reader(path)
+        pieces = pieces_of_call()
+        # Before the first wait, so that the requests behind this one find it counted.
+        pieces.begin(PIECE_BYTES)
         try:
             await lane.run(reader.open)
             reader.start_at(offset, version)
-            ahead = ReadAhead(refused(path, reader.read), lane.start)
-            while piece := await ahead.take():
-                yield piece
+            pieces.hold(reader.next_bytes)
+            if (room := pieces.room()) is not None:
+                await room
+            ahead = ReadAhead(refused(path, reader.read), lane.start, pieces)
+            while await ahead.has_more():
+                # No name of it here: what it is encoded to may wait for long.
+                yield ahead.pop()
         finally:
             lane.start(reader.close)
+            pieces.hold(0)
 
     @method(idempotent=True, timeout=DIGEST_SECONDS)
     async def digest(self, path: str) -> FileDigest:
@@ -224,3 +243,12 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
     await written.flush()
     if left:
         raise CallError(Status.INVALID_ARGUMENT, f"there are {left} bytes less than size says")
+
+
+def pieces_of_call() -> HeldPieces:
+    """Return what counts the pieces of the handler that runs; of a plain function nothing is counted."""
+    try:
+        call = current_call()
+    except LookupError:
+        call = None
+    return HeldPieces(call if isinstance(call, ServerCall) else None)

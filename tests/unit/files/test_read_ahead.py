@@ -9,7 +9,8 @@ import pytest
 
 from fastrpc.files import read_ahead
 from fastrpc.files.lane import Lane
-from fastrpc.files.read_ahead import PIECES_AHEAD, PIECES_AT_ONCE, ReadAhead
+from fastrpc.files.read_ahead import PIECES_AHEAD, PIECES_AT_ONCE, SENT_BYTES, Pieces, ReadAhead
+from fastrpc.files.reader import PIECE_BYTES
 
 pytestmark = pytest.mark.one_loop
 
@@ -23,10 +24,10 @@ def turns_of_pieces_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 class Desk:
     """A file of some pieces, and jobs that wait to be run."""
 
-    def __init__(self, pieces: list[bytes]) -> None:
+    def __init__(self, pieces: list[bytes], count: Pieces | None = None) -> None:
         self.left = pieces
         self.jobs: list[tuple[Callable[[], None], Future[None]]] = []
-        self.ahead = ReadAhead(self.read, self._start)
+        self.ahead = ReadAhead(self.read, self._start, count)
 
     def read(self) -> bytes:
         if not self.left:
@@ -58,6 +59,79 @@ async def test_no_more_is_read_than_may_lie_ahead() -> None:
     # The next job reads while the last piece is sent.
     desk.run_job()
     assert [await desk.ahead.take(), await desk.ahead.take()] == [b"b", b""]
+    assert desk.jobs == []
+
+
+class Count:
+    """What a handler counts of its pieces, in order."""
+
+    def __init__(self) -> None:
+        self.held: list[int] = []
+        self.may_read_ahead = False
+        self.has_room = True
+
+    def may_hold(self, size: int) -> bool:
+        return self.has_room
+
+    def hold(self, size: int) -> None:
+        self.held.append(size)
+
+
+async def test_a_counted_piece_is_counted_before_it_is_read() -> None:
+    count = Count()
+    desk = Desk([b"a", b"b", b""], count)
+    desk.run_job()
+    # The first one was counted by whoever made this.
+    assert (desk.left, count.held) == ([b"b", b""], [])
+    assert await desk.ahead.has_more()
+    assert desk.ahead.pop() == b"a"
+    # It is sent now, and none is read meanwhile.
+    assert (count.held, desk.jobs) == ([SENT_BYTES], [])
+    follows = asyncio.ensure_future(desk.ahead.has_more())
+    await asyncio.sleep(0)
+    assert (count.held, desk.left) == ([SENT_BYTES, PIECE_BYTES], [b"b", b""])
+    desk.run_job()
+    assert await follows
+    assert (desk.ahead.pop(), desk.left) == (b"b", [b""])
+
+
+async def test_nothing_is_read_while_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(read_ahead, "NO_ROOM_SECONDS", 0.0)
+    count = Count()
+    desk = Desk([b"a", b"b"], count)
+    desk.run_job()
+    assert await desk.ahead.take() == b"a"
+    count.has_room = False
+    follows = asyncio.ensure_future(desk.ahead.take())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert (count.held, desk.jobs) == ([SENT_BYTES], [])
+    count.has_room = True
+    while not desk.jobs:
+        await asyncio.sleep(0)
+    desk.run_job()
+    assert await follows == b"b"
+
+
+async def test_one_counted_piece_is_read_ahead_where_it_may() -> None:
+    count = Count()
+    count.may_read_ahead = True
+    desk = Desk([b"a", b"b", b"c", b""], count)
+    desk.run_job()
+    assert desk.left == [b"b", b"c", b""]
+    assert await desk.ahead.take() == b"a"
+    desk.run_job()
+    assert (desk.left, count.held) == ([b"c", b""], [SENT_BYTES + PIECE_BYTES])
+    count.may_read_ahead = False
+    assert await desk.ahead.take() == b"b"
+    assert (desk.jobs, count.held) == ([], [SENT_BYTES + PIECE_BYTES, SENT_BYTES])
+    count.may_read_ahead = True
+    follows = asyncio.ensure_future(desk.ahead.take())
+    await asyncio.sleep(0)
+    desk.run_job()
+    assert await follows == b"c"
+    desk.run_job()
+    assert not await desk.ahead.has_more()
     assert desk.jobs == []
 
 

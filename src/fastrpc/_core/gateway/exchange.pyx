@@ -103,7 +103,11 @@ cdef class HttpExchange(EngineExchange):
         return connection.answer(200, lines, payload, False)
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
-        return self.fail_as(<ServerCall>call, failure, http_status_of(failure.status), b"")
+        cdef int told = http_status_of(failure.status)
+        if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
+            # The handler came to find no room: it is refused as before its start.
+            told = self._status_of_load(failure.pushback_ms)
+        return self.fail_as(<ServerCall>call, failure, told, b"")
 
     cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
         """Answer with a failure, under a status of HTTP and with further fields."""

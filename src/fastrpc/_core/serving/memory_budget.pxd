@@ -38,3 +38,16 @@ cdef class MemoryBudget(Timed):
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _return_credit(self) except -1
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)
+
+
+@cython.final
+cdef class HeldPieces:
+    cdef:
+        # The call whose handler holds them, its connection's budget, and the bytes counted there.
+        readonly ServerCall call
+        MemoryBudget _memory
+        readonly int64_t held
+
+        # The credit that its stream began with, and the bytes that it had moved before.
+        int64_t _first_credit
+        uint64_t _moved_before

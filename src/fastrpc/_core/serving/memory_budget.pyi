@@ -1,4 +1,4 @@
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Future
 from logging import Logger
 from typing import final
 from weakref import WeakSet
@@ -6,6 +6,7 @@ from weakref import WeakSet
 from fastrpc import config
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.protocols.base import ServerEngine
 
 logger: Logger
@@ -37,3 +38,38 @@ class MemoryBudget(Timed):
     @property
     def is_full(self) -> bool:
         """Whether `Memory.process_bytes` is used up, so that no connection credit is returned for now."""
+
+@final
+class HeldPieces:
+    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process.
+
+    Args:
+        call: the call of that handler; None: it was called as a plain function, and nothing is counted.
+    """
+
+    def __init__(self, call: ServerCall | None) -> None: ...
+    @property
+    def call(self) -> ServerCall | None: ...
+    @property
+    def held(self) -> int:
+        """The bytes that are counted."""
+
+    def begin(self, size: int) -> None:
+        """Count the first piece, before it is read.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+        """
+
+    def hold(self, size: int) -> None:
+        """Count so many bytes from now on."""
+
+    def may_hold(self, size: int) -> bool:
+        """Return whether the process has room for so many bytes; they alone have it always."""
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+
+    def room(self) -> Future[None] | None:
+        """Return a future that is done once the stream can send; None: it can, or is none."""

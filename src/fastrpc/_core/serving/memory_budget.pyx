@@ -16,6 +16,10 @@ from fastrpc._core.loop.loop_state cimport loop_state
 from fastrpc._core.serving.exchange cimport CALL_RECORD, HOLD_REQUESTS, hold_bytes, process_held
 from fastrpc._core.serving.waiting_calls cimport is_sheddable
 
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
 # PROTOCOL.md, "Memory": credit is held back for at most so long.
 cdef uint64_t FULL_NS = 5_000_000_000
 
@@ -155,3 +159,58 @@ cdef class MemoryBudget(Timed):
                 f"{', for calls of priority 1' if most < self.request_bytes else ''})"
             )
         return None
+
+
+@cython.final
+cdef class HeldPieces:
+    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process."""
+
+    def __init__(self, ServerCall call):
+        self.call = call
+        if call is None:
+            return
+        self._memory = <MemoryBudget?>call.exchange.gate.memory
+        self._first_credit = call.send_left
+        self._moved_before = call.moved_bytes
+
+    def begin(self, Py_ssize_t size):
+        """Count the first piece, before it is read.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+        """
+        problem = None if self.call is None else self._memory.excess(self.call, 0, True)
+        if problem is not None:
+            count_refusal("memory")
+            self.call.never_started = True
+            raise CallError(Status.RESOURCE_EXHAUSTED, problem, processed="no")
+        self.hold(size)
+
+    def hold(self, int64_t size):
+        """Count so many bytes from now on."""
+        cdef int64_t change = size - self.held
+        if change and self.call is not None:
+            self.held = size
+            self.call.exchange.stream_held += change
+            self._memory.count(change)
+
+    def may_hold(self, int64_t size):
+        """Return whether the process has room for so many bytes; they alone have it always."""
+        if self.call is None:
+            return True
+        size -= self.held
+        return process_held + size <= self._memory.process_bytes or process_held < size
+
+    @property
+    def may_read_ahead(self):
+        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+        cdef int64_t moved
+        if self.call is None:
+            return True
+        moved = <int64_t>(self.call.moved_bytes - self._moved_before)
+        return self.call.send_left + moved > self._first_credit and process_held < self._memory.lend_below
+
+    def room(self):
+        """Return a future that is done once the stream can send; None: it can, or is none."""
+        stream = None if self.call is None else self.call.stream
+        return None if stream is None else stream.wait_where_full()

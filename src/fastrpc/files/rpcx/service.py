@@ -21,12 +21,13 @@ from fastrpc.files.information import FileDigest, version_of
 from fastrpc.files.lane import Lane, finished, new_pool
 from fastrpc.files.names import is_partial, quoted
 from fastrpc.files.partial_file import PartialFile
-from fastrpc.files.reader import FileReader
+from fastrpc.files.read_ahead import ReadAhead
+from fastrpc.files.reader import PIECE_BYTES, FileReader
 from fastrpc.files.refusals import refused
 from fastrpc.files.root import Root, check_regular
 from fastrpc.files.rpcx.connection import Accepted, TransferConnection
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
-from fastrpc.files.service import DIGEST_SECONDS, write_all
+from fastrpc.files.service import DIGEST_SECONDS, pieces_of_call, write_all
 from fastrpc.files.write_behind import WriteBehind
 from fastrpc.rpc.service import method, service
 from fastrpc.serving.own_credentials import peer_of
@@ -244,16 +245,16 @@ class RpcxFiles:
         """Send a file, which has to be the one that the caller was told the size of."""
         lane = self._lane()
         reader = FileReader(functools.partial(self._root.open_file, ticket.path), ticket.path)
-        read = refused(ticket.path, reader.read)
+        pieces = pieces_of_call()
+        pieces.begin(PIECE_BYTES)
         try:
             await lane.run(reader.open)
             reader.start_at(0, ticket.version)
-            reading = lane.start(read)
-            while piece := await finished(reading):
-                # The disk goes on while this is sent.
-                reading = lane.start(read)
-                await connection.send_piece(piece)
+            ahead = ReadAhead(refused(ticket.path, reader.read), lane.start, pieces)
+            while await ahead.has_more():
+                await connection.send_piece(ahead.pop())
         finally:
+            pieces.hold(0)
             await lane.run(reader.close)
 
     def _lane(self) -> Lane:
