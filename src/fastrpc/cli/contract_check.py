@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fastrpc.cli.descriptions import MethodDescription, ParameterDescription, ServiceDescription
-from fastrpc.cli.type_tree import Types, mismatches, read_type
+from fastrpc.cli.type_comparison import Types, differences
+from fastrpc.cli.type_tree import read_type
 
 __all__ = ["Change", "changes"]
 
@@ -82,7 +83,7 @@ class _Methods:
         yield from self._options()
         yield from self._parameters()
         if old.stream is not None and new.stream is not None:
-            yield from self._narrower("the stream", old.stream.type, new.stream.type)
+            yield from self._narrower("the stream", old.stream.exact, new.stream.exact)
             # Streams do not travel as arguments: neither their names nor their positions are sent.
             if old.stream.position != new.stream.position:
                 yield "the stream stands at another position", True
@@ -103,7 +104,7 @@ class _Methods:
 
     def _options(self) -> Iterator[tuple[str, bool]]:
         old, new = self._old, self._new
-        if old.codec != new.codec:
+        if _codec(old, self._types[0]) != _codec(new, self._types[1]):
             yield f"the codec was {old.codec}, now it is {new.codec}", False
         if old.idempotent and not new.idempotent:
             yield "it is no longer idempotent: a caller that retries may run it twice", False
@@ -163,9 +164,9 @@ class _Methods:
             yield f"{place} no longer has a default", False
         elif old.required and not new.required:
             yield f"{place} has a default now", True
-        elif old.default != new.default:
+        elif old.default != new.default and not {old.default, new.default} <= {"...", "UNSET"}:
             yield f"{place}: the default was {old.default}, now it is {new.default}", True
-        yield from self._narrower(place, old.type, new.type)
+        yield from self._narrower(place, old.exact, new.exact)
 
     def _old_names(self, here: dict[str, int]) -> Iterator[tuple[str, bool]]:
         """Compare the old names that OLD accepted: callers may use them as well."""
@@ -179,8 +180,9 @@ class _Methods:
     def _narrower(self, place: str, old: str, new: str) -> Iterator[tuple[str, bool]]:
         """Compare an argument's types: NEW must accept all values of OLD, so the type may become wider."""
         before, after = self._types
-        for text in mismatches(old, before, new, after, keeps_all=True):
-            yield f"{place} takes less: {text}", False
+        found, notes = differences(old, before, new, after, keeps_all=True)
+        yield from ((f"{place} takes less: {text}", False) for text in found)
+        yield from ((f"{place}: {text}", True) for text in notes)
         if old != new:
             yield f"{place} was {old}, now it is {new}", True
 
@@ -188,8 +190,9 @@ class _Methods:
         """Compare the results' types: OLD must accept all values of NEW, so the type may become narrower."""
         before, after = self._types
         old, new = _message(self._old), _message(self._new)
-        for text in mismatches(new, after, old, before, keeps_all=False):
-            yield f"the result differs: {text}", False
+        found, notes = differences(new, after, old, before, keeps_all=False)
+        yield from ((f"the result differs: {text}", False) for text in found)
+        yield from ((f"the result: {text}", True) for text in notes)
         if old != new:
             yield f"the result was {old}, now it is {new}", True
 
@@ -202,6 +205,15 @@ def _added(parameter: ParameterDescription) -> tuple[str, bool]:
 
 def _message(method: MethodDescription) -> str:
     """Return the type of the result, or of one message of the stream."""
-    tree = read_type(method.result)
+    tree = read_type(method.exact_result)
     is_stream = method.kind in {"server_stream", "both_ways"} and tree.name == "AsyncIterator"
-    return str(tree.arguments[0]) if is_stream and tree.arguments else method.result
+    return str(tree.arguments[0]) if is_stream and tree.arguments else method.exact_result
+
+
+def _codec(method: MethodDescription, types: Types) -> str | None:
+    """Return the codec of a method: messages of protobuf have theirs, named or not."""
+    stream = [] if method.stream is None else [method.stream.type]
+    texts = [method.result, *(one.type for one in method.parameters), *stream]
+    if any(text in types and types[text].kind == "protobuf" for text in texts):
+        return "protobuf"
+    return method.codec

@@ -15,7 +15,7 @@ from fastrpc.cli.import_string import import_from_string
 from fastrpc.cli.listing import explained
 from fastrpc.errors import ConfigError, FastRPCError
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.description import describe
+from fastrpc.rpc.description import describe_services
 from fastrpc.rpc.service import SERVICE_MARK, service_definition
 from fastrpc.server.app import app_of
 from fastrpc.server.builtin import BUILTIN_PREFIX, Reflection
@@ -103,7 +103,7 @@ def _decoded(path: Path) -> Any:
 
 
 def _described(services: list[Any], source: str) -> list[ServiceDescription]:
-    return read_descriptions([describe(service) for service in services], source)
+    return read_descriptions(describe_services(services), source)
 
 
 def services_of_file(path: Path) -> list[ServiceDefinition]:

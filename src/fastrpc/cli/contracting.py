@@ -10,17 +10,17 @@ import typer
 from fastrpc.cli.calling import Timeout
 from fastrpc.cli.contract_check import Change, changes
 from fastrpc.cli.contract_source import read_contracts
-from fastrpc.cli.contract_text import contract_text
+from fastrpc.cli.contract_text import WrittenContract, written_contract
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
-from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.printing import print_json, print_warning, reported
 from fastrpc.errors import ConfigError
 from fastrpc.server.plan import ExitCode
 
 __all__ = ["NOT_COMPARED", "contract"]
 
 #: The parts of a description that `--check` does not compare, in text and in JSON output.
-NOT_COMPARED = ("the fields of generic classes", "constraints such as Meta(ge=10)")
+NOT_COMPARED = ("checks in code, such as validators", "classes that travel in a way of their own")
 
 
 def contract(
@@ -36,6 +36,9 @@ def contract(
         typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
     ] = False,
     sync: Annotated[bool, typer.Option("--sync", help="Write `def` methods, for SyncClient.bind.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with 1 if the contract is not all that the source is.")
+    ] = False,
     timeout: Timeout = 5.0,
     ca: Authorities = None,
     cert: Certificate = None,
@@ -48,15 +51,12 @@ def contract(
 ) -> None:
     """Print the contract class that callers of a server or module need, or check a new version against an old one.
 
-    A .py file is executed, like `module:name`. A change is compatible if programs with the old class keep working with
-    a server of the new one; docs/guide/contracts.md has the rules.
+    A type or default that cannot be written is named in a warning. A .py file is executed, like `module:name`. A change
+    is compatible if programs with the old class keep working with a server of the new one; docs/guide/contracts.md has
+    the rules.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
-        if len(sources) != 1 + check:
-            wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
-            raise ConfigError(f"{len(sources)} sources are given", hint=wanted)
-        if check and sync:
-            raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
+        _check_options(len(sources), check=check, sync=sync, strict=strict, as_json=as_json)
         dial = dialing(ca, cert, key, server_name, token_file)
     with reported(ExitCode.FAILED, as_json=as_json):
         found = [read_contracts(source, timeout, dial) for source in sources]
@@ -65,8 +65,27 @@ def contract(
     elif as_json:
         print_json(msgspec.to_builtins(found[0]))
     else:
-        # Source is printed without wrapping or colour.
-        sys.stdout.write(contract_text(found[0], is_sync=sync))
+        _print(written_contract(found[0], is_sync=sync), strict=strict)
+
+
+def _check_options(count: int, *, check: bool, sync: bool, strict: bool, as_json: bool) -> None:
+    if count != 1 + check:
+        wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
+        raise ConfigError(f"{count} sources are given", hint=wanted)
+    if check and sync:
+        raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
+    if strict and (check or as_json):
+        other = "--check" if check else "--json"
+        raise ConfigError(f"--strict has no effect with {other}", hint="leave one of the two out")
+
+
+def _print(written: WrittenContract, *, strict: bool) -> None:
+    # Source is printed without wrapping or colour.
+    sys.stdout.write(written.text)
+    for text in written.warnings:
+        print_warning(text)
+    if strict and written.warnings:
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _report(found: Sequence[Change], *, as_json: bool) -> None:

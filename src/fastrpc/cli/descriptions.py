@@ -34,6 +34,13 @@ class ParameterDescription(msgspec.Struct):
     default: str | None = None
     by_position: bool = True
     by_name: bool = True
+    #: The type with its constraints, if it has any.
+    full_type: str = ""
+
+    @property
+    def exact(self) -> str:
+        """The type with its constraints."""
+        return self.full_type or self.type
 
 
 class StreamDescription(msgspec.Struct):
@@ -42,6 +49,12 @@ class StreamDescription(msgspec.Struct):
     name: str
     type: str
     position: int
+    full_type: str = ""
+
+    @property
+    def exact(self) -> str:
+        """The type with its constraints."""
+        return self.full_type or self.type
 
 
 class MethodDescription(msgspec.Struct):
@@ -64,6 +77,12 @@ class MethodDescription(msgspec.Struct):
     #: Other names after the service's, as they are written, and every other full name.
     alias: list[str] = []
     aliases: list[str] = []
+    full_result: str = ""
+
+    @property
+    def exact_result(self) -> str:
+        """The result with its constraints."""
+        return self.full_result or self.result
 
 
 class FieldDescription(msgspec.Struct):
@@ -74,16 +93,28 @@ class FieldDescription(msgspec.Struct):
     required: bool
     default: str | None = None
     wire_name: str = ""
+    full_type: str = ""
+    kw_only: bool = False
+
+    @property
+    def exact(self) -> str:
+        """The type with its constraints."""
+        return self.full_type or self.type
 
 
 class ClassDescription(msgspec.Struct):
-    """A class that payloads are made of: dataclass, struct, typed_dict, named_tuple or enum."""
+    """A class in payloads: dataclass, struct, typed_dict, named_tuple, enum, protobuf, or opaque.
+
+    The last are classes that travel in a way of their own, which a description does not tell.
+    """
 
     name: str
     kind: str
     fields: list[FieldDescription] = []
     values: dict[str, str | int] = {}
     options: dict[str, str | int | bool] = {}
+    #: The type variables of a generic class, each with the type that it has without an argument.
+    parameters: dict[str, str] = {}
 
 
 class ServiceDescription(msgspec.Struct):

@@ -70,9 +70,11 @@ def _default(text: str | None) -> Any:
     if text is None or len(text) > _LONGEST_TYPE:
         return ...
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return ...
+    # A default that one call can change for all others is a warning.
+    return ... if type(value).__hash__ is None else value
 
 
 def annotation_of(text: str) -> Any:

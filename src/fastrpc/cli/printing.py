@@ -34,6 +34,7 @@ __all__ = [
     "print_json",
     "print_note",
     "print_value",
+    "print_warning",
     "reported",
 ]
 
@@ -87,6 +88,11 @@ def print_error(message: str, hint: str | None = None) -> None:
     stderr.print(("error: ", "bold red"), _continued(message))
     if hint:
         stderr.print(("hint: ", "bold"), _continued(hint))
+
+
+def print_warning(text: str) -> None:
+    """Print a warning."""
+    stderr.print(("warning: ", "bold yellow"), _continued(text))
 
 
 def print_note(text: str) -> None:

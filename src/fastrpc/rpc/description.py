@@ -5,11 +5,14 @@ from typing import Any
 
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.annotation import UNANNOTATED, type_text
+from fastrpc.rpc.annotation import UNANNOTATED
+from fastrpc.rpc.default_text import default_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.payload_classes import payload_classes
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.signature import Parameter
-from fastrpc.rpc.type_description import describe_types
+from fastrpc.rpc.type_description import describe_type, describe_types, method_types
+from fastrpc.rpc.type_names import TypeNames
 
 __all__ = ["describe", "describe_services", "nearest_name", "signature_text"]
 
@@ -32,16 +35,24 @@ def describe_services(
     Args:
         may_call: says which methods are described, and with them their types and services; None: all.
     """
-    found = []
+    visible = []
     for service in services:
         definition = service if isinstance(service, ServiceDefinition) else service_definition(service)
         methods = [one for one in definition.methods.values() if may_call is None or may_call(one)]
         if methods or may_call is None:
-            found.append(_describe_service(definition, methods))
-    return found
+            visible.append((definition, methods))
+    # Classes have one name in all services, so that a contract of several has each of them once.
+    names = _names_for(method for _, methods in visible for method in methods)
+    return [_describe_service(definition, methods, names) for definition, methods in visible]
 
 
-def _describe_service(definition: ServiceDefinition, methods: Sequence[MethodDefinition]) -> dict[str, Any]:
+def _names_for(methods: Iterable[MethodDefinition]) -> TypeNames:
+    return TypeNames(payload_classes(method_types(methods)))
+
+
+def _describe_service(
+    definition: ServiceDefinition, methods: Sequence[MethodDefinition], names: TypeNames
+) -> dict[str, Any]:
     return {
         "name": definition.name,
         "version": definition.version,
@@ -49,26 +60,14 @@ def _describe_service(definition: ServiceDefinition, methods: Sequence[MethodDef
         "rpcx": definition.names.rpcx,
         "aliases": list(definition.names.of_service()[1:]),
         "documentation": definition.documentation,
-        "methods": [_describe_method(method) for method in methods],
-        "types": describe_types(methods),
+        "methods": [_Method(method, names).described() for method in methods],
+        "types": describe_types(methods, names),
     }
 
 
 def signature_text(definition: MethodDefinition) -> str:
     """Return a method's signature as source: `mul(a: int, b: int) -> int`."""
-    parts: list[str] = []
-    was_positional_only = False
-    was_by_position = True
-    for parameter, kind in _all_parameters(definition):
-        if was_positional_only and parameter.by_name:
-            parts.append("/")
-        if was_by_position and not parameter.by_position:
-            parts.append("*")
-        was_positional_only, was_by_position = not parameter.by_name, parameter.by_position
-        parts.append(_parameter_text(parameter, kind))
-    if was_positional_only:
-        parts.append("/")
-    return f"{definition.name}({', '.join(parts)}) -> {_result_text(definition)}"
+    return _Method(definition, _names_for([definition])).signature()
 
 
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
@@ -76,81 +75,91 @@ def nearest_name(name: str, names: Iterable[str]) -> str | None:
     return NameIndex(names).nearest(name)
 
 
-def _describe_method(definition: MethodDefinition) -> dict[str, Any]:
-    return {
-        "name": definition.name,
-        "full_name": definition.full_name,
-        "alias": list(definition.options.alias or ()),
-        "aliases": list(definition.aliases),
-        "attribute": definition.attribute,
-        "kind": definition.kind,
-        "signature": signature_text(definition),
-        "parameters": [
-            {
-                "name": parameter.name,
-                "type": kind,
-                "required": parameter.is_required,
-                "default": None if parameter.is_required else parameter.default_text,
-                "by_position": parameter.by_position,
-                "by_name": parameter.by_name,
-            }
-            for parameter, kind in zip(definition.parameters, _types_text(definition), strict=True)
-        ],
-        "stream": _describe_stream(definition),
-        "renamed": dict(definition.renamed),
-        "result": _result_text(definition),
-        "idempotent": definition.idempotent,
-        "safe": definition.safe,
-        "timeout": definition.timeout,
-        "codec": definition.codec,
-        "documentation": definition.documentation,
-    }
+class _Method:
+    """Describes one method, with the names that classes have in a description."""
 
+    def __init__(self, definition: MethodDefinition, names: TypeNames) -> None:
+        self._definition = definition
+        self._names = names
+        try:
+            known = definition.types()
+            self._parameters: list[Any] = list(known.parameters)
+            self._message, self._result = known.message, known.result
+        except ConfigError:  # unknown at run time: show the source of the annotation
+            self._parameters = [parameter.annotation for parameter in definition.parameters]
+            self._message = self._result = Any
+            if definition.signature.result is not UNANNOTATED:
+                self._result = definition.signature.result
+            self._is_known = False
+        else:
+            self._is_known = True
 
-def _describe_stream(definition: MethodDefinition) -> dict[str, Any] | None:
-    stream = definition.signature.stream
-    if stream is None:
-        return None
-    return {
-        "name": stream.name,
-        "type": _message_text(definition),
-        "position": definition.signature.stream_position,
-    }
+    def described(self) -> dict[str, Any]:
+        definition = self._definition
+        return {
+            "name": definition.name,
+            "full_name": definition.full_name,
+            "alias": list(definition.options.alias or ()),
+            "aliases": list(definition.aliases),
+            "attribute": definition.attribute,
+            "kind": definition.kind,
+            "signature": self.signature(),
+            "parameters": list(map(self._described_parameter, definition.parameters, self._parameters)),
+            "stream": self._stream(),
+            "renamed": dict(definition.renamed),
+            **self._described_result(),
+            "idempotent": definition.idempotent,
+            "safe": definition.safe,
+            "timeout": definition.timeout,
+            "codec": definition.codec,
+            "documentation": definition.documentation,
+        }
 
+    def signature(self) -> str:
+        definition = self._definition
+        parts: list[str] = []
+        was_positional_only = False
+        was_by_position = True
+        for parameter, kind in self._all_parameters():
+            if was_positional_only and parameter.by_name:
+                parts.append("/")
+            if was_by_position and not parameter.by_position:
+                parts.append("*")
+            was_positional_only, was_by_position = not parameter.by_name, parameter.by_position
+            default = "" if parameter.is_required else f" = {default_text(parameter.default, self._names)}"
+            parts.append(f"{parameter.name}: {kind}{default}")
+        if was_positional_only:
+            parts.append("/")
+        return f"{definition.name}({', '.join(parts)}) -> {self._described_result()['result']}"
 
-def _all_parameters(definition: MethodDefinition) -> list[tuple[Parameter, str]]:
-    pairs = list(zip(definition.parameters, _types_text(definition), strict=True))
-    stream = definition.signature.stream
-    if stream is not None:
-        pairs.insert(
-            definition.signature.stream_position, (stream, _STREAM.format(_message_text(definition)))
-        )
-    return pairs
+    def _all_parameters(self) -> list[tuple[Parameter, str]]:
+        signature = self._definition.signature
+        texts = map(self._names.text, self._parameters)
+        pairs = list(zip(self._definition.parameters, texts, strict=True))
+        if signature.stream is not None:
+            message = _STREAM.format(self._names.text(self._message))
+            pairs.insert(signature.stream_position, (signature.stream, message))
+        return pairs
 
+    def _described_parameter(self, parameter: Parameter, kind: Any) -> dict[str, Any]:
+        default = None if parameter.is_required else default_text(parameter.default, self._names)
+        return {
+            "name": parameter.name,
+            **describe_type(kind, self._names),
+            "required": parameter.is_required,
+            "default": default,
+            "by_position": parameter.by_position,
+            "by_name": parameter.by_name,
+        }
 
-def _parameter_text(parameter: Parameter, kind: str) -> str:
-    text = f"{parameter.name}: {kind}"
-    return text if parameter.is_required else f"{text} = {parameter.default_text}"
+    def _stream(self) -> dict[str, Any] | None:
+        signature = self._definition.signature
+        if signature.stream is None:
+            return None
+        kind = describe_type(self._message, self._names)
+        return {"name": signature.stream.name, **kind, "position": signature.stream_position}
 
-
-def _types_text(definition: MethodDefinition) -> list[str]:
-    try:
-        return [type_text(kind) for kind in definition.types().parameters]
-    except ConfigError:  # unknown at run time: show the source of the annotation
-        return [type_text(parameter.annotation) for parameter in definition.parameters]
-
-
-def _message_text(definition: MethodDefinition) -> str:
-    try:
-        return type_text(definition.types().message)
-    except ConfigError:
-        return "Any"
-
-
-def _result_text(definition: MethodDefinition) -> str:
-    try:
-        text = type_text(definition.types().result)
-    except ConfigError:
-        written = definition.signature.result
-        return "Any" if written is UNANNOTATED else type_text(written)
-    return _STREAM.format(text) if definition.signature.has_stream_result else text
+    def _described_result(self) -> dict[str, str]:
+        found = describe_type(self._result, self._names, "result", "full_result")
+        is_stream = self._is_known and self._definition.signature.has_stream_result
+        return {key: _STREAM.format(text) for key, text in found.items()} if is_stream else found

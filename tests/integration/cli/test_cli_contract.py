@@ -93,7 +93,7 @@ def test_a_check_tells_machines(folder: Path) -> None:
     assert told.code == 1
     found = json.loads(told.output)
     assert found["compatible"] is False
-    assert "the fields of generic classes" in found["not_compared"]
+    assert "checks in code, such as validators" in found["not_compared"]
     assert found["changes"][0] == {
         "where": "bank.transfer",
         "text": "parameter 'source' was number 1, now it is number 2",
@@ -152,4 +152,36 @@ def test_an_app_stands_for_its_services(folder: Path) -> None:
 def test_a_check_says_what_it_does_not_compare(folder: Path) -> None:
     checked = contract(folder, "--check", "v1:services", "v1:services")
     assert checked.code == 0
-    assert "not compared: the fields of generic classes, constraints" in checked.output
+    assert "not compared: checks in code, such as validators, classes" in checked.output
+
+
+OWN = """
+import fastrpc
+import fastrpc.types
+
+class Money: ...
+
+fastrpc.types.register(Money, encode=lambda money: 1, decode=lambda number: Money())
+
+@fastrpc.service("till")
+class Till:
+    @fastrpc.method
+    async def pay(self, money: Money) -> None: ...
+"""
+
+
+def test_a_type_that_cannot_be_written_is_a_warning_and_strict_a_failure(folder: Path) -> None:
+    (folder / "own.py").write_text(OWN)
+    written = contract(folder, "own:Till")
+    assert (written.code, "async def pay(self, money: Any) -> None: ..." in written.output) == (0, True)
+    assert written.errors == "warning: till.pay: Money cannot be written; it is Any\n"
+    strict = contract(folder, "own:Till", "--strict")
+    assert (strict.code, strict.output, strict.errors) == (1, written.output, written.errors)
+    assert contract(folder, "v1:services", "--strict").code == 0
+    for other in ("--check", "--json"):
+        sources = ["own:Till"] * (2 if other == "--check" else 1)
+        refused = contract(folder, *sources, "--strict", other)
+        assert refused.code == 2
+        assert f"--strict has no effect with {other}" in refused.output + refused.errors
+    (folder / "till.py").write_text(written.output)
+    assert contract(folder, "--check", "till.py", "own:Till").code == 0

@@ -166,7 +166,7 @@ def test_classes_of_payloads_are_described() -> None:
         "kind": "struct",
         "fields": [
             member("long_name", "str", wire_name="longName"),
-            member("color", "Color", "..."),
+            member("color", "Color", "Color.RED"),
             member("friends", "list[Cat]", "[]"),
         ],
         "options": {"tag": "Cat", "tag_field": "type", "forbid_unknown_fields": True},
