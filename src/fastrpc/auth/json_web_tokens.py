@@ -27,6 +27,9 @@ _KIND_OF: Final = {name: kind for kind, names in _KINDS.items() for name in name
 
 _CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r1"}
 
+#: The claims that are instants (RFC 7519, section 4.1); `exp` is required.
+_INSTANTS: Final = frozenset({"exp", "nbf", "iat"})
+
 _PEM: Final = b"-----BEGIN"
 
 
@@ -256,16 +259,17 @@ class JWT:
                 )
             except self._library.InvalidSignatureError:
                 continue
-            except self._library.PyJWTError as error:
+            except (self._library.PyJWTError, OverflowError) as error:
+                # Earlier versions of the library do not catch the overflow of an infinite instant.
                 reason = f"{type(error).__name__}"
                 break
             return self._identified(claims)
         return Refusal(f"its token is refused: {reason}")
 
     def _identified(self, claims: dict[str, Any]) -> Answer:
-        expires = claims["exp"]
-        if isinstance(expires, bool) or not isinstance(expires, int | float) or not math.isfinite(expires):
-            return Refusal("its token has an exp that is no number")
+        for claim in _INSTANTS & claims.keys():
+            if not _is_instant(claims[claim]):
+                return Refusal(f"its token has an {claim} that is no number")
         name = claims.get(self._name_claim)
         if not isinstance(name, str) or not name:
             return Refusal(f"its token has no text in {self._name_claim!r}")
@@ -280,7 +284,7 @@ class JWT:
             identity = Identity(self.name_prefix + name, roles=roles, claims=claims)
         except (ConfigError, TypeError) as error:
             return Refusal(f"its token gives no identity: {getattr(error, 'message', error)}")
-        return Verdict(identity, float(expires) + self._leeway)
+        return Verdict(identity, float(claims["exp"]) + self._leeway)
 
     async def __call__(self, peer: Presented) -> Identity | None:
         """Return whose token a peer presents; None if it is refused."""
@@ -293,6 +297,17 @@ class JWT:
         # Without keys: one may be a secret.
         place = "" if self._set is None else f" with the keys at {self._set.url}"
         return f"<JWT of {self._issuer!r}{place}>"
+
+
+def _is_instant(value: Any) -> bool:
+    """Return whether a claim is a number of seconds; the library also takes texts and booleans for one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer of more than 308 digits.
+        return False
 
 
 def _library() -> Any:
