@@ -30,6 +30,9 @@ _CURVES: Final = {"ES256": "secp256r1", "ES384": "secp384r1", "ES512": "secp521r
 #: The claims that are instants (RFC 7519, section 4.1); `exp` is required.
 _INSTANTS: Final = frozenset({"exp", "nbf", "iat"})
 
+_UNKNOWN_KEY: Final = Refusal("its token names a key that the issuer does not have")
+_AWAY: Final = Refusal("the issuer's keys cannot be fetched", Status.UNAVAILABLE)
+
 _PEM: Final = b"-----BEGIN"
 
 
@@ -225,18 +228,18 @@ class JWT:
             if fitting:
                 keys.renew_if_due()
                 return self._verified(token, algorithm, fitting)
-            if keys.is_fresh():
-                return Refusal("its token names a key that the issuer does not have")
+            if not keys.begins_look():
+                return _AWAY if keys.is_away else _UNKNOWN_KEY
         return self._after_fetch(keys, token, algorithm, id)
 
     async def _after_fetch(self, keys: KeySet, token: str, algorithm: str, id: str | None) -> Answer:
         try:
             known = await keys.fetched()
         except KeysAwayError:
-            return Refusal("the issuer's keys cannot be fetched", Status.UNAVAILABLE)
+            return _AWAY
         fitting = self._fitting(known, algorithm, id)
         if not fitting:
-            return Refusal("its token names a key that the issuer does not have")
+            return _UNKNOWN_KEY
         return self._verified(token, algorithm, fitting)
 
     def _fitting(self, keys: list[_Key], algorithm: str, id: str | None) -> list[_Key]:

@@ -8,9 +8,10 @@ import socket
 import ssl
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fastrpc.bounded_http import BoundedHttpClient, HttpError
 from fastrpc.config import TLS
@@ -28,8 +29,11 @@ FETCH_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 300.0
 KEEP_SECONDS: Final = 24 * 3600.0
 
-#: Seconds for which a key that is not in the set counts as unknown without another look.
-UNKNOWN_SECONDS: Final = 60.0
+#: A key that is not in the set is looked up if the last fetch is older than these seconds, so often in a minute at
+#: most: any caller can name such a key.
+UNKNOWN_SECONDS: Final = 5.0
+UNKNOWN_LOOKS: Final = 4
+_MINUTE: Final = 60.0
 
 #: Seconds between two attempts at an endpoint that is away.
 RETRY_SECONDS: Final = 5.0
@@ -71,24 +75,10 @@ class KeySet:
         clock: Callable[[], float] = time.monotonic,
         tls: TLS | None = None,
     ) -> None:
-        try:
-            parts = urlsplit(url)
-            is_usable = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.username is None
-            port = parts.port
-        except ValueError:
-            is_usable = False
-        if not is_usable or not parts.hostname:
-            raise ConfigError(
-                "keys is no URL of a key set", hint="write https://host/path, without a password"
-            )
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
-            raise ConfigError(
-                f"keys is {without_secrets(url)!r}: an attacker on the network could replace the keys",
-                hint="write https://…",
-            )
+        parts, host, port = _parts_of(url)
         #: For messages and logs.
         self.url = without_secrets(url)
-        self._host = parts.hostname
+        self._host = host
         self._port = port or (443 if parts.scheme == "https" else 80)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._is_encrypted = parts.scheme == "https"
@@ -101,6 +91,8 @@ class KeySet:
         self._keys: list[Any] = []
         self._fetched_at: float | None = None
         self._failed_at: float | None = None
+        # The latest fetches for unknown keys.
+        self._looks: deque[float] = deque(maxlen=UNKNOWN_LOOKS)
         # The fetch under way, for all who wait on its loop.
         self._fetching: asyncio.Task[bool] | None = None
 
@@ -117,9 +109,23 @@ class KeySet:
         if is_due and (self._failed_at is None or now - self._failed_at > RETRY_SECONDS):
             self._begin()
 
-    def is_fresh(self) -> bool:
-        """Return whether a key that is not in the set may be called unknown."""
-        return self._fetched_at is not None and self._clock() - self._fetched_at < UNKNOWN_SECONDS
+    def begins_look(self) -> bool:
+        """Return whether the set is fetched for a key that is not in it; if so, it counts as a look."""
+        if self._under_way() is not None:
+            return True
+        now = self._clock()
+        last = max(self._fetched_at or 0.0, self._failed_at or 0.0)
+        if now - last <= UNKNOWN_SECONDS:
+            return False
+        if len(self._looks) == UNKNOWN_LOOKS and now - self._looks[0] < _MINUTE:
+            return False
+        self._looks.append(now)
+        return True
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the last fetch failed."""
+        return self._failed_at is not None
 
     async def fetched(self) -> list[Any]:
         """Return the keys after a fetch.
@@ -135,10 +141,15 @@ class KeySet:
         return self._keys
 
     def _begin(self) -> "asyncio.Task[bool]":
+        fetching = self._under_way()
+        if fetching is None:
+            fetching = self._fetching = asyncio.get_running_loop().create_task(self._fetch())
+        return fetching
+
+    def _under_way(self) -> "asyncio.Task[bool] | None":
         fetching = self._fetching
-        loop = asyncio.get_running_loop()
-        if fetching is None or fetching.done() or fetching.get_loop() is not loop:
-            fetching = self._fetching = loop.create_task(self._fetch())
+        if fetching is None or fetching.done() or fetching.get_loop() is not asyncio.get_running_loop():
+            return None
         return fetching
 
     async def _fetch(self) -> bool:
@@ -173,6 +184,24 @@ class KeySet:
         if self._end is None:
             self._end = HttpEnd(TLS(), self._host)
         return self._end.wrap(plain)
+
+
+def _parts_of(url: str) -> tuple[SplitResult, str, int | None]:
+    """Return the parts of a URL that keys may be fetched from, its host and its port."""
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"https", "http"} and bool(parts.hostname) and parts.username is None
+        port = parts.port
+    except ValueError:
+        is_usable = False
+    if not is_usable or not parts.hostname:
+        raise ConfigError("keys is no URL of a key set", hint="write https://host/path, without a password")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ConfigError(
+            f"keys is {without_secrets(url)!r}: an attacker on the network could replace the keys",
+            hint="write https://…",
+        )
+    return parts, parts.hostname, port
 
 
 def _json(text: str) -> Any:

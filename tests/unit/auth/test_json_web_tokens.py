@@ -1,5 +1,6 @@
 """Signed tokens: what is checked of them, and what becomes of the issuer's keys."""
 
+import asyncio
 import base64
 import json
 import ssl
@@ -15,7 +16,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from fastrpc.auth import JWT
-from fastrpc.auth.key_set import KEEP_SECONDS, MOST_TRIED, RENEW_SECONDS, RETRY_SECONDS, UNKNOWN_SECONDS
+from fastrpc.auth.key_set import (
+    KEEP_SECONDS,
+    MOST_TRIED,
+    RENEW_SECONDS,
+    RETRY_SECONDS,
+    UNKNOWN_LOOKS,
+    UNKNOWN_SECONDS,
+)
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
 from fastrpc.calling.peer import Peer
 from fastrpc.config import TLS
@@ -30,7 +38,18 @@ OTHER = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 SECRET = b"planted-5ecret-of-32-bytes-or-so"
 
 #: No numbers of seconds, or above what a float holds.
-NO_INSTANTS = ("1", "4102444800", "never", True, [1], {}, float("nan"), float("inf"), 10**309, -(10**309))
+NO_INSTANTS: tuple[Any, ...] = (
+    "1",
+    "4102444800",
+    "never",
+    True,
+    [1],
+    {},
+    float("nan"),
+    float("inf"),
+    10**309,
+    -(10**309),
+)
 
 
 def public_pem(key: Any) -> bytes:
@@ -338,16 +357,51 @@ async def test_a_rotated_key_is_found(server: KeyServer) -> None:
     assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
     server.body = key_set(("two", OTHER))
     rotated = token(OTHER, headers={"kid": "two"})
-    # Within a minute of a fetch an unknown key is unknown, whoever asks how often.
+    # Within five seconds of a fetch an unknown key is unknown, for any number of tokens.
+    now[0] += UNKNOWN_SECONDS
     for _ in range(3):
         refused = await answer(found, rotated)
         assert isinstance(refused, Refusal)
         assert refused.status is Status.UNAUTHENTICATED
     assert len(server.asked) == 1
-    now[0] += UNKNOWN_SECONDS + 1
+    now[0] += 0.1
     assert isinstance(await answer(found, rotated), Verdict)
     assert isinstance(await answer(found, token(headers={"kid": "one"})), Refusal)
     assert len(server.asked) == 2
+
+
+async def test_unknown_keys_are_looked_up_four_times_a_minute(server: KeyServer) -> None:
+    server.body = key_set(("one", RSA))
+    found, now = fetching(server)
+    await answer(found, token(headers={"kid": "one"}))
+    looked = []
+    for second in range(1, 150):
+        now[0] += 1
+        before = len(server.asked)
+        # Many at once share one look.
+        tokens = [token(OTHER, headers={"kid": f"{second}-{number}"}) for number in range(3)]
+        for refused in await asyncio.gather(*(answer(found, each) for each in tokens)):
+            assert isinstance(refused, Refusal)
+            assert refused.status is Status.UNAUTHENTICATED
+        assert len(server.asked) - before <= 1
+        looked += [second] * (len(server.asked) - before)
+    assert looked == [6, 12, 18, 24, 66, 72, 78, 84, 126, 132, 138, 144]
+
+
+async def test_an_unknown_key_is_unavailable_while_a_look_for_it_fails(server: KeyServer) -> None:
+    server.body = key_set(("one", RSA))
+    found, now = fetching(server)
+    await answer(found, token(headers={"kid": "one"}))
+    server.status = 503
+    for second in range(1, 60):
+        now[0] += 1
+        refused = await answer(found, token(OTHER, headers={"kid": "two"}))
+        assert isinstance(refused, Refusal)
+        # The first look is at second 6.
+        expected = Status.UNAUTHENTICATED if second < 6 else Status.UNAVAILABLE
+        assert refused.status is expected, second
+        assert isinstance(await answer(found, token(headers={"kid": "one"})), Verdict)
+    assert len(server.asked) == 1 + UNKNOWN_LOOKS
 
 
 async def test_keys_are_renewed_while_the_old_ones_serve(server: KeyServer) -> None:
