@@ -367,14 +367,16 @@ cdef int _check_host(RequestHead head) except -1:
 
 
 cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is a colon and a port."""
+    """Return whether this is a colon and a port, which 0 is by its form."""
     cdef Py_ssize_t at
+    cdef int port = 0
     if text[0] != b":" or not 2 <= size <= 6:
         return False
     for at in range(1, size):
         if not b"0" <= text[at] <= b"9":
             return False
-    return True
+        port = port * 10 + (text[at] - 48)
+    return port <= 65_535
 
 
 cdef int _take_target(RequestHead head) except -1:

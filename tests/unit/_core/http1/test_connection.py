@@ -39,6 +39,8 @@ ACCEPTED = {
     "an empty line before it": (b"\r\n" + GET, ("GET", "/x", b"")),
     "spaces around a value": (b"GET /x HTTP/1.1\r\nHost: \t a \t \r\n\r\n", ("GET", "/x", b"")),
     "an empty value": (b"GET /x HTTP/1.1\r\nHost: a\r\nX:\r\n\r\n", ("GET", "/x", b"")),
+    "the last port": (b"GET /x HTTP/1.1\r\nHost: a:65535\r\n\r\n", ("GET", "/x", b"")),
+    "the port 0": (b"GET /x HTTP/1.1\r\nHost: a:0\r\n\r\n", ("GET", "/x", b"")),
     "an address of version 6": (b"GET /x HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", ("GET", "/x", b"")),
 }
 

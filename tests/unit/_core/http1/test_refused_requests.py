@@ -99,7 +99,23 @@ REFUSED: dict[str, bytes] = {
         f"Host {host}": f"GET /x HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         for host in (
             *("[::1", "[::1]evil.com", "[::1]:", "[]", "[localhost]", "[::1%25x]", "::1", "[::1]80"),
-            *("localhost:evil.com", "localhost:80evil", "a:1:2", "a:", ":80", "a:123456", "a]", "a[b]"),
+            *(
+                "localhost:evil.com",
+                "localhost:80evil",
+                "a:1:2",
+                "a:",
+                ":80",
+                "a:123456",
+                "a:65536",
+                "[::1]:99999",
+                "a:+80",
+                "a:-1",
+                "a:8O",
+                "a: 80",
+                "a:８０",
+                "a]",
+                "a[b]",
+            ),
         )
     },
     "Host twice in HTTP/1.0": b"GET /x HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n",
