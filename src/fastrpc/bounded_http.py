@@ -169,7 +169,7 @@ class BoundedHttpClient:
             raise HttpError(f"it answered {status}{told}; redirects are not followed")
         for name, known in (("Content-Encoding", "identity"), ("Transfer-Encoding", "chunked")):
             found = headers.get(name, known)
-            if found.strip().lower() != known:
+            if found.strip(" \t").lower() != known:
                 raise HttpError(f"the answer has {name} {found[:100]!r}, which the request did not accept")
         lengths = set(headers.get_all("Content-Length", ()))
         if len(lengths) > 1 or not all(_LENGTH.fullmatch(one) for one in lengths):

@@ -43,6 +43,6 @@ class TokenFile:
 
 def _read(text: str) -> str:
     try:
-        return checked_token(text.strip())
+        return checked_token(text.strip(" \t\r\n"))
     except ConfigError as error:
         raise ConfigError(error.message, hint=error.hint or _HOW) from None

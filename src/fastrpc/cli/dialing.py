@@ -159,7 +159,7 @@ def _check_local(address: Address) -> None:
 
 
 def _token_of_environment() -> str | None:
-    text = os.environ.get(TOKEN_VARIABLE, "").strip()
+    text = os.environ.get(TOKEN_VARIABLE, "").strip(" \t\r\n")
     if not text:
         return None
     try:

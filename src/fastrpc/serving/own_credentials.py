@@ -141,4 +141,4 @@ def _count_down(counts: dict[Exchange, int], exchange: Exchange) -> None:
 def peer_of(call: ServerCall, credential: str) -> Peer:
     """Return the peer of a call as one that presents a credential."""
     scheme, _, token = credential.partition(" ")
-    return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" ") or None)
+    return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" \t") or None)

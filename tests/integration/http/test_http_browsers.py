@@ -86,6 +86,36 @@ async def test_addresses_and_localhost_are_this_server(host: str) -> None:
         assert (await client.post(NOTE, {"text": "a"}, Host=host, Origin=f"http://{host}")).status == 200
 
 
+@pytest.mark.parametrize("path", [NOTE, "/jsonrpc", "/ws/shop.v1/echo"])
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "[::1]"])
+async def test_the_port_of_a_host_is_at_most_65535(name: str, path: str) -> None:
+    for port, is_good in {
+        ":0": 1,
+        ":65535": 1,
+        ":65536": 0,
+        ":99999": 0,
+        ":": 0,
+        ":+1": 0,
+        ":-1": 0,
+        ":x": 0,
+    }.items():
+        async with serving(Shop(), jsonrpc=True, websocket=True) as client:
+            answer = await client.post(path, {"text": "a"}, Host=name + port)
+            assert (answer.status != 400) == is_good, port
+
+
+@pytest.mark.parametrize("path", ["/jsonrpc", NOTE])
+async def test_other_white_space_is_part_of_a_media_type(path: str) -> None:
+    async with serving(Shop(), jsonrpc=True) as client:
+        for kind, is_taken in {
+            "application/json\t": 1,
+            "application/json \t;x=y": 1,
+            "application/json\xa0": 0,
+        }.items():
+            answer = await client.post(path, {"text": "a"}, Content_Type=kind)
+            assert (answer.status != 415) == is_taken, kind
+
+
 async def test_named_hosts_are_this_server() -> None:
     shop = Shop()
     async with serving(shop, allowed_hosts=("Shop.Example",)) as client:

@@ -24,7 +24,7 @@ cdef str VERSION = "13"
 
 cdef list _listed(RequestHead head, str name):
     """Return the items of a field that is a list."""
-    return [item.strip() for value in head.values(name) for item in value.split(",")]
+    return [item.strip(" \t") for value in head.values(name) for item in value.split(",")]
 
 
 cdef bint asks_socket(RequestHead head) except -1:

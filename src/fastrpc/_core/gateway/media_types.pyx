@@ -42,7 +42,7 @@ cdef int stream_form(RequestHead head) except -1:
     if accepted is None:
         return FORM_LINES
     for item in ",".join(head.values("accept")).split(","):
-        kind = item.partition(";")[0].strip().lower()
+        kind = item.partition(";")[0].strip(" \t").lower()
         if kind == "text/event-stream":
             return FORM_EVENTS
         if kind in ("application/x-ndjson", "*/*", "application/*", "application/json"):

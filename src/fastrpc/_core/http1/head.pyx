@@ -336,7 +336,9 @@ cdef int _understand(RequestHead head) except -1:
     _take_length(head)
     head.keeps_alive = head.minor_version == 1
     if head._noted[<int>FIELD_CONNECTION].count:
-        options = {option.strip().lower() for value in head.values("connection") for option in value.split(",")}
+        # Only space and tab are white space in a field (RFC 9110, section 5.6.3); `strip()` takes U+00A0 for it, too.
+        values = head.values("connection")
+        options = {option.strip(" \t").lower() for value in values for option in value.split(",")}
         head.keeps_alive = "close" not in options and (head.minor_version == 1 or "keep-alive" in options)
     if head._noted[<int>FIELD_EXPECT].count:
         if [value.lower() for value in head.values("expect")] != ["100-continue"]:

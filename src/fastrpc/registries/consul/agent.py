@@ -97,7 +97,9 @@ def _token(url: RegistryURL) -> Callable[[], str]:
     try:
         if path is not None:
             # White space around it is left out.
-            file = WatchedFile(path, "the token file", lambda text: _checked(text.strip()), logger=logger)
+            file = WatchedFile(
+                path, "the token file", lambda text: _checked(text.strip(" \t\r\n")), logger=logger
+            )
 
             def current() -> str:
                 file.look()

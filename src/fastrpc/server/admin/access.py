@@ -20,6 +20,9 @@ HOST = re.compile(r"(?:\[(?P<inner>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-
 #: The start of a text that names the file of a token.
 FILE = "file:"
 
+# White space of a field (RFC 9110, section 5.6.3). Others, such as U+00A0, belong to the token.
+_SPACES = " \t"
+
 logger = logging.getLogger("fastrpc.audit")
 
 
@@ -48,13 +51,13 @@ class Token:
         scheme, _, credentials = given[0].partition(" ")
         if scheme.lower() == "basic":
             try:
-                credentials = base64.b64decode(credentials.strip(), validate=True).decode("latin-1")
+                credentials = base64.b64decode(credentials.strip(_SPACES), validate=True).decode("latin-1")
             except (binascii.Error, ValueError):
                 return False
             credentials = credentials.partition(":")[2]
         elif scheme.lower() != "bearer":
             return False
-        return hmac.compare_digest(credentials.strip().encode("latin-1"), self._current())
+        return hmac.compare_digest(credentials.strip(_SPACES).encode("latin-1"), self._current())
 
     def reload(self) -> None:
         """Read its file again now."""
@@ -70,7 +73,7 @@ class Token:
 
 def _token_in(text: str) -> bytes:
     """Return the token of a file."""
-    token = text.strip()
+    token = text.strip(_SPACES + "\r\n")
     if not token:
         raise ConfigError("it is empty")
     return token.encode()

@@ -136,7 +136,7 @@ class Pages:
 def _quality(accepted: str, kind: str) -> float:
     """Return how much a reader wants a kind of content that its Accept names: from 0 to 1."""
     for part in accepted.split(","):
-        name, *parameters = (text.strip().lower() for text in part.split(";"))
+        name, *parameters = (text.strip(" \t").lower() for text in part.split(";"))
         if name == kind:
             weights = [text.removeprefix("q=") for text in parameters if text.startswith("q=")]
             try:

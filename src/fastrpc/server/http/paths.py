@@ -110,7 +110,7 @@ class Path:
 
     def takes(self, head: RequestHead) -> bool:
         """Return whether the body of a POST has a type that is taken."""
-        given = [value.partition(";")[0].strip().lower() for value in head.values("content-type")]
+        given = [value.partition(";")[0].strip(" \t").lower() for value in head.values("content-type")]
         return len(given) == 1 and given[0] in self.content_types
 
     def serve(

@@ -178,6 +178,8 @@ async def test_a_body_that_comes_slowly_but_steadily_is_taken() -> None:
         (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", True),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Close\r\n\r\n", False),
         (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x, close\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: x,\tclose \r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\xa0\r\n\r\n", True),
         (b"GET / HTTP/1.0\r\n\r\n", False),
         (b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", True),
     ],
