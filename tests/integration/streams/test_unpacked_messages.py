@@ -46,6 +46,20 @@ class Turns:
         self._task.cancel()
 
 
+async def by_two(stream: Any) -> list[str]:
+    """Receive by two tasks, the second of which comes while the first one unpacks; return what they got."""
+    first = asyncio.ensure_future(stream.receive())
+    await asyncio.sleep(0)
+    assert not first.done()
+    got = []
+    for again in (stream.receive, stream.receive_many, stream.__anext__):
+        try:
+            got.append(f"{len(await again())}")
+        except RuntimeError as error:
+            got.append(str(error))
+    return [*got, f"{len(await first)}", f"{len(await stream.receive())}"]
+
+
 @fastrpc.service("blocks")
 class Blocks:
     """Notes at which turn of the loop each message came."""
@@ -61,6 +75,10 @@ class Blocks:
             size += len(block)
             self.came.append(self.turns.count)
         return size
+
+    @fastrpc.method
+    async def put_by_two(self, blocks: AsyncIterator[bytes]) -> list[str]:
+        return await by_two(blocks)
 
     @fastrpc.method
     async def put_many(self, blocks: AsyncIterator[bytes]) -> int:
@@ -104,6 +122,35 @@ async def test_large_message_is_decompressed_in_slices_at_the_client() -> None:
         with pytest.raises(DecodeError, match="expected `int`, got `bytes`"):
             await stream.receive()
         assert turns.count - before >= 1
+
+
+SECOND = "a stream has one receiver at a time, and another one waits for its next message"
+BY_TWO = [SECOND] * 3 + [f"{15 * MIB}", "1"]
+
+
+async def test_second_receiver_at_the_server_is_refused_while_the_first_one_unpacks() -> None:
+    async with Turns() as turns, served(Blocks(turns), scheme="tcp") as target, stream_peer(target) as peer:
+        call = peer.open("blocks.put_by_two", flags=CLIENT_STREAM)
+        large = Data(call, PACKED, codec=1, compressor=GZIP)
+        small = Data(call, msgspec.msgpack.encode(b"x"), codec=1)
+        peer.peer.send(large.encode() + small.encode() + End(call).encode())
+        assert msgspec.msgpack.decode((await peer.end(call)).payload) == BY_TWO
+
+
+async def test_second_receiver_at_the_client_is_refused_while_the_first_one_unpacks() -> None:
+    async with RawServer() as server, Client(server.address) as client:
+        stream = client.stream("feed.blocks")
+        beginning = asyncio.ensure_future(stream.begin())
+        peer = await server.accept()
+        peer.send(opening(True))
+        await beginning
+        asked = await peer.next(Request)
+        small = Data(asked.id, msgspec.msgpack.encode(b"x"), codec=1)
+        large = Data(asked.id, PACKED, codec=1, compressor=GZIP)
+        # All of them are there when the second is taken.
+        peer.send(small.encode() + large.encode() + small.encode())
+        assert await stream.receive() == b"x"
+        assert await by_two(stream) == BY_TWO
 
 
 async def test_message_that_is_too_large_decompressed_ends_its_call() -> None:

@@ -57,7 +57,7 @@ cdef class StreamChannel(Timed):
         # Whether `on_drained` is to be called once no message is there.
         bint tells_drained
 
-        # Whoever waits for a message, and since when (0: nobody).
+        # The receiver that waits for a message or pauses in front of one, and since when it waits (0: it does not).
         Receiving _receiver
         uint64_t _receiving_ns
 

@@ -352,7 +352,9 @@ cdef class StreamChannel(Timed):
     cdef int wake_receiver(self) except -1:
         """Let whoever waits for a message look again."""
         self._receiving_ns = 0
-        return settle(self._receiver.future) if self._receiver is not None else 0
+        if self._receiver is None or self._receiver.future is None:
+            return 0
+        return settle(self._receiver.future)
 
     cdef int wake_sender(self) except -1:
         """Let whoever waits to send look again."""
@@ -495,11 +497,13 @@ cdef class Receiving:
         return self.give(result)
 
     cdef int pause(self, PyObject** result) except -1:
-        """Let others have their turn, though a message is there; what came meanwhile is read, and its sender gets credit."""
-        if self.phase == PHASE_WAITING:
-            self.channel._receiver = None
-            self.channel._receiving_ns = 0
-            self.future = None
+        """Let others have their turn, though a message is there; what came meanwhile is read, and its sender gets credit.
+
+        The place is kept: a second receiver would take the message, and this one would wait in its place.
+        """
+        self.channel._receiver = self
+        self.channel._receiving_ns = 0
+        self.future = None
         self.phase = PHASE_PAUSED
         Py_INCREF(None)
         result[0] = <PyObject*>None
@@ -533,7 +537,7 @@ cdef class Receiving:
 
     cdef int leave(self) noexcept:
         """Wait no more."""
-        if self.phase == PHASE_WAITING and self.channel._receiver is self:
+        if self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
         # Whoever waited for the future is told otherwise, by an exception or by what this returns.
