@@ -1,11 +1,30 @@
 """The certificate of the other side of a TLS connection, as plain data."""
 
+import re
 import ssl
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-__all__ = ["alternative_names", "certificate_of"]
+__all__ = ["Period", "alternative_names", "certificate_of", "period_of"]
+
+_PEM: Final = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+# Tags of DER (X.690, section 8): UTCTime, and [0], which holds the version.
+_UTC_TIME: Final = 0x17
+_VERSION: Final = 0xA0
+
+
+class Period(NamedTuple):
+    """The life of a certificate, in seconds of `time.time()`."""
+
+    begin: float
+    end: float
+
+    def holds(self, instant: float) -> bool:
+        """Return whether the certificate is valid at an instant."""
+        return self.begin <= instant <= self.end
 
 
 def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
@@ -39,3 +58,44 @@ def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
 def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
     """Return the alternative names of one kind, "DNS" or "URI", in a certificate as `getpeercert()` tells it."""
     return tuple(value for found, value in told.get("subjectAltName", ()) if found == kind)
+
+
+def period_of(pem: bytes) -> Period | None:
+    """Return the life of the first certificate in a PEM file; None where it cannot be read.
+
+    `ssl` tells it only of the certificate of a peer.
+    """
+    found = _PEM.search(pem)
+    if found is None:
+        return None
+    try:
+        # TBSCertificate in Certificate: version, serial number, algorithm, issuer, validity (RFC 5280, section 4.1).
+        _, certificate, _ = _element(ssl.PEM_cert_to_DER_cert(found[0].decode("ascii")))
+        _, rest, _ = _element(certificate)
+        for _ in range(4 if rest[0] == _VERSION else 3):
+            _, _, rest = _element(rest)
+        _, validity, _ = _element(rest)
+        kind, begin, rest = _element(validity)
+        end_kind, end, _ = _element(rest)
+        return Period(_instant(kind, begin), _instant(end_kind, end))
+    except (ValueError, IndexError):
+        return None
+
+
+def _element(der: bytes) -> tuple[int, bytes, bytes]:
+    """Return the tag and the content of the first element of DER, and what is behind it."""
+    size, at = der[1], 2
+    if size & 0x80:
+        at += size & 0x7F
+        size = int.from_bytes(der[2:at])
+    if at + size > len(der):
+        raise ValueError("the element is cut off")
+    return der[0], der[at : at + size], der[at + size :]
+
+
+def _instant(kind: int, content: bytes) -> float:
+    """Return a UTCTime, whose years are those from 1950 to 2049, or a GeneralizedTime."""
+    text = content.decode("ascii")
+    if kind == _UTC_TIME:
+        text = ("19" if text >= "50" else "20") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
+from fastrpc.tls.certificate import Period, period_of
 from fastrpc.tls.resumption import TwinContext
 
 __all__ = [
@@ -53,7 +54,8 @@ class ContextSource:
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
     replaces them. A change is taken once two looks a second apart agree, or once nobody has touched the files for a
-    second. Files that cannot be used keep the context before them. Open connections keep theirs.
+    second. Files that cannot be used keep the context before them, and so does a certificate that has expired or is not
+    valid yet, as long as the one before it is valid. Open connections keep theirs.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ContextSource:
         # The files that could not be used, and were logged.
         self._warned: _Fingerprint | None = None
         self._context = make(tls)
+        self._period = _period(tls)
         self._look_due = clock() + LOOK_SECONDS
 
     def current(self) -> ssl.SSLContext:
@@ -97,17 +100,33 @@ class ContextSource:
     def _take(self) -> None:
         try:
             context = self._make(self._tls)
+            period = self._checked_period()
         except ConfigError as error:
-            # Tried again at each look: a file that becomes readable does not change.
+            # Tried again at each look: a file that becomes readable, or valid, does not change.
             if self._warned != self._seen:
                 self._warned = self._seen
                 logger.warning("the changed certificate files cannot be used, the old ones stay: %s", error)
             return
         if _fingerprint(self._tls) == self._seen:
             self._taken = self._seen
-            self._context = context
+            self._context, self._period = context, period
             # By the names of their settings: paths may tell more than a log should.
             logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
+
+    def _checked_period(self) -> Period | None:
+        """Return the life of the certificate in the files; a valid one is not replaced by one that is not."""
+        now = self._wall_clock()
+        period = _period(self._tls)
+        if (
+            period is not None
+            and not period.holds(now)
+            and self._period is not None
+            and self._period.holds(now)
+        ):
+            assert self._tls.cert_file is not None
+            reason = "it has expired" if period.end < now else "it is not valid yet"
+            _refuse("cert_file", self._tls.cert_file, reason, "replace it by one that is valid")
+        return period
 
 
 def server_contexts(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ContextSource:
@@ -231,6 +250,13 @@ def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
         _refuse("cert_file", tls.cert_file, _words(error), None)
     except (OSError, ValueError) as error:
         _refuse("cert_file", tls.cert_file, _words(error), None)
+
+
+def _period(tls: TLS) -> Period | None:
+    """Return the life of the certificate that is shown; None where there is none, or it cannot be read."""
+    if tls.cert_file is None:
+        return None
+    return period_of(_check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate"))
 
 
 def _load_verified(context: ssl.SSLContext, name: str, path: str | os.PathLike[str]) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc import TLS, Server, ServerConfig
+from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from fastrpc.endpoint import Address
+from fastrpc.tls.contexts import ALPN, client_contexts
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, shown_certificate
 from tests.support.program import command_line
@@ -70,6 +71,55 @@ async def test_reload_takes_new_certificates_wherever_the_server_shows_them(
             for place, protocol in places.items():
                 assert await shown_certificate(place, authority, protocol) == second.der()
             handing.cancel()
+
+
+@pytest.mark.parametrize(
+    "period", [("20200101000000Z", "20210101000000Z"), ("20600101000000Z", "20610101000000Z")]
+)
+async def test_a_certificate_out_of_its_life_replaces_no_valid_one(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture, period: tuple[str, str]
+) -> None:
+    valid, outdated = authority.certificate(), authority.certificate(period=period)
+    valid.put(tmp_path)
+    tls = TLS(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key")
+    config = ServerConfig(tls=tls, admin_address="tls://127.0.0.1:0", protocols=("native", "http"))
+    async with Server(Arith, config=config) as server:
+        assert server.admin.address is not None
+        port = (await server.listen("tls://127.0.0.1:0")).port
+        outdated.put(tmp_path)
+        server.reload()
+        for place, protocol in (
+            (port, "fastrpc/1"),
+            (port, "http/1.1"),
+            (server.admin.address.port, "http/1.1"),
+        ):
+            assert await shown_certificate(place, authority, protocol) == valid.der()
+        told = "it has expired" if period[0] < "2026" else "it is not valid yet"
+        audit = [one for one in caplog.records if one.name == "fastrpc.audit"]
+        warnings = [one for one in audit if one.levelno == logging.WARNING]
+        assert len(warnings) == 2
+        assert all(told in one.getMessage() for one in warnings)
+        async with Client(
+            f"tls://127.0.0.1:{port}", config=ClientConfig(tls=TLS(ca_file=authority.cert_file))
+        ) as client:
+            assert await client.call(Arith.mul, 6, 7) == 42
+
+
+async def test_a_client_keeps_its_valid_certificate_too(authority: Authority, tmp_path: Path) -> None:
+    valid, outdated = (
+        authority.certificate(period=period) for period in (None, ("20200101000000Z", "20210101000000Z"))
+    )
+    valid.put(tmp_path)
+    mine = TLS(cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key", ca_file=authority.cert_file)
+    config = ServerConfig(tls=authority.certificate().tls(authority, require_client_cert=True))
+    async with Server(Arith, config=config) as server:
+        target = str(await server.listen("tls://127.0.0.1:0"))
+        for replaced in (False, True):
+            if replaced:
+                outdated.put(tmp_path)
+                client_contexts(mine, ALPN).reload()
+            async with Client(target, config=ClientConfig(tls=mine)) as client:
+                assert await client.call(Arith.mul, 6, 7) == 42
 
 
 async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(

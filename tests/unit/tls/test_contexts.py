@@ -4,11 +4,13 @@ import logging
 import os
 import shutil
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from fastrpc import TLS
+from fastrpc.tls.certificate import period_of
 from fastrpc.tls.contexts import ContextSource, server_context
 from tests.support.certificates import Authority, Certificate
 
@@ -152,3 +154,87 @@ def test_a_file_that_becomes_readable_is_taken(
     key.rmdir()
     (rotating.folder / "aside").rename(key)
     assert [rotating.after(1.1) is first for _ in range(2)] == [True, False]
+
+
+PERIODS = {
+    "expired": ("20200101000000Z", "20210101000000Z"),
+    "not valid yet": ("20600101000000Z", "20610101000000Z"),
+}
+#: An instant of 2026, 2060 and 2070.
+NOW, LATER, AFTER = 1_790_000_000.0, 2_850_000_000.0, 3_160_000_000.0
+
+
+@pytest.fixture(scope="session")
+def outdated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Certificate]:
+    """Certificates with no life now, and one that is valid."""
+    authority = Authority(tmp_path_factory.mktemp("outdated"))
+    found = {name: authority.certificate(period=period) for name, period in PERIODS.items()}
+    return {**found, "valid": authority.certificate(period=("20200101000000Z", "20500101000000Z"))}
+
+
+@pytest.mark.parametrize("name", PERIODS)
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_certificate_out_of_its_life_keeps_the_valid_one_and_warns_once(
+    tmp_path: Path,
+    outdated: dict[str, Certificate],
+    name: str,
+    is_told: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    rotating = Rotating(tmp_path, outdated["valid"])
+    rotating.clock.wall = NOW
+    first = rotating.source.current()
+    rotating.put(outdated[name])
+    for _ in range(4):
+        if is_told:
+            rotating.source.reload()
+        assert rotating.after(1.1) is first
+    (record,) = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert record.levelname == "WARNING"
+    told = "it has expired" if name == "expired" else "it is not valid yet"
+    assert told in record.getMessage()
+    assert "the old ones stay" in record.getMessage()
+    rotating.put(outdated["valid"])
+    rotating.source.reload()
+    assert rotating.source.current() is not first
+
+
+def test_a_certificate_is_taken_once_it_is_valid(tmp_path: Path, outdated: dict[str, Certificate]) -> None:
+    rotating = Rotating(tmp_path, outdated["valid"])
+    rotating.clock.wall = NOW
+    first = rotating.source.current()
+    rotating.put(outdated["not valid yet"])
+    assert [rotating.after(1.1) for _ in range(3)] == [first] * 3
+    rotating.clock.wall = LATER
+    assert rotating.after(1.1) is not first
+
+
+@pytest.mark.parametrize("name", PERIODS)
+def test_one_that_is_not_valid_is_replaced_by_any(
+    tmp_path: Path, outdated: dict[str, Certificate], name: str
+) -> None:
+    rotating = Rotating(tmp_path, outdated["valid"])
+    rotating.clock.wall = AFTER
+    first = rotating.source.current()
+    rotating.put(outdated[name])
+    rotating.source.reload()
+    assert rotating.source.current() is not first
+
+
+def test_the_life_of_a_certificate_is_that_which_a_peer_sees(
+    tmp_path: Path, outdated: dict[str, Certificate]
+) -> None:
+    for name, (begin, end) in PERIODS.items():
+        period = period_of(outdated[name].cert_file.read_bytes())
+        assert period is not None
+        for found, text in zip(period, (begin, end), strict=True):
+            assert datetime.fromtimestamp(found, UTC).strftime("%Y%m%d%H%M%SZ") == text
+    pem = outdated["valid"].cert_file.read_bytes()
+    assert period_of(b"words in front\n" + pem + pem) == period_of(pem)
+    for broken in (
+        b"",
+        pem[:60],
+        b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----",
+        pem[:200] + pem[-40:],
+    ):
+        assert period_of(broken) is None
