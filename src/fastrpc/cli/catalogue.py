@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -24,10 +25,15 @@ from fastrpc.status import Status
 
 __all__ = ["Catalogue"]
 
+_REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
+
 logger = logging.getLogger("fastrpc.server")
 
 #: Seconds between two looks at the registry's list of services.
 LOOK_SECONDS: Final = 2.0
+
+#: Seconds until a server that refused to describe its services is asked again: it logs each refusal.
+REFUSED_SECONDS: Final = 60.0
 
 #: Seconds for a server to describe its services, connecting included.
 ASK_SECONDS: Final = 3.0
@@ -51,7 +57,9 @@ class Catalogue:
         *,
         config: ClientConfig,
         contracts: Sequence[ServiceDefinition] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._server = server
         self._url = url
         self._dial = dial
@@ -69,6 +77,8 @@ class Catalogue:
         self._is_following = False
         #: The kind of error that was warned of last, by service; "" is the registry.
         self._warned: dict[str, str] = {}
+        #: When to ask again about a service whose server refused to describe it.
+        self._refused_until: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -121,6 +131,7 @@ class Catalogue:
             found = sorted(
                 name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
             )
+            due = [name for name in found if self._clock() >= self._refused_until.get(name, 0.0)]
         except ConfigError as error:
             self._is_listed = True
             self._warn("", "only services with a contract are served", error)
@@ -133,11 +144,12 @@ class Catalogue:
         self._awaited.intersection_update(names)
         self._warned.pop("", None)
         gone = {*self._clients, *self._registries, *self._warned}.difference(names, self._known)
-        await asyncio.gather(*map(self._forget, gone), *map(self._open, found))
+        await asyncio.gather(*map(self._forget, gone), *map(self._open, due))
 
     async def _forget(self, name: str) -> None:
         """Close the client of a service that no server described and that the registry lists no more."""
         self._warned.pop(name, None)
+        self._refused_until.pop(name, None)
         try:
             try:
                 if name in self._clients:
@@ -175,6 +187,8 @@ class Catalogue:
             if not _is_away(error):
                 # A server has answered: its methods come no sooner by waiting.
                 self._awaited.discard(name)
+            if getattr(error, "status", None) in _REFUSALS:
+                self._refused_until[name] = self._clock() + REFUSED_SECONDS
             advice = "" if isinstance(error, ConfigError) else " (--contract would tell its methods)"
             self._warn(name, f"{name} is not served{advice}", error)
 

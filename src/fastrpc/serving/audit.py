@@ -19,6 +19,9 @@ MOST_RECORDS = 10
 #: Seconds until the number of those is told by itself, if no other refusal of the peer is logged before.
 UNTOLD_SECONDS = 1.0
 
+#: Seconds between two records of one caller whose reflection is refused.
+REFLECTION_SECONDS = 60.0
+
 #: Most peers that are counted.
 MOST_PEERS = 10_000
 
@@ -33,6 +36,8 @@ class Audit:
         # Tells what was left out where no other record does; the last peer of each such place.
         self._timer: asyncio.TimerHandle | None = None
         self._untold: dict[bytes, str] = {}
+        # When the last refused reflection of a caller was logged, by place and name, the oldest first.
+        self._reflections: dict[tuple[bytes, str], float] = {}
 
     def refused(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
@@ -58,17 +63,23 @@ class Audit:
             self._untold.pop(oldest, None)
         self._untold.pop(place, None)
         self._counts[place] = (second, records + 1, 0)
-        name = "anonymous" if identity is None else identity.name
-        logger.warning(
-            "%s refused: %s of %s called %s: %s%s",
-            step,
-            name,
-            peer,
-            method or "nothing yet",
-            reason,
-            f" ({left_out} more were not logged)" if left_out else "",
-            extra={"identity": name, "method": method, "peer": str(peer), "reason": reason},
-        )
+        more = f" ({left_out} more were not logged)" if left_out else ""
+        _log(logging.WARNING, step, method, identity, peer, reason, more)
+
+    def refused_reflection(
+        self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
+    ) -> None:
+        """Log once a minute that a caller may not list methods: tools ask for them by themselves."""
+        caller = place_of(peer), _name_of(identity)
+        now = self._clock()
+        told = self._reflections.get(caller)
+        if told is not None and now - told < REFLECTION_SECONDS:
+            return
+        self._reflections.pop(caller, None)
+        self._reflections[caller] = now
+        if len(self._reflections) > MOST_PEERS:
+            del self._reflections[next(iter(self._reflections))]
+        _log(logging.INFO, step, method, identity, peer, reason, "")
 
     def _tell_later(self) -> None:
         if self._timer is None:
@@ -93,6 +104,27 @@ class Audit:
         if self._timer is not None:
             self._timer.cancel()
             self._tell_untold()
+
+
+def _name_of(identity: Identity | None) -> str:
+    return "anonymous" if identity is None else identity.name
+
+
+def _log(
+    level: int, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str, more: str
+) -> None:
+    name = _name_of(identity)
+    logger.log(
+        level,
+        "%s refused: %s of %s called %s: %s%s",
+        step,
+        name,
+        peer,
+        method or "nothing yet",
+        reason,
+        more,
+        extra={"identity": name, "method": method, "peer": str(peer), "reason": reason},
+    )
 
 
 def place_of(peer: Peer | None) -> bytes:

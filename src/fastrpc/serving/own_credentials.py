@@ -30,6 +30,9 @@ MOST_LATE: Final = 32
 #: The peer of a call whose engine names none.
 _NOBODY: Final = Peer(Address("memory"))
 
+# What gateways and the command line ask servers by themselves (`server/builtin.py`).
+_REFLECTION: Final = "fastrpc.reflection.services"
+
 #: Whose credential a call has, the status of a refusal, the seconds until it expires, None: it does not.
 _Found = tuple[Identity | None, int, float | None]
 
@@ -129,7 +132,9 @@ class OwnCredentials:
             reason = "the caller may not call it"
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"
-            self._authentication.audit.refused(step, method, call.identity, call.peer, reason)
+            audit = self._authentication.audit
+            tell = audit.refused_reflection if method == _REFLECTION else audit.refused
+            tell(step, method, call.identity, call.peer, reason)
 
 
 def _count_down(counts: dict[Exchange, int], exchange: Exchange) -> None:

@@ -91,6 +91,35 @@ async def test_nothing_that_one_server_says_ends_the_others(
         assert "serving good: hello" in caplog.text
 
 
+def asked_by(found: Catalogue) -> list[int]:
+    """Return how many calls each client of a catalogue has made."""
+    return [one.stats()["totals"]["calls"] for one in found._clients.values()]
+
+
+async def test_a_server_that_refuses_reflection_is_asked_again_after_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalogue, "LOOK_SECONDS", 0.001)
+
+    async def known(peer: fastrpc.Peer) -> None:
+        return None
+
+    async with Server(Good(), Bad(), authenticate=known) as behind, Server() as front:
+        opening = Opening(str(await behind.listen("tcp://127.0.0.1:0")), ["bad", "good"])
+        now = [1_000.0]
+        tested = Catalogue(
+            front, "static://x", cast(Dialing, opening), config=ClientConfig(), clock=lambda: now[0]
+        )
+        async with tested as found:
+            for expected in (1, 2, 3):
+                await eventually(lambda expected=expected: asked_by(found) == [expected] * 2)
+                for seconds in (catalogue.REFUSED_SECONDS - 1, 1):
+                    looks = opening.looks
+                    await eventually(lambda looks=looks: opening.looks > looks + 3)
+                    assert asked_by(found) == [expected] * 2
+                    now[0] += seconds
+
+
 class Opening:
     """Opens another registry each time, as the command does; all list the same services of one server."""
 
