@@ -19,6 +19,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._version import __version__
+from fastrpc.escaping import UnheardErrors as _UnheardErrors
 from fastrpc.escaping import escape_loggers as _escape_loggers
 
 __all__ = [
@@ -262,6 +263,6 @@ def __dir__() -> list[str]:
     return sorted(globals().keys() | _MODULES | _MODULE_OF.keys())
 
 
-# Silent unless the program configures logging: without a handler Python itself prints warnings to stderr.
-logging.getLogger("fastrpc").addHandler(logging.NullHandler())
+# Errors alone are told unless the program configures logging: without a handler Python prints warnings as well.
+logging.getLogger("fastrpc").addHandler(_UnheardErrors())
 _escape_loggers()

@@ -1,4 +1,4 @@
-"""Texts for terminals and log lines: those of a peer are escaped, URLs lose their secrets."""
+"""Texts for terminals and log lines: those of a peer are escaped, URLs lose their secrets, errors are never unheard."""
 
 import logging
 import traceback
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 __all__ = [
     "LOGGERS",
+    "UnheardErrors",
     "escape_loggers",
     "escape_record",
     "hidden_in",
@@ -123,6 +124,33 @@ def escape_loggers() -> None:
     """Escape all records of fastrpc's loggers before any handler gets them."""
     for name in LOGGERS:
         logging.getLogger(name).addFilter(escape_record)
+
+
+class UnheardErrors(logging.Handler):
+    """Gives errors to Python's last resort, standard error, where no other handler gets them.
+
+    A logger without any handler would give warnings as well, and a `NullHandler` keeps all back: a caller is told that
+    the log has the reason of a failure, so an error may not vanish.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        last_resort = logging.lastResort
+        if last_resort is None or self._is_heard(record):
+            return False
+        if record.levelno >= last_resort.level:
+            last_resort.handle(record)
+        return True
+
+    def _is_heard(self, record: logging.LogRecord) -> bool:
+        logger: logging.Logger | None = logging.getLogger(record.name)
+        while logger is not None:
+            if any(handler is not self for handler in logger.handlers):
+                return True
+            logger = logger.parent if logger.propagate else None
+        return False
 
 
 def hidden_in(text: str) -> set[str]:

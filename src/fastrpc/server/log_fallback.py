@@ -8,6 +8,8 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
+from fastrpc.escaping import UnheardErrors
+
 __all__ = ["LOG_FORMAT", "FallbackHandler", "fallback_logging"]
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -53,4 +55,4 @@ def _handlers_of(record: logging.LogRecord) -> Iterator[logging.Handler]:
 
 
 def _is_of_program(handler: logging.Handler) -> bool:
-    return not isinstance(handler, FallbackHandler | logging.NullHandler)
+    return not isinstance(handler, FallbackHandler | UnheardErrors | logging.NullHandler)

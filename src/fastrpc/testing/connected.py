@@ -46,8 +46,9 @@ async def connected(
         client_interceptors: the client's.
         services: what the client serves: handlers of `sources` call it by `current_call().peer.client`.
         identity: whom the server takes the client for. Services whose methods have roles need one.
+        config: the server's; without one errors of the client have the text of a handler's exception.
     """
-    config = replace(ServerConfig() if config is None else config, check_results=True)
+    config = replace(ServerConfig(expose_errors=True) if config is None else config, check_results=True)
     server = Server(
         *sources,
         interceptors=interceptors,

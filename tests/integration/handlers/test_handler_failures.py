@@ -123,7 +123,7 @@ async def test_whatever_a_handler_raises_is_internal_and_ends_nothing(
 async def check_internal(
     handler: str, kind: str, interceptors: Sequence[Interceptor], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with connected(Bad, interceptors=interceptors) as client:
+    async with connected(Bad, config=ServerConfig(), interceptors=interceptors) as client:
         other = asyncio.ensure_future(client.call("bad.later", "group"))
         with pytest.raises(CallError) as failed:
             await client.call(f"bad.{handler}", kind)
@@ -163,14 +163,14 @@ def test_an_exit_reaches_a_blocking_client() -> None:
 
 
 async def test_an_exit_that_comes_through_a_future_ends_nothing() -> None:
-    async with connected(Bad) as client:
+    async with connected(Bad, config=ServerConfig()) as client:
         with pytest.raises(CallError, match="the server's log"):
             await client.call(Bad.in_a_thread_of_its_own)
         assert await client.call(Bad.fine) == 7
 
 
 async def test_an_exit_of_an_argument_s_own_type_ends_nothing() -> None:
-    async with connected(Bad) as client:
+    async with connected(Bad, config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.call("bad.take", {"number": 3})
         assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "no")
@@ -186,7 +186,7 @@ async def test_an_exit_of_an_interceptor_ends_nothing(before: bool) -> None:
             await proceed(call)
         sys.exit(3)
 
-    async with connected(Bad, interceptors=[leave]) as client:
+    async with connected(Bad, config=ServerConfig(), interceptors=[leave]) as client:
         for handler in HANDLERS:
             with pytest.raises(CallError) as failed:
                 await client.call(f"bad.{handler}", "group")
@@ -209,7 +209,7 @@ async def test_an_error_that_cannot_be_told_is_answered_all_the_same(handler: st
 async def test_a_group_of_refusals_counts_as_its_first(
     handler: str, kind: str, interceptors: Sequence[Interceptor]
 ) -> None:
-    async with connected(Bad, interceptors=interceptors) as client:
+    async with connected(Bad, config=ServerConfig(), interceptors=interceptors) as client:
         with pytest.raises(CallError) as failed:
             await client.call(f"bad.{handler}", kind)
     assert (failed.value.status, failed.value.message) == (Status.NOT_FOUND, "first")
@@ -217,7 +217,7 @@ async def test_a_group_of_refusals_counts_as_its_first(
 
 
 async def test_a_task_group_hides_no_refusal() -> None:
-    async with connected(Bad) as client:
+    async with connected(Bad, config=ServerConfig()) as client:
         with pytest.raises(CallError, match="no such user") as failed:
             await client.call(Bad.grouped)
     assert (failed.value.status, failed.value.details) == (Status.NOT_FOUND, [1])
@@ -226,7 +226,7 @@ async def test_a_task_group_hides_no_refusal() -> None:
 @pytest.mark.parametrize("handler", HANDLERS)
 @pytest.mark.parametrize("kind", ["mixed", "mixed_nested"])
 async def test_a_group_that_is_not_all_refusals_is_a_crash(handler: str, kind: str) -> None:
-    async with connected(Bad) as client:
+    async with connected(Bad, config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.call(f"bad.{handler}", kind)
     assert failed.value.status is Status.INTERNAL
@@ -238,7 +238,7 @@ async def test_a_group_that_is_not_all_refusals_is_a_crash(handler: str, kind: s
 async def test_not_implemented_is_unimplemented(
     handler: str, interceptors: Sequence[Interceptor], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with connected(Bad, interceptors=interceptors) as client:
+    async with connected(Bad, config=ServerConfig(), interceptors=interceptors) as client:
         with pytest.raises(CallError) as failed:
             await client.call(f"bad.{handler}", "unimplemented")
     assert (failed.value.status, failed.value.processed) == (Status.UNIMPLEMENTED, "yes")
@@ -255,7 +255,7 @@ async def test_interceptors_see_the_status_of_the_answer_and_the_error_itself() 
         finally:
             seen.append((call.status, type(call.error)))
 
-    async with connected(Bad, interceptors=[watch]) as client:
+    async with connected(Bad, config=ServerConfig(), interceptors=[watch]) as client:
         for kind in ("group", "mixed", "unimplemented", "exit"):
             with pytest.raises(CallError):
                 await client.call(Bad.later, kind)

@@ -166,7 +166,7 @@ async def test_a_mistake_on_the_server_is_internal_and_the_log_names_the_interce
     name: str, place: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     interceptors = around(ASYNC_MISTAKES[name], place)
-    async with connected(Desk, interceptors=interceptors) as client:
+    async with connected(Desk, interceptors=interceptors, config=ServerConfig()) as client:
         for method, arguments in (("mul", (6, 7)), ("threaded", ()), ("inline", ())):
             caplog.clear()
             with pytest.raises(CallError) as failed:
@@ -252,7 +252,7 @@ async def test_an_interceptor_that_raises_when_it_is_asked_fails_the_call_alone(
 ) -> None:
     asked, desk = Asked(ValueError("swordfish")), Desk()
     interceptors = {"alone": [asked], "outside": [asked, Asking()], "inside": [Asking(), asked]}[place]
-    async with connected(desk, interceptors=interceptors) as client:
+    async with connected(desk, interceptors=interceptors, config=ServerConfig()) as client:
         for method, arguments in (("mul", (6, 7)), ("threaded", ()), ("inline", ()), ("each", (3,))):
             caplog.clear()
             with pytest.raises(CallError) as failed:
@@ -400,7 +400,7 @@ async def test_a_value_that_cannot_be_encoded_is_no_fault_of_the_caller(
 
     if value == 1 << 70 and codec == "json":
         pytest.skip("JSON has integers of any size")
-    async with connected(Desk, interceptors=[replace]) as client:
+    async with connected(Desk, interceptors=[replace], config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.with_options(codec=codec).call("desk.mul", 6, 7)
         assert (failed.value.status, failed.value.processed) == (Status.INTERNAL, "yes")
@@ -423,7 +423,7 @@ async def test_a_codec_error_of_an_interceptor_is_no_fault_of_the_caller(error: 
     async def refuse(call: Call, proceed: Proceed) -> Any:
         raise error
 
-    async with connected(Desk, interceptors=[refuse]) as client:
+    async with connected(Desk, interceptors=[refuse], config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.call(Desk.mul, 6, 7)
     assert failed.value.status is Status.INTERNAL

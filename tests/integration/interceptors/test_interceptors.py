@@ -16,6 +16,7 @@ from fastrpc import (
     OverloadedError,
     Proceed,
     Reply,
+    ServerConfig,
     Status,
     UnavailableError,
     current_call,
@@ -255,7 +256,7 @@ async def test_a_crash_in_a_server_interceptor_is_internal() -> None:
     async def crash(call: Call, proceed: Proceed) -> Any:
         raise ValueError("secret")
 
-    async with connected(Arith, interceptors=[crash]) as client:
+    async with connected(Arith, interceptors=[crash], config=ServerConfig()) as client:
         with pytest.raises(CallError) as failed:
             await client.call(Arith.mul, 6, 7)
         assert failed.value.status is Status.INTERNAL

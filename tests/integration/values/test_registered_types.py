@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 import fastrpc
-from fastrpc import CallError, ConfigError, EncodeError, Status, SyncClient
+from fastrpc import CallError, ConfigError, EncodeError, ServerConfig, Status, SyncClient
 from fastrpc.rpc.schema import check_service
 from fastrpc.rpc.service import method, service, service_definition
 from fastrpc.testing import connected, serving
@@ -151,14 +151,14 @@ def test_a_blocking_client_carries_them() -> None:
 
 
 async def test_what_a_registered_class_holds_is_encoded_as_well() -> None:
-    async with connected(Shop) as client:
+    async with connected(Shop, config=ServerConfig()) as client:
         answer = await client.call(Shop.scan, Scan(Money(5), np.arange(3.0)))
     assert answer.price == Money(5)
     np.testing.assert_array_equal(answer.values, np.arange(3.0))
 
 
 async def test_a_value_error_of_decode_is_the_callers_mistake() -> None:
-    async with connected(Shop) as client:
+    async with connected(Shop, config=ServerConfig()) as client:
         with pytest.raises(CallError, match=r"prices\[0\]: 'x' is no currency") as caught:
             await client.call("shop.most", [[1, "x"]])
     assert (caught.value.status, caught.value.processed) == (Status.INVALID_ARGUMENT, "no")
@@ -166,7 +166,7 @@ async def test_a_value_error_of_decode_is_the_callers_mistake() -> None:
 
 @pytest.mark.parametrize("value", ["key", "other"])
 async def test_any_other_failure_of_decode_is_internal(value: str, caplog: pytest.LogCaptureFixture) -> None:
-    async with connected(Shop) as client:
+    async with connected(Shop, config=ServerConfig()) as client:
         with caplog.at_level(logging.ERROR), pytest.raises(CallError) as caught:
             await client.call("shop.moody", value)
     assert caught.value.status is Status.INTERNAL
@@ -178,7 +178,7 @@ async def test_a_subclass_is_not_registered_with_its_base() -> None:
     class Coin(Money):
         pass
 
-    async with connected(Shop) as client:
+    async with connected(Shop, config=ServerConfig()) as client:
         with pytest.raises(EncodeError, match=r"Coin is unsupported; .*fastrpc\.types\.register"):
             await client.call(Shop.plain, Coin(1))
 
