@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,7 @@ from fastrpc.cli.settings import RunSettings, read_settings
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
+from fastrpc.rpc.interceptor import Interceptor, put_around_clients
 from fastrpc.server.inherited import is_inherited
 from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, NothingToServeError, Plan, Started
 from fastrpc.server.serve import addresses_of
@@ -270,14 +272,9 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         # Each process opens its own registry; a wrong URL is reported before any process starts.
         open_registry(settings.registry)
 
-    def load() -> list[Any]:
-        try:
-            return [import_from_string(app)]
-        finally:
-            lower_root_level(settings.log_level)
-
+    traced = _telemetry(settings)
     plan = Plan(
-        load=load,
+        load=partial(_load, app, settings, traced.get("outermost", ())),
         addresses=addresses,
         workers=settings.workers,
         worker_timeout=settings.worker_timeout,
@@ -292,11 +289,20 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
         registry=settings.registry,
         advertise=addresses_of(settings.advertise),
         on_started=on_started,
-        **_telemetry(settings),
+        **traced,
     )
     if settings.registry is not None:
         _check_advertised(plan)
     return plan
+
+
+def _load(app: str, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
+    """Import the program, whose clients are traced as its services are."""
+    put_around_clients(*around_clients)
+    try:
+        return [import_from_string(app)]
+    finally:
+        lower_root_level(settings.log_level)
 
 
 def _telemetry(settings: RunSettings) -> dict[str, Any]:

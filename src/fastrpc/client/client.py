@@ -34,7 +34,7 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, client_interceptors
 from fastrpc.rpc.service import method_definition
 from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
@@ -103,7 +103,7 @@ class Client(Caller, FanOut, StreamVerbs):
         services: Sequence[Any] = (),
         config: ClientConfig | None = None,
     ) -> None:
-        config = checked_config(config)
+        config, interceptors = checked_config(config), client_interceptors(interceptors)
         numbers = numbers_of_all()
         where = target_of(target, registry, config.tls)
         endpoint_set = endpoint_set_for(where, selector, config.pool)

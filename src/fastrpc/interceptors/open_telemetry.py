@@ -23,7 +23,7 @@ class OpenTelemetry:
 
     The trace context travels in the call's metadata, as the global propagator of OpenTelemetry writes it: `traceparent`
     and `tracestate` unless `OTEL_PROPAGATORS` says otherwise. The attempts of a client's call are events of its span; a
-    stream is one span.
+    stream is one span. Reflection, health checks and the registry's own calls have none.
 
     It needs the extra `otel`, the API of OpenTelemetry. Without an SDK nothing is recorded, and only calls with a trace
     to carry on take longer. A provider that is set later counts from the next call on.
@@ -56,6 +56,8 @@ class OpenTelemetry:
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         """Run a call inside its span."""
         spans = self._spans
+        if not spans.traces(call.method):
+            return await proceed(call)
         begun = spans.begin(call)
         try:
             return await proceed(call)

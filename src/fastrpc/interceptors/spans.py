@@ -40,6 +40,9 @@ _SCOPE = "fastrpc"
 #: Methods that have a name of their own: a client may call any.
 _METHODS = 1_000
 
+#: Built-in services that nobody waits for, or that are asked again and again.
+_UNTRACED = ("fastrpc.reflection.", "fastrpc.health.", "fastrpc.registry.")
+
 # Where the API keeps the providers of the process.
 _TRACE_NAMES = vars(trace)
 _METER_NAMES = vars(sys.modules.get("opentelemetry.metrics._internal", metrics))
@@ -158,10 +161,14 @@ class CallSpans:
     def concern(self, call: Call | None) -> bool:
         """Return whether a call has anything to record or to carry on; None is one that a client is about to make."""
         if self._recording.is_on():
-            return True
+            return call is None or self.traces(call.method)
         if call is None:
             return bool(contexts.get_current())
         return call._has_received(self._fields.keys())
+
+    def traces(self, method: str) -> bool:
+        """Return whether calls of a method have spans: what programs ask each other about themselves has none."""
+        return not method.startswith(_UNTRACED)
 
     def begin(self, call: Call) -> _Begun:
         """Begin the span of a call, and make it the current one."""

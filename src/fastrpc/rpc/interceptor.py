@@ -7,7 +7,19 @@ from fastrpc._core.calls.call import Call
 from fastrpc._core.calls.call_log import CallLog
 from fastrpc.errors import ConfigError
 
-__all__ = ["Interceptor", "Proceed", "admits_none", "checked_interceptors", "split_call_log"]
+__all__ = [
+    "Interceptor",
+    "Proceed",
+    "admits_none",
+    "checked_interceptors",
+    "client_interceptors",
+    "put_around_clients",
+    "split_call_log",
+]
+
+
+# Interceptors around the calls of each new client of this process.
+_around_clients: tuple["Interceptor", ...] = ()
 
 
 class Proceed(Protocol):
@@ -61,6 +73,28 @@ def checked_interceptors(given: Any) -> tuple[Interceptor, ...]:
         if not callable(one) or isinstance(one, type):
             raise ConfigError(f"interceptors[{index}] is {one!r}, it must be a function", hint=hint)
     return interceptors
+
+
+def put_around_clients(*interceptors: Interceptor) -> None:
+    """Put interceptors around the calls of all clients that this process makes from now on.
+
+    For `fastrpc run --otel`, which traces a program that does not know of it; a library has to name its own.
+    """
+    global _around_clients
+    _around_clients = interceptors
+
+
+def client_interceptors(given: Sequence[Interceptor]) -> Sequence[Interceptor]:
+    """Return the interceptors of a new client: those of the process are outermost, unless it has one of their kind.
+
+    Raises:
+        ConfigError: the value is not a list of functions.
+    """
+    if not _around_clients:
+        return given
+    own = checked_interceptors(given)
+    around = [one for one in _around_clients if not any(isinstance(known, type(one)) for known in own)]
+    return (*around, *own)
 
 
 def split_call_log(

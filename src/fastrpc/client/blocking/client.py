@@ -44,7 +44,7 @@ from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError, DeadlineExceededError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.rpc.interceptor import Interceptor, client_interceptors
 from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
 
@@ -105,7 +105,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
             registry,
             selector,
             fail_mode or DEFAULT_FAIL_MODE,
-            interceptors,
+            client_interceptors(interceptors),
             config,
             spin,
             credentials,
