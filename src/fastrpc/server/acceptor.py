@@ -13,7 +13,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.server.encryption import check_listening
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.server.takeover import Takeover
-from fastrpc.tls.contexts import server_contexts
+from fastrpc.tls.contexts import ContextSource, server_contexts
 from fastrpc.transports import tcp, unix
 from fastrpc.transports.base import BACKLOG
 from fastrpc.transports.sockets import close_all, listen_error
@@ -60,6 +60,7 @@ class Acceptor:
         self.listening_sockets: list[ListeningSocket] = []
         self._config = config
         self._wanted = list(addresses)
+        self._contexts: ContextSource | None = None
         # What removes the file of a unix socket, by the index of its address; for those of the program before this one
         # it is None until this one owns them.
         self._removals: dict[int, Callable[[], None] | None] = {}
@@ -91,7 +92,7 @@ class Acceptor:
         check_listening(address, self._config)
         if address.scheme == "tls":
             # Each worker makes its own: here mistakes are found before the first of them starts.
-            server_contexts(self._config.tls or TLS())
+            self._contexts = server_contexts(self._config.tls or TLS())
         return address
 
     def _bound(self, index: int, address: Address) -> tuple[Address, list[socket.socket]]:
@@ -110,6 +111,15 @@ class Acceptor:
             f"{str(address)!r} cannot be served by several processes",
             hint="leave workers at 1 for it, without a control socket",
         )
+
+    def check_certificates(self) -> None:
+        """Check the certificate files of workers that are about to start in the place of others.
+
+        Raises:
+            ConfigError: they cannot take the place of those that serve.
+        """
+        if self._contexts is not None:
+            self._contexts.check()
 
     def listen(self) -> None:
         """Start listening. Before that, connections are refused (tcp) or wait (unix)."""

@@ -13,8 +13,10 @@ get what the others leave.
 
 import logging
 import traceback
+from collections.abc import Callable
 
 from fastrpc.config import Timeouts
+from fastrpc.errors import ConfigError
 from fastrpc.server.crew import LATE_SECONDS, Crew
 from fastrpc.server.plan import failure_to_values
 from fastrpc.server.systemd import Systemd
@@ -49,8 +51,11 @@ class _Roll:
 class Rolling:
     """Replaces workers of a crew, in one roll after the other."""
 
-    def __init__(self, crew: Crew, systemd: Systemd, timeouts: Timeouts) -> None:
+    def __init__(
+        self, crew: Crew, systemd: Systemd, timeouts: Timeouts, check_files: Callable[[], None]
+    ) -> None:
         self._crew = crew
+        self._check_files = check_files
         self._systemd = systemd
         self._timeouts = timeouts
         self._roll: _Roll | None = None
@@ -88,9 +93,10 @@ class Rolling:
         self._crew.processes += roll.fresh
         for worker in roll.fresh:
             try:
+                self._check_files()
                 self._crew.start(worker)
-            except OSError as error:
-                # The system has no room for it: the roll is given up, as after any other failure.
+            except (ConfigError, OSError) as error:
+                # The system has no room for it, say: the roll is given up, as after any other failure.
                 worker.failed = failure_to_values(error, traceback.format_exc())
                 return
 

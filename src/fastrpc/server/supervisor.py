@@ -99,7 +99,8 @@ class Supervisor:
             self._plan.worker_timeout,
             self._clock,
         )
-        self._rolling = Rolling(crew, self._systemd, self._plan.config.timeouts)
+        check_files = self._listeners.services.check_certificates
+        self._rolling = Rolling(crew, self._systemd, self._plan.config.timeouts, check_files)
         self._restarts = Restarts(crew)
         self._spread = Spread(self._listeners.services, crew.selector, lambda: crew.workers, self._clock)
         self._wakers = socket.socketpair()

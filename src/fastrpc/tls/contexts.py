@@ -90,6 +90,15 @@ class ContextSource:
         self._seen = _fingerprint(self._tls)
         self._take()
 
+    def check(self) -> None:
+        """Check that the files can take the place of those before them, for contexts of other processes.
+
+        Raises:
+            ConfigError: a file cannot be used, or the certificate is outdated and the one before it is valid.
+        """
+        self._make(self._tls)
+        self._period = self._checked_period()
+
     def _look(self) -> None:
         before, self._seen = self._seen, _fingerprint(self._tls)
         if self._seen != self._taken and (

@@ -126,6 +126,7 @@ async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(
     authority: Authority, tmp_path: Path
 ) -> None:
     first, second = authority.certificate(), authority.certificate()
+    outdated = authority.certificate(period=("20200101000000Z", "20210101000000Z"))
     first.put(tmp_path)
     files = ["--tls-cert", "tls.crt", "--tls-key", "tls.key"]
     (tmp_path / "served.py").write_text(SERVED)
@@ -137,6 +138,10 @@ async def test_a_roll_with_files_that_do_not_fit_leaves_the_old_workers(
         await asyncio.to_thread(
             program.wait_errors, "cannot start, the old workers stay: .*it is not the key of"
         )
+        assert await shown_certificate(port, authority) == first.der()
+        outdated.put(tmp_path)
+        program.signal(signal.SIGHUP)
+        await asyncio.to_thread(program.wait_errors, "cannot start, the old workers stay: .*it has expired")
         assert await shown_certificate(port, authority) == first.der()
         second.put(tmp_path)
         program.signal(signal.SIGHUP)
