@@ -1,15 +1,20 @@
 """The attempts of one call: where each one goes, and what the endpoint set learns from its outcome."""
 
 import asyncio
+import contextlib
+import math
 import random
+import time
 from collections.abc import Awaitable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
+from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.calling.batch_call import BatchCall
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
+from fastrpc.client.endpoint_plan import EndpointPlan
+from fastrpc.client.key_wait import KeyWait
 from fastrpc.client.patience import Patience
 from fastrpc.client.pool import Pool
 from fastrpc.client.reach_errors import REACH_HINT, unreachable
@@ -56,6 +61,11 @@ class BaseAttempting:
         self._connecting: list[Pick] = []
         #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
         self._moved: dict[Endpoint, Endpoint] = {}
+        endpoint_set: EndpointSet | None = pool.endpoint_set
+        #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
+        self._key_wait = None
+        if endpoint_set is not None and endpoint_set.has_key(call):
+            self._key_wait = KeyWait(pool.config.timeouts.connect)
 
     @property
     def waits_for_list(self) -> bool:
@@ -127,8 +137,53 @@ class BaseAttempting:
             beside = [pick for _, pick in self._running if pick is not None]
             beside += self._connecting
             tried = [*self._tried, *(pick.endpoint for pick in beside)]
-            return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
+            return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
         return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
+
+    def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
+
+    def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
+        """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
+
+        An endpoint that was tried is better than one that is not connected.
+        """
+        absent = self._absent()
+        there = [one.endpoint for one in absent]
+        for avoided in ([*tried, *there], there, tried):
+            pick = self._place_past(avoided)
+            if pick.endpoint_state not in absent or avoided is tried:
+                break
+            pick.undone()
+        return pick
+
+    def _absent(self) -> set[EndpointState]:
+        """Return the endpoints without a connection for calls with a key, except those that the call may wait for."""
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        ready = self._pool.ready_among(endpoint_set.left)
+        if self._key_wait is not None and not ready:
+            self._key_wait.renew()
+        return {
+            one
+            for one in endpoint_set.left
+            if one not in ready and self.key_wait_ends(one.subchannel) is None
+        }
+
+    def key_wait_ends(self, subchannel: EndpointPlan | None) -> float | None:
+        """Return the instant until which the call waits for an endpoint of its key; None if it does not."""
+        if self._key_wait is None or subchannel is None:
+            return None
+        return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
+
+    def begin_key_wait(self, subchannel: EndpointPlan) -> None:
+        """Wait for the endpoint of the key from now on."""
+        if self._key_wait is not None:
+            self._key_wait.begin(subchannel, time.monotonic(), self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        left: float | None = self._call.remaining()
+        return left
 
     def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
         """Place an attempt of a stream: not where streams cannot go, even if nothing else is connected yet."""
@@ -157,7 +212,7 @@ class BaseAttempting:
         able = [one for one in subchannels if carries_streams(cast(Any, one).endpoint, self._pool.config)]
         return able or subchannels
 
-    @contextmanager
+    @contextlib.contextmanager
     def _connecting_for_call(self) -> Iterator[None]:
         """Name the call in errors raised while it waits for a connection."""
         call = self._call
@@ -261,7 +316,7 @@ class Attempting(BaseAttempting):
         if pick is None:
             pinned = self._moved.get(endpoint, endpoint).address
             pick = self.place(pinned)
-        session = self._session_of(pick)
+        session = self._session_of(pick, pinned)
         if session is not None and not pool.is_closed:
             return session, pick
         found = await self._in_time(self._wait_connection(pick, pinned))
@@ -269,14 +324,16 @@ class Attempting(BaseAttempting):
             self._went(endpoint, found[1])
         return found
 
-    def _session_of(self, pick: Pick) -> ClientSession | None:
+    def _session_of(self, pick: Pick, pinned: Address | None) -> ClientSession | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
-        return subchannel.usable(ready=self._call._needs_ready)
+        is_awaited = pinned is None and self.key_wait_ends(subchannel) is not None
+        return subchannel.usable(ready=is_awaited or self._call._needs_ready)
 
     async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientSession, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
 
-        A user-defined selector picks again only after its pick proved unreachable.
+        A user-defined selector picks again only after its pick proved unreachable; so does a call with a key, which
+        waits for its endpoint as `KeyWait` says.
         """
         pool, call = self._pool, self._call
         patience = self.patience()
@@ -284,10 +341,14 @@ class Attempting(BaseAttempting):
         try:
             while True:
                 pool.check_open()
-                session = self._session_of(pick)
+                session = self._session_of(pick, pinned)
                 if session is not None:
                     return session, pick
                 subchannel: Subchannel = pick.endpoint_state.subchannel
+                ends = self.key_wait_ends(subchannel) if pinned is None else None
+                if ends is not None:
+                    pick = await self._wait_for_key(pick, ends)
+                    continue
                 if pinned is None:
                     pool.start()
                 subchannel.start(is_wanted=True)
@@ -300,13 +361,7 @@ class Attempting(BaseAttempting):
                 priority = call._options.priority
                 await (pool if pinned is None else subchannel).wait_changed(priority)
                 if not is_kept or not subchannel.may_come:
-                    pick.undone()
-                    self._connecting.remove(pick)
-                    if call._options.wait_for_ready:
-                        # The registry may name nobody by now.
-                        await pool.wait_list(call.method, wait=True)
-                    pick = self.place(pinned)
-                    self._connecting.append(pick)
+                    pick = await self._picked_again(pick, pinned)
         except BaseException:
             # Above all the deadline: the attempt no longer waits for this endpoint.
             pick.dropped()
@@ -314,6 +369,33 @@ class Attempting(BaseAttempting):
         finally:
             if pick in self._connecting:
                 self._connecting.remove(pick)
+
+    async def _wait_for_key(self, pick: Pick, ends: float) -> Pick:
+        """Wait for a change at the endpoint of the call's key, whose dial goes before those of all others.
+
+        Returns the pick, or that of the key's next endpoint where the wait is over.
+        """
+        subchannel: Subchannel = pick.endpoint_state.subchannel
+        self.begin_key_wait(subchannel)
+        subchannel.start(goes_first=True)
+        self._pool.start()
+        seconds = None if math.isinf(ends) else ends - time.monotonic()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await subchannel.wait_changed(self._call._options.priority)
+        is_over = not subchannel.is_ready and self.key_wait_ends(subchannel) is None
+        return await self._picked_again(pick, None) if is_over else pick
+
+    async def _picked_again(self, pick: Pick, pinned: Address | None) -> Pick:
+        """Undo the pick of an attempt that still connects, and return another one."""
+        pick.undone()
+        self._connecting.remove(pick)
+        if self._call._options.wait_for_ready:
+            # The registry may name no endpoint by now.
+            await self._pool.wait_list(self._call.method, wait=True)
+        again = self.place(pinned)
+        self._connecting.append(again)
+        return again
 
     async def _in_time(self, waiting: Awaitable[T]) -> T:
         """Wait within the call's deadline."""

@@ -1,7 +1,8 @@
 """The queue of dials: few at a time, the likeliest to answer first.
 
 At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
-first, then unknown ones. An endpoint that a call waits for precedes all others.
+first, then unknown ones. An endpoint that a call wants counts as one that answered; one that the key of a call belongs
+to precedes all others.
 """
 
 import asyncio
@@ -36,8 +37,8 @@ class DialQueue:
         self.loop: asyncio.AbstractEventLoop
         self._begun = 0
         self._under_way: set[Dialled] = set()
-        # One dictionary for each rank; dictionaries keep the order of the requests.
-        self._waiting: tuple[dict[Dialled, None], ...] = ({}, {}, {}, {})
+        # One dictionary for the endpoints of keys, then one for each rank; dictionaries keep the order of the requests.
+        self._waiting: tuple[dict[Dialled, None], ...] = ({}, {}, {}, {}, {})
 
     def __contains__(self, subchannel: Dialled) -> bool:
         return any(subchannel in waiting for waiting in self._waiting)
@@ -47,12 +48,13 @@ class DialQueue:
         """The number of dials in progress."""
         return len(self._under_way)
 
-    def ask(self, subchannel: Dialled, *, is_wanted: bool = False) -> None:
-        """Queue a dial; before all others if a call waits for this endpoint."""
-        if subchannel in self._under_way:
+    def ask(self, subchannel: Dialled, *, is_wanted: bool = False, goes_first: bool = False) -> None:
+        """Queue a dial; with `is_wanted` in the first rank, with `goes_first` before all ranks."""
+        if subchannel in self._under_way or subchannel in self._waiting[0]:
             return
         self.forget(subchannel)
-        self._waiting[0 if is_wanted else subchannel.dial_rank][subchannel] = None
+        place = 0 if goes_first else 1 if is_wanted else 1 + subchannel.dial_rank
+        self._waiting[place][subchannel] = None
         self._go_on()
 
     def forget(self, subchannel: Dialled) -> None:

@@ -40,6 +40,10 @@ class _Connection(Protocol):
         """Whether the server has shown its settings."""
 
     @property
+    def is_usable(self) -> bool:
+        """Whether it takes new calls."""
+
+    @property
     def is_aged(self) -> bool:
         """Whether its age limit has passed; it takes calls until it is replaced."""
 
@@ -52,6 +56,9 @@ class EndpointPlan:
 
     #: Whether a connection that ends right after SETTINGS is logged like a failed dial.
     logs_early_ends = True
+
+    #: Since when a call with a key waits, or has waited, for a connection that takes its calls.
+    awaited_since: float | None = None
 
     def __init__(
         self,
@@ -140,7 +147,7 @@ class EndpointPlan:
         """Record SETTINGS: the next loss is redialled without delay."""
         if self.error is not None:
             logger.info("connected to %s again", self.endpoint)
-        self.error = None
+        self.error = self.awaited_since = None
         self.is_awaited = False
         self.was_ready = True
         self._delays.reset()
@@ -198,6 +205,7 @@ class EndpointPlan:
         if self.error is None and is_logged:
             logger.warning("%s", trouble_at(self.endpoint, error))
         self.error = _without_frames(error)
+        self.awaited_since = None
         self.is_awaited = False
         self.failures += 1
         self.put_off(at)
@@ -253,6 +261,16 @@ class EndpointPlan:
             return []
         aged = [connection for connection in self.connections if connection.is_aged]
         return aged[: max(0, len(aged) + ready - width)]
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a connection takes calls and its server has shown its settings."""
+        return any(connection.is_ready and connection.is_usable for connection in self.connections)
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether the next dial is likely to answer: the last one did not fail, and the server does not leave."""
+        return self.error is None and not (self.is_awaited or self.is_removed)
 
     @property
     def is_new(self) -> bool:

@@ -140,13 +140,14 @@ class ConnectionPlan(Generic[E]):
     def mark(self, is_reachable: Callable[[E], bool]) -> bool:
         """Tell the endpoint set which endpoints have no connection; return whether that changed anything.
 
-        Calls go to such endpoints only while none is connected. With a keyed selector an endpoint keeps its keys
-        during its first dial.
+        Calls go to such endpoints only while none is connected. An endpoint keeps its keys while it is expected; with a
+        user-defined selector it does so during its first dial.
         """
-        keeps_new = self.places.selector.is_keyed
+        places_keys, keeps_new = self.places.places_keys, self.places.selector.is_keyed
         leaving, untried = set(), set()
         for each in self.subchannels:
-            if not (is_reachable(each) or (keeps_new and each.is_new)):
+            is_kept = each.is_expected if places_keys else keeps_new and each.is_new
+            if not (is_kept or is_reachable(each)):
                 leaving.add(each.endpoint_state)
             if each.is_untried:
                 untried.add(each.endpoint_state)

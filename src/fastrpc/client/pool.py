@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.credentials import ClientCredentials
@@ -171,9 +172,11 @@ class Pool:
         """Tell the endpoint set which endpoints have connections, and which have none."""
         usable = set(self.sessions)
         nowhere: list[ClientSession] = []
+        needs_ready = self._plan.places.places_keys
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
-            if subchannel.live:
+            # A server that stays silent must not keep the calls of its keys.
+            if subchannel.live and (subchannel.is_ready or not needs_ready):
                 endpoint_state.sessions = subchannel.usable_sessions
             elif endpoint_state.sessions:
                 endpoint_state.sessions = nowhere
@@ -230,6 +233,10 @@ class Pool:
         for subchannel in self.subchannels:
             if subchannel.is_dormant:
                 subchannel.start()
+
+    def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
+        """Return the endpoints with a connection whose SETTINGS arrived."""
+        return {each for each in endpoint_states if each.subchannel is not None and each.subchannel.is_ready}
 
     async def wait_changed(self, priority: int = 0) -> None:
         """Wait for the next change; calls of higher priority go on before others."""

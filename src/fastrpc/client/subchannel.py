@@ -63,22 +63,27 @@ class Subchannel(EndpointPlan):
         """The connections that take calls, as far as is known."""
         return self.live
 
-    def start(self, *, is_wanted: bool = False) -> None:
-        """Dial in the background unless a dial is in progress or a connection exists; first in line if a call waits."""
+    def start(self, *, is_wanted: bool = False, goes_first: bool = False) -> None:
+        """Dial in the background unless a dial is in progress or a connection exists.
+
+        Args:
+            is_wanted: whether a call would go there.
+            goes_first: whether a call goes nowhere else meanwhile.
+        """
         self.is_dormant = False
         if not self._may_dial or self._task is not None or self._pause is not None:
             return
         if self.is_dialing:
-            if is_wanted:
-                self._pool.dials.ask(self, is_wanted=True)
+            if is_wanted or goes_first:
+                self._pool.dials.ask(self, is_wanted=is_wanted, goes_first=goes_first)
         elif left := self.pause_left(self._pool.loop.time()):
             self._begin_pause(left)
         else:
-            self._ask(is_wanted=is_wanted)
+            self._ask(is_wanted=is_wanted, goes_first=goes_first)
 
-    def _ask(self, *, is_wanted: bool = False) -> None:
+    def _ask(self, *, is_wanted: bool = False, goes_first: bool = False) -> None:
         self.is_dialing = True
-        self._pool.dials.ask(self, is_wanted=is_wanted)
+        self._pool.dials.ask(self, is_wanted=is_wanted, goes_first=goes_first)
 
     @property
     def _may_dial(self) -> bool:

@@ -12,7 +12,8 @@ __all__ = ["ConsistentHash"]
 class ConsistentHash(ConsistentHashSelector):
     """Pick by `with_options(hash_key=…)`: the same endpoint in every process, and few keys move when one comes or goes.
 
-    Calls beyond an endpoint's bound go to the next on the ring. Calls without a key go anywhere.
+    Calls beyond an endpoint's bound go to the next on the ring, and so do those of an endpoint that cannot take them
+    now. Calls without a key go anywhere.
 
     Args:
         bound: an endpoint has at most this many times its share of the calls under way. Too low moves keys for small

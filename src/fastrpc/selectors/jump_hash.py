@@ -58,7 +58,8 @@ class JumpHash(JumpHashSelector):
     """Pick by jump hash over the addresses in their order.
 
     The key is `hash_key`, else what rpcx makes of method and argument; a call that has neither goes anywhere. It
-    spreads better than a ring and needs no memory, but an endpoint that goes from the middle moves half of the keys.
+    spreads better than a ring and needs no memory, but an endpoint that goes from the middle of the list moves half of
+    the keys. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
@@ -74,8 +75,9 @@ class JumpHash(JumpHashSelector):
 class DoubleJump(DoubleJumpSelector):
     """Pick as rpcx's consistent hash does, by double jump hash; the key is made as for `JumpHash`.
 
-    Where a key goes depends on the order in which endpoints came and went. Within one change this side takes them by
-    address; Go leaves that to chance, so after a change of several endpoints two Go clients may differ as well.
+    Where a key goes depends on the order in which endpoints came into the list and left it, not on connections. Within
+    one change this side takes them by address; Go leaves that to chance, so after a change of several endpoints two Go
+    clients may differ as well. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one

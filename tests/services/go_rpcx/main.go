@@ -4,6 +4,7 @@
 //	go_rpcx fan HOST:PORT,HOST:PORT calls Arith at all of these, and is pushed to; prints the same way
 //	go_rpcx files HOST:PORT FOLDER  sends a file of the folder, and fetches it; prints the same way
 //	go_rpcx over HOST:PORT,HOST:PORT calls Arith with Failover until its input ends; prints the same way
+//	go_rpcx keys LISTS SELECTOR     calls Keys with 200 keys after each of the lists, which are separated by semicolons
 //	go_rpcx names HOST:PORT         calls a service whose names are those of Python; prints the same way
 //	go_rpcx server HOST:PORT TOKEN  serves Arith; with a token only to those who have it; the files of $FILES if it is set
 package main
@@ -36,7 +37,7 @@ type Reply struct{ C int }
 
 func main() {
 	if len(os.Args) < 3 {
-		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|files|over|names|server HOST:PORT[,HOST:PORT] [TOKEN]")
+		fmt.Fprintln(os.Stderr, "usage: go_rpcx client|fan|files|keys|names|over|server HOST:PORT[,HOST:PORT] [TOKEN]")
 		os.Exit(2)
 	}
 	// The library logs on standard output otherwise, at any time: between what is printed there and behind it.
@@ -53,6 +54,9 @@ func main() {
 		return
 	case "over":
 		failOver(strings.Split(os.Args[2], ","))
+		return
+	case "keys":
+		placeKeys(os.Args[3], os.Args[2], 100)
 		return
 	case "names":
 		callByNames(os.Args[2])

@@ -5,6 +5,7 @@ import functools
 from types import SimpleNamespace
 from typing import Any, cast
 
+from fastrpc import ClientConfig
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.client.attempting import Attempting
 from fastrpc.endpoint import Endpoint
@@ -13,18 +14,19 @@ from tests.support.waiting import eventually
 
 
 class Connecting:
-    """A pool whose endpoints are all being connected; `started` is where attempts are on the way to."""
+    """A pool whose endpoints are dialled again after a failure; `started` is where attempts are on the way to."""
 
     def __init__(self, *addresses: str) -> None:
         self.endpoint_set = EndpointSet(selector_for("consistent_hash"))
         self.endpoint_set.update([Endpoint(address) for address in addresses])
         self.started: list[Endpoint] = []
         self.is_closed = False
+        self.config = ClientConfig()
         self.waiting: list[asyncio.Future[None]] = []
         for endpoint_state in self.endpoint_set.endpoint_states:
             start = functools.partial(self._note, endpoint_state.endpoint)
             endpoint_state.subchannel = SimpleNamespace(
-                usable=lambda *, ready: None, start=start, may_come=True
+                usable=lambda *, ready: None, start=start, may_come=True, is_expected=False
             )
 
     def check_open(self) -> None: ...
@@ -34,6 +36,9 @@ class Connecting:
         self.started.append(endpoint)
 
     def start(self) -> None: ...
+
+    def ready_among(self, endpoint_states: object) -> set[Any]:
+        return set()
 
     @property
     def subchannels(self) -> list[Any]:

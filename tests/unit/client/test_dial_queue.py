@@ -105,3 +105,29 @@ async def test_an_endpoint_is_not_dialled_twice_at_once() -> None:
     queue.ask(subchannel)
     await some_turns()
     assert notes == [subchannel, subchannel]
+
+
+async def test_the_endpoint_of_a_key_is_dialled_before_all_others() -> None:
+    notes: list[Noted] = []
+    queue = queue_here()
+    first = [Noted("first", notes) for _ in range(MOST_DIALS)]
+    for subchannel in first:
+        queue.ask(subchannel)
+    await some_turns()
+    known, wanted, keyed, other = (
+        Noted(name, notes, rank) for name, rank in zip("kwpo", (0, 3, 3, 3), strict=True)
+    )
+    queue.ask(known)
+    queue.ask(wanted, is_wanted=True)
+    queue.ask(keyed)
+    queue.ask(keyed, goes_first=True)
+    queue.ask(other, goes_first=True)
+    # It keeps its place.
+    queue.ask(keyed)
+    queue.ask(keyed, is_wanted=True)
+    queue.ask(keyed, goes_first=True)
+    del notes[:]
+    for subchannel in first:
+        queue.ended(subchannel)
+    await some_turns()
+    assert notes == [keyed, other, known, wanted]

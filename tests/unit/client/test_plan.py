@@ -21,6 +21,7 @@ from fastrpc.testing import FakeClock
 class Connected:
     is_ready: bool = True
     is_aged: bool = False
+    is_usable: bool = True
 
     def retire(self) -> None:
         raise AssertionError("the plan retires nothing by itself")

@@ -4,6 +4,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
+from fastrpc._core.balancing.key_selectors cimport KeySelector
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 
 
@@ -26,6 +27,8 @@ cdef class Pick:
 cdef class EndpointSet:
     cdef:
         readonly BaseSelector selector
+        # The same one if it places calls by key, else None.
+        KeySelector _key_selector
         # The registry, for the error of a call without endpoints; "" for given endpoints.
         readonly str source
         # Generations of breakers: a new breaker refuses the tickets of an earlier one.
@@ -42,8 +45,10 @@ cdef class EndpointSet:
         dict _known
         uint64_t _changes
 
-        # The endpoints that the filters last admitted, and the function that is told of them, or None.
+        # The endpoints that the filters last admitted, and would while all are sound, as far as the selector asks; the
+        # function that is told of them, or None.
         readonly list left
+        list _usual
         public object on_narrowed
 
         # The instant from which a pick first updates the endpoints: the next comparison, or never; 0 once the set of
@@ -81,3 +86,4 @@ cdef class EndpointSet:
     cdef int _look(self, uint64_t now) except -1
     cdef int _narrow(self) except -1
     cdef list _usable(self)
+    cdef list _filtered(self, dict known, object is_sound)

@@ -65,7 +65,7 @@ class EndpointSet:
 
     @property
     def endpoints(self) -> list[Endpoint]:
-        """The endpoints that may be picked now."""
+        """The endpoints that may be picked now; of a selector that places keys all that the filters leave."""
 
     @property
     def left(self) -> list[EndpointState]:
@@ -76,6 +76,13 @@ class EndpointSet:
 
     def reseed(self) -> None:
         """Reseed a selector without a given seed: after a fork, parent and child have the same random numbers."""
+
+    @property
+    def places_keys(self) -> bool:
+        """Whether the selector places keys: by the list that the filters leave, not by the connections."""
+
+    def has_key(self, call: Any) -> bool:
+        """Return whether such a selector places a call by its key; without one it goes anywhere."""
 
     @property
     def is_panicking(self) -> bool:

@@ -31,8 +31,11 @@ the zone to use when the own one is not sound. An untried endpoint counts as sou
 zones.
 
 Endpoints without a connection count as leaving, so that picks are made among connected ones; if there is none, all
-are tried. Key selectors, and those of users, keep an endpoint that was never connected: else a key would go to
-the first server that answers.
+are tried. Selectors of users keep an endpoint that was never connected.
+
+Key selectors get the list that the filters leave, whatever is connected: else keys would move with each connection.
+The endpoints that may not be picked now are shut, so that only their keys go elsewhere, and return. An endpoint that is
+about to be connected is not shut: its calls wait for it, as `client/attempting.py` says.
 
 A call that a leaving server did not start is no fault, nor is one whose connection closed first, nor a notification.
 Otherwise one rolling restart would open the breakers of a whole endpoint set.
@@ -45,9 +48,11 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.balancing.breaker cimport Breaker
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
-from fastrpc._core.balancing.key_selectors cimport JumpHashSelector
+from fastrpc._core.balancing.key_selectors cimport DoubleJumpSelector, JumpHashSelector, KeySelector
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 from fastrpc._core.base.wire cimport now_ns
+
+from fastrpc._core.balancing.selectors import always_sound
 
 from fastrpc.errors import (
     CallError,
@@ -117,6 +122,7 @@ cdef class EndpointSet:
         # The jump hashes make the keys of Go rpcx themselves.
         ours = JumpHashSelector if isinstance(selector, JumpHashSelector) else BaseSelector
         self._makes_keys = type(selector).key_of is not ours.key_of
+        self._key_selector = selector if isinstance(selector, KeySelector) else None
         self._known = {}
         self.left = []
         self._look_ns = NEVER if outlier is None else 0
@@ -139,6 +145,18 @@ cdef class EndpointSet:
     def reseed(self):
         if not self.selector._is_seeded:
             self.selector._random = getrandbits(64) | 1
+
+    @property
+    def places_keys(self):
+        return self._key_selector is not None
+
+    def has_key(self, call):
+        key = getattr(call, "hash_key", None)
+        if self._key_selector is None:
+            return False
+        if key is None and self._makes_keys:
+            key = self.selector.key_of(call)
+        return self._key_selector.has_key(call, key)
 
     @property
     def is_panicking(self):
@@ -228,7 +246,10 @@ cdef class EndpointSet:
                 if changes == self._changes:
                     break
                 # Filters let other threads run, one of which has changed what they were asked about.
-            self.selector.take_up(usable)
+            if self._key_selector is None:
+                self.selector.take_up(usable)
+            else:
+                self._key_selector.take_up_list(self.left, usable, self._usual)
         except BaseException:
             # A filter raised: the selector still has the endpoints of before, and the next pick tries again.
             self._is_stale = True
@@ -242,18 +263,25 @@ cdef class EndpointSet:
         """Return the endpoints that may be picked now."""
         cdef EndpointState endpoint_state
         cdef dict known = self._known
-        endpoint_states = list(known.values())
-        if self.selector.filters:
-            endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
-            for narrow in self.selector.filters:
-                endpoints = narrow(endpoints, self._is_sound)
-            endpoint_states = [known[str(endpoint.address)] for endpoint in endpoints]
-        self.left = endpoint_states
+        cdef list endpoint_states = self._filtered(known, self._is_sound)
+        self.left = self._usual = endpoint_states
+        if isinstance(self.selector, DoubleJumpSelector) and self.selector.filters:
+            # Its keys depend on all lists before, of which those are none that only health brings.
+            self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
         # If more than half are out, the fault is hardly theirs, and the rest could not carry the load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
         return endpoint_states if self._is_panicking else sound
+
+    cdef list _filtered(self, dict known, object is_sound):
+        endpoint_states = list(known.values())
+        if not self.selector.filters:
+            return endpoint_states
+        endpoints = [(<EndpointState>each).endpoint for each in endpoint_states]
+        for narrow in self.selector.filters:
+            endpoints = narrow(endpoints, is_sound)
+        return [known[str(endpoint.address)] for endpoint in endpoints]
 
     # What happens for each attempt
 

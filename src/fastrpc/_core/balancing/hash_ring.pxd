@@ -18,9 +18,10 @@ cdef struct Node:
     uint32_t points
     uint32_t weight
 
-    # Calls in flight here; whether the next search skips it.
+    # Calls in flight here; whether the next search skips it; whether all searches do: it is shut.
     int64_t load
     bint is_avoided
+    bint is_shut
 
 
 cdef struct Point:
@@ -56,11 +57,16 @@ cdef class HashRing:
         readonly int64_t total_load
         uint64_t _total_weight
 
+        # The part of both sums that belongs to nodes that are shut: the bound goes by the rest.
+        int64_t _shut_load
+        uint64_t _shut_weight
+
     cdef int set_nodes(self, dict weights) except -1
     cdef Py_ssize_t number_of(self, str name) except -2
     cdef Py_ssize_t take(self, uint64_t hash) noexcept
     cdef void give_back(self, Py_ssize_t number) noexcept
     cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept
+    cdef void set_shut(self, Py_ssize_t number, bint is_shut) noexcept
     cdef inline Node* node(self, Py_ssize_t number) noexcept:
         return &self._nodes[number]
     cdef uint32_t _locate(self, uint64_t hash) noexcept

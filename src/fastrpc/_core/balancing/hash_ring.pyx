@@ -242,6 +242,7 @@ cdef class HashRing:
             total += <uint64_t>weight
         for name in [name for name in self._numbers if name not in weights]:
             number = self._numbers.pop(name)
+            self.set_shut(number, False)
             self.total_load -= self._nodes[number].load
             self._names[number] = None
             self._free.append(number)
@@ -255,6 +256,8 @@ cdef class HashRing:
                     number = self._add_node(name, weight)
                     is_fresh[number] = True
                 elif self._nodes[number].weight != <uint32_t>weight:
+                    if self._nodes[number].is_shut:
+                        self._shut_weight += <uint64_t>weight - self._nodes[number].weight
                     self._nodes[number].weight = weight
                     is_fresh[number] = True
             if halvings_for(total, self.points_per_weight) != self._halvings:
@@ -288,7 +291,8 @@ cdef class HashRing:
                 self._nodes = grown
             self._names.append(name)
         self._nodes[number] = Node(
-            identity=hash_bytes(text, <size_t>size, NAME_SEED), points=0, weight=weight, load=0, is_avoided=False
+            identity=hash_bytes(text, <size_t>size, NAME_SEED), points=0, weight=weight, load=0, is_avoided=False,
+            is_shut=False,
         )
         self._numbers[name] = number
         return <int>number
@@ -386,8 +390,8 @@ cdef class HashRing:
         if self._bound == 0 or node.load < self._least_load:
             return True
         # load < ceil(bound * (total + 1) * weight / total weight), without the rounding that a division brings.
-        return <double>node.load * <double>self._total_weight < (
-            self._bound * <double>(self.total_load + 1) * <double>node.weight
+        return <double>node.load * <double>(self._total_weight - self._shut_weight) < (
+            self._bound * <double>(self.total_load - self._shut_load + 1) * <double>node.weight
         )
 
     cdef Py_ssize_t take(self, uint64_t hash) noexcept:
@@ -400,7 +404,7 @@ cdef class HashRing:
         last = <uint32_t>-1
         while True:
             owner = self._owners[point]
-            if owner != last and not self._nodes[owner].is_avoided:
+            if owner != last and not (self._nodes[owner].is_avoided or self._nodes[owner].is_shut):
                 if self._has_room(&self._nodes[owner]):
                     break
                 if spare < 0:
@@ -411,19 +415,27 @@ cdef class HashRing:
                 # All are avoided only where threads that pick at the same time avoid different ones.
                 owner = <uint32_t>spare if spare >= 0 else self._owners[start]
                 break
-        self._nodes[owner].load += 1
-        self.total_load += 1
+        self.set_load(owner, self._nodes[owner].load + 1)
         return owner
 
     cdef void give_back(self, Py_ssize_t number) noexcept:
         if self._nodes[number].load > 0:
-            self._nodes[number].load -= 1
-            self.total_load -= 1
+            self.set_load(number, self._nodes[number].load - 1)
 
     cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
         """Say how many keys a node has; those that were taken before it had left included."""
         self.total_load += load - self._nodes[number].load
+        if self._nodes[number].is_shut:
+            self._shut_load += load - self._nodes[number].load
         self._nodes[number].load = load
+
+    cdef void set_shut(self, Py_ssize_t number, bint is_shut) noexcept:
+        """Have searches skip a node, or no longer. The others share its keys, so their bounds go by their own sums."""
+        cdef Node* node = &self._nodes[number]
+        if node.is_shut != is_shut:
+            node.is_shut = is_shut
+            self._shut_load += node.load if is_shut else -node.load
+            self._shut_weight += node.weight if is_shut else -<uint64_t>node.weight
 
     def find(self, key):
         cdef uint64_t hash = hash_key(key)

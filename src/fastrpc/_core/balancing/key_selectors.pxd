@@ -4,7 +4,21 @@ from fastrpc._core.balancing.hash_ring cimport HashRing
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
 
 
-cdef class ConsistentHashSelector(BaseSelector):
+cdef class KeySelector(BaseSelector):
+    cdef:
+        # The endpoints of the last update and their records, and those that are left while all are sound.
+        list _given
+        list _records
+        list _usual
+
+    cdef int take_up_list(self, list endpoint_states, list usable, list usual) except -1
+    cdef bint has_key(self, object call, object key) except -1
+    cdef bint _is_same(self, list endpoint_states, list usual) except -1
+    cdef bint _spares_tried(self) except -1
+    cdef int _shut(self) except -1
+
+
+cdef class ConsistentHashSelector(KeySelector):
     cdef:
         readonly HashRing ring
         # Number on the ring -> EndpointState.
@@ -14,12 +28,14 @@ cdef class ConsistentHashSelector(BaseSelector):
     cdef int _avoid(self, tuple tried, bint is_avoided) except -1
 
 
-cdef class JumpHashSelector(BaseSelector):
+cdef class JumpHashSelector(KeySelector):
     cdef:
         # Indices of endpoints by their address.
         list _sorted
 
     cdef uint64_t _hash(self, object call, object key) except? 0
+    cdef Py_ssize_t _first(self, uint64_t hash) except -1
+    cdef EndpointState _rehashed(self, uint64_t hash, bint skips_tried)
 
 
 cdef class DoubleJumpSelector(JumpHashSelector):
@@ -33,6 +49,3 @@ cdef class DoubleJumpSelector(JumpHashSelector):
         # The same arrays as indices of endpoints; -1 for a hole.
         list _loose_indices
         list _compact_indices
-
-    cdef int _add(self, str name) except -1
-    cdef int _remove(self, str name) except -1

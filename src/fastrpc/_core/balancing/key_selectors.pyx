@@ -1,9 +1,29 @@
-"""The built-in picks by key: consistent hash, and the jump hashes of Go rpcx."""
+"""The built-in picks by key: consistent hash, and the jump hashes of Go rpcx.
+
+::
+
+    list of the registry ─► filters ─► arrays or ring        change with the list alone
+                                            │
+    connections, probes, ejection ─► shut endpoints          are skipped: only their keys move, and return
+
+A key has one order of endpoints in every client of the same list: first the place that its hash names, then the next
+nodes of the ring, or, for the jump hashes, the others by the hash of key and address together (rendezvous hashing,
+Thaler and Ravishankar, IEEE/ACM Transactions on Networking 6, 1998). A call goes to the first of them that is neither
+shut nor tried.
+"""
 
 cimport cython
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.balancing.hash_ring cimport HashRing, check_number, fnv_call, fnv_key, hash_key, jump_hash
+from fastrpc._core.balancing.hash_ring cimport (
+    HashRing,
+    check_number,
+    fnv_call,
+    fnv_key,
+    hash_key,
+    hash_number,
+    jump_hash,
+)
 
 from fastrpc.errors import NoEndpointError
 
@@ -11,10 +31,69 @@ from fastrpc.errors import NoEndpointError
 cdef uint64_t COMPACT_FACTOR = 0xc6a4a7935bd1e995
 
 
-cdef class ConsistentHashSelector(BaseSelector):
-    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
-
+cdef class KeySelector(BaseSelector):
     is_keyed = True
+
+    cdef int take_up_list(self, list endpoint_states, list usable, list usual) except -1:
+        """Take up the list that the filters leave. Its endpoints outside `usable` are shut: they get no calls for now."""
+        cdef EndpointState endpoint_state
+        if not has_weight(usable) and has_weight(endpoint_states):
+            # Those that may take calls are left to these alone, whose weight is ignored then.
+            endpoint_states = usable
+        if not self._is_same(endpoint_states, usual):
+            self._given, self._usual = None, usual
+            BaseSelector.take_up(self, endpoint_states)
+            # Only now: until all of it was taken up the list is a new one.
+            self._records = [(<EndpointState>each).endpoint for each in endpoint_states]
+            self._given = endpoint_states
+        for endpoint_state in self.endpoint_states:
+            endpoint_state.is_shut = True
+        for endpoint_state in usable:
+            endpoint_state.is_shut = False
+        self._shut()
+        return 0
+
+    cdef bint _is_same(self, list endpoint_states, list usual) except -1:
+        """Return whether these endpoints, with their records, are those of the last update."""
+        cdef Py_ssize_t index
+        if self._given is None or endpoint_states != self._given or usual != self._usual:
+            return False
+        for index in range(len(endpoint_states)):
+            if (<EndpointState>endpoint_states[index]).endpoint is not self._records[index]:
+                return False
+        return True
+
+    cdef int take_up(self, list endpoint_states) except -1:
+        self._given = self._usual = None
+        return BaseSelector.take_up(self, endpoint_states)
+
+    cdef bint has_key(self, object call, object key) except -1:
+        """Return whether a call belongs to an endpoint; without a key it may go anywhere."""
+        return key is not None
+
+    cdef bint _spares_tried(self) except -1:
+        """Return whether an endpoint is neither shut nor marked as tried."""
+        cdef EndpointState endpoint_state
+        for endpoint_state in self.endpoint_states:
+            if not (endpoint_state.is_shut or endpoint_state.is_tried):
+                return True
+        return False
+
+    cdef int _shut(self) except -1:
+        """Hook: the endpoints that are shut may have changed. It runs no Python code."""
+        return 0
+
+
+cdef bint has_weight(list endpoint_states) except -1:
+    cdef EndpointState endpoint_state
+    for endpoint_state in endpoint_states:
+        if endpoint_state.weight:
+            return True
+    return False
+
+
+cdef class ConsistentHashSelector(KeySelector):
+    """ConsistentHashSelector(*, bound=1.25, least_load=4, filters=(), seed=None)\n--\n\nPicks on a ring."""
 
     def __init__(self, *, bound=1.25, least_load=4, filters=(), seed=None):
         super().__init__(filters=filters, seed=seed)
@@ -38,6 +117,13 @@ cdef class ConsistentHashSelector(BaseSelector):
             self._owners[endpoint_state.node] = endpoint_state
             # It may have been away while calls went on there.
             self.ring.set_load(endpoint_state.node, endpoint_state.in_flight)
+            self.ring.set_shut(endpoint_state.node, False)
+        return 0
+
+    cdef int _shut(self) except -1:
+        cdef EndpointState endpoint_state
+        for endpoint_state in self.endpoint_states:
+            self.ring.set_shut(endpoint_state.node, endpoint_state.is_shut)
         return 0
 
     cdef int take(self, EndpointState endpoint_state) except -1:
@@ -55,7 +141,8 @@ cdef class ConsistentHashSelector(BaseSelector):
         if not tried:
             return self._take(hash)
         try:
-            self._avoid(tried, self._mark_tried(tried, True) < self.size)
+            self._mark_tried(tried, True)
+            self._avoid(tried, self._spares_tried())
             return self._take(hash)
         finally:
             self._avoid(tried, False)
@@ -92,8 +179,7 @@ cdef class ConsistentHashSelector(BaseSelector):
         return ConsistentHashSelector.settle(self, endpoint_state, 0.0, None, 0)
 
 
-cdef class JumpHashSelector(BaseSelector):
-    is_keyed = True
+cdef class JumpHashSelector(KeySelector):
 
     def key_of(self, call):
         key = getattr(call, "hash_key", None)
@@ -101,6 +187,9 @@ cdef class JumpHashSelector(BaseSelector):
 
     def rpcx_key(self, method, arguments):
         return None
+
+    cdef bint has_key(self, object call, object key) except -1:
+        return key is not None or self.rpcx_key(call.method, call.arguments) is not None
 
     cdef int _changed(self) except -1:
         order = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
@@ -119,8 +208,43 @@ cdef class JumpHashSelector(BaseSelector):
         return self.random() if key is None else fnv_key(key)
 
     @cython.nonecheck(False)
-    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        return self._sorted[jump_hash(self._hash(call, key), self.size)]
+    cdef EndpointState choose(self, object call, object key, tuple tried, uint64_t now):
+        cdef EndpointState endpoint_state
+        cdef uint64_t hash = self._hash(call, key)
+        try:
+            if tried:
+                self._mark_tried(tried, True)
+            # Addresses and arguments may run Python code, and there threads may bring another list.
+            if not self.size:
+                raise NoEndpointError("there is no endpoint to pick from")
+            endpoint_state = <EndpointState>self.endpoint_states[self._first(hash)]
+            if endpoint_state.is_shut or (tried and endpoint_state.is_tried):
+                endpoint_state = self._rehashed(hash, bool(tried) and self._spares_tried())
+        finally:
+            if tried:
+                self._mark_tried(tried, False)
+        endpoint_state.in_flight += 1
+        return endpoint_state
+
+    cdef EndpointState _rehashed(self, uint64_t hash, bint skips_tried):
+        """Return the next endpoint of a key whose first one is shut or tried; a tried one is better than none."""
+        cdef EndpointState endpoint_state
+        cdef EndpointState best = self.endpoint_states[self._first(hash)]
+        cdef uint64_t score
+        cdef uint64_t most = 0
+        if not (skips_tried or best.is_shut):
+            return best
+        for endpoint_state in self.endpoint_states:
+            if not (endpoint_state.is_shut or (skips_tried and endpoint_state.is_tried)):
+                score = hash_number(hash, endpoint_state.identity)
+                if score >= most:
+                    best, most = endpoint_state, score
+        return best
+
+    @cython.nonecheck(False)
+    cdef Py_ssize_t _first(self, uint64_t hash) except -1:
+        """Hook: return the index of a key's endpoint. There is at least one."""
+        return self._sorted[jump_hash(hash, self.size)]
 
 
 cdef class DoubleJumpSelector(JumpHashSelector):
@@ -132,39 +256,46 @@ cdef class DoubleJumpSelector(JumpHashSelector):
         self._holes = []
 
     cdef int _changed(self) except -1:
-        indices = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
-        present = set(self._compact)
-        # New ones first, as rpcx does; by address, because Go leaves the order to chance.
-        for name in sorted(indices):
-            if name not in present:
-                self._add(name)
-        for name in sorted(present.difference(indices)):
-            self._remove(name)
-        self._loose_indices = [indices.get(name, -1) for name in self._loose]
-        self._compact_indices = [indices[name] for name in self._compact]
+        cdef dict indices = {(<EndpointState>each).name: index for index, each in enumerate(self.endpoint_states)}
+        cdef list usual = self.endpoint_states if self._usual is None else weighted(self._usual)
+        cdef list loose, compact, holes
+        follow(self._loose, self._compact, self._holes, {(<EndpointState>each).name for each in usual})
+        loose, compact, holes = self._loose.copy(), self._compact.copy(), self._holes.copy()
+        # Filters that leave others for a time, such as another zone, are no part of the history.
+        follow(loose, compact, holes, indices)
+        self._loose_indices = [indices.get(name, -1) for name in loose]
+        self._compact_indices = [indices[name] for name in compact]
         return 0
 
-    cdef int _add(self, str name) except -1:
-        self._compact.append(name)
-        if self._holes:
-            self._loose[self._holes.pop()] = name
-        else:
-            self._loose.append(name)
-        return 0
-
-    cdef int _remove(self, str name) except -1:
-        hole = self._loose.index(name)
-        self._loose[hole] = None
-        self._holes.append(hole)
-        place = self._compact.index(name)
-        last = self._compact.pop()
-        if place < len(self._compact):
-            self._compact[place] = last
-        return 0
-
-    cdef Py_ssize_t _next(self, object call, object key, uint64_t now) except -1:
-        cdef uint64_t hash = self._hash(call, key)
+    cdef Py_ssize_t _first(self, uint64_t hash) except -1:
         cdef Py_ssize_t index = self._loose_indices[jump_hash(hash, <uint32_t>len(self._loose_indices))]
         if index >= 0:
             return index
         return self._compact_indices[jump_hash(hash * COMPACT_FACTOR, <uint32_t>len(self._compact_indices))]
+
+
+cdef list weighted(list endpoint_states):
+    """Return the endpoints that are picked: those of weight 0 only if all have it."""
+    return [each for each in endpoint_states if (<EndpointState>each).weight] or endpoint_states
+
+
+cdef int follow(list loose, list compact, list holes, object names) except -1:
+    """Bring the arrays to these names. New ones first, as rpcx does; by address, because Go leaves the order to chance."""
+    cdef Py_ssize_t hole, place
+    present = set(compact)
+    for name in sorted(names):
+        if name not in present:
+            compact.append(name)
+            if holes:
+                loose[holes.pop()] = name
+            else:
+                loose.append(name)
+    for name in sorted(present.difference(names)):
+        hole = loose.index(name)
+        loose[hole] = None
+        holes.append(hole)
+        place = compact.index(name)
+        last = compact.pop()
+        if place < len(compact):
+            compact[place] = last
+    return 0

@@ -36,12 +36,14 @@ cdef class EndpointState:
         # SmoothWeighted: its current weight as of the last change of the endpoints.
         int64_t current
 
-        # ConsistentHash: its number on the ring; -1 = none.
+        # ConsistentHash: its number on the ring; -1 = none. JumpHash: the hash of its name.
         Py_ssize_t node
+        uint64_t identity
 
-        # Whether calls may go there; whether the current search skips it.
+        # Whether calls may go there; whether the current search skips it. Key selectors: whether all searches do.
         bint is_listed
         bint is_tried
+        bint is_shut
 
 
 cdef class BaseSelector:

@@ -47,6 +47,7 @@ cdef class EndpointState:
     def __init__(self, endpoint):
         self.name = str(endpoint.address)
         self.node = -1
+        self.identity = hash_key(self.name)
         self.health = EndpointHealth()
         self.sessions = []
         self.renew(endpoint)
@@ -160,7 +161,7 @@ cdef class BaseSelector:
         is_collecting = PyGC_Disable()
         try:
             for endpoint_state in self.endpoint_states:
-                endpoint_state.is_listed = False
+                endpoint_state.is_listed = endpoint_state.is_shut = False
             for endpoint_state in listed:
                 endpoint_state.is_listed = True
             self._by_name = by_name

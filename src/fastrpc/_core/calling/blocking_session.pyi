@@ -81,6 +81,9 @@ class BlockingSession(Connection):
     def lifetime(self) -> float:
         """Seconds from the connection's making to its end, or to now."""
 
+    def catch_up(self) -> None:
+        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+
     def wait_ready(self, deadline: float | None) -> bool:
         """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
 

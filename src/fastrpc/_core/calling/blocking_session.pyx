@@ -253,6 +253,20 @@ cdef class BlockingSession(Connection):
         self.wait(wait)
         return self.is_ready and self.is_usable
 
+    def catch_up(self):
+        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+        self.byte_stream.enter()
+        self.users += 1
+        try:
+            if not self.is_closed and self.byte_stream.receiver is None:
+                self.now = now_ns()
+                self.byte_stream.look()
+                if not self.is_closed:
+                    self._check()
+        finally:
+            # That is no use of the connection.
+            self._go(True)
+
     cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
         """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
 

@@ -1,5 +1,7 @@
 """The attempts of one blocking call."""
 
+import math
+import time
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -23,6 +25,10 @@ class SyncAttempting(BaseAttempting):
 
     _pool: SyncPool
     _call: BlockingCall | BlockingBatch | BlockingStreamCall
+
+    def _seconds_left(self) -> float | None:
+        deadline = self._call.deadline
+        return None if deadline is None else deadline - time.monotonic()
 
     def follow(self) -> None:
         """Take the registry's latest list; wait for the first one."""
@@ -120,6 +126,12 @@ class SyncAttempting(BaseAttempting):
                 except ConnectionLostError:
                     self._note_fork()
                     raise
+                ends = None if choice is None or session.is_ready else choice.begin_key_wait()
+                if ends is not None:
+                    # A server that stays silent keeps no call of its keys: then the next endpoint is picked.
+                    if session.wait_ready(None if math.isinf(ends) else ends):
+                        return session
+                    continue
                 if not call._needs_ready or session.wait_ready(call.deadline):
                     return session
 
@@ -143,7 +155,23 @@ class _Choice:
 
     def _stands(self, pick: Pick) -> bool:
         subchannel: SyncSubchannel = pick.endpoint_state.subchannel
+        if self.key_wait_ends is not None:
+            return True
         return self._attempting.asks_once and subchannel.error is None and not subchannel.is_removed
+
+    @property
+    def key_wait_ends(self) -> float | None:
+        """The instant until which the call waits for the picked endpoint alone, as that of its key; None if not."""
+        if self.pick is None or self.is_pinned:
+            return None
+        return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
+
+    def begin_key_wait(self) -> float | None:
+        """Wait for the picked endpoint from now on, if it is that of the call's key; return until when."""
+        ends = self.key_wait_ends
+        if ends is not None and self.pick is not None:
+            self._attempting.begin_key_wait(self.pick.endpoint_state.subchannel)
+        return ends
 
     def release(self) -> None:
         """Drop a pick without a connection, unless it stands."""

@@ -1,5 +1,6 @@
 """The dials of a blocking client, each by the thread that needs the connection."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ from fastrpc.errors import ConnectError, ConnectionLostError
 from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
-__all__ = ["Dialer", "opened", "spare_seconds_until"]
+__all__ = ["Dialer", "opened", "seconds_until", "spare_seconds_until"]
 
 #: How long a dial may delay a call that already has a connection.
 #: Too low never reconnects to a distant server, too high delays single calls.
@@ -79,6 +80,11 @@ class Dialer:
             credential=token,
             takes_values=wire != "native",
         )
+
+
+def seconds_until(ends: float | None) -> float | None:
+    """Return the seconds until an instant; None for never."""
+    return None if ends is None or math.isinf(ends) else max(0.0, ends - time.monotonic())
 
 
 def spare_seconds_until(until: float | None) -> float:

@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
 from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
-from fastrpc.client.blocking.dialing import Dialer, opened, spare_seconds_until
+from fastrpc.client.blocking.dialing import Dialer, opened, seconds_until, spare_seconds_until
 from fastrpc.client.blocking.following import SyncFollower
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.gauges import client_gauges
@@ -173,6 +174,13 @@ class SyncPool:
         """Return the subchannel of one endpoint."""
         return self._plan.find(address)
 
+    def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
+        """Return the endpoints with a connection whose SETTINGS arrived."""
+        with self.reentry, self._lock():
+            return {
+                each for each in endpoint_states if each.subchannel is not None and each.subchannel.look()
+            }
+
     @property
     def sessions(self) -> list[BlockingSession]:
         """Every connection there is."""
@@ -212,6 +220,7 @@ class SyncPool:
                     session, subchannels = self._choose() if choice is None else self._choose_placed(choice)
                     if session is None and until is not None and time.monotonic() >= until:
                         raise TimeoutError
+                    key_ends = None if choice is None or session is not None else choice.begin_key_wait()
                     subchannel = (
                         None
                         if has_dialed and session is not None
@@ -221,13 +230,14 @@ class SyncPool:
                         if session is not None:
                             self._publish()
                             return session
-                        self._await_change(until, wait, subchannels, patience)
+                        self._await_change(until, wait, subchannels, patience, key_ends)
                         continue
                     claimed = subchannel
                     claimed.is_dialing = True
                     self._publish()
                 has_dialed = True
-                made = self._dial(claimed, until, None if session is None else spare_seconds_until(until))
+                spare = seconds_until(key_ends) if session is None else spare_seconds_until(until)
+                made = self._dial(claimed, until, spare)
             finally:
                 # Also for a signal handler that raises anywhere above: else nobody ever dials there again.
                 if claimed is not None:
@@ -280,7 +290,8 @@ class SyncPool:
             subchannel: SyncSubchannel = choice.subchannel()
             subchannel.refresh()
             session = subchannel.least_used()
-            others = [] if choice.is_pinned else choice.left_of(self._in_turn())
+            is_awaited = not subchannel.is_ready and choice.key_wait_ends is not None
+            others = [] if choice.is_pinned or is_awaited else choice.left_of(self._in_turn())
             subchannels = [subchannel, *others]
             if session is not None:
                 return session, subchannels
@@ -308,9 +319,17 @@ class SyncPool:
         return self._plan.next_dial(subchannels, busy, 0 if busy is None else busy.width, now)
 
     def _await_change(
-        self, until: float | None, wait: bool, subchannels: list[SyncSubchannel], patience: Patience | None
+        self,
+        until: float | None,
+        wait: bool,
+        subchannels: list[SyncSubchannel],
+        patience: Patience | None,
+        key_ends: float | None,
     ) -> None:
-        """Wait while other threads dial, or until the next dial is due."""
+        """Wait while other threads dial, or until the next dial is due; for the endpoint of a key until `key_ends`."""
+        if key_ends is not None:
+            self._wait_changed(key_ends)
+            return
         now = time.monotonic()
         if until is not None and now >= until:
             raise TimeoutError
@@ -319,7 +338,10 @@ class SyncPool:
             raise unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
         if subchannels and not any(subchannel.is_dialing for subchannel in subchannels):
             limits.append(min(subchannel.due for subchannel in subchannels))
-        ends = min(limits, default=math.inf)
+        self._wait_changed(min(limits, default=math.inf))
+
+    def _wait_changed(self, ends: float) -> None:
+        """Wait for a change until an instant."""
         while (left := ends - time.monotonic()) > 0 and not self._changed.wait(min(left, FORK_LOOK_SECONDS)):
             self.check_process()
             if self.has_news:
@@ -332,6 +354,9 @@ class SyncPool:
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
             made = self.dialer.dial(subchannel.endpoint, until, spare_seconds, self.check_process)
+            if self.endpoint_set is not None and self.endpoint_set.places_keys:
+                # Its opening leaves now, so that the next call of one of its keys finds it ready.
+                made.catch_up()
             return opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
             if until is None or time.monotonic() < until:
@@ -358,7 +383,9 @@ class SyncPool:
             self._mark()
         for subchannel in self.subchannels:
             if subchannel.endpoint_state is not None:
-                subchannel.endpoint_state.sessions = list(subchannel.sessions)
+                # A server that stays silent must not keep the calls of its keys.
+                is_shown = subchannel.is_ready or not self._plan.places.places_keys
+                subchannel.endpoint_state.sessions = list(subchannel.sessions) if is_shown else []
         self.on_width(max((each.asks_below for each in self.subchannels if each.sessions), default=1))
         groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
         self.on_change(groups, self._plan.next_look())

@@ -1,0 +1,69 @@
+"""The wait of one call for the endpoint of its key, sans-IO and the same in both clients.
+
+A selector that places keys picks from the list of endpoints, whatever is connected. So a call may find that its
+endpoint was never dialled, or has just lost its connection. It waits for that dial, once, and goes to the key's next
+endpoint when the dial fails or the wait is over: `Timeouts.connect`, and at most half of the time that the call has
+left.
+
+A dial that a call has waited for gets that time once: a server that accepts connections and stays silent delays the
+first call of a client, and no later one that would wait no longer. A loop dials the key's next endpoints meanwhile; one
+whose dial has not begun, as in a thread, gets a time of its own, and so do all while no endpoint at all is connected.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastrpc.client.endpoint_plan import EndpointPlan
+
+__all__ = ["KeyWait"]
+
+
+class KeyWait:
+    """The time that one call waits for endpoints of its key.
+
+    Args:
+        connect: `Timeouts.connect`.
+    """
+
+    def __init__(self, connect: float | None) -> None:
+        self._connect = math.inf if connect is None else connect
+        self._seconds = 0.0
+        self._ends: float | None = None
+
+    def ends(self, endpoint: "EndpointPlan", now: float, seconds_left: float | None) -> float | None:
+        """Return the instant until which the call may wait for this endpoint; None if it may not.
+
+        Args:
+            now: the present instant.
+            seconds_left: time until the deadline of the call; None without one.
+        """
+        if not endpoint.is_expected:
+            return None
+        seconds, ends = self._seconds, self._ends
+        if ends is None or not _has_begun(endpoint):
+            seconds = self._length(seconds_left)
+            ends = now + seconds
+        if endpoint.awaited_since is not None:
+            ends = min(ends, endpoint.awaited_since + seconds)
+        return ends if ends > now else None
+
+    def begin(self, endpoint: "EndpointPlan", now: float, seconds_left: float | None) -> None:
+        """Begin to wait for an endpoint; those that are dialled already share the time of the first one."""
+        if self._ends is None or not _has_begun(endpoint):
+            self._seconds = self._length(seconds_left)
+            self._ends = now + self._seconds
+        if endpoint.awaited_since is None:
+            endpoint.awaited_since = now
+
+    def renew(self) -> None:
+        """Let the call wait for another endpoint as long as for the first one: none is connected that would take it."""
+        self._ends = None
+
+    def _length(self, seconds_left: float | None) -> float:
+        return self._connect if seconds_left is None else min(self._connect, seconds_left / 2)
+
+
+def _has_begun(endpoint: "EndpointPlan") -> bool:
+    """Return whether a dial is in progress, or its connection not ended."""
+    return endpoint.is_dialing or bool(endpoint.connections)
