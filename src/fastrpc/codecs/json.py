@@ -18,7 +18,7 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=partial(encode_v
 class JsonCodec(BaseCodec):
     """Carries all values that msgspec supports, and those of `fastrpc.types` save arrays.
 
-    Bytes travel as base64, NaN and infinity as null.
+    Bytes travel as base64. Methods refuse NaN and infinity, for which this encoder writes null.
     """
 
     name = "json"

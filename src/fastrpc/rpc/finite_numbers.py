@@ -1,6 +1,6 @@
 """Numbers that JSON has not: NaN and infinity, which encoders write as null."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import isfinite
 from typing import Any
@@ -16,13 +16,13 @@ __all__ = ["finite_encoder"]
 _WITHOUT_FLOATS = frozenset({int, str, bytes, bool, type(None), None, msgspec.Raw})
 
 
-def finite_encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
+def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     """Return an encoder of JSON that raises ValueError for a value with a number that JSON has not.
 
     Args:
-        kind: the type of the values.
+        kinds: the types of the values.
     """
-    if all(is_hashable(part) and part in _WITHOUT_FLOATS for part in all_annotations([kind])):
+    if all(is_hashable(part) and part in _WITHOUT_FLOATS for part in all_annotations(kinds)):
         return encode
 
     def encode_finite(value: Any) -> bytes:

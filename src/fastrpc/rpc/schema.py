@@ -174,7 +174,7 @@ def untyped_marshal(
     coders = PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=_encoder(codec),
+        encode=_encoder(codec, (Any,)),
         decode=(decode, decode),
         exact=None,
         open=decode,
@@ -284,9 +284,10 @@ def _coders(
     if codec.name in _ONE_VALUE:
         _check_single(definition, codec.name)
     open_arguments, exact = _argument_decoders(codec, shape, known.parameters)
-    encode = _encoder(codec, (*known.parameters, known.result, known.message))
+    # By HTTP a server encodes results and messages of them alone.
+    sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
+    encode = _encoder(codec, sent)
     if is_plain and codec.name == "json":
-        encode = finite_encoder(encode, known.result)
         items = tuple(map(wide_integer_decoder, items, known.parameters))
         decode_message = wide_integer_decoder(decode_message, known.message)
     return PayloadCoders(
@@ -359,11 +360,12 @@ def _guarded(codec: Codec, decode: Callable[[Any], Any]) -> Callable[[Any], Any]
     return guarded
 
 
-def _encoder(codec: Codec, kinds: Sequence[Any] = ()) -> Callable[[Any], bytes]:
+def _encoder(codec: Codec, kinds: Sequence[Any]) -> Callable[[Any], bytes]:
     """Return an encoder for any value; its result is checked, as the core reads it as bytes.
 
     Args:
-        kinds: the types of the method, which say whether arrays are to be aligned.
+        kinds: the types of the values, which say whether arrays are to be aligned, and whether a number may be one that
+            JSON has not.
     """
     if codec.name == "msgpack" and may_hold_arrays(kinds) and "numpy" in sys.modules:
         from fastrpc.types.arrays import aligned_encoder
@@ -372,6 +374,8 @@ def _encoder(codec: Codec, kinds: Sequence[Any] = ()) -> Callable[[Any], bytes]:
     encode = codec.encoder()
     if codec.name == "msgpack" and any(kind is bytes for kind in kinds):
         return BytesEncoder(encode)
+    if codec.name == "json":
+        return finite_encoder(encode, kinds)
     if codec.name in _ONE_VALUE or codec.name in _TYPED:
         return encode
 
