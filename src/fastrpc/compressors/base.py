@@ -1,10 +1,10 @@
 """The interface of compressors, the table that finds one, and the bounded output of decompression."""
 
 import importlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
 from fastrpc.assigned_numbers import COMPRESSORS
 from fastrpc.errors import ConfigError, DecodeError
@@ -18,15 +18,18 @@ __all__ = [
     "BoundedOutput",
     "Compressor",
     "Feed",
+    "PackSteps",
     "Payload",
     "Steps",
     "bounded_steps",
     "compress_if_smaller",
+    "compress_steps",
     "compressor_label",
     "compressor_named",
     "compressor_names",
     "compressor_numbers",
     "damaged",
+    "pieces_of",
     "decompress_steps",
     "run_steps",
 ]
@@ -37,6 +40,10 @@ Payload: TypeAlias = bytes | bytearray | memoryview
 #: A step-wise decompression: yields between its steps and returns the output.
 Steps: TypeAlias = Generator[None, None, bytes]
 
+#: A step-wise compression: yields, between its steps, how many bytes came out so far; returns the frame, or None if the
+#: payload does not shrink.
+PackSteps: TypeAlias = Generator[int, None, bytes | None]
+
 #: Takes input and the most output to give; returns the output, how much of the input it took, and
 #: whether the frame is whole.
 Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
@@ -45,6 +52,9 @@ Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
 #: 64 KiB beside its output; larger steps are hardly faster.
 STEP_INPUT_BYTES = 4 * 1024
 STEP_OUTPUT_BYTES = 8 * 1024
+
+#: What a step of a compression reads: gzip takes 0.6 ms for it.
+PIECE_BYTES = 16 * 1024
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
 
@@ -61,7 +71,9 @@ class Compressor(Protocol):
     """Compresses and decompresses payload. One object serves all threads.
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
-    microseconds of work and returns the result, so that an event loop can run in between.
+    microseconds of work and returns the result, so that an event loop can run in between. For the same reason it may
+    have `compress_pieces(payload)`, which returns an iterator of the pieces of the frame: each of them is less than a
+    millisecond of work. Payloads above 256 KiB are compressed so.
 
     `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
     between the two sides: the name identifies the compressor.
@@ -137,8 +149,36 @@ def compressor_numbers() -> dict[int, Compressor]:
 
 def compress_if_smaller(payload: Payload, compressor: Compressor) -> bytes | None:
     """Return `payload` compressed, or None if it does not shrink and should be sent as it is."""
-    compressed = compressor.compress(payload)
+    made: Any = compressor.compress(payload)
+    # An installed compressor may return another kind of bytes.
+    compressed = made if type(made) is bytes else bytes(memoryview(made))
     return compressed if len(compressed) < len(payload) else None
+
+
+def compress_steps(compressor: Compressor, payload: bytes) -> PackSteps:
+    """Return a generator of short steps whose return value is `compress_if_smaller(payload, compressor)`.
+
+    A compressor without pieces does all the work in one.
+    """
+    own_pieces = getattr(compressor, "compress_pieces", None)
+    if own_pieces is None:
+        yield 0
+        return compress_if_smaller(payload, compressor)
+    output = BytesIO()
+    size = 0
+    for piece in own_pieces(payload):
+        size += output.write(piece)
+        if size >= len(payload):
+            return None
+        yield size
+    return output.getvalue()
+
+
+def pieces_of(payload: Payload) -> Iterator[memoryview]:
+    """Yield a payload in pieces for `compress_pieces`."""
+    with memoryview(payload) as view:
+        for place in range(0, len(view), PIECE_BYTES):
+            yield view[place : place + PIECE_BYTES]
 
 
 def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:

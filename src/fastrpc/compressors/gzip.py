@@ -1,9 +1,10 @@
 """gzip, by the standard library's zlib: always available, slower than the others."""
 
 import zlib
+from collections.abc import Iterator
 
 from fastrpc.assigned_numbers import COMPRESSORS
-from fastrpc.compressors.base import Payload, Steps, bounded_steps, run_steps
+from fastrpc.compressors.base import Payload, Steps, bounded_steps, pieces_of, run_steps
 
 __all__ = ["GzipCompressor"]
 
@@ -22,6 +23,12 @@ class GzipCompressor:
 
     def compress(self, payload: Payload) -> bytes:
         return zlib.compress(payload, LEVEL, wbits=GZIP_MEMBER)
+
+    def compress_pieces(self, payload: Payload) -> Iterator[bytes]:
+        member = zlib.compressobj(LEVEL, wbits=GZIP_MEMBER)
+        for piece in pieces_of(payload):
+            yield member.compress(piece)
+        yield member.flush()
 
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))

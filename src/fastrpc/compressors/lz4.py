@@ -1,9 +1,11 @@
 """lz4: a low compression ratio, very fast."""
 
+from collections.abc import Iterator
+
 import lz4.frame
 
 from fastrpc.assigned_numbers import COMPRESSORS
-from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, run_steps
+from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, pieces_of, run_steps
 
 __all__ = ["Lz4Compressor"]
 
@@ -31,6 +33,15 @@ class Lz4Compressor:
             payload, block_size=lz4.frame.BLOCKSIZE_MAX64KB, content_checksum=True, store_size=False
         )
         return compressed
+
+    def compress_pieces(self, payload: Payload) -> Iterator[bytes]:
+        frame = lz4.frame.LZ4FrameCompressor(
+            block_size=lz4.frame.BLOCKSIZE_MAX64KB, content_checksum=True, auto_flush=False
+        )
+        yield frame.begin()
+        for piece in pieces_of(payload):
+            yield frame.compress(piece)
+        yield frame.flush()
 
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Iterator
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -9,7 +10,7 @@ else:
     from backports import zstd
 
 from fastrpc.assigned_numbers import COMPRESSORS
-from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, run_steps
+from fastrpc.compressors.base import Payload, Steps, bounded_steps, damaged, pieces_of, run_steps
 
 __all__ = ["ZstdCompressor"]
 
@@ -42,6 +43,14 @@ class ZstdCompressor:
 
     def compress(self, payload: Payload) -> bytes:
         return _of_thread.frames.compress(payload, zstd.ZstdCompressor.FLUSH_FRAME)
+
+    def compress_pieces(self, payload: Payload) -> Iterator[bytes]:
+        frame = zstd.ZstdCompressor(options=_OPTIONS)
+        # As in one piece: the header states the size.
+        frame.set_pledged_input_size(len(payload))
+        for piece in pieces_of(payload):
+            yield frame.compress(piece)
+        yield frame.flush()
 
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))

@@ -12,7 +12,9 @@ import pytest
 
 from fastrpc.compressors.base import (
     Compressor,
+    PackSteps,
     compress_if_smaller,
+    compress_steps,
     compressor_named,
     decompress_steps,
     run_steps,
@@ -48,6 +50,37 @@ def test_payload_survives_the_round_trip(compressor: Compressor, payload: bytes)
     compressed = compressor.compress(payload)
     assert compressor.decompress(compressed, LIMIT) == payload
     assert run_steps(decompress_steps(compressor, compressed, LIMIT)) == payload
+
+
+@pytest.mark.parametrize("payload", [b"a" * 40 * KIB, TEXT, bytes(3 * MIB)], ids=["40 KiB", "text", "0s"])
+def test_what_is_compressed_in_steps_is_one_frame(compressor: Compressor, payload: bytes) -> None:
+    *sizes, packed = outcome_of(compress_steps(compressor, payload))
+    assert isinstance(packed, bytes)
+    assert compressor.decompress(packed, LIMIT) == payload
+    assert run_steps(decompress_steps(compressor, packed, LIMIT)) == payload
+    # One step for each piece, and the bytes so far are told.
+    assert len(sizes) >= len(payload) // (16 * KIB)
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == len(packed) <= 2 * len(compressor.compress(payload))
+
+
+def test_compression_in_steps_ends_where_it_does_not_pay(compressor: Compressor) -> None:
+    assert outcome_of(compress_steps(compressor, NOISE))[-1] is None
+
+
+def test_a_frame_of_zstd_states_its_size_however_it_was_made() -> None:
+    packed = outcome_of(compress_steps(compressor_named("zstd"), TEXT))[-1]
+    assert zstd.get_frame_info(packed).decompressed_size == len(TEXT)
+
+
+def outcome_of(steps: PackSteps) -> list[Any]:
+    """Return what a compression yields, and behind it what it returns."""
+    found: list[Any] = []
+    while True:
+        try:
+            found.append(next(steps))
+        except StopIteration as end:
+            return [*found, end.value]
 
 
 @pytest.mark.parametrize("buffer", [bytes, bytearray, memoryview])
