@@ -1,10 +1,13 @@
-"""The answers of a caller that compiled code does not finish by itself."""
+"""The long requests and answers of a caller, which compiled code does not begin or finish by itself."""
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from fastrpc._core.calling.batch_call import BatchCall
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc.calling.outcomes import reply_of
+from fastrpc.calling.outcomes import batch_result, reply_of, status_of
+from fastrpc.calling.packing import pack_in_time
 from fastrpc.calling.unpacking import unpack
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -23,6 +26,27 @@ class Answers:
         except FastRPCError as error:
             error._of_own_call = True
             raise
+
+    def run_packed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that makes a call whose arguments are compressed in slices."""
+        raise NotImplementedError
+
+    async def pack(self, call: ClientCall) -> Any:
+        """Compress the arguments of an attempt in slices, and make it; other tasks run in between."""
+        try:
+            sending = call._with_packed(*await pack_in_time(call, *call._to_pack))
+        except BaseException as error:
+            call._count_unsent(status_of(error))
+            raise
+        try:
+            return await sending
+        finally:
+            call._adopt(sending)
+
+    async def run_singles(self, batch: BatchCall) -> list[Any]:
+        """Make each call of a batch by itself."""
+        singles = [batch._single(index) for index in range(batch._size)]
+        return batch_result(batch, await asyncio.gather(*singles, return_exceptions=True))
 
     async def unpack_batch(self, batch: BatchCall) -> list[Any]:
         """Decompress the answers of a batch, and finish it."""

@@ -21,6 +21,7 @@ from fastrpc._core.native.connection import Connection
 from fastrpc.calling.answers import Answers
 from fastrpc.calling.options import checked_options
 from fastrpc.calling.outcomes import batch_result
+from fastrpc.calling.packing import pack_arguments
 from fastrpc.calling.proxy import Proxy
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
@@ -218,6 +219,14 @@ class PeerRunner(Answers):
             )
             call._count_unsent(error.status)
             raise error from None
+        return await self._attempted(call)
+
+    async def run_packed(self, call: ClientCall) -> Any:
+        call._start_clock()
+        return await self._attempted(call)
+
+    async def _attempted(self, call: ClientCall) -> Any:
+        """Make the one attempt of a call."""
         if self.session is None:
             lost = self.lost(call.method)
             call._count_unsent(lost.status)
@@ -280,6 +289,7 @@ class _Streams(StreamMaker):
             raise error
         attempt = call._attempt_on(session, 0)
         call._may_have_run = True
+        await pack_arguments(attempt)
         attempt._begin(stream)
         stream.wake()
 

@@ -24,9 +24,11 @@ from fastrpc._core.calling.called_stream import CalledStream
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.calls.call import Route
+from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.payload.metadata import Metadata
+from fastrpc.calling.packing import Packing
 from fastrpc.calling.unpacking import message_steps
-from fastrpc.compressors.base import Steps
+from fastrpc.compressors.base import Compressor, Steps
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
@@ -389,6 +391,10 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
     def unpack_message(self, call: PendingCall, payload: bytes, most: int) -> Steps:
         return message_steps(call, payload, most)
 
+    def pack_message(self, compressor: Compressor, payload: bytes) -> Packing:
+        turns = loop_state(asyncio.get_running_loop()).turns
+        return Packing(turns, compressor, payload, partial(_send_packed, weakref.ref(self)))
+
     def finish(self, error: BaseException | None) -> None:
         if self._is_told or self._is_over:
             return
@@ -453,3 +459,12 @@ def _current_task() -> asyncio.Task[Any] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def _send_packed(
+    stream_of: "weakref.ref[Stream[Any, Any]]", payload: bytes, is_smaller: bool, error: BaseException | None
+) -> None:
+    """Send a message that was compressed, if its stream is still there."""
+    stream = stream_of()
+    if stream is not None:
+        stream._packed(payload, is_smaller, error)

@@ -70,6 +70,9 @@ class CallRunner(Answers):
         """Return the coroutine that makes a call from its first attempt."""
         return self._intercepted(call) if self._interceptors else self._run(call)
 
+    def run_packed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+        return self.run(call)
+
     def run_streamed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
         return self.streams.call(call)
@@ -135,10 +138,8 @@ class CallRunner(Answers):
             raise TypeError(
                 f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        if self._interceptors:
-            singles = [batch._single(index) for index in range(batch._size)]
-            results = await asyncio.gather(*singles, return_exceptions=True)
-            return batch_result(batch, results)
+        if self._interceptors or batch._is_long:
+            return await self.run_singles(batch)
         try:
             batch._start_clock()
             attempts = Attempting(self._pool, batch, None)

@@ -14,6 +14,7 @@ from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.stream_call import StreamCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc.calling.packing import pack_arguments
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
 from fastrpc.calling.stream_arguments import takes_stream
@@ -109,6 +110,7 @@ class StreamRunner(StreamMaker):
         if session is not None:
             attempt = call._attempt_on(session, 0)
             call._may_have_run = True
+            await pack_arguments(attempt)
             _start(attempt, call)
         elif takes_stream(call.route):
             await self._attempt_once(call)
@@ -191,6 +193,7 @@ class _StreamAttempting(Attempting):
             # Before it counts as sent: it may be wanted no more.
             _wanted(call)
             attempt = call._attempt_on(session, self._number)
+            await pack_arguments(attempt)
             self._number += 1
             self.was_sent = call._may_have_run = True
             _start(attempt, call, sign, pick)

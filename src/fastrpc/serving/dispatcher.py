@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from fastrpc._core.base.histogram import count_refusal
@@ -17,6 +18,7 @@ from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.serving.served_stream import drive
 from fastrpc.assigned_numbers import FIRST_OWN_NUMBER, FOREIGN_CODECS, VALUE_CODECS
+from fastrpc.calling.packing import Packing, PackingDone
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
@@ -32,6 +34,7 @@ from fastrpc.rpc.service import BUILTIN_PREFIX
 from fastrpc.serving.failures import Failures
 from fastrpc.serving.generator_job import GeneratorJob
 from fastrpc.serving.life import Life
+from fastrpc.serving.packing import CountedPacking
 from fastrpc.serving.thread_job import AwaitedJob, ThreadJob
 from fastrpc.serving.thread_pool import ThreadPool
 from fastrpc.serving.unpacking import Unpacking
@@ -91,6 +94,7 @@ class Dispatcher:
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes)
+        self._packings: dict[ServerCall, Packing] = {}
         #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
         self.why_absent: Callable[[str], str | None] | None = None
         #: Called at the loss of a connection.
@@ -354,6 +358,23 @@ class Dispatcher:
             status = error.status if is_large else Status.INVALID_ARGUMENT
             raise CallError(status, f"{method}: {error.message}") from None
 
+    def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Compress an answer in slices; the runner gets the result by `packed`."""
+        done = partial(self._packed, call)
+        self._packings[call] = self.packing(call.exchange, compressor, payload, done)
+
+    def _packed(
+        self, call: ServerCall, payload: bytes, is_smaller: bool, error: BaseException | None
+    ) -> None:
+        self._packings.pop(call, None)
+        self.gate.runner.packed(call, payload, is_smaller, error)
+
+    def packing(
+        self, exchange: Exchange, compressor: Compressor, payload: bytes, done: PackingDone
+    ) -> Packing:
+        """Compress what is sent on a connection in slices."""
+        return CountedPacking(exchange, compressor, payload, done)
+
     # Threads
 
     def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
@@ -372,10 +393,15 @@ class Dispatcher:
         self.gate.runner.thread_finished(call, value, error)
 
     def stop(self, call: ServerCall) -> None:
-        """Cancel a call that waits for a thread or runs in one."""
+        """Cancel a call that waits for a thread, runs in one, or has an answer that is compressed."""
         job = self._jobs.get(call)
+        packing = self._packings.pop(call, None)
         if job is not None:
             job.is_cancelled = True
+        elif packing is not None:
+            packing.stop()
+            # It ends as a handler that is cancelled: in the next turn of the loop.
+            self.gate.loop_state.loop.call_soon(self._packed, call, b"", False, asyncio.CancelledError())
 
     # Errors
 

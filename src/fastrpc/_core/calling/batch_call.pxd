@@ -17,4 +17,8 @@ cdef class BatchCall(PickedCall):
         list members
         Py_ssize_t missing
 
+        # The encoded arguments, if somebody looked at them before they are sent.
+        list payloads
+
     cdef list _collected(self, bint* failed)
+    cdef list _encoded(self)

@@ -17,6 +17,10 @@ class BatchCall(PickedCall):
     """
 
     @property
+    def _is_long(self) -> bool:
+        """Whether arguments of its calls are compressed in slices: each of these calls is then made by itself."""
+
+    @property
     def _size(self) -> int:
         """How many calls it is."""
 

@@ -3,10 +3,12 @@
 import asyncio
 
 cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.ref cimport Py_INCREF, Py_REFCNT, PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Route
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport ViewOptions, checked_item, count_start, route_on
 from fastrpc._core.calling.client_call cimport ClientCall, expire
@@ -94,6 +96,9 @@ cdef class BatchCall(PickedCall):
         if session is None or (not session.settled and not self.is_attempt and self._needs_ready):
             self.undo()
             return self.delegate(state.runner.run_batch(self), result)
+        if options.compressor is not None and not self.is_attempt and self._is_long:
+            self.undo()
+            return self.delegate(state.runner.run_singles(self), result)
         self.session = session
         self.future = PyObject_Call(Future, (), state.future_options)
         try:
@@ -111,10 +116,13 @@ cdef class BatchCall(PickedCall):
         cdef Py_ssize_t i
         cdef Connection session = self.session
         cdef Marshal marshal
-        cdef list payloads
-        self.route = route_on(self.route, session)
+        cdef list payloads = self.payloads
+        cdef Route route = self.route
+        self.route = route_on(route, session)
         marshal = self.route.marshal
-        payloads = [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+        if payloads is None or self.route is not route:
+            payloads = self._encoded()
+        self.payloads = None
         options.apply_options(self, self.route, now_ns(), 0 if self.is_attempt else len(payloads))
         self.members = []
         self.missing = len(payloads)
@@ -135,6 +143,19 @@ cdef class BatchCall(PickedCall):
                 member.failed(error)
         if self.deadline_ns != NO_DEADLINE and self.missing:
             session.loop_state.start_timer(self, self.deadline_ns)
+
+    cdef list _encoded(self):
+        cdef Marshal marshal = self.route.marshal
+        return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+
+    @property
+    def _is_long(self):
+        """Whether arguments of its calls are compressed in slices: each of these calls is then made by itself."""
+        if self.options.compressor is None:
+            return False
+        if self.payloads is None:
+            self.payloads = self._encoded()
+        return any([PyBytes_GET_SIZE(<bytes>payload) > SLICED_ABOVE for payload in self.payloads])
 
     cdef int settle(self) except -1:
         cdef BatchMember member

@@ -17,9 +17,13 @@ cdef class CalledStream(CallerChannel):
         public bint is_fed
         bint is_sending
 
+        # Whether the end of what is sent follows the message that is being compressed.
+        bint owes_end
+
         # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
         public bint is_intercepted
 
+    cdef int _emit_as(self, bytes payload, uint8_t number) except -1
     cdef bytes _compressed(self, bytes payload, uint8_t* number)
 
 

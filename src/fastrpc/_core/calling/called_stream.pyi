@@ -6,6 +6,7 @@ from fastrpc._core.calling.stream_call import CallerChannel, StreamCall
 from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.payload.metadata import Metadata
+from fastrpc.compressors.base import Compressor
 from fastrpc.errors import FastRPCError
 
 _E = TypeVar("_E", bound=BaseException | None)
@@ -71,6 +72,9 @@ class CalledStream(CallerChannel):
 
     def unpack_message(self, call: StreamCall, payload: bytes, most: int) -> Generator[None, None, bytes]:
         """Return a generator that decompresses a message in short steps."""
+
+    def pack_message(self, compressor: Compressor, payload: bytes) -> Any:
+        """Begin the compression of a message in slices; `_packed` gets the result, unless it is told to `stop`."""
 
     def finish(self, error: BaseException | None) -> None:
         """End the stream: its last attempt is over, or none could be made."""

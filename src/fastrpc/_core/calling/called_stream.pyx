@@ -53,6 +53,7 @@ cdef class CalledStream(CallerChannel):
         if self.origin is None:
             return
         # Let go of by the program: nobody reads it any more.
+        self._drop_packing()
         self.origin.detach()
         for attempt in list(self.attempts):
             attempt.abandon(CANCEL_USER, None)
@@ -260,7 +261,13 @@ cdef class CalledStream(CallerChannel):
         cdef StreamCall call = <StreamCall>self.call
         cdef uint8_t number = 0
         if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
+            if call.options.packs_later(payload, call.session.peer, True):
+                return self.pack(call.options.compressor, payload)
             payload = self._compressed(payload, &number)
+        return self._emit_as(payload, number)
+
+    cdef int _emit_as(self, bytes payload, uint8_t number) except -1:
+        cdef StreamCall call = <StreamCall>self.call
         check_message(call.session, call, payload)
         call.session.sender.send_message(call, payload, call.codec, number)
         call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
@@ -276,10 +283,39 @@ cdef class CalledStream(CallerChannel):
         try:
             smaller = call.session.peer.compressed(compressor, compressor.wire_id, payload, number)
         except Exception as error:  # An installed compressor may raise anything.
-            raise EncodeError(
-                f"a message to {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
-            ) from error
+            raise self._unpackable(error) from error
         return payload if smaller is None else smaller
+
+    def _unpackable(self, error):
+        name = (<StreamCall>self.call).options.compressor.name
+        return EncodeError(f"a message to {self.call.route.method} cannot be compressed by {name}: {error!r}")
+
+    cdef object packing(self, object compressor, bytes payload):
+        return self.pack_message(compressor, payload)
+
+    def pack_message(self, compressor, bytes payload):
+        """Begin the compression of a message in slices; `_packed` gets the result."""
+        raise NotImplementedError
+
+    cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
+        cdef StreamCall call = <StreamCall>self.call
+        cdef int number = 0
+        compressor = call.options.compressor
+        if call.is_settled or call.session.is_closed:
+            return 0
+        if is_smaller:
+            number = call.session.peer.compressor_number(compressor.wire_id, compressor.name)
+        self._emit_as(payload, <uint8_t>max(0, number))
+        if self.owes_end:
+            self.owes_end = False
+            call.session.sender.send_end(call)
+        return 0
+
+    cdef int on_unpackable(self, object error) except -1:
+        if not isinstance(error, FastRPCError):
+            error = self._unpackable(error)
+        mark_own(error)
+        return self.fail(error, CANCEL_USER)
 
     cdef bint output_is_full(self) noexcept:
         cdef StreamCall call = <StreamCall>self.call
@@ -356,7 +392,9 @@ cdef class CalledStream(CallerChannel):
         cdef StreamCall call = <StreamCall>self.call
         if not self.output_ended:
             self.end_output(None)
-            if call.id or call.unsent is not None:
+            if self._packing is not None:
+                self.owes_end = True
+            elif call.id or call.unsent is not None:
                 call.session.sender.send_end(call)
         return 0
 

@@ -71,6 +71,9 @@ cdef class ViewOptions:
     cdef int apply_options(self, PendingCall call, Route route, uint64_t now, Py_ssize_t unsent=*) except -1
     cdef int copy_options(self, PendingCall call, PendingCall other) noexcept
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
+    cdef bint packs_later(self, bytes payload, Settings peer, bint is_ready) except -1
+    cdef int take_packed(self, PendingCall call, Settings peer, bint is_smaller) except -1
+    cdef object unpackable(self, PendingCall call, object error)
     cdef bint needs_settings(self, Route route, bytes metadata) except -1
 
 

@@ -23,6 +23,7 @@ from fastrpc._core.calls.call cimport Scope, current_scope
 from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
 
 from fastrpc._core.base.histogram import count_unstarted
 from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
@@ -194,7 +195,7 @@ cdef class ViewOptions:
 
     cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
         """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it pays."""
-        cdef uint8_t number
+        cdef uint8_t number = 0
         cdef bytes smaller
         if call.codec >= FIRST_OWN_NUMBER:
             name_codec(call, peer)
@@ -204,13 +205,33 @@ cdef class ViewOptions:
         try:
             smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
         except Exception as error:  # An installed compressor may raise anything.
-            raise EncodeError(
-                f"the arguments of {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
-            ) from error
+            raise self.unpackable(call, error) from error
         if smaller is None:
             return payload
         call.compressor = number
         return smaller
+
+    cdef bint packs_later(self, bytes payload, Settings peer, bint is_ready) except -1:
+        """Return whether a payload is to be compressed that is too long for one piece of work."""
+        compressor = self.compressor
+        return (
+            compressor is not None
+            and PyBytes_GET_SIZE(payload) > max(self.shared.compress_above, <Py_ssize_t>SLICED_ABOVE)
+            and is_ready
+            and peer.compressor_number(compressor.wire_id, compressor.name) >= 0
+        )
+
+    cdef int take_packed(self, PendingCall call, Settings peer, bint is_smaller) except -1:
+        """Set the peer's numbers of the codec and, of a payload that was compressed before, of the compressor."""
+        if call.codec >= FIRST_OWN_NUMBER:
+            name_codec(call, peer)
+        if is_smaller:
+            call.compressor = <uint8_t>peer.compressor_number(self.compressor.wire_id, self.compressor.name)
+        return 0
+
+    cdef object unpackable(self, PendingCall call, object error):
+        """Return the error of a call whose arguments cannot be compressed."""
+        return EncodeError(f"the arguments of {call.route.method} cannot be compressed by {self.compressor.name}: {error!r}")
 
     cdef bint needs_settings(self, Route route, bytes metadata) except -1:
         """Return whether a call waits for the peer's SETTINGS; `metadata` is its own, None: that of the options.

@@ -1,3 +1,4 @@
+cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
@@ -8,6 +9,7 @@ from fastrpc._core.calling.caller_view cimport ViewOptions
 from fastrpc._core.native.connection cimport Connection
 from fastrpc._core.calling.coroutine_call cimport CoroutineCall
 from fastrpc._core.calling.pending_call cimport PendingCall
+from fastrpc._core.calls.call cimport Route
 
 
 cdef class PickedCall(CoroutineCall):
@@ -30,6 +32,18 @@ cdef class PickedCall(CoroutineCall):
     cdef int undo(self) except -1
 
 
+@cython.final
+cdef class EncodedRequest:
+    cdef:
+        # The encoded arguments of a call by this route, and the hash of their names; whether the compression is over, and
+        # whether it made them smaller.
+        Route route
+        uint64_t names
+        bytes payload
+        bint is_packed
+        bint is_smaller
+
+
 cdef class ClientCall(PickedCall):
     cdef:
         # What to send, until it was sent, and what is wanted of it; whether another attempt was faster.
@@ -38,8 +52,12 @@ cdef class ClientCall(PickedCall):
         int verb
         bint has_lost
 
+        # Where its arguments are compressed in slices: what was encoded (EncodedRequest); of an attempt, once that is done,
+        # the one that sends it (ClientCall).
+        object prepared
+
     cdef bytes prepare(self, uint64_t now)
-    cdef int send_on(self, Connection session, uint64_t now) except -1
+    cdef bint send_on(self, Connection session, uint64_t now) except -1
     cdef object finish(self)
 
 

@@ -5,6 +5,8 @@ from typing import Any, final
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.coroutine_call import CoroutineCall
 from fastrpc._core.native.connection import Connection
+from fastrpc.compressors.base import Compressor
+from fastrpc.errors import DeadlineExceededError, EncodeError
 
 async def slept(seconds: float) -> None:
     """Sleep for no less than so many seconds."""
@@ -21,6 +23,10 @@ class PickedCall(CoroutineCall):
     @property
     def _is_attempt(self) -> bool:
         """Whether it is an attempt of another call."""
+
+@final
+class EncodedRequest:
+    """The arguments of a call, encoded, and compressed once that is done."""
 
 @final
 class ClientCall(PickedCall):
@@ -72,6 +78,23 @@ class ClientCall(PickedCall):
 
     def _attempt_on(self, session: Connection, number: int) -> ClientCall:
         """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
+
+    @property
+    def _to_pack(self) -> tuple[Compressor, bytes]:
+        """The compressor and the encoded arguments, which are to be compressed in slices."""
+
+    def _with_packed(self, payload: bytes, is_smaller: bool) -> ClientCall:
+        """Return the attempt that sends the arguments as they are now.
+
+        Raises:
+            UnavailableError: its connection takes no calls any more.
+        """
+
+    def _overdue(self) -> DeadlineExceededError:
+        """Return the error of an attempt whose deadline passed before it was sent."""
+
+    def _unpackable(self, error: Exception) -> EncodeError:
+        """Return the error of arguments that cannot be compressed."""
 
     def _lose(self) -> None:
         """Note that another attempt was faster: when this one is cancelled, the server is told why."""

@@ -26,7 +26,7 @@ from fastrpc._core.calling.caller_view cimport (
 )
 from fastrpc._core.calling.own_calls cimport next_usable, output_waits
 from fastrpc._core.calling.coroutine_call cimport RETURNED, make_awaitable
-from fastrpc._core.calling.pending_call cimport mark_own, overdue_error
+from fastrpc._core.calling.pending_call cimport lost_error, mark_own, overdue_error, unstarted_error
 from fastrpc._core.base.status cimport UNKNOWN
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, ONE_WAY
@@ -107,6 +107,11 @@ cdef class PickedCall(CoroutineCall):
 
 
 @cython.final
+cdef class EncodedRequest:
+    """The arguments of a call, encoded, and compressed once that is done."""
+
+
+@cython.final
 cdef class ClientCall(PickedCall):
     """What `client.call`, `request` and `notify` return: awaiting it makes the call."""
 
@@ -127,7 +132,9 @@ cdef class ClientCall(PickedCall):
         if state.bounds_output and not self.is_attempt and output_waits(session):
             return self.delegate(state.runner.run_later(self), result)
         try:
-            self.send_on(session, now)
+            if not self.send_on(session, now):
+                self.undo()
+                return self.delegate(state.runner.pack(self) if self.is_attempt else state.runner.run_packed(self), result)
         except BaseException as error:
             self.undo()
             mark_own(error)
@@ -142,24 +149,39 @@ cdef class ClientCall(PickedCall):
 
     cdef bytes prepare(self, uint64_t now):
         """Give the call its options and encode its arguments."""
-        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        cdef EncodedRequest encoded = <EncodedRequest>self.prepared
+        cdef bytes payload
+        if encoded is None or encoded.route is not self.route:
+            payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        else:
+            payload = encoded.payload
+            self.names = encoded.names
         self.options.apply_options(self, self.route, now)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
         return payload
 
-    cdef int send_on(self, Connection session, uint64_t now) except -1:
-        """Send on a connection; the call keeps what it needs for another attempt."""
+    cdef bint send_on(self, Connection session, uint64_t now) except -1:
+        """Send on a connection; the call keeps what it needs for another attempt. False: its arguments are packed before."""
         cdef bytes payload
+        cdef EncodedRequest encoded
         self.route = route_on(self.route, session)
         payload = self.prepare(now)
         self.session = session
+        encoded = <EncodedRequest>self.prepared
+        if self.options.compressor is not None and (encoded is None or not encoded.is_packed):
+            if self.options.packs_later(payload, session.peer, session.settled):
+                self.prepared = new_encoded(self, payload)
+                return False
         if not self.is_attempt:
             (<CallerState>self.options.shared).budget.count_call(self.started_ns)
         if self.verb != VERB_NOTIFY:
             self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
         try:
-            payload = self.options.pack(self, payload, session.peer, session.settled)
+            if encoded is None or not encoded.is_packed:
+                payload = self.options.pack(self, payload, session.peer, session.settled)
+            else:
+                self.options.take_packed(self, session.peer, encoded.is_smaller)
             count_start(self, payload)
             session.now = self.started_ns
             session.calling.start(self, payload)
@@ -169,7 +191,7 @@ cdef class ClientCall(PickedCall):
         if self.verb == VERB_NOTIFY:
             self.is_settled = True
             self._count(0, self.started_ns)
-        return 0
+        return True
 
     cdef int settle(self) except -1:
         # Here and not where the task goes on: it may never do that.
@@ -270,13 +292,51 @@ cdef class ClientCall(PickedCall):
         attempt.began_ns = self.started_ns
         attempt.attempt_number = <uint8_t>min(number, 255)
         attempt.sent_metadata = metadata_of(self)
+        if isinstance(self.prepared, EncodedRequest):
+            # Its first attempt takes it over.
+            attempt.prepared, self.prepared = self.prepared, None
         if self._on_attempt is not None:
             self._on_attempt(number, session.calling.endpoint)
         return attempt
 
+    # Arguments that are compressed in slices
+
+    @property
+    def _to_pack(self):
+        """The compressor and the encoded arguments."""
+        return self.options.compressor, (<EncodedRequest?>self.prepared).payload
+
+    def _with_packed(self, bytes payload not None, bint is_smaller):
+        """Return the attempt that sends the arguments as they are now; raise if its connection takes no calls any more."""
+        cdef ClientCall sending
+        cdef EncodedRequest encoded
+        cdef Connection session = self.session
+        if session.is_closed:
+            raise lost_error(session, session.calling.endpoint, self, False, "it closed while the arguments were compressed")
+        if not session.is_usable:
+            raise unstarted_error(session, session.calling.endpoint, self)
+        sending = self._attempt_on(session, self.attempt_number)
+        sending.began_ns = self.began_ns or self.started_ns
+        encoded = sending.prepared = new_encoded(self, payload)
+        encoded.is_packed = True
+        encoded.is_smaller = is_smaller
+        sending.has_lost = self.has_lost
+        self.prepared = sending
+        return sending
+
+    def _overdue(self):
+        """Return the error of an attempt whose deadline passed before it was sent."""
+        return overdue_error(self, self.session.calling.endpoint, False)
+
+    def _unpackable(self, error):
+        """Return the error of arguments that cannot be compressed."""
+        return self.options.unpackable(self, error)
+
     def _lose(self):
         """Note that another attempt was faster: when this one is cancelled, the server is told why."""
         self.has_lost = True
+        if isinstance(self.prepared, ClientCall):
+            (<ClientCall>self.prepared).has_lost = True
 
     def _adopt(self, ClientCall attempt not None):
         """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
@@ -323,6 +383,14 @@ cdef class ClientCall(PickedCall):
         Nobody would hear that a notification was refused.
         """
         return self.verb == VERB_NOTIFY or self.options.needs_settings(self.route, metadata_of(self))
+
+
+cdef EncodedRequest new_encoded(ClientCall call, bytes payload):
+    cdef EncodedRequest encoded = EncodedRequest.__new__(EncodedRequest)
+    encoded.route = call.route
+    encoded.names = call.names
+    encoded.payload = payload
+    return encoded
 
 
 cdef int expire(PendingCall call, Connection session) except -1:

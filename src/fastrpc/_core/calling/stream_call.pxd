@@ -36,6 +36,10 @@ cdef class StreamCall(PendingCall):
         tuple args
         dict kwargs
 
+        # They as they are sent where they were compressed in slices before; whether that made them smaller.
+        bytes packed_arguments
+        bint is_smaller
+
         # The stream it belongs to: borrowed, NULL once the stream has gone or the attempt is over. Whether the stream
         # takes its messages, and whether another attempt was faster.
         PyObject* stream_pointer

@@ -6,6 +6,8 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc._core.native.connection import Connection
 from fastrpc._core.streams.stream_channel import StreamChannel
+from fastrpc.compressors.base import Compressor
+from fastrpc.errors import DeadlineExceededError, EncodeError
 
 logger: Logger
 REOPEN_HINT: str
@@ -95,6 +97,22 @@ class StreamCall(PendingCall):
 
     def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt; raises when no time is left."""
+
+    def _to_pack(self) -> tuple[Compressor, bytes] | None:
+        """Return compressor and encoded arguments where these are to be compressed in slices before it begins."""
+
+    def _take_packed(self, payload: bytes, is_smaller: bool) -> None:
+        """Have the arguments as they are now.
+
+        Raises:
+            UnavailableError: its connection takes no calls any more.
+        """
+
+    def _overdue(self, handed: bool = False) -> DeadlineExceededError:
+        """Return the error of an attempt whose deadline passed."""
+
+    def _unpackable(self, error: Exception) -> EncodeError:
+        """Return the error of arguments that cannot be compressed."""
 
     def _attempt_on(self, session: Connection, number: int) -> StreamCall:
         """Return attempt `number` of this call on a connection, within the call's deadline; it is not started."""

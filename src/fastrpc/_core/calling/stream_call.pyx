@@ -16,6 +16,7 @@ from fastrpc._core.base.status cimport CANCELLED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_state cimport CallerState
 from fastrpc._core.calling.caller_view cimport count_start, metadata_of
+from fastrpc._core.calling.pending_call cimport lost_error, unstarted_error
 from fastrpc._core.calls.call cimport Draining
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
@@ -25,6 +26,7 @@ from fastrpc._core.framing.frame cimport (
     OUTCOME_RAN,
     STREAM_OUT,
 )
+from fastrpc._core.framing.settings cimport Settings
 
 from fastrpc._core.calling.client_call import slept
 from fastrpc.errors import DeadlineExceededError, FastRPCError, UnavailableError
@@ -89,9 +91,17 @@ cdef class StreamCall(PendingCall):
             EncodeError: they cannot travel.
         """
         cdef uint64_t now = now_ns()
-        cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        cdef bytes payload = self.packed_arguments
+        cdef Settings peer = self.session.peer
+        cdef bint is_packed = payload is not None
+        if not is_packed:
+            payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         self.options.apply_options(self, self.route, now)
-        payload = self._packed(self.options.pack(self, payload, self.session.peer, self.session.settled))
+        if is_packed:
+            self.packed_arguments = None
+            self.options.take_packed(self, peer, self.is_smaller)
+        else:
+            payload = self._packed(self.options.pack(self, payload, peer, self.session.settled))
         count_start(self, payload)
         self.stream_pointer = <PyObject*>stream
         stream.attach(self)
@@ -103,6 +113,30 @@ cdef class StreamCall(PendingCall):
             self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
             raise
         return 0
+
+    def _to_pack(self):
+        """Return compressor and encoded arguments where these are to be compressed in slices before it begins, else None."""
+        cdef bytes payload
+        if self.options.compressor is None:
+            return None
+        payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        if not self.options.packs_later(payload, self.session.peer, self.session.settled):
+            return None
+        return self.options.compressor, payload
+
+    def _take_packed(self, bytes payload not None, bint is_smaller):
+        """Have the arguments as they are now; raise if its connection takes no calls any more."""
+        cdef Connection session = self.session
+        if session.is_closed:
+            raise lost_error(session, session.calling.endpoint, self, False, "it closed while the arguments were compressed")
+        if not session.is_usable:
+            raise unstarted_error(session, session.calling.endpoint, self)
+        self.packed_arguments = payload
+        self.is_smaller = is_smaller
+
+    def _unpackable(self, error):
+        """Return the error of arguments that cannot be compressed."""
+        return self.options.unpackable(self, error)
 
     cdef bytes _packed(self, bytes payload):
         """Compress the arguments however short they are: messages may be compressed only as the REQUEST is."""
@@ -206,13 +240,15 @@ cdef class StreamCall(PendingCall):
             return 0
         handed = self.session.was_written(self)
         self.session.calling.abandon(self, CANCEL_DEADLINE)
-        return self.failed(
-            DeadlineExceededError(
-                f"{self.route.method}: the stream from {self.session.calling.endpoint} did not end within "
-                f"{(self.deadline_ns - min(self.deadline_ns, self.began_ns or self.started_ns)) * 1e-9:.3g} s",
-                processed="unknown" if handed else "no",
-                hint=DEADLINE_HINT,
-            )
+        return self.failed(self._overdue(handed))
+
+    def _overdue(self, bint handed=False):
+        """Return the error of an attempt whose deadline passed."""
+        return DeadlineExceededError(
+            f"{self.route.method}: the stream from {self.session.calling.endpoint} did not end within "
+            f"{(self.deadline_ns - min(self.deadline_ns, self.began_ns or self.started_ns)) * 1e-9:.3g} s",
+            processed="unknown" if handed else "no",
+            hint=DEADLINE_HINT,
         )
 
     # For interceptors

@@ -44,4 +44,7 @@ cdef class Settings:
     cdef bytes compressed(self, object compressor, int number, bytes payload, uint8_t* taken_as)
 
 
+# Return a payload compressed, or None where it does not shrink.
+cdef bytes smaller_of(object compressor, bytes payload)
+
 cpdef tuple decode_settings(bytes body, bint first=*)

@@ -137,12 +137,9 @@ cdef class Settings:
         cdef int known = number_for(self.compressors, number, compressor.name)
         if known < 0:
             return None
-        # Not a cast: an installed compressor may return any object, and the code below reads it as bytes.
-        made = compressor.compress(payload)
-        cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
-        if len(smaller) >= len(payload):
-            return None
-        taken_as[0] = <uint8_t>known
+        cdef bytes smaller = smaller_of(compressor, payload)
+        if smaller is not None:
+            taken_as[0] = <uint8_t>known
         return smaller
 
     cdef int apply(self, tuple entries) except -1:
@@ -159,6 +156,13 @@ cdef class Settings:
             else:
                 self.agent = value
         return 0
+
+
+cdef bytes smaller_of(object compressor, bytes payload):
+    # Not a cast: an installed compressor may return any object, and the code below reads it as bytes.
+    made = compressor.compress(payload)
+    cdef bytes smaller = made if type(made) is bytes else bytes(memoryview(made))
+    return None if len(smaller) >= len(payload) else smaller
 
 
 def usual_settings(bint of_server):

@@ -27,8 +27,16 @@ cdef frozenset OPENING_NAMES = frozenset({"arguments", "timeout_ms", "metadata"}
 cdef tuple TRUTHS = (b"true", b"\xc3")
 
 
-cdef bytes value_envelope(int codec, bytes payload):
+cdef bytes before_value(int codec):
     # In msgpack a map of one entry, whose key is a text of five bytes.
+    return b"\x81\xa5value" if codec == CODEC_MSGPACK else b'{"value":'
+
+
+cdef bytes behind_value(int codec):
+    return b"" if codec == CODEC_MSGPACK else b"}"
+
+
+cdef bytes value_envelope(int codec, bytes payload):
     return b"\x81\xa5value" + payload if codec == CODEC_MSGPACK else b'{"value":%b}' % payload
 
 

@@ -31,6 +31,8 @@ from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAU
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE, Frame
 from fastrpc._core.gateway.envelopes cimport (
+    before_value,
+    behind_value,
     end_envelope,
     error_envelope,
     metadata_envelope,
@@ -62,6 +64,7 @@ from fastrpc._core.websocket.frames cimport (
     TAKEN_PING,
     close_content,
     frame_of,
+    head_of,
 )
 
 from fastrpc._core.base.histogram import count_refusal
@@ -71,7 +74,7 @@ from fastrpc.errors import CallError
 from fastrpc.status import Status
 
 cdef enum:
-    # What is kept of a message before it is compared with the budgets.
+    # What is kept of a message before it is compared with the budgets, and what is copied of one that is sent.
     SMALL_MESSAGE = 65_536
 
 cdef double LONGEST_MS = 1e12
@@ -298,8 +301,18 @@ cdef class SocketTalk:
         return 0
 
     cdef int send_message(self, HttpConnection connection, bytes payload) except -1:
-        """Send a message of a stream."""
-        return self._send(connection, value_envelope(self.codec, payload))
+        """Send a message of a stream, or an answer; a large one is put together where it leaves, not here."""
+        cdef bytes before, behind
+        cdef Py_ssize_t size
+        if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
+            return self._send(connection, value_envelope(self.codec, payload))
+        before, behind = before_value(self.codec), behind_value(self.codec)
+        size = PyBytes_GET_SIZE(before) + PyBytes_GET_SIZE(payload) + PyBytes_GET_SIZE(behind)
+        self.used_ns = connection.now
+        connection.send(head_of(OPCODE_BINARY if self.codec == CODEC_MSGPACK else OPCODE_TEXT, <uint64_t>size) + before)
+        connection.send(payload)
+        connection.send(behind)
+        return 0
 
     cdef int send_head(self, HttpConnection connection, bytes metadata) except -1:
         """Send the metadata that comes before the first message."""

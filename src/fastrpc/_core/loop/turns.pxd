@@ -2,6 +2,10 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.timed cimport Timed
 
+cdef enum:
+    # A longer payload is compressed in slices: at some 40 ns a byte this much takes 10 ms.
+    SLICED_ABOVE = 262_144
+
 
 cdef class Turns:
     cdef:

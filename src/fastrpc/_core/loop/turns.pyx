@@ -5,7 +5,8 @@
     add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
                      └─► begun, once it had a slice: one of each by turns
 
-One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being decompressed.
+One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
+decompressed.
 However much is queued, other callbacks wait for at most one turn of it.
 
 Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
@@ -159,6 +160,10 @@ cdef class SlicedWork(Timed):
         finally:
             if has_more:
                 turns.add(self)
+
+    def queue(self):
+        """Wait for a slice in any case."""
+        self._turns.add(self)
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
         while self._step():

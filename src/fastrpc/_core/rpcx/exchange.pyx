@@ -1,7 +1,6 @@
 """The served calls of one connection: from their outcomes to frames."""
 
 cimport cython
-from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAUTHENTICATED
@@ -9,6 +8,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, Failure
+from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
 
 
@@ -49,14 +49,15 @@ cdef class RpcxExchange(EngineExchange):
     cdef int do_release(self, Call call) except -1:
         return 0 if self._engine is NULL or self.is_closed else (<RpcxRequests>self._engine).after_call(True)
 
-    cdef bytes compressed(self, Call call, object compressor, bytes payload):
-        cdef bytes smaller = None
-        if self._engine is not NULL and (<RpcxRequests>self._engine).profile.compresses_answers:
-            smaller = compressor.compress(payload)
-            if PyBytes_GET_SIZE(smaller) < PyBytes_GET_SIZE(payload):
-                return smaller
-        call.compressor = 0
-        return payload
+    cdef int taken_compressor(self, int number, object compressor) except -1:
+        if self._engine is NULL or not (<RpcxRequests>self._engine).profile.compresses_answers:
+            return 0
+        return number
+
+    cdef int weigh_answer(self) except -1:
+        if self._engine is not NULL:
+            (<Gate>self.gate).weigh_output(self, (<RpcxRequests>self._engine).unsent_bytes())
+        return 0
 
     def note_drain(self):
         """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""

@@ -349,7 +349,8 @@ cdef class Admission:
             self.drop_waiting(call)
             if has_lapsed(call, now_ns()):
                 self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
-            else:
+            elif self.has_room(call, payload):
+                # Calls that started before it may have filled the memory.
                 self.start_inside(context, call, payload)
             if now_ns() >= ends_ns:
                 return 0

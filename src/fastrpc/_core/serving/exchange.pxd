@@ -108,11 +108,12 @@ cdef class Exchange:
         int64_t stalled_held
         int looks
 
-        # Bytes counted for this connection: requests, call records, output, received bytes that wait for a turn of the
-        # loop, stream messages that were not taken. The largest piece of a request that may arrive beyond them: engines
-        # that receive requests in pieces set it.
+        # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output, received
+        # bytes that wait for a turn of the loop, stream messages that were not taken. The largest piece of a request that
+        # may arrive beyond them: engines that receive requests in pieces set it.
         readonly int64_t request_held
         int64_t record_held
+        int64_t answer_held
         int64_t output_held
         int64_t cut_held
         int64_t tail_held
@@ -135,6 +136,8 @@ cdef class Exchange:
 
         # The next instant of `Admission.look_at`; 0: none is scheduled.
         uint64_t look_due_ns
+
+    cdef inline int64_t _sum(self) noexcept
 
     # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one these
     # steps with the prefix `do_`. What the former raise goes to `crash`: the caller is in the middle of its own work.
@@ -162,7 +165,8 @@ cdef class Exchange:
     cdef int check_sent(self, Call call, bytes metadata) except -1
     cdef bint takes_codec(self, Call call) except -1
     cdef Marshal marshal_of(self, Call call)
-    cdef bytes compressed(self, Call call, object compressor, bytes payload)
+    cdef int taken_compressor(self, int number, object compressor) except -1
+    cdef int weigh_answer(self) except -1
     cpdef int return_credit(self) except -1
     cdef bint waits_for_turn(self) noexcept
     cdef int look_by(self, uint64_t due_ns) except -1

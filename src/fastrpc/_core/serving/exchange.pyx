@@ -61,12 +61,17 @@ cdef class Exchange:
 
     def __dealloc__(self):
         # A connection whose loop was closed first gets no notice of its end.
-        hold_bytes(-(self.request_held + self.record_held + self.output_held + self.tail_held + self.stream_held))
+        hold_bytes(-self._sum())
+
+    cdef inline int64_t _sum(self) noexcept:
+        return (
+            self.request_held + self.record_held + self.answer_held + self.output_held + self.tail_held + self.stream_held
+        )
 
     @property
     def held_bytes(self):
-        """Bytes that the connection holds: requests, call records, output, deferred reads, streams."""
-        return self.request_held + self.record_held + self.output_held + self.tail_held + self.stream_held
+        """Bytes that the connection holds: requests, call records, answers, output, deferred reads, streams."""
+        return self._sum()
 
     @property
     def running(self):
@@ -220,10 +225,13 @@ cdef class Exchange:
             marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
         return <Marshal?>marshal
 
-    cdef bytes compressed(self, Call call, object compressor, bytes payload):
-        """Compress an answer in the way of its request, if the peer accepts that and it pays."""
-        call.compressor = 0
-        return payload
+    cdef int taken_compressor(self, int number, object compressor) except -1:
+        """Return the peer's number of the compressor that we call `number`, 0 where it accepts no answer in it."""
+        return 0
+
+    cdef int weigh_answer(self) except -1:
+        """Count the output anew, behind a large answer."""
+        return 0
 
     cpdef int return_credit(self) except -1:
         """Return the credit that was kept back."""

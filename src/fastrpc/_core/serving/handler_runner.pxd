@@ -40,6 +40,9 @@ cdef class HandlerRunner:
         readonly dict compressors
         public Py_ssize_t compress_above
 
+        # A payload of bytes up to this size is answered as it is.
+        uint64_t plain_bytes
+
         # The number of running handlers.
         readonly Py_ssize_t running
 
@@ -68,6 +71,11 @@ cdef class HandlerRunner:
     cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
+    cdef int _answer(self, ServerCall call, bytes payload) except -1
+    cdef int _finish_large(self, ServerCall call, bytes payload) except -1
+    cdef int _answer_large(self, ServerCall call, bytes payload) except -1
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _pack_later(self, ServerCall call, bytes payload) except -1
     cdef int _finish_bare(self, ServerCall call, object value) except -1
     cdef bint _intercepts(self, ServerCall call) except -1
     cdef int _run_stream(self, ServerCall call) except -1
@@ -75,6 +83,7 @@ cdef class HandlerRunner:
     cdef bytes _packed(self, ServerCall call, bytes payload)
     cdef int _check_size(self, ServerCall call, bytes payload) except -1
     cdef int _answer_failure(self, ServerCall call, object error) except -1
+    cdef int _send_failure(self, ServerCall call, Failure failure) except -1
     cdef bytes _fitting(self, ServerCall call, bytes details)
     cdef int _count_end(self, ServerCall call, int status) except -1
 

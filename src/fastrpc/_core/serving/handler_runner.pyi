@@ -45,3 +45,9 @@ class HandlerRunner:
 
     def thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
         """Take the outcome of a handler that ran in a thread; called on the loop. ValueError if `call` has none."""
+
+    def packed(self, call: ServerCall, payload: bytes, is_smaller: bool, error: BaseException | None) -> None:
+        """Answer with a payload that was compressed in slices, unless that failed; called by the dispatcher.
+
+        ValueError if no answer of `call` is compressed.
+        """

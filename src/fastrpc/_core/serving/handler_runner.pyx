@@ -5,7 +5,7 @@
     run ──┬── async def: first step now, in a reused task
           ├── inline def: called now
           └── def: the dispatcher's thread pool
-    value ──► encode, compress ──► Exchange.answer
+    value ──► encode ──► compress, a long one in slices ──► room? ──► Exchange.answer
     error ──► Exchange.fail (the dispatcher chooses the status)
 
 A handler's step of over a second is logged. The measurement costs little: the first step uses the clock that is read at
@@ -19,23 +19,26 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK, CODEC_RAW
-from fastrpc._core.base.status cimport INTERNAL, OK
+from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, Route
 from fastrpc._core.calls.call cimport scope_variable
 from fastrpc._core.calls.invocation cimport call_handler, start_handler
-from fastrpc._core.framing.frame cimport ONE_WAY, STREAM_OUT
-from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_OUT
+from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER, smaller_of
 from fastrpc._core.limiting.concurrency_limiter cimport END_FAILED, END_GOOD, END_LATE, leave_all
 from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.marshal cimport Marshal
-from fastrpc._core.serving.exchange cimport Exchange, Failure
+from fastrpc._core.serving.exchange cimport Exchange, Failure, process_held
+from fastrpc._core.serving.memory_budget cimport MemoryBudget
 from fastrpc._core.serving.served_call cimport keep_identity
 from fastrpc._core.serving.served_stream cimport ServedStream
 
+from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.serving.served_stream import drive
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -43,6 +46,8 @@ from fastrpc.status import Status
 cdef enum:
     # References to the current task: the runner's, asyncio's, and the one of the function that began it.
     CURRENT_REFERENCES = 3
+    # A larger answer is compared with what the process may hold, and counted at once.
+    LARGE_ANSWER = 65_536
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -75,6 +80,7 @@ cdef class HandlerRunner:
         self.dispatcher = dispatcher
         self.compressors = compressors
         self.compress_above = 1024
+        self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_ANSWER)
         self.tasks = TaskPool(self.loop_state.loop, ServerTask)
         self.contexts = HandlerContexts()
 
@@ -286,13 +292,19 @@ cdef class HandlerRunner:
             return self._finish_bare(call, value)
         if (
             call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
-            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.admission.message_bytes, call.exchange.most_message())
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.plain_bytes, call.exchange.most_message())
         ):
             payload = <bytes>value
         else:
             payload = self._encoded(call, value)
             if payload is None:
                 return 0
+            if PyBytes_GET_SIZE(payload) > LARGE_ANSWER:
+                return self._finish_large(call, payload)
+        return self._answer(call, payload)
+
+    @cython.nonecheck(False)
+    cdef int _answer(self, ServerCall call, bytes payload) except -1:
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
         self._count_end(call, OK)
@@ -300,6 +312,76 @@ cdef class HandlerRunner:
             return 0
         call.was_ended = True
         return call.exchange.do_answer(call, payload)
+
+    # Large answers
+
+    cdef int _finish_large(self, ServerCall call, bytes payload) except -1:
+        """Answer with a payload for which the process has to have room; a long one is compressed in slices before."""
+        if not self._has_room(call, PyBytes_GET_SIZE(payload)):
+            return 0
+        if packs_later(call, payload):
+            return self._pack_later(call, payload)
+        return self._answer_large(call, payload)
+
+    cdef int _answer_large(self, ServerCall call, bytes payload) except -1:
+        cdef Exchange exchange = call.exchange
+        self._answer(call, payload)
+        if not exchange.is_reading:
+            # One after the other: what a transport copies of it lasts no longer than it takes.
+            exchange.end_turn()
+        # It counts before the next answer is made, whenever it is flushed.
+        return exchange.weigh_answer()
+
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1:
+        """Return whether the process may hold a large answer; if not, its caller is told so instead."""
+        cdef MemoryBudget memory = self.admission.memory
+        # Its arguments go with it.
+        cdef int64_t held = process_held - call.charge
+        if held + size <= memory.process_bytes:
+            return True
+        count_refusal("memory")
+        text = (
+            f"the answer of {call.route.method} has {size} bytes, the server's connections hold {held} already and may hold "
+            f"{memory.process_bytes} (Memory.process_bytes)"
+        )
+        call.compressor = 0
+        self._send_failure(call, Failure(RESOURCE_EXHAUSTED, text, pushback_ms=PUSHBACK_NEVER))
+        return False
+
+    cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
+        """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
+        # The arguments are dropped now; without any it would look as if it had not begun.
+        call.given = ()
+        call.weight = 0
+        if call.is_held:
+            self.admission.memory.charge(call, 1)
+        else:
+            self.watch(call)
+        call.is_running = True
+        self.dispatcher.pack(call, self.compressors[call.compressor], payload)
+        return 0
+
+    def packed(self, ServerCall call not None, bytes payload, bint is_smaller, error):
+        """Answer with a payload that was compressed in slices, unless that failed; called by the dispatcher."""
+        if not call.is_running or call.given is None:
+            raise ValueError("no answer of this call is compressed")
+        cdef Exchange exchange = call.exchange
+        cdef int number = call.compressor
+        exchange.now = now_ns()
+        call.compressor = 0
+        # The handler, or an interceptor in its place, returned a value: the call has run.
+        call.never_started = False
+        if error is None:
+            try:
+                self._check_size(call, payload)
+            except CallError as refusal:
+                error = refusal
+        if error is not None:
+            self.fail(call, error)
+            return
+        if is_smaller:
+            call.compressor = <uint8_t>exchange.taken_compressor(number, self.compressors[number])
+        self._answer_large(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
         """End a call whose answer is nothing, or was a stream."""
@@ -324,6 +406,10 @@ cdef class HandlerRunner:
         """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
         cdef Marshal marshal = call.route.marshal
         cdef bytes payload
+        if type(value) is str or type(value) is bytes:
+            # No codec makes less of it: one without room is not encoded, which takes long.
+            if len(value) > LARGE_ANSWER and not self._has_room(call, len(value)):
+                return None
         try:
             if call.codec != marshal.codec_id or call.exchange.has_marshals:
                 marshal = call.exchange.marshal_of(call)
@@ -334,7 +420,8 @@ cdef class HandlerRunner:
                 call.pack_metadata()
             if call.compressor:
                 payload = self._packed(call, payload)
-            self._check_size(call, payload)
+            if not packs_later(call, payload):
+                self._check_size(call, payload)
         except BaseException as error:
             call.compressor = 0
             # The handler, or an interceptor in its place, returned a value: the call has run.
@@ -344,11 +431,18 @@ cdef class HandlerRunner:
         return payload
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer in the way of its request, if that pays."""
+        """Compress an answer in the way of its request, if that pays; a long one stays as it is for now."""
+        cdef bytes smaller = None
+        cdef int number = 0
+        compressor = self.compressors[call.compressor]
         if PyBytes_GET_SIZE(payload) > self.compress_above:
-            return call.exchange.compressed(call, self.compressors[call.compressor], payload)
-        call.compressor = 0
-        return payload
+            number = call.exchange.taken_compressor(call.compressor, compressor)
+        if number and PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return payload
+        if number:
+            smaller = smaller_of(compressor, payload)
+        call.compressor = 0 if smaller is None else <uint8_t>number
+        return payload if smaller is None else smaller
 
     cdef int _check_size(self, ServerCall call, bytes payload) except -1:
         cdef uint64_t taken = call.exchange.most_message(), limit = min(self.admission.message_bytes, taken)
@@ -373,8 +467,10 @@ cdef class HandlerRunner:
         return 0
 
     cdef int _answer_failure(self, ServerCall call, object error) except -1:
+        return self._send_failure(call, self.failure_of(call, error))
+
+    cdef int _send_failure(self, ServerCall call, Failure failure) except -1:
         cdef Exchange exchange = call.exchange
-        cdef Failure failure = self.failure_of(call, error)
         self._count_end(call, failure.status)
         if not (call.flags & ONE_WAY or exchange.is_closed or call.was_ended or call.state == STATE_GONE):
             if call._reply_metadata is not None:
@@ -453,6 +549,11 @@ cdef class HandlerRunner:
         if self.is_watched:
             self.loop_state.call_soon(self.dispatcher.changed)
         return 0
+
+
+cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
+    """Return whether an answer is still to be compressed: one that was is no longer than this."""
+    return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE
 
 
 cdef int report_long_step(Route route, uint64_t nanoseconds) except -1:

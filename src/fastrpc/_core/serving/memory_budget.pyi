@@ -6,6 +6,7 @@ from weakref import WeakSet
 from fastrpc import config
 from fastrpc._core.base.timed import Timed
 from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.serving.exchange import Exchange
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc.protocols.base import ServerEngine
 
@@ -34,6 +35,9 @@ class MemoryBudget(Timed):
     @property
     def sessions(self) -> set[ServerEngine]:
         """The live connections."""
+
+    def count_answer(self, exchange: Exchange, change: int) -> None:
+        """Count bytes of an answer that is not in the output yet, or no more."""
 
     @property
     def is_full(self) -> bool:

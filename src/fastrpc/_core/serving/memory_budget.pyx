@@ -1,6 +1,6 @@
 """The bytes that the connections of a server hold: counted, compared with their bounds, given back.
 
-Requests, call records, output, deferred reads and stream messages count (PROTOCOL.md, "Memory"). All servers of a
+Requests, call records, answers, output, deferred reads and stream messages count (PROTOCOL.md, "Memory"). All servers of a
 process share one sum; when it is over its bound, credit is held back for a while, then the largest holder is closed.
 """
 
@@ -76,6 +76,11 @@ cdef class MemoryBudget(Timed):
         """Count received bytes of a connection that wait for their turn of the loop."""
         exchange.tail_held += change
         return self.count(change)
+
+    def count_answer(self, Exchange exchange not None, Py_ssize_t change):
+        """Count bytes of an answer that is not in the output yet, or no more."""
+        exchange.answer_held += change
+        self.count(change)
 
     cdef int _return_credit(self) except -1:
         """Let all connections return the credit that they kept back. One that fails does not harm the others."""

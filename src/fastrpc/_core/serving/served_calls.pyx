@@ -174,14 +174,12 @@ cdef class NativeExchange(Exchange):
             return True
         return session.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
 
-    cdef bytes compressed(self, Call call, object compressor, bytes payload):
+    cdef int taken_compressor(self, int number, object compressor) except -1:
         cdef Connection session = self.owner()
-        cdef bytes smaller = None
-        cdef uint8_t number = 0
-        if session is not None:
-            smaller = session.peer.compressed(compressor, call.compressor, payload, &number)
-        call.compressor = number
-        return payload if smaller is None else smaller
+        return 0 if session is None else max(0, session.peer.compressor_number(number, compressor.name))
+
+    cdef int weigh_answer(self) except -1:
+        return 0 if self.owner() is None else (<ServedCalls>self._part).weigh_output()
 
     def note_drain(self):
         """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""

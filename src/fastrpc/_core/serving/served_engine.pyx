@@ -50,6 +50,11 @@ cdef class PythonExchange(EngineExchange):
         """Send that a call was not started."""
         self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
+    cdef int weigh_answer(self) except -1:
+        if self._engine is not NULL:
+            self.gate.weigh_output(self, self.engine.unsent_bytes())
+        return 0
+
     def hold(self, call):
         """Note that a call outlasts this turn."""
         if self._engine is not NULL:

@@ -28,6 +28,9 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
+        # What the compression of its last message failed with, or None.
+        object unsent_error
+
         # Bytes of messages that nobody took yet, counted for the connection.
         int64_t held
 
@@ -44,7 +47,8 @@ cdef class ServedStream(StreamChannel):
     cdef Marshal _marshal_of_call(self)
     cdef bint _is_wanted(self) noexcept
     cdef int _hold(self, int64_t change) except -1
-    cdef bytes _packed(self, bytes payload)
+    cdef int _emit_compressed(self, bytes payload) except -1
+    cdef int _emit_as(self, bytes payload, int compressor) except -1
 
 
 @cython.final

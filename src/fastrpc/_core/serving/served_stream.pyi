@@ -30,7 +30,11 @@ class ServedStream(StreamChannel):
         """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
 
     def wait_where_full(self) -> asyncio.Future[None] | None:
-        """Return a future that is done once there is room; None where there is some, or nothing more can be sent."""
+        """Return a future that is done once there is room; None where there is some, or nothing more can be sent.
+
+        Raises:
+            Exception: the last message could not be compressed.
+        """
 
     @property
     def has_sent_wraps(self) -> bool:

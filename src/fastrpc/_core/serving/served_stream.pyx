@@ -25,7 +25,10 @@ from fastrpc._core.base.wire cimport tick_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GONE, STYLE_INLINE, Route
 from fastrpc._core.calls.invocation cimport call_handler
 from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.framing.settings cimport smaller_of
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.arguments cimport BoundArguments
+from fastrpc._core.serving.exchange cimport Exchange
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -148,7 +151,13 @@ cdef class ServedStream(StreamChannel):
         return size
 
     def wait_where_full(self):
-        """Return a future that is done once there is room; None where there is some, or nothing more can be sent."""
+        """Return a future that is done once there is room; None where there is some, or nothing more can be sent.
+
+        Raises:
+            Exception: the last message could not be compressed.
+        """
+        if self.unsent_error is not None:
+            raise self.unsent_error
         return None if self.output_ended or not self.is_full() else self.wait_room()
 
     @property
@@ -195,22 +204,47 @@ cdef class ServedStream(StreamChannel):
         return self.served.exchange.gate.dispatcher.unpack_message(self.served.route.method, compressor, payload)
 
     cdef int emit(self, bytes payload) except -1:
-        cdef ServerCall call = self.served
-        cdef int compressor = 0
         if not self._is_wanted():
             return 0
         if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
-            payload = self._packed(payload)
-            compressor = call.compressor
-            call.compressor = 0
+            return self._emit_compressed(payload)
+        return self._emit_as(payload, 0)
+
+    cdef int _emit_compressed(self, bytes payload) except -1:
+        """Send a message in the way of its request, if the peer accepts that and it pays."""
+        cdef Exchange exchange = self.served.exchange
+        cdef bytes smaller
+        compressor = exchange.gate.compressors[self.compressor]
+        cdef int number = exchange.taken_compressor(self.compressor, compressor)
+        if number == 0:
+            return self._emit_as(payload, 0)
+        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return self.pack(compressor, payload)
+        smaller = smaller_of(compressor, payload)
+        return self._emit_as(payload, 0) if smaller is None else self._emit_as(smaller, number)
+
+    cdef int _emit_as(self, bytes payload, int compressor) except -1:
+        cdef ServerCall call = self.served
         call.counters.moved(0, PyBytes_GET_SIZE(payload))
         call.moved_bytes += PyBytes_GET_SIZE(payload)
         return call.exchange.send_message(call, payload, self.codec, compressor)
 
-    cdef bytes _packed(self, bytes payload):
-        cdef ServerCall call = self.served
-        call.compressor = self.compressor
-        return call.exchange.compressed(call, call.exchange.gate.compressors[self.compressor], payload)
+    cdef object packing(self, object compressor, bytes payload):
+        cdef Exchange exchange = self.served.exchange
+        return exchange.gate.dispatcher.packing(exchange, compressor, payload, self._packed)
+
+    cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
+        cdef Exchange exchange = self.served.exchange
+        cdef int number = 0
+        if not self._is_wanted():
+            return 0
+        if is_smaller:
+            number = exchange.taken_compressor(self.compressor, exchange.gate.compressors[self.compressor])
+        return self._emit_as(payload, number)
+
+    cdef int on_unpackable(self, object error) except -1:
+        self.unsent_error = error
+        return self.end_output(error)
 
     cdef bint output_is_full(self) noexcept:
         return self.served.exchange.output_is_full(self.served)

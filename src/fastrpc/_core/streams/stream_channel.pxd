@@ -68,6 +68,9 @@ cdef class StreamChannel(Timed):
         object _room
         uint64_t _sending_ns
 
+        # The compression of the message sent last (calling.packing), None while there is none.
+        object _packing
+
         # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: as long as it likes.
         uint64_t idle_ns
 
@@ -90,6 +93,7 @@ cdef class StreamChannel(Timed):
     cdef bint is_full(self) noexcept
     cdef int send_payload(self, bytes payload) except -1
     cdef object wait_room(self)
+    cdef int pack(self, object compressor, bytes payload) except -1
     cdef int end_output(self, object error) except -1
     cdef object wrapped_for_sending(self, object message)
 
@@ -104,6 +108,9 @@ cdef class StreamChannel(Timed):
     cdef int taken(self, Py_ssize_t cost) except -1
     cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
+    cdef object packing(self, object compressor, bytes payload)
+    cdef int emit_packed(self, bytes payload, bint is_smaller) except -1
+    cdef int on_unpackable(self, object error) except -1
     cdef bint output_is_full(self) noexcept
     cdef int await_turn(self) except -1
     cdef int wake_receiver(self) except -1
@@ -114,6 +121,8 @@ cdef class StreamChannel(Timed):
     cdef int _grow(self) except -1
     cdef bytes _pop(self, Message* message)
     cdef int _watch_wait(self, uint64_t now) except -1
+    cdef int _await_room(self) except -1
+    cdef int _drop_packing(self) except -1
 
 
 cdef enum Wanted:

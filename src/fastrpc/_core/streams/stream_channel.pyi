@@ -26,6 +26,9 @@ class StreamChannel(Timed):
 
     @property
     def is_closed(self) -> bool: ...
+    def _packed(self, payload: bytes, is_smaller: bool, error: BaseException | None) -> None:
+        """Send the message that was compressed; its compression may have failed."""
+
     def __aiter__(self) -> AsyncIterator[Any]: ...
     def __anext__(self) -> Coroutine[Any, Any, Any]: ...
     def receive(self) -> Coroutine[Any, Any, Any]:

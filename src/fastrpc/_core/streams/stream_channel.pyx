@@ -5,6 +5,7 @@
     on_message ──► put ──► ring of encoded messages ──► take: decode, credit ──► receive, async for
     on_end, RESPONSE ──► end_input ──► raised behind the last message
     send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
+                        └──► long and to be compressed: in slices; until it is sent the channel is full
 
 A message is decoded when it is taken, so a stream that nobody reads holds its encoded window and no more. No queue of
 asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
@@ -245,7 +246,7 @@ cdef class StreamChannel(Timed):
 
     cdef bint is_full(self) noexcept:
         """Return whether a sender waits before its next message: for credit, for its turn, or for the output to leave."""
-        return self.call.unsent is not None or self.output_is_full()
+        return self.call.unsent is not None or self._packing is not None or self.output_is_full()
 
     cdef int send_payload(self, bytes payload) except -1:
         """Send one encoded message; whoever sends while the channel is full makes it wait here."""
@@ -267,17 +268,52 @@ cdef class StreamChannel(Timed):
             room.set_result(None)
             return room
         self._room = room
+        if self._packing is None:
+            self._await_room()
+        return room
+
+    cdef int _await_room(self) except -1:
+        """Have the sender woken that waits for room."""
         if self.idle_ns:
             self._sending_ns = now_ns()
             self._watch_wait(self._sending_ns)
         if self.call.unsent is not None:
             self.call.waits_to_send = True
+            return 0
+        return self.await_turn()
+
+    cdef int pack(self, object compressor, bytes payload) except -1:
+        """Compress a long message in slices, then send it: the channel is full until then, so messages keep their order."""
+        self._packing = self.packing(compressor, payload)
+        return 0
+
+    def _packed(self, bytes payload not None, bint is_smaller, error):
+        """Send the message that was compressed; its compression may have failed."""
+        self._packing = None
+        if error is None:
+            try:
+                self.emit_packed(payload, is_smaller)
+            except Exception as problem:
+                error = problem
+        if error is not None:
+            self.on_unpackable(error)
+        if self._room is None or self.output_ended:
+            return
+        if self.is_full():
+            self._await_room()
         else:
-            self.await_turn()
-        return room
+            self.wake_sender()
+
+    cdef int _drop_packing(self) except -1:
+        packing, self._packing = self._packing, None
+        if packing is not None:
+            packing.stop()
+        return 0
 
     cdef int end_output(self, object error) except -1:
         """Nothing more can be sent: senders are told the error, None stands for their own end. The first one counts."""
+        if error is not None:
+            self._drop_packing()
         if self.output_ended:
             return 0
         self.output_ended = True
@@ -305,6 +341,7 @@ cdef class StreamChannel(Timed):
         self.end_input(error)
         self.fresh_error = None
         self.end_output(error)
+        self._drop_packing()
         if self.loop_state is not None:
             self.loop_state.stop_timer(self)
         if self.call.stream is self:
@@ -341,6 +378,18 @@ cdef class StreamChannel(Timed):
         """Hand a message to the connection."""
         raise NotImplementedError
 
+    cdef object packing(self, object compressor, bytes payload):
+        """Begin the compression of a message in slices; `_packed` gets the result, unless it is told to `stop`."""
+        raise NotImplementedError
+
+    cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
+        """Hand a message to the connection whose compression ended, perhaps without making it smaller."""
+        raise NotImplementedError
+
+    cdef int on_unpackable(self, object error) except -1:
+        """A message could not be compressed: nothing more is sent."""
+        raise NotImplementedError
+
     cdef bint output_is_full(self) noexcept:
         """Return whether more output of the connection waits than streams may add to, or it is the turn of other streams."""
         return False
@@ -359,6 +408,8 @@ cdef class StreamChannel(Timed):
     cdef int wake_sender(self) except -1:
         """Let whoever waits to send look again."""
         cdef object room = self._room
+        if self._packing is not None and not self.output_ended:
+            return 0
         self._room = None
         self._sending_ns = 0
         return settle(room) if room is not None else 0

@@ -77,5 +77,8 @@ cdef class FrameReader:
 # Return a whole frame as a server sends it: not masked, in one piece.
 cdef bytes frame_of(int opcode, bytes payload)
 
+# Return the head of a frame whose payload has this size.
+cdef bytes head_of(int opcode, uint64_t size)
+
 # Return the content of a close frame; the reason is cut to what fits.
 cdef bytes close_content(int code, str reason)

@@ -239,18 +239,33 @@ cdef void unmask(char* place, const char* data, Py_ssize_t size, const uint8_t* 
         place[at + index] = data[at + index] ^ <char>turned_mask[index]
 
 
-cdef bytes frame_of(int opcode, bytes payload):
-    cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(payload)
-    cdef Py_ssize_t header = 2 if size <= <uint64_t>CONTROL_BYTES else 4 if size <= <uint64_t>MOST_IN_16 else HEADER_BYTES
-    cdef bytes made = PyBytes_FromStringAndSize(NULL, header + <Py_ssize_t>size)
-    # Nobody else knows it yet, so it may still be written.
-    cdef char* at = PyBytes_AS_STRING(made)
-    cdef Py_ssize_t index
+cdef inline Py_ssize_t head_bytes(uint64_t size) noexcept:
+    return 2 if size <= <uint64_t>CONTROL_BYTES else 4 if size <= <uint64_t>MOST_IN_16 else HEADER_BYTES
+
+
+cdef inline int put_head(char* at, int opcode, uint64_t size) noexcept:
+    """Write the head of a frame with a payload of this size."""
+    cdef Py_ssize_t header = head_bytes(size), index
     at[0] = <char>(FINAL_BIT | opcode)
     at[1] = <char>(size if header == 2 else LENGTH_IN_16 if header == 4 else LENGTH_IN_64)
     for index in range(header - 2):
         at[header - 1 - index] = <char>(size >> (8 * index) & 0xFF)
-    memcpy(at + header, PyBytes_AS_STRING(payload), size)
+    return 0
+
+
+cdef bytes frame_of(int opcode, bytes payload):
+    cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(payload)
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, head_bytes(size) + <Py_ssize_t>size)
+    # Nobody else knows it yet, so it may still be written.
+    put_head(PyBytes_AS_STRING(made), opcode, size)
+    memcpy(PyBytes_AS_STRING(made) + head_bytes(size), PyBytes_AS_STRING(payload), size)
+    return made
+
+
+cdef bytes head_of(int opcode, uint64_t size):
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, head_bytes(size))
+    # As above.
+    put_head(PyBytes_AS_STRING(made), opcode, size)
     return made
 
 

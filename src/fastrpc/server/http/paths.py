@@ -13,6 +13,8 @@ from fastrpc.rpc.identity import Identity
 
 __all__ = ["HttpAnswer", "HttpRequest", "Outcome", "Path"]
 
+_LARGE_ANSWER = 65_536
+
 
 @dataclass(frozen=True)
 class HttpAnswer:
@@ -73,6 +75,15 @@ class HttpRequest:
             if answer.content_type:
                 fields = (("Content-Type", answer.content_type), *fields)
             self._connection.answer_path(answer.status, fields, answer.content)
+        # An answer that is large counts before the next one is made.
+        if len(answer.content) > _LARGE_ANSWER:
+            exchange = self._connection.exchange
+            exchange.gate.weigh_output(exchange, self._connection.unsent_bytes())
+
+    def count_answer(self, change: int) -> None:
+        """Count bytes of an answer that does not go yet, or no more."""
+        exchange = self._connection.exchange
+        exchange.gate.memory.count_answer(exchange, change)
 
     def call(
         self,

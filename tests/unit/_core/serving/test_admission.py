@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from fastrpc import Limits, Memory, ServerConfig
+from fastrpc import Limits, Memory, ServerConfig, Status
 from tests.support.blocking import keep_the_loop
 from tests.support.kept_exchange import KeptExchange, gate_for, joined
 from tests.support.shop import Shop
@@ -33,6 +33,39 @@ class TestStalls:
             await eventually(lambda: exchange.answers == ["packed pear"])
             assert [text for _, text, _ in exchange.refusals] == ["shop.pack was cancelled before it started"]
             assert kept in exchange.listed
+
+
+class TestCallsThatWaited:
+    async def test_one_is_compared_with_the_memory_again_when_it_starts(self) -> None:
+        shop = Shop()
+        async with gate_for(shop, config=SMALL) as gate:
+            exchange, other = KeptExchange(gate), KeptExchange(gate)
+            gate.weigh_output(exchange, 8 * MIB)
+            exchange.call("shop.price", "apple")
+            assert len(exchange.waiting) == 1
+            # What was started before it fills the memory.
+            gate.weigh_output(other, 14 * MIB)
+            gate.weigh_output(exchange, 0)
+            await eventually(lambda: exchange.refusals)
+            [(status, text, is_faulty)] = exchange.refusals
+            assert (status, is_faulty) == (Status.RESOURCE_EXHAUSTED, False)
+            assert "(85 % of Memory.process_bytes)" in text
+            assert exchange.answers == []
+            gate.weigh_output(other, 0)
+            assert exchange.held_bytes == 0
+
+    async def test_its_own_bytes_do_not_count_twice(self) -> None:
+        shop = Shop()
+        async with gate_for(shop, config=SMALL) as gate:
+            exchange, other = KeptExchange(gate), KeptExchange(gate)
+            gate.weigh_output(exchange, 8 * MIB)
+            exchange.call("shop.price", "x" * (MIB - 64))
+            # With the bytes of the request it is above 85 %.
+            gate.weigh_output(other, 13 * MIB)
+            gate.weigh_output(exchange, 0)
+            await eventually(lambda: exchange.answers)
+            assert exchange.refusals == []
+            gate.weigh_output(other, 0)
 
 
 class TestConnections:
