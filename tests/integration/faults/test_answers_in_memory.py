@@ -267,7 +267,7 @@ async def test_json_rpc_costs_hardly_more_than_the_same_call_by_its_path(
     by_position = b'{"jsonrpc":"2.0","method":"bulk.count","params":[' + value + b'],"id":1}'
     costs: dict[str, float] = {}
     async with await HttpClient.to(address) as client:
-        for _ in range(5):
+        for _ in range(10):
             for name, path, body in (
                 ("path", "/bulk/count", by_path),
                 ("name", "/jsonrpc", by_name),

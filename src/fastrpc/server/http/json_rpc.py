@@ -8,6 +8,9 @@
 Each entry of a batch is a call of its own before the gate. Their answers go out together, in the order of the entries.
 """
 
+from collections.abc import Callable
+from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -44,12 +47,19 @@ _CODES: Final = {
 _IDENTIFIERS: Final = frozenset({str, int, float, type(None)})
 
 _NOTHING: Final = msgspec.Raw(b"null")
+_NO_JSON: Final = "the body is no JSON"
 
 #: What is told of a result that is left out: the call was made.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
 
+#: Stands for a parameter that was not given.
+_ABSENT: Final = msgspec.Raw(b"")
+
+# None of these makes objects of what a body holds: only the method does that, for its parameters.
+_check_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 
 
 class _EntryError(Exception):
@@ -80,7 +90,7 @@ def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
                 raise _EntryError(_SHAPE, f"the body is {found}")
             return _Answering(request, request.body, answer_bytes).begin()
         except _EntryError as error:
-            return _answer([_error(error.code, error.message, error.identifier)], is_batch=False)
+            return _answer([[_error(error.code, error.message, error.identifier)]], is_batch=False)
 
     return Path(
         verbs=("POST",),
@@ -97,18 +107,21 @@ class _Answering:
     def __init__(self, request: HttpRequest, body: bytes, answer_bytes: int) -> None:
         self._request = request
         self._left = answer_bytes
+        # Of a batch, bytes of answers that wait for the others.
+        self._held = 0
         self._is_batch = body.lstrip()[:1] == b"["
         try:
-            # Decoded as a whole: an entry that is cut off makes all of the body no JSON.
-            msgspec.json.decode(body)
+            # Read as a whole: an entry that is cut off makes all of the body no JSON.
             self._entries = _decode_batch(body) if self._is_batch else [msgspec.Raw(body)]
+            if not body.isascii():
+                body.decode()
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            raise _EntryError(_PARSE, "the body is no JSON") from None
+            raise _EntryError(_PARSE, _NO_JSON) from None
         if self._is_batch and not 0 < len(self._entries) <= _MOST_ENTRIES:
             text = f"a batch has 1 to {_MOST_ENTRIES} entries, this one has {len(self._entries)}"
             raise _EntryError(_SHAPE, text)
-        # By position; None for notifications, which have no answer.
-        self._answers: list[dict[str, Any] | None] = [None] * len(self._entries)
+        # By position, each in parts; None for notifications, which have no answer.
+        self._answers: list[list[bytes] | None] = [None] * len(self._entries)
         self._waiting = 0
         self._has_begun = False
 
@@ -118,7 +131,7 @@ class _Answering:
             try:
                 self._call(position, bytes(entry))
             except _EntryError as error:
-                self._answers[position] = _error(error.code, error.message, error.identifier)
+                self._answers[position] = [_error(error.code, error.message, error.identifier)]
         self._has_begun = True
         return None if self._waiting else self._whole()
 
@@ -132,14 +145,21 @@ class _Answering:
         self._waiting += 1
 
         def done(outcome: Outcome) -> None:
-            self._answers[position] = self._bounded(outcome, identifier)
+            self._answers[position] = answer = self._bounded(outcome, identifier)
+            if self._is_batch:
+                self._hold(sum(map(len, answer)))
             self._waiting -= 1
             if self._has_begun and not self._waiting:
                 self._request.answer(self._whole())
 
         self._request.call(method, parameters, done)
 
-    def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> dict[str, Any]:
+    def _hold(self, change: int) -> None:
+        """Count bytes of an answer that waits for the others."""
+        self._held += change
+        self._request.count_answer(change)
+
+    def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
         """Return the answer to an entry; of a batch a short error where what it is no longer fits."""
         failure = outcome.failure
         # A text may grow sixfold as it is escaped.
@@ -149,37 +169,53 @@ class _Answering:
         self._left -= size
         return _outcome(outcome, identifier)
 
-    def _cut(self, failure: Failure | None, size: int, identifier: msgspec.Raw) -> dict[str, Any]:
+    def _cut(self, failure: Failure | None, size: int, identifier: msgspec.Raw) -> list[bytes]:
         """Return the error in place of an answer that does not fit."""
         if failure is None:
             text = f"the result has {size} bytes, {self._left} are left for this batch (Limits.message_bytes)"
-            return _error(_OTHER, text, identifier, _TOO_LARGE)
+            return [_error(_OTHER, text, identifier, _TOO_LARGE)]
         text = "the error is left out: the answers to this batch are too large (Limits.message_bytes)"
         data = _data(Failure(failure.status, "", pushback_ms=failure.pushback_ms, has_run=failure.has_run))
-        return _error(_code_of(failure), text, identifier, data)
+        return [_error(_code_of(failure), text, identifier, data)]
 
     def _named(self, method: str, parameters: bytes) -> bytes:
-        """Return parameters by name instead of position; those that the method has not keep their numbers as names."""
+        """Return parameters by name instead of position; one that the method has not keeps its number as its name."""
         route = self._request.routes.get(method)
-        values = msgspec.json.decode(parameters, type=list[msgspec.Raw])
         known = () if route is None else route.definition.parameters
         names = [parameter.name for parameter in known if parameter.by_position]
-        named = {(names[at] if at < len(names) else str(at)): value for at, value in enumerate(values)}
-        return msgspec.json.encode(named)
+        # One that is too many is enough to refuse the call.
+        names.append(str(len(names)))
+        values = _decoder_of(len(names))(parameters)
+        given = zip(names, msgspec.structs.astuple(values), strict=True)
+        return msgspec.json.encode({name: value for name, value in given if value is not _ABSENT})
 
     def _whole(self) -> HttpAnswer:
-        return _answer([answer for answer in self._answers if answer is not None], is_batch=self._is_batch)
+        self._hold(-self._held)
+        # A call that somebody keeps would keep them as well.
+        answers, self._answers = self._answers, []
+        return _answer([answer for answer in answers if answer is not None], is_batch=self._is_batch)
+
+
+@cache
+def _decoder_of(count: int) -> Callable[[bytes], Any]:
+    """Return what reads so many values of an array, and passes over the others."""
+    fields = [(f"at_{at}", msgspec.Raw, _ABSENT) for at in range(count)]
+    return msgspec.json.Decoder(msgspec.defstruct("Positions", fields, array_like=True)).decode
 
 
 def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     """Return method, parameters and id of an entry; without an id it is a notification."""
     try:
         entry = _decode_entry(raw)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        _check_json(raw)
         raise _EntryError(_SHAPE, "a request must be an object") from None
     identifier = entry.get("id")
     # A bool is an int to Python.
-    if identifier is not None and type(msgspec.json.decode(identifier)) not in _IDENTIFIERS:
+    if identifier is not None and (
+        bytes(identifier).startswith((b"[", b"{"))
+        or type(msgspec.json.decode(identifier)) not in _IDENTIFIERS
+    ):
         raise _EntryError(_SHAPE, "id must be a text, a number or null")
     answered = _NOTHING if identifier is None else identifier
     double = find_double_key(_JSON, raw)
@@ -194,8 +230,11 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
             f"{min(unknown)!r:.100} is no member of a request: there are jsonrpc, method, params and id",
             answered,
         )
-    method = msgspec.json.decode(entry.get("method", _NOTHING))
-    if not isinstance(method, str) or not method:
+    try:
+        method = _decode_text(entry.get("method", _NOTHING))
+    except msgspec.ValidationError:
+        method = ""
+    if not method:
         raise _EntryError(_SHAPE, "method must be the name of a method, such as shop.price", answered)
     parameters = bytes(entry.get("params", b"{}"))
     if parameters[:1] not in (b"{", b"["):
@@ -203,15 +242,25 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
     return method, parameters, identifier
 
 
+def _check_json(raw: bytes) -> None:
+    """Raise if these bytes are no JSON; those of an entry of a batch are, or the batch would not be."""
+    try:
+        _check_whole(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise _EntryError(_PARSE, _NO_JSON) from None
+
+
 def _drop(outcome: Outcome) -> None:
     """A notification that was refused has no answer either."""
 
 
-def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> dict[str, Any]:
+def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
     failure = outcome.failure
     if failure is None:
-        return {"jsonrpc": "2.0", "result": msgspec.Raw(outcome.value or b"null"), "id": identifier}
-    return _error(_code_of(failure), failure.text, identifier, _data(failure))
+        # In parts: they are put together once, into the answer to all of the body.
+        value = outcome.value or b"null"
+        return [b'{"jsonrpc":"2.0","result":', value, b',"id":', bytes(identifier), b"}"]
+    return [_error(_code_of(failure), failure.text, identifier, _data(failure))]
 
 
 def _code_of(failure: Failure) -> int:
@@ -227,16 +276,18 @@ def _data(failure: Failure) -> dict[str, Any]:
     }
 
 
-def _error(
-    code: int, message: str, identifier: msgspec.Raw, data: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def _error(code: int, message: str, identifier: msgspec.Raw, data: dict[str, Any] | None = None) -> bytes:
     error: dict[str, Any] = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
-    return {"jsonrpc": "2.0", "error": error, "id": identifier}
+    return msgspec.json.encode({"jsonrpc": "2.0", "error": error, "id": identifier})
 
 
-def _answer(answers: list[dict[str, Any]], *, is_batch: bool) -> HttpAnswer:
+def _answer(answers: list[list[bytes]], *, is_batch: bool) -> HttpAnswer:
     if not answers:
         return HttpAnswer(204)
-    return HttpAnswer(200, "application/json", msgspec.json.encode(answers if is_batch else answers[0]))
+    parts = answers[0]
+    if is_batch:
+        separated = ((b",", *answer) for answer in answers[1:])
+        parts = [b"[", *answers[0], *chain.from_iterable(separated), b"]"]
+    return HttpAnswer(200, "application/json", b"".join(parts))
