@@ -13,7 +13,7 @@ from fastrpc import Client, OverloadedError
 from fastrpc.files import FileService
 from tests.support.file_server import HeldMemory
 
-pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
+pytestmark = pytest.mark.one_loop
 
 MIB = 1024 * 1024
 PROCESS_BYTES = 256 * MIB
@@ -66,6 +66,7 @@ async def longest_wait(client: Client, seconds: float) -> float:
     return longest
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 async def test_a_thousand_unread_downloads_hold_what_a_server_may(loop: str, tmp_path: Path) -> None:
     with (tmp_path / "big").open("wb") as big:
