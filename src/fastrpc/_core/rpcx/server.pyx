@@ -173,8 +173,10 @@ cdef class RpcxServer(RpcxRequests):
         return LONG_TAKEN if self._has_room(call, whole, True) else LONG_DROPPED
 
     cdef bint refuses_rest(self) except -1:
-        # What is there of it is counted already.
-        return process_held > self.gate.memory.process_bytes and not self._has_room(self._call_of(PyBytes_AS_STRING(<bytes>self.body._block)), 0, False)
+        if process_held <= self.gate.memory.process_bytes:
+            return False
+        # What is there of it is counted already. The body owns the block.
+        return not self._has_room(self._call_of(PyBytes_AS_STRING(<bytes>self.body._block)), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):
         """Return a call that stands for a frame of which the header is here, to refuse it."""
