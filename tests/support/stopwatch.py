@@ -12,7 +12,7 @@ def fastest(action: Callable[[], object]) -> float:
     return min(_seconds(action) for _ in range(RUNS))
 
 
-def longest_step(start: Callable[[], Generator[None, None, Any]], expected: type[Exception]) -> float:
+def longest_step(start: Callable[[], Generator[int | None, None, Any]], expected: type[Exception]) -> float:
     """Return the seconds of the longest step of a generator that ends with `expected`.
 
     Of several runs the best counts.
@@ -20,7 +20,7 @@ def longest_step(start: Callable[[], Generator[None, None, Any]], expected: type
     return min(_longest_of_one_run(start(), expected) for _ in range(RUNS))
 
 
-def _longest_of_one_run(steps: Generator[None, None, Any], expected: type[Exception]) -> float:
+def _longest_of_one_run(steps: Generator[int | None, None, Any], expected: type[Exception]) -> float:
     longest = 0.0
     while True:
         before = time.thread_time()

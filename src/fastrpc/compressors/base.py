@@ -32,13 +32,15 @@ __all__ = [
     "pieces_of",
     "decompress_steps",
     "run_steps",
+    "stated_size",
 ]
 
 #: Bytes as they arrive from the wire.
 Payload: TypeAlias = bytes | bytearray | memoryview
 
-#: A step-wise decompression: yields between its steps and returns the output.
-Steps: TypeAlias = Generator[None, None, bytes]
+#: A step-wise decompression: yields between its steps and returns the output. Before its output takes more memory it
+#: yields how many bytes that will be in all, else None.
+Steps: TypeAlias = Generator[int | None, None, bytes]
 
 #: A step-wise compression: yields, between its steps, how many bytes came out so far; returns the frame, or None if the
 #: payload does not shrink.
@@ -71,9 +73,11 @@ class Compressor(Protocol):
     """Compresses and decompresses payload. One object serves all threads.
 
     A compressor may also have `decompress_steps(payload, max_size)`, a generator that yields every few
-    microseconds of work and returns the result, so that an event loop can run in between. For the same reason it may
+    microseconds of work and returns the result, so that an event loop can run in between. It yields the
+    bytes that its output is about to take where that is more than before, else None. For the same reason it may
     have `compress_pieces(payload)`, which returns an iterator of the pieces of the frame: each of them is less than a
-    millisecond of work. Payloads above 256 KiB are compressed so.
+    millisecond of work. Payloads above 256 KiB are compressed so. And it may have `stated_size(payload)`, which
+    returns the size that a payload states to have decompressed, or None.
 
     `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
     between the two sides: the name identifies the compressor.
@@ -92,6 +96,10 @@ class Compressor(Protocol):
         input that is damaged, truncated, or followed by more bytes. A size announced by the frame is
         never trusted.
         """
+
+
+class _Sized(Protocol):
+    def stated_size(self, payload: bytes) -> int | None: ...
 
 
 @cache
@@ -181,6 +189,18 @@ def pieces_of(payload: Payload) -> Iterator[memoryview]:
             yield view[place : place + PIECE_BYTES]
 
 
+def stated_size(compressor: Compressor, payload: bytes, max_size: int) -> int:
+    """Return the size that a payload states to have decompressed; `max_size` where it states none, or more."""
+    if not hasattr(compressor, "stated_size"):
+        return max_size
+    try:
+        size = cast(_Sized, compressor).stated_size(payload)
+    except Exception:
+        # The decompression that follows reports the damage.
+        return max_size
+    return size if isinstance(size, int) and 0 <= size < max_size else max_size
+
+
 def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) -> Steps:
     """Return a generator of short steps whose return value is `compressor.decompress(payload, max_size)`.
 
@@ -189,12 +209,12 @@ def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) ->
     Raises:
         DecodeError: whatever the compressor raises, from the first step on; an installed one may raise anything.
     """
-    own_steps = getattr(compressor, "decompress_steps", None)
+    own_steps: Callable[[Payload, int], Steps] | None = getattr(compressor, "decompress_steps", None)
     try:
         if own_steps is not None:
             unpacked = yield from own_steps(payload, max_size)
         else:
-            yield
+            yield None
             unpacked = compressor.decompress(payload, max_size)
     except DecodeError:
         raise
@@ -216,12 +236,19 @@ def run_steps(steps: Steps) -> bytes:
             return cast(bytes, end.value)
 
 
-def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failure: type[Exception]) -> Steps:
+def bounded_steps(
+    name: str,
+    payload: Payload,
+    max_size: int,
+    feed: Feed,
+    failure: type[Exception],
+    stated: int | None = None,
+) -> Steps:
     """Decompress one frame by `feed`, a piece at a time; the steps of an implementation.
 
-    `failure` is the error of `feed` for damaged input.
+    `failure` is the error of `feed` for damaged input, `stated` the size that the frame states.
     """
-    output = BoundedOutput(name, max_size)
+    output = BoundedOutput(name, max_size, stated)
     with memoryview(payload) as view:
         size = len(view)
         place = 0
@@ -233,6 +260,9 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
             except failure as error:
                 raise damaged(name, error) from error
             place += consumed
+            if output.size + len(piece) > output.capacity:
+                # Whoever counts memory may end this here.
+                yield output.capacity_for(len(piece))
             output.write(piece)
             # Output may still be held back after the last input, so one idle step proves nothing.
             idle_steps = 0 if piece or consumed else idle_steps + 1
@@ -240,7 +270,7 @@ def bounded_steps(name: str, payload: Payload, max_size: int, feed: Feed, failur
                 raise damaged(name, "it ends before its frame does")
             del piece  # freed before the next piece is allocated
             if not is_whole:
-                yield
+                yield None
     if place < size:
         raise damaged(name, f"{size - place} bytes follow its frame")
     return output.finish()
@@ -258,46 +288,53 @@ class BoundedOutput:
     pieces are written into the final object, which is not copied at the end.
     """
 
-    __slots__ = ("_buffer", "_capacity", "_max_size", "_name", "size")
+    __slots__ = ("_buffer", "_max_size", "_name", "_stated", "capacity", "size")
 
-    def __init__(self, name: str, max_size: int) -> None:
+    def __init__(self, name: str, max_size: int, stated: int | None = None) -> None:
         self._name = name
         self._max_size = max_size
+        self._stated = max_size if stated is None else min(stated, max_size)
         self._buffer = BytesIO()
-        self._capacity = 0
+        #: Bytes of memory taken so far.
+        self.capacity = 0
         #: Bytes written so far.
         self.size = 0
 
     def write(self, piece: bytes) -> None:
         """Append `piece`; DecodeError names the limit when that would pass it."""
-        needed = self.size + len(piece)
+        capacity = self.capacity_for(len(piece))
+        if capacity > self.capacity:
+            self._buffer.seek(capacity - 1)
+            self._buffer.write(b"\0")
+            self._buffer.seek(self.size)
+            self.capacity = capacity
+        self._buffer.write(piece)
+        self.size += len(piece)
+
+    def capacity_for(self, more: int) -> int:
+        """Return the memory that the output takes with so many bytes more; DecodeError names a limit that is passed."""
+        needed = self.size + more
         if needed > self._max_size:
             raise DecodeError(
                 f"{self._name} payload grows past {self._max_size} bytes when decompressed",
                 status=Status.RESOURCE_EXHAUSTED,
                 hint="raise Limits.message_bytes on the receiving side",
             )
-        if needed > self._capacity:
-            self._grow(needed)
-        self._buffer.write(piece)
-        self.size = needed
+        if needed <= self.capacity:
+            return self.capacity
+        # BytesIO over-allocates when it grows by less than an eighth and is exact above that, so the
+        # last growth must not be a small one.
+        capacity = max(needed, self.capacity * 2)
+        for end in (self._stated, self._max_size):
+            if needed <= end < capacity + capacity // 4:
+                return end
+        return capacity
 
     def finish(self) -> bytes:
         """Return everything written. The output cannot be used afterwards."""
         self._buffer.truncate(self.size)
         # The buffer is returned without a copy, as it has no other reference.
         return self._buffer.getvalue()
-
-    def _grow(self, needed: int) -> None:
-        # BytesIO over-allocates when it grows by less than an eighth and is exact above that, so the
-        # last growth must not be a small one.
-        capacity = max(needed, self._capacity * 2)
-        if capacity + capacity // 4 > self._max_size:
-            capacity = self._max_size
-        self._buffer.seek(capacity - 1)
-        self._buffer.write(b"\0")
-        self._buffer.seek(self.size)
-        self._capacity = capacity
 
 
 @cache

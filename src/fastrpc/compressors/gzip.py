@@ -15,8 +15,21 @@ LEVEL = 1
 GZIP_MEMBER = 16 + zlib.MAX_WBITS
 
 
+# Each member begins with its magic number and method, 8, and flags of which three are reserved, and ends with its size
+# (RFC 1952, 2.3).
+MAGIC = b"\x1f\x8b"
+MEMBER_START = MAGIC + b"\x08"
+FLAGS_OFFSET = 3
+KNOWN_FLAGS = b"\x1f"
+SIZE_BYTES = 4
+
+#: Members are looked for in so many bytes, and so many of them: that takes a millisecond or two at most.
+SEARCHED_BYTES = 512 * 1024
+SEARCHED_MEMBERS = 1_000
+
+
 class GzipCompressor:
-    """One gzip member per payload (RFC 1952), without name or time."""
+    """One gzip member per payload (RFC 1952), without name or time; several members are read as one payload."""
 
     name = "gzip"
     wire_id = COMPRESSORS["gzip"]
@@ -33,12 +46,36 @@ class GzipCompressor:
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))
 
+    def stated_size(self, payload: bytes) -> int | None:
+        """Return the sum of what the members state, None where it cannot be told."""
+        size = _last_size(payload)
+        place = 0
+        for _ in range(SEARCHED_MEMBERS):
+            place = payload.find(MEMBER_START, place + 1, SEARCHED_BYTES)
+            if place < 0:
+                # A member is hardly longer than its content: what is much longer has further ones.
+                return size if len(payload) <= size + size // 1024 + 1024 else None
+            if payload[place + FLAGS_OFFSET : place + FLAGS_OFFSET + 1] <= KNOWN_FLAGS:
+                # Either the size of the member before it, or this is none, and the size is most likely too large.
+                size += int.from_bytes(payload[place - SIZE_BYTES : place], "little")
+        return None
+
     def decompress_steps(self, payload: Payload, max_size: int) -> Steps:
         member = zlib.decompressobj(wbits=GZIP_MEMBER)
+        taken = 0
 
         def feed(data: memoryview, room: int) -> tuple[bytes, int, bool]:
+            nonlocal member, taken
+            if member.eof:
+                member = zlib.decompressobj(wbits=GZIP_MEMBER)
             piece = member.decompress(data, room)
             left = len(member.unused_data) if member.eof else len(member.unconsumed_tail)
-            return piece, len(data) - left, member.eof
+            taken += len(data) - left
+            return piece, len(data) - left, member.eof and payload[taken : taken + len(MAGIC)] != MAGIC
 
-        return bounded_steps(self.name, payload, max_size, feed, zlib.error)
+        return bounded_steps(self.name, payload, max_size, feed, zlib.error, _last_size(payload))
+
+
+def _last_size(payload: Payload) -> int:
+    """Return the size that the last member states, which is 0 for an empty payload."""
+    return int.from_bytes(payload[-SIZE_BYTES:], "little")

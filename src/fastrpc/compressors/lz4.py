@@ -14,7 +14,9 @@ __all__ = ["Lz4Compressor"]
 MAGIC = b"\x04\x22\x4d\x18"
 FLAGS_OFFSET = 4
 DICTIONARY_FLAG = 0x01
+CONTENT_SIZE_FLAG = 0x08
 BLOCK_SIZE_OFFSET = 5
+CONTENT_SIZE = slice(6, 14)
 HEADER_SIZE = 7
 
 #: Blocks of 64 KiB; 5 to 7 are 256 KiB, 1 MiB and 4 MiB. The library sets two blocks of memory aside
@@ -23,14 +25,14 @@ LARGEST_BLOCK_SIZE_CODE = 4
 
 
 class Lz4Compressor:
-    """One lz4 frame per payload, in blocks of 64 KiB, with a checksum over the content."""
+    """One lz4 frame per payload, in blocks of 64 KiB, with its size and a checksum over the content."""
 
     name = "lz4"
     wire_id = COMPRESSORS["lz4"]
 
     def compress(self, payload: Payload) -> bytes:
         compressed: bytes = lz4.frame.compress(
-            payload, block_size=lz4.frame.BLOCKSIZE_MAX64KB, content_checksum=True, store_size=False
+            payload, block_size=lz4.frame.BLOCKSIZE_MAX64KB, content_checksum=True, store_size=True
         )
         return compressed
 
@@ -46,6 +48,10 @@ class Lz4Compressor:
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))
 
+    def stated_size(self, payload: bytes) -> int | None:
+        """Return the size that the header of the frame states, or None."""
+        return _content_size(payload)
+
     def decompress_steps(self, payload: Payload, max_size: int) -> Steps:
         _check_header(payload)
         context = lz4.frame.create_decompression_context()
@@ -54,7 +60,13 @@ class Lz4Compressor:
             piece, consumed, is_whole = lz4.frame.decompress_chunk(context, data, max_length=room)
             return piece, consumed, is_whole
 
-        return bounded_steps(self.name, payload, max_size, feed, RuntimeError)
+        return bounded_steps(self.name, payload, max_size, feed, RuntimeError, _content_size(payload))
+
+
+def _content_size(payload: Payload) -> int | None:
+    if len(payload) < CONTENT_SIZE.stop or not payload[FLAGS_OFFSET] & CONTENT_SIZE_FLAG:
+        return None
+    return int.from_bytes(payload[CONTENT_SIZE], "little")
 
 
 def _check_header(payload: Payload) -> None:

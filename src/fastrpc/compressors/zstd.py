@@ -55,8 +55,12 @@ class ZstdCompressor:
     def decompress(self, payload: Payload, max_size: int) -> bytes:
         return run_steps(self.decompress_steps(payload, max_size))
 
+    def stated_size(self, payload: bytes) -> int | None:
+        """Return the size that the header of the frame states, or None."""
+        return zstd.get_frame_info(payload).decompressed_size
+
     def decompress_steps(self, payload: Payload, max_size: int) -> Steps:
-        _check_header(payload)
+        stated = _check_header(payload)
         frame = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: WINDOW_LOG_MAX})
 
         def feed(data: memoryview, room: int) -> tuple[bytes, int, bool]:
@@ -66,7 +70,7 @@ class ZstdCompressor:
             piece = frame.decompress(data, room)
             return piece, len(data) - len(frame.unused_data), frame.eof
 
-        return bounded_steps(self.name, payload, max_size, feed, zstd.ZstdError)
+        return bounded_steps(self.name, payload, max_size, feed, zstd.ZstdError, stated)
 
 
 class _CompressorOfThread(threading.local):
@@ -83,7 +87,8 @@ class _CompressorOfThread(threading.local):
 _of_thread = _CompressorOfThread()
 
 
-def _check_header(payload: Payload) -> None:
+def _check_header(payload: Payload) -> int | None:
+    """Return the size that an acceptable frame states."""
     if payload[:4] != MAGIC:
         raise damaged(ZstdCompressor.name, "it does not begin with the header of a zstd frame")
     try:
@@ -97,6 +102,7 @@ def _check_header(payload: Payload) -> None:
         raise damaged(
             ZstdCompressor.name, f"its window is {window_bytes} bytes, the limit is {WINDOW_BYTES_MAX}"
         )
+    return header.decompressed_size
 
 
 def _window_bytes(payload: Payload, content_bytes: int) -> int:

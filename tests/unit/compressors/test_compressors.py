@@ -18,6 +18,7 @@ from fastrpc.compressors.base import (
     compressor_named,
     decompress_steps,
     run_steps,
+    stated_size,
 )
 from fastrpc.errors import DecodeError
 from tests.support.stopwatch import longest_step
@@ -141,9 +142,77 @@ def test_bytes_after_the_frame_are_refused(compressor: Compressor, payload: byte
         compressor.decompress(compressed, LIMIT)
 
 
-def test_second_frame_is_refused(compressor: Compressor) -> None:
+@pytest.mark.parametrize("name", ["lz4", "zstd"])
+def test_second_frame_is_refused(name: str) -> None:
+    compressor = compressor_named(name)
     with pytest.raises(DecodeError, match="bytes follow its frame"):
         compressor.decompress(compressor.compress(b"abc") * 2, LIMIT)
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, 20 * KIB, MIB])
+def test_members_of_gzip_are_one_payload(size: int) -> None:
+    compressor = compressor_named("gzip")
+    parts = [NOISE[:size], TEXT[:size], b"", NOISE[-size:]]
+    compressed = b"".join(compressor.compress(part) for part in parts)
+    assert compressor.decompress(compressed, LIMIT) == b"".join(parts)
+    with pytest.raises(DecodeError, match="ends before its frame does"):
+        compressor.decompress(compressed[:-1], LIMIT)
+    with pytest.raises(DecodeError, match="7 bytes follow its frame"):
+        compressor.decompress(compressed + b"garbage", LIMIT)
+
+
+def test_members_of_gzip_grow_no_further_than_the_limit() -> None:
+    compressor = compressor_named("gzip")
+    with pytest.raises(DecodeError, match="grows past 1000 bytes"):
+        compressor.decompress(compressor.compress(bytes(300)) * 4, 1000)
+
+
+@pytest.mark.parametrize("payload", [b"abc", TEXT, NOISE], ids=["3", "text", "noise"])
+def test_payload_states_its_size(compressor: Compressor, payload: bytes) -> None:
+    assert stated_size(compressor, compressor.compress(payload), LIMIT) == len(payload)
+    assert stated_size(compressor, compressor.compress(payload), 2) == min(len(payload), 2)
+
+
+@pytest.mark.parametrize("junk", [b"", b"\0", b"junk", NOISE[:100]])
+def test_junk_states_no_more_than_the_limit(compressor: Compressor, junk: bytes) -> None:
+    assert 0 <= stated_size(compressor, junk, LIMIT) <= LIMIT
+
+
+def test_compressor_that_cannot_tell_a_size_states_the_limit() -> None:
+    class Silent:
+        name = "silent"
+        wire_id = 70
+
+        def compress(self, payload: Any) -> bytes:
+            return bytes(payload)
+
+        def decompress(self, payload: Any, max_size: int) -> bytes:
+            return bytes(payload)
+
+    class Failing(Silent):
+        def stated_size(self, payload: bytes) -> int | None:
+            raise ValueError("it is damaged")
+
+    assert stated_size(Silent(), b"abc", LIMIT) == stated_size(Failing(), b"abc", LIMIT) == LIMIT
+
+
+def test_members_of_gzip_state_the_sum_of_their_sizes() -> None:
+    compressor = compressor_named("gzip")
+    members = [compressor.compress(part) for part in (TEXT, b"", NOISE[:1000], bytes(50_000))]
+    assert stated_size(compressor, b"".join(members), LIMIT) == MIB + 1000 + 50_000
+
+
+@pytest.mark.parametrize("count", [2, 3, 20])
+def test_members_too_long_to_be_searched_state_the_limit(count: int) -> None:
+    compressor = compressor_named("gzip")
+    assert stated_size(compressor, compressor.compress(NOISE[: 800 * KIB]) * count, LIMIT) == LIMIT
+
+
+def test_steps_tell_the_memory_that_they_take_before_they_take_it(compressor: Compressor) -> None:
+    steps = decompress_steps(compressor, compressor.compress(TEXT[: 100 * KIB]), LIMIT)
+    told = [size for size in steps if size is not None]
+    assert told == sorted(set(told))
+    assert told[-1] == 100 * KIB
 
 
 def test_frame_within_a_frame_is_opened_once(compressor: Compressor) -> None:

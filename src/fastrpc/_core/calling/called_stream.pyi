@@ -70,7 +70,9 @@ class CalledStream(CallerChannel):
     def tries_again(self, error: FastRPCError) -> bool:
         """Return whether another attempt follows the first one, which failed."""
 
-    def unpack_message(self, call: StreamCall, payload: bytes, most: int) -> Generator[None, None, bytes]:
+    def unpack_message(
+        self, call: StreamCall, payload: bytes, most: int
+    ) -> Generator[int | None, None, bytes]:
         """Return a generator that decompresses a message in short steps."""
 
     def pack_message(self, compressor: Compressor, payload: bytes) -> Any:
