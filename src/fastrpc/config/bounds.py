@@ -67,10 +67,10 @@ class Memory(Settings):
     raising that limit alone is enough.
 
     Attributes:
-        process_bytes: memory of all connections of a process. At 70 % streams stop growing and new calls of priority 1
-            are refused, at 85 % all new calls, at 100 % the largest holder is closed. An answer above 64 KiB that
-            would pass 100 % is dropped, and its caller gets an error. Too low refuses work the machine could do, too
-            high ends in the system's out-of-memory killer.
+        process_bytes: memory of all connections of a process; what is being decompressed takes at most a quarter of it.
+            At 70 % streams stop growing and new calls of priority 1 are refused, at 85 % all new calls, at 100 % the
+            largest holder is closed. An answer above 64 KiB that would pass 100 % is dropped, and its caller gets an
+            error. Too low refuses work the machine could do, too high ends in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
         stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection: half of

@@ -15,17 +15,18 @@ from fastrpc._core.native.connection import Connection as NativeConnection
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.serving.exchange import Exchange, Failure
 from fastrpc._core.serving.gate import Gate
+from fastrpc._core.serving.memory_budget import Room
 from fastrpc._core.serving.served_call import ServerCall
-from fastrpc._core.serving.served_stream import drive
+from fastrpc._core.serving.served_stream import ServedStream, drive
 from fastrpc.assigned_numbers import FIRST_OWN_NUMBER, FOREIGN_CODECS, VALUE_CODECS
 from fastrpc.calling.packing import Packing, PackingDone
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.codecs.base import codec_label, codec_with_id
-from fastrpc.compressors.base import Compressor, Steps, compressor_label, decompress_steps
+from fastrpc.compressors.base import Compressor
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.errors import CallError, DecodeError, FastRPCError
+from fastrpc.errors import CallError, FastRPCError
 from fastrpc.gauges import Gauge, tells_gauges
 from fastrpc.protocols.base import Connection
 from fastrpc.rpc.interceptor import Interceptor, admits_none
@@ -37,7 +38,7 @@ from fastrpc.serving.life import Life
 from fastrpc.serving.packing import CountedPacking
 from fastrpc.serving.thread_job import AwaitedJob, ThreadJob
 from fastrpc.serving.thread_pool import ThreadPool
-from fastrpc.serving.unpacking import Unpacking
+from fastrpc.serving.unpacking import Unpacking, unknown_compressor
 from fastrpc.status import Status
 from fastrpc.tls.certificate import certificate_of
 from fastrpc.tls.failures import HandshakeError
@@ -93,7 +94,7 @@ class Dispatcher:
         self._services: set[str] = set()
         self._jobs: dict[ServerCall, ThreadJob] = {}
         self._waiters: set[asyncio.Future[None]] = set()
-        self._unpacking = Unpacking(config.limits.message_bytes)
+        self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
         #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
         self.why_absent: Callable[[str], str | None] | None = None
@@ -167,8 +168,7 @@ class Dispatcher:
 
     def unknown_compressor(self, wire_id: int) -> str:
         """Return the error text for an unknown compressor, with those that are accepted."""
-        taken = ", ".join(compressor.name for compressor in self.gate.compressors.values())
-        return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
+        return unknown_compressor(wire_id, self.gate.compressors)
 
     def marshal_of(self, route: Route, codec: int) -> Marshal:
         """Return the marshal for a codec other than the method's own.
@@ -338,25 +338,23 @@ class Dispatcher:
         finally:
             self.gate.runner.is_watched = False
 
+    # Compression
+
     def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
         """Decompress a request; the gate gets the result by `unpacked`."""
         self._unpacking.unpack(call, compressor, payload)
 
-    def unpack_message(self, method: str, compressor: int, payload: bytes) -> Steps:
-        """Return a generator that decompresses a message of a stream in short steps.
+    def stop_unpacking(self, call: ServerCall) -> None:
+        """End a request that was given up while it is decompressed."""
+        self._unpacking.stop(call)
 
-        Raises:
-            CallError: the compressor is not known, or the payload is none of its.
-        """
-        if compressor not in self.gate.compressors:
-            raise CallError(Status.UNIMPLEMENTED, f"{method}: {self.unknown_compressor(compressor)}")
-        most = self._config.limits.message_bytes
-        try:
-            return (yield from decompress_steps(self.gate.compressors[compressor], payload, most))
-        except DecodeError as error:
-            is_large = error.status is Status.RESOURCE_EXHAUSTED
-            status = error.status if is_large else Status.INVALID_ARGUMENT
-            raise CallError(status, f"{method}: {error.message}") from None
+    def unpack_message(self, stream: ServedStream, call: ServerCall, payload: bytes, compressor: int) -> None:
+        """Decompress a message of a stream, which gets the result by `unpacked`."""
+        self._unpacking.unpack_message(stream, call, compressor, payload)
+
+    def close_rooms(self, rooms: list[Room]) -> None:
+        """Take back the rooms of messages that a handler is done with."""
+        self._unpacking.close_rooms(rooms)
 
     def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
         """Compress an answer in slices; the runner gets the result by `packed`."""

@@ -17,8 +17,8 @@ Work without a slice so far goes first, so a short call does not wait for two hu
 is for the others, so a stream of short calls does not starve them.
 
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
-and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. A connection
-decompresses one request at a time, so that a bomb holds at most one message limit.
+and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. What decompressions hold
+is bounded where they wait for their beginning (`serving/unpacking.py`).
 """
 
 import contextvars

@@ -123,6 +123,14 @@ cdef class Exchange:
         # Bytes beyond `Memory.process_bytes` up to which messages that are begun go on; 0 where reading alone is credit.
         int64_t grace_bytes
 
+        # Decompressions under way of its requests, and what these may take beyond what is counted; the bytes as they came of
+        # requests that are decompressed or wait for that; what its stream messages may take decompressed, until their
+        # handlers ask for the next one (memory_budget.Room).
+        int rooms
+        int64_t rooms_left
+        int64_t rooms_packed
+        int64_t rooms_kept
+
         # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
         uint64_t output_look_ns
 

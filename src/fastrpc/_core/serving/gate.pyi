@@ -124,5 +124,9 @@ class Gate(Admission):
     ) -> None:
         """Go on with a call whose own credential was verified."""
 
-    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | None) -> None:
-        """Continue with a decompressed request, or refuse a damaged one; ValueError if `call` is neither."""
+    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says.
+
+        Raises:
+            ValueError: `call` does not wait for its arguments.
+        """

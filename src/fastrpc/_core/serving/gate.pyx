@@ -538,16 +538,17 @@ cdef class Gate(Admission):
         return 0
 
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
-        """Continue with a decompressed request, or refuse a damaged one; called by the dispatcher."""
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says."""
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         context = call.waiting_context
         if not self._is_still_wanted(call, call.route.method, "its request was unpacked"):
             return
-        if error is not None:
+        if isinstance(error, str):
+            self.refuse(call, RESOURCE_EXHAUSTED, error)
+        elif error is not None:
             self._reject(call, error)
-        # Until now it was counted as it came.
-        elif self.has_room(call, payload):
+        else:
             PyContext_Enter(context)
             try:
                 self._begin(call, payload)

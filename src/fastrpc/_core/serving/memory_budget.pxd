@@ -29,6 +29,9 @@ cdef class MemoryBudget(Timed):
         # Bytes beyond these that may come of messages begun, from peers that have credit: none is given above 100 %.
         int64_t credit_grace
 
+        # What all decompressions of the process may take.
+        readonly int64_t unpacking_bytes
+
         # Full: no connection credit is returned for a while, which tests may shorten.
         public uint64_t full_wait_ns
         readonly bint is_full
@@ -36,7 +39,9 @@ cdef class MemoryBudget(Timed):
     cdef int count(self, int64_t change) except -1
     cdef int count_tail(self, Exchange exchange, Py_ssize_t change) except -1
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _hold_requests(self, Exchange exchange, Py_ssize_t change, Py_ssize_t record) except -1
     cdef int _return_credit(self) except -1
+    cdef str lack_text(self, int lack)
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)
 
 
@@ -51,3 +56,27 @@ cdef class HeldPieces:
         # The credit that its stream began with, and the bytes that it had moved before.
         int64_t _first_credit
         uint64_t _moved_before
+
+
+@cython.final
+cdef class Room:
+    cdef:
+        # Whose memory it is.
+        MemoryBudget budget
+        readonly Exchange exchange
+        bint is_message
+
+        # The payload as it came, which is counted as a request or a stream message, and the size that it states.
+        Py_ssize_t packed
+        readonly Py_ssize_t stated
+
+        # What it may take, 0 before it begins and after its end; what is counted of that; what it takes as a message of a
+        # handler.
+        int64_t size
+        int64_t held
+        int64_t kept
+
+    cdef int _lack(self, int64_t size) except -1
+    cdef int _enlarge(self, int64_t size) except -1
+    cdef int _leave(self) except -1
+    cdef int _hold(self, int64_t held) except -1

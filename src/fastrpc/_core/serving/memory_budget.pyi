@@ -43,6 +43,10 @@ class MemoryBudget(Timed):
     def is_full(self) -> bool:
         """Whether `Memory.process_bytes` is used up, so that no connection credit is returned for now."""
 
+    @property
+    def unpacking_bytes(self) -> int:
+        """What all decompressions of the process may take."""
+
 @final
 class HeldPieces:
     """Pieces that a handler of ours reads before its stream sends them, counted for connection and process.
@@ -77,3 +81,38 @@ class HeldPieces:
 
     def room(self) -> Future[None] | None:
         """Return a future that is done once the stream can send; None: it can, or is none."""
+
+@final
+class Room:
+    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one.
+
+    Args:
+        packed: the size of the payload as it came, which is counted already.
+        stated: the size that it states to have.
+        is_message: whether it is a message of a stream, not a request.
+    """
+
+    def __init__(self, exchange: Exchange, packed: int, stated: int, *, is_message: bool = False) -> None: ...
+    @property
+    def exchange(self) -> Exchange: ...
+    @property
+    def stated(self) -> int:
+        """The size that the payload states to have."""
+
+    def take(self) -> int:
+        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+
+    def lack_text(self, lack: int) -> str:
+        """Return why `take` took nothing."""
+
+    def grow(self, size: int) -> str | None:
+        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+
+    def finish(self, size: int) -> str | None:
+        """Note that the output is whole; return why there is no room for it, or None.
+
+        Only a message keeps its room, of its size.
+        """
+
+    def close(self) -> None:
+        """Give everything back."""

@@ -2,6 +2,10 @@
 
 Requests, call records, answers, output, deferred reads and stream messages count (PROTOCOL.md, "Memory"). All servers of a
 process share one sum; when it is over its bound, credit is held back for a while, then the largest holder is closed.
+
+What is decompressed counts as it grows, and has a `Room` before it begins: the size that it states. Rooms of all servers
+together take at most a quarter of `Memory.process_bytes`, and so do stream messages, decompressed, which handlers have. One
+has room whatever its size, so that something goes on.
 """
 
 import logging
@@ -23,6 +27,22 @@ from fastrpc.status import Status
 # PROTOCOL.md, "Memory": credit is held back for at most so long.
 cdef uint64_t FULL_NS = 5_000_000_000
 
+cdef enum:
+    # Who has no room for a decompression.
+    LACK_NONE = 0
+    LACK_CONNECTION = 1
+    LACK_PROCESS = 2
+    # What a decompression takes beside its output at most: its state, its window, a piece of output.
+    STATE_BYTES = 65_536
+    # The part of `Memory.process_bytes` for all decompressions.
+    UNPACKING_SHARE = 4
+
+# The rooms of this process: what all under way may take, and what of it is not counted yet; what stream messages that
+# handlers have may take.
+cdef int64_t rooms_taken = 0
+cdef int64_t rooms_left = 0
+cdef int64_t rooms_kept = 0
+
 # Those of the servers that live, for the search of the largest holder.
 budgets = weakref.WeakSet()
 
@@ -31,7 +51,9 @@ logger = logging.getLogger("fastrpc.server")
 
 def _forked():
     # What the parent's connections hold is the parent's.
+    global rooms_taken, rooms_left, rooms_kept
     hold_bytes(-process_held)
+    rooms_taken = rooms_left = rooms_kept = 0
 
 
 os.register_at_fork(after_in_child=_forked)
@@ -56,6 +78,7 @@ cdef class MemoryBudget(Timed):
         self.refuse_above = memory.process_bytes * 85 // 100
         self.shed_above = memory.process_bytes * 70 // 100
         self.shed_requests_above = self.request_bytes * 3 // 4
+        self.unpacking_bytes = memory.process_bytes // UNPACKING_SHARE
         self.full_wait_ns = FULL_NS
         self.credit_grace = max(memory.process_bytes // 8, limits.message_bytes)
         budgets.add(self)
@@ -129,13 +152,25 @@ cdef class MemoryBudget(Timed):
         elif size == 0:
             record = -CALL_RECORD
         call.charge = size
-        exchange.request_held += change
         exchange.record_held += record
+        return self._hold_requests(exchange, change, record)
+
+    cdef inline int _hold_requests(self, Exchange exchange, Py_ssize_t change, Py_ssize_t record) except -1:
+        exchange.request_held += change
         if exchange.request_held + exchange.piece_bytes > self.shed_requests_above:
             exchange.holding |= HOLD_REQUESTS
         else:
             exchange.holding &= ~HOLD_REQUESTS
         return self.count(change + record)
+
+    cdef str lack_text(self, int lack):
+        """Return why a decompression has no room."""
+        if lack == LACK_CONNECTION:
+            return f"what its connection sends holds up to {self.request_bytes} bytes (Memory.request_bytes)"
+        return (
+            f"what is decompressed side by side holds up to {self.unpacking_bytes} bytes (a quarter of "
+            f"Memory.process_bytes), the server's connections in all {self.refuse_above} (85 %)"
+        )
 
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
         """Return why nothing more of this size is taken of a call, or None."""
@@ -219,3 +254,138 @@ cdef class HeldPieces:
         """Return a future that is done once the stream can send; None: it can, or is none."""
         stream = None if self.call is None else self.call.stream
         return None if stream is None else stream.wait_where_full()
+
+
+@cython.final
+cdef class Room:
+    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one."""
+
+    def __init__(self, Exchange exchange not None, Py_ssize_t packed, Py_ssize_t stated, *, bint is_message=False):
+        self.exchange = exchange
+        self.budget = <MemoryBudget?>exchange.gate.memory
+        self.packed = packed
+        self.stated = stated
+        self.is_message = is_message
+        if not is_message:
+            exchange.rooms_packed += packed
+
+    def __dealloc__(self):
+        # Its loop was closed first. What its connection holds goes with the connection.
+        global rooms_taken, rooms_left, rooms_kept
+        rooms_taken -= self.size
+        rooms_left -= self.size - self.held if self.size else 0
+        rooms_kept -= self.kept
+
+    def take(self):
+        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+        cdef int lack = self._lack(self.stated + STATE_BYTES)
+        if lack == 0:
+            self._enlarge(self.stated + STATE_BYTES)
+        return lack
+
+    def lack_text(self, int lack):
+        """Return why `take` took nothing."""
+        return self.budget.lack_text(lack)
+
+    def grow(self, Py_ssize_t size):
+        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+        cdef int lack = 0
+        if size + STATE_BYTES > self.size:
+            lack = self._lack(size + STATE_BYTES)
+            if lack:
+                return self.budget.lack_text(lack)
+            self._enlarge(size + STATE_BYTES)
+        self._hold(size + STATE_BYTES)
+        return None
+
+    def finish(self, Py_ssize_t size):
+        """Note that the output is whole; return why there is no room for it, or None."""
+        global rooms_kept
+        cdef object problem = self.grow(size) if size + STATE_BYTES > self.size else None
+        if problem is None and self.is_message:
+            rooms_kept += size - self.kept
+            self.exchange.rooms_kept += size - self.kept
+            self.kept = size
+            self._leave()
+            self._hold(size)
+        else:
+            self.close()
+        return problem
+
+    def close(self):
+        """Give everything back."""
+        global rooms_kept
+        self._leave()
+        self._hold(0)
+        if not self.is_message:
+            self.exchange.rooms_packed -= self.packed
+            self.packed = 0
+        rooms_kept -= self.kept
+        self.exchange.rooms_kept -= self.kept
+        self.kept = 0
+
+    cdef int _lack(self, int64_t size) except -1:
+        """Return who has no room for so many bytes in all: LACK_NONE, or the connection, or the process."""
+        cdef MemoryBudget budget = self.budget
+        cdef Exchange exchange = self.exchange
+        cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
+        if rooms_taken > self.size and rooms_taken + more > budget.unpacking_bytes:
+            return LACK_PROCESS
+        if not self.is_message:
+            others = rooms_taken - self.size
+        elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
+            return LACK_PROCESS
+        if others and process_held + rooms_left + more > budget.refuse_above:
+            return LACK_PROCESS
+        if self.is_message:
+            others = exchange.rooms_kept - self.kept
+            return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
+        # What waits, packed, is not in its way, else none of many might begin.
+        others = exchange.request_held - exchange.rooms_packed + exchange.rooms_left - exchange.rooms * STATE_BYTES
+        if self.size == 0:
+            more -= STATE_BYTES
+        return LACK_CONNECTION if others + more > budget.request_bytes else LACK_NONE
+
+    cdef int _enlarge(self, int64_t size) except -1:
+        """Let the payload take so many bytes."""
+        global rooms_taken, rooms_left, rooms_kept
+        cdef int64_t more = size - self.size
+        rooms_taken += more
+        rooms_left += more
+        if self.is_message:
+            more = size - STATE_BYTES - self.kept
+            rooms_kept += more
+            self.exchange.rooms_kept += more
+            self.kept += more
+        else:
+            self.exchange.rooms_left += more
+            self.exchange.rooms += self.size == 0
+        self.size = size
+        return 0
+
+    cdef int _leave(self) except -1:
+        """It is under way no longer."""
+        global rooms_taken, rooms_left
+        if self.size == 0:
+            return 0
+        rooms_taken -= self.size
+        rooms_left -= self.size - self.held
+        if not self.is_message:
+            self.exchange.rooms_left -= self.size - self.held
+            self.exchange.rooms -= 1
+        self.size = 0
+        return 0
+
+    cdef int _hold(self, int64_t held) except -1:
+        """Count so many bytes for the connection."""
+        global rooms_left
+        cdef int64_t change = held - self.held
+        self.held = held
+        if self.size:
+            rooms_left -= change
+        if self.is_message:
+            self.exchange.stream_held += change
+            return self.budget.count(change)
+        if self.size:
+            self.exchange.rooms_left -= change
+        return self.budget._hold_requests(self.exchange, change, 0)

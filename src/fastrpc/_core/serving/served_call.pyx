@@ -131,6 +131,8 @@ cdef class ServerCall(Call):
             self.task.cancel()
         elif self.is_running:
             self.exchange.gate.dispatcher.stop(self)
+        elif self.waiting_context is not None:
+            self.exchange.gate.dispatcher.stop_unpacking(self)
         if self.stream is not None:
             # Whatever became of the cancellation: nothing more comes, and nothing more is sent.
             (<StreamChannel>self.stream).end_output(CancelledError())

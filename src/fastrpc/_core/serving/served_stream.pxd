@@ -31,8 +31,16 @@ cdef class ServedStream(StreamChannel):
         # What the compression of its last message failed with, or None.
         object unsent_error
 
-        # Bytes of messages that nobody took yet, counted for the connection.
+        # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which count
+        # until the next message is asked for.
         int64_t held
+        int64_t taken_held
+
+        # The decompression of the oldest message (serving/unpacking.py), its room once it is whole, and the rooms of the
+        # messages that were taken last. None where there is none.
+        object job
+        object room
+        list taken_rooms
 
         # Whether the first metadata went, or a message before there was any; whether the handler was given its arguments.
         readonly bint is_committed

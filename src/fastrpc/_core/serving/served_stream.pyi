@@ -2,6 +2,7 @@ import asyncio
 from collections import deque
 from typing import Any, final
 
+from fastrpc._core.serving.memory_budget import Room
 from fastrpc._core.serving.served_call import ServerCall
 from fastrpc._core.streams.stream_channel import StreamChannel
 
@@ -19,6 +20,12 @@ class ServedStream(StreamChannel):
         Raises:
             RuntimeError: it was sent already, by itself or with the first message.
         """
+
+    def begin_unpacking(self, job: object) -> None:
+        """Note what decompresses the oldest message until `unpacked` is called."""
+
+    def unpacked(self, payload: bytes, room: Room | None, error: Exception | None) -> None:
+        """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
 
     def bind(self) -> Any:
         """Return how to call the handler."""

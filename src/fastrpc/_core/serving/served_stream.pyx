@@ -19,6 +19,8 @@ import asyncio
 from asyncio import CancelledError
 
 from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.wire cimport tick_ns
@@ -29,6 +31,7 @@ from fastrpc._core.framing.settings cimport smaller_of
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 from fastrpc._core.payload.arguments cimport BoundArguments
 from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.streams.stream_channel cimport Message
 
 from fastrpc.errors import CallError
 from fastrpc.status import Status
@@ -182,8 +185,35 @@ cdef class ServedStream(StreamChannel):
         return self.admission.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        self._hold(-cost)
+        # Its handler has it: it counts until the next one is asked for.
+        self.holds_taken = True
+        if self.room is None:
+            self.taken_held += cost
+        else:
+            if self.taken_rooms is None:
+                self.taken_rooms = []
+            self.taken_rooms.append(self.room)
+            self.room = None
         return self.served.exchange.message_taken(self.served, cost)
+
+    cdef int asked(self) except -1:
+        cdef list rooms = self.taken_rooms
+        self.holds_taken = False
+        if self.taken_held:
+            self._hold(-self.taken_held)
+            self.taken_held = 0
+        if rooms is not None:
+            self.taken_rooms = None
+            self.served.exchange.gate.dispatcher.close_rooms(rooms)
+        return 0
+
+    cdef int drop_messages(self) except -1:
+        job, self.job = self.job, None
+        self.is_unpacking = False
+        if job is not None:
+            job.drop()
+        StreamChannel.drop_messages(self)
+        return self.asked() if self.holds_taken else 0
 
     cdef int reader_waits(self) except -1:
         return self.served.exchange.reader_waits(self.served)
@@ -198,10 +228,41 @@ cdef class ServedStream(StreamChannel):
         except CallError as error:
             raise CallError(error.status, f"{call.route.method}: {error.message}") from None
 
-    cdef object unpacking(self, bytes payload, int compressor):
-        # Its caller takes it: a REQUEST may have been too short to be compressed.
-        self.compressor = compressor
-        return self.served.exchange.gate.dispatcher.unpack_message(self.served.route.method, compressor, payload)
+    cdef bint unpack(self) except -1:
+        """Let the server decompress the oldest message when there is room for it; True once it can be taken."""
+        cdef Message* message = &self._ring[self._first]
+        if self.job is None:
+            # Its caller takes it: a REQUEST may have been too short to be compressed.
+            self.compressor = message.compressor
+            self.is_unpacking = True
+            self.served.exchange.gate.dispatcher.unpack_message(
+                self, self.served, <bytes><object>message.payload, message.compressor
+            )
+        return not self.is_unpacking
+
+    def begin_unpacking(self, job):
+        """Note what decompresses the oldest message until `unpacked` is called."""
+        self.job = job
+
+    def unpacked(self, bytes payload not None, room, error):
+        """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
+        cdef Message* message
+        self.job = None
+        self.is_unpacking = False
+        if error is not None:
+            self._unpacking_error = error
+        else:
+            if self.waiting == 0:
+                raise IndexError("no message waits")
+            message = &self._ring[self._first]
+            Py_DECREF(<object>message.payload)
+            Py_INCREF(payload)
+            message.payload = <PyObject*>payload
+            message.compressor = 0
+            self.room = room
+            self._hold(-message.cost)
+        if self._receiver is not None:
+            self.wake_receiver()
 
     cdef int emit(self, bytes payload) except -1:
         if not self._is_wanted():

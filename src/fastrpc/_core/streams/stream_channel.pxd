@@ -51,6 +51,11 @@ cdef class StreamChannel(Timed):
         readonly bint output_ended
         object output_error
 
+        # Whether the server decompresses the oldest message, and wakes the receiver then; whether messages that were
+        # taken count until the next one is asked for.
+        bint is_unpacking
+        bint holds_taken
+
         # Whether `close` was called.
         readonly bint is_closed
 
@@ -106,6 +111,7 @@ cdef class StreamChannel(Timed):
     cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1
+    cdef int asked(self) except -1
     cdef int reader_waits(self) except -1
     cdef int emit(self, bytes payload) except -1
     cdef object packing(self, object compressor, bytes payload)
@@ -147,6 +153,7 @@ cdef class Receiving:
     cdef int step(self, PyObject** result) except -1
     cdef int give(self, PyObject** result) except -1
     cdef int wait(self, PyObject** result) except -1
+    cdef int park(self, PyObject** result) except -1
     cdef int pause(self, PyObject** result) except -1
     cdef int leave(self) noexcept
 

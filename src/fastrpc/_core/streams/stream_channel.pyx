@@ -370,6 +370,10 @@ cdef class StreamChannel(Timed):
         """A message left the channel: its credit goes back."""
         raise NotImplementedError
 
+    cdef int asked(self) except -1:
+        """The next message is asked for, and `holds_taken` is set."""
+        return 0
+
     cdef int reader_waits(self) except -1:
         """Whoever receives has taken all there was, and waits: perhaps for the credit that the sender has."""
         return 0
@@ -532,6 +536,8 @@ cdef class Receiving:
         if self.phase == PHASE_NEW:
             if channel._receiver is not None:
                 raise RuntimeError(SECOND_RECEIVER)
+            if channel.holds_taken:
+                channel.asked()
         elif self.phase == PHASE_CLOSED:
             raise RuntimeError("cannot reuse already awaited coroutine")
         elif self.phase == PHASE_WAITING and not self.future.done():
@@ -543,7 +549,7 @@ cdef class Receiving:
         elif channel.waiting and tick_ns() >= channel._turn_ends_ns:
             return self.pause(result)
         if channel.is_packed() and not channel.unpack():
-            return self.pause(result)
+            return self.park(result) if channel.is_unpacking else self.pause(result)
         self.leave()
         return self.give(result)
 
@@ -575,12 +581,17 @@ cdef class Receiving:
         """Let the task wait for the next message."""
         cdef StreamChannel channel = self.channel
         channel.reader_waits()
-        self.future = channel.loop_state.loop.create_future()
-        self.phase = PHASE_WAITING
-        channel._receiver = self
         if channel.idle_ns:
             channel._receiving_ns = now_ns()
             channel._watch_wait(channel._receiving_ns)
+        return self.park(result)
+
+    cdef int park(self, PyObject** result) except -1:
+        """Let the task wait until the channel wakes it; a message that is decompressed meanwhile makes no wait idle."""
+        cdef StreamChannel channel = self.channel
+        self.future = channel.loop_state.loop.create_future()
+        self.phase = PHASE_WAITING
+        channel._receiver = self
         self.future._asyncio_future_blocking = True
         Py_INCREF(self.future)
         result[0] = <PyObject*>self.future

@@ -1,0 +1,52 @@
+"""A server's gzip whose large payloads go on when a test says so, and state what a test says."""
+
+import zlib
+from collections.abc import Generator
+
+from fastrpc import Server
+from fastrpc.compressors.base import Payload, Steps
+from fastrpc.compressors.gzip import GzipCompressor
+
+__all__ = ["HeldGzip"]
+
+GZIP = 1
+
+
+class HeldGzip(GzipCompressor):
+    """Decompresses what is larger than `above` once `release` was called.
+
+    Args:
+        stated: the size that every payload states; None: what it states by itself.
+    """
+
+    def __init__(self, above: int, *, stated: int | None = None) -> None:
+        self._above = above
+        self._stated = stated
+        self._is_released = False
+        #: Payloads that were begun and are not whole.
+        self.begun = 0
+
+    def into(self, server: Server) -> "HeldGzip":
+        """Let a server use it."""
+        assert server._gate is not None
+        server._gate.compressors[GZIP] = self
+        return self
+
+    def release(self) -> None:
+        self._is_released = True
+
+    def stated_size(self, payload: bytes) -> int | None:
+        return super().stated_size(payload) if self._stated is None else self._stated
+
+    def decompress_steps(self, payload: Payload, max_size: int) -> Steps:
+        return self._steps(payload, max_size)
+
+    def _steps(self, payload: Payload, max_size: int) -> Generator[int | None, None, bytes]:
+        self.begun += 1
+        try:
+            if len(zlib.decompress(payload, wbits=31)) > self._above:
+                while not self._is_released:
+                    yield None
+            return (yield from super().decompress_steps(payload, max_size))
+        finally:
+            self.begun -= 1
