@@ -41,9 +41,12 @@ class MethodPattern:
         self._service = service
         names = service.split(".") if self._reach else text.split(".")
         is_all = text == "**"
-        if not is_all and not (
-            all(_NAME.fullmatch(name) for name in names) and (self._reach or len(names) > 1)
-        ):
+        if len(names) == 2 and not self._reach and names[0] == "":
+            # A bare function, whose service has no name.
+            del names[0]
+        elif not (self._reach or len(names) > 1):
+            names.clear()
+        if not is_all and not (names and all(_NAME.fullmatch(name) for name in names)):
             raise ConfigError(f"{text!r} is no pattern of methods", hint=_FORMS)
 
     @property

@@ -35,6 +35,19 @@ def test_pattern_fits_these_methods_and_no_others(pattern: str, fits: list[str])
     assert [method for method in METHODS if MethodPattern(pattern).matches(method)] == fits
 
 
+def test_a_bare_function_is_named_with_its_dot() -> None:
+    pattern = MethodPattern(".add")
+    assert pattern.is_exact
+    assert [name for name in (".add", "add", "a.add", ".addition") if pattern.matches(name)] == [".add"]
+    assert MethodPattern("**").matches(".add")
+
+
+@pytest.mark.parametrize("text", [".", "..add", ".a.b", ".*", ".**", "add"])
+def test_a_service_without_a_name_is_no_pattern(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no pattern of methods"):
+        MethodPattern(text)
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -43,7 +56,6 @@ def test_pattern_fits_these_methods_and_no_others(pattern: str, fits: list[str])
         "***",
         "shop",
         "shop.",
-        ".pay",
         "shop.p*",
         "*.pay",
         "**.pay",

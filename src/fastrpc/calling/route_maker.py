@@ -53,7 +53,7 @@ class RouteMaker:
         self._totals = totals
         wire = config.wire_protocol if isinstance(config, ClientConfig) else "native"
         # Whether payloads are one value each; whether each connection tells that by itself.
-        self._by_value = by_value or wire == "rpcx"
+        self._by_value = by_value or wire in {"rpcx", "phobos"}
         self._has_twins = wire is None and not by_value
         self._streams: dict[tuple[Any, str, Kind], Route] = {}
 
@@ -134,7 +134,8 @@ class RouteMaker:
     ) -> Route:
         if self._by_value and definition.kind != "unary":
             raise ConfigError(
-                f"{definition.full_name} streams, which rpcx cannot", hint="call it by the native protocol"
+                f"{definition.full_name} streams, which rpcx and Phobos cannot",
+                hint="call it by the native protocol",
             )
         counters = default_registry.counters(definition.full_name, "client")
         route = Route(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
@@ -154,8 +155,9 @@ class _NamedMethod:
     admits_none = True
 
     def __init__(self, full_name: str, kind: Kind) -> None:
-        service, dot, name = full_name.rpartition(".")
-        if not dot or not service or not name or not full_name.isascii():
+        # A bare function of Phobos has a dot, and no service in front of it.
+        _, dot, name = full_name.rpartition(".")
+        if not dot or not name or not full_name.isascii():
             raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
         check_name_length(full_name)
         self.full_name = full_name

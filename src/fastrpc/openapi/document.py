@@ -67,7 +67,8 @@ def openapi_document(
     listed = [
         (one, [method for method in one.methods.values() if may_call is None or may_call(method)])
         for one in services
-        if not one.name.startswith(BUILTIN_PREFIX)
+        # Bare functions have no path.
+        if one.name and not one.name.startswith(BUILTIN_PREFIX)
     ]
     shown = [one for one, methods in listed if methods or may_call is None]
     schemas = SchemaSet()

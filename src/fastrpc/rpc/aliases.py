@@ -96,7 +96,7 @@ def checked_rpcx(rpcx: Any) -> str | None:
 def go_name(name: str) -> str:
     """Return a name as Go writes an exported one: `get_user_id` is `GetUserID`, `shop.v1.arith` is `ShopV1Arith`.
 
-    A capital inside a word stays, so a name in CamelCase is its own.
+    A capital inside a word stays, so a name in CamelCase is its own. The empty path of bare functions stays empty.
 
     Raises:
         TypeError: no exported name can be made of it.
@@ -105,7 +105,7 @@ def go_name(name: str) -> str:
     made = "".join(
         word.upper() if _INITIALISM.fullmatch(word) else word[0].upper() + word[1:] for word in words
     )
-    if not made[:1].isalpha():
+    if name and not made[:1].isalpha():
         raise TypeError(f"{name!r} has no name in Go, where a name begins with a letter: give it another one")
     return made
 

@@ -137,7 +137,7 @@ def service(
     """Mark a class as the service called `name`; the class itself is unchanged.
 
     Args:
-        name: the name on the wire; it may hold dots.
+        name: the name on the wire; it may hold dots. Empty, it is the path of the bare functions of Phobos.
         version: shown by reflection; it is not part of any name.
         implements: a contract that the class implements without inheriting from it, checked at once.
         alias: other names by which callers may call it. Policies, limits, metrics and logs have the canonical one.
@@ -196,7 +196,7 @@ def _check_service_name(name: Any) -> None:
         raise TypeError(
             f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'
         )
-    if not SERVICE_NAME.fullmatch(name):
+    if name and not SERVICE_NAME.fullmatch(name):
         raise ConfigError(
             f"{name!r} is not a service name",
             hint="write letters, digits, `_` and `-`, in parts joined by dots",

@@ -12,6 +12,7 @@ from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address, Endpoint, is_local
+from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.server.detection import Detection
@@ -80,6 +81,11 @@ class Accepting:
         Raises:
             ConfigError: a name means something else there, or a method cannot be a tool.
         """
+        if "phobos" not in self._config.protocols and any(one.name == "" for one in services):
+            raise ConfigError(
+                "a service without a name is one of bare functions, which Phobos alone has",
+                hint='add "phobos" to protocols, or name the service',
+            )
         if "http" in self._config.protocols:
             # Imported on first use: most servers speak none.
             from fastrpc.server.http.fixed_paths import check_services

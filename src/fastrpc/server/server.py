@@ -444,8 +444,10 @@ class Server:
             self._advertising.update()
 
     def _serving_now(self) -> "dict[str, str | None]":
-        """Return the healthy services with their versions."""
-        return {one.name: one.version for one in self.services if self._health.is_serving(one.name)}
+        """Return the healthy services with their versions; bare functions have no name to list."""
+        return {
+            one.name: one.version for one in self.services if one.name and self._health.is_serving(one.name)
+        }
 
     # State for users
 

@@ -132,7 +132,7 @@ def test_service_needs_a_name() -> None:
         service("x")(alone)  # type: ignore[type-var]
 
 
-@pytest.mark.parametrize("name", ["", ".", "a.", "a b", "a..b", "ä", "1a", "a/b"])
+@pytest.mark.parametrize("name", [" ", ".", "a.", "a b", "a..b", "ä", "1a", "a/b"])
 def test_service_names_are_words_joined_by_dots(name: str) -> None:
     with pytest.raises(ConfigError, match="is not a service name"):
         service(name)
