@@ -42,7 +42,7 @@ class ServedRpcx:
         self.transport = StillTransport()
         self.session = Session(self.engine, loop=asyncio.get_running_loop())
         self.session.connection_made(self.transport)
-        self._parser = RpcxParser(profile.magic)
+        self._parser = RpcxParser(None if profile.is_loose else profile.magic)
         self._read = 0
 
     async def send(self, *frames: Frame | bytes, size: int = READ_BYTES) -> None:
@@ -118,11 +118,14 @@ class TranslatedRpcx:
         message_bytes: int = 1_000_000,
         frame_bytes: int = 262_144,
         takes_pushes: bool = False,
+        wire: str = "rpcx",
         **options: Any,
     ) -> None:
         limits = Limits(message_bytes=message_bytes, frame_bytes=frame_bytes)
-        config = ClientConfig(wire_protocol="rpcx", limits=limits, **options)
-        self.translation: RpcxTranslation = rpcx_translation(config, takes_pushes=takes_pushes)
+        config = ClientConfig(wire_protocol=wire, limits=limits, **options)
+        self.translation: RpcxTranslation = rpcx_translation(
+            config, config.wire_protocol or "rpcx", takes_pushes=takes_pushes
+        )
         self._parser = Parser(False, max_frame=1 << 20)
 
     def open(self) -> list[Any]:
@@ -139,7 +142,7 @@ class TranslatedRpcx:
 
     def sent(self) -> list[Frame]:
         """Return what went to the server."""
-        return frames_in(self.translation.take_down())
+        return frames_in(self.translation.take_down(), self.translation.profile.magic)
 
     def hear(self, *frames: Frame | bytes) -> list[Any]:
         """Receive frames of a server; return what they are above."""

@@ -19,7 +19,7 @@ class RpcxTalk:
         self.reader = reader
         self.writer = writer
         self.magic = magic
-        self._parser = RpcxParser(magic)
+        self._parser = RpcxParser(magic if magic == MAGIC else None)
         self._frames: list[Frame] = []
 
     def send(self, *frames: Frame | bytes) -> None:

@@ -34,6 +34,8 @@ class Frame:
     status: int = 0
     version: int = 0
     low_nibble: int = 0
+    #: The first byte as it came.
+    magic: int = field(default=MAGIC, compare=False)
 
     def encode(self, magic: int = MAGIC) -> bytes:
         flags = (
@@ -58,7 +60,9 @@ class Frame:
     @property
     def error(self) -> str | None:
         """The text of an error, None: it is none."""
-        return self.metadata.get("__rpcx_error__") if self.status == 1 else None
+        if self.status != 1:
+            return None
+        return self.metadata.get("__rpcx_error__", self.metadata.get("__phobos_error__"))
 
 
 def call(path: str, method: str, value: Any = None, *, serialize: int = MSGPACK, **fields: Any) -> Frame:
@@ -104,7 +108,8 @@ def metadata_in(block: bytes) -> dict[str, str]:
 class RpcxParser:
     """Cuts bytes into frames."""
 
-    def __init__(self, magic: int = MAGIC) -> None:
+    def __init__(self, magic: int | None = MAGIC) -> None:
+        #: The first byte that frames have to have, None: any.
         self.magic = magic
         self.rest = b""
 
@@ -118,7 +123,7 @@ class RpcxParser:
         return frames
 
     def _size(self) -> int:
-        if self.rest and self.rest[0] != self.magic:
+        if self.rest and self.magic is not None and self.rest[0] != self.magic:
             raise WireError(f"magic {self.rest[0]:#x}")
         if len(self.rest) < 16:
             return 0
@@ -154,12 +159,13 @@ def _frame(data: bytes) -> Frame:
         status=flags & 3,
         version=data[1],
         low_nibble=data[3] & 15,
+        magic=data[0],
     )
 
 
-def frames_in(data: bytes) -> list[Frame]:
+def frames_in(data: bytes, magic: int | None = MAGIC) -> list[Frame]:
     """Return the frames in these bytes, which have to be whole."""
-    parser = RpcxParser()
+    parser = RpcxParser(magic)
     frames = parser.feed(data)
     if parser.rest:
         raise WireError(f"{len(parser.rest)} bytes of a frame that is not whole")

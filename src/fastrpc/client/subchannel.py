@@ -193,7 +193,7 @@ class Subchannel(EndpointPlan):
         from fastrpc.protocols.rpcx_client import rpcx_stream
 
         takes_pushes = self._pool.serving is not None
-        return rpcx_stream(stream, config, self._pool.loop, takes_pushes=takes_pushes)
+        return rpcx_stream(stream, config, self._pool.loop, wire=wire, takes_pushes=takes_pushes)
 
     def _note_end(self, session: ClientSession, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""

@@ -5,6 +5,9 @@ from fastrpc.endpoint import Endpoint
 
 __all__ = ["carries_streams", "early_bytes_on", "wire_of"]
 
+#: What is spoken with an endpoint whose record lists several.
+_PREFERRED = ("native", "rpcx", "phobos")
+
 #: A client would else write all requests of a turn before its server sees the first one, and sleep while that handles
 #: them.
 _EARLY_BYTES = 1_024
@@ -14,12 +17,11 @@ def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
     """Return the protocol of connections to an endpoint: the native one, if nobody says that it is not spoken there."""
     if config.wire_protocol is not None:
         return config.wire_protocol
-    spoken = endpoint.protocols
-    return "rpcx" if "rpcx" in spoken and "native" not in spoken else "native"
+    return next((wire for wire in _PREFERRED if wire in endpoint.protocols), "native")
 
 
 def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
-    """Return whether streams can go to an endpoint: rpcx has none."""
+    """Return whether streams can go to an endpoint: rpcx and Phobos have none."""
     return wire_of(endpoint, config) == "native"
 
 

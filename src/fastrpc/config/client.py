@@ -21,7 +21,7 @@ from fastrpc.config.validation import (
 
 __all__ = ["ClientConfig", "Pool"]
 
-_WIRE_PROTOCOLS = (None, "native", "rpcx")
+_WIRE_PROTOCOLS = (None, "native", "rpcx", "phobos")
 _EARLY_CALLS = ("idempotent", "all", "none")
 
 
@@ -73,9 +73,9 @@ class ClientConfig(Settings):
             and costs time of both processors; answers come back compressed the same way.
         compress_above: payloads of at most this many bytes are never compressed. Too low spends time on messages
             that hardly shrink, too high leaves network unsaved.
-        wire_protocol: language spoken on the connections: "native", or "rpcx" for servers of Go, without streams and
-            without cancelling calls on the server. None asks the `protocols` of each endpoint, which a registry
-            lists: rpcx is spoken where they have it and not the native protocol.
+        wire_protocol: language spoken on the connections: "native", or "rpcx" or "phobos" for servers of Go, without
+            streams and without cancelling calls on the server. None asks the `protocols` of each endpoint, which a
+            registry lists: the first of these three that they have is spoken.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.

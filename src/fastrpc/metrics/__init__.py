@@ -27,7 +27,8 @@ def collector(
     Without `registry` there is what concerns the whole process as well: `fastrpc_server_refused_total` by `reason`,
     `fastrpc_server_queue_seconds`, `fastrpc_client_refused_total` by `reason`, `fastrpc_client_queue_seconds`,
     `fastrpc_server_connections` and `fastrpc_client_connections` by `transport` and `protocol`,
-    `fastrpc_client_retries_total` by `reason`, `fastrpc_client_endpoints` by `service` and `state`,
+    `fastrpc_client_retries_total` by `reason`, `fastrpc_dropped_metadata_total` by `protocol`,
+    `fastrpc_client_endpoints` by `service` and `state`,
     `fastrpc_client_breaker_state` by `endpoint`, `fastrpc_registry_up` by `registry`, `fastrpc_loop_lag_seconds` and
     `fastrpc_loop_blocked_seconds_total`. The guide page "observing" describes them.
 

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from fastrpc._core.base.histogram import (
     CLIENT_REFUSALS,
+    DROPPED,
     OTHER_METHODS,
     REFUSALS,
     RETRIES,
@@ -29,7 +30,7 @@ LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
 #: Of a whole process: counts by reason, and how long calls waited, on the side of servers and on that of clients.
-REASONS = ("refused", "client_refused", "retries")
+REASONS = ("refused", "client_refused", "retries", "dropped_metadata")
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
 #: How gauges of several objects, or processes, with the same labels make one series, where they are not added up.
@@ -58,6 +59,7 @@ def process_values(gauges: Iterable[Gauge]) -> Values:
         "refused": dict(REFUSALS),
         "client_refused": dict(CLIENT_REFUSALS),
         "retries": dict(RETRIES),
+        "dropped_metadata": dict(DROPPED),
         **{name: waits_snapshot(side) for name, side in WAITS.items()},
         "lag_seconds": lag,
         "blocked_seconds": blocked,

@@ -113,26 +113,37 @@ class _Families:
         self.sent.add_metric(labels, snapshot["sent_bytes"])
 
 
+#: The counters of a process by the values that fill them (`fastrpc.metrics.figures`): name, text, label.
+_COUNTERS = (
+    (
+        "refused",
+        "fastrpc_server_refused",
+        "Calls and connections that were not served, by reason.",
+        "reason",
+    ),
+    (
+        "client_refused",
+        "fastrpc_client_refused",
+        "Attempts that servers refused to start or that were not sent, by reason.",
+        "reason",
+    ),
+    ("retries", "fastrpc_client_retries", "Further attempts of calls, by reason.", "reason"),
+    (
+        "dropped_metadata",
+        "fastrpc_dropped_metadata",
+        "Entries of metadata from peers that were left out, by protocol.",
+        "protocol",
+    ),
+)
+
+
 class _ProcessFamilies:
     """The metrics of the whole process in one scrape."""
 
     def __init__(self) -> None:
         # By the values that fill them (`fastrpc.metrics.figures`).
         self._counters = {
-            value: CounterMetricFamily(name, text, labels=("reason",))
-            for value, name, text in (
-                (
-                    "refused",
-                    "fastrpc_server_refused",
-                    "Calls and connections that were not served, by reason.",
-                ),
-                (
-                    "client_refused",
-                    "fastrpc_client_refused",
-                    "Attempts that servers refused to start or that were not sent, by reason.",
-                ),
-                ("retries", "fastrpc_client_retries", "Further attempts of calls, by reason."),
-            )
+            value: CounterMetricFamily(name, text, labels=(label,)) for value, name, text, label in _COUNTERS
         }
         self._waits = {
             value: HistogramMetricFamily(name, text, labels=())

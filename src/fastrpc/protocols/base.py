@@ -39,6 +39,8 @@ class Verdict(Enum):
 
     YES = auto()
     NO = auto()
+    #: They match unless those of another protocol are these as well.
+    OTHERWISE = auto()
     #: More bytes are needed.
     MORE = auto()
 

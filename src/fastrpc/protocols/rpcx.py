@@ -10,14 +10,20 @@ __all__ = ["detect", "server_engine"]
 
 
 def detect(profile: Profile, data: bytes) -> Verdict:
-    """Return whether a connection begins with the magic of a profile; what follows is the engine's to judge."""
+    """Return whether a connection begins with the magic of a profile; what follows is the engine's to judge.
+
+    A process that speaks Phobos and ever served frames of rpcx begins with the magic of rpcx.
+    """
     if not data:
         return Verdict.MORE
-    return Verdict.YES if data[0] == profile.magic else Verdict.NO
+    if data[0] == profile.magic:
+        return Verdict.YES
+    return Verdict.OTHERWISE if profile.is_loose and data[0] == RPCX.magic else Verdict.NO
 
 
 def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
     """Make the engine of a connection."""
+    is_shared = profile is RPCX and PHOBOS.name in parts.config.protocols
     engine = RpcxServer(
         profile,
         gate=parts.gate,
@@ -25,6 +31,7 @@ def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
         timeouts=parts.config.timeouts,
         keepalive=parts.config.keepalive,
         limits=parts.config.limits,
+        derived=PHOBOS if is_shared else None,
     )
     engine.exchange.reveals_services = parts.reveals_services
     return engine

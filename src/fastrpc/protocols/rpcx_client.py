@@ -1,11 +1,11 @@
-"""rpcx on the client side: a stream that translates for a session of the native protocol."""
+"""rpcx, and Phobos, on the client side: a stream that translates for a session of the native protocol."""
 
 import asyncio
 
 from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.rpcx.layer import RpcxLayer
-from fastrpc._core.rpcx.profile import RPCX
+from fastrpc._core.rpcx.profile import PHOBOS, RPCX
 from fastrpc._core.rpcx.rpcx_blocking_io import RpcxBlockingIO
 from fastrpc._core.rpcx.translation import RpcxTranslation
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
@@ -18,6 +18,8 @@ __all__ = ["RpcxStream", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 _MOST_CALLS = 10_000
 _MOST_METADATA = 65_535
 
+_PROFILES = {profile.name: profile for profile in (RPCX, PHOBOS)}
+
 
 class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
     """The layer as a BufferedProtocol, which asyncio's own loops check for."""
@@ -25,10 +27,13 @@ class RpcxStream(RpcxLayer, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-def rpcx_translation(config: ClientConfig, *, takes_pushes: bool = False) -> RpcxTranslation:
+def rpcx_translation(
+    config: ClientConfig, wire: str = "rpcx", *, takes_pushes: bool = False
+) -> RpcxTranslation:
     """Make the translation of one connection, which announces what rpcx can carry.
 
     Args:
+        wire: "rpcx" or "phobos".
         takes_pushes: whether the client serves what its server pushes; else that is dropped.
     """
     settings = Settings(True)
@@ -41,10 +46,11 @@ def rpcx_translation(config: ClientConfig, *, takes_pushes: bool = False) -> Rpc
     # Servers answer heartbeats, and tell no more of it.
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
     settings.codecs = {number: name for name, number in CODECS.items()}
-    settings.compressors = {COMPRESSORS["gzip"]: "gzip"}
-    settings.agent = "rpcx"
+    profile = _PROFILES[wire]
+    settings.compressors = {COMPRESSORS["gzip"]: "gzip"} if profile.compresses else {}
+    settings.agent = wire
     return RpcxTranslation(
-        RPCX,
+        profile,
         settings=settings.encode(),
         message_bytes=config.limits.message_bytes,
         metadata_bytes=config.limits.metadata_bytes,
@@ -58,12 +64,13 @@ def rpcx_stream(
     config: ClientConfig,
     loop: asyncio.AbstractEventLoop,
     *,
+    wire: str = "rpcx",
     takes_pushes: bool = False,
 ) -> RpcxStream:
     """Return the stream of a connection that speaks rpcx, for a transport."""
-    return RpcxStream(stream, rpcx_translation(config, takes_pushes=takes_pushes), loop)
+    return RpcxStream(stream, rpcx_translation(config, wire, takes_pushes=takes_pushes), loop)
 
 
-def rpcx_io(io: BlockingIO, config: ClientConfig) -> RpcxBlockingIO:
+def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
     """Return what a blocking connection that speaks rpcx reads and writes; it owns what carries the bytes."""
-    return RpcxBlockingIO(io, rpcx_translation(config))
+    return RpcxBlockingIO(io, rpcx_translation(config, wire))

@@ -71,11 +71,12 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self._early += self._place[:nbytes]
         verdicts = [(protocol, protocol.detect(self._early)) for protocol in self._detection.protocols]
         # A YES is final, even if a protocol before it could match more bytes.
-        for protocol, verdict in verdicts:
-            if verdict is Verdict.YES:
-                if self._fits_alpn(protocol):
-                    self._hand_over(protocol)
-                return
+        for wanted in (Verdict.YES, Verdict.OTHERWISE):
+            for protocol, verdict in verdicts:
+                if verdict is wanted:
+                    if self._fits_alpn(protocol):
+                        self._hand_over(protocol)
+                    return
         if all(verdict is Verdict.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
             self._refuse(f"its first bytes match none of the protocols {names}")

@@ -48,6 +48,9 @@ __all__ = ["Dispatcher", "accepted_address"]
 #: The most methods listed to a caller whose method name resembles none of them.
 SHOWN_NAMES = 10
 
+#: Protocols whose errors about unknown names have texts of their own.
+GO_PROTOCOLS = frozenset({"rpcx", "phobos"})
+
 #: The options of `HTTP` that serve a path.
 _OPTIONS_BY_PATH = {
     "/docs": "docs",
@@ -98,6 +101,8 @@ class Dispatcher:
         self._packings: dict[ServerCall, Packing] = {}
         #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
         self.why_absent: Callable[[str], str | None] | None = None
+        #: Whether it was logged that entries of metadata are left out.
+        self.has_told_dropped = False
         #: Called at the loss of a connection.
         self.on_lost: Callable[[], None] | None = None
 
@@ -106,8 +111,8 @@ class Dispatcher:
         absent = self.absent_text(method)
         if absent is not None:
             return Status.UNAVAILABLE, absent
-        if exchange.protocol == "rpcx":
-            return Status.UNIMPLEMENTED, self.unknown_to_go(method, exchange)
+        if exchange.protocol in GO_PROTOCOLS:
+            return Status.UNIMPLEMENTED, self.unknown_to_go(method, exchange, exchange.protocol)
         return Status.UNIMPLEMENTED, self._unknown_text(method, exchange)
 
     def absent_text(self, method: str) -> str | None:
@@ -115,14 +120,14 @@ class Dispatcher:
         reason = None if self.why_absent is None else self.why_absent(method)
         return None if reason is None else f"no method {method!r} here yet: {reason}"
 
-    def unknown_to_go(self, method: str, exchange: Exchange) -> str:
-        """Return the error text for an unknown method as servers of rpcx write it: programs compare it."""
+    def unknown_to_go(self, method: str, exchange: Exchange, protocol: str = "rpcx") -> str:
+        """Return the error text for an unknown method as servers in Go write it: programs compare it."""
         service, _, name = method.rpartition(".")
         if exchange.reveals_services:
             self._index_new_methods()
             if service not in self._services:
-                return f"rpcx: can't find service {service}"
-        return f"rpcx: can't find method {name}"
+                return f"{protocol}: can't find service {service}"
+        return f"{protocol}: can't find method {name}"
 
     def _unknown_text(self, method: str, exchange: Exchange) -> str:
         """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""

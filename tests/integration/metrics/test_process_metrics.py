@@ -36,6 +36,8 @@ from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Backend, Lease, Lookup
 from tests.support.certificates import Authority
 from tests.support.fake_registry import FakeLease, FakeLookup, away, entries
+from tests.support.rpcx_talk import rpcx_talk
+from tests.support.rpcx_wire import call
 from tests.support.scrapes import scraped
 from tests.support.waiting import eventually
 
@@ -418,3 +420,20 @@ def test_a_collector_of_other_counters_shows_none_of_the_process() -> None:
 def test_a_reason_that_has_no_series_is_refused() -> None:
     with pytest.raises(KeyError):
         count_refusal("bad luck")
+
+
+async def test_entries_of_metadata_that_are_left_out_are_counted_by_protocol() -> None:
+    @fastrpc.service("seen")
+    class Seen:
+        @fastrpc.method
+        async def hello(self) -> None:
+            return None
+
+    async with Server(Seen(), config=ServerConfig(protocols=("rpcx", "phobos"))) as server:
+        await server.listen("tcp://127.0.0.1:0")
+        for protocol, magic in (("rpcx", 0x08), ("phobos", 0x42)):
+            before = scraped("fastrpc_dropped_metadata_total", protocol=protocol) or 0.0
+            async with rpcx_talk(server, magic=magic) as talk:
+                answer = await talk.ask(call("seen", "hello", metadata={"a b": "", "": "", "kept": ""}))
+                assert answer.error is None
+            assert scraped("fastrpc_dropped_metadata_total", protocol=protocol) == before + 2

@@ -1,17 +1,16 @@
 """Our client meets recorded servers of Go: it sends what Go's client sent, and takes what Go's server answered."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from fastrpc import CallError, Client, ClientConfig, Status
+from tests.support.recorded_server import assert_sent, assert_taken, recorded_server
 from tests.support.rpcx_arith import Arith
-from tests.support.rpcx_vectors import Recorded, recorded, recordings
-from tests.support.rpcx_wire import Frame, RpcxParser, frames_in
+from tests.support.rpcx_vectors import recorded, recordings
+from tests.support.rpcx_wire import Frame
 
 pytestmark = pytest.mark.one_loop
 
@@ -56,34 +55,6 @@ EXCLUDED = {
 }
 
 
-class RecordedServer:
-    """Answers each frame of a client as it was answered then."""
-
-    def __init__(self, recording: Recorded) -> None:
-        self.recording = recording
-        self.received: list[Frame] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        parser = RpcxParser()
-        answers = {frame.sequence: frame.encode() for frame in self.recording.answers}
-        while data := await reader.read(65_536):
-            for frame in parser.feed(data):
-                self.received.append(frame)
-                writer.write(answers.get(frame.sequence, b""))
-        writer.close()
-
-
-@asynccontextmanager
-async def recorded_server(recording: Recorded) -> AsyncIterator[tuple[str, RecordedServer]]:
-    replay = RecordedServer(recording)
-    server = await asyncio.start_server(replay.serve, "127.0.0.1", 0)
-    try:
-        host, port = server.sockets[0].getsockname()[:2]
-        yield f"tcp://{host}:{port}", replay
-    finally:
-        server.close()
-
-
 async def made(client: Client, frame: Frame, reply: Frame | None) -> Any:
     """Make the call of a recorded frame."""
     told = {key: value for key, value in frame.metadata.items() if not key.startswith("__")}
@@ -103,7 +74,7 @@ async def made(client: Client, frame: Frame, reply: Frame | None) -> Any:
 @pytest.mark.parametrize("name", CALLS)
 async def test_a_client_sends_and_takes_what_gos_did(name: str) -> None:
     recording = recorded(name)
-    expected = frames_in(recording.from_client)
+    expected = recording.requests
     replies = {frame.sequence: frame for frame in recording.answers}
     config = ClientConfig(wire_protocol="rpcx", compressor="gzip" if name.startswith("gzip") else None)
     token = expected[0].metadata.get("__AUTH")
@@ -123,33 +94,6 @@ async def test_a_client_sends_and_takes_what_gos_did(name: str) -> None:
                     assert_taken(answer, reply)
             for sent, frame in zip(replay.received, expected, strict=True):
                 assert_sent(sent, frame)
-
-
-def assert_taken(answer: Any, reply: Frame) -> None:
-    value = answer.value.SerializeToString() if isinstance(answer.value, StringValue) else answer.value
-    assert value == reply.value()
-    assert dict(answer.metadata) == reply.metadata
-
-
-def assert_sent(sent: Frame, frame: Frame) -> None:
-    for part in (
-        "path",
-        "method",
-        "sequence",
-        "serialize",
-        "compress",
-        "one_way",
-        "heartbeat",
-        "version",
-        "status",
-    ):
-        assert getattr(sent, part) == getattr(frame, part), part
-    assert sent.value() == frame.value()
-    limit = sent.metadata.pop("__ServerTimeout", None)
-    assert sent.metadata == {key: value for key, value in frame.metadata.items() if key != "__ServerTimeout"}
-    # Rounded down, of a time that has begun to run.
-    assert ("__ServerTimeout" in frame.metadata) == (limit is not None)
-    assert limit is None or 2_900 <= int(limit) <= 2_999
 
 
 def test_every_recording_is_replayed_or_excluded_with_its_reason() -> None:

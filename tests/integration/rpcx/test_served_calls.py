@@ -188,7 +188,7 @@ async def test_an_error_tells_code_details_and_pause() -> None:
         assert answer.payload == b""
 
 
-async def test_metadata_arrives_in_lower_case_and_a_foreign_key_is_refused() -> None:
+async def test_metadata_arrives_in_lower_case_and_a_reserved_key_is_refused() -> None:
     seen: dict[str, str] = {}
 
     @fastrpc.service("meta")
@@ -202,10 +202,9 @@ async def test_metadata_arrives_in_lower_case_and_a_foreign_key_is_refused() -> 
         async with rpcx_talk(server) as talk:
             assert (await talk.ask(call("meta", "show", metadata={"Trace-ID": "é", "a": ""}))).error is None
             assert seen == {"trace-id": "é", "a": ""}
-            for key in ("", "with space", "frpc-code", "é"):
-                answer = await talk.ask(call("meta", "show", metadata={key: "x"}))
-                assert code(answer) == "INVALID_ARGUMENT"
-                assert "metadata" in str(answer.error)
+            answer = await talk.ask(call("meta", "show", metadata={"frpc-code": "x"}))
+            assert code(answer) == "INVALID_ARGUMENT"
+            assert "metadata" in str(answer.error)
             answer = await talk.ask(call("meta", "show", metadata={"text": "\udcff"}))
             assert "no UTF-8" in str(answer.error)
 

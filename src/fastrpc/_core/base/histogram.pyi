@@ -14,6 +14,9 @@ REFUSALS: dict[str, int]
 #: attempt beside others.
 RETRIES: dict[str, int]
 
+#: Entries of metadata from peers that were left out as their keys have no native form, by protocol.
+DROPPED: dict[str, int]
+
 #: Attempts of clients of this process that servers refused to start, and calls that were not sent, by reason.
 CLIENT_REFUSALS: dict[str, int]
 
@@ -25,6 +28,9 @@ def count_unstarted(status: int, calls: int = 1) -> None:
 
 def count_retry(reason: str) -> None:
     """Count a further attempt of a call."""
+
+def count_dropped(protocol: str) -> None:
+    """Count an entry of metadata that was left out."""
 
 def count_wait(elapsed_ns: int) -> None:
     """Count how long a call waited for its start."""

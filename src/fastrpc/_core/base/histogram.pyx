@@ -39,6 +39,7 @@ REFUSALS = dict.fromkeys(
     0,
 )
 RETRIES = {}
+DROPPED = {}
 CLIENT_REFUSALS = dict.fromkeys(
     ("deadline", "decode", "denied", "other", "overloaded", "unauthenticated", "unavailable", "unimplemented"), 0
 )
@@ -68,6 +69,11 @@ def count_unstarted(int status, Py_ssize_t calls=1):
 def count_retry(str reason not None):
     """Count a further attempt of a call."""
     RETRIES[reason] = RETRIES.get(reason, 0) + 1
+
+
+def count_dropped(str protocol not None):
+    """Count an entry of metadata that was left out."""
+    DROPPED[protocol] = DROPPED.get(protocol, 0) + 1
 
 
 cdef tuple labels_of(str name):

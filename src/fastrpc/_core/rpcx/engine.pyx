@@ -82,7 +82,7 @@ cdef class RpcxEngine(Engine):
             if self.body is not None:
                 at += self._feed(data + at, size - at)
             else:
-                whole = announced_size(data + at, size - at, self.profile.magic)
+                whole = announced_size(data + at, size - at, self.profile.checked_magic)
                 if whole == 0 or (whole > size - at and whole <= SHORT_FRAME and whole <= self.most_frame):
                     self._note_part(size - at)
                     return at
@@ -105,7 +105,7 @@ cdef class RpcxEngine(Engine):
 
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1:
         """Take the beginning of a long frame; return how much of it that is, 0: it is to be presented again."""
-        cdef Py_ssize_t whole = announced_size(data, size, self.profile.magic)
+        cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         cdef int taken = self.takes_long_frame(data, size, whole)
         if taken == LONG_WAITS:
             return 0

@@ -13,14 +13,18 @@ cdef struct Reserved:
     Py_ssize_t others
 
 
-# Check the block of a request, and find the reserved entries.
-cdef int find_reserved(const char* block, Py_ssize_t size, Reserved* found) except -1
+# Check the block of a request, and find the reserved entries; `__ServerTimeout` is one where deadlines are stated.
+cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1
 
-# Return the entries of a request in the native form; ValueError for one that has none.
-cdef bytes native_entries(const char* block, Py_ssize_t size)
+# Return the entries of a request in the native form; ValueError for a value that has none. The keys that have none come into
+# `dropped`.
+cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped)
 
-# Return the entries of an answer in the native form, and put those of errors into `told`; ValueError for one that has none.
-cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told)
+# The same for an answer; the entries of errors come into `told`.
+cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped)
+
+# Count entries that were left out, and log the first one unless that was told before.
+cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1
 
 # Return native entries as a block.
 cdef bytes block_of(bytes entries)

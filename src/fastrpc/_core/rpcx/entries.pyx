@@ -6,8 +6,8 @@
     native    u8 key length, u8 0, u16 value length, key, value   keys of a-z 0-9 . _ -, each once; values are text
 
 Keys are lower-cased: Go's are case exact, of two that differ by case only the last counts. `__AUTH` becomes `authorization`,
-as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline. What has no native form is refused
-with the reason, never dropped.
+as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline where the protocol states one. An
+entry whose key has no native form is left out, counted and told once; what else has none is refused with the reason.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -17,6 +17,7 @@ from libc.string cimport memcmp
 from fastrpc._core.base.wire cimport load16
 from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
 
+from fastrpc._core.base.histogram import count_dropped
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
@@ -53,7 +54,7 @@ cdef Py_ssize_t text_at(const char* block, Py_ssize_t at, Py_ssize_t size, str w
     return length
 
 
-cdef int find_reserved(const char* block, Py_ssize_t size, Reserved* found) except -1:
+cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines, Reserved* found) except -1:
     cdef Py_ssize_t at = 0, key_size, value_size
     cdef const char* key
     cdef const char* value
@@ -67,7 +68,7 @@ cdef int find_reserved(const char* block, Py_ssize_t size, Reserved* found) exce
         value_size = text_at(block, at, size, "value")
         value = block + at + LENGTH_BYTES
         at += LENGTH_BYTES + value_size
-        if is_key(key, key_size, SERVER_TIMEOUT):
+        if states_deadlines and is_key(key, key_size, SERVER_TIMEOUT):
             found.has_timeout = take_number(value, value_size, &found.timeout_ms)
         elif is_key(key, key_size, AUTH):
             found.token = value
@@ -108,10 +109,10 @@ cdef dict entries_of(const char* block, Py_ssize_t size):
     return entries
 
 
-cdef bytes native_entries(const char* block, Py_ssize_t size):
+cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadlines, list dropped):
     cdef dict named = {}
     for key, value in entries_of(block, size).items():
-        if key == SERVER_TIMEOUT:
+        if states_deadlines and key == SERVER_TIMEOUT:
             continue
         if key == AUTH:
             key, value = AUTHORIZATION, value if b" " in value else b"bearer " + value
@@ -119,28 +120,44 @@ cdef bytes native_entries(const char* block, Py_ssize_t size):
             key = key.lower()
             if key.startswith(RESERVED_PREFIX) and key not in PASSED_ON:
                 raise ValueError(f"metadata key {shown(key)}: frpc- is reserved")
+            if not is_native(key):
+                dropped.append(key)
+                continue
         if key == AUTHORIZATION and key in named:
             raise ValueError("the metadata has __AUTH and authorization, one of them is allowed")
         named[key] = value
     return b"".join([native_entry(key, value) for key, value in named.items()])
 
 
-cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told):
+cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped):
     cdef dict named = {}
     cdef Reserved found
     # Checks the lengths.
-    find_reserved(block, size, &found)
+    find_reserved(block, size, False, &found)
     for key, value in entries_of(block, size).items():
         if key == error_key or key.startswith(RESERVED_PREFIX):
             told[key] = value
-        else:
+        elif is_native(key.lower()):
             named[key.lower()] = value
+        else:
+            dropped.append(key)
     return b"".join([native_entry(key, value) for key, value in named.items()])
 
 
+cdef bint is_native(bytes key) except -1:
+    return 0 < len(key) <= LONGEST_KEY and KEY_BYTES.issuperset(key)
+
+
+cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1:
+    for _ in dropped:
+        count_dropped(protocol)
+    if not is_told:
+        text = "%s: the metadata entry %s is left out, keys are 1 to 255 of a-z 0-9 . _ - in either case (told once)"
+        logger.warning(text, protocol, shown(dropped[0]))
+    return 0
+
+
 cdef bytes native_entry(bytes key, bytes value):
-    if not 0 < len(key) <= LONGEST_KEY or not KEY_BYTES.issuperset(key):
-        raise ValueError(f"metadata key {shown(key)}: keys are 1 to 255 of a-z 0-9 . _ -, in either case")
     if len(value) > LONGEST_VALUE:
         raise ValueError(f"metadata {shown(key)} has {len(value)} bytes, at most {<int>LONGEST_VALUE} fit")
     if not key.endswith(b"-bin"):

@@ -50,7 +50,7 @@ cdef class RpcxExchange(EngineExchange):
         return 0 if self._engine is NULL or self.is_closed else (<RpcxRequests>self._engine).after_call(True)
 
     cdef int taken_compressor(self, int number, object compressor) except -1:
-        if self._engine is NULL or not (<RpcxRequests>self._engine).profile.compresses_answers:
+        if self._engine is NULL or not (<RpcxRequests>self._engine).profile.compresses:
             return 0
         return number
 

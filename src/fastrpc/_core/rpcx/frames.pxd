@@ -52,8 +52,8 @@ cdef uint64_t load64_big(const char* data) noexcept
 cdef void store32_big(char* data, uint32_t value) noexcept
 cdef void store64_big(char* data, uint64_t value) noexcept
 
-# Return the size of the frame that begins here, 0 while its header is not whole.
-cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, uint8_t magic) except -1
+# Return the size of the frame that begins here, 0 while its header is not whole; a magic of -1 is not looked at.
+cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1
 
 # Find the parts of a whole frame.
 cdef int parse_frame(const char* data, Py_ssize_t size, RpcxFrame* frame) except -1

@@ -35,9 +35,9 @@ cdef void store64_big(char* data, uint64_t value) noexcept:
     store32_big(data + 4, <uint32_t>value)
 
 
-cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, uint8_t magic) except -1:
+cdef Py_ssize_t announced_size(const char* data, Py_ssize_t size, int magic) except -1:
     cdef uint32_t rest
-    if size and <uint8_t>data[0] != magic:
+    if size and <uint8_t>data[0] != magic and magic >= 0:
         raise RemoteProtocolError(f"a frame begins with 0x{<uint8_t>data[0]:02x}, the magic is 0x{magic:02x}")
     if size < HEADER_BYTES:
         return 0

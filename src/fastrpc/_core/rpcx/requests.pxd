@@ -31,7 +31,7 @@ cdef class RpcxRequests(RpcxEngine):
 
     cdef ServerCall call_of(self, RpcxFrame* frame, int compressor)
     cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept
-    cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1
+    cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
     # What RpcxServer implements, for the exchange.

@@ -1,5 +1,7 @@
 """From the frames of requests to calls: what `RpcxServer` and `SenderCheck` share."""
 
+import logging
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcpy
@@ -10,8 +12,10 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
+from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries, note_dropped
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
+
+logger = logging.getLogger("fastrpc.server")
 
 # The longest time that is not none, as in the native protocol.
 cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
@@ -55,6 +59,8 @@ cdef class RpcxRequests(RpcxEngine):
         )
         if size == 0:
             call.head += bytes(2 * LENGTH_BYTES)
+        # A peer that states none has no deadline: the server's default is for protocols in which every caller can state one.
+        call.stated_timeout_us = TIMEOUT_NONE
         call.started_ns = self.used_ns = self.came_ns or self.now
         exchange.now = self.now
         exchange.received_ns = self.received_ns
@@ -72,16 +78,17 @@ cdef class RpcxRequests(RpcxEngine):
         memcpy(self.name + frame.path_size + 1, frame.method, frame.method_size)
         return size
 
-    cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame) except -1:
-        """Take the metadata of a request; False: it was refused for it."""
+    cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1:
+        """Take the metadata of a request, which is looked at again once it is whole; False: it was refused for it."""
         cdef Reserved found
         cdef Py_ssize_t size = self.find_name(frame)
         cdef bytes entries
+        cdef list dropped = []
         text = f"the metadata of the call is over the limit of {self.gate.metadata_bytes} bytes (Limits.metadata_bytes)"
         if <uint64_t>frame.metadata_size > self.gate.metadata_bytes:
             self.refuse(call, size, RESOURCE_EXHAUSTED, text)
             return False
-        find_reserved(frame.metadata, frame.metadata_size, &found)
+        find_reserved(frame.metadata, frame.metadata_size, self.profile.states_deadlines, &found)
         if found.has_timeout:
             if found.timeout_ms <= 0:
                 call.deadline_ns = call.started_ns
@@ -91,10 +98,13 @@ cdef class RpcxRequests(RpcxEngine):
         if found.others == 0 and found.token is NULL:
             return True
         try:
-            entries = native_entries(frame.metadata, frame.metadata_size)
+            entries = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
         except ValueError as error:
             self.refuse(call, size, INVALID_ARGUMENT, str(error))
             return False
+        if dropped and is_whole:
+            note_dropped(dropped, self.profile.name, logger, self.gate.dispatcher.has_told_dropped)
+            self.gate.dispatcher.has_told_dropped = True
         if check_metadata(
             PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries), self.gate.metadata_bytes
         ) == METADATA_TOO_LARGE:

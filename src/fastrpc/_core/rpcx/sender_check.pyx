@@ -60,7 +60,7 @@ cdef class SenderCheck:
         cdef ServerCall call = server.call_of(frame, 0)
         cdef Py_ssize_t size
         cdef int status
-        if frame.metadata_size and not server.takes_metadata(call, frame):
+        if frame.metadata_size and not server.takes_metadata(call, frame, False):
             return FOUND_REFUSED
         size = server.find_name(frame)
         name = server.name[:size].decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.serving.openings cimport Openings
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -10,6 +11,9 @@ from fastrpc._core.serving.served_call cimport ServerCall
 
 cdef class RpcxServer(RpcxRequests):
     cdef:
+        # A protocol that derives from this one, whose peers may come with its magic; None: none is served here.
+        Profile derived
+
         # Whether the opening lasts: no call was let in yet, whole or begun. When that has to be over, 0: at any time.
         Openings openings
         readonly bint is_opening

@@ -10,7 +10,11 @@ from fastrpc.config import Keepalive, Limits, Timeouts
 from fastrpc.rpc.identity import Identity
 
 class RpcxServer(RpcxRequests):
-    """The server's side of one connection."""
+    """The server's side of one connection.
+
+    Args:
+        derived: a protocol that is served here too, whose peers may come with this magic: errors have its key as well.
+    """
 
     def __init__(
         self,
@@ -21,6 +25,7 @@ class RpcxServer(RpcxRequests):
         timeouts: Timeouts,
         keepalive: Keepalive,
         limits: Limits,
+        derived: Profile | None = None,
     ) -> None: ...
     @property
     def is_opening(self) -> bool: ...

@@ -83,10 +83,11 @@ cdef class RpcxServer(RpcxRequests):
     """The server's side of one connection."""
 
     def __init__(self, Profile profile not None, *, Gate gate not None, Openings openings not None, timeouts, keepalive,
-                 limits):
+                 limits, Profile derived=None):
         if self._exchange is not NULL:
             raise RuntimeError("an engine is initialised once")
         self.profile = profile
+        self.derived = derived
         self.gate = gate
         self.openings = openings
         self.exchange = RpcxExchange(gate, profile.name)
@@ -129,7 +130,7 @@ cdef class RpcxServer(RpcxRequests):
         if calls >= self.gate.concurrent_calls:
             text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
             return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
-        if frame.metadata_size and not self.takes_metadata(call, frame):
+        if frame.metadata_size and not self.takes_metadata(call, frame, True):
             return 0
         if <uint64_t>frame.payload_size > self.gate.message_bytes:
             text = f"the request has {frame.payload_size} bytes, the limit is {self.gate.message_bytes}"
@@ -148,7 +149,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.gate.access is not None:
             check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
-        find_reserved(frame.metadata, frame.metadata_size, &found)
+        find_reserved(frame.metadata, frame.metadata_size, False, &found)
         at = self.buffer.reserve(frame.size)
         memcpy(at, frame.data, frame.size)
         at[FLAGS_AT] = <char>(frame.flags | IS_RESPONSE)
@@ -216,10 +217,13 @@ cdef class RpcxServer(RpcxRequests):
     cdef int send_failure(self, ServerCall call, Failure failure) except -1:
         """Answer a call that failed: the text for every peer, and for ours status and details, which Go ignores."""
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(call.head)[FLAGS_AT] & ~(COMPRESSION_BITS | STATUS_BITS)
+        cdef bytes text = failure.text.encode("utf-8", "replace")
         cdef list parts = [
-            entry(self.profile.error_key, failure.text.encode("utf-8", "replace")),
+            entry(self.profile.error_key, text),
             entry(b"frpc-code", Status(failure.status).name.encode()),
         ]
+        if self.derived is not None:
+            parts.append(entry(self.derived.error_key, text))
         if not failure.has_run:
             parts.append(entry(b"frpc-processed", b"no"))
         if failure.pushback_ms:

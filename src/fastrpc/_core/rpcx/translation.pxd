@@ -72,6 +72,9 @@ cdef class RpcxTranslation:
         uint64_t told_push_ns
         Py_ssize_t untold_pushes
 
+        # Whether it was logged that an entry of metadata was left out.
+        bint has_told_dropped
+
         # REQUESTs that come in pieces, by id.
         dict requests
 
@@ -97,9 +100,13 @@ cdef class RpcxTranslation:
     cdef int _cancel(self, uint64_t id) except -1
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1
     cdef int _take_answer(self, RpcxFrame* frame) except -1
+    cdef int _take_whole_answer(
+        self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor
+    ) except -1
     cdef int _put_answer(self, uint64_t id, RpcxFrame* frame, int codec, int compressor) except -1
     cdef int _take_push(self, RpcxFrame* frame) except -1
     cdef int _drop_push(self, str why) except -1
+    cdef int _note_dropped(self, list dropped) except -1
     cdef int _leave(self) except -1
     cdef int _take_error(self, uint64_t id, bytes metadata, dict told) except -1
     cdef int _fail(self, uint64_t id, int status, str text, bint has_run) except -1

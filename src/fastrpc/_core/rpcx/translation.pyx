@@ -33,7 +33,7 @@ from fastrpc._core.base.codec_numbers cimport (
     serialize_of,
 )
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
-from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store32, store64
+from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store64
 from fastrpc._core.framing.frame cimport (
     ACK,
     AUTH,
@@ -56,7 +56,7 @@ from fastrpc._core.framing.frame cimport (
     TIMEOUT_NONE,
 )
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
-from fastrpc._core.rpcx.entries cimport pause_of, without_token
+from fastrpc._core.rpcx.entries cimport note_dropped, pause_of, without_token
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -75,6 +75,7 @@ from fastrpc._core.rpcx.frames cimport (
     store32_big,
     store64_big,
 )
+from fastrpc._core.rpcx.native_frames cimport HEAD_WORDS, RESPONSE_HEAD, answer_head, frame_of, put_header
 
 from fastrpc._core.native.connection import MAGIC
 from fastrpc.errors import RemoteProtocolError
@@ -83,9 +84,6 @@ from fastrpc.status import Status
 logger = logging.getLogger("fastrpc.client")
 
 cdef enum:
-    RESPONSE_HEAD = 16
-    # The same in words of eight bytes, as the head says itself.
-    HEAD_WORDS = 2
     # The size of a message in pieces, behind the head of the first.
     TOTAL_BYTES = 8
     # More than any number of milliseconds has.
@@ -100,6 +98,7 @@ cdef enum:
     # A piece of an answer, where the connection above takes so long frames.
     PIECE = 49_152
     LONGEST_METADATA = 65_535
+    GZIP = 1
     # What a first piece may have beside metadata: text, or name, and some payload.
     BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
@@ -114,8 +113,6 @@ cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
 # What begins up to 4 GiB of bytes in msgpack.
 cdef bytes BIN32 = b"\xc6"
-# How the text of an error begins that a server of Go has for a service or a method that it lacks.
-cdef tuple UNKNOWN_NAMES = (b"rpcx: can't find service ", b"rpcx: can't find method ")
 # What an error may say that it is.
 cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
 
@@ -309,7 +306,7 @@ cdef class RpcxTranslation:
         if dot:
             name = dot
             dot -= 1
-        if call.timeout_us and call.timeout_us != TIMEOUT_NONE:
+        if call.timeout_us and call.timeout_us != TIMEOUT_NONE and self.profile.states_deadlines:
             while count == 0 or left_ms:
                 count += 1
                 digits[DIGITS - count] = <char>(48 + left_ms % 10)
@@ -335,22 +332,26 @@ cdef class RpcxTranslation:
         return 0
 
     cdef int _ping(self, bytes body) except -1:
-        """Send a heartbeat: to Go's server the clock in nanoseconds, an int64 of msgpack."""
-        cdef bytes payload = b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+        """Send a heartbeat: for rpcx the clock in nanoseconds, an int64 of msgpack; for Phobos the token."""
+        cdef bint proves = self.profile.proves_heartbeats
+        cdef bytes payload = b"" if proves else b"\xd3" + (<object>now_ns()).to_bytes(8, "big")
+        cdef bytes entries = self.token_entry if proves else b""
         cdef uint64_t sequence = self._sequence_of(None)
+        cdef Py_ssize_t rest = 4 * LENGTH_BYTES + PyBytes_GET_SIZE(entries) + PyBytes_GET_SIZE(payload)
         cdef char* at
         # Before the room is reserved: to note it may fail.
         self.pings.append(body)
-        at = self.down.reserve(HEADER_BYTES + 4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload))
+        at = self.down.reserve(HEADER_BYTES + rest)
         at[0] = <char>self.profile.magic
         at[1] = 0
         at[FLAGS_AT] = IS_HEARTBEAT
-        at[3] = SERIALIZE_MSGPACK << 4
+        at[3] = (SERIALIZE_RAW if proves else SERIALIZE_MSGPACK) << 4
         store64_big(at + 4, sequence)
-        store32_big(at + REST_AT, <uint32_t>(4 * LENGTH_BYTES + PyBytes_GET_SIZE(payload)))
-        # Neither path nor method nor metadata.
-        memset(at + HEADER_BYTES, 0, 3 * LENGTH_BYTES)
-        put_text(at + HEADER_BYTES + 3 * LENGTH_BYTES, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
+        store32_big(at + REST_AT, <uint32_t>rest)
+        # Neither path nor method.
+        memset(at + HEADER_BYTES, 0, 2 * LENGTH_BYTES)
+        at = put_text(at + HEADER_BYTES + 2 * LENGTH_BYTES, PyBytes_AS_STRING(entries), PyBytes_GET_SIZE(entries))
+        put_text(at, PyBytes_AS_STRING(payload), PyBytes_GET_SIZE(payload))
         return 0
 
     cdef int _answer_pings(self) except -1:
@@ -413,7 +414,7 @@ cdef class RpcxTranslation:
 
     cdef Py_ssize_t _whole_size(self, const char* data, Py_ssize_t size) except -1:
         """Return the size of the frame that begins here, 0 while its header is not whole; refuse one over the limit."""
-        cdef Py_ssize_t whole = announced_size(data, size, self.profile.magic)
+        cdef Py_ssize_t whole = announced_size(data, size, self.profile.checked_magic)
         if whole > self.most_frame:
             raise RemoteProtocolError(
                 f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
@@ -422,10 +423,10 @@ cdef class RpcxTranslation:
 
     cdef int _take_answer(self, RpcxFrame* frame) except -1:
         cdef object waits
-        cdef dict told
-        cdef bytes metadata
         cdef uint64_t id
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
+        # One of rpcx without any metadata counts as a success.
+        cdef bint is_error = frame.flags & STATUS_BITS == STATUS_ERROR and (frame.metadata_size or self.profile.is_loose)
         if not frame.flags & IS_RESPONSE and frame.flags & IS_ONE_WAY:
             return self._take_push(frame) if self.takes_pushes else 0
         waits = self.waiting.pop(frame.sequence, None)
@@ -434,26 +435,38 @@ cdef class RpcxTranslation:
             return 0
         id = waits
         del self.sequences[waits]
+        if compressor and self.profile.is_loose:
+            # Such a server copies the bits of the request, and compresses nothing.
+            compressor = GZIP if compressor == GZIP and is_gzip(frame.payload, frame.payload_size) else 0
         if (
-            frame.metadata_size == 0 and frame.payload_size <= self.piece and serialize <= SERIALIZE_MSGPACK
-            and compressor <= 1 and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
+            frame.metadata_size == 0 and not is_error and frame.payload_size <= self.piece and serialize <= SERIALIZE_MSGPACK
+            and compressor <= GZIP and not self.held and HEADER_SIZE + RESPONSE_HEAD + frame.payload_size <= self.credit
         ):
             return self._put_answer(id, frame, CODEC[serialize], compressor)
-        told = {}
-        metadata = b""
+        return self._take_whole_answer(id, frame, is_error, serialize, compressor)
+
+    cdef int _take_whole_answer(
+        self, uint64_t id, RpcxFrame* frame, bint is_error, int serialize, int compressor
+    ) except -1:
+        """Take an answer that has metadata, fails, is long, or has to wait."""
+        cdef dict told = {}
+        cdef list dropped = []
+        cdef bytes metadata = b"", head
         if frame.metadata_size:
             try:
-                metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told)
+                metadata = native_answer(frame.metadata, frame.metadata_size, self.profile.error_key, told, dropped)
             except ValueError as error:
                 return self._fail(id, INTERNAL, f"the answer cannot be taken: {error}", True)
+        if dropped:
+            self._note_dropped(dropped)
         if b"frpc-goaway" in told:
             self._leave()
         if PyBytes_GET_SIZE(metadata) > self.most_metadata:
             text = f"has {len(metadata)} bytes, at most {self.most_metadata} fit (Limits.frame_bytes)"
             return self._fail(id, INTERNAL, f"the metadata of the answer {text}", True)
-        if frame.flags & STATUS_BITS == STATUS_ERROR and frame.metadata_size:
+        if is_error:
             return self._take_error(id, metadata, told)
-        if serialize > SERIALIZE_MSGPACK or compressor > 1:
+        if serialize > SERIALIZE_MSGPACK or compressor > GZIP:
             what = f"serialize type {serialize}" if serialize > SERIALIZE_MSGPACK else f"compressor {compressor}"
             return self._fail(id, INTERNAL, f"the answer has the {what}, which is not known", True)
         head = answer_head(0, "", metadata, True, 0)
@@ -474,6 +487,7 @@ cdef class RpcxTranslation:
         """Let the connection above serve what the server pushed: a call without an answer."""
         cdef Py_ssize_t name_size = frame.path_size + 1 + frame.method_size
         cdef bytes name, metadata = b"", head, payload
+        cdef list dropped = []
         cdef int serialize = frame.kinds >> 4, compressor = (frame.flags & COMPRESSION_BITS) >> 2
         cdef uint64_t id
         cdef Reserved found
@@ -481,10 +495,12 @@ cdef class RpcxTranslation:
         if frame.metadata_size:
             try:
                 # Checks the lengths.
-                find_reserved(frame.metadata, frame.metadata_size, &found)
-                metadata = native_entries(frame.metadata, frame.metadata_size)
+                find_reserved(frame.metadata, frame.metadata_size, False, &found)
+                metadata = native_entries(frame.metadata, frame.metadata_size, self.profile.states_deadlines, dropped)
             except ValueError as error:
                 return self._drop_push(str(error))
+        if dropped:
+            self._note_dropped(dropped)
         if not 1 < name_size <= LONGEST_NAME or PyBytes_GET_SIZE(metadata) > self.most_metadata or compressor > 1:
             return self._drop_push(
                 f"its name has {name_size} bytes, its metadata {len(metadata)}, its compressor is {compressor}"
@@ -517,6 +533,12 @@ cdef class RpcxTranslation:
             self.told_push_ns, self.untold_pushes = now, 0
         return 0
 
+    cdef int _note_dropped(self, list dropped) except -1:
+        """Count entries of metadata that have no native form; the first one of a connection is logged."""
+        note_dropped(dropped, self.profile.name, logger, self.has_told_dropped)
+        self.has_told_dropped = True
+        return 0
+
     cdef int _leave(self) except -1:
         """Let further calls be for another connection."""
         if not self.is_leaving:
@@ -528,7 +550,8 @@ cdef class RpcxTranslation:
         """Fail a call with what the entries of its answer tell; those of Go have the text alone."""
         cdef bytes head, details = told.get(b"frpc-details-bin", b"")
         cdef bytes text = told.get(self.profile.error_key, b"")
-        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(UNKNOWN_NAMES) else UNKNOWN)
+        cdef tuple names = self.profile.unknown_names
+        cdef int status = STATUSES.get(told.get(b"frpc-code"), UNIMPLEMENTED if text.startswith(names) else UNKNOWN)
         if status == UNAUTHENTICATED and self.profile.closes_on_refusal:
             # The server takes nothing more here.
             self._leave()
@@ -585,44 +608,6 @@ cdef class RpcxTranslation:
         return 0
 
 
-cdef inline void put_header(
-    char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size
-) noexcept:
-    """Write the header of a native frame with so many bytes behind it."""
-    store32(at, size)
-    at[4] = <char>kind
-    at[5] = <char>flags
-    at[6] = <char>codec
-    at[7] = <char>compressor
-    store64(at + 8, id)
-
-
-cdef bytes frame_of(uint8_t kind, uint8_t flags, int codecs, uint64_t id, bytes head, const char* payload, Py_ssize_t size):
-    """Return a native frame; `codecs` holds the codec, and above it the compressor."""
-    cdef Py_ssize_t head_size = PyBytes_GET_SIZE(head)
-    cdef bytes frame = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + head_size + size)
-    cdef char* at = PyBytes_AS_STRING(frame)
-    put_header(at, kind, flags, codecs & 255, codecs >> 8, id, <uint32_t>(head_size + size))
-    memcpy(at + HEADER_SIZE, PyBytes_AS_STRING(head), head_size)
-    if size:
-        memcpy(at + HEADER_SIZE + head_size, payload, size)
-    return frame
-
-
-cdef bytes answer_head(int status, str text, bytes metadata, bint has_run, uint32_t pause_ms):
-    """Return the head of a RESPONSE, up to its payload."""
-    cdef bytes message = text.encode("utf-8", "replace")
-    cdef bytes head
-    cdef char* at
-    if PyBytes_GET_SIZE(message) > MESSAGE_LIMIT:
-        message = message[:MESSAGE_LIMIT - 3].decode("utf-8", "ignore").encode() + "…".encode()
-    head = PyBytes_FromStringAndSize(NULL, RESPONSE_HEAD)
-    at = PyBytes_AS_STRING(head)
-    at[0] = HEAD_WORDS
-    at[1] = 0 if has_run else 1
-    store16(at + 2, <uint16_t>status)
-    store16(at + 4, <uint16_t>PyBytes_GET_SIZE(message))
-    store16(at + 6, <uint16_t>PyBytes_GET_SIZE(metadata))
-    store32(at + 8, pause_ms)
-    store32(at + 12, 0)
-    return head + message + metadata if message or metadata else head
+cdef inline bint is_gzip(const char* data, Py_ssize_t size) noexcept:
+    """Return whether bytes begin as those of gzip do (RFC 1952)."""
+    return size > 2 and <uint8_t>data[0] == 0x1F and <uint8_t>data[1] == 0x8B

@@ -61,7 +61,7 @@ class Dialer:
             # Imported on first use: most clients speak the native protocol.
             from fastrpc.protocols.rpcx_client import rpcx_io
 
-            io = rpcx_io(io, config)
+            io = rpcx_io(io, config, wire)
         try:
             check_process()
         except ConnectionLostError:

@@ -7,6 +7,8 @@ import pytest
 
 import fastrpc
 from fastrpc import current_call
+from fastrpc._core.base.histogram import DROPPED
+from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc.errors import RemoteProtocolError
 from tests.support.rpcx_link import TranslatedRpcx, served_rpcx
 from tests.support.rpcx_wire import Frame, call, metadata_block
@@ -89,10 +91,6 @@ async def test_keys_arrive_in_lower_case_and_the_last_of_two_counts() -> None:
 @pytest.mark.parametrize(
     ("entries", "text"),
     [
-        ([("", "x")], "keys are 1 to 255 of a-z"),
-        ([("k" * 256, "x")], "keys are 1 to 255 of a-z"),
-        ([("a b", "x")], "metadata key 'a b': keys are"),
-        ([("größe", "x")], r"metadata key 'gr\xf6\xdfe': keys are"),
         ([("Frpc-Code", "OK")], "frpc- is reserved"),
         ([("text", "\udcff")], "metadata 'text' is no UTF-8; keys of binary values end in -bin"),
         ([("__AUTH", "a"), ("authorization", "b")], "has __AUTH and authorization, one of them is allowed"),
@@ -127,6 +125,43 @@ async def test_a_timeout_up_to_zero_has_passed(text: str) -> None:
     assert answer.metadata["frpc-code"] == "DEADLINE_EXCEEDED"
 
 
+#: Keys of Go that have no native form.
+FOREIGN_KEYS = ("", "k" * 256, "a b", "größe", "a/b", "\x00")
+
+
+@pytest.mark.parametrize("profile", [RPCX, PHOBOS], ids=lambda profile: profile.name)
+async def test_entries_of_a_request_whose_keys_have_no_native_form_are_left_out(
+    profile: Profile, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = DROPPED.get(profile.name, 0)
+    block = metadata_block([(key, "x") for key in FOREIGN_KEYS] + [("Kept", "1")])
+    async with served_rpcx(Seen(), profile=profile) as talk:
+        for _ in range(2):
+            assert (await talk.ask(framed(block))).value() == {"kept": "1"}
+    assert DROPPED[profile.name] == before + 2 * len(FOREIGN_KEYS)
+    [told] = [one.getMessage() for one in caplog.records if "is left out" in one.getMessage()]
+    assert told.startswith(f"{profile.name}: the metadata entry '' is left out, keys are 1 to 255 of a-z")
+
+
+@pytest.mark.parametrize("wire", ["rpcx", "phobos"])
+def test_entries_of_an_answer_whose_keys_have_no_native_form_are_left_out(
+    wire: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = DROPPED.get(wire, 0)
+    client = TranslatedRpcx(wire=wire, takes_pushes=True)
+    client.open()
+    client.say(*[Request(id, b"seen.metadata", codec=1) for id in (1, 3)])
+    metadata = {**dict.fromkeys(FOREIGN_KEYS, "x"), "Server": "here"}
+    for request in client.sent():
+        [taken] = client.hear(Frame(response=True, sequence=request.sequence, metadata=metadata))
+        assert isinstance(taken, Response)
+        assert (taken.status, taken.metadata) == (0, encode_metadata([(b"server", b"here")]))
+    [pushed] = client.hear(Frame(one_way=True, path="news", method="told", serialize=0, metadata=metadata))
+    assert isinstance(pushed, Request)
+    assert DROPPED[wire] == before + 3 * len(FOREIGN_KEYS)
+    assert sum("is left out" in one.getMessage() for one in caplog.records) == 1
+
+
 def test_a_client_takes_metadata_of_an_answer_and_refuses_a_call_for_what_it_cannot_carry() -> None:
     client = TranslatedRpcx()
     client.open()
@@ -134,13 +169,13 @@ def test_a_client_takes_metadata_of_an_answer_and_refuses_a_call_for_what_it_can
     first, second = client.sent()
     taken, refused = client.hear(
         Frame(response=True, sequence=first.sequence, metadata={"Server": "here"}),
-        Frame(response=True, sequence=second.sequence, metadata={"a b": "x"}),
+        Frame(response=True, sequence=second.sequence, metadata={"text": "\udcff"}),
     )
     assert isinstance(taken, Response)
     assert (taken.status, taken.metadata) == (0, encode_metadata([(b"server", b"here")]))
     assert isinstance(refused, Response)
     assert refused.status == 13
-    assert b"the answer cannot be taken: metadata key 'a b'" in refused.message
+    assert b"the answer cannot be taken: metadata 'text' is no UTF-8" in refused.message
 
 
 def test_the_last_of_two_keys_of_an_answer_that_differ_by_case_counts() -> None:

@@ -79,7 +79,7 @@ async def test_a_one_way_call_is_never_answered_whatever_becomes_of_it() -> None
             call("Arith", "Note", "kept", one_way=True),
             call("Arith", "None", None, one_way=True),
             call("Arith", "Note", 7, one_way=True),
-            call("Arith", "Note", "x", one_way=True, metadata={"a b": "c"}),
+            call("Arith", "Note", "x", one_way=True, metadata={"frpc-code": "c"}),
             PRODUCT,
         )
         [answer] = await talk.hear()
