@@ -67,6 +67,8 @@ class HTTP(Settings):
         mcp: methods with `tool=True` as tools of language models, at `POST /mcp`.
         rpcx: requests with the fields `X-RPCX-ServiceMethod` and `X-RPCX-SerializeType`, as Go's header gateway of rpcx
             takes them.
+        phobos: requests with the fields `PHOBOS-Gateway-ServiceMethod` or `PHOBOS-Gateway-SerializeType`, as the header
+            gateway of Phobos takes them.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
             identity. None shows them where `ServerConfig.reflection` does.
         cors_origins: origins whose pages may call, such as "https://shop.example". Each one's scripts then act with
@@ -82,13 +84,14 @@ class HTTP(Settings):
     websocket: bool = False
     mcp: bool = False
     rpcx: bool = False
+    phobos: bool = False
     docs: bool | None = None
     cors_origins: tuple[str, ...] = ()
     allowed_hosts: tuple[str, ...] = ()
     limits: HTTPLimits = field(default_factory=HTTPLimits)
 
     def __post_init__(self) -> None:
-        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx"):
+        for name in ("json", "jsonrpc", "websocket", "mcp", "rpcx", "phobos"):
             check_flag(self, name)
         if self.docs is not None:
             check_flag(self, "docs")

@@ -58,10 +58,17 @@ OWN_TEXTS = {
 
 REPLAYED = sorted(recordings("phobos").keys() - EXCLUDED - ANSWERED_BY_HAND)
 
+#: The frames that the gateway of Phobos sent to its server; one is excluded as those of other clients.
+OF_GATEWAY = {
+    one.name: one
+    for one in recorded_beside("gateway_", "phobos")
+    if one.name.endswith("_frames") and one.name != "gateway_gzip_frames"
+}
 
-@pytest.mark.parametrize("name", REPLAYED)
+
+@pytest.mark.parametrize("name", [*REPLAYED, *OF_GATEWAY])
 async def test_a_recorded_client_gets_the_recorded_answers(name: str) -> None:
-    recording = recordings("phobos")[name]
+    recording = {**recordings("phobos"), **OF_GATEWAY}[name]
     tokens = StaticTokens({"secret": Identity("gopher")}) if name in WITH_TOKEN else None
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(

@@ -7,6 +7,8 @@ import pytest
 from fastrpc import HTTP, Server, ServerConfig
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.http_talk import HttpClient
+from tests.support.phobos_arith import Arith as PhobosArith
+from tests.support.phobos_arith import Functions
 from tests.support.rpcx_arith import Arith
 from tests.support.rpcx_vectors import Recorded, recorded_beside
 
@@ -50,3 +52,53 @@ async def test_a_recorded_request_gets_the_recorded_answer(name: str) -> None:
         assert {"GET", "POST", "PUT"} <= set(answer["allow"].split(", "))
     else:
         assert (answer.body and json.loads(answer.body)) == (body and json.loads(body))
+
+
+#: The same of Phobos; beside them lie the frames that its gateway sent to its server.
+PHOBOS = {one.name: one for one in recorded_beside("gateway_", "phobos") if not one.name.endswith("_frames")}
+
+#: What the gateway of Phobos does and ours does not, with the reason.
+PHOBOS_EXCLUDED = {"gateway_gzip": "our server inflates requests, and does not fail them"}
+
+PHOBOS_OWN_TEXTS = {
+    *("gateway_error", "gateway_error_metadata", "gateway_unknown_method", "gateway_unknown_service"),
+    "gateway_no_method",
+}
+
+#: Fields of answers that are not HTTP's own.
+HTTP_FIELDS = {
+    "date",
+    "cache-control",
+    "content-length",
+    "content-type",
+    "connection",
+    "x-content-type-options",
+    "allow",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PHOBOS.keys() - PHOBOS_EXCLUDED))
+async def test_a_recorded_request_of_phobos_gets_the_recorded_answer(name: str) -> None:
+    recording = PHOBOS[name]
+    status, fields, body = answer_of(recording)
+    config = ServerConfig(protocols=("http", "phobos"), http=HTTP(phobos=True, allowed_hosts=("gateway",)))
+    async with Server(PhobosArith(), Functions(), config=config) as server:
+        async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
+            client.send(recording.from_client)
+            answer = await client.response()
+    assert answer.status == status
+    if status == 405:
+        assert {"GET", "POST", "PUT"} <= set(answer["allow"].split(", "))
+        return
+    found, expected = (
+        {name.lower(): value for name, value in lines if name.lower() not in HTTP_FIELDS}
+        for lines in (answer.fields, fields)
+    )
+    if name not in PHOBOS_OWN_TEXTS:
+        assert found.keys() == expected.keys()
+        assert found.get("phobos-gateway-messagestatustype") == expected.get(
+            "phobos-gateway-messagestatustype"
+        )
+    else:
+        assert found == expected
+    assert answer.body == body

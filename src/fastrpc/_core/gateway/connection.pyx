@@ -25,7 +25,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_MAX_AGE, TIMEOUT_NONE, Frame
-from fastrpc._core.gateway.http_call cimport new_call, terms_of
+from fastrpc._core.gateway.http_call cimport SMALL_BODY, is_long, new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
 from fastrpc._core.gateway.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
@@ -44,10 +44,6 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.http1.head import RequestRefusedError
 from fastrpc.errors import CallError
 from fastrpc.status import Status
-
-cdef enum:
-    # A body that anybody may send.
-    SMALL_BODY = 65_536
 
 # Of a body that is taken in parts.
 cdef int64_t ENDLESS = <int64_t>1 << 62
@@ -77,7 +73,7 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.has_marshals = True
         self.exchange.reveals_services = parts.reveals_services
         self.exchange.service = service
-        self.exchange.takes_values = service.serves_rpcx
+        self.exchange.takes_values = service.serves_rpcx or service.serves_phobos
         self.exchange.join(self, &self._exchange)
         self.line = bytearray()
 
@@ -270,6 +266,8 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.is_reading = self.is_reading
         if call.charge and call.route is None:
             self.gate.memory.charge(call, 0)
+        if terms_of(call).rpcx is not None and self.exchange.answers_at_once(call, payload):
+            return 0
         self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         if call.charge and not call.is_held and call.waiting_payload is None:
             # It ended in its first step: nobody else takes back what its body counted.
@@ -320,8 +318,8 @@ cdef class GatewayConnection(HttpConnection):
         if status == 204:
             return self.answer(status, lines, b"", leaves_body)
         if terms.rpcx is not None:
-            lines += terms.rpcx.failure_lines(terms.fault_text) + NOSNIFF + call_lines(call, self.head)
-            return self.answer(status, lines, b"", leaves_body)
+            lines += terms.rpcx.failure_lines(terms.fault_text, None) + NOSNIFF + call_lines(call, self.head)
+            return self.answer(200 if terms.rpcx.is_phobos else status, lines, b"", leaves_body)
         failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
         lines += (BEARER if status == 401 else b"") + retry_line(status, failure) + call_lines(call, self.head)
         return self.answer(status, PROBLEM_LINES + lines, problem_document(status, failure, CODEC_JSON), leaves_body)
@@ -623,8 +621,3 @@ cdef class GatewayConnection(HttpConnection):
             keep_identities(exchange)
             exchange.expire()
         return earlier(exchange.own_due_ns, exchange.expires_ns)
-
-
-cdef bint is_long(RequestHead head) noexcept:
-    """Return whether a body is not waited for before its sender is known."""
-    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue

@@ -40,6 +40,7 @@ cdef class HttpExchange(EngineExchange):
     cdef int _answer_rpcx(
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
     ) except -1
+    cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1
     cdef int _fail_rpcx(
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
     ) except -1

@@ -144,11 +144,26 @@ cdef class HttpExchange(EngineExchange):
         self.call = None
         return connection.answer(200, lines, b"" if headers.is_one_way else payload, False)
 
+    cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1:
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
+        cdef HttpConnection connection = self.owner()
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        cdef bint is_heartbeat = headers.is_heartbeat
+        if connection is None or not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
+            return False
+        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, connection.head)
+        call.flags |= ONE_WAY
+        self.call = None
+        if is_heartbeat and call.charge:
+            (<Gate>self.gate).memory.charge(call, 0)
+        connection.answer(200, lines, payload if is_heartbeat else b"", False)
+        return is_heartbeat
+
     cdef int _fail_rpcx(
         self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
     ) except -1:
-        cdef int status = rpcx_status(failure, told)
-        cdef bytes lines = headers.failure_lines(failure.text) + NOSNIFF + retry_line(status, failure)
+        cdef int status = rpcx_status(headers, failure, told)
+        cdef bytes lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
         call.sent_metadata = None
         lines += (BEARER if status == 401 else b"") + call_lines(call, connection.head)
         self.call = None
@@ -172,7 +187,9 @@ cdef class HttpExchange(EngineExchange):
         elif status == UNIMPLEMENTED and call.route is None:
             told = 404
             if terms.rpcx is not None:
-                text = (<Gate>self.gate).dispatcher.unknown_to_go(terms.name.decode("ascii", "backslashreplace"), self)
+                text = (<Gate>self.gate).dispatcher.unknown_to_go(
+                    terms.name.decode("ascii", "backslashreplace"), self, "phobos" if terms.rpcx.is_phobos else "rpcx"
+                )
         elif status == RESOURCE_EXHAUSTED and is_faulty:
             # The same request fares no better later.
             told, pushback_ms = 413, PUSHBACK_NEVER

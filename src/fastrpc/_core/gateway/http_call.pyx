@@ -78,8 +78,11 @@ cdef class HttpTerms:
                 target += 3
                 path -= 3
         self._take_fields(call, head, service.gate.metadata_bytes)
-        if service.serves_rpcx and not self.is_socket:
-            self.rpcx = rpcx_headers(head, target[:path])
+        if (service.serves_rpcx or service.serves_phobos) and not self.is_socket:
+            if service.serves_rpcx:
+                self.rpcx = rpcx_headers(head, target[:path], False)
+            if service.serves_phobos and self.rpcx is None:
+                self.rpcx = rpcx_headers(head, target[:path], True)
             if self.rpcx is not None:
                 self.path = None
                 return self._find_rpcx(call, head, service)
@@ -157,10 +160,16 @@ cdef class HttpTerms:
         """Find the method that the fields of rpcx name."""
         if head.method not in ("POST", "GET", "PUT"):
             self.rpcx = None
-            return self.set_fault(405, "rpcx calls by POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
-        problem = self.rpcx.problem or take_rpcx_metadata(call, head, service.gate.metadata_bytes)
-        if problem is not None:
-            return self.set_fault(200, problem, b"")
+            return self.set_fault(405, "header gateways take POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
+        if self.rpcx.problem is None:
+            self.rpcx.problem = take_rpcx_metadata(call, head, self.rpcx.is_phobos, service.gate.metadata_bytes)
+        if self.rpcx.problem is not None:
+            return self.set_fault(200, self.rpcx.problem, b"")
+        if call.stated_timeout_us == 0:
+            # As for frames: the server's default is for protocols in which every caller states a time.
+            call.stated_timeout_us = TIMEOUT_NONE
+        if self.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
+            call.compressor = COMPRESSOR_GZIP
         call.codec = self.rpcx.codec
         self.name = self.rpcx.full_name()
         call.route = service.gate.routes.find(self.name, PyBytes_GET_SIZE(self.name))
@@ -273,3 +282,7 @@ cdef str breaking_key(bytes metadata):
                     return data[at:at + key].decode("ascii")
         at += key + value
     return None
+
+
+cdef bint is_long(RequestHead head) noexcept:
+    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue

@@ -23,6 +23,10 @@ cdef class RpcxHeaders:
         uint8_t codec
         bint is_one_way
 
+        # Whether these are the fields of Phobos; whether they ask for their body alone.
+        bint is_phobos
+        bint is_heartbeat
+
         # Why the headers are none of rpcx; None: they are.
         str problem
 
@@ -31,14 +35,14 @@ cdef class RpcxHeaders:
 
     # Return the fields of an answer, and those of one that tells a failure.
     cdef bytes answer_lines(self, bytes metadata)
-    cdef bytes failure_lines(self, str text)
+    cdef bytes failure_lines(self, str text, bytes metadata)
 
 
-# Return what the fields of a request say; None where it is none of rpcx. `path` is that of its URL.
-cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path)
+# Return what the fields of a request say; None where it is none of rpcx, or of Phobos. `path` is that of its URL.
+cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 
 # Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata_bytes)
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, uint32_t metadata_bytes)
 
 # Return the status of HTTP for a failure, which other ways tell by `told`.
-cdef int rpcx_status(Failure failure, int told) noexcept
+cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept

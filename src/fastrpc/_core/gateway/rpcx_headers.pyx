@@ -12,9 +12,13 @@
 Both bodies are one value, as in frames of rpcx. A failure has no body: its text is in X-RPCX-ErrorMessage, and
 X-RPCX-MessageStatusType is `Error`, which a success does not have. Fields that are no fields of rpcx, or none at all,
 answer 200 with such a failure, as servers in Go do.
+
+Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; without a SerializeType its body is raw bytes.
+Every answer is 200: a success has no field of the gateway and no metadata, a failure its text, and its metadata as fields.
 """
 
 import re
+from base64 import b64encode
 from urllib.parse import parse_qsl, quote_plus
 
 cimport cython
@@ -37,10 +41,17 @@ cdef enum:
 # A longer timeout is none.
 cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
 
-cdef bytes PREFIX = b"x-rpcx-"
+cdef str PREFIX = "x-rpcx-"
+cdef str PHOBOS_PREFIX = "phobos-gateway-"
 # What begins a request of rpcx, whatever its path.
 cdef frozenset MARKS = frozenset({b"servicemethod", b"serializetype"})
-cdef frozenset KNOWN = MARKS | {b"version", b"messageid", b"servicepath", b"oneway", b"meta"}
+cdef frozenset KNOWN = MARKS | {b"version", b"messageid", b"servicepath", b"oneway", b"meta", b"heartbeat"}
+# Fields of an answer that are not its handler's to set: a peer would read another answer out of them.
+cdef frozenset OWN_FIELDS = frozenset({
+    b"cache-control", b"connection", b"date", b"keep-alive", b"location", b"set-cookie", b"te", b"trailer",
+    b"transfer-encoding", b"upgrade", b"vary", b"www-authenticate",
+})
+cdef tuple OWN_PREFIXES = (b"access-control-", b"content-", b"phobos-gateway-", b"proxy-", b"x-content-")
 
 cdef object BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
@@ -67,17 +78,22 @@ cdef class RpcxHeaders:
         return b"" if b"." in self.method or PyBytes_GET_SIZE(name) > NAME_BYTES else name
 
     cdef bytes answer_lines(self, bytes metadata):
-        cdef dict entries = {} if metadata is None else decode_metadata(metadata)
+        cdef dict entries = {} if metadata is None or self.is_phobos else decode_metadata(metadata)
+        if self.is_phobos:
+            return MEDIA_TYPES.get(int(self.serialize), OTHER_MEDIA)
         cdef list pairs = [f"{quote_plus(key)}={quote_plus(entries[key])}" for key in sorted(entries)]
         return (
             MEDIA_TYPES.get(int(self.serialize), OTHER_MEDIA) + self._echoed()
             + b"X-RPCX-Meta: %b\r\n" % "&".join(pairs).encode("ascii")
         )
 
-    cdef bytes failure_lines(self, str text):
+    cdef bytes failure_lines(self, str text, bytes metadata):
         cdef bytes shown = text.encode("utf-8", "replace").translate(SPACES).strip()
         if PyBytes_GET_SIZE(shown) > TEXT_BYTES:
             shown = shown[:TEXT_BYTES].decode("utf-8", "ignore").encode() + b"..."
+        if self.is_phobos:
+            lines = b"PHOBOS-Gateway-MessageStatusType: Error\r\nPHOBOS-Gateway-ErrorMessage: %b\r\n" % shown
+            return lines + (b"" if self.problem else b"__phobos_error__: %b\r\n" % shown) + _bare_lines(metadata)
         return self._echoed() + b"X-RPCX-MessageStatusType: Error\r\nX-RPCX-ErrorMessage: %b\r\n" % shown
 
     def _echoed(self):
@@ -86,17 +102,30 @@ cdef class RpcxHeaders:
         return lines + b"".join([b"X-RPCX-%b: %b\r\n" % (name, value) for name, value in named if value])
 
 
-cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path):
-    cdef dict found = _fields_of(head)
+cdef bytes _bare_lines(bytes metadata):
+    """Return metadata as fields of their own names."""
+    cdef list lines = []
+    for key, value in ({} if metadata is None else decode_metadata(metadata)).items():
+        name = key.encode()
+        if name not in OWN_FIELDS and not name.startswith(OWN_PREFIXES):
+            text = b64encode(value) if isinstance(value, bytes) else value.encode("utf-8", "replace")
+            lines.append(b"%b: %b\r\n" % (name, text.translate(SPACES).strip()))
+    return b"".join(lines)
+
+
+cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos):
+    cdef dict found = _fields_of(head, PHOBOS_PREFIX if is_phobos else PREFIX)
     cdef RpcxHeaders headers
     if MARKS.isdisjoint(found):
         return None
     headers = RpcxHeaders.__new__(RpcxHeaders)
+    headers.is_phobos = is_phobos
+    headers.is_heartbeat = is_phobos and bool(found.get(b"heartbeat"))
     headers.version = found.get(b"version", b"")
     headers.message_id = found.get(b"messageid", b"")
     headers.path = found.get(b"servicepath") or path[1:]
     headers.method = found.get(b"servicemethod", b"")
-    headers.serialize = found.get(b"serializetype", b"")
+    headers.serialize = found.get(b"serializetype") or (b"0" if is_phobos else b"")
     headers.is_one_way = bool(found.get(b"oneway"))
     headers.problem = _problem_in(headers, found)
     if headers.problem is None:
@@ -104,12 +133,12 @@ cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path):
     return headers
 
 
-cdef dict _fields_of(RequestHead head):
+cdef dict _fields_of(RequestHead head, str prefix):
     """Return the fields of rpcx by the ends of their names; None for one that comes more than once."""
     cdef dict found = {}
     for name, value in head.fields:
-        end = name[len(PREFIX):].encode("ascii")
-        if name.startswith("x-rpcx-") and end in KNOWN:
+        end = name[len(prefix):].encode("ascii")
+        if name.startswith(prefix) and end in KNOWN:
             found[end] = None if end in found else value.encode("latin-1")
     return found
 
@@ -119,7 +148,10 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
     twice = sorted([name.decode() for name, value in found.items() if value is None])
     headers.version = headers.version or b""
     headers.method = headers.method or b""
-    if not _is_number(headers.message_id, 20, 2**64 - 1):
+    if headers.is_phobos:
+        if not headers.message_id:
+            return "phobos: PHOBOS-Gateway-MessageID is missing"
+    elif not _is_number(headers.message_id, 20, 2**64 - 1):
         if headers.message_id:
             twice.append("messageid")
         headers.message_id = _short(headers.message_id)
@@ -127,7 +159,12 @@ cdef str _problem_in(RpcxHeaders headers, dict found):
         twice.append("serializetype")
         headers.serialize = _short(headers.serialize)
     if twice:
-        return f"rpcx: X-RPCX-{twice[0]} is missing, malformed, or comes more than once"
+        headers.serialize = b"" if headers.serialize is None else headers.serialize
+        name = f"phobos: PHOBOS-Gateway-{twice[0]}" if headers.is_phobos else f"rpcx: X-RPCX-{twice[0]}"
+        return f"{name} is missing, malformed, or comes more than once"
+    if headers.is_phobos:
+        # What is missing there is a name that no service and no method has.
+        return None
     if not headers.path:
         return "rpcx: X-RPCX-ServicePath is missing"
     return None if headers.method else "rpcx: X-RPCX-ServiceMethod is missing"
@@ -142,13 +179,17 @@ cdef bint _is_number(bytes text, Py_ssize_t digits, most) except -1:
     return text is not None and 0 < len(text) <= digits and text.isdigit() and int(text) <= most
 
 
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata_bytes):
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, uint32_t metadata_bytes):
     cdef dict entries = {} if call.received_metadata is None else decode_metadata(call.received_metadata)
-    cdef bint has_token = "authorization" in entries
+    cdef bint has_token
     cdef bytes metadata
+    if is_phobos:
+        # There the token is an entry of the metadata alone.
+        entries.pop("authorization", None)
+    has_token = "authorization" in entries
     try:
-        for key, value in _meta_pairs(head):
-            if key == SERVER_TIMEOUT:
+        for key, value in _meta_pairs(head, PHOBOS_PREFIX if is_phobos else PREFIX):
+            if key == SERVER_TIMEOUT and not is_phobos:
                 _take_timeout(call, value)
             elif key == AUTH or key.lower() == "authorization":
                 if has_token:
@@ -169,13 +210,13 @@ cdef str take_rpcx_metadata(ServerCall call, RequestHead head, uint32_t metadata
             raise ValueError(f"the metadata is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)")
         call.received_metadata = metadata
     except (ValueError, TypeError) as error:
-        return f"rpcx: X-RPCX-Meta: {error}"
+        return f"phobos: PHOBOS-Gateway-Meta: {error}" if is_phobos else f"rpcx: X-RPCX-Meta: {error}"
     return None
 
 
-def _meta_pairs(RequestHead head):
+def _meta_pairs(RequestHead head, str prefix):
     """Return the pairs of a query; ValueError where it is none."""
-    query = "".join(head.values("x-rpcx-meta"))
+    query = "".join(head.values(prefix + "meta"))
     if not query.isascii() or BROKEN_ESCAPE.search(query):
         raise ValueError("it is no query of a URL")
     return parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
@@ -199,7 +240,9 @@ cdef int _take_timeout(ServerCall call, str text) except -1:
     return 0
 
 
-cdef int rpcx_status(Failure failure, int told) noexcept:
+cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept:
+    if headers.is_phobos:
+        return 200
     if not failure.has_run and told in (401, 403, 413, 429, 503):
         return told
     return 500

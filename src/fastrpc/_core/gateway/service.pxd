@@ -16,11 +16,12 @@ cdef class HttpService:
         readonly Gate gate
         readonly RequestLimits limits
 
-        # Whether methods may be called by their paths, by WebSocket, and as rpcx's header gateway does. What is at fixed
-        # paths, by path.
+        # Whether methods may be called by their paths, by WebSocket, and as the header gateways of rpcx and Phobos do. What
+        # is at fixed paths, by path.
         bint serves_methods
         bint offers_sockets
         bint serves_rpcx
+        bint serves_phobos
         readonly dict paths
 
         # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.

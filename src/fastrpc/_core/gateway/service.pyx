@@ -27,6 +27,7 @@ cdef class HttpService:
         self.serves_methods = options.json
         self.offers_sockets = options.websocket
         self.serves_rpcx = options.rpcx
+        self.serves_phobos = options.phobos
         self.paths = {path.encode("ascii"): handled for path, handled in paths.items()}
         self.origins = frozenset([origin.encode("ascii") for origin in options.cors_origins])
         self.hosts = hosts

@@ -49,7 +49,7 @@ HARMLESS = frozenset(
         ),
         *("handshakes", "queue_length", "queue_age", "handler_threads"),
         *("protocols", "codecs", "reflection", "expose_errors", "check_results", "admin_address"),
-        *("json", "jsonrpc", "websocket", "mcp", "rpcx", "docs", "cors_origins", "allowed_hosts"),
+        *("json", "jsonrpc", "websocket", "mcp", "rpcx", "phobos", "docs", "cors_origins", "allowed_hosts"),
         *("header_seconds", "idle_seconds", "body_idle_seconds", "headers", "header_bytes", "target_bytes"),
         *("ready_needs_registry", "proxy_protocol", "spin_microseconds", "require_client_cert"),
     }
