@@ -260,3 +260,14 @@ def test_the_credit_of_requests_is_returned() -> None:
     heard = [frame for id in range(1, 81, 2) for frame in client.say(request(id, bytes(60_000)))]
     assert [type(frame) for frame in heard] == [Credit, Credit]
     assert all(frame.size >= 1 << 20 for frame in heard)
+
+
+@pytest.mark.parametrize("wire", ["rpcx", "phobos"])
+def test_a_frame_whose_sequence_is_awaited_is_its_answer_even_as_a_request(wire: str) -> None:
+    client = TranslatedRpcx(wire=wire)
+    client.open()
+    client.say(Request(1, b"a.b", codec=1))
+    [request] = client.sent()
+    [answer] = client.hear(Frame(sequence=request.sequence, path="x", method="y", payload=b"\xc0"))
+    assert isinstance(answer, Response)
+    assert (answer.id, answer.status, answer.payload) == (1, 0, b"\xc0")
