@@ -27,10 +27,10 @@ from fastrpc._core.calling.blocking_wait cimport Wait, new_wait
 from fastrpc._core.calling.called_stream cimport idle_error
 from fastrpc._core.calling.caller_view cimport ViewOptions
 from fastrpc._core.calling.pending_call cimport check_message, mark_own
-from fastrpc._core.calls.call cimport Route
+from fastrpc._core.calls.call cimport Route, twin_of, unmistakable
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message, twin_of, unmistakable
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
 
 from fastrpc._core.calling.stream_call import DEADLINE_HINT, FEED_FAILED
 from fastrpc._core.payload.metadata import Metadata

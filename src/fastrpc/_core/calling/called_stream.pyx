@@ -17,11 +17,11 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.caller_view cimport ViewOptions
 from fastrpc._core.calling.pending_call cimport check_message, mark_own
-from fastrpc._core.calls.call cimport Route
+from fastrpc._core.calls.call cimport Route, twin_of
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.payload.metadata cimport decode_metadata
-from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, SECOND_SENDER, StreamChannel, twin_of
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, SECOND_SENDER, StreamChannel
 
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError

@@ -234,3 +234,7 @@ cdef class Call(Scope):
 
     cdef object get_peer(self)
     cdef bint is_plain(self) noexcept
+
+
+cdef object twin_of(object error)
+cdef object unmistakable(object error, Call call)

@@ -14,6 +14,8 @@ inherit it because contexts are copied.
 """
 
 import collections.abc
+from asyncio import CancelledError
+from copy import copy
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -28,7 +30,7 @@ from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.errors import ConfigError
+from fastrpc.errors import ConfigError, FastRPCError
 
 NO_DEADLINE = <uint64_t>0xFFFFFFFFFFFFFFFF
 
@@ -481,3 +483,22 @@ cdef class Call(Scope):
     def sleep(self, seconds):
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
+
+
+cdef object unmistakable(object error, Call call):
+    """Return what is raised for an error of a message: one that would look like the end of the stream is another one."""
+    if not isinstance(error, (StopIteration, StopAsyncIteration)):
+        return error
+    failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+cdef object twin_of(object error):
+    """Return an error like this one without the lines it came through, so that one may be raised and one kept.
+
+    Ours are copied, and plain ones of the language. Of others there is one, with the lines of whoever it was raised in.
+    """
+    kind = type(error)
+    is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
+    return copy(error) if is_plain or kind is CancelledError or isinstance(error, FastRPCError) else error

@@ -160,5 +160,3 @@ cdef class Receiving:
 
 cdef str SECOND_SENDER
 
-cdef object twin_of(object error)
-cdef object unmistakable(object error, Call call)

@@ -21,16 +21,16 @@ channel hold each other until `close`.
 """
 
 import collections.abc
-from asyncio import CancelledError, InvalidStateError
-from copy import copy
+from asyncio import InvalidStateError
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.wire cimport now_ns, tick_ns
+from fastrpc._core.calls.call cimport twin_of, unmistakable
 
-from fastrpc.errors import FastRPCError, StreamEndedError
+from fastrpc.errors import StreamEndedError
 
 cdef extern from "calling/coroutine.h":
     ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
@@ -457,25 +457,6 @@ cdef int settle(object future) except -1:
         # Done already, or cancelled in this very turn of the loop: then its owner is told of that.
         pass
     return 0
-
-
-cdef object unmistakable(object error, Call call):
-    """Return what is raised for an error of a message: one that would look like the end of the stream is another one."""
-    if not isinstance(error, (StopIteration, StopAsyncIteration)):
-        return error
-    failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
-    failure.__cause__ = error
-    return failure
-
-
-cdef object twin_of(object error):
-    """Return an error like this one without the lines it came through, so that one may be raised and one kept.
-
-    Ours are copied, and plain ones of the language. Of others there is one, with the lines of whoever it was raised in.
-    """
-    kind = type(error)
-    is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
-    return copy(error) if is_plain or kind is CancelledError or isinstance(error, FastRPCError) else error
 
 
 @cython.final
