@@ -2,7 +2,9 @@ from collections.abc import Callable
 from typing import Any, final
 
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.io.engine import Engine
 from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.loop.poll_clock import PollClock
 
 @final
 class Alarm(Timed):
@@ -34,3 +36,12 @@ def leave_spinner(state: LoopState, timed: Timed) -> None:
 
 def touch_spinner(state: LoopState, timed: Timed, until_ns: int) -> None:
     """Note activity of an object: the loop spins up to that instant."""
+
+def arm(polls: PollClock, since_ns: int, *, is_read: bool = False) -> None:
+    """Have the next turns of the loop marked, as work does that took long."""
+
+def dated(polls: PollClock, now_ns: int) -> int:
+    """Return the date of what a connection reads now, as far as polls tell; they are marked."""
+
+def date_of(engine: Engine) -> int:
+    """Return the date of what the engine handles now."""

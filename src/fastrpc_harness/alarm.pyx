@@ -3,7 +3,9 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.poll_clock cimport PollClock
 
 
 @cython.final
@@ -43,3 +45,15 @@ def leave_spinner(LoopState state not None, Timed timed not None):
 
 def touch_spinner(LoopState state not None, Timed timed not None, uint64_t until_ns):
     state.shared_spinner().touch(timed, until_ns)
+
+
+def arm(PollClock polls not None, uint64_t since_ns, *, bint is_read=False):
+    polls.arm(since_ns, is_read)
+
+
+def dated(PollClock polls not None, uint64_t now_ns):
+    return polls.dated(now_ns)
+
+
+def date_of(Engine engine not None):
+    return engine.came_ns

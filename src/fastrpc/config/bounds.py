@@ -119,8 +119,8 @@ class Admission(Settings):
             before they are known.
         queue_length: calls that may wait for a handler; more are refused at once, those of priority 1 first. Too low
             refuses short bursts, too high only fills with calls that expire while they wait.
-        queue_age: seconds a call may wait for a handler before it is refused. Too low refuses short bursts, too
-            high answers callers that have long given up.
+        queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low
+            refuses short bursts, too high answers callers that have long given up.
         handler_threads: threads for `def` handlers; they start on demand and end when idle. Too low makes blocking
             handlers wait for each other, too high lets them fight for the interpreter.
     """

@@ -99,7 +99,8 @@ class Traffic:
         except CallError as error:
             if error.status is not Status.ABORTED or error.details != number:
                 self.wrong.append(error)
-        except (fastrpc.DeadlineExceededError, asyncio.CancelledError):
+        except (fastrpc.DeadlineExceededError, fastrpc.OverloadedError, asyncio.CancelledError):
+            # While calls expire before they start, those with little time left are refused.
             pass
 
 

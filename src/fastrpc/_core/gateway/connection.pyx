@@ -28,6 +28,7 @@ from fastrpc._core.framing.frame cimport ONE_WAY, REASON_MAX_AGE, TIMEOUT_NONE, 
 from fastrpc._core.gateway.http_call cimport SMALL_BODY, is_long, new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
+from fastrpc._core.gateway.request_fields cimport SMALL_BODY, is_long
 from fastrpc._core.gateway.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
 from fastrpc._core.gateway.socket_talk cimport SocketTalk
 from fastrpc._core.http1.connection cimport field_lines
@@ -89,7 +90,7 @@ cdef class GatewayConnection(HttpConnection):
         cdef HttpTerms terms
         self._forget()
         self.exchange.now = self.exchange.received_ns = self.now
-        call = self.exchange.call = new_call(self.exchange, self.now)
+        call = self.exchange.call = new_call(self.exchange, self.date())
         terms = terms_of(call)
         terms.understand(call, head, self.service)
         self.takes_parts = terms.takes_lines
@@ -264,6 +265,7 @@ cdef class GatewayConnection(HttpConnection):
         self.has_started = True
         self.exchange.now = max(self.exchange.now, self.now)
         self.exchange.is_reading = self.is_reading
+        self.exchange.dated_ns = max(self.exchange.dated_ns, self.rested_ns)
         if call.charge and call.route is None:
             self.gate.memory.charge(call, 0)
         if terms_of(call).rpcx is not None and self.exchange.answers_at_once(call, payload):
@@ -438,14 +440,17 @@ cdef class GatewayConnection(HttpConnection):
     def begin_call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",
                    bint one_way=False):
         """Call a unary method in the name of the request being answered; `done` gets its `Outcome`."""
-        cdef ServerCall asked = self.exchange.call, call = new_call(self.exchange, now_ns())
+        cdef ServerCall asked = self.exchange.call
+        cdef ServerCall call = new_call(self.exchange, self.date() if self.is_reading else now_ns())
         cdef bytes name = method.encode("utf-8", "surrogatepass")
         cdef HttpTerms terms = terms_of(call)
         cdef Route route
-        self.exchange.now = self.exchange.received_ns = call.started_ns
+        self.exchange.now = self.exchange.received_ns = now_ns()
         terms.done = done
         call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
         call.flags = ONE_WAY if one_way else 0
+        if one_way:
+            self.note_unanswered()
         call.received_metadata = asked.received_metadata
         call.stated_timeout_us = asked.stated_timeout_us
         call.deadline_ns = asked.deadline_ns
@@ -562,7 +567,7 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int read_done(self) except -1:
         self.exchange.received_ns = self.received_ns
-        self.exchange.is_reading = False
+        self.exchange.read_ended()
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
@@ -574,7 +579,7 @@ cdef class GatewayConnection(HttpConnection):
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
+        return self.gate.note_stall(self.exchange, self.now, self.date())
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)

@@ -15,7 +15,7 @@ cimport cython
 from libc.stdint cimport uint32_t
 
 from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
-from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
@@ -182,6 +182,8 @@ cdef class HttpExchange(EngineExchange):
             (<Gate>self.gate).memory.charge(served, 0)
         if call.flags & ONE_WAY:
             return 0
+        if status == DEADLINE_EXCEEDED:
+            self.owner().note_unanswered()
         if status == INVALID_ARGUMENT and terms.fault_status:
             told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
         elif status == UNIMPLEMENTED and call.route is None:

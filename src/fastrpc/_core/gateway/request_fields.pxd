@@ -4,6 +4,10 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.http1.head cimport RequestHead
 
+cdef enum:
+    # A body that anybody may send.
+    SMALL_BODY = 65_536
+
 # Return the metadata of a call as on the wire; None where there is none.
 cdef bytes metadata_of(RequestHead head)
 
@@ -18,3 +22,6 @@ cdef dict metadata_texts(bytes metadata)
 
 # Return whether the request has an id that is taken over.
 cdef bint has_plain_id(RequestHead head) noexcept
+
+# Return whether a body is not waited for before its sender is known.
+cdef bint is_long(RequestHead head) noexcept

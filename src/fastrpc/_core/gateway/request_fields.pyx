@@ -204,3 +204,7 @@ cdef list _entries(bytes metadata):
         found.append((metadata[at:at + key], metadata[at + key:at + key + value]))
         at += key + value
     return found
+
+
+cdef bint is_long(RequestHead head) noexcept:
+    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue

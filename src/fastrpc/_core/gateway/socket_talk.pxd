@@ -64,7 +64,7 @@ cdef class SocketTalk:
     cdef int _take_envelope(self, HttpConnection connection, bytes message) except -1
     cdef int _take_value(self, HttpConnection connection, bytes value) except -1
     cdef int _start(self, HttpConnection connection, dict parts) except -1
-    cdef int _take_opening(self, dict parts) except -1
+    cdef int _take_opening(self, HttpConnection connection, dict parts) except -1
     cdef int _pass_in(self, HttpConnection connection, bytes payload) except -1
     cdef int _refuse_misuse(self, HttpConnection connection, object error) except -1
     cdef int _send_frame(self, HttpConnection connection, int opcode, bytes content) except -1

@@ -228,15 +228,15 @@ cdef class SocketTalk:
 
     cdef int _start(self, HttpConnection connection, dict parts) except -1:
         """Hand the call to the gate, with what its first envelope says."""
-        self._take_opening(parts)
+        self._take_opening(connection, parts)
         return self._pass_in(connection, parts.get("arguments", b"\x80" if self.codec == CODEC_MSGPACK else b"{}"))
 
-    cdef int _take_opening(self, dict parts) except -1:
+    cdef int _take_opening(self, HttpConnection connection, dict parts) except -1:
         """Note the timeout and the metadata of an envelope."""
         cdef ServerCall call = self.call
         cdef bytes metadata
         # The call begins now: who connected before may have waited.
-        call.started_ns = now_ns()
+        call.started_ns = max(connection.date(), self.began_ns)
         if "timeout_ms" in parts:
             timeout = decoded(self.codec, parts["timeout_ms"])
             if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 <= timeout < math.inf:

@@ -41,6 +41,8 @@ cdef class HttpConnection(PythonEngine):
         # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
         uint64_t _due_ns
         bint _rests
+        # When the last answer was complete, or what was held by the application was let go on.
+        uint64_t rested_ns
         # When the body began; how much of the time was left when the peer began to take no output.
         uint64_t _body_began_ns
         uint64_t _left_ns
@@ -68,6 +70,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int end_parts(self) except -1
     cdef int admit_body(self) except -1
     cdef int hold_body(self, bint is_held) except -1
+    cdef uint64_t date(self) noexcept
 
     # The parts of it.
     cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1

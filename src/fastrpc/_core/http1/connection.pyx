@@ -185,8 +185,13 @@ cdef class HttpConnection(PythonEngine):
         if closes:
             return self._end()
         self._rests = True
-        self._wait(self.limits.idle_seconds)
+        self.rested_ns = now_ns()
+        self._wait_until(self.rested_ns + in_ns(self.limits.idle_seconds))
         return self._go_on()
+
+    cdef uint64_t date(self) noexcept:
+        """Return when the request that is read now came; what waited behind the one before is dated at its answer."""
+        return max(self.came_ns or self.now, self.rested_ns)
 
     cdef int admit_body(self) except -1:
         """The body may come, or what is here of it be read."""
@@ -206,6 +211,7 @@ cdef class HttpConnection(PythonEngine):
             return 0
         self.is_body_held = is_held
         if self.is_upgraded:
+            self.rested_ns = now_ns()
             return 0 if is_held else self._go_on()
         if is_held:
             # The time until it is taken is the application's.

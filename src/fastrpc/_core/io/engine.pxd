@@ -8,6 +8,8 @@ cdef enum:
     STREAM_SHARE = 262_144
     # So many messages are handled without a look at the clock.
     MESSAGES_AT_ONCE = 32
+    # What is handled so many nanoseconds after its date is late.
+    LATE_NS = 1_000_000
 
 cdef enum:
     # What a further pump may find: nothing, no more than may leave in the same turn of the loop, or more.
@@ -48,8 +50,8 @@ cdef class Engine:
         # The stream that brings it bytes and time: borrowed, NULL before there is one and once it is gone.
         PyObject* _stream
 
-        # Set by the stream before each use: the instant, that of the last bytes, and that of bytes that had to wait for
-        # their turn (0: these did not).
+        # Set by the stream before each use: the instant, that of the last bytes, and that at which the peer may have sent
+        # what is handled now: nothing of it was there before (0: not told, it came now).
         public uint64_t now
         public uint64_t received_ns
         uint64_t came_ns
@@ -59,6 +61,10 @@ cdef class Engine:
         bint is_reading
         uint64_t turn_ends_ns
         int messages_left
+
+        # Whether this read brought work that has no answer, or a refusal of which there may be any number: such work has a
+        # share of the turn of its own (`loop/turns`).
+        bint is_unanswered
 
         # Whether something small that was read waits for the next turn of the loop: an answer, a request whose handler
         # waits, a message. Large ones have time. The stream clears it after a short read, and when it gives the loop a turn
@@ -109,8 +115,17 @@ cdef class Engine:
     cdef bint may_spin(self) noexcept
     cdef int crash(self) except -1
 
+    # For engines and exchanges: a message of this read was work without an answer. The stream is asked sooner.
+    cdef inline int note_unanswered(self) noexcept:
+        self.is_unanswered = True
+        self.messages_left -= MESSAGES_AT_ONCE // 8 - 1
+        return 0
+
     # For streams and exchanges: log an internal error, and `crash`.
     cdef int report_crash(self, object error) except -1
+
+    # For streams: end a connection whose peer sends a message without an end.
+    cdef int end_endless(self, Py_ssize_t size) except -1
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1

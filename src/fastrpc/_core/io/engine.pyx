@@ -263,7 +263,7 @@ cdef class Engine:
         return 0
 
     cdef int stalled(self) except -1:
-        """This read comes after a stall of the loop, or nobody watches for stalls."""
+        """What this read brings waited for its turn (`came_ns`); or the loop was blocked, or nothing watches it."""
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
@@ -296,6 +296,14 @@ cdef class Engine:
             logger.error("fastrpc: cannot tell %s about it", self.peer_name, exc_info=problem)
             self.abort()
         return 0
+
+    cdef int end_endless(self, Py_ssize_t size) except -1:
+        """Close the connection of a peer whose message has no end in as many bytes as are received at once."""
+        logger.warning(
+            "closed the connection of %s: its engine left all of %d bytes, as many as are received at once",
+            self.peer_name, size,
+        )
+        return self.crash()
 
 
 cdef int bind(Engine engine, ByteStream stream) except -1:

@@ -1,10 +1,15 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.poll_clock cimport PollClock
 
 
 cdef class ReceiveTail:
     cdef:
-        # The bytes, owned; NULL where there are none.
+        # The bytes, which end an owned block; NULL where there are none.
         char* data
+        char* _block
         Py_ssize_t size
 
         # The last bytes of a long payload: they lie at their final place already, and do not count yet.
@@ -14,10 +19,26 @@ cdef class ReceiveTail:
         bint is_put_off
         uint64_t put_off_ns
 
+        # The last instant at which a read left nothing in the socket, and since when the loop watches it. Whether the last
+        # read left something, and how many bytes of it are left of those that were there at `full_ns`.
+        uint64_t emptied_ns
+        uint64_t watched_ns
+        bint is_behind
+        int64_t behind_bytes
+        uint64_t full_ns
+
         # So many bytes are counted for the connection.
         Py_ssize_t counted
 
     cdef int keep(self, const char* data, Py_ssize_t size) except -1
     cdef int drop(self) noexcept
+    cdef bint keep_unseen(self, Engine engine, const char* data, Py_ssize_t size, bint in_body) except -1
+    cdef Py_ssize_t give(self, Engine engine) except -1
+    cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1
     cdef int end(self) noexcept
     cdef Py_ssize_t recount(self) noexcept
+    cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0
+    cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept
+    cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1
+    cdef int watched(self, PollClock polls, bint for_turn) except -1
+    cdef int released(self) noexcept

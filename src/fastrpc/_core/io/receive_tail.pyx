@@ -6,35 +6,85 @@
     what a turn has no time left for ─────► put off: kept, counted and dated until the connection goes on
     the end of a payload, for that reason ► put off where it lies
 
+What is read is dated: it came after the last instant at which the socket was known to be empty. That is the last read that
+emptied it, or the return of the last poll that did not report it (`loop/poll_clock`), whichever is later. So time for which
+bytes lie in the socket because the loop is busy counts as time that their calls waited.
 """
 
 cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.transport_socket cimport unread_bytes
+from fastrpc._core.loop.poll_clock cimport PollClock
+
 
 @cython.final
 cdef class ReceiveTail:
     def __dealloc__(self):
-        PyMem_Free(self.data)
+        PyMem_Free(self._block)
 
     cdef int keep(self, const char* data, Py_ssize_t size) except -1:
         """Keep a copy of these bytes instead of those that were kept."""
-        PyMem_Free(self.data)
-        self.data = NULL
+        PyMem_Free(self._block)
+        self._block = self.data = NULL
         self.size = size
         if size:
-            self.data = <char*>PyMem_Malloc(size)
+            self._block = self.data = <char*>PyMem_Malloc(size)
             if self.data is NULL:
                 self.size = 0
                 raise MemoryError()
             memcpy(self.data, data, size)
         return 0
 
+    cdef bint keep_unseen(self, Engine engine, const char* data, Py_ssize_t size, bint in_body) except -1:
+        """Put off what was received without a look at it; False: it makes no work."""
+        if engine.is_closed:
+            return False
+        if not in_body:
+            self.keep(data, self.size + size)
+        elif engine.completes_body(size):
+            self.placed = size
+        else:
+            return False
+        self.is_put_off = True
+        return True
+
+    cdef Py_ssize_t give(self, Engine engine) except -1:
+        """Let the engine handle what is kept, which is not copied; return how many bytes it consumed."""
+        cdef Py_ssize_t size = self.size, consumed = size
+        cdef char* data = self.data
+        # Ours alone while the engine reads it: what that calls may drop the tail.
+        cdef char* block = self._block
+        self._block = self.data = NULL
+        self.size = 0
+        try:
+            consumed = engine.receive(data, size)
+        finally:
+            PyMem_Free(self._block)
+            self._block = self.data = NULL
+            if consumed < size:
+                self._block = block
+                self.data = data + consumed
+                self.size = size - consumed
+            else:
+                PyMem_Free(block)
+        return consumed
+
+    cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1:
+        """Put nothing off any more; return how many bytes wait at the place of a long payload, and whether there is one."""
+        cdef Py_ssize_t room = 0, waiting = self.placed
+        self.is_put_off = False
+        self.placed = 0
+        engine.came_ns = self.put_off_ns
+        in_body[0] = engine.body_place(&room) is not NULL
+        return waiting
+
     cdef int drop(self) noexcept:
         """Keep nothing."""
-        PyMem_Free(self.data)
-        self.data = NULL
+        PyMem_Free(self._block)
+        self._block = self.data = NULL
         self.size = self.placed = 0
         return 0
 
@@ -49,3 +99,63 @@ cdef class ReceiveTail:
         cdef Py_ssize_t before = self.counted
         self.counted = self.size if self.is_put_off else 0
         return self.counted - before
+
+    # The date of what is read
+
+    cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0:
+        """Return the date of what is read now: that of `most` bytes, as many as fitted, or 0: fewer, so none are left."""
+        cdef uint64_t date = now
+        cdef bint is_busy = loop_state.turns.polls.is_armed or self.is_behind
+        if is_busy or now > loop_state.calm_until_ns:
+            date = self._dated_back(loop_state, now)
+        if most == 0:
+            self.emptied_ns = now
+            self.is_behind = False
+        elif is_busy:
+            self._leave_rest(now, transport, most)
+        return date
+
+    cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept:
+        """Return the last instant at which the socket, of which something was read now, was known to be empty."""
+        cdef PollClock polls = loop_state.turns.polls
+        cdef uint64_t since = now
+        if polls.is_armed:
+            since = polls.dated(now)
+        elif loop_state.calm_until_ns and now > loop_state.calm_until_ns:
+            # Something else held the loop: since its last tick nothing was read.
+            since = loop_state.seen_ns
+        if self.is_behind or self.watched_ns >= since:
+            # No poll has looked at it since then, or the one that did reported it.
+            since = 0
+        return min(now, max(since, self.emptied_ns))
+
+    cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
+        """A read took as much as fits: what it left has the same date, and what comes behind that a later one."""
+        if self.is_behind:
+            self.behind_bytes -= size
+            if self.behind_bytes > 0:
+                return 0
+            self.emptied_ns = self.full_ns
+        self.behind_bytes = unread_bytes(transport)
+        self.is_behind = self.behind_bytes > 0
+        if self.is_behind:
+            self.full_ns = now
+        else:
+            self.emptied_ns = now
+        return 0
+
+    cdef int watched(self, PollClock polls, bint for_turn) except -1:
+        """The loop watches the socket again; until now it had no turn for it, or the connection was not to be read."""
+        self.watched_ns = now_ns()
+        if for_turn:
+            # The next poll does not tell when the socket was empty.
+            return polls.arm(self.watched_ns, False)
+        self.emptied_ns = self.watched_ns
+        return 0
+
+    cdef int released(self) noexcept:
+        """The engine takes more: until now all of it waited for the connection's own sake."""
+        self.emptied_ns = now_ns()
+        if self.is_put_off:
+            self.put_off_ns = self.emptied_ns
+        return 0

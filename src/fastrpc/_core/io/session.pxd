@@ -29,6 +29,9 @@ cdef class Session(ByteStream):
         readonly int descriptor
         bint transport_holds
 
+        # Whether a `TLSLayer` is the transport.
+        bint is_encrypted
+
         # What was received and is not handled yet. It lies in the loop's buffer only while that is handled. Whether the
         # last place given out was that of a long payload.
         ReceiveTail tail
@@ -46,6 +49,9 @@ cdef class Session(ByteStream):
 
         # Whether it is asked once a second if the peer is gone, as nothing is read that would tell.
         bint is_watched
+
+        # When this read began, or what it has not spent yet of the time for work without an answer.
+        uint64_t began_ns
 
         # The size of the last place given out; bytes that may be received before other callbacks get their turn.
         Py_ssize_t place_size

@@ -22,7 +22,7 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.base.wire cimport SECOND, now_ns
-from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE, MUCH, NOTHING, bind
+from fastrpc._core.io.engine cimport LATE_NS, MESSAGES_AT_ONCE, MUCH, NOTHING, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
 from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
 from fastrpc._core.io.tls_layer cimport TLSLayer
@@ -80,9 +80,10 @@ cdef class Session(ByteStream):
         self.transport = transport
         self._write = transport.write
         self.descriptor = plain_descriptor(transport)
+        self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
         transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
-        self.engine.now = self.engine.received_ns = now_ns()
+        self.engine.now = self.engine.received_ns = self.tail.emptied_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
             self.spinner.join()
@@ -123,16 +124,25 @@ cdef class Session(ByteStream):
     cdef int _took_in(self, Py_ssize_t size) except -1:
         cdef Engine engine = self.engine
         cdef Turns turns = self.loop_state.turns
-        engine.now = now_ns()
-        engine.turn_ends_ns = turns.read_until(engine.now)
-        if engine.now >= engine.turn_ends_ns or self.tail.is_put_off:
+        cdef uint64_t now = now_ns()
+        cdef bint is_full = size == self.place_size or self.is_encrypted and (<TLSLayer>self.transport).is_full
+        engine.now = now
+        engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
+        engine.turn_ends_ns = turns.read_until(now)
+        if now >= engine.turn_ends_ns or self.tail.is_put_off:
             if self._keep_unseen(size):
-                self._heard()
-                return self._put_off()
+                self._put_off()
+                # It is handled later, and late then.
+                engine.came_ns = now
+                return self._heard()
         # The messages of all connections count together: many with a few each keep the loop as well.
         engine.messages_left = turns.frames_left
+        self.began_ns = now
         self._handle(size)
         turns.frames_left = engine.messages_left
+        if engine.messages_left <= 0:
+            # A slow handler, or many messages.
+            turns.polls.worked(now, True)
         if size == self.place_size:
             # uvloop reads on.
             self.read_share -= size
@@ -155,11 +165,13 @@ cdef class Session(ByteStream):
     def _resume_after_turn(self):
         if self.transport is None or self.transport.is_closing() or self.is_held_back or self.tail.is_put_off:
             return
+        self.tail.watched(self.loop_state.turns.polls, True)
         self.transport.resume_reading()
 
     cdef int _heard(self) except -1:
         cdef Engine engine = self.engine
-        if engine.now > self.loop_state.calm_until_ns:
+        engine.is_unanswered = False
+        if engine.came_ns + <uint64_t>LATE_NS < engine.now or engine.now > self.loop_state.calm_until_ns:
             engine.stalled()
         engine.received_ns = engine.now
         return 0
@@ -185,33 +197,37 @@ cdef class Session(ByteStream):
 
     cdef int _hand_over(self, Py_ssize_t size) except -1:
         """Give the engine what lies at the last place, of which so many bytes are new, and keep what it leaves."""
-        cdef ReadBuffer buffer
+        cdef ReadBuffer buffer = self.loop_state.buffer
         cdef Py_ssize_t consumed
         if self.in_body:
             return self.engine.body_received(size)
-        buffer = self.loop_state.buffer
-        size += self.tail.size
-        consumed = self.engine.receive(buffer.data, size)
+        if size == 0:
+            size = self.tail.size
+            consumed = self.tail.give(self.engine)
+        else:
+            size += self.tail.size
+            consumed = self.engine.receive(buffer.data, size)
+            self.tail.keep(buffer.data + consumed, size - consumed)
         if consumed == 0 and size == buffer.capacity and not self.is_input_held:
-            # The peer's doing, not ours: a message without an end.
-            logger.warning(
-                "closed the connection of %s: its engine left all of %d bytes, as many as are received at once",
-                self.peer_name, size,
-            )
-            self.engine.crash()
-            return self.tail.drop()
-        return self.tail.keep(buffer.data + consumed, size - consumed)
+            self.tail.drop()
+            return self.engine.end_endless(size)
+        return 0
 
     # What is received and cannot be handled in one turn of the loop
 
     cdef bint ends_turn(self) except -1:
         cdef Engine engine = self.engine
         cdef Turns turns = self.loop_state.turns
+        cdef uint64_t now
         if engine.is_closed:
             return False
         if turns.ends_ns == 0:
             engine.turn_ends_ns = max(engine.turn_ends_ns, turns.begin(engine.now))
-        self.tail.is_put_off = self.is_input_held or now_ns() >= engine.turn_ends_ns
+        now = now_ns()
+        self.tail.is_put_off = self.is_input_held or now >= engine.turn_ends_ns
+        if engine.is_unanswered and not turns.spend_unanswered(now - self.began_ns):
+            self.tail.is_put_off = True
+        self.began_ns = now
         return self.tail.is_put_off
 
     cdef int hold_input(self) except -1:
@@ -229,6 +245,7 @@ cdef class Session(ByteStream):
         if not self.is_input_held:
             return 0
         self.is_input_held = False
+        self.tail.released()
         if self.tail.is_put_off and not self.has_turn and self.transport is not None:
             self.has_turn = True
             return self.loop_state.turns.add(self)
@@ -252,20 +269,11 @@ cdef class Session(ByteStream):
 
     cdef bint _keep_unseen(self, Py_ssize_t size) except -1:
         """Put off what was received without a look at it; False: it makes no work, hand it over."""
-        if self.engine.is_closed:
-            return False
-        if not self.in_body:
-            self.tail.keep(self.loop_state.buffer.data, self.tail.size + size)
-        elif self.engine.completes_body(size):
-            self.tail.placed = size
-        else:
-            return False
-        self.tail.is_put_off = True
-        return True
+        return self.tail.keep_unseen(self.engine, self.loop_state.buffer.data, size, self.in_body)
 
     cdef int _put_off(self) except -1:
         """Let others have their turn before the rest is handled; until then nothing more is read."""
-        self.tail.put_off_ns = self.tail.put_off_ns or self.engine.now
+        self.tail.put_off_ns = self.tail.put_off_ns or self.engine.came_ns or self.engine.now
         self._recount_tail()
         if self.has_turn:
             return 0
@@ -298,12 +306,9 @@ cdef class Session(ByteStream):
 
     cdef int _go_on(self) except -1:
         """Handle what was put off, dated when it came."""
-        cdef Py_ssize_t room = 0, waiting = self.tail.placed
-        self.tail.is_put_off = False
-        self.tail.placed = 0
-        self.engine.came_ns = self.tail.put_off_ns
+        cdef Py_ssize_t waiting = self.tail.take_up(self.engine, &self.in_body)
+        self.began_ns = self.engine.now
         try:
-            self._place(&room)
             self._handle(waiting)
         finally:
             self.engine.came_ns = 0
@@ -317,6 +322,7 @@ cdef class Session(ByteStream):
         if self.transport is None or self.transport.is_closing():
             return 0
         if not self.is_held_back:
+            self.tail.watched(self.loop_state.turns.polls, True)
             self.transport.resume_reading()
         if self.has_end:
             self.engine.eof()
@@ -353,14 +359,9 @@ cdef class Session(ByteStream):
 
     cdef int _hear_last_answers(self) except -1:
         """Take the answers that came before the end of the stream: they count."""
-        cdef Py_ssize_t room = 0, waiting = self.tail.placed
         self.engine.turn_ends_ns = now_ns() + <uint64_t>SECOND
-        self.engine.came_ns = self.tail.put_off_ns
-        self.tail.is_put_off = False
-        self.tail.placed = 0
         try:
-            self._place(&room)
-            self._hand_over(waiting)
+            self._hand_over(self.tail.take_up(self.engine, &self.in_body))
         except Exception as problem:
             # Whatever became of these answers, the end of the stream has to be told.
             logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
@@ -511,6 +512,8 @@ cdef class Session(ByteStream):
         if came != -EAGAIN:
             # The end, or an error: both show themselves to the transport as well, which knows what to do.
             self.descriptor = -1
+        elif self.loop_state.turns.polls.is_armed:
+            self.tail.emptied_ns = now_ns()
         return False
 
     cdef bint _send_directly(self) except -1:
@@ -596,6 +599,7 @@ cdef class Session(ByteStream):
             self.transport.pause_reading()
             self._watch_peer()
         elif not self.has_turn:
+            self.tail.watched(self.loop_state.turns.polls, False)
             self.transport.resume_reading()
         return 0
 

@@ -1,3 +1,5 @@
+from libc.stdint cimport uint64_t
+
 from fastrpc._core.io.layer cimport Layer
 
 
@@ -32,6 +34,15 @@ cdef class TLSLayer(Layer):
         readonly object failure
         bint has_heard
 
+        # Whether the last bytes received filled the place for them: there may be more in the socket. The size of that, and
+        # how many decrypted bytes the last ones brought; how many came for which too few were brought. Whether reading
+        # pauses until the next turn.
+        bint is_full
+        Py_ssize_t _most
+        Py_ssize_t _brought
+        Py_ssize_t _barren
+        bint _rests
+
         # What was asked for before the handshake had ended, and is done then: to write no more, to close.
         bint ends_when_open
         bint closes_when_open
@@ -54,6 +65,7 @@ cdef class TLSLayer(Layer):
     cdef object _explained(self, object error)
     cdef int _fail(self, object error) except -1
     cdef int _decrypt(self) except -1
+    cdef int _note_barren(self, uint64_t since) except -1
     cdef Py_ssize_t _fill(self, object view) except -2
     cdef bint _may_write(self) except -1
     cdef int _put_back(self, bytes waiting) except -1

@@ -43,6 +43,9 @@ class TLSLayer(Layer):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connect the protocol above, if it is there, and begin the handshake."""
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the transport is to receive."""
+
     def buffer_updated(self, nbytes: int) -> None:
         """Take encrypted bytes."""
 

@@ -13,8 +13,12 @@ import errno
 import os
 import ssl
 
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.socket_io cimport send_bytes
 from fastrpc._core.io.transport_socket cimport plain_descriptor
+from fastrpc._core.loop.turns cimport Turns
 
 cdef enum:
     # Plain bytes that are encrypted and sent at a time: two records, whose cipher text stays in the processor's cache. With
@@ -23,6 +27,13 @@ cdef enum:
     PART_BYTES = 32_768
     # Pieces that are shorter are copied together, as each piece by itself would make a record of its own.
     JOINED_BYTES = 16_384
+
+cdef enum:
+    # Encrypted bytes bring no data if, beyond a record that is not whole, less than such a part of them is data. Then so
+    # many are read at a time.
+    LEAST_PART = 16
+    LONGEST_RECORD = 20_000
+    BARREN_BYTES = 2_048
 
 # TLS 1.0 as of RFC 8446 5.1, alert: fatal, unexpected_message.
 cdef bytes PLAIN_ALERT = b"\x15\x03\x01\x00\x02\x02\x0a"
@@ -43,6 +54,7 @@ cdef class TLSLayer(Layer):
     def __init__(self, loop, end):
         self.rest_in(loop)
         self.end = end
+        self._most = len(self._place)
         self.descriptor = -1
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -70,10 +82,13 @@ cdef class TLSLayer(Layer):
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """`nbytes` encrypted bytes were received."""
+        cdef uint64_t began = now_ns()
         if self.is_closed or self.has_peer_end:
             # Nobody wants it any more, or nothing may come.
             return
         self.has_heard = True
+        self.is_full = nbytes == self._most
+        self._brought = 0
         if self._hello is None:
             self._incoming.write(self._place[:nbytes])
         else:
@@ -84,6 +99,33 @@ cdef class TLSLayer(Layer):
                 self._heard_below()
         if self.is_open and not self.is_paused:
             self._decrypt()
+            self._barren = max(0, self._barren + nbytes - LEAST_PART * self._brought)
+            if self._barren > LONGEST_RECORD:
+                self._note_barren(began)
+            elif self.is_full:
+                self._most = min(2 * self._most, <Py_ssize_t>len(self._place))
+
+    cdef int _note_barren(self, uint64_t since) except -1:
+        """These bytes brought next to no data, as records of the protocol itself do: that has its share of a turn."""
+        cdef Turns turns = self.loop_state.turns
+        self._most = BARREN_BYTES
+        turns.begin(since)
+        if turns.spend_unanswered(now_ns() - since) or self._rests or self.is_closed:
+            return 0
+        if not self.transport.is_closing():
+            self._rests = True
+            self.transport.pause_reading()
+            self.loop_state.call_soon(self._read_on)
+        return 0
+
+    def _read_on(self):
+        self._rests = False
+        if not (self.is_paused or self.is_closed or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        """Where the transport is to receive: less after bytes that brought no data."""
+        return self._place if self._most == len(self._place) else self._place[:self._most]
 
     def eof_received(self):
         """The peer's socket writes no more."""
@@ -227,6 +269,7 @@ cdef class TLSLayer(Layer):
         while not self.is_paused and not self.is_closed and self._protocol is not None:
             # The encrypted bytes have left the shared place, so that it is free for decrypted ones.
             size = self._fill(self._protocol.get_buffer(-1) if self._is_buffered else self._place)
+            self._brought += max(size, 0)
             if size > 0 and self._is_buffered:
                 self._protocol.buffer_updated(size)
             elif size > 0:

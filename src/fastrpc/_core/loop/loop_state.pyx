@@ -32,6 +32,8 @@ cdef enum:
     # The interval of the watch's ticks, and how long they continue when no handler runs.
     TICK_NS = 10_000_000
     QUIET_NS = 1_000_000_000
+    # A tick that is so late shows that the loop is busy.
+    LATE_TICK_NS = 1_000_000
     # A timer is armed so much later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
 
@@ -183,6 +185,9 @@ cdef class LoopState(Timed):
         self.lag_ns = now - min(now, self.seen_ns + TICK_NS + ARMED_NS)
         if self.lag_ns > STALL_NS:
             blocked_ns += self.lag_ns
+        if self.lag_ns > LATE_TICK_NS:
+            # Something takes long on this loop, whatever it is.
+            self.turns.polls.arm(now, False)
         if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
             # The next read starts it again.
             self.calm_until_ns = 0

@@ -1,6 +1,12 @@
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.loop.poll_clock cimport PollClock
+
+
+cdef enum:
+    # The time of work without an answer in one turn of the loop.
+    UNANSWERED_NS = 1_000_000
 
 cdef enum:
     # A longer payload is compressed in slices: at some 40 ns a byte this much takes 10 ms.
@@ -24,11 +30,18 @@ cdef class Turns:
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted.
         uint64_t ends_ns
 
+        # What is left in this turn of the time for work without an answer.
+        uint64_t unanswered_ns
+
+        # When the loop's polls returned.
+        readonly PollClock polls
+
         # Frames that all connections together handle until the beginning of a turn is noted.
         int frames_left
 
     cdef int add(self, Timed owner) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
+    cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept
     cdef uint64_t read_until(self, uint64_t now) except 0
     cdef Py_ssize_t _waiting(self) except -1
     cdef uint64_t _slice_ns(self) except 0

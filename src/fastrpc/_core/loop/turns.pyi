@@ -2,12 +2,17 @@ from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
 from fastrpc._core.base.timed import Timed
+from fastrpc._core.loop.poll_clock import PollClock
 
 class Turns:
     """The scheduler of slices on one loop."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     def __len__(self) -> int: ...
+    @property
+    def polls(self) -> PollClock:
+        """When the loop's polls returned."""
+
     def run(self) -> None:
         """Run slices for one turn of the loop; called by the loop."""
 

@@ -16,6 +16,10 @@ slow handler. A callback for each turn would cost an almost idle loop too much.
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
 is for the others, so a stream of short calls does not starve them.
 
+Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller waits for
+nothing, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and comes
+behind what other connections sent.
+
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
 and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. What decompressions hold
 is bounded where they wait for their beginning (`serving/unpacking.py`).
@@ -48,6 +52,7 @@ cdef class Turns:
         self._call_soon = loop.call_soon
         self._report = loop.call_exception_handler
         self._run = self.run
+        self.polls = PollClock(loop)
         self._fresh = deque()
         self._begun = deque()
         self.frames_left = NOTED_FRAMES
@@ -64,6 +69,7 @@ cdef class Turns:
             # The round that is due then begins the next turn, or finds nothing to do.
             self._schedule()
             self.ends_ns = now + TURN_NS
+            self.unanswered_ns = UNANSWERED_NS
         self.frames_left = NOTED_FRAMES
         return self.ends_ns
 
@@ -72,6 +78,11 @@ cdef class Turns:
         if self.ends_ns:
             return self.ends_ns
         return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
+
+    cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept:
+        """Take time of work without an answer from its share of this turn; return whether any is left."""
+        self.unanswered_ns -= min(self.unanswered_ns, nanoseconds)
+        return self.unanswered_ns != 0
 
     cdef uint64_t _slice_ns(self) except 0:
         """Return the length of the next slice."""
@@ -101,6 +112,7 @@ cdef class Turns:
         cdef Py_ssize_t left = self._waiting()
         self._is_scheduled = self._is_fresh_next = False
         self.ends_ns = began + TURN_NS
+        self.unanswered_ns = UNANSWERED_NS
         try:
             while left > 0 and now < began + TURN_NS:
                 left -= 1
@@ -117,6 +129,7 @@ cdef class Turns:
                     PyContext_Exit(context)
                 now = now_ns()
         finally:
+            self.polls.worked(began, False)
             self.frames_left = NOTED_FRAMES
             if self._waiting():
                 self._schedule()

@@ -83,6 +83,7 @@ cdef class CalleeStates:
         if frame.flags & (STREAM_IN | STREAM_OUT | ONE_WAY):
             if frame.flags & ONE_WAY:
                 self.one_way_calls += 1
+                owner.note_unanswered()
             elif owner.first_settings_acknowledged:
                 call.window = new_stream_window(owner.our_stream_window)
             else:

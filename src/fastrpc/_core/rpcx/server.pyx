@@ -126,6 +126,8 @@ cdef class RpcxServer(RpcxRequests):
         cdef Exchange exchange = self.exchange
         cdef ServerCall call = self.call_of(frame, compressor)
         cdef Py_ssize_t size = self.find_name(frame), calls
+        if call.flags & ONE_WAY:
+            self.note_unanswered()
         calls = (0 if exchange.held is None else len(exchange.held)) + (0 if exchange.queue is None else len(exchange.queue))
         if calls >= self.gate.concurrent_calls:
             text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
@@ -146,6 +148,7 @@ cdef class RpcxServer(RpcxRequests):
         """Answer a heartbeat: the same frame, whatever it says."""
         cdef Reserved found
         cdef char* at
+        self.note_unanswered()
         if self.gate.access is not None:
             check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
@@ -225,6 +228,8 @@ cdef class RpcxServer(RpcxRequests):
         if self.derived is not None:
             parts.append(entry(self.derived.error_key, text))
         if not failure.has_run:
+            # The protocol has no budget for refusals.
+            self.note_unanswered()
             parts.append(entry(b"frpc-processed", b"no"))
         if failure.pushback_ms:
             seconds = "never" if failure.pushback_ms == PUSHBACK_NEVER else f"{failure.pushback_ms}"
@@ -395,7 +400,7 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int read_done(self) except -1:
         self.exchange.received_ns = self.received_ns
-        self.exchange.is_reading = False
+        self.exchange.read_ended()
         if self.is_opening and not self.is_closed:
             self.openings.add_undecided(self)
         return self.gate.runner.leave_task()
@@ -427,7 +432,7 @@ cdef class RpcxServer(RpcxRequests):
         return 0
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
+        return self.gate.note_stall(self.exchange, self.now, self.came_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.on_held(change)

@@ -25,6 +25,9 @@ cdef class Admission:
         WaitingCalls prioritised
         Py_ssize_t queue_length
         uint64_t queue_age_ns
+
+        # Until when calls that waited for most of their time are refused: some expired before they started.
+        uint64_t sheds_until_ns
         object turn
         bint is_scheduled
         uint64_t scheduled_ns
@@ -61,8 +64,10 @@ cdef class Admission:
     cdef int weigh(self, Exchange exchange, int64_t size) except -1
     cdef uint64_t weigh_again(self, Exchange exchange, int64_t size, uint64_t now) except? 0
     cdef uint64_t weigh_later(self, Exchange exchange, uint64_t now) noexcept
-    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t received_ns) except -1
-    cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1
+    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t came_ns) except -1
+    cdef int hold_for_stall(self, Exchange exchange) except -1
+    cdef int note_expired(self, ServerCall call) noexcept
+    cdef bint _is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1
     cdef int slow_start(self, ServerCall call, bytes payload) except -1
     cdef int start(self, ServerCall call, bytes payload) except -1
     cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*) except -1

@@ -36,13 +36,15 @@ from fastrpc._core.base.status cimport (
     UNAVAILABLE,
 )
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, Route
+from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN
 from fastrpc._core.limiting.concurrency_limiter cimport END_LATE, END_UNSTARTED, leave_all
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
+from fastrpc._core.loop.turns cimport UNANSWERED_NS
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.serving.exchange cimport (
     HOLD_DRAIN,
+    HOLD_LATE,
     HOLD_OUTPUT,
     HOLD_QUEUE,
     HOLD_STALL,
@@ -55,13 +57,19 @@ from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_r
 from fastrpc.status import Status
 
 cdef enum:
-    # After so many turns of the loop, or once so many bytes of requests came, calls are started although there is still
-    # more to read. One turn alone may bring megabytes.
+    # After so many turns of the loop, or once so many bytes of requests came or so many one-way calls wait, calls are
+    # started although there is still more to read. One turn alone may bring megabytes.
     MOST_LOOKS = 6
     MOST_CAUGHT_UP = 1_048_576
+    MOST_WAITING = 1_000
 
 # In one turn of the loop, calls that waited start for as long as slices run (`turns`).
 cdef uint64_t STARTS_NS = 4_000_000
+
+# A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second
+# others that waited for longer than that may be refused.
+cdef uint64_t WAITED_NS = 10_000_000
+cdef uint64_t SHEDS_NS = 1_000_000_000
 
 # Looks at output that a transport took: soon, and less often where none of it leaves.
 cdef uint64_t FIRST_LOOK_NS = 20_000_000
@@ -263,20 +271,15 @@ cdef class Admission:
     cdef int slow_start(self, ServerCall call, bytes payload) except -1:
         """Refuse a call, let it wait, or begin it after all."""
         cdef Exchange exchange = call.exchange
-        cdef uint64_t waited
         if exchange.holding & HOLD_DRAIN:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
         if not self.has_room(call, payload):
             return 0
+        if exchange.holding & HOLD_LATE and self._is_stale(call, exchange.dated_ns, now_ns()):
+            return 0
         if not exchange.holding & (HOLD_STALL | HOLD_OUTPUT | HOLD_QUEUE):
             return self.start(call, payload)
-        if exchange.holding & HOLD_STALL and call.started_ns > exchange.dated_ns:
-            # Nobody knows when it came; it may have waited for as long as nobody looked.
-            waited = call.started_ns - exchange.dated_ns
-            call.started_ns = exchange.dated_ns
-            if call.deadline_ns != NO_DEADLINE:
-                call.deadline_ns -= waited
         return self._enqueue(call, payload)
 
     cdef int _enqueue(self, ServerCall call, bytes payload) except -1:
@@ -294,9 +297,12 @@ cdef class Admission:
             exchange.do_hold(call)
         if not exchange.queue and exchange.holding & HOLD_OUTPUT:
             exchange.look_by(exchange.now + self.queue_age_ns)
+        if call.flags & ONE_WAY and not exchange.holding & HOLD_STALL:
+            # What waits starts before more is taken of a caller that waits for nothing.
+            self.loop_state.turns.unanswered_ns = 0
         call.waiting_context = PyContext_CopyCurrent()
         call.waiting_payload = payload
-        call.queued_ns = exchange.now
+        call.queued_ns = exchange.dated_ns if exchange.holding & HOLD_LATE else exchange.now
         self.waiting += 1
         self.memory.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
         if exchange.queue is None:
@@ -349,10 +355,11 @@ cdef class Admission:
             self.drop_waiting(call)
             if has_lapsed(call, now_ns()):
                 self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
-            elif self.has_room(call, payload):
+            elif not self._is_stale(call, call.queued_ns, now_ns()) and self.has_room(call, payload):
                 # Calls that started before it may have filled the memory.
                 self.start_inside(context, call, payload)
-            if now_ns() >= ends_ns:
+            # One-way calls have a share of the turn, here as where they are read.
+            if now_ns() >= (exchange.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
                 return 0
         return 0
 
@@ -372,11 +379,34 @@ cdef class Admission:
             if now < call.queued_ns + limit:
                 return 0
             self.drop_waiting(call)
-            count_refusal("queue")
-            waited = f"{call.route.method} waited {(now - call.queued_ns) / 1e9:.3g} s for its start"
-            text = f"{waited}, {limit / 1e9:g} s are allowed (Admission.queue_age)"
-            self.refuse(call, RESOURCE_EXHAUSTED, text)
+            self._is_stale(call, call.queued_ns, now)
         return 0
+
+    cdef int note_expired(self, ServerCall call) noexcept:
+        """A call expired before it started."""
+        cdef uint64_t now = now_ns()
+        if now > call.started_ns + WAITED_NS:
+            self.sheds_until_ns = now + SHEDS_NS
+        return 0
+
+    cdef bint _is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1:
+        """Return whether a call has waited since then for too long; it is refused.
+
+        First come, first served would start each call of an overload just as its deadline passes. So while calls expire
+        unstarted, those are refused that waited for more than half of their time.
+        """
+        cdef uint64_t waited = now - min(now, since)
+        # Without a deadline, ages.
+        cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
+        if waited >= self.queue_age_ns:
+            text = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)"
+        elif now < self.sheds_until_ns and waited > WAITED_NS and now < call.deadline_ns < now + timeout // 2:
+            text = f"more than half of its timeout of {timeout / 1e9:.3g} s, and calls expire here before they start"
+        else:
+            return False
+        count_refusal("queue")
+        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method} waited {waited / 1e9:.3g} s for its start, {text}")
+        return True
 
     cdef uint64_t check_waiting(self, Exchange exchange, uint64_t now) except? 0:
         """Refuse what waited for too long; return when to ask again, 0 where nothing waits."""
@@ -410,8 +440,8 @@ cdef class Admission:
         """Start what may start, by priority and connection after connection, as long as this turn may take."""
         cdef Exchange exchange
         cdef list ready = []
-        cdef uint64_t began = now_ns(), scheduled = self.scheduled_ns
-        cdef bint is_late = began > scheduled + STALL_NS
+        cdef uint64_t began = now_ns()
+        cdef bint is_late = began > self.scheduled_ns + STALL_NS
         self.is_scheduled = False
         for _ in range(len(self.turn)):
             exchange = <Exchange>self.turn.popleft()
@@ -420,7 +450,7 @@ cdef class Admission:
                 continue
             if is_late:
                 # Something blocked the loop since then: cancels may lie in the socket, which is read after this.
-                self.hold_for_stall(exchange, scheduled)
+                self.hold_for_stall(exchange)
             if exchange.holding & HOLD_STALL and not self._is_caught_up(exchange):
                 self.schedule(exchange)
             else:
@@ -433,6 +463,7 @@ cdef class Admission:
         for exchange in ready:
             if exchange.queue is not None and not exchange.is_closed and not exchange.holding & HOLD_OUTPUT:
                 self.schedule(exchange)
+        self.loop_state.turns.polls.worked(began, False)
 
     cdef bint _higher_rank_waits(self, int rank) except -1:
         """Return whether a call of higher rank waits on a connection that catches up."""
@@ -468,7 +499,7 @@ cdef class Admission:
                 # What the peers sent meanwhile is read first. Calls of lower priority wait on any of these connections.
                 for other in (*ready, *self.turn):
                     if other.queue is not None or other.is_in_turn:
-                        self.hold_for_stall(other, began)
+                        self.hold_for_stall(other)
             if is_again:
                 self.schedule(exchange)
             return 0
@@ -485,14 +516,18 @@ cdef class Admission:
 
     # Stalls
 
-    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t received_ns) except -1:
-        """A connection is read after a stall of the loop, or nobody watches for stalls."""
+    cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t came_ns) except -1:
+        """What a connection reads now came at `came_ns`; the loop was blocked, or nobody watches for stalls."""
+        exchange.now = now
+        exchange.dated_ns = came_ns
+        if came_ns < now:
+            # Until the end of this read, which takes it back.
+            exchange.holding |= HOLD_LATE
         if self.loop_state.calm_until_ns == 0:
             return self.loop_state.watch(now)
-        exchange.now = now
-        return self.hold_for_stall(exchange, max(self.loop_state.seen_ns, received_ns))
+        return self.hold_for_stall(exchange) if now > self.loop_state.calm_until_ns else 0
 
-    cdef int hold_for_stall(self, Exchange exchange, uint64_t since) except -1:
+    cdef int hold_for_stall(self, Exchange exchange) except -1:
         """Something blocked the loop: nothing starts before the socket was seen empty."""
         if exchange.is_closed:
             return 0
@@ -501,7 +536,6 @@ cdef class Admission:
             exchange.seen_read_ns = 0
             return 0
         exchange.holding |= HOLD_STALL
-        exchange.dated_ns = since
         exchange.stalled_held = exchange.request_held
         exchange.looks = 0
         return self.schedule(exchange)
@@ -509,7 +543,9 @@ cdef class Admission:
     cdef bint _is_caught_up(self, Exchange exchange) except -1:
         """Return whether a whole turn of the loop brought nothing more to read, or enough was read."""
         cdef bint has_read = exchange.received_ns != exchange.seen_read_ns
-        if exchange.waits_for_turn():
+        if exchange.queue is not None and len(exchange.queue) >= MOST_WAITING and starts_one_way(exchange.queue):
+            exchange.looks = MOST_LOOKS
+        elif exchange.waits_for_turn():
             # Until its turn nothing more is read, however often somebody looks.
             return False
         exchange.looks += 1
@@ -523,3 +559,8 @@ cdef class Admission:
         if exchange.queue:
             exchange.holding |= HOLD_QUEUE
         return True
+
+
+cdef bint starts_one_way(WaitingCalls queue) except -1:
+    """Return whether the oldest of these calls, of which there are some, is a one-way call: nothing can cancel it."""
+    return queue.oldest().flags & ONE_WAY != 0

@@ -17,6 +17,8 @@ cdef enum Hold:
     HOLD_DRAIN = 8
     # Calls that came before are about to start: a new one comes after them.
     HOLD_QUEUE = 16
+    # What is read now waited for its turn.
+    HOLD_LATE = 32
 
 cdef enum:
     # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
@@ -101,9 +103,11 @@ cdef class Exchange:
         readonly int holding
         bint is_in_turn
 
-        # After a stall of the loop: the instant at which the socket was last empty; the checks so far, the last read before,
-        # and the bytes that requests held then. Engines say so by `Gate.hold_for_stall`.
+        # With HOLD_LATE, the date of what is read (`io/receive_tail`).
         uint64_t dated_ns
+
+        # After a stall of the loop: the checks so far, the last read before, and the bytes that requests held then. Engines
+        # say so by `Gate.hold_for_stall`.
         uint64_t seen_read_ns
         int64_t stalled_held
         int looks
@@ -166,6 +170,12 @@ cdef class Exchange:
     # The credential of the peer.
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
+
+    # The read whose messages were handled is over.
+    cdef inline int read_ended(self) noexcept:
+        self.is_reading = False
+        self.holding &= ~<int>HOLD_LATE
+        return 0
 
     # Defaults that an engine may override.
     cdef uint64_t most_message(self) noexcept

@@ -31,7 +31,7 @@ from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, 
 from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
 from fastrpc._core.serving.access cimport WAITS
 from fastrpc._core.serving.call_limits cimport BoundLimit
-from fastrpc._core.serving.exchange cimport Failure, process_held
+from fastrpc._core.serving.exchange cimport HOLD_LATE, Failure, process_held
 from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
@@ -180,7 +180,8 @@ cdef class Gate(Admission):
         call.id = exchange.begun
         call.codec = numbers[0]
         call.flags = ONE_WAY if one_way else 0
-        call.started_ns = exchange.now = exchange.received_ns = now_ns()
+        exchange.now = exchange.received_ns = now_ns()
+        call.started_ns = exchange.dated_ns if exchange.holding & HOLD_LATE else exchange.now
         if timeout is not None:
             call.stated_timeout_us = max(1, int(timeout * 1e6)) if timeout < LONGEST_SECONDS else TIMEOUT_NONE
             if timeout == 0:
@@ -515,8 +516,8 @@ cdef class Gate(Admission):
 
     cdef int _refuse_late(self, ServerCall call) except -1:
         self.expired_unstarted += 1
-        text = f"{call.method}: its deadline passed before the handler started"
-        return self.refuse(call, DEADLINE_EXCEEDED, text)
+        self.note_expired(call)
+        return self.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: its deadline passed before the handler started")
 
     cdef bint _may_answer(self, ServerCall call) except -1:
         """Return whether both sides know the codec; refuse the call if not."""
@@ -576,7 +577,7 @@ cdef class Gate(Admission):
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
         """Hold further starts after handlers kept the loop: first the sockets are read."""
         cdef Exchange exchange = call.exchange
-        self.hold_for_stall(exchange, exchange.received_ns)
+        self.hold_for_stall(exchange)
         before = max(before, exchange.received_ns, exchange.turn_ns)
         if exchange.stepped_ns > before + LONG_STEP_NS:
             report_long_step(call.route, exchange.stepped_ns - before)

@@ -284,12 +284,12 @@ cdef class ServedCalls(ServingPart):
     cdef int on_read(self) except -1:
         self.flush_due_ns = 0
         self.exchange.received_ns = (<Connection>self.owner).received_ns
-        self.exchange.is_reading = False
+        self.exchange.read_ended()
         return self.gate.runner.leave_task()
 
     cdef int on_stall(self) except -1:
         cdef Connection session = self.session()
-        return self.gate.note_stall(self.exchange, session.now, session.received_ns)
+        return self.gate.note_stall(self.exchange, session.now, session.came_ns)
 
     # From the exchange to the wire
 
@@ -319,6 +319,9 @@ cdef class ServedCalls(ServingPart):
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer
         self._free_one_way(call)
+        if status == DEADLINE_EXCEEDED:
+            # Honest callers send them as well, so they are in no budget of the wire.
+            session.note_unanswered()
         if call.state == STATE_CANCELLED:
             # The wire ends a cancelled call by CANCELLED, whatever kept it from its start (PROTOCOL.md, "Calls").
             status = CANCELLED

@@ -151,6 +151,7 @@ cdef class ServedEngine(PythonEngine):
 
     cdef int read_done(self) except -1:
         self.exchange.received_ns = self.received_ns
+        self.exchange.read_ended()
         return 0
 
     cdef int flushed(self) except -1:
@@ -169,7 +170,7 @@ cdef class ServedEngine(PythonEngine):
         return due
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.received_ns)
+        return self.gate.note_stall(self.exchange, self.now, self.came_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)

@@ -1,0 +1,116 @@
+"""Calls that wait unread while handlers hold the loop: their time runs, and most of it over they do not start."""
+
+import time
+
+import pytest
+
+import fastrpc
+from fastrpc import HTTP, Address, Admission, ServerConfig
+from tests.support.overload import LINES, Line
+from tests.support.served import Served, served
+from tests.support.waiting import eventually
+
+PROTOCOLS = ("native", "http", "rpcx")
+
+HELD_SECONDS = 1.2
+
+#: What is over after that time; of what less than half is left, with time to spare; of what most is left.
+EXPIRED, HALF_OVER, LONG = 0.5, 1.9, 60.0
+
+#: No call is refused by its age alone.
+PATIENT = Admission(queue_age=60)
+
+
+@fastrpc.service("held")
+class Held:
+    """Lets calls of others arrive, and holds the loop then."""
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+        self.began: list[float] = []
+
+    @fastrpc.method(inline=True)
+    def hold(self) -> None:
+        for line in self.lines:
+            line.unsent += line.frame(1)
+            line.write()
+        until = time.perf_counter() + HELD_SECONDS
+        while time.perf_counter() < until:
+            pass
+
+    @fastrpc.method(inline=True)
+    def kept(self, milliseconds: float) -> float:
+        self.began.append(milliseconds)
+        return milliseconds
+
+    @fastrpc.method(inline=True)
+    def echo(self, value: int) -> int:
+        self.began.append(value)
+        return value
+
+
+async def told(held: Held, target: Served, protocol: str, timeouts: list[float]) -> list[int]:
+    """Return the statuses of calls with these timeouts, each on its connection, that came while the loop was held."""
+    port = Address.parse(target).port
+    assert port is not None
+    method = "held.kept" if protocol in ("http", "websocket") else "held.echo"
+    lines = [LINES[protocol](port, method, LONG) for _ in timeouts]
+    for line in lines:
+        await opened(line, protocol)
+    for line, timeout in zip(lines, timeouts, strict=True):
+        line.timeout = timeout
+    held.began.clear()
+    held.lines = lines
+    async with fastrpc.Client(target) as client:
+        await client.call(Held.hold)
+    statuses = [await answered(line) for line in lines]
+    for line in lines:
+        line.socket.close()
+    return statuses
+
+
+async def opened(line: Line, protocol: str) -> None:
+    """Wait until the server reads a connection."""
+    if protocol == "websocket":
+        line.write()
+        await eventually(lambda: line.read() or line.is_open)
+    else:
+        line.unsent += line.frame(0)
+        line.write()
+        assert await answered(line) == fastrpc.Status.OK
+
+
+async def answered(line: Line) -> int:
+    """Return the status of the call that comes next."""
+    found: list[tuple[int, int]] = []
+    await eventually(lambda: found.extend(line.read()) or found)
+    ((_, status),) = found
+    return status
+
+
+@pytest.mark.parametrize("protocol", LINES)
+async def test_calls_with_less_than_half_of_their_time_are_refused_beside_expired_ones(protocol: str) -> None:
+    held = Held()
+    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=HTTP(websocket=True))
+    async with served(held, scheme="tcp", config=config) as target:
+        found = await told(held, target, protocol, [EXPIRED, HALF_OVER, LONG])
+    assert found == [fastrpc.Status.DEADLINE_EXCEEDED, fastrpc.Status.RESOURCE_EXHAUSTED, fastrpc.Status.OK]
+    assert len(held.began) == 1
+
+
+@pytest.mark.parametrize("protocol", LINES)
+async def test_where_nothing_expires_nothing_is_refused(protocol: str) -> None:
+    held = Held()
+    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=HTTP(websocket=True))
+    async with served(held, scheme="tcp", config=config) as target:
+        assert await told(held, target, protocol, [LONG, 3 * HELD_SECONDS]) == [fastrpc.Status.OK] * 2
+    assert len(held.began) == 2
+
+
+@pytest.mark.parametrize("protocol", LINES)
+async def test_a_call_is_refused_by_its_age_although_it_waited_in_its_socket(protocol: str) -> None:
+    held = Held()
+    config = ServerConfig(admission=Admission(queue_age=0.5), protocols=PROTOCOLS, http=HTTP(websocket=True))
+    async with served(held, scheme="tcp", config=config) as target:
+        assert await told(held, target, protocol, [LONG]) == [fastrpc.Status.RESOURCE_EXHAUSTED]
+    assert held.began == []
