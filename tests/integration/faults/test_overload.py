@@ -1,0 +1,101 @@
+"""Overload by handlers that hold the loop: what can be done is done in time, the rest is refused.
+
+Beside each load of a case its goodput is compared with the peak of the same server a moment before.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.certificates import Authority
+from tests.support.held_server import HELD_SECONDS
+from tests.support.measured_overload import HeldServer, beside_floods, offered, peak_of
+
+pytestmark = [pytest.mark.measures, pytest.mark.one_loop]
+
+#: The calls offered, in parts of what the server can do.
+LOADS = (1.3, 2, 3)
+LOAD_SECONDS = 6.0
+
+LEAST_GOODPUT = 0.8
+
+#: What the generator may take of a core.
+MOST_CORE = 0.5
+
+
+def assert_goodput(
+    server: HeldServer, method: str, workers: int, loads: tuple[float, ...], **told: Any
+) -> None:
+    """Fail unless a server answers in time what it can, at each load, and all of what it is asked afterwards."""
+    told = {"timeout": 0.3, "connections": 16 * workers} | told
+    capacity = workers / HELD_SECONDS[method]
+    peak = peak_of(server.port, method, workers, **told)
+    for load in loads:
+        found = offered(
+            server.port, seconds=LOAD_SECONDS, method=f"held.{method}", rate=load * capacity, **told
+        )
+        assert found["core"] < MOST_CORE
+        assert found["goodput"] >= LEAST_GOODPUT * peak, (load, peak, found)
+        assert found["p99"] <= told["timeout"], (load, found)
+        calm = offered(server.port, seconds=1.0, method=f"held.{method}", rate=capacity / 2, **told)
+        assert calm["ok"] == calm["due"], (load, calm)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("method", HELD_SECONDS)
+def test_a_server_keeps_its_goodput(method: str, loop: str, workers: int, tmp_path: Path) -> None:
+    with HeldServer(tmp_path, loop=loop, workers=workers) as server:
+        assert_goodput(server, method, workers, LOADS)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("method", HELD_SECONDS)
+@pytest.mark.parametrize("options", [{"admission": {"queue_age": 0.1}}, {"adaptive": True}])
+def test_a_server_keeps_its_goodput_by_the_age_of_calls_alone(
+    options: dict[str, Any], method: str, loop: str, tmp_path: Path
+) -> None:
+    with HeldServer(tmp_path, loop=loop, **options) as server:
+        assert_goodput(server, method, 1, LOADS, timeout=5.0)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_server_keeps_its_goodput_over_rpcx(loop: str, tmp_path: Path) -> None:
+    with HeldServer(tmp_path, loop=loop) as server:
+        assert_goodput(server, "middle", 1, LOADS, protocol="rpcx")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_server_keeps_its_goodput_over_http(loop: str, tmp_path: Path) -> None:
+    with HeldServer(tmp_path, loop=loop) as server:
+        assert_goodput(server, "middle", 1, LOADS, protocol="http", connections=200)
+
+
+#: Connections beside a good client, and which share of its calls it keeps.
+FLOODS = {1: 0.95, 10: 0.9}
+LONGEST_P99 = 0.02
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("connections", FLOODS)
+@pytest.mark.parametrize(
+    "kind", ["one_way", "expired", "rpcx_one_way", "rpcx_heartbeat", "rpcx_unknown", "rpcx_expired"]
+)
+def test_a_good_client_goes_on_beside_work_without_an_answer(
+    kind: str, connections: int, loop: str, tmp_path: Path
+) -> None:
+    with HeldServer(tmp_path, loop=loop) as server:
+        found = beside_floods(server.port, kind, connections)
+    assert found["kept"] >= FLOODS[connections], found
+    assert found["p99"] <= LONGEST_P99, found
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_good_client_goes_on_beside_records_without_data(loop: str, tmp_path: Path) -> None:
+    certificate = Authority(tmp_path).certificate()
+    files = [str(certificate.cert_file), str(certificate.key_file)]
+    with HeldServer(tmp_path, loop=loop, certificate=files) as server:
+        found = beside_floods(server.port, "key_updates", 1, flooded=server.tls_port)
+    assert found["kept"] >= FLOODS[1], found
+    assert found["p99"] <= LONGEST_P99, found
