@@ -63,6 +63,16 @@ _OPTIONS_BY_PATH = {
 #: Interval of the checks whether all connections have drained, in seconds.
 _LOOK_SECONDS = 0.02
 
+_WITH_ITERATOR = "with an iterator of messages (a list: iter(…))"
+
+#: The calls that fit each kind of method.
+_SHAPES = {
+    "unary": "takes no stream and gives one answer: write client.call(…)",
+    "client_stream": f"gives one answer to a stream: write client.call(…) {_WITH_ITERATOR}",
+    "server_stream": "answers with a stream: write client.stream(…)",
+    "both_ways": f"answers a stream with a stream: write client.stream(…) {_WITH_ITERATOR}",
+}
+
 
 class Dispatcher:
     """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
@@ -163,6 +173,10 @@ class Dispatcher:
         self._services = {name.rpartition(".")[0] for name in names_and_aliases}
         self._first_names = ", ".join(names[:SHOWN_NAMES])
         self._indexed = len(self.gate.routes)
+
+    def wrong_shape(self, route: Route) -> str:
+        """Return the error text for a REQUEST that has the shape of another kind of method."""
+        return f"{route.method} {_SHAPES[route.kind]}"
 
     def unknown_codec(self, call: ServerCall) -> str:
         """Return the error text for a codec that is not accepted, with those that are; for rpcx that of its servers."""

@@ -39,14 +39,6 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.errors import CallError, DecodeError
 
-# What a caller is told whose REQUEST has the shape of another kind of method.
-cdef dict SHAPES = {
-    "unary": "takes no stream and gives one answer: write client.call(…)",
-    "client_stream": "gives one answer to a stream: write client.call(…) with an iterator of messages (a list: iter(…))",
-    "server_stream": "answers with a stream: write client.stream(…)",
-    "both_ways": "answers a stream with a stream: write client.stream(…) with an iterator of messages (a list: iter(…))",
-}
-
 cdef enum:
     # After so long a caller may try again whose host presented too many wrong credentials; whose method may still come.
     REFUSED_PAUSE_MS = 1000
@@ -498,7 +490,7 @@ cdef class Gate(Admission):
         """Return whether the call has the shape of its method; refuse it if not."""
         cdef Route route = call.route
         if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            self.refuse(call, INVALID_ARGUMENT, f"{route.method} {SHAPES[route.kind]}", True)
+            self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(route), True)
         elif names and not route.names.accepts(names):
             self._refuse_names(call, told_count(names))
         else:
