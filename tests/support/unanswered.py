@@ -90,7 +90,7 @@ class _Flood:
         self._unsent = self._unsent[sent:]
 
     def read(self) -> None:
-        data = self.socket.recv(1 << 18)
+        data = self.socket.recv(1 << 21)
         if not data:
             raise ConnectionError("the server closed the connection")
         self._received += len(data)
