@@ -84,6 +84,14 @@ def check(marshal: Marshal, payload: bytes) -> None:
     assert wrong is None or wrong.message.startswith(marshal.method)
 
 
+def encoded(marshal: Marshal, arguments: Any) -> bytes:
+    """Encode arguments; with null for the numbers that JSON has not, as other programs write them."""
+    try:
+        return marshal.coders.encode(arguments)
+    except ValueError:
+        return msgspec.json.encode(arguments)
+
+
 @given(st.sampled_from(MARSHALS), st.binary(max_size=64))
 def test_any_bytes(marshal: Marshal, payload: bytes) -> None:
     check(marshal, payload)
@@ -91,7 +99,7 @@ def test_any_bytes(marshal: Marshal, payload: bytes) -> None:
 
 @given(st.sampled_from(MARSHALS), st.lists(values, max_size=5))
 def test_any_list(marshal: Marshal, arguments: list[Any]) -> None:
-    check(marshal, marshal.coders.encode(arguments))
+    check(marshal, encoded(marshal, arguments))
 
 
 @given(
@@ -99,7 +107,7 @@ def test_any_list(marshal: Marshal, arguments: list[Any]) -> None:
     st.dictionaries(st.sampled_from("abcde") | st.integers(-1, 5), values, max_size=5),
 )
 def test_any_map(marshal: Marshal, arguments: dict[Any, Any]) -> None:
-    check(marshal, marshal.coders.encode(arguments))
+    check(marshal, encoded(marshal, arguments))
 
 
 @given(st.sampled_from(MARSHALS), st.lists(values, max_size=5), st.data())

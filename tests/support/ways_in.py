@@ -7,7 +7,7 @@ import asyncio
 import json
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastrpc import Address, Status
@@ -198,6 +198,15 @@ async def _by_fields_of_rpcx(asked: Asked) -> Status:
     return _REFUSALS.get(response.status, Status.INTERNAL)
 
 
+async def _by_fields_of_phobos(asked: Asked) -> Status | None:
+    token = {} if asked.token is None else {"PHOBOS_Gateway_Meta": f"__AUTH={asked.token}"}
+    given = {"ServiceMethod": asked.name, "SerializeType": "1", "MessageID": "7"}
+    fields = {f"PHOBOS_Gateway_{name}": value for name, value in given.items()} | token
+    response = await _http(replace(asked, token=None), "POST", f"/{asked.service}", b"{}", **fields)
+    # A failure is a field and a text.
+    return None if "phobos-gateway-messagestatustype" in response else Status.OK
+
+
 async def _in_socket(asked: Asked, path: str, message: Any) -> dict[str, Any] | Status:
     """Return the first answer to a message, or the status of a refused handshake."""
     options: dict[str, Any] = {} if asked.tls is None else {"ssl": asked.tls, "server_hostname": "127.0.0.1"}
@@ -247,4 +256,5 @@ WAYS = {
     "JSON-RPC by WebSocket": Way("http", "websocket", _by_json_rpc_in_a_socket),
     "MCP": Way("http", "mcp", _by_tool),
     "the header gateway of rpcx": Way("http", "rpcx", _by_fields_of_rpcx),
+    "the header gateway of Phobos": Way("http", "phobos", _by_fields_of_phobos),
 }

@@ -6,14 +6,15 @@ from math import isfinite
 from typing import Any
 
 import msgspec
+from msgspec import inspect as schema
 
-from fastrpc.rpc.type_graph import all_annotations, is_hashable
+from fastrpc.rpc.type_graph import all_parts
 from fastrpc.types.base import encode_value
 
 __all__ = ["finite_encoder"]
 
-#: Types of which no value holds a float.
-_WITHOUT_FLOATS = frozenset({int, str, bytes, bool, type(None), None, msgspec.Raw})
+#: Types of which a value may hold a float; values of classes that msgspec does not know may hold anything.
+_WITH_FLOATS = (schema.FloatType, schema.AnyType, schema.CustomType, schema.EnumType)
 
 
 def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Callable[[Any], bytes]:
@@ -22,7 +23,7 @@ def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Call
     Args:
         kinds: the types of the values.
     """
-    if all(is_hashable(part) and part in _WITHOUT_FLOATS for part in all_annotations(kinds)):
+    if not any(isinstance(part, _WITH_FLOATS) for part in all_parts(kinds)):
         return encode
 
     def encode_finite(value: Any) -> bytes:

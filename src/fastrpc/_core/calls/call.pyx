@@ -14,7 +14,6 @@ inherit it because contexts are copied.
 """
 
 import collections.abc
-from asyncio import CancelledError
 from copy import copy
 
 cimport cython
@@ -501,4 +500,5 @@ cdef object twin_of(object error):
     """
     kind = type(error)
     is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
-    return copy(error) if is_plain or kind is CancelledError or isinstance(error, FastRPCError) else error
+    # asyncio's own, of which CancelledError ends most streams; this room does without asyncio.
+    return copy(error) if is_plain or kind.__module__ == "asyncio.exceptions" or isinstance(error, FastRPCError) else error

@@ -25,7 +25,7 @@ from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
 from fastrpc._core.framing.frame cimport ONE_WAY, REASON_MAX_AGE, TIMEOUT_NONE, Frame
-from fastrpc._core.gateway.http_call cimport SMALL_BODY, is_long, new_call, terms_of
+from fastrpc._core.gateway.http_call cimport new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
 from fastrpc._core.gateway.request_fields cimport SMALL_BODY, is_long

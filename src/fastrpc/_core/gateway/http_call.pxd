@@ -67,13 +67,6 @@ cdef class Outcome:
         readonly Failure failure
 
 
-cdef enum:
-    # A body that anybody may send.
-    SMALL_BODY = 65_536
-
-# Return whether a body is not waited for before its sender is known.
-cdef bint is_long(RequestHead head) noexcept
-
 # Return the terms of a call of `new_call`.
 cdef inline HttpTerms terms_of(Call call):
     return <HttpTerms>(<ServerCall>call).head

@@ -282,7 +282,3 @@ cdef str breaking_key(bytes metadata):
                     return data[at:at + key].decode("ascii")
         at += key + value
     return None
-
-
-cdef bint is_long(RequestHead head) noexcept:
-    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue
