@@ -1,7 +1,7 @@
 """The graph of types in payloads, as msgspec inspects them and as they are written; types may refer to themselves."""
 
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, NewType, get_args, get_origin
 
@@ -10,7 +10,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.annotation import substitute
 from fastrpc.types.base import find
 
-__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of"]
+__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within"]
 
 
 def parts_of(part: Any) -> list[schema.Type]:
@@ -28,14 +28,19 @@ def parts_of(part: Any) -> list[schema.Type]:
 
 def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
     """Yield the types of these annotations and all that they hold, each once."""
+    return parts_within(schema.multi_type_info(kinds))
+
+
+def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
+    """Yield these types and all that they hold, each once; what metadata is about is held, too."""
     # The objects are kept as long as their ids.
-    waiting = list(schema.multi_type_info(kinds))
+    waiting = list(roots)
     roots = list(waiting)
     seen = {id(root) for root in roots}
     while waiting:
         part = waiting.pop()
         yield part
-        for inner in parts_of(part):
+        for inner in [part.type] if isinstance(part, schema.Metadata) else parts_of(part):
             if id(inner) not in seen:
                 seen.add(id(inner))
                 roots.append(inner)

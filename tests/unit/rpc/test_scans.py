@@ -103,6 +103,8 @@ def test_types_without_such_keys_have_no_guard(kind: Any) -> None:
         (Book, [float], []),
         (Row, [int], []),
         (Entry, [datetime.date], []),
+        (Annotated[dict[int, str], msgspec.Meta(description="by number")], [int], []),
+        (list[Annotated[set[int], msgspec.Meta(title="numbers")]], [], [int]),
         (Any, [Any], []),
         (object, [Any], []),
         (list[Any], [Any], []),

@@ -5,7 +5,7 @@ import sys
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import pytest
@@ -33,6 +33,9 @@ print(*sorted({"numpy", "pydantic", "fastrpc.types.arrays", "fastrpc.types.model
 """
 
 
+DESCRIBED = Annotated[Path, msgspec.Meta(description="of a file")]
+
+
 @dataclass
 class Point:
     x: int
@@ -51,7 +54,7 @@ def test_types_of_msgspec_need_no_hooks(kind: Any, codec: str) -> None:
     assert hooks_for(codec, kind) is None
 
 
-@pytest.mark.parametrize("kind", [Path, list[Path], deque[int], Path | None])
+@pytest.mark.parametrize("kind", [Path, list[Path], deque[int], Path | None, DESCRIBED])
 def test_types_of_libraries_need_hooks(kind: Any) -> None:
     hooks = hooks_for("msgpack", kind)
     assert hooks is not None
