@@ -44,6 +44,7 @@ __all__ = [
     "EncodeError",
     "Endpoint",
     "FastRPCError",
+    "Float32",
     "HTTPLimits",
     "Identity",
     "Interceptor",
@@ -151,6 +152,7 @@ _NAMES = {
     "server.serve": ("serve",),
     "server.server": ("Server",),
     "status": ("Status",),
+    "types.floats": ("Float32",),
 }
 
 _MODULES = frozenset(
@@ -246,6 +248,7 @@ if TYPE_CHECKING:
     from fastrpc.server.serve import serve
     from fastrpc.server.server import Server
     from fastrpc.status import Status
+    from fastrpc.types.floats import Float32
 else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> Any:

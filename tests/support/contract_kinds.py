@@ -119,6 +119,12 @@ KINDS: dict[str, Kind] = {
         ("tz=True", "tz=False"),
     ),
     "bound inside": Kind("list[Annotated[int, Meta(ge=1)]] | None", ["[1]"], ("ge=1", "ge=2")),
+    "float of 32 bits": Kind(
+        "Annotated[float, fastrpc.Float32]", ["0.5"], ("Annotated[float,", "Annotated[int,")
+    ),
+    "bound of 32 bits": Kind(
+        "list[Annotated[float, fastrpc.Float32, Meta(ge=0.5)]]", ["[0.5]"], ("ge=0.5", "ge=0.75")
+    ),
     "title alone": Kind("Annotated[int, Meta(title='x')]", ["1"], ("Annotated[int,", "Annotated[str,")),
     # Enums
     "enum": Kind("X", ["X.A"], ("A = 'a'", "A = 'b'"), "class X(Enum):\n    A = 'a'\n"),

@@ -60,7 +60,7 @@ def marshal_of(
     coders = PayloadCoders(
         codec,
         2 if codec == "json" else 1,
-        encode=library.Encoder().encode,
+        encode=(library.Encoder().encode,) * 3,
         decode=(decoder(result), decoder(int)),
         exact=None if codec == "json" and not is_exact_json else exact,
         open=decoder(list[msgspec.Raw] | dict[str | int, msgspec.Raw]),
@@ -76,7 +76,7 @@ def single(codec: str, wire_id: int, *, decode: Any = bytes, names: tuple[str, .
     coders = PayloadCoders(
         codec,
         wire_id,
-        encode=lambda value: value.SerializeToString(),
+        encode=(lambda value: value.SerializeToString(),) * 3,
         decode=(decode, decode),
         exact=None,
         open=decode,
@@ -110,7 +110,7 @@ def untyped(codec: str = "msgpack") -> Marshal:
     coders = PayloadCoders(
         codec,
         scan.codec_id,
-        encode=library.encode,
+        encode=(library.encode,) * 3,
         decode=(library.decode, library.decode),
         exact=None,
         open=library.decode,

@@ -105,7 +105,6 @@ class RouteMaker:
             depth=self._limits.depth,
             items=_ITEMS,
             by_value=by_value and name in _VALUE_CODECS,
-            is_caller=by_value,
         )
         sent_as = None
         if by_value and definition.service_names.rpcx == "go":

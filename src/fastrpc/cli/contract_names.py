@@ -34,7 +34,16 @@ BUILTIN: Final = frozenset(
     }
 )
 #: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
-KEYWORDS: Final = BUILTIN | {"Annotated", "Any", "AsyncIterator", "Literal", "Meta", "Optional", "Union"}
+KEYWORDS: Final = BUILTIN | {
+    "Annotated",
+    "Any",
+    "AsyncIterator",
+    "Float32",
+    "Literal",
+    "Meta",
+    "Optional",
+    "Union",
+}
 
 #: Types of the values of arrays.
 _ARRAY_VALUES: Final = (
@@ -268,6 +277,8 @@ class _TypeWriter:
 
 
 def _constraint(tree: Any) -> str | None:
+    if tree == TypeTree("Float32"):
+        return "fastrpc.Float32"
     if not isinstance(tree, TypeTree) or tree.name != "Meta":
         return None
     return f"msgspec.Meta({', '.join(f'{name}={literal(value)}' for name, value in tree.arguments)})"

@@ -19,8 +19,8 @@ _CONSTRAINTS: Final[dict[str, tuple[type, ...]]] = {
 class TypeTree(NamedTuple):
     """A type: a name with arguments; `|` with choices, `Literal` with values, `?` with a text that is no type.
 
-    `Annotated` has the type and its `Meta`, whose arguments are pairs of a constraint and its value; `()` is the
-    argument of the empty tuple.
+    `Annotated` has the type, `Float32` if numbers have 32 bits, and its `Meta`, whose arguments are pairs of a
+    constraint and its value; `()` is the argument of the empty tuple.
     """
 
     name: str
@@ -98,7 +98,9 @@ def _union(*choices: TypeTree) -> TypeTree:
 
 
 def _read_constraints(node: ast.AST) -> TypeTree | None:
-    """Return the constraints of a type; None for other metadata."""
+    """Return the constraints of a type, or the width of a number; None for other metadata."""
+    if isinstance(node, ast.Name) and node.id == "Float32":
+        return TypeTree("Float32")
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.func.id != "Meta":
         return None
     pairs = []

@@ -5,7 +5,8 @@
     aliases         other names, which `RouteTable` of the core finds
     go_fields       names of Go in payloads of rpcx that come in;  go_twins: in those that go out
     schema          makes the marshal of a method of its types;  scans, defaults, conversion: what some types need, JSON
-                    too: finite_numbers refuses NaN, wide_integers reads them as text
+                    too: finite_numbers refuses NaN, wide_integers reads them as text;  narrow_floats: what goes out in
+                    32 bits
     type_graph      the types in payloads;  description, type_description: as plain data;  json_schema: as JSON Schemas
     payload_classes their fields and options;  type_names, default_text: types and defaults as source
     text_values     values of parameters in URLs;  config_errors: shows mistakes at the line of the program

@@ -101,7 +101,7 @@ class MethodDefinition:
         #: Old names of parameters, each with the present one.
         self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `schema.marshal_for`.
-        self.marshals: dict[tuple[str, int, int, bool, bool, bool], Any] = {}
+        self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
         self._types: MethodTypes | None = None
         self._admits_none = self._has_array_result = None
 

@@ -37,7 +37,7 @@ _NAMED: Final = {"msgpack": msgspec.msgpack, "json": msgspec.json}
 
 
 def coders_in_go(
-    coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None, *, is_caller: bool
+    coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None
 ) -> PayloadCoders:
     """Return coders that take fields in the names of Go as well, and write them.
 
@@ -45,22 +45,19 @@ def coders_in_go(
         coders: those of a codec whose payloads are values, with our names.
         types: those of the method.
         written: what Go calls the parameters, where arguments are a map of them; None where they are the only one.
-        is_caller: whether arguments are encoded, and no results.
     """
     if coders.codec not in _NAMED:
         return coders
     codec: Any = _NAMED[coders.codec]
-    if not is_caller:
-        encode = _encoder(coders.encode, types.result)
-    elif written is None:
-        encode = _encoder(coders.encode, types.parameters[0])
+    if written is None:
+        encode = _encoder(coders.encode_arguments, types.parameters[0])
     else:
-        encode = _argument_encoder(coders.encode, written, types.parameters)
+        encode = _argument_encoder(coders.encode_arguments, written, types.parameters)
     items = zip(coders.items, types.parameters, strict=True)
     return PayloadCoders(
         coders.codec,
         coders.codec_id,
-        encode=encode,
+        encode=(encode, _encoder(coders.encode_result, types.result), coders.encode_message),
         decode=(_decoder(codec, coders.decode_result, types.result), coders.decode_message),
         exact=None,
         open=coders.open,

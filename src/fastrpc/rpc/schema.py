@@ -22,6 +22,7 @@ from fastrpc.rpc.defaults import filled
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
 from fastrpc.rpc.finite_numbers import finite_encoder
 from fastrpc.rpc.go_fields import coders_in_go
+from fastrpc.rpc.narrow_floats import narrowed
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
@@ -103,7 +104,6 @@ def marshal_for(
     items: int,
     by_value: bool = False,
     by_name: bool = False,
-    is_caller: bool = False,
 ) -> Marshal:
     """Return the marshal of a method, prepared once: it encodes and decodes arguments and results.
 
@@ -113,12 +113,11 @@ def marshal_for(
         by_value: a payload is one value, as in rpcx: the only argument, or a map of all of them.
         by_name: whether arguments are a map by name alone, as by HTTP: there JSON holds neither NaN nor infinity, and
             integers beyond 2⁵³ may come as text.
-        is_caller: whether it encodes arguments, and no results: each has the names of Go where the service has.
 
     Raises:
         ConfigError: the types are unknown at run time, or this codec cannot encode them.
     """
-    key = (codec_name, depth, items, by_value, by_name, is_caller)
+    key = (codec_name, depth, items, by_value, by_name)
     marshal: Marshal | None = definition.marshals.get(key)
     if marshal is None:
         is_go = by_value and definition.service_names.rpcx == "go"
@@ -129,7 +128,8 @@ def marshal_for(
         coders = _coders(definition, codec_named(codec_name), shape, is_plain=by_name)
         if is_go:
             named = written if form == "named" else None
-            coders = coders_in_go(coders, definition.types(), named, is_caller=is_caller)
+            coders = coders_in_go(coders, definition.types(), named)
+        coders = narrowed(coders, definition.types(), names, by_value=form)
         marshal = Marshal(
             definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
         )
@@ -174,7 +174,7 @@ def untyped_marshal(
     coders = PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=_encoder(codec, (Any,)),
+        encode=(_encoder(codec, (Any,)),) * 3,
         decode=(decode, decode),
         exact=None,
         open=decode,
@@ -293,7 +293,7 @@ def _coders(
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),
-        encode=encode,
+        encode=(encode,) * 3,
         decode=(decode_result, decode_message),
         exact=exact,
         open=open_arguments,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union,
 
 from fastrpc.rpc.annotation import UNANNOTATED
 from fastrpc.rpc.payload_classes import PayloadClass
+from fastrpc.types.floats import Float32
 
 __all__ = ["TypeNames"]
 
@@ -22,6 +23,7 @@ _WORDS: Final = frozenset(
             "Annotated",
             "Any",
             "AsyncIterator",
+            "Float32",
             "Literal",
             "Meta",
             "None",
@@ -118,8 +120,8 @@ class _Text:
             return f"Literal[{', '.join(repr(argument) for argument in arguments)}]"
         if origin is Annotated:
             inner = self.of(arguments[0], depth)
-            found = _constraints(annotation.__metadata__) if self._with_constraints else ""
-            return f"Annotated[{inner}, {found}]" if found else inner
+            found = _constraints(annotation.__metadata__) if self._with_constraints else ()
+            return f"Annotated[{', '.join((inner, *found))}]" if found else inner
         if origin in {Required, NotRequired, typing.Final}:
             return self.of(arguments[0], depth)
         if origin is None:
@@ -136,9 +138,10 @@ class _Text:
         return self.of(argument, depth + 1 if isinstance(argument, _ALIASES) else depth)
 
 
-def _constraints(metadata: Iterable[Any]) -> str:
+def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
     found: dict[str, Any] = {}
     for one in metadata:
         if type(one).__name__ == "Meta" and type(one).__module__ == "msgspec":
             found |= {name: value for name in _CONSTRAINTS if (value := getattr(one, name)) is not None}
-    return f"Meta({', '.join(f'{name}={value!r}' for name, value in found.items())})" if found else ""
+    meta = f"Meta({', '.join(f'{name}={value!r}' for name, value in found.items())})" if found else ""
+    return tuple(filter(None, ("Float32" if any(one is Float32 for one in metadata) else "", meta)))

@@ -36,6 +36,7 @@ Inner: TypeAlias = Callable[[Any], Callable[[Any], Any]]
 
 #: The file for the classes of a library, by the library's module.
 _LIBRARIES: Final = {
+    "fastrpc": "fastrpc.types.floats",
     "pathlib": "fastrpc.types.paths",
     "ipaddress": "fastrpc.types.addresses",
     "collections": "fastrpc.types.containers",

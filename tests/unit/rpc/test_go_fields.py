@@ -147,13 +147,13 @@ def names_in(value: Any) -> set[str]:
     return set().union(*map(names_in, value)) if isinstance(value, list) else set()
 
 
-def marshal_of(kind: Any, codec: str, *, result: Any = None, is_caller: bool = False) -> Any:
+def marshal_of(kind: Any, codec: str, *, result: Any = None) -> Any:
     async def keep(self: Any, value: Any) -> Any: ...
 
     keep.__annotations__ = {"value": kind, "return": result or kind}
     kept = fastrpc.service("kept", rpcx="go")(type("Kept", (), {"keep": fastrpc.method(keep)}))
     method = service_definition(kept).methods["keep"]
-    return marshal_for(method, codec, depth=100, items=100_000, by_value=True, is_caller=is_caller)
+    return marshal_for(method, codec, depth=100, items=100_000, by_value=True)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -267,7 +267,7 @@ def test_an_old_name_wins_over_a_name_of_go() -> None:
 
     definition = service_definition(Renamed).methods["pay"]
     options: Any = {"depth": 100, "items": 100, "by_value": True}
-    sent = marshal_for(definition, "json", is_caller=True, **options).encode_arguments((7, 1), {})
+    sent = marshal_for(definition, "json", **options).encode_arguments((7, 1), {})
     assert marshal_for(definition, "json", **options).decode_arguments(sent) == (7, 1)
 
 
@@ -329,7 +329,7 @@ def test_parameters_of_one_name_in_go_keep_theirs(codec: str) -> None:
         async def keep(self, user_id: int, userID: int, the_leaf: Leaf) -> None: ...  # noqa: N803
 
     method = service_definition(Kept).methods["keep"]
-    marshal = marshal_for(method, codec, depth=50, items=1_000, by_value=True, is_caller=True)
+    marshal = marshal_for(method, codec, depth=50, items=1_000, by_value=True)
     payload = marshal.encode_arguments((1, 2, LEAF), {})
     assert names_in(CODECS[codec].decode(payload)) == {"user_id", "userID", "TheLeaf", *LEAF_NAMES}
     assert marshal.decode_arguments(payload) == (1, 2, LEAF)

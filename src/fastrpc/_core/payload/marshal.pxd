@@ -17,8 +17,10 @@ cdef class PayloadCoders:
         readonly PayloadScan scan_result
         readonly PayloadScan scan_message
 
-        # value -> payload; payload -> result; payload -> a message of the caller's stream.
-        readonly object encode
+        # arguments, a result, a message of the caller's stream -> payload; payload -> result; payload -> such a message.
+        readonly object encode_arguments
+        readonly object encode_result
+        readonly object encode_message
         readonly object decode_result
         readonly object decode_message
 
@@ -44,6 +46,7 @@ cdef class Marshal:
         Py_ssize_t _shortest
         Py_ssize_t _positional
         object _encode
+        object _encode_result
         object _decode_result
         tuple _exact
 

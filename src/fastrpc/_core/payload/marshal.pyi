@@ -9,7 +9,7 @@ class PayloadCoders:
     """The coders that a codec prepared for one method.
 
     Args:
-        encode: any value -> payload.
+        encode: arguments, result, message of the caller's stream -> payload.
         decode: payload -> result, and payload -> message of the caller's stream.
         exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
         open: payload -> list or dict of items.
@@ -22,7 +22,9 @@ class PayloadCoders:
     scan_arguments: PayloadScan | None
     scan_result: PayloadScan | None
     scan_message: PayloadScan | None
-    encode: Callable[[Any], bytes]
+    encode_arguments: Callable[[Any], bytes]
+    encode_result: Callable[[Any], bytes]
+    encode_message: Callable[[Any], bytes]
     decode_result: Callable[[Any], Any]
     decode_message: Callable[[Any], Any]
     exact: tuple[Callable[[Any], Any] | None, ...] | None
@@ -33,7 +35,7 @@ class PayloadCoders:
         codec: str,
         codec_id: int,
         *,
-        encode: Callable[[Any], bytes],
+        encode: tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]],
         decode: tuple[Callable[[Any], Any], Callable[[Any], Any]],
         exact: tuple[Callable[[Any], Any] | None, ...] | None,
         open: Callable[[Any], Any],

@@ -77,7 +77,7 @@ cdef class PayloadCoders:
         str codec not None,
         int codec_id,
         *,
-        encode not None,
+        tuple encode not None,
         tuple decode not None,
         tuple exact,
         open not None,
@@ -86,7 +86,7 @@ cdef class PayloadCoders:
     ):
         self.codec = codec
         self.codec_id = codec_id
-        self.encode = encode
+        self.encode_arguments, self.encode_result, self.encode_message = encode
         self.decode_result, self.decode_message = decode
         self.exact = exact
         self.open = open
@@ -120,7 +120,7 @@ cdef class Marshal:
             self._form = FORMS[by_value]
         self._shortest = 0 if shape is None else shape.shortest
         self._positional = cython.cast(Py_ssize_t, 1 << 30) if shape is None else shape.positional
-        self._encode = coders.encode
+        self._encode, self._encode_result = coders.encode_arguments, coders.encode_result
         self._decode_result = coders.decode_result
         # What fits a row of positions is of no use where names count.
         self.by_name = by_name
@@ -195,7 +195,7 @@ cdef class Marshal:
         if self._layout >= LAYOUT_RAW:
             return self._encode_single(value, "the result")
         try:
-            return self._encode(value)
+            return self._encode_result(value)
         except Exception as error:
             raise _encode_failure(self, "the result", value, error) from error
 
@@ -232,7 +232,7 @@ cdef class Marshal:
         if self._layout >= LAYOUT_RAW:
             return self._encode_single(value, "a message")
         try:
-            return self._encode(value)
+            return self.coders.encode_message(value)
         except Exception as error:
             raise _encode_failure(self, "a message", value, error) from error
 
@@ -602,7 +602,16 @@ cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object e
     given = [(names[at] if at < len(names) else str(at), value) for at, value in enumerate(args)]
     for name, value in [*given, *kwargs.items()]:
         try:
-            marshal._encode((value,))
+            marshal._encode(_alone(marshal, name, value))
         except Exception as cause:
             return _encode_failure(marshal, f"argument {name}", value, cause)
     return _encode_failure(marshal, "an argument", args, error)
+
+
+cdef object _alone(Marshal marshal, str name, object value):
+    """Return the arguments of a call with one alone: its place may say how it is encoded."""
+    if marshal.shape is None or marshal._layout == LAYOUT_OTHER:
+        return (value,)
+    if marshal._layout == LAYOUT_VALUE and marshal._form != FORM_NAMED:
+        return value
+    return {name: value}

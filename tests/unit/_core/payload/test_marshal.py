@@ -145,7 +145,7 @@ def test_left_out_arguments_are_left_to_the_handler(codec: str) -> None:
 @pytest.mark.parametrize("keys", [("a", "b"), (0, 1), (0, "b")])
 def test_maps_go_by_name_and_position(codec: str, keys: Any) -> None:
     marshal = marshal_of(int, str, codec=codec)
-    payload = marshal.coders.encode({keys[1]: "x", keys[0]: 1})
+    payload = marshal.coders.encode_arguments({keys[1]: "x", keys[0]: 1})
     assert marshal.decode_arguments(payload) == (1, "x")
 
 
@@ -182,7 +182,7 @@ def test_more_than_fifteen_arguments_fit() -> None:
 )
 def test_arguments_that_do_not_fit_are_named(codec: str, scan: bool, value: Any, text: str) -> None:
     marshal = marshal_of(int, int, codec=codec, scan=scan)
-    error = refused(marshal, marshal.coders.encode(value))
+    error = refused(marshal, marshal.coders.encode_arguments(value))
     assert error.status is Status.INVALID_ARGUMENT
     assert text in error.message
 
@@ -199,7 +199,7 @@ def test_arguments_that_do_not_fit_are_named(codec: str, scan: bool, value: Any,
 )
 def test_the_place_inside_an_argument_is_named(codec: str, value: Any, text: str) -> None:
     marshal = marshal_of(int, Point, codec=codec)
-    assert refused(marshal, marshal.coders.encode(value)).message == text
+    assert refused(marshal, marshal.coders.encode_arguments(value)).message == text
 
 
 def test_a_wrong_key_is_named() -> None:
@@ -256,8 +256,8 @@ def test_a_users_own_check_is_an_invalid_argument_and_a_users_own_crash_is_not()
 @pytest.mark.parametrize("codec", ["msgpack", "json"])
 def test_too_deep_arguments_are_refused(codec: str) -> None:
     marshal = marshal_of(Any, codec=codec, scan=True)
-    assert marshal.decode_arguments(marshal.coders.encode((nested(9),)))
-    error = refused(marshal, marshal.coders.encode((nested(10),)))
+    assert marshal.decode_arguments(marshal.coders.encode_arguments((nested(9),)))
+    error = refused(marshal, marshal.coders.encode_arguments((nested(10),)))
     assert (error.status, error.message) == (
         Status.INVALID_ARGUMENT,
         "the arguments: nested deeper than 10 levels",
@@ -270,7 +270,7 @@ def test_too_deep_arguments_are_refused(codec: str) -> None:
 @pytest.mark.parametrize("value", [([0] * 101,), {"a": [0] * 101}, [0] * 101])
 def test_too_many_items_are_refused(codec: str, value: Any) -> None:
     marshal = marshal_of(Any, codec=codec, scan=True)
-    error = refused(marshal, marshal.coders.encode(value))
+    error = refused(marshal, marshal.coders.encode_arguments(value))
     assert (error.status, error.message) == (
         Status.RESOURCE_EXHAUSTED,
         "the arguments: more than 100 items",

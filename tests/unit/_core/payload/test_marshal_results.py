@@ -155,7 +155,7 @@ def test_other_codecs_give_plain_values_that_are_converted() -> None:
     coders = PayloadCoders(
         "plain",
         64,
-        encode=msgspec.json.encode,
+        encode=(msgspec.json.encode,) * 3,
         decode=(convert, convert),
         exact=None,
         open=msgspec.json.decode,

@@ -1,0 +1,105 @@
+"""Numbers of 32 bits: `Annotated[float, fastrpc.Float32]`, for peers that take no others, such as the `float32` of Go.
+
+In Python such a number is a float. msgpack has a form of four bytes for it, which msgspec reads and does not write: an
+encoder gets the bytes. Other codecs get the shortest number that is the same one in 32 bits, as Go writes it.
+"""
+
+import struct
+from collections.abc import Callable
+from math import isfinite
+from numbers import Real
+from typing import Any, Final
+
+import msgspec
+
+from fastrpc.types.base import PayloadType
+
+__all__ = ["Float32", "packed", "packed_key", "payload_type", "shortest_float"]
+
+#: https://github.com/msgpack/msgpack/blob/master/spec.md#float-format-family
+_FORM: Final = 0xCA
+
+_pack: Final[Callable[[int, Any], bytes]] = struct.Struct(">Bf").pack
+_as_float: Final = struct.Struct("=f")
+
+#: As many digits tell all numbers of 32 bits apart.
+_MOST_DIGITS: Final = 9
+#: As many digits are never lost.
+_FEWEST_DIGITS: Final = 6
+
+#: The annotation of a number that goes out in 32 bits. Its range is checked where it is sent; either width is read.
+Float32: Final = msgspec.Meta(extra_json_schema={"format": "float"}, extra={"fastrpc.bits": 32})
+
+
+class _Key(float):
+    """A key of a map, which has to be hashable, as the bytes for an encoder are not."""
+
+    __slots__ = ()
+
+
+def packed(value: Any) -> Any:
+    """Return what an encoder of msgpack writes for a number; anything else stays as it is, for the receiver to refuse.
+
+    Raises:
+        ValueError: the number is beyond the range.
+    """
+    if not _is_number(value):
+        return value
+    try:
+        return msgspec.Raw(_pack(_FORM, float(value)))
+    except OverflowError:
+        raise _beyond(value) from None
+
+
+def packed_key(value: Any) -> Any:
+    """Return the same of a key of a map."""
+    return _Key(_nearest(value)) if _is_number(value) else value
+
+
+def shortest_float(value: Any) -> Any:
+    """Return the number with the fewest digits that is this one in 32 bits; anything else stays as it is.
+
+    Raises:
+        ValueError: the number is beyond the range.
+    """
+    if not _is_number(value):
+        return value
+    nearest = _nearest(value)
+    if isfinite(nearest):
+        for digits in range(_FEWEST_DIGITS, _MOST_DIGITS):
+            short = float(f"{nearest:.{digits}g}")
+            if _nearest(short) == nearest:
+                return short
+    return float(f"{nearest:.{_MOST_DIGITS}g}")
+
+
+def payload_type(cls: type[Any]) -> PayloadType | None:
+    """Return the payload type of the class of keys, for encoders."""
+    return _KEY if cls is _Key else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _nearest(value: Any) -> float:
+    """Return the nearest number of 32 bits; ValueError if the value is beyond their range."""
+    try:
+        found: float = _as_float.unpack(_as_float.pack(float(value)))[0]
+    except OverflowError:
+        raise _beyond(value) from None
+    return found
+
+
+def _beyond(value: Any) -> ValueError:
+    # Python writes no integer of very many digits.
+    is_long = isinstance(value, int) and value.bit_length() > 128
+    text = f"an integer of {value.bit_length()} bits" if is_long else repr(value)
+    return ValueError(f"{text} is beyond the range of Float32, ±3.4028235e+38")
+
+
+def _decoder(annotation: Any, inner: Any) -> Callable[[Any], Any]:
+    raise TypeError("keys are annotated as Annotated[float, fastrpc.Float32]")
+
+
+_KEY: Final = PayloadType(lambda value, codec: packed(value), _decoder)
