@@ -31,6 +31,7 @@ RANKS = {
     2: (
         "bounded_http",
         "config",
+        "config_errors",
         "endpoint",
         "gauges",
         "installed",
@@ -74,8 +75,7 @@ OF_EVERY_PROTOCOL = {"gate", "exchange", "admission", "served_call", "handler_ru
 
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES = 40
-ARGUMENTS = 7
-CONSTRUCTOR_ARGUMENTS = 8
+ARGUMENTS, CONSTRUCTOR_ARGUMENTS = 7, 8
 CONSTRUCTORS = {"__init__", "__cinit__", "__new__"}
 OPTION_TAKERS = {"with_options", "method", "serve"}  # Their arguments are settings.
 SETTINGS_BY_NAME = {PACKAGE / "auth" / "json_web_tokens.py"}  # So are those of the constructors here.

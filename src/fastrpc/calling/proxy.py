@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from fastrpc.config_errors import shown_at_program
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.service import service_definition
 
@@ -27,7 +29,10 @@ class Proxy:
         verb = client.stream if definition.signature.has_stream_result else client.call
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return verb(function, *args, **kwargs)
+            try:
+                return verb(function, *args, **kwargs)
+            except ConfigError as error:
+                raise shown_at_program(error)  # noqa: B904 (the same error)
 
         call.__name__ = name
         self.__dict__[name] = call

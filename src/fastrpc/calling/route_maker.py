@@ -8,9 +8,9 @@ from fastrpc._core.base.histogram import CallTotals, default_registry
 from fastrpc._core.calls.call import Route
 from fastrpc.assigned_numbers import VALUE_CODECS
 from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.config_errors import ShownAtProgram
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import go_name
-from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.schema import codec_for, marshal_for, untyped_marshal
 from fastrpc.rpc.service import check_name_length, method_definition

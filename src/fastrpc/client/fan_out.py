@@ -17,6 +17,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, 
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import FORK_LOOK_SECONDS
+from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -83,9 +84,10 @@ class FanOut:
         client: Any = self
         endpoints = await _endpoints(client, method)
         calls = (client.with_options(endpoint=each).request(method, *args, **kwargs) for each in endpoints)
-        async with _Beginning(calls) as running:
-            outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
-        return _checked(dict(zip(endpoints, outcomes, strict=True)))
+        with ShownAtProgram():
+            async with _Beginning(calls) as running:
+                outcomes = await asyncio.gather(*running.tasks, return_exceptions=True)
+            return _checked(dict(zip(endpoints, outcomes, strict=True)))
 
     @overload
     def fork(
@@ -117,14 +119,15 @@ class FanOut:
         client: Any = self
         endpoints = await _endpoints(client, method)
         calls = (client.with_options(endpoint=each).call(method, *args, **kwargs) for each in endpoints)
-        async with _Beginning(calls) as running:
-            error: BaseException | None = None
-            for _ in endpoints:
-                ended = await running.ended.get()
-                error = ended.exception()
-                if error is None:
-                    return ended.result()
-            raise cast(BaseException, error)
+        with ShownAtProgram():
+            async with _Beginning(calls) as running:
+                error: BaseException | None = None
+                for _ in endpoints:
+                    ended = await running.ended.get()
+                    error = ended.exception()
+                    if error is None:
+                        return ended.result()
+                raise cast(BaseException, error)
 
 
 class _Beginning:
@@ -181,7 +184,7 @@ class BlockingFanOut:
             TypeError: arguments do not fit the method's signature.
         """
         endpoints = _endpoints_now(self, method)
-        with _begun(self, endpoints, method, "request", args, kwargs) as ended:
+        with ShownAtProgram(), _begun(self, endpoints, method, "request", args, kwargs) as ended:
             outcomes = dict(ended)
         return _checked({endpoint: outcomes[number] for number, endpoint in enumerate(endpoints)})
 
@@ -200,7 +203,7 @@ class BlockingFanOut:
             FastRPCError: all of them failed; this is the last error.
         """
         endpoints = _endpoints_now(self, method)
-        with _begun(self, endpoints, method, "call", args, kwargs) as ended:
+        with ShownAtProgram(), _begun(self, endpoints, method, "call", args, kwargs) as ended:
             for _, outcome in ended:
                 if not isinstance(outcome, BaseException):
                     return outcome

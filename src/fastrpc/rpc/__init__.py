@@ -9,7 +9,7 @@
                     32 bits
     type_graph      the types in payloads;  description, type_description: as plain data;  json_schema: as JSON Schemas
     payload_classes their fields and options;  type_names, default_text: types and defaults as source
-    text_values     values of parameters in URLs;  config_errors: shows mistakes at the line of the program
+    text_values     values of parameters in URLs
     wire_numbers    codecs and compressors as a connection announces them
     options, reply, scope, identity, token, interceptor     what goes with a call
     later_arguments arguments without effect yet, which are refused

@@ -11,10 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastrpc.config import ServerConfig
+from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
-from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.server import init

@@ -15,10 +15,10 @@ from fastrpc.calling.peer import Peer
 from fastrpc.calling.peer_client import PeerCalling
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
+from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
-from fastrpc.rpc.config_errors import ShownAtProgram
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.later_arguments import later_arguments

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.one_loop
 CLASSES = """
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import fastrpc
@@ -33,6 +34,12 @@ class Orders:
 
     @fastrpc.method
     async def watch(self, by: Card | Invoice) -> str: ...
+
+    @fastrpc.method
+    def list(self, by: Card | Invoice) -> AsyncIterator[str]: ...
+
+    @fastrpc.method
+    async def put(self, by: AsyncIterator[Card | Invoice]) -> str: ...
 
 class Money: ...
 
@@ -63,9 +70,13 @@ async def added():
 async def listening():
     await fastrpc.Server(Orders).listen("tcp://127.0.0.1:0")
 
-async def calling():
+async def calling(verb):
     async with fastrpc.Client("tcp://127.0.0.1:1") as client:
-        await client.call(Orders.pay, Card("x"))
+        await verb(client)
+
+def calling_now(verb):
+    with fastrpc.SyncClient("tcp://127.0.0.1:1") as client:
+        verb(client)
 
 """
 
@@ -79,7 +90,22 @@ LINES = {
     "a Server": "asyncio.run(within(fastrpc.Server(Orders)))",
     "an added service": "asyncio.run(added())",
     "a listener": "asyncio.run(listening())",
-    "a call": "asyncio.run(calling())",
+}
+
+#: How a program calls a method first.
+VERBS = {
+    "call": "client.call(Orders.pay, Card('x'))",
+    "request": "client.request(Orders.pay, Card('x'))",
+    "notify": "client.notify(Orders.pay, Card('x'))",
+    "a view": "client.with_options(timeout=1).call(Orders.pay, Card('x'))",
+    "a proxy": "client.bind(Orders).pay(Card('x'))",
+    "a proxy that streams": "client.bind(Orders).list(Card('x'))",
+    "call_many": "client.call_many(Orders.pay, [(Card('x'),)])",
+    "broadcast": "client.broadcast(Orders.pay, Card('x'))",
+    "fork": "client.fork(Orders.pay, Card('x'))",
+    "stream": "client.stream(Orders.list, Card('x'))",
+    "open": "client.open(Orders.put)",
+    "a stream of messages": "client.call(Orders.put, [Card('x')])",
 }
 
 
@@ -106,6 +132,26 @@ def test_the_line_of_the_program_is_shown_with_few_of_ours(tmp_path: Path, what:
     assert len(own_frames(told)) <= 3
     assert "msgspec/inspect.py" not in told
     assert told.splitlines()[-1].startswith(("fastrpc.errors.ConfigError: ", "TypeError: "))
+
+
+@pytest.mark.parametrize("by", ["calling_now({})", "asyncio.run(calling({}))"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_line_of_a_first_call_is_shown_with_few_of_ours(tmp_path: Path, verb: str, by: str) -> None:
+    told = traceback_of(tmp_path, by.format(f"lambda client: {VERBS[verb]}"))
+    assert VERBS[verb] in told
+    assert 0 < len(own_frames(told)) <= 3
+    assert told.splitlines()[-1].startswith("fastrpc.errors.ConfigError: Orders.")
+
+
+def test_frames_of_an_interceptor_of_a_blocking_client_are_shown_too(tmp_path: Path) -> None:
+    told = traceback_of(
+        tmp_path,
+        "async def around(call, proceed):\n    broken()\n\n"
+        "fastrpc.SyncClient('tcp://127.0.0.1:1', interceptors=[around]).call(Fine.ping)",
+    )
+    assert "    broken()\n" in told
+    assert '    raise fastrpc.ConfigError("the program says so")\n' in told
+    assert len(own_frames(told)) <= 3
 
 
 def test_frames_of_the_program_below_ours_are_shown_too(tmp_path: Path) -> None:

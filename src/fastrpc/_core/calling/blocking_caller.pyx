@@ -19,7 +19,8 @@ from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQU
 from fastrpc._core.calling.pending_call cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
 
-from fastrpc.errors import FastRPCError
+from fastrpc.config_errors import shown_at_program
+from fastrpc.errors import ConfigError, FastRPCError
 
 
 cdef class BlockingCaller(CallerView):
@@ -35,6 +36,8 @@ cdef class BlockingCaller(CallerView):
             return self._made(method, args, kwargs, verb)
         except FastRPCError as error:
             mark_own(error)
+            if isinstance(error, ConfigError):
+                raise shown_at_program(error)
             raise
 
     cdef object _made(self, object method, tuple args, dict kwargs, int verb):
@@ -121,6 +124,8 @@ cdef class BlockingCaller(CallerView):
             return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)
         except FastRPCError as error:
             mark_own(error)
+            if isinstance(error, ConfigError):
+                raise shown_at_program(error)
             raise
 
     cdef list _made_many(self, object method, list arguments, bint return_exceptions):

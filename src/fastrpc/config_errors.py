@@ -7,10 +7,10 @@ from typing import Final
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["ShownAtProgram"]
+__all__ = ["ShownAtProgram", "shown_at_program"]
 
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
-_INNER: Final = (str(Path(__file__).parent.parent), str(Path(asyncio.__file__).parent), "uvloop")
+_INNER: Final = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent), "uvloop")
 
 #: Compiled modules name their files by the path in the source tree.
 _COMPILED: Final = "src/fastrpc/"
@@ -41,6 +41,14 @@ class ShownAtProgram:
     ) -> None:
         if isinstance(error, ConfigError):
             error.__traceback__ = _of_program(traceback, keeps_first=not self._hides_block)
+
+
+def shown_at_program(error: ConfigError) -> ConfigError:
+    """Return an error to be raised once more, without our own frames so far.
+
+    It stands in an `except` where a `with` block would cost every call.
+    """
+    return error.with_traceback(_of_program(error.__traceback__, keeps_first=False))
 
 
 def _of_program(traceback: types.TracebackType | None, *, keeps_first: bool) -> types.TracebackType | None:
