@@ -9,6 +9,8 @@ ends without closing leaves no pending task.
   pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service counts as up, and so does
   one that refuses to answer. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
   a round trip.
+- An answer on a connection that takes no more calls counts for nothing: its server may have told its clients to go, and
+  another one may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
   show them as `fastrpc.health.check`.
 - Probes do not count as activity on either side: `Timeouts.idle` ignores them, they wake no dormant endpoint, and a
@@ -190,10 +192,15 @@ class EndpointProbes:
     def _ended(self, _: "asyncio.Future[None]") -> None:
         if self._under_way is None:
             return  # `end` ran in the same turn of the loop as the answer.
+        session = self._under_way[0]
         try:
             self._take(self._under_way).send(None)
         except StopIteration as answer:
-            self._conclude(answer.value)
+            if session.is_usable:
+                self._conclude(answer.value)
+            else:
+                # The next connection may lead to another server, and none is probed beside an unanswered probe.
+                self.begin()
         except FastRPCError as error:
             self._conclude(error)
 
