@@ -102,13 +102,13 @@ class Endpoint:
         labels: texts that selectors filter by.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
-        protocols, codecs: names of those it supports; empty is unknown.
+        protocols: names of those it speaks; empty is unknown.
 
     Raises:
         ConfigError: an argument has the wrong type or range.
     """
 
-    __slots__ = ("address", "codecs", "labels", "protocols", "version", "weight", "zone")
+    __slots__ = ("address", "labels", "protocols", "version", "weight", "zone")
 
     address: Address
     weight: int
@@ -116,7 +116,6 @@ class Endpoint:
     zone: str
     version: str
     protocols: tuple[str, ...]
-    codecs: tuple[str, ...]
 
     def __init__(
         self,
@@ -127,7 +126,6 @@ class Endpoint:
         zone: str = "",
         version: str = "",
         protocols: Sequence[str] = (),
-        codecs: Sequence[str] = (),
     ) -> None:
         if not isinstance(weight, int) or isinstance(weight, bool) or weight < 0:
             raise ConfigError(f"weight is {weight!r}, it must be a whole number from 0")
@@ -137,14 +135,13 @@ class Endpoint:
         self.zone = _checked_text("zone", zone)
         self.version = _checked_text("version", version)
         self.protocols = _checked_names("protocols", protocols)
-        self.codecs = _checked_names("codecs", codecs)
 
     def __str__(self) -> str:
         return str(self.address)
 
     def __repr__(self) -> str:
         parts = [repr(str(self.address)), f"weight={self.weight}", f"labels={dict(self.labels)!r}"]
-        for name in ("zone", "version", "protocols", "codecs"):
+        for name in ("zone", "version", "protocols"):
             value = getattr(self, name)
             if value:
                 parts.append(f"{name}={value!r}")

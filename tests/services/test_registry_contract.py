@@ -28,7 +28,6 @@ FULL = Endpoint(
     zone="eu-1a",
     version="1.4",
     protocols=("native",),
-    codecs=("msgpack", "json"),
 )
 ONE, TWO = (
     Endpoint("tcp://127.0.0.1:1001", protocols=("native",)),

@@ -9,15 +9,10 @@ from fastrpc import ConfigError, Endpoint
 
 
 def test_endpoint_text_has_its_address_and_its_protocol() -> None:
-    endpoint = Endpoint("tcp://h:1", zone="a", version="2", protocols=["native"], codecs=["json"])
-    assert (endpoint.zone, endpoint.version, endpoint.protocols, endpoint.codecs) == (
-        "a",
-        "2",
-        ("native",),
-        ("json",),
-    )
+    endpoint = Endpoint("tcp://h:1", zone="a", version="2", protocols=["native"])
+    assert (endpoint.zone, endpoint.version, endpoint.protocols) == ("a", "2", ("native",))
     assert "zone='a'" in repr(endpoint)
-    assert "codecs=('json',)" in repr(endpoint)
+    assert "protocols=('native',)" in repr(endpoint)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +24,6 @@ def test_endpoint_text_has_its_address_and_its_protocol() -> None:
         Endpoint("tcp://h:1", zone="a"),
         Endpoint("tcp://h:1", version="1"),
         Endpoint("tcp://h:1", protocols=("rpcx",)),
-        Endpoint("tcp://h:1", codecs=("raw",)),
     ],
 )
 def test_endpoints_that_differ_in_anything_are_not_equal(other: Endpoint) -> None:
@@ -56,7 +50,7 @@ def test_negative_weight_is_refused() -> None:
         ({"zone": 3}, "zone is 3, it must be text"),
         ({"version": 2}, "version is 2, it must be text"),
         ({"protocols": "native"}, "protocols is 'native', it must be a list of texts"),
-        ({"codecs": [1]}, "codecs is [1], it must be a list of texts"),
+        ({"protocols": [1]}, "protocols is [1], it must be a list of texts"),
     ],
 )
 def test_values_that_no_record_can_hold_are_refused(values: dict[str, Any], message: str) -> None:

@@ -205,11 +205,10 @@ def record_of(endpoint: Endpoint, version: str | None, config: ServerConfig) -> 
         endpoint,
         version=endpoint.version or version or "",
         protocols=endpoint.protocols or config.protocols,
-        codecs=endpoint.codecs or config.codecs,
     )
 
 
 def _copied(endpoint: Endpoint, **changes: object) -> Endpoint:
-    names = ("address", "weight", "labels", "zone", "version", "protocols", "codecs")
+    names = ("address", "weight", "labels", "zone", "version", "protocols")
     values = {name: getattr(endpoint, name) for name in names} | changes
     return Endpoint(**values)

@@ -38,6 +38,18 @@ async def test_watch_answers_at_once_what_the_caller_does_not_know() -> None:
         assert found.cursor != empty.cursor
 
 
+async def test_a_record_of_an_earlier_version_is_taken_and_read_without_its_codecs() -> None:
+    record = '{"v":1,"address":"tcp://10.0.0.1:1","codecs":["msgpack","json"],"zone":"a"}'
+    async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
+        await client.call(RegistryService.register, "arith", record, 10.0)
+        async with open_registry(server.url) as registry:
+            watch = registry.watch("arith")
+            found = await asyncio.to_thread(watch.wait, 10)
+            watch.close()
+    assert found is not None
+    assert list(found.endpoints) == [Endpoint("tcp://10.0.0.1:1", zone="a")]
+
+
 async def test_watch_waits_for_a_change() -> None:
     async with RegistryServer("tcp://127.0.0.1:0") as server, Client(server.address) as client:
         known = await client.call(RegistryService.watch, "arith")

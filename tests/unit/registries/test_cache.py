@@ -101,6 +101,13 @@ def test_records_in_the_file_are_checked_one_by_one(tmp_path: Path) -> None:
     assert second[1] == Endpoint("tcp://h:1")
 
 
+def test_records_of_an_earlier_version_in_the_file_are_read_without_their_codecs(tmp_path: Path) -> None:
+    record = {"v": 1, "address": "tcp://h:1", "codecs": ["msgpack", "json"]}
+    (tmp_path / "lists").write_text(json.dumps({"format": 1, "services": {"arith": [record]}}))
+    [(_, endpoint)] = CacheFile(tmp_path / "lists").load("arith")
+    assert endpoint == Endpoint("tcp://h:1")
+
+
 def test_missing_folder_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = CacheFile(tmp_path / "gone" / "lists")
     cache.keep("arith", [ONE])

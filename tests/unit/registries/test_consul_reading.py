@@ -30,6 +30,11 @@ def test_instance_of_ours_is_its_record() -> None:
     )
 
 
+def test_instance_of_an_earlier_version_is_read_without_its_codecs() -> None:
+    meta = {"fastrpc-record": "1", "fastrpc-scheme": "tcp", "protocols": "native", "codecs": "raw,msgpack"}
+    assert read_instance(instance(Meta=meta))[1] == Endpoint("tcp://10.0.0.1:8972", protocols=("native",))
+
+
 def test_foreign_instance_serves_with_its_metadata_as_labels() -> None:
     found = read_instance(instance(Meta={"team": "x", "version": "2"}, Weights={"Passing": 5, "Warning": 1}))[
         1
@@ -114,6 +119,14 @@ def test_key_says_what_it_speaks_if_it_is_ours() -> None:
     assert found is not None
     assert isinstance(found[1], Endpoint)
     assert found[1].protocols == ("native", "rpcx")
+
+
+def test_key_of_an_earlier_version_is_read_without_its_codecs() -> None:
+    found = read_key(
+        "rpcx/Arith/", pair("tcp@10.0.0.1:8972", b"codecs=raw%2Cmsgpack&protocols=native%2Crpcx")
+    )
+    assert found is not None
+    assert found[1] == Endpoint("tcp://10.0.0.1:8972", protocols=("native", "rpcx"))
 
 
 @pytest.mark.parametrize(

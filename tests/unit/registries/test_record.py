@@ -22,7 +22,6 @@ FULL = Endpoint(
     zone="eu-1a",
     version="1.4",
     protocols=("native", "rpcx"),
-    codecs=("msgpack", "json"),
 )
 PLAIN = Endpoint("tcp://10.0.0.1:1")
 
@@ -51,7 +50,6 @@ def test_record_equals_the_documented_one() -> None:
         "version": "1.4",
         "labels": {"group": "blue", "ü": "ö"},
         "protocols": ["native", "rpcx"],
-        "codecs": ["msgpack", "json"],
     }
 
 
@@ -84,8 +82,8 @@ def test_keys_of_later_days_are_ignored() -> None:
         (record(labels={"a\r": "b"}), "cannot be printed"),
         (record(labels={str(n): "" for n in range(65)}), "does not fit"),
         (record(protocols="native"), "does not fit"),
-        (record(codecs=[1]), "does not fit"),
-        (record(codecs=["a"] * 33), "does not fit"),
+        (record(protocols=[1]), "does not fit"),
+        (record(protocols=["a"] * 33), "does not fit"),
         (b"\xff\xfe", "does not fit"),
         (record() + " " * RECORD_BYTES, "the limit is"),
         ('{"v":1,"x":' + "[" * 30_000, "does not fit"),
@@ -136,5 +134,19 @@ def test_records_that_no_reader_would_accept_are_refused(endpoint: Endpoint) -> 
 
 
 def test_label_cannot_take_the_place_of_another_part_of_a_table() -> None:
-    with pytest.raises(ConfigError, match="label 'weight'"):
-        to_texts(Endpoint("tcp://h:1", labels={"weight": "5"}))
+    for name in ("weight", "codecs"):
+        with pytest.raises(ConfigError, match=f"label '{name}'"):
+            to_texts(Endpoint("tcp://h:1", labels={name: "5"}))
+
+
+@pytest.mark.parametrize("codecs", [["msgpack", "json"], [], None, [1], "a" * 1_000])
+def test_record_of_an_earlier_version_is_read_without_its_codecs(codecs: Any) -> None:
+    assert decode_record(record(codecs=codecs, zone="a")) == Endpoint("tcp://10.0.0.1:1", zone="a")
+
+
+@pytest.mark.parametrize("codecs", ["msgpack,json", "", None, "\x00"])
+def test_flat_table_of_an_earlier_version_is_read_without_its_codecs(codecs: Any) -> None:
+    texts = {"codecs": codecs, "protocols": "native,rpcx", "group": "blue"}
+    assert read_texts("tcp://h:1", texts) == Endpoint(
+        "tcp://h:1", protocols=("native", "rpcx"), labels={"group": "blue"}
+    )

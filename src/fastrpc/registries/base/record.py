@@ -3,10 +3,11 @@
 ::
 
     {"v": 1, "address": "tcp://10.0.0.7:8972", "weight": 2, "zone": "eu-1a", "version": "1.4",
-     "labels": {"group": "blue"}, "protocols": ["native"], "codecs": ["msgpack", "json"]}
+     "labels": {"group": "blue"}, "protocols": ["native"]}
 
 Records come from other programs. Parsing is strict: an unknown format, a wrong type, or a text that is too long or not
-printable refuses the whole record. Keys unknown in format 1 are ignored, so that the format can grow.
+printable refuses the whole record. Keys unknown in format 1 are ignored, so that the format can grow. So is `codecs`,
+which earlier versions wrote.
 
 Records are flat in Consul, for people and other programs, and JSON in the embedded registry and in cache files. One
 strict parser reads both, and addresses pass the policy before they are published.
@@ -57,7 +58,6 @@ class _Record(msgspec.Struct, omit_defaults=True):
     version: _Name = ""
     labels: Annotated[dict[_Name, _Text], msgspec.Meta(max_length=64)] = {}
     protocols: _Names = ()
-    codecs: _Names = ()
 
 
 class _Format(msgspec.Struct):
@@ -108,9 +108,8 @@ def to_texts(endpoint: Endpoint) -> dict[str, str]:
     for name in ("zone", "version"):
         if value := getattr(record, name):
             texts[name] = value
-    for name in ("protocols", "codecs"):
-        if names := getattr(record, name):
-            texts[name] = ",".join(names)
+    if record.protocols:
+        texts["protocols"] = ",".join(record.protocols)
     return texts
 
 
@@ -124,9 +123,8 @@ def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
     try:
         if "weight" in texts:
             values["weight"] = msgspec.convert(texts["weight"], int, strict=False)
-        for name in ("protocols", "codecs"):
-            if texts.get(name):
-                values[name] = msgspec.convert(texts[name], str).split(",")
+        if texts.get("protocols"):
+            values["protocols"] = msgspec.convert(texts["protocols"], str).split(",")
         labels = {key: value for key, value in texts.items() if key not in _KEYS}
         values |= {"v": RECORD_FORMAT, "address": address, "labels": labels}
         return _endpoint(msgspec.convert(values, _Record))
@@ -134,12 +132,15 @@ def read_texts(address: str, texts: Mapping[Any, Any]) -> Endpoint:
         raise RecordError(f"it does not fit: {error}") from None
 
 
-_KEYS = ("weight", "zone", "version", "protocols", "codecs")
+_WRITTEN = ("weight", "zone", "version", "protocols")
+
+#: The keys of a flat table that are no labels. Earlier versions wrote `codecs`, and would read such a label as theirs.
+_KEYS = (*_WRITTEN, "codecs")
 
 
 def _checked(endpoint: Endpoint) -> _Record:
     """Return a record as it would be parsed again."""
-    values = {name: getattr(endpoint, name) for name in ("weight", "zone", "version", "protocols", "codecs")}
+    values = {name: getattr(endpoint, name) for name in _WRITTEN}
     values |= {"v": RECORD_FORMAT, "address": str(endpoint.address), "labels": dict(endpoint.labels)}
     try:
         record = msgspec.convert(values, _Record)
@@ -150,7 +151,7 @@ def _checked(endpoint: Endpoint) -> _Record:
 
 
 def _endpoint(record: _Record) -> Endpoint:
-    texts = (record.address, record.zone, record.version, *record.protocols, *record.codecs)
+    texts = (record.address, record.zone, record.version, *record.protocols)
     for text in (*texts, *record.labels, *record.labels.values()):
         # A record must not break lines of a log or a terminal.
         if not text.isprintable():
@@ -166,5 +167,4 @@ def _endpoint(record: _Record) -> Endpoint:
         zone=record.zone,
         version=record.version,
         protocols=record.protocols,
-        codecs=record.codecs,
     )

@@ -106,7 +106,7 @@ class Catalogue:
                     f"label {key!r} cannot be kept by Consul", hint="use letters, digits, `-` and `_`"
                 )
         if len(texts) > _META_KEYS:
-            raise ConfigError(f"{endpoint} has {len(endpoint.labels)} labels, Consul keeps {_META_KEYS - 8}")
+            raise ConfigError(f"{endpoint} has {len(endpoint.labels)} labels, Consul keeps {_META_KEYS - 7}")
         check: dict[str, Any] = {"DeregisterCriticalServiceAfter": _FORGET, "Status": "passing"}
         if self._check == "ttl":
             check["TTL"] = f"{self._ttl_seconds}s"
