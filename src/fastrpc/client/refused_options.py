@@ -7,7 +7,7 @@ from typing import ParamSpec
 
 from fastrpc.config import ClientConfig
 from fastrpc.config.unknown_names import setting_with, unknown_name
-from fastrpc.rpc.later_arguments import check_later
+from fastrpc.errors import ConfigError
 from fastrpc.rpc.options import OPTION_NAMES
 
 __all__ = ["explain_options"]
@@ -22,25 +22,35 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
     Raises:
         TypeError: there is no such argument.
-        ConfigError: this version does not have it yet.
+        ConfigError: services are given to a client that cannot serve.
     """
     known = inspect.signature(init).parameters.keys()
-    owner = init.__qualname__.partition(".")[0]
 
     @functools.wraps(init)
     def explained(*args: P.args, **kwargs: P.kwargs) -> None:
         unknown = [name for name in kwargs if name not in known]
         if unknown:
-            kwargs = check_later(owner, kwargs)  # type: ignore[assignment]
+            if "services" in unknown:
+                _check_services(type(args[0]).__name__, kwargs.pop("services"))
+                unknown.remove("services")
             for name in unknown:
-                if name in kwargs:
-                    raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])
+                raise _refusal(type(args[0]).__name__, name, [each for each in known if each != "self"])
         # `self` and the target.
         if len(args) != 2 and "target" not in kwargs:
             raise _wrong_count(type(args[0]).__name__, len(args) - 1)
         init(*args, **kwargs)
 
     return explained
+
+
+def _check_services(client: str, services: object) -> None:
+    """Take what a Client has by default, so that one set of arguments does for both."""
+    if services != ():
+        # Without the value: it may be anything.
+        raise ConfigError(
+            f"services is given to {client}, but it reads only while it waits, and could not answer calls (use Client)",
+            hint="leave services out",
+        )
 
 
 def _wrong_count(client: str, count: int) -> TypeError:

@@ -12,7 +12,7 @@
     text_values     values of parameters in URLs
     wire_numbers    codecs and compressors as a connection announces them
     options, reply, scope, identity, token, interceptor     what goes with a call
-    later_arguments arguments without effect yet, which are refused
+    refused_arguments  messages for arguments that a function does not have
 
 Depends on codecs and the core's marshal, not on connections, clients or servers.
 """

@@ -16,7 +16,6 @@ from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.later_arguments import later_arguments
 from fastrpc.rpc.method_options import (
     NAME,
     SERVICE_NAME,
@@ -29,6 +28,7 @@ from fastrpc.rpc.method_options import (
     checked_roles,
     checked_timeout,
 )
+from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
 
 __all__ = [
@@ -72,7 +72,7 @@ def method(
     tool: bool = False,
     alias: Sequence[str] = (),
 ) -> Callable[[F], F]: ...
-@later_arguments("method")
+@explain_arguments("method")
 def method(
     name: Any = None,
     *,
@@ -124,7 +124,7 @@ def method(
     return functools.partial(_mark, options=options)
 
 
-@later_arguments("service")
+@explain_arguments("service")
 def service(
     name: str,
     /,

@@ -11,7 +11,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
-from fastrpc.rpc.later_arguments import later_arguments
+from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.server.plan import Plan
 from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
 
@@ -25,12 +25,12 @@ A = TypeVar("A", bound=type[Any])
 _DEFAULT_CONFIG = ServerConfig()
 
 
-def _taking_later(cls: A) -> A:
-    cls.__init__ = later_arguments("App")(cls.__init__)
+def _explaining(cls: A) -> A:
+    cls.__init__ = explain_arguments("App")(cls.__init__)
     return cls
 
 
-@_taking_later
+@_explaining
 @dataclass(frozen=True, slots=True)
 class App:
     """Bundle services with their interceptors and settings, for `fastrpc run` and `serve`.

@@ -16,7 +16,7 @@ from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
-from fastrpc.rpc.later_arguments import later_arguments
+from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.server import init
 from fastrpc.server.app import loaded
 from fastrpc.server.log_fallback import fallback_logging
@@ -43,7 +43,7 @@ THREAD_SECONDS = 0.2
 _is_running = False
 
 
-@later_arguments("serve")
+@explain_arguments("serve")
 def serve(
     *sources: Any,
     address: str | Address | Sequence[str | Address] = DEFAULT_ADDRESS,

@@ -21,7 +21,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.limits import Limit, checked_limits
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
-from fastrpc.rpc.later_arguments import later_arguments
+from fastrpc.rpc.refused_arguments import explain_arguments
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.wire_numbers import numbers_of
 from fastrpc.server.accepting import Accepting
@@ -74,7 +74,7 @@ class Server:
         limits: how much callers may ask for, see `fastrpc.limits`.
     """
 
-    @later_arguments("Server")
+    @explain_arguments("Server")
     def __init__(
         self,
         *sources: Any,

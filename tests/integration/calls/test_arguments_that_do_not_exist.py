@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -112,6 +113,34 @@ def test_a_client_takes_one_target(kind: Any) -> None:
 def test_other_functions_say_what_was_meant(make: Callable[[], Any], advice: str) -> None:
     with pytest.raises(TypeError, match=advice):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        partial(Client, NOWHERE),
+        partial(SyncClient, NOWHERE),
+        Server,
+        partial(App, []),
+        serve,
+        fastrpc.method,
+        partial(fastrpc.service, "arith"),
+    ],
+)
+def test_an_argument_that_resembles_none_is_a_type_error(make: Callable[..., Any]) -> None:
+    with pytest.raises(TypeError, match=r"\(\) has no argument 'colour'"):
+        make(colour="secret")
+
+
+def test_a_blocking_client_takes_no_services_and_does_not_show_what_it_got() -> None:
+    with pytest.raises(ConfigError, match=r"^services is given to SyncClient, .*\(use Client\)") as refused:
+        SyncClient(NOWHERE, services=["secret"])  # type: ignore[call-arg]
+    assert "secret" not in str(refused.value)
+    assert refused.value.hint == "leave services out"
+    # One set of arguments does for both clients.
+    assert SyncClient(NOWHERE, services=()).stats()  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="colour"):
+        SyncClient(NOWHERE, services=(), colour="red")  # type: ignore[call-arg]
 
 
 def test_serve_names_an_address_that_is_none() -> None:

@@ -138,6 +138,12 @@ def test_a_priority_is_one_of_three(kind: Any) -> None:
             kind("tcp://127.0.0.1:1").with_options(priority=wrong)
 
 
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+def test_no_priority_is_the_normal_one(kind: Any) -> None:
+    for priority in (0, None):
+        assert kind("tcp://127.0.0.1:9").with_options(priority=priority).priority == 0
+
+
 async def test_a_handler_sees_the_priority_and_high_counts_as_normal_there() -> None:
     desk = Desk()
     async with served(desk, scheme="tcp") as target, Client(target) as client:

@@ -1,4 +1,4 @@
-"""Arguments without effect in this version, which functions refuse."""
+"""Messages for arguments that a function does not have: where they belong, or the nearest name."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -6,33 +6,11 @@ from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from fastrpc.config import ServerConfig
 from fastrpc.config.unknown_names import setting_with, unknown_name
-from fastrpc.errors import ConfigError
 
-__all__ = ["check_later", "later_arguments"]
+__all__ = ["explain_arguments"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-#: The default of each argument, and why anything else would have no effect.
-_Later = Mapping[str, tuple[object, str]]
-
-_CLIENT: Final[_Later] = {}
-_SYNC_CLIENT: Final[_Later] = {
-    "services": ((), "it reads only while it waits, so that nobody could call them (use Client)"),
-}
-_SERVER: Final[_Later] = {}
-
-#: By what takes them.
-LATER_ARGUMENTS: Final[Mapping[str, _Later]] = {
-    "Client": _CLIENT,
-    "SyncClient": _SYNC_CLIENT,
-    "Server": _SERVER,
-    "App": _SERVER,
-    "serve": _SERVER,
-    "method": {},
-    "service": {},
-}
-
 
 _LISTEN: Final = "write await server.listen('tcp://host:port')"
 _SERVE: Final = "write serve(app, …), or give it to `fastrpc run`"
@@ -77,29 +55,11 @@ def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
     return unknown_name(f"{owner}()", "argument", name, known, advice)
 
 
-def check_later(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that have an effect in this version.
+def explain_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Make a function say what to write instead of an argument that it does not have.
 
-    Raises:
-        ConfigError: another argument differs from its default.
-    """
-    later = LATER_ARGUMENTS.get(owner, {})
-    left = {}
-    for name, value in given.items():
-        if name not in later:
-            left[name] = value
-            continue
-        default, reason = later[name]
-        # Without the value: it may be a secret.
-        if value is not default and value != default:
-            raise ConfigError(f"{name} is given to {owner}, but {reason}", hint=f"leave {name} out")
-    return left
-
-
-def later_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function accept the defaults of arguments that only a later version supports.
-
-    Its signature does not show them, as they have no effect. For other unknown names the error says what to write.
+    Args:
+        owner: its name for users; for a constructor that of the class.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -109,11 +69,9 @@ def later_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-            if kwargs:
-                kwargs = check_later(owner, kwargs)  # type: ignore[assignment]
-                for name in kwargs:
-                    if name not in known:
-                        raise _refusal(owner, name, known)
+            for name in kwargs:
+                if name not in known:
+                    raise _refusal(owner, name, known)
             return function(*args, **kwargs)
 
         return checked

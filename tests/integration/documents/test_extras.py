@@ -1,0 +1,42 @@
+"""The extras of the package: each is used, and the README names it."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import fastrpc
+
+
+def test_every_extra_is_used_by_the_package() -> None:
+    root = Path(fastrpc.__file__).parent
+    sources = "\n".join(path.read_text() for path in root.rglob("*.py"))
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    extras = {
+        name
+        for name in project["optional-dependencies"]
+        if name not in {"bench", "dev", "services", "standard", "all"}
+    }
+    modules = {
+        "cli": "typer",
+        "consul": "consul",
+        "dns": "dns",
+        "jwt": "jwt",
+        "otel": "opentelemetry",
+        "otel-sdk": "opentelemetry.sdk",
+        "protobuf": "fastrpc.codecs.protobuf",
+        "zstd": "zstd",
+    }
+    assert extras == modules.keys()
+    for module in modules.values():
+        assert re.search(rf"import {module}|from {module}|\"{module}", sources), module
+
+
+def test_the_readme_names_every_extra_and_all_has_those_that_need_no_choice() -> None:
+    root = Path(__file__).parents[3]
+    extras = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    install = (root / "README.md").read_text().partition("## Install")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", install)) >= extras.keys()
+    (everything,) = extras["all"]
+    parts = set(everything.removeprefix("fastrpc[").removesuffix("]").split(","))
+    # Programs choose their SDK and its exporter themselves.
+    assert parts == extras.keys() - {"all", "bench", "dev", "otel-sdk", "services", "standard"}
