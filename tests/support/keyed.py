@@ -12,8 +12,9 @@ from fastrpc import Client, Endpoint, Server, ServerConfig, SyncClient
 from fastrpc.selectors import selector_for
 from tests.support.either_client import Stepped
 from tests.support.ports import free_ports
+from tests.support.proxy import FaultProxy
 
-__all__ = ["SELECTORS", "KeyServers", "Place", "fresh", "key_servers", "places", "silent_listener"]
+__all__ = ["SELECTORS", "KeyServers", "Place", "fresh", "key_servers", "places", "proxied", "silent_listener"]
 
 #: The selectors that place calls by key.
 SELECTORS = ("consistent_hash", "jump_hash", "double_jump")
@@ -44,6 +45,7 @@ class Place:
 
     @fastrpc.method(idempotent=True)
     async def names(self) -> AsyncIterator[str]:
+        await self.go_on.wait()
         for _ in range(2):
             yield self.target
 
@@ -126,6 +128,14 @@ def places(
         choice.observe(endpoint, 0.0, None)
         found[key] = str(endpoint)
     return found
+
+
+@contextlib.asynccontextmanager
+async def proxied(targets: Sequence[str]) -> AsyncIterator[dict[str, FaultProxy]]:
+    """Yield a proxy in front of each target, by its own address."""
+    async with contextlib.AsyncExitStack() as stack:
+        proxies = [await stack.enter_async_context(FaultProxy(target)) for target in targets]
+        yield {proxy.address: proxy for proxy in proxies}
 
 
 @contextlib.contextmanager

@@ -252,7 +252,7 @@ class FaultProxy:
     """
 
     def __init__(self, target: str) -> None:
-        self._target = target
+        self.target = target
         self._listener: socket.socket | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._handlers: set[asyncio.Task[None]] = set()
@@ -268,7 +268,7 @@ class FaultProxy:
         self.address = ""
 
     async def __aenter__(self) -> Self:
-        if self._target.startswith("unix://"):
+        if self.target.startswith("unix://"):
             self._folder = tempfile.TemporaryDirectory(prefix="fault-proxy-")
             path = Path(self._folder.name) / "socket"
             self._listener = socket.socket(socket.AF_UNIX)
@@ -352,7 +352,7 @@ class FaultProxy:
             self.relays.remove(relay)
 
     def _dial(self) -> Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-        scheme, _, rest = self._target.partition("://")
+        scheme, _, rest = self.target.partition("://")
         if scheme == "unix":
             return self._connection(rest)
         host, _, port = rest.rpartition(":")

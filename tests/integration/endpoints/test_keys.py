@@ -14,7 +14,7 @@ from fastrpc.failmodes import FailFast
 from fastrpc.registries import StaticRegistry
 from tests.conftest import Scale
 from tests.support.either_client import CLIENTS, Stepped, taken
-from tests.support.keyed import SELECTORS, Place, fresh, key_servers, places, silent_listener
+from tests.support.keyed import SELECTORS, Place, fresh, key_servers, places, proxied, silent_listener
 from tests.support.waiting import eventually
 
 pytestmark = [
@@ -78,6 +78,30 @@ async def test_first_calls_at_the_same_time_all_go_to_the_endpoints_of_their_key
         async with fresh(kind, servers.targets, selector=selector, config=QUICK) as client:
             calls = [client.with_options(hash_key=key).call(Place.name_of) for key in expected]
             assert await asyncio.gather(*calls) == list(expected.values())
+
+
+@pytest.mark.parametrize("method", [Place.name_of, Place.once])
+@pytest.mark.parametrize("held", ["upstream", "downstream"])
+async def test_the_first_call_waits_for_the_endpoint_of_its_key_though_others_are_connected(
+    kind: str, selector: str, held: str, method: Any
+) -> None:
+    async with key_servers(4) as servers, proxied(servers.targets) as proxies:
+        targets = list(proxies)
+        own = places(selector, targets, [7])[7]
+        others = [target for target in targets if target != own]
+        # Its server, or its first answer, comes last.
+        getattr(proxies[own], held).hold()
+        async with fresh(kind, targets, selector=selector, config=QUICK) as client:
+            for target in others:
+                await client.with_options(endpoint=target, wait_for_ready=True).call(Place.name_of)
+            ready = [each for each in subchannels_of(client) if each.is_ready]
+            assert [str(each.endpoint) for each in ready] == others
+            call = asyncio.ensure_future(client.with_options(hash_key=7).call(method))
+            [plan] = [each for each in subchannels_of(client) if str(each.endpoint) == own]
+            await eventually(lambda: plan.awaited_since is not None and proxies[own].accepted)
+            assert not call.done()
+            getattr(proxies[own], held).resume()
+            assert await call == proxies[own].target
 
 
 async def test_first_batches_and_streams_go_to_the_endpoint_of_their_key(kind: str, selector: str) -> None:
