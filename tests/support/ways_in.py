@@ -86,7 +86,7 @@ async def _rpcx(asked: Asked, magic: int) -> Status:
         answer = await talk.ask(whole)
         if not answer.status:
             return Status.OK
-        # Refused tokens end a connection of rpcx: what follows them is not read.
+        # A second refusal, which no answer tells. Refused tokens end a connection of rpcx: what follows is not read.
         talk.send(one_way)
         return Status[answer.metadata["frpc-code"]]
     finally:
