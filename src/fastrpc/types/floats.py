@@ -79,7 +79,7 @@ def payload_type(cls: type[Any]) -> PayloadType | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return type(value) is float or (isinstance(value, Real) and not isinstance(value, bool))
 
 
 def _nearest(value: Any) -> float:
