@@ -10,9 +10,12 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, ClientConfig, EncodeError, Float32, ServerConfig
+from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.service import method_definition
 from tests.support.either_client import CLIENTS, either, taken
 from tests.support.http_talk import HttpClient
 from tests.support.rpcx_talk import rpcx_talk
+from tests.support.rpcx_vectors import recorded
 from tests.support.rpcx_wire import JSON, Frame, call
 from tests.support.served import served
 from tests.support.socket_client import opened_socket
@@ -159,3 +162,27 @@ async def test_http_and_websocket_write_32_bits() -> None:
             async with opened_socket(http, "/ws/points/given", protocols="fastrpc.msgpack") as socket:
                 socket.send({})
                 assert POINT_BYTES in (await socket.frame()).content
+
+
+@dataclass
+class Types:
+    """What Go's `Types` has first of its numbers."""
+
+    F32: Narrow
+    F64: float
+
+
+@fastrpc.service("Types")
+class Recorded:
+    @fastrpc.method
+    async def echo(self, types: Types) -> Types: ...  # type: ignore[empty-body]
+
+
+@pytest.mark.parametrize("name", ["types_msgpack", "types_msgpack_zero"])
+def test_a_float32_that_was_recorded_from_go_is_written_as_it_came(name: str) -> None:
+    marshal = marshal_for(method_definition(Recorded.echo), "msgpack", depth=50, items=100, by_value=True)
+    for frame in (*recorded(name).requests, *recorded(name).answers):
+        payload = frame.inflated()
+        written = marshal.encode_result(marshal.decode_result(payload))
+        assert b"\xa3F32\xca" in written
+        assert written[1:] in payload
