@@ -112,7 +112,7 @@ def test_any_map(marshal: Marshal, arguments: dict[Any, Any]) -> None:
 
 @given(st.sampled_from(MARSHALS), st.lists(values, max_size=5), st.data())
 def test_damaged_bytes(marshal: Marshal, arguments: list[Any], data: st.DataObject) -> None:
-    payload = bytearray(marshal.coders.encode_arguments(arguments))
+    payload = bytearray(encoded(marshal, arguments))
     at = data.draw(st.integers(0, len(payload) - 1))
     payload[at] = data.draw(st.integers(0, 255))
     check(marshal, bytes(payload[: data.draw(st.integers(0, len(payload)))]))

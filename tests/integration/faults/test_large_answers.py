@@ -25,7 +25,7 @@ KIB, MIB = 1 << 10, 1 << 20
 HELD = 700 * KIB
 CONFIG = ServerConfig(
     protocols=tuple(SERVER_PROTOCOLS[:4]),
-    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True),
+    http=HTTP(jsonrpc=True, websocket=True, mcp=True, rpcx=True, phobos=True),
     memory=Memory(process_bytes=MIB),
     timeouts=Timeouts(call=60),
 )
@@ -90,8 +90,10 @@ async def test_an_answer_without_room_is_dropped_and_told(name: str) -> None:
     async with half_full(bulk) as target:
         asked = Asked(Address.parse(target), None, None, "bulk.make", "unary")
         bulk.size = 400 * KIB
-        # The header gateway tells statuses as Go does.
-        told = Status.INTERNAL if name == "the header gateway of rpcx" else Status.RESOURCE_EXHAUSTED
+        # The header gateways tell failures as Go does.
+        told = {"the header gateway of rpcx": Status.INTERNAL, "the header gateway of Phobos": None}.get(
+            name, Status.RESOURCE_EXHAUSTED
+        )
         assert await WAYS[name].ask(asked) == told
         # Each call ran once. One entry of the batch is a notification, which has no answer.
         is_batch = name == "a batch of JSON-RPC"
