@@ -159,4 +159,3 @@ cdef class Receiving:
 
 
 cdef str SECOND_SENDER
-
