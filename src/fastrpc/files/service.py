@@ -119,8 +119,8 @@ class FileService:
                 # No name of it here: what it is encoded to may wait for long.
                 yield ahead.pop()
         finally:
-            lane.start(reader.close)
             pieces.hold(0)
+            lane.start(reader.close)
 
     @method(idempotent=True, timeout=DIGEST_SECONDS)
     async def digest(self, path: str) -> FileDigest:

@@ -139,7 +139,8 @@ class _Queue:
             line = self._lines[exchange] = _Line(self, exchange)
         job.line = line
         if job.room.take() == _TAKEN:
-            self._begin(job)
+            # Alone it may end in this very read. Others could be of connections whose handlers must not start in it.
+            self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
         job.timer = exchange.gate.loop_state.loop.call_later(self._patience_seconds, self._expire, job)
@@ -181,14 +182,23 @@ class _Queue:
         finally:
             self._is_looking = False
 
-    def _begin(self, job: _Job) -> None:
+    def _begin(self, job: _Job, *, at_once: bool = False) -> None:
         line = job.line
         job.is_begun = True
         insort(self._begun, (job.key, job), key=_key_of)
         line.begun.append(job)
-        if not line.is_sliced:
-            line.is_sliced = True
-            SlicedWork(line.exchange.gate.loop_state.turns, partial(self._step, line)).begin()
+        self._slice(line, at_once=at_once)
+
+    def _slice(self, line: _Line, *, at_once: bool = False) -> None:
+        """Give a line slices of the loop's turns, from now on or from the next turn on, unless it has them."""
+        if line.is_sliced or not line.begun:
+            return
+        line.is_sliced = True
+        work = SlicedWork(line.exchange.gate.loop_state.turns, partial(self._step, line))
+        if at_once:
+            work.begin()
+        else:
+            work.queue()
 
     def _step(self, line: _Line) -> bool:
         """Decompress a little of one payload, in a slice of a line; return whether the line has more to do."""
@@ -221,8 +231,15 @@ class _Queue:
         self._end(job)
         line.is_sliced = has_more = bool(line.begun)
         self._settle(job.line)
-        job.done(payload, error)
-        self.look()
+        try:
+            job.done(payload, error)
+        except Exception:
+            # These slices end with the error: what the line has besides goes on in others.
+            line.is_sliced = False
+            self._slice(line)
+            raise
+        finally:
+            self.look()
         return has_more
 
     def _next(self, line: _Line) -> _Job:

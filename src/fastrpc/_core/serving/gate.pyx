@@ -33,6 +33,7 @@ from fastrpc._core.serving.access cimport WAITS
 from fastrpc._core.serving.call_limits cimport BoundLimit
 from fastrpc._core.serving.exchange cimport HOLD_LATE, Failure, process_held
 from fastrpc._core.serving.handler_runner cimport ServerTask, report_long_step
+from fastrpc._core.serving.served_call cimport has_lapsed
 from fastrpc._core.serving.served_stream cimport ServedStream, new_served_stream
 
 from fastrpc._core.base.histogram import count_refusal
@@ -537,7 +538,9 @@ cdef class Gate(Admission):
         context = call.waiting_context
         if not self._is_still_wanted(call, call.route.method, "its request was unpacked"):
             return
-        if isinstance(error, str):
+        if has_lapsed(call, now_ns()):
+            self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+        elif isinstance(error, str):
             self.refuse(call, RESOURCE_EXHAUSTED, error)
         elif error is not None:
             self._reject(call, error)

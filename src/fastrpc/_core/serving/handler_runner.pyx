@@ -320,7 +320,10 @@ cdef class HandlerRunner:
         if not self._has_room(call, PyBytes_GET_SIZE(payload)):
             return 0
         if packs_later(call, payload):
-            return self._pack_later(call, payload)
+            if not (call.was_cancelled or call.was_ended or call.exchange.is_closed):
+                return self._pack_later(call, payload)
+            # It was given up already, so nothing would end the compression.
+            call.compressor = 0
         return self._answer_large(call, payload)
 
     cdef int _answer_large(self, ServerCall call, bytes payload) except -1:

@@ -238,8 +238,8 @@ cdef class HeldPieces:
         """Return whether the process has room for so many bytes; they alone have it always."""
         if self.call is None:
             return True
-        size -= self.held
-        return process_held + size <= self._memory.process_bytes or process_held < size
+        # Below its bound the process takes one piece more: just under it nothing else would end the wait.
+        return process_held <= self._memory.process_bytes or process_held < size - self.held
 
     @property
     def may_read_ahead(self):

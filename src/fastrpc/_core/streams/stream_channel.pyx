@@ -339,6 +339,8 @@ cdef class StreamChannel(Timed):
             self.input_error = error
         self.drop_messages()
         self.end_input(error)
+        # Behind the end of the input, too, somebody may wait for a message that was being decompressed.
+        self.wake_receiver()
         self.fresh_error = None
         self.end_output(error)
         self._drop_packing()
