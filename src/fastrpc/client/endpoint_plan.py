@@ -174,6 +174,8 @@ class EndpointPlan:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)
         elif lived >= self._first:
+            # The next dial is waited for anew.
+            self.awaited_since = None
             self._replacements = 0
             self._delays.reset()
         elif not (is_replaced and self._note_restart(at - lived, at)):

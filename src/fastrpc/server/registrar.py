@@ -158,7 +158,14 @@ class Registrar:
 
     async def _retire(self, record: Record) -> bool:
         retire = getattr(self._entered.get(record), "retire", None)
-        return False if retire is None else bool(await retire())
+        if retire is None:
+            return False
+        try:
+            return bool(await retire())
+        except Exception:
+            # As in `_leave`: a user-defined registry. What is not marked is withdrawn.
+            logger.exception("%s at %s could not be marked as leaving", *record)
+            return False
 
     async def withdraw(self) -> None:
         """Withdraw every record; wait for the registry, at most some seconds."""

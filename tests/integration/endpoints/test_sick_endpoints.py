@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, CallError, CircuitOpenError, Client, ClientConfig, Endpoint, Status
-from fastrpc.config import Breaker, Outlier, Pool
+from fastrpc.config import Admission, Breaker, Outlier, Pool, ServerConfig
 from fastrpc.registries import StaticRegistry
 from fastrpc.selectors import Filter, RoundRobin, subset, zone
 from tests.support.open_loop import OpenLoop
@@ -56,7 +56,10 @@ async def serving(count: int) -> AsyncIterator[tuple[list[Sick], list[str]]]:
     """Serve several of them; yield them and their addresses."""
     async with contextlib.AsyncExitStack() as stack:
         sick = [Sick() for _ in range(count)]
-        yield sick, [await stack.enter_async_context(served(one, scheme="tcp")) for one in sick]
+        # A thousand calls at once wait for their turn for as long as the machine needs.
+        config = ServerConfig(admission=Admission(queue_age=30))
+        servers = [served(one, scheme="tcp", config=config) for one in sick]
+        yield sick, [await stack.enter_async_context(one) for one in servers]
 
 
 async def connected(client: Client, count: int) -> None:

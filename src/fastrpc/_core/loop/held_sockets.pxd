@@ -15,4 +15,5 @@ cdef class HeldSockets:
     cdef int add(self, Timed owner) except -1
     cdef int drop(self, Timed owner) except -1
     cdef int _schedule(self) except -1
+    cdef int _descriptor_of(self, Timed owner) except -2
     cdef int _tell(self, Timed owner, bint is_reset) except -1

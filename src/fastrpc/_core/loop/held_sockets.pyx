@@ -70,7 +70,7 @@ cdef class HeldSockets:
             raise MemoryError()
         try:
             for owner in list(self._owners):
-                descriptor = (<Timed>owner).held_descriptor()
+                descriptor = self._descriptor_of(<Timed>owner)
                 if descriptor < 0:
                     self._owners.discard(owner)
                     continue
@@ -88,6 +88,14 @@ cdef class HeldSockets:
                 self._handle = None
             if self._owners:
                 self._schedule()
+
+    cdef int _descriptor_of(self, Timed owner) except -2:
+        try:
+            return owner.held_descriptor()
+        except Exception as error:
+            # The others are asked all the same.
+            self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
+            return -1
 
     cdef int _tell(self, Timed owner, bint is_reset) except -1:
         try:
