@@ -5,10 +5,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from fastrpc.cli.contract_defaults import WrittenDefault, written_default
-from fastrpc.cli.contract_names import KEYWORDS, Names, is_name, literal, mentioned
+from fastrpc.cli.contract_names import Names, is_name, literal, mentioned
 from fastrpc.cli.descriptions import ClassDescription, FieldDescription, ServiceDescription
 from fastrpc.cli.type_tree import TypeTree, read_type
 from fastrpc.rpc.payload_classes import STRUCT_OPTIONS
+from fastrpc.rpc.type_names import KEYWORDS
 
 __all__ = ["ClassWriter", "comment", "problem_in", "written_classes"]
 

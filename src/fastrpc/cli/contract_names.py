@@ -11,39 +11,9 @@ from typing import Any, Final
 
 from fastrpc.cli.descriptions import ClassDescription
 from fastrpc.cli.type_tree import TypeTree
+from fastrpc.rpc.type_names import BUILTIN, KEYWORDS
 
-__all__ = ["BUILTIN", "KEYWORDS", "Names", "is_name", "literal", "names_in"]
-
-#: Types that need no import.
-BUILTIN: Final = frozenset(
-    {
-        *(
-            "bool",
-            "bytearray",
-            "bytes",
-            "dict",
-            "float",
-            "frozenset",
-            "int",
-            "list",
-            "memoryview",
-            "object",
-            "set",
-        ),
-        *("str", "tuple", "None", "..."),
-    }
-)
-#: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
-KEYWORDS: Final = BUILTIN | {
-    "Annotated",
-    "Any",
-    "AsyncIterator",
-    "Float32",
-    "Literal",
-    "Meta",
-    "Optional",
-    "Union",
-}
+__all__ = ["Names", "is_name", "literal", "names_in"]
 
 #: Types of the values of arrays.
 _ARRAY_VALUES: Final = (

@@ -11,9 +11,10 @@ from typing import Final, NamedTuple
 
 from fastrpc.cli.contract_classes import ClassWriter, comment, problem_in, written_classes
 from fastrpc.cli.contract_defaults import written_default
-from fastrpc.cli.contract_names import BUILTIN, Names, is_name, literal
+from fastrpc.cli.contract_names import Names, is_name, literal
 from fastrpc.cli.descriptions import MethodDescription, ParameterDescription, ServiceDescription
 from fastrpc.cli.type_tree import ANY, read_type
+from fastrpc.rpc.type_names import BUILTIN
 
 __all__ = ["WrittenContract", "contract_text", "written_contract"]
 

@@ -20,7 +20,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.aliases import go_names
 from fastrpc.rpc.type_graph import parts_of
 
-__all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "writer_for"]
+__all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "row_writer", "writer_for"]
 
 #: Arrays of items of one type. Values of sets keep our own names: the guard against collisions reads them by these.
 ROWS: Final = (schema.ListType, schema.VarTupleType)
@@ -190,7 +190,7 @@ class _Writers:
             return None if write is None or key_type(part) is None else _entry_writer(write)
         if isinstance(part, ROWS):
             write = self.of(part.item_type)
-            return None if write is None else _row_writer(write)
+            return None if write is None else row_writer(write)
         if isinstance(part, schema.TypedDictType):
             return _key_writer({field.encode_name: self.of(field.type) for field in part.fields})
         if isinstance(part, schema.TupleType | schema.NamedTupleType):
@@ -233,7 +233,9 @@ def _is_untyped(part: Any) -> bool:
     return isinstance(part, schema.AnyType) or (isinstance(part, schema.CustomType) and part.cls is object)
 
 
-def _row_writer(write: Writer) -> Writer:
+def row_writer(write: Writer) -> Writer:
+    """Return a writer of lists, tuples and sets whose elements this one writes."""
+
     def write_row(value: Any) -> Any:
         # An empty one stays what it is, as it may be a default that is left out.
         return list(map(write, value)) if value and isinstance(value, _ROW_CLASSES) else value

@@ -18,6 +18,7 @@ from msgspec import inspect as schema
 
 from fastrpc._core.payload.marshal import PayloadCoders
 from fastrpc.rpc.definition import MethodTypes
+from fastrpc.rpc.go_twins import row_writer
 from fastrpc.rpc.type_graph import parts_within
 from fastrpc.types.floats import Float32, packed, packed_key, shortest_float
 
@@ -27,7 +28,6 @@ __all__ = ["narrowed"]
 Writer: TypeAlias = Callable[[Any], Any]
 
 _ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
-_ROW_CLASSES: Final = (list, tuple, set, frozenset)
 
 #: Codecs whose payload is one value in its own form.
 _FORMLESS: Final = frozenset({"raw", "protobuf"})
@@ -112,7 +112,7 @@ class _Writers:
             return self._of_union(part)
         if isinstance(part, _ROWS):
             write = self.of(part.item_type)
-            return None if write is None else _row_writer(write)
+            return None if write is None else row_writer(write)
         if isinstance(part, schema.TupleType):
             return _place_writer([self.of(kind) for kind in part.item_types])
         if isinstance(part, schema.NamedTupleType):
@@ -236,14 +236,6 @@ def _first_change(writers: Iterable[Writer], value: Any) -> Any:
         if found is not value:
             return found
     return value
-
-
-def _row_writer(write: Writer) -> Writer:
-    def write_row(value: Any) -> Any:
-        # An empty one stays what it is, as it may be a default that is left out.
-        return list(map(write, value)) if value and isinstance(value, _ROW_CLASSES) else value
-
-    return write_row
 
 
 def _place_writer(writers: Sequence[Writer | None]) -> Writer | None:

@@ -14,40 +14,34 @@ from fastrpc.rpc.annotation import UNANNOTATED
 from fastrpc.rpc.payload_classes import PayloadClass
 from fastrpc.types.floats import Float32
 
-__all__ = ["TypeNames"]
+__all__ = ["BUILTIN", "KEYWORDS", "TypeNames"]
 
-#: Words of types that name nothing else: a class of such a name gets a number.
-_WORDS: Final = frozenset(
-    {
-        *(
-            "Annotated",
-            "Any",
-            "AsyncIterator",
-            "Float32",
-            "Literal",
-            "Meta",
-            "None",
-            "Optional",
-            "Union",
-            "fastrpc",
-            "msgspec",
-        ),
-        *(
-            "bool",
-            "bytearray",
-            "bytes",
-            "dict",
-            "float",
-            "frozenset",
-            "int",
-            "list",
-            "memoryview",
-            "object",
-            "set",
-        ),
-        *("str", "tuple"),
-    }
+#: Types that need no import.
+BUILTIN: Final = frozenset(
+    [
+        "bool",
+        "bytearray",
+        "bytes",
+        "dict",
+        "float",
+        "frozenset",
+        "int",
+        "list",
+        "memoryview",
+        "object",
+        "set",
+        "str",
+        "tuple",
+        "None",
+        "...",
+    ]
 )
+#: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
+KEYWORDS: Final = BUILTIN | frozenset(
+    ["Annotated", "Any", "AsyncIterator", "Float32", "Literal", "Meta", "Optional", "Union"]
+)
+#: Words of types that name nothing else: a class of such a name gets a number.
+_WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
 _NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
 
 #: The constraints of msgspec, which a value must meet.

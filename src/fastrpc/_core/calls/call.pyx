@@ -496,7 +496,7 @@ cdef object unmistakable(object error, Call call):
 cdef object twin_of(object error):
     """Return an error like this one without the lines it came through, so that one may be raised and one kept.
 
-    Ours are copied, and plain ones of the language. Of others there is one, with the lines of whoever it was raised in.
+    Ours are copied, and plain ones of the language. Others are returned as they are, with their traceback.
     """
     kind = type(error)
     is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__

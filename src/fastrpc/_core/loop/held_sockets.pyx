@@ -33,7 +33,7 @@ cdef class HeldSockets:
     def __cinit__(self, loop):
         self._loop = loop
         self._look = self.look
-        # Otherwise each look would keep the context of whoever held a socket first.
+        # Otherwise each look would keep the context of the first stream that was held.
         self._context = contextvars.Context()
         self._owners = set()
 
