@@ -77,10 +77,11 @@ def _held(seconds: float, given: bytes) -> bytes:
 
 def _config(options: dict[str, Any]) -> ServerConfig:
     admission = Admission(**options.get("admission", {}))
+    cert_file, key_file = options.get("certificate", (None, None))
     return ServerConfig(
         admission=admission,
         protocols=("native", "http", "rpcx"),
-        tls=TLS(*options["certificate"]) if "certificate" in options else None,
+        tls=TLS(cert_file=cert_file, key_file=key_file) if cert_file else None,
         spin_microseconds=options.get("spin", 0),
     )
 

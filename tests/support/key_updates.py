@@ -22,6 +22,7 @@ def _library() -> tuple[ctypes.CDLL, ctypes.CDLL]:
     tls.SSL_CTX_new.argtypes = tls.SSL_new.argtypes = [ctypes.c_void_p]
     tls.SSL_set_fd.argtypes = tls.SSL_key_update.argtypes = [ctypes.c_void_p, ctypes.c_int]
     tls.SSL_connect.argtypes = tls.SSL_do_handshake.argtypes = [ctypes.c_void_p]
+    tls.SSL_write.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]
     tls.SSL_set_alpn_protos.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint]
     tls.SSL_set0_wbio.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     crypto.BIO_new.argtypes = [ctypes.c_void_p]
@@ -30,8 +31,8 @@ def _library() -> tuple[ctypes.CDLL, ctypes.CDLL]:
     return tls, crypto
 
 
-def key_updates(connection: socket.socket, count: int) -> bytes:
-    """Shake hands on a blocking socket; return so many updates of keys, ready to be sent."""
+def key_updates(connection: socket.socket, first: bytes, count: int) -> bytes:
+    """Shake hands on a blocking socket and send the first bytes; return so many updates of keys, ready to be sent."""
     tls, crypto = _library()
     session = tls.SSL_new(tls.SSL_CTX_new(tls.TLS_client_method()))
     name = b"fastrpc/1"
@@ -39,6 +40,8 @@ def key_updates(connection: socket.socket, count: int) -> bytes:
     tls.SSL_set_fd(session, connection.fileno())
     if tls.SSL_connect(session) != 1:
         raise ConnectionError("the handshake failed")
+    if tls.SSL_write(session, first, len(first)) != len(first):
+        raise ConnectionError("nothing can be sent")
     kept = crypto.BIO_new(crypto.BIO_s_mem())
     tls.SSL_set0_wbio(session, kept)
     for _ in range(count):

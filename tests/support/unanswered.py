@@ -118,7 +118,7 @@ class _KeyUpdates:
 
     def __init__(self, port: int, _: str) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
-        self._unsent = memoryview(key_updates(self.socket, KEY_UPDATES))
+        self._unsent = memoryview(key_updates(self.socket, opening(False), KEY_UPDATES))
         self.socket.setblocking(False)
         self.sent_bytes = 0
 
