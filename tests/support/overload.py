@@ -19,6 +19,7 @@ from tests.support.frame_factory import opening, request
 from tests.support.rpcx_wire import MSGPACK, RAW
 from tests.support.rpcx_wire import Frame as RpcxFrame
 from tests.support.socket_frames import TEXT, client_frame, read_frame
+from tests.support.ways_in import MCP_META
 from tests.support.wire_frames import Credit
 
 __all__ = ["LINES"]
@@ -181,6 +182,53 @@ class HttpLine(Line):
         return [(self._asked, OK if status == 200 else DEADLINE if status == 504 else EXHAUSTED)]
 
 
+class JsonRpcLine(HttpLine):
+    """One call of `held.kept` at a time, by JSON-RPC, whose requests tell their deadline in a field of HTTP."""
+
+    #: Path, fields and body of a request.
+    path = "/jsonrpc"
+    fields = ""
+    body = '{"jsonrpc":"2.0","id":1,"method":"held.kept","params":{"milliseconds":1.5}}'
+
+    def frame(self, number: int) -> bytes:
+        return (
+            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{self.fields}"
+            f"Timeout-Ms: {int(self.timeout * 1000)}\r\nContent-Length: {len(self.body)}\r\n\r\n{self.body}"
+        ).encode()
+
+    def answers(self) -> list[tuple[int, int]]:
+        head, _, rest = bytes(self.received).partition(b"\r\n\r\n")
+        found = super().answers()
+        return [(self._asked, self._status(json.loads(rest)))] if found and head else []
+
+    def _status(self, answer: Any) -> int:
+        return int(Status[answer["error"]["data"]["code"]]) if "error" in answer else OK
+
+
+class BatchLine(JsonRpcLine):
+    """One call at a time, as the only entry of a batch."""
+
+    body = f"[{JsonRpcLine.body}]"
+
+    def _status(self, answer: Any) -> int:
+        return super()._status(answer[0])
+
+
+class ToolLine(JsonRpcLine):
+    """One call at a time, of a tool of language models."""
+
+    path = "/mcp"
+    fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: held_kept\r\n"
+    body = json.dumps(
+        {
+            "jsonrpc": "2.0",
+            "id": 1,
+            "method": "tools/call",
+            "params": {"name": "held_kept", "arguments": {"milliseconds": 1.5}, "_meta": MCP_META},
+        }
+    )
+
+
 class SocketLine(Line):
     """One call, by a WebSocket of its own."""
 
@@ -209,7 +257,15 @@ class SocketLine(Line):
         return [(0, int(Status[code]))]
 
 
-LINES = {"native": NativeLine, "rpcx": RpcxLine, "http": HttpLine, "websocket": SocketLine}
+LINES = {
+    "native": NativeLine,
+    "rpcx": RpcxLine,
+    "http": HttpLine,
+    "jsonrpc": JsonRpcLine,
+    "batch": BatchLine,
+    "mcp": ToolLine,
+    "websocket": SocketLine,
+}
 
 
 class Load:
@@ -222,7 +278,7 @@ class Load:
         self.timeout = told["timeout"]
         self.lines = [kind(port, told["method"], self.timeout) for _ in range(told.get("connections", 16))]
         self.count = int(self.seconds * self.rate)
-        self.is_single = kind is HttpLine
+        self.is_single = issubclass(kind, HttpLine)
         self.blocks = [] if self.is_single else self._blocks()
         self.times: list[float] = []
         self.outcomes: collections.Counter[int] = collections.Counter()

@@ -17,6 +17,8 @@ HELD_SECONDS = 1.2
 #: What is over after that time; of what less than half is left, with time to spare; of what most is left.
 EXPIRED, HALF_OVER, LONG = 0.5, 1.9, 60.0
 
+OFFERED = HTTP(jsonrpc=True, websocket=True, mcp=True)
+
 #: No call is refused by its age alone.
 PATIENT = Admission(queue_age=60)
 
@@ -38,7 +40,7 @@ class Held:
         while time.perf_counter() < until:
             pass
 
-    @fastrpc.method(inline=True)
+    @fastrpc.method(inline=True, tool=True)
     def kept(self, milliseconds: float) -> float:
         self.began.append(milliseconds)
         return milliseconds
@@ -53,7 +55,7 @@ async def told(held: Held, target: Served, protocol: str, timeouts: list[float])
     """Return the statuses of calls with these timeouts, each on its connection, that came while the loop was held."""
     port = Address.parse(target).port
     assert port is not None
-    method = "held.kept" if protocol in ("http", "websocket") else "held.echo"
+    method = "held.echo" if protocol in ("native", "rpcx") else "held.kept"
     lines = [LINES[protocol](port, method, LONG) for _ in timeouts]
     for line in lines:
         await opened(line, protocol)
@@ -91,7 +93,7 @@ async def answered(line: Line) -> int:
 @pytest.mark.parametrize("protocol", LINES)
 async def test_calls_with_less_than_half_of_their_time_are_refused_beside_expired_ones(protocol: str) -> None:
     held = Held()
-    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=HTTP(websocket=True))
+    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=OFFERED)
     async with served(held, scheme="tcp", config=config) as target:
         found = await told(held, target, protocol, [EXPIRED, HALF_OVER, LONG])
     assert found == [fastrpc.Status.DEADLINE_EXCEEDED, fastrpc.Status.RESOURCE_EXHAUSTED, fastrpc.Status.OK]
@@ -101,7 +103,7 @@ async def test_calls_with_less_than_half_of_their_time_are_refused_beside_expire
 @pytest.mark.parametrize("protocol", LINES)
 async def test_where_nothing_expires_nothing_is_refused(protocol: str) -> None:
     held = Held()
-    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=HTTP(websocket=True))
+    config = ServerConfig(admission=PATIENT, protocols=PROTOCOLS, http=OFFERED)
     async with served(held, scheme="tcp", config=config) as target:
         assert await told(held, target, protocol, [LONG, 3 * HELD_SECONDS]) == [fastrpc.Status.OK] * 2
     assert len(held.began) == 2
@@ -110,7 +112,7 @@ async def test_where_nothing_expires_nothing_is_refused(protocol: str) -> None:
 @pytest.mark.parametrize("protocol", LINES)
 async def test_a_call_is_refused_by_its_age_although_it_waited_in_its_socket(protocol: str) -> None:
     held = Held()
-    config = ServerConfig(admission=Admission(queue_age=0.5), protocols=PROTOCOLS, http=HTTP(websocket=True))
+    config = ServerConfig(admission=Admission(queue_age=0.5), protocols=PROTOCOLS, http=OFFERED)
     async with served(held, scheme="tcp", config=config) as target:
         assert await told(held, target, protocol, [LONG]) == [fastrpc.Status.RESOURCE_EXHAUSTED]
     assert held.began == []
