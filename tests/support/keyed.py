@@ -14,7 +14,10 @@ from tests.support.either_client import Stepped
 from tests.support.ports import free_ports
 from tests.support.proxy import FaultProxy
 
-__all__ = ["SELECTORS", "KeyServers", "Place", "fresh", "key_servers", "places", "proxied", "silent_listener"]
+__all__ = [
+    *("SELECTORS", "KeyServers", "Place", "fresh", "full_listener", "key_servers", "places", "proxied"),
+    "silent_listener",
+]
 
 #: The selectors that place calls by key.
 SELECTORS = ("consistent_hash", "jump_hash", "double_jump")
@@ -143,4 +146,16 @@ def silent_listener(target: str) -> Iterator[None]:
     """Accept connections at an address by the system alone: no byte ever comes back."""
     host, _, port = target.partition("://")[2].rpartition(":")
     with socket.create_server((host, int(port)), backlog=1_000):
+        yield
+
+
+@contextlib.contextmanager
+def full_listener(target: str) -> Iterator[None]:
+    """Listen at an address without room for a connection: dials hear nothing, not even of the system."""
+    host, _, port = target.partition("://")[2].rpartition(":")
+    with socket.create_server((host, int(port)), backlog=0) as listener, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            queued = stack.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex(listener.getsockname())
         yield

@@ -41,6 +41,7 @@ class SyncAttempting(BaseAttempting):
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
         self._check_process()
+        self._pool.catch_up()
         return super().pick()
 
     def _check_process(self) -> None:
@@ -170,7 +171,10 @@ class _Choice:
         """Wait for the picked endpoint from now on, if it is that of the call's key; return until when."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
-            self._attempting.begin_key_wait(self.pick.endpoint_state.subchannel)
+            subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
+            self._attempting.begin_key_wait(subchannel)
+            # A pause that is left is that of a dial that was cut, or of one beside a connection that has ended.
+            subchannel.due = 0.0
         return ends
 
     def release(self) -> None:

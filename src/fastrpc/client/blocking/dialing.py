@@ -15,7 +15,7 @@ from fastrpc.errors import ConnectError, ConnectionLostError
 from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
-__all__ = ["Dialer", "opened", "seconds_until", "spare_seconds_until"]
+__all__ = ["SPARE_SECONDS", "Dialer", "opened", "seconds_until", "spare_seconds_until"]
 
 #: How long a dial may delay a call that already has a connection.
 #: Too low never reconnects to a distant server, too high delays single calls.

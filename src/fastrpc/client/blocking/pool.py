@@ -21,7 +21,7 @@ from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import process_generation
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.framing.settings import Settings
-from fastrpc.client.blocking.dialing import Dialer, opened, seconds_until, spare_seconds_until
+from fastrpc.client.blocking.dialing import SPARE_SECONDS, Dialer, opened, seconds_until, spare_seconds_until
 from fastrpc.client.blocking.following import SyncFollower
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.gauges import client_gauges
@@ -175,11 +175,22 @@ class SyncPool:
         return self._plan.find(address)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
-        """Return the endpoints with a connection whose SETTINGS arrived."""
+        """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read what came."""
         with self.reentry, self._lock():
-            return {
-                each for each in endpoint_states if each.subchannel is not None and each.subchannel.look()
-            }
+            subchannels = {each: each.subchannel for each in endpoint_states if each.subchannel is not None}
+            for subchannel in subchannels.values():
+                subchannel.refresh()
+            return {each for each, subchannel in subchannels.items() if subchannel.is_ready}
+
+    def catch_up(self) -> None:
+        """Read the SETTINGS that arrived while no thread read, where keys ask for them: not under the pool's lock."""
+        if self.endpoint_set is None or not self.endpoint_set.places_keys:
+            return
+        with self.reentry:
+            with self._lock():
+                unread = [session for session in self.sessions if not session.is_ready]
+            for session in unread:
+                session.catch_up()
 
     @property
     def sessions(self) -> list[BlockingSession]:
@@ -214,6 +225,8 @@ class SyncPool:
                 self.follow()
             if wait:
                 self.wait_list("", until, wait=True)
+            if choice is not None:
+                self.catch_up()
             claimed = made = None
             try:
                 with self._lock():
@@ -236,8 +249,7 @@ class SyncPool:
                     claimed.is_dialing = True
                     self._publish()
                 has_dialed = True
-                spare = seconds_until(key_ends) if session is None else spare_seconds_until(until)
-                made = self._dial(claimed, until, spare)
+                made = self._dial(claimed, until, *self._dial_times(until, key_ends, session))
             finally:
                 # Also for a signal handler that raises anywhere above: else nobody ever dials there again.
                 if claimed is not None:
@@ -265,7 +277,7 @@ class SyncPool:
                     return False
                 claimed = subchannel
                 claimed.is_dialing = True
-            made = self._dial(claimed, until, None)
+            made = self._dial(claimed, until, None, until)
             return True
         finally:
             if claimed is not None:
@@ -327,15 +339,15 @@ class SyncPool:
         key_ends: float | None,
     ) -> None:
         """Wait while other threads dial, or until the next dial is due; for the endpoint of a key until `key_ends`."""
-        if key_ends is not None:
-            self._wait_changed(key_ends)
-            return
         now = time.monotonic()
-        if until is not None and now >= until:
+        if key_ends is not None:
+            limits = [key_ends]
+        elif until is not None and now >= until:
             raise TimeoutError
-        limits = [] if until is None else [until]
-        if not wait and self._plan.is_in_vain(subchannels, patience, now):
+        elif not wait and self._plan.is_in_vain(subchannels, patience, now):
             raise unreachable(list(filter(set(subchannels).__contains__, self.subchannels)))
+        else:
+            limits = [] if until is None else [until]
         if subchannels and not any(subchannel.is_dialing for subchannel in subchannels):
             limits.append(min(subchannel.due for subchannel in subchannels))
         self._wait_changed(min(limits, default=math.inf))
@@ -347,10 +359,31 @@ class SyncPool:
             if self.has_news:
                 return
 
+    def _dial_times(
+        self, until: float | None, key_ends: float | None, session: BlockingSession | None
+    ) -> tuple[float | None, float | None]:
+        """Return how long a dial may take beside the limits of all, and the instant from which it fails for its call.
+
+        Where calls have keys, others still wait for an endpoint whose dial was cut at half of the time of one of them.
+        """
+        spare = seconds_until(key_ends) if session is None else spare_seconds_until(until)
+        places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
+        if until is None or spare is None or not places_keys:
+            return spare, until
+        now, connect = time.monotonic(), self.config.timeouts.connect
+        longest = min(
+            SPARE_SECONDS if session is not None else math.inf, math.inf if connect is None else connect
+        )
+        return spare, now + spare if (until - now) / 2 < longest else until
+
     def _dial(
-        self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None
+        self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None, cut: float | None
     ) -> BlockingSession | None:
-        """Dial once where this thread has set `is_dialing`; `_announce` has to follow."""
+        """Dial once where this thread has set `is_dialing`; `_announce` has to follow.
+
+        Args:
+            cut: the instant from which a failure is not that of the endpoint; None for never.
+        """
         try:
             replaces = bool(subchannel.sessions) and not subchannel.lasting
             made = self.dialer.dial(subchannel.endpoint, until, spare_seconds, self.check_process)
@@ -359,9 +392,13 @@ class SyncPool:
                 made.catch_up()
             return opened(made, spare_seconds) if replaces else made
         except FastRPCError as error:
-            if until is None or time.monotonic() < until:
-                with self._lock():
-                    subchannel.note_failure(error, time.monotonic())
+            with self._lock():
+                now = time.monotonic()
+                if cut is None or now < cut:
+                    subchannel.note_failure(error, now)
+                elif cut != until and self.sessions:
+                    # Calls that go elsewhere meanwhile are not to pay for this dial one after the other.
+                    subchannel.put_off(now)
             return None
 
     def _announce(self, subchannel: SyncSubchannel, session: BlockingSession | None) -> None:

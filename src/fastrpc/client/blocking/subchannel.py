@@ -38,14 +38,6 @@ class SyncSubchannel(EndpointPlan):
         """Whether no dial has ended: without a loop nobody sees SETTINGS arrive at once."""
         return self.is_new
 
-    def look(self) -> bool:
-        """Return whether a connection takes calls and its server has shown its settings, as far as bytes have come."""
-        for session in self.sessions:
-            if not session.is_ready:
-                session.catch_up()
-        self.refresh()
-        return self.is_ready
-
     def refresh(self) -> None:
         """Update the state from the connections."""
         if (self.error is not None or self.awaited_since is not None) and any(
