@@ -2,18 +2,26 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.protocols.base import StreamSession
+from fastrpc.tls.ends import ServerEnd
 from fastrpc_harness.alarm import arm, date_of
+from tests.support.certificates import Authority
 from tests.support.waiting import eventually
 
 #: Longer than a turn that is marked for this, and far shorter than a stall of the loop.
 HELD_NS = 5_000_000
+
+#: The most encrypted bytes that one read takes.
+READ_BYTES = 65_536
 
 
 class Noting(PythonEngine):
@@ -118,3 +126,74 @@ async def test_no_date_is_before_the_read_that_emptied_the_socket() -> None:
         for (_, _, before), (_, date, at) in zip(engine.reads, engine.reads[1:], strict=False):
             # The instant of a read is noted before the engine's.
             assert before - HELD_NS <= date <= at
+
+
+class Below(TLSLayer, asyncio.BufferedProtocol):
+    """TLS as transports use it."""
+
+
+class TLSWire:
+    """The other end of a socket, which speaks TLS."""
+
+    def __init__(self, end: socket.socket, context: ssl.SSLContext) -> None:
+        self._socket = end
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+
+    async def shake_hands(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_open = False
+        while not is_open:
+            try:
+                self._tls.do_handshake()
+                is_open = True
+            except ssl.SSLWantReadError:
+                pass
+            await loop.sock_sendall(self._socket, self._outgoing.read())
+            if not is_open:
+                self._incoming.write(await loop.sock_recv(self._socket, READ_BYTES))
+
+    def send_small(self, size: int) -> None:
+        """Send so many bytes on the line, in records with 32 bytes of data."""
+        while self._outgoing.pending < size:
+            self._tls.write(bytes(32))
+        assert self._socket.send(self._outgoing.read(size)) == size
+
+
+async def test_encrypted_bytes_are_dated_by_those_that_the_socket_held(tmp_path: Path) -> None:
+    """Records are longer than their data: a read brings less than it took from the socket."""
+    authority, loop = Authority(tmp_path), asyncio.get_running_loop()
+    certificate = authority.certificate()
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_000_000)
+    theirs.setblocking(False)
+    engine = Noting()
+    layer = Below(loop, ServerEnd(certificate.tls(), agreed=(None, "fastrpc/1")))
+    layer.set_protocol(StreamSession(engine, loop=loop))
+    wire = TLSWire(theirs, ssl.create_default_context(cafile=str(authority.cert_file)))
+    transport, _ = await loop.create_connection(lambda: layer, sock=ours)
+    try:
+        await wire.shake_hands()
+        sent = 0
+
+        def send_more_and_hold() -> None:
+            nonlocal sent
+            engine.handle = lambda: None
+            hold()
+            sent = time.monotonic_ns()
+            wire.send_small(READ_BYTES)
+
+        def send_and_hold() -> None:
+            engine.handle = send_more_and_hold
+            wire.send_small(2 * READ_BYTES)
+            hold()
+
+        engine.handle = send_and_hold
+        wire.send_small(100)
+        await eventually(lambda: len(engine.reads) == 4)
+        (_, _, first), _, (_, rest_date, _), (_, date, _) = engine.reads
+        # The first of three reads emptied the socket of none, the second of all that had come before the first.
+        assert rest_date <= first < date <= sent
+    finally:
+        transport.abort()
+        theirs.close()

@@ -16,6 +16,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.io.transport_socket cimport unread_bytes
 from fastrpc._core.loop.poll_clock cimport PollClock
 
@@ -131,6 +132,9 @@ cdef class ReceiveTail:
 
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
         """A read took as much as fits: what it left has the same date, and what comes behind that a later one."""
+        if isinstance(transport, TLSLayer):
+            # What the socket holds is encrypted, and longer than what came of it.
+            size = (<TLSLayer>transport).take_received()
         if self.is_behind:
             self.behind_bytes -= size
             if self.behind_bytes > 0:

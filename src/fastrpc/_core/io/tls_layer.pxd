@@ -35,10 +35,11 @@ cdef class TLSLayer(Layer):
         bint has_heard
 
         # Whether the last bytes received filled the place for them: there may be more in the socket. The size of that, and
-        # how many decrypted bytes the last ones brought; how many came for which too few were brought. Whether reading
-        # pauses until the next turn.
+        # how many the last ones were, for the protocol above, and how many decrypted bytes they brought; how many came for
+        # which too few were brought. Whether reading pauses until the next turn.
         bint is_full
         Py_ssize_t _most
+        Py_ssize_t _received
         Py_ssize_t _brought
         Py_ssize_t _barren
         bint _rests
@@ -58,6 +59,7 @@ cdef class TLSLayer(Layer):
         bint has_stream_end
 
     cdef int _encrypt_by(self, object ssl_object) except -1
+    cdef Py_ssize_t take_received(self) noexcept
     cdef int _wake(self) except -1
     cdef int _hear(self, bytes data) except -1
     cdef int _shake_hands(self) except -1

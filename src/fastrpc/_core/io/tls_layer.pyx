@@ -88,6 +88,7 @@ cdef class TLSLayer(Layer):
             return
         self.has_heard = True
         self.is_full = nbytes == self._most
+        self._received = nbytes
         self._brought = 0
         if self._hello is None:
             self._incoming.write(self._place[:nbytes])
@@ -104,6 +105,12 @@ cdef class TLSLayer(Layer):
                 self._note_barren(began)
             elif self.is_full:
                 self._most = min(2 * self._most, <Py_ssize_t>len(self._place))
+
+    cdef Py_ssize_t take_received(self) noexcept:
+        """Return how many encrypted bytes the last read took, once: they may come to the protocol above in parts."""
+        cdef Py_ssize_t size = self._received
+        self._received = 0
+        return size
 
     cdef int _note_barren(self, uint64_t since) except -1:
         """These bytes brought next to no data, as records of the protocol itself do: that has its share of a turn."""
