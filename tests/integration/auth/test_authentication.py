@@ -226,8 +226,12 @@ async def test_large_messages_need_an_identity(kind: str) -> None:
     async with guarded(Open) as target:
         async with calling(kind, target) as client:
             assert await client.call(Open.size, bytes(60_000)) == 60_000
-            with pytest.raises(fastrpc.OverloadedError, match="not authenticated"):
+            with pytest.raises(fastrpc.CallError, match="without an identity .* it needs credentials") as caught:
                 await client.call(Open.size, bytes(70_000))
+            # It would never be taken, so it is sent once.
+            assert caught.value.status is fastrpc.Status.RESOURCE_EXHAUSTED
+            assert (caught.value.processed, caught.value.retryable) == ("no", False)
+            assert caught.value.retry_after is None
             # Credit goes back, so that small calls do not come to an end.
             for _ in range(5):
                 assert await client.call(Open.size, bytes(60_000)) == 60_000

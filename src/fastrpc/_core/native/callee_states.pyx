@@ -31,6 +31,7 @@ from fastrpc._core.framing.frame cimport (
     MORE,
     ONE_WAY,
     OUTCOME_NOT_STARTED,
+    PUSHBACK_NEVER,
     REASON_CALM_DOWN,
     REASON_PROTOCOL,
     STREAM_IN,
@@ -130,12 +131,13 @@ cdef class CalleeStates:
                 status[0] = INVALID_ARGUMENT
                 return "the metadata of the call is malformed"
         if size > owner.message_bound or self.reader.was_skipped:
+            if owner.keeps_window and size > <uint64_t>FIRST_CONNECTION_WINDOW:
+                return (
+                    f"the request has {size} bytes, without an identity a caller may send {owner.message_bound} (others "
+                    "Limits.message_bytes): it needs credentials, such as Client(credentials=…) or a certificate"
+                )
             side = "client" if owner.is_client else "server"
-            of_whom = " of callers that are not authenticated" if owner.keeps_window else ""
-            return (
-                f"the request has {size} bytes, the {side} takes at most {owner.message_bound}{of_whom} "
-                "(Limits.message_bytes)"
-            )
+            return f"the request has {size} bytes, the {side} takes at most {owner.message_bound} (Limits.message_bytes)"
         return None
 
     @cython.nonecheck(False)
@@ -164,15 +166,19 @@ cdef class CalleeStates:
         """Refuse a REQUEST that is over a limit before anything of it is kept; more of it may come."""
         cdef int status = 0
         cdef bint is_faulty = False
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
         cdef str problem = self._over_limit(frame, &status, &is_faulty)
         if problem is None:
             return False
         call.state = STATE_ASSEMBLING if frame.flags & (MORE | STREAM_IN) else STATE_INPUT_ENDED
-        (<PartsOwner>self.owner).on_begun(call, frame)
-        if is_faulty:
-            self.refuse_faulty(call, status, problem)
-        else:
+        owner.on_begun(call, frame)
+        if not is_faulty:
             self.refuse(call, status, problem)
+        elif owner.keeps_window and size > <uint64_t>FIRST_CONNECTION_WINDOW:
+            refuse_for_good(self, call, status, problem)
+        else:
+            self.refuse_faulty(call, status, problem)
         return True
 
     cdef int _begin_request(self, Call call, Frame* frame) except -1:
@@ -368,3 +374,18 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
     callee.assembler = assembler
     callee.sender = sender
     return callee
+
+
+cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
+    """Refuse a call for a fault of its caller as one that would never be taken, so that it is not sent again.
+
+    Early calls are within all limits of an unproved peer: none takes this for a limit that it did not know.
+    """
+    cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
+    if call.flags & ONE_WAY:
+        return states.refuse_faulty(call, status, text)
+    failure.pushback_ms = PUSHBACK_NEVER
+    (<PartsOwner>states.owner).on_refused(call, status, text)
+    states.ended(call)
+    states.sender.send_failure(call, failure)
+    return states.spend_idle_work(call)

@@ -151,7 +151,8 @@ cdef class MessageAssembler:
             return self.piece(call, frame)
         limit = min((<PartsOwner>self.owner).message_bound, <uint64_t>STREAM_MESSAGE_LIMIT)
         if size > limit or self.reader.was_skipped:
-            text = f"a stream message has {size} bytes, {limit} are allowed (Limits.message_bytes)"
+            of_whom = " to a caller without an identity" if (<PartsOwner>self.owner).keeps_window else ""
+            text = f"a stream message has {size} bytes, {limit} are allowed{of_whom} (Limits.message_bytes)"
             return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
