@@ -39,7 +39,6 @@ UNDONE = {
     "src/fastrpc/config",
     "src/fastrpc/coordination",
     "src/fastrpc/failmodes",
-    "src/fastrpc/files",
     "src/fastrpc/interceptors",
     "src/fastrpc/mcp",
     "src/fastrpc/metrics",

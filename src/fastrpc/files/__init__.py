@@ -12,7 +12,7 @@ from fastrpc.files.service import FileService
 
 __all__ = ["FileDigest", "FileInfo", "FileService", "download", "upload"]
 
-#: What a server needs not: transfers load a client. Each is imported when a program first asks for it.
+#: Not for servers, as transfers load a client. Each is imported when a program first asks for it.
 _MODULE_OF = {"download": "client", "upload": "client", "sync": "sync"}
 
 if TYPE_CHECKING:

@@ -40,11 +40,11 @@ async def download(
 ) -> FileDigest:
     """Copy the file `name` of a `FileService` to `path`, and return its size and SHA-256.
 
-    Until it is whole and its digest is that of the service, it is `<path>.fastrpc-part`; a download that failed or was
-    killed goes on there, unless `resume` is False. A file that changes meanwhile is begun anew.
+    Until it is complete and its digest is that of the service, it is `<path>.fastrpc-part`; a download that failed or
+    was killed resumes there, unless `resume` is False. A file that changes meanwhile is begun anew.
 
     Args:
-        progress: called with the bytes that are there and those of the whole file.
+        progress: called with the bytes received and the size of the file.
 
     Raises:
         CallError: the service refuses the name, the file changes again and again, or another transfer writes `path`.
@@ -68,10 +68,10 @@ async def upload(
     """Copy the file at `path` to a `FileService` as `name`, and return its size and SHA-256.
 
     The file is hashed first. The service gives it its name once its size and digest are right; an upload that failed or
-    was killed goes on behind what the service has, unless `resume` is False.
+    was killed resumes behind the bytes that the service has, unless `resume` is False.
 
     Args:
-        progress: called with the bytes that are sent and those of the whole file.
+        progress: called with the bytes sent and the size of the file.
 
     Raises:
         CallError: the service refuses the name or the file, or another call writes it.

@@ -59,7 +59,7 @@ class FileHash:
 
     @property
     def digest(self) -> FileDigest:
-        """What was hashed so far."""
+        """The SHA-256 of the bytes hashed so far."""
         return FileDigest(self.position, self._hash.hexdigest())
 
     def copy(self) -> "Hash":

@@ -35,7 +35,7 @@ class FileDigest:
 
 
 def version_of(status: os.stat_result) -> str:
-    """Return what changes when a file is written or replaced."""
+    """Return a text that changes when a file is written or replaced."""
     return f"{status.st_mtime_ns}-{status.st_size}-{status.st_ino}"
 
 

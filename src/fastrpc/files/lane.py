@@ -31,7 +31,7 @@ class Lane:
         self._turn = threading.Lock()
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a job beside what its starter goes on with."""
+        """Run a job beside its starter."""
         return self._pool.submit(self._run, job, *args, **kwargs)
 
     async def run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -44,7 +44,7 @@ class Lane:
 
 
 async def finished(started: Future[T]) -> T:
-    """Return what a job returns. It runs to its end even if whoever waits is cancelled."""
+    """Return the result of a job, which runs to its end even if the waiting task is cancelled."""
     if not started.done():
         # A job costs 28 µs so; `asyncio.wrap_future` and a shield around it, two futures, 40.
         loop = asyncio.get_running_loop()
@@ -55,11 +55,11 @@ async def finished(started: Future[T]) -> T:
 
 
 def wake(loop: asyncio.AbstractEventLoop, done: asyncio.Future[None]) -> None:
-    """Wake whoever waits in a loop; from any thread."""
+    """Wake the waiter of a loop; from any thread."""
     try:
         loop.call_soon_threadsafe(_settle, done)
     except RuntimeError:
-        # The loop was closed: nobody waits any more.
+        # The loop was closed, and its waiters with it.
         if not loop.is_closed():
             raise
 

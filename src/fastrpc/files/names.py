@@ -5,7 +5,7 @@ from fastrpc.status import Status
 
 __all__ = ["PART_SUFFIX", "is_partial", "parts_of", "quoted"]
 
-#: What the name of an unfinished file ends with.
+#: The end of the name of an unfinished file.
 PART_SUFFIX = ".fastrpc-part"
 
 #: Longest name, and longest part of one, in bytes: PATH_MAX and NAME_MAX of Linux.

@@ -5,8 +5,8 @@
     open: claim it ──► start_at: an offset ──► hash_on: what is kept ──► write … ──► finish ──► close
 
 The claim is a lock of the system on the partial file, so it holds between processes too and ends with its holder. The
-content is on the disk before the file takes its name, and the name is on the disk when `finish` returns: whoever finds
-the file, after a loss of power too, finds all of it. A partial file may lose what the system had not written yet; the
+content is on the disk before the file takes its name, and the name is on the disk when `finish` returns: a file of that
+name is complete, also after a loss of power. A partial file may lose bytes that the system had not written yet; the
 digest of the whole shows that.
 """
 
@@ -61,7 +61,7 @@ class PartialFile:
         self.position = 0
 
     def open(self) -> int:
-        """Claim the partial file, made if there is none; return its size.
+        """Claim the partial file, made if it does not exist; return its size.
 
         Raises:
             BlockingIOError: another one writes it.
@@ -132,11 +132,11 @@ class PartialFile:
 
     @property
     def digest(self) -> FileDigest:
-        """What is there by now."""
+        """Size and digest of the bytes written so far."""
         return self._hashing.digest
 
     def discard(self) -> None:
-        """Drop all that was written: it is of no use to the next writer."""
+        """Drop all bytes: they are of no use to the next writer."""
         os.ftruncate(self._descriptor, 0)
         self.position = 0
 
@@ -152,7 +152,7 @@ class PartialFile:
         _sync_folder(folder)
 
     def close(self, *, keeps: bool = True) -> None:
-        """End the claim. What was written stays for the next writer if it `keeps` that and it is something."""
+        """End the claim. The bytes written stay for the next writer if it `keeps` them and there are any."""
         self._is_closed = True
         place, self._place = self._place, None
         try:
@@ -161,7 +161,7 @@ class PartialFile:
                 if not keeps or os.fstat(self._descriptor).st_size == 0:
                     os.unlink(place.name + PART_SUFFIX, dir_fd=place.folder)
         except FileNotFoundError:
-            pass  # Somebody has tidied up.
+            pass  # Another program has removed it.
         finally:
             self._close()
             if place is not None:

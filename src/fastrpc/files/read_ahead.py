@@ -6,7 +6,7 @@ disk would keep them out until its end.
 
 A handler counts each piece before it is read; once it is sent it is output, which is counted as such. One is read
 ahead of it once the caller has taken something, as long as memory is plenty. A download that has begun waits while the
-process holds all that it may: it holds nothing meanwhile.
+process has no memory left, and holds none meanwhile.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class ReadAhead:
     Args:
         read: returns the next piece, none at the end.
         start: starts a job, behind those of others that wait for a thread.
-        pieces: what counts them; it counts the first one already. None: nothing does.
+        pieces: the counter of pieces, which has counted the first one already; None: they are not counted.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ReadAhead:
         self._taken = 0
         self._most = PIECES_AHEAD if pieces is None else 1
         self._done = 0
-        # Set and forgotten by the loop; a job that has something new wakes whoever waits there.
+        # Set and forgotten by the loop; a job with a new piece wakes the waiter there.
         self._waiting: asyncio.Future[None] | None = None
         self._reading = self._start_reading()
 
@@ -136,7 +136,7 @@ class ReadAhead:
             self._waiting = None
 
     def _fill(self) -> None:
-        """Read until enough is ahead or it is the turn of others; in a job, whose end wakes whoever waits."""
+        """Read until enough is ahead or it is the turn of others; in a job, whose end wakes the waiter."""
         ends = time.monotonic() + TURN_SECONDS
         for left in reversed(range(PIECES_AT_ONCE)):
             piece = self._read()
@@ -147,6 +147,6 @@ class ReadAhead:
             self._wake()
 
     def _wake(self, _: object = None) -> None:
-        """Let whoever waits look again; in the thread of the job."""
+        """Let the waiter look again; in the thread of the job."""
         if (waiting := self._waiting) is not None:
             wake(self._loop, waiting)

@@ -72,7 +72,7 @@ class FileReader:
             text = f"offset is {offset}, {quoted(self._label)} has {self.size} bytes"
             raise CallError(Status.INVALID_ARGUMENT, text)
         self._position = offset
-        # Whoever reads all of it asks for its digest next.
+        # A reader of the whole file asks for its digest next.
         self._hashes_what_it_reads = (
             offset == 0 and self._digests is not None and self._digests.find(self._status) is None
         )
@@ -124,7 +124,7 @@ class FileReader:
 
     @property
     def digest(self) -> FileDigest:
-        """What was hashed so far."""
+        """The SHA-256 of the bytes hashed so far."""
         return self._hashing.digest
 
     def _keep_digest(self) -> None:

@@ -29,7 +29,7 @@ BUSY_SECONDS = 0.2
 _NO_ROOM = "there is no room left for"
 _NOT_ALLOWED = "the server may not do this with"
 
-#: Errors that say something of a name or of the disk; any other one is a fault of the server.
+#: Errors about a name or the disk; any other one is a fault of the server.
 _TOLD: dict[int, tuple[Status, str]] = {
     errno.EISDIR: (Status.INVALID_ARGUMENT, "a folder has the name"),
     errno.ENAMETOOLONG: (Status.INVALID_ARGUMENT, "the file system takes no name as long as"),
@@ -105,7 +105,7 @@ def told_of_path(path: str, job: Callable[P, T]) -> Callable[P, T]:
 
 def missing(name: str) -> CallError:
     """Return the error for a name that leads to nothing, or out of the root."""
-    # The same whatever is missing: nobody learns what lies behind a link that leads out.
+    # The same for every missing name: callers must not learn the target of a link that leads out.
     folder = ", or no folder for it" if "/" in name else ""
     return CallError(Status.NOT_FOUND, f"there is no {quoted(name)}{folder}")
 

@@ -1,4 +1,4 @@
-"""The folder below which a file service stays, whatever its callers ask for and whoever moves links meanwhile.
+"""The folder that a file service never leaves, for no name and no link that is moved meanwhile.
 
 A name is walked part by part, each opened relative to the folder before it and never through a link. A link is read and
 its target walked in its place, so that links that stay inside are followed, and any other leads to nothing. No path is
@@ -33,14 +33,14 @@ READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Place:
-    """An open folder, and the name of what is or may be in it: `.` for the folder itself."""
+    """An open folder, and the name of an entry that it has or may get: `.` for the folder itself."""
 
     __slots__ = ("folder", "name", "status")
 
     def __init__(self, folder: int, name: str, status: os.stat_result | None) -> None:
         self.folder = folder
         self.name = name
-        #: What was there, never a link; None if there was nothing.
+        #: The status of the entry, never that of a link; None if there was no entry.
         self.status = status
 
     def __enter__(self) -> Self:
@@ -53,7 +53,7 @@ class Place:
 
     @property
     def found(self) -> os.stat_result:
-        """What is there; FileNotFoundError if that is nothing."""
+        """The status of the entry; FileNotFoundError if there is no entry."""
         if self.status is None:
             raise _nothing_there()
         return self.status
@@ -76,7 +76,7 @@ class Root:
         self._path = os.path.abspath(os.fspath(path))
         if not os.path.isdir(self._path):
             raise ConfigError(f"the root {self._path} is no folder", hint="create it, or give another one")
-        #: What absolute targets of links inside begin with.
+        #: The begin of absolute targets of links inside.
         self._prefixes = {self._path, os.path.realpath(self._path)}
 
     def place(self, name: str) -> Place:
@@ -138,7 +138,7 @@ class Root:
         return place
 
     def infos(self, names: list[str]) -> list[FileInfo]:
-        """Describe files and folders; what is neither, leads outside or has gone is left out."""
+        """Describe files and folders; entries that are neither, lead outside or have gone are left out."""
         found = []
         for name in names:
             try:
@@ -165,7 +165,7 @@ class _Walk:
 
     def __init__(self, root: Root, parts: tuple[str, ...]) -> None:
         self._root = root
-        # What is still to be walked, from the right, and the folders behind us: no link is among them.
+        # The parts still to be walked, from the right, and the folders walked, none of them a link.
         self._left = list(reversed(parts))
         self._passed: list[str] = []
         self._links = 0
@@ -252,7 +252,7 @@ def _nothing_there() -> FileNotFoundError:
 
 
 def check_regular(name: str, status: os.stat_result) -> None:
-    """Refuse what is no regular file.
+    """Refuse an entry that is not a regular file.
 
     Raises:
         CallError: INVALID_ARGUMENT.

@@ -88,7 +88,7 @@ class FileService:
 
     @method(idempotent=True)
     async def list(self, path: str = "") -> AsyncIterator[FileInfo]:
-        """Describe what is in a folder, in the order of the names, without what is in folders inside."""
+        """Describe the entries of a folder, in the order of their names, without those of the folders inside."""
         lane = self._lane()
         names = await lane.run(self._root.names_in, path)
         if path:
@@ -158,7 +158,7 @@ class FileService:
             found = partial.digest
             if found != FileDigest(size, sha256):
                 await lane.run(partial.discard)
-                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {sha256}"
+                text = f"the SHA-256 of the bytes received for {quoted(path)} is {found.sha256}, not {sha256}"
                 raise CallError(Status.DATA_LOSS, text)
             await lane.run(job(partial.finish))
             return found
@@ -191,7 +191,7 @@ class FileService:
 
 @service(SERVICE_NAME)
 class FilePieces(Protocol):
-    """What `FileService.read` sends, as downloads take it: views of the payloads that came, written without a copy."""
+    """The pieces of `FileService.read` as downloads take them: views of received payloads, written without a copy."""
 
     @method(idempotent=True)
     def read(self, path: str, offset: int = 0, version: str = "") -> AsyncIterator[memoryview]:
@@ -229,7 +229,7 @@ def _renamed(cls: type[S], name: str) -> type[S]:
 
 
 async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int) -> None:
-    """Write what a stream brings.
+    """Write the pieces of a stream.
 
     Raises:
         CallError: INVALID_ARGUMENT: these are not `left` bytes.
@@ -246,7 +246,7 @@ async def write_all(data: AsyncIterator[bytes], written: WriteBehind, left: int)
 
 
 def pieces_of_call() -> HeldPieces:
-    """Return what counts the pieces of the handler that runs; of a plain function nothing is counted."""
+    """Return the counter of pieces of the running handler; those of a plain function are not counted."""
     try:
         call = current_call()
     except LookupError:

@@ -29,7 +29,7 @@ __all__ = ["Download", "Messages", "Progress", "Runtime", "Upload", "local_place
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Called with the bytes that are there, and those of the whole file.
+#: Called with the bytes transferred, and the size of the file.
 Progress = Callable[[int, int], object]
 
 #: Times that a transfer is begun before it gives up on a file that changes, or that another call writes.
@@ -44,7 +44,7 @@ class Messages(Protocol):
 
 
 class Runtime(Protocol):
-    """What a transfer runs on: a client, and a thread for disk and hashing."""
+    """The means of a transfer: a client, and a thread for disk and hashing."""
 
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:
         """Return the answer of a method; all calls after the first answer go to the endpoint that gave it."""
@@ -58,17 +58,17 @@ class Runtime(Protocol):
         """Return the answer of a method to the pieces of a file; tell the bytes of each when it is sent."""
 
     def start(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a blocking job beside what follows; never two at once."""
+        """Run a blocking job beside the coroutine; never two at once."""
 
     async def wait(self, started: Future[T]) -> T:
-        """Return what a job returns."""
+        """Return the result of a job."""
 
     async def pause(self, seconds: float) -> None:
         """Wait."""
 
 
 class _Transfer:
-    """What both directions share."""
+    """The state shared by both directions."""
 
     def __init__(self, runtime: Runtime, service: str, path: str, progress: Progress | None) -> None:
         self._runtime = runtime
@@ -92,7 +92,7 @@ class Download(_Transfer):
     """A file of a service on its way to a path of this machine."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file, behind what an earlier download left if `resume`; return its digest."""
+        """Copy the file, behind the part of an earlier download if `resume`; return its digest."""
         info: FileInfo = await self._runtime.ask(self._files.stat, name)
         partial = PartialFile(functools.partial(local_place, self._path), self._path, Digests())
         try:
@@ -123,15 +123,15 @@ class Download(_Transfer):
             await self._run(partial.discard)
             now: FileInfo = await self._runtime.ask(self._files.stat, info.path)
             if offset or now.version != info.version:
-                # What was there belonged to another version.
+                # The part belonged to another version.
                 raise changed(info.path)
-            text = f"what arrived of {quoted(info.path)} is {digest}, the service has {theirs}"
+            text = f"the digest of the bytes received for {quoted(info.path)} is {digest}, the service has {theirs}"
             raise CallError(Status.DATA_LOSS, text)
         await self._run(partial.finish)
         return theirs
 
     async def _store(self, messages: Messages, partial: PartialFile, info: FileInfo) -> None:
-        """Write what arrives."""
+        """Write the received pieces."""
         self._show(partial.position, info.size)
         left = info.size - partial.position
         written = WriteBehind(partial.write, self._start, self._runtime.wait)
@@ -151,7 +151,7 @@ class Upload(_Transfer):
     """A file of this machine on its way to a service."""
 
     async def run(self, name: str, *, resume: bool) -> FileDigest:
-        """Copy the file, behind what an earlier upload left if `resume`; return its digest."""
+        """Copy the file, behind the part of an earlier upload if `resume`; return its digest."""
         for attempts_left in reversed(range(ATTEMPTS)):
             reader = FileReader(functools.partial(open_local, self._path), self._path)
             try:
@@ -168,7 +168,7 @@ class Upload(_Transfer):
         raise AssertionError("the last attempt returns or raises")
 
     async def _offset(self, reader: FileReader, name: str) -> int:
-        """Return how much of the file the service has: what it keeps is compared by its digest."""
+        """Return how much of the file the service has: the part that it keeps is compared by its digest."""
         try:
             held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
         except CallError as error:

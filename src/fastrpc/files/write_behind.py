@@ -1,4 +1,4 @@
-"""Pieces on their way to the disk: more are taken from the network while it has the last ones.
+"""Pieces on their way to the disk: further ones are taken from the network while it writes.
 
 A job writes until nothing waits, so that one of them serves many pieces. Only the side of the network appends and
 counts what it put; only the job takes and counts what it took.
@@ -10,10 +10,10 @@ from concurrent.futures import Future
 
 __all__ = ["Piece", "WriteBehind"]
 
-#: What is written: a value, or a view of what was received.
+#: A piece to write: a value, or a view of received bytes.
 Piece = bytes | memoryview
 
-#: Bytes and pieces that wait for the disk before no more are taken. More would leave the processor's cache.
+#: Bytes and pieces that may wait for the disk. More would leave the processor's cache.
 HELD_BYTES = 512 * 1024
 HELD_PIECES = 4_096
 
@@ -45,7 +45,7 @@ class WriteBehind:
         self._taken = 0
 
     async def put(self, pieces: Sequence[Piece]) -> None:
-        """Write pieces behind those before; return as soon as more may come."""
+        """Write pieces behind those before; return as soon as there is room for more."""
         self._pieces += pieces
         self._put += sum(map(len, pieces))
         if self._writing is not None:

@@ -390,7 +390,7 @@ class TestRefusals:
 
         (desk.there / "a").write_bytes(DATA)
         async with served(Damaged(desk.there), scheme="tcp") as target:
-            with pytest.raises(CallError, match="what arrived of 'a' is") as refused:
+            with pytest.raises(CallError, match="the digest of the bytes received for 'a' is") as refused:
                 await transfers.download(target, "a", desk.here / "b")
             assert refused.value.status is Status.DATA_LOSS
         assert os.listdir(desk.here) == []

@@ -1,7 +1,7 @@
 """Files between peers that speak rpcx: its service `_filetransfer`, and the transfers of both clients.
 
-A call brings a token and an address; whoever shows the token there sends or gets the bytes of one file. Servers and
-clients of Go are the other side of either half. `fastrpc.files.rpcx.sync` has the transfers of a `SyncClient`.
+A call returns a token and an address; a connection that shows the token there sends or gets the bytes of one file. The
+other side of either half may be Go's. `fastrpc.files.rpcx.sync` has the transfers of a `SyncClient`.
 """
 
 import importlib
@@ -11,7 +11,7 @@ from fastrpc.files.rpcx.service import RpcxFiles
 
 __all__ = ["RpcxFiles", "download", "upload"]
 
-#: What a server needs not: transfers load a client.
+#: Not for servers, as transfers load a client.
 _TRANSFERS = frozenset({"download", "upload"})
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ __all__ = ["download", "upload"]
 async def download(
     client: Client, name: str, path: str | os.PathLike[str], *, allow_plain: bool = False
 ) -> FileDigest:
-    """Copy the file `name` of rpcx's file service to `path`; return the size and the SHA-256 of what came.
+    """Copy the file `name` of rpcx's file service to `path`; return the size and the SHA-256 of the bytes received.
 
-    `path` is what it was until all has arrived. A server of Go does not tell the size of a file, so what it
-    closes early looks whole.
+    `path` stays unchanged until all has arrived. A server of Go does not tell the size of a file, so a transfer that it
+    closes early looks complete.
 
     Args:
         allow_plain: copy it although calls to the server are encrypted, and this transfer is not.
@@ -61,7 +61,7 @@ async def _run(client: Client, transfer: Transfer) -> FileDigest:
         reply = await view.request(f"{SERVICE_NAME}.{transfer.method}", request)
         return await finished(pool.submit(transfer.run, reply.value, reply.endpoint.address))
     finally:
-        # Of no effect on a transfer that is over.
+        # No effect on a finished transfer.
         transfer.cancel()
         closing = pool.submit(transfer.close)
         pool.shutdown(wait=False)

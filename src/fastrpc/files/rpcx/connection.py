@@ -6,8 +6,8 @@
     close: all of it is there; reset: it is not ◄── answer, fail ◄─────────────────────────────────┘
 
 The transfer is a call of the method that gave the token, by the protocol "rpcx-files". So policies, limits, drain,
-metrics and the access log hold for it, and its caller is the one who asked. rpcx has no word for an error here: a
-connection that was closed stands for a whole file, and one that was reset for none.
+metrics and the access log hold for it, and its caller is the caller of that method. rpcx has no error message here: a
+closed connection means a complete file, a reset one a failed transfer.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ __all__ = ["PROTOCOL", "Accepted", "TransferConnection", "TransferStream"]
 #: The name under which transfers are counted.
 PROTOCOL = "rpcx-files"
 
-#: Bytes that wait for the disk, or for the network, before no more are taken.
+#: Bytes that may wait for the disk, or for the network.
 HELD_BYTES = 512 * 1024
 
 #: Seconds in which a token has to come, and without a byte after which a transfer is given up.
@@ -103,7 +103,7 @@ class TransferConnection(ServedEngine):
         # The last byte of a file is not that of the transfer: it is stored then.
         self.outlasts_input = True
         self._accepted = accepted
-        #: What it carries, once its token came.
+        #: The transfer to make, once its token came.
         self.ticket: Ticket | None = None
         self._received: deque[bytes] = deque()
         self._received_bytes = 0
@@ -209,7 +209,7 @@ class TransferConnection(ServedEngine):
         self.act_for(ticket.caller)
         shown = self.exchange.peer_info
         if shown is not None and ticket.peer is not None:
-            # What is verified again when a file of tokens changes.
+            # Verified again when a file of tokens changes.
             shown.scheme, shown.credentials = ticket.peer.scheme, ticket.peer.credentials
             shown.certificate = ticket.peer.certificate
         takes_msgpack = "msgpack" in self.gate.codecs.values()
@@ -230,7 +230,7 @@ class TransferConnection(ServedEngine):
         self._accepted.lost(self)
         self.wake()
 
-    # What the gate asks for
+    # The interface for the gate
 
     def answer(self, call: ServerCall, payload: bytes) -> None:
         self._is_whole = True
@@ -288,7 +288,7 @@ class TransferStream(StreamSession):
 
     def eof_received(self) -> bool:
         if self.is_put_off:
-            # What came before is handled first.
+            # Input received before is handled first.
             asyncio.get_running_loop().call_soon(self.eof_received)
         else:
             self.engine.ended()

@@ -75,7 +75,7 @@ class RpcxFiles:
         allow_plain: serve callers with TLS as well, although transfers are not encrypted.
 
     Raises:
-        ConfigError: `root` is no folder, `address` is none of TCP, or callers cannot dial it.
+        ConfigError: `root` is not a folder, or `address` is not one of TCP that callers can dial.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class RpcxFiles:
 
     def _stream(self) -> Any:
         if self._gate is None:
-            # Nobody was given a token.
+            # No token was given out.
             return _Refused()
         return self._accepted.stream(self._gate)
 
@@ -233,12 +233,12 @@ class RpcxFiles:
             await write_all(connection.receive(), written, ticket.size)
             found = partial.digest
             if ticket.sha256 and found != FileDigest(ticket.size, ticket.sha256):
-                text = f"what arrived of {quoted(path)} has the SHA-256 {found.sha256}, not {ticket.sha256}"
+                text = f"the SHA-256 of the bytes received for {quoted(path)} is {found.sha256}, not {ticket.sha256}"
                 raise CallError(Status.DATA_LOSS, text)
             await lane.run(job(partial.finish))
             is_whole = True
         finally:
-            # rpcx resumes no transfer. One job, as nobody may wait for it: the call may be cancelled here.
+            # rpcx resumes no transfer. One job, as the call, which waits for it, may be cancelled here.
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, connection: TransferConnection, ticket: Ticket) -> None:
@@ -265,7 +265,7 @@ class RpcxFiles:
 
 
 class _Refused(asyncio.Protocol):
-    """A connection that comes before anybody was given a token."""
+    """A connection that comes before a token was given out."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast(asyncio.Transport, transport).abort()

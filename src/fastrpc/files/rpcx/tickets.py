@@ -23,11 +23,11 @@ class Ticket:
 
     Attributes:
         method: the full name of the method that gave it.
-        caller: who asked for it.
+        caller: the identity that asked for it.
         path: the file, relative to the root.
         size: its bytes.
-        sha256: its digest in hexadecimal digits; "" if nobody said.
-        version: that of a file which is read.
+        sha256: its digest in hexadecimal digits; "" if unknown.
+        version: of a file to be read.
         peer: the caller with its credential, which is verified again when a file of tokens changes.
         holder: the name under which its tickets are counted.
     """
@@ -61,7 +61,7 @@ class Tickets:
         """Return a token for a ticket.
 
         Raises:
-            CallError: RESOURCE_EXHAUSTED: too many are given out, and nobody has more of them than this holder would.
+            CallError: RESOURCE_EXHAUSTED: too many are given out, and no holder has more of them than this one would.
         """
         self._drop_old()
         if len(self._given) >= self._most and not self._take_back(ticket.holder):
@@ -75,7 +75,7 @@ class Tickets:
         return token
 
     def take(self, token: bytes) -> Ticket | None:
-        """Return the ticket of a token, which is used up by that; None if it has none."""
+        """Return the ticket of a token, which is used up by that; None for an unknown token."""
         self._drop_old()
         found = self._given.pop(token, None)
         return None if found is None else found[0]

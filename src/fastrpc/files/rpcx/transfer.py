@@ -27,14 +27,14 @@ from fastrpc.status import Status
 
 __all__ = ["Fetching", "Sending", "Transfer"]
 
-#: Seconds for a connection, and without a byte after which a transfer is given up that the server has not got all of.
+#: Seconds for a connection, and seconds without a byte that end a transfer before the server has all of the file.
 SILENCE_SECONDS = 20.0
 
-#: Seconds for a server that has all of a file to store it: a disk that is busy with others may take minutes. One that
+#: Seconds in which a server has to store a file that it received whole: a busy disk may take minutes. A server that
 #: hangs holds an upload as long.
 STORE_SECONDS = 600.0
 
-#: The longest address that a server is believed.
+#: The longest address that is accepted from a server.
 _MOST_BYTES = 4_096
 
 
@@ -45,10 +45,10 @@ class Transfer(Protocol):
     method: str
 
     def prepare(self) -> dict[str, Any]:
-        """Open the file here, and return what to ask for."""
+        """Open the file here, and return the request for the transfer."""
 
     def run(self, answer: Any, server: Address) -> FileDigest:
-        """Make the transfer that the server at an address allowed; return what was copied."""
+        """Make the transfer that the server at an address allowed; return the digest of the copy."""
 
     def cancel(self) -> None:
         """Make `run` fail now."""
@@ -72,7 +72,7 @@ class _Connected:
         Raises:
             CallError: this is no answer of rpcx's file service.
             ConfigError: calls to the server are encrypted, and this would not be.
-            UnavailableError: nobody is there.
+            UnavailableError: the address cannot be reached.
         """
         if server.scheme == "tls" and not self._allow_plain:
             raise ConfigError(
@@ -237,7 +237,7 @@ def _told(answer: Any, server: Address) -> tuple[bytes, Address]:
             Status.DATA_LOSS, f"{server} gave no address of a transfer: {error.message}"
         ) from None
     if place.host in {"", "0.0.0.0", "::"}:  # noqa: S104 (it is not listened at)
-        # A server of Go that listens everywhere says just that.
+        # A server of Go that listens at every address reports this one.
         place = Address("tcp", host=server.host or "127.0.0.1", port=place.port)
     return token, place
 
@@ -256,7 +256,7 @@ def _check_connected(connected: socket.socket, code: int) -> None:
 
 
 def _watch_peer(connected: socket.socket) -> None:
-    """Have the system fail the connection if the peer's machine is gone: nothing is sent any more that would tell."""
+    """Have the system fail the connection if the peer's machine is gone: no further output would reveal it."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
         if hasattr(socket, name):
@@ -264,10 +264,10 @@ def _watch_peer(connected: socket.socket) -> None:
 
 
 def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float = 0.0) -> int:
-    """Take a step, for as long as the peer takes what was sent, however slowly.
+    """Take a step, for as long as the peer takes output, however slowly.
 
     Args:
-        seconds: for which a peer that took everything may still be silent.
+        seconds: the silence allowed to a peer that took all output.
     """
     ends = time.monotonic() + seconds
     while True:
@@ -276,7 +276,7 @@ def _patiently(connected: socket.socket, step: Callable[[], int], seconds: float
             return step()
         except TimeoutError as error:
             left = _unsent(connected)
-            # One with a number is the end of the connection, which the next step would take for that of a stream.
+            # With a number it is the end of the connection, which the next step would take for that of a stream.
             if error.errno is not None or (left >= before and (left or time.monotonic() >= ends)):
                 raise
 
