@@ -37,7 +37,6 @@ UNDONE = {
     "src/fastrpc/codecs",
     "src/fastrpc/compressors",
     "src/fastrpc/config",
-    "src/fastrpc/coordination",
     "src/fastrpc/failmodes",
     "src/fastrpc/interceptors",
     "src/fastrpc/mcp",
@@ -48,10 +47,7 @@ UNDONE = {
     "src/fastrpc/rpc",
     "src/fastrpc/server",
     "src/fastrpc/serving",
-    "src/fastrpc/stores",
     "src/fastrpc/testing",
-    "src/fastrpc/tls",
-    "src/fastrpc/transports",
     "src/fastrpc/types",
     "src/fastrpc_harness",
 }

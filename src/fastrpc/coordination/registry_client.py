@@ -98,7 +98,7 @@ class EmbeddedRegistry:
         addresses: of one registry; several lead to the same one.
         lease_seconds: silence after which a server is dropped.
         tls: certificates for `tls://` addresses.
-        credentials: the token to show, or what returns it.
+        credentials: the token to show, or a function that returns it.
     """
 
     def __init__(
@@ -150,10 +150,10 @@ class EmbeddedRegistry:
 
 
 class ServiceLookup:
-    """Fetches the list of a service; the server tells of changes by a stream, or holds a query until one.
+    """Fetches the list of a service; the server reports changes by a stream, or holds a query until one.
 
-    The first look, and each one after a failure, is a plain query. Then a stream goes on from its cursor: nothing that
-    changes in between is lost. A server that has no such stream is queried again and again.
+    The first query, and each one after a failure, is a plain one. Then a stream continues from its cursor: no change in
+    between is lost. A server that has no such stream is queried again and again.
     """
 
     def __init__(self, service: str, client: SyncClient) -> None:
@@ -161,7 +161,7 @@ class ServiceLookup:
         self._client = client
         self._cursor = ""
         self._entries: list[Entry] = []
-        # The stream of changes, and the seconds after which the server says that there was none.
+        # The stream of changes, and the seconds after which the server reports that nothing changed.
         self._stream: SyncStream[Any, ServiceList] | None = None
         self._stream_wait = 0.0
         self._has_streams = True

@@ -27,8 +27,8 @@ class RegistryServer:
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together (128 MiB); more are refused.
         tls: certificates for an address `tls://`; with `require_client_cert` only clients that have one may ask.
-        authenticate: who calls, see `Server`; without it everyone who can connect may register and read.
-        policy: the rules whose keys `register` and `read` say who may do that; without them every identity may.
+        authenticate: identifies callers, see `Server`; without it every client that can connect may register and read.
+        policy: the rules, whose keys `register` and `read` grant these rights; without it every identity has them.
 
     Raises:
         ConfigError: the policy comes without `authenticate`, or cannot be used.
@@ -88,7 +88,7 @@ class RegistryServer:
 
 
 def registry_rights(authenticate: Authenticate | None, policy: Policy | None) -> RegistryRights | None:
-    """Return what checks the rights of callers; None where every caller has all of them.
+    """Return the guard of the callers' rights; None where every caller has all of them.
 
     Raises:
         ConfigError: the policy comes without `authenticate`, or cannot be used.

@@ -87,7 +87,7 @@ class RegistryService:
     Args:
         data_dir: a folder that keeps the registrations across restarts; None keeps them in memory only.
         records_bytes: most bytes of all records, services and addresses together; more are refused.
-        rights: who may register and read; None: everyone who may call.
+        rights: grant registering and reading; None: every caller may do both.
 
     Raises:
         ConfigError: `records_bytes` is not a positive whole number.

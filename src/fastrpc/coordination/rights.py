@@ -36,7 +36,7 @@ class RegistryRights(Rules):
         self._policy = policy
         self._audit = Audit()
 
-    # What its server asks
+    # The interface for its server
 
     @property
     def version(self) -> int:
@@ -57,7 +57,7 @@ class RegistryRights(Rules):
             return Decision(identity is not None)
         return self._policy.decide(identity, method)
 
-    # What its service asks
+    # The interface for its service
 
     def check(self, right: Right, services: Iterable[str]) -> None:
         """Refuse the running call if its caller lacks the right to one of the services.

@@ -68,7 +68,7 @@ class SnapshotFile:
             self._claim = None
 
     def read(self, take: Callable[[BinaryIO], T]) -> T | None:
-        """Return the last written content, parsed by a function; None if there is none.
+        """Return the last written content, parsed by a function; None before the first write.
 
         Raises:
             OSError: the file exists and cannot be read.

@@ -30,9 +30,9 @@ class _Lease:
     def __init__(self, seconds: float, due: float) -> None:
         self.seconds = seconds
         self.due = due
-        #: What ends with it.
+        #: The items that end with it.
         self.items: set[tuple[str, str]] = set()
-        #: What was ever written under it, even if another lease has taken it over since.
+        #: The items ever written under it, even if another lease has taken them over since.
         self.written: set[tuple[str, str]] = set()
 
 
@@ -43,10 +43,10 @@ class SavedItem:
     folder: str
     key: str
 
-    #: None for what was written under the lease and is another one's now.
+    #: None for an item written under the lease that now belongs to another one.
     value: bytes | None
 
-    #: None for what ends with no lease.
+    #: None for a permanent item.
     lease: str | None
 
     #: How long the lease lasts without being renewed.
@@ -78,12 +78,12 @@ class MemoryStore:
         # By folder and key. One table for all: saving copies it as a whole.
         self._items: dict[tuple[str, str], Item] = {}
         self._bytes = 0
-        # The keys of each folder that has any, in order, and its latest list once somebody has asked for it.
+        # The keys of each folder that has any, in order, and its latest list once it was requested.
         self._folders: dict[str, list[str]] = {}
         self._lists: dict[str, Folder] = {}
         self._revisions: dict[str, int] = {}
         self._leases: dict[str, _Lease] = {}
-        # Leases under which something was written that another one took over, or that was deleted.
+        # Leases with an item that another one took over, or that was deleted.
         self._overtaken: set[str] = set()
         # When each lease may end: one entry for each, put back when it was renewed meanwhile.
         self._dues: list[tuple[float, str]] = []
@@ -149,12 +149,12 @@ class MemoryStore:
         return True
 
     def is_whole(self, lease: str) -> bool:
-        """Whether the lease is alive and all that was written under it is there, no matter under which lease now."""
+        """Whether the lease is alive and all items written under it exist, under whichever lease now."""
         found = self._alive(lease)
         return found is not None and all(place in self._items for place in found.written)
 
     def written_under(self, lease: str) -> set[str]:
-        """Return the folders in which something was written under a lease; none if it has ended."""
+        """Return the folders with items written under a lease; none if it has ended."""
         found = self._leases.get(lease)
         return set() if found is None else {folder for folder, _ in found.written}
 
@@ -240,7 +240,7 @@ class MemoryStore:
         return revision
 
     def _check_room(self, before: Item | None, more_bytes: int) -> None:
-        """Refuse an item that takes the place of one, or of none, when there is no room for it."""
+        """Refuse an item, in place of an earlier one or new, for which there is no room."""
         if before is None and len(self._items) >= self._most_items:
             raise StoreError(
                 f"the store has {len(self._items)} items, the limit is {self._most_items}",

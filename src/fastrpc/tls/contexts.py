@@ -43,7 +43,7 @@ _Fingerprint = tuple[tuple[int, ...] | None, ...]
 
 
 def agreed_names(protocol: str) -> tuple[str | None, ...]:
-    """Return what connections of a protocol may agree to by ALPN; None stands for nothing."""
+    """Return the names that connections of a protocol may agree to by ALPN; None stands for no name."""
     if protocol == "native":
         return (ALPN,)
     return (HTTP_ALPN, None) if protocol == "http" else (None,)
@@ -53,9 +53,9 @@ class ContextSource:
     """The context of one TLS value, made again when its files change.
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change is taken once two looks a second apart agree, or once nobody has touched the files for a
-    second. Files that cannot be used keep the context before them, and so does a certificate that has expired or is not
-    valid yet, as long as the one before it is valid. Open connections keep theirs.
+    replaces them. A change is taken once two looks a second apart agree, or once the files stayed untouched for a
+    second. If they cannot be used the previous context stays, and also if the certificate has expired or is not valid
+    yet while the previous one is valid. Open connections keep theirs.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class ContextSource:
         if _fingerprint(self._tls) == self._seen:
             self._taken = self._seen
             self._context, self._period = context, period
-            # By the names of their settings: paths may tell more than a log should.
+            # By the names of their settings: paths may reveal too much for a log.
             logger.info("certificate files were read again: %s", ", ".join(_files(self._tls)))
 
     def _checked_period(self) -> Period | None:
@@ -142,7 +142,7 @@ def server_contexts(tls: TLS, offered: tuple[str, ...] = (ALPN,)) -> ContextSour
     """Return the contexts of a server.
 
     Args:
-        offered: what the server offers by ALPN.
+        offered: the names that the server offers by ALPN.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -196,7 +196,7 @@ def client_context(tls: TLS, protocol: str | None = ALPN) -> ssl.SSLContext:
     """Return a context for connections that are dialled.
 
     Args:
-        protocol: what they name by ALPN; None for nothing.
+        protocol: the name in ALPN; None for none.
 
     Raises:
         ConfigError: a file cannot be used.
@@ -262,7 +262,7 @@ def _load_chain(context: ssl.SSLContext, tls: TLS) -> None:
 
 
 def _period(tls: TLS) -> Period | None:
-    """Return the life of the certificate that is shown; None where there is none, or it cannot be read."""
+    """Return the life of the certificate that is presented; None without one, or if it cannot be read."""
     if tls.cert_file is None:
         return None
     return period_of(_check_pem("cert_file", tls.cert_file, _BEGIN_CERTIFICATE, "certificate"))
@@ -306,7 +306,7 @@ def _files(tls: TLS) -> dict[str, str]:
 
 
 def _fingerprint(tls: TLS) -> _Fingerprint:
-    """Return what tells whether the files changed; None stands for a file that is not there."""
+    """Return values that differ once the files changed; None stands for a missing file."""
     found: list[tuple[int, ...] | None] = []
     for path in _files(tls).values():
         try:
@@ -319,7 +319,7 @@ def _fingerprint(tls: TLS) -> _Fingerprint:
 
 
 def _rest_since(tls: TLS, instant: float) -> bool:
-    """Return whether nobody has touched the files since an instant, so that one look is as good as two."""
+    """Return whether the files stayed untouched since an instant, so that one look is enough."""
     for path in _files(tls).values():
         try:
             if os.stat(path).st_ctime > instant:

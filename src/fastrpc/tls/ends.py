@@ -1,4 +1,4 @@
-"""The two ends of a TLS connection: which context it takes, what is checked once it is open, what a failure means."""
+"""The two ends of a TLS connection: their context, the checks once it is open, the meaning of a failure."""
 
 import socket
 import ssl
@@ -43,7 +43,7 @@ class ServerEnd:
         ConfigError: a certificate file cannot be used.
 
     Args:
-        agreed: what both sides may agree to by ALPN; None stands for no protocol.
+        agreed: the names that both sides may agree to by ALPN; None stands for no protocol.
     """
 
     def __init__(self, tls: TLS, *, agreed: tuple[str | None, ...] = (ALPN,)) -> None:
@@ -92,7 +92,7 @@ class ClientEnd:
 
     Args:
         host: the host that was dialled.
-        protocol: what is agreed to by ALPN; None for a protocol without a name there.
+        protocol: the name to agree to by ALPN; None for a protocol without a name there.
     """
 
     reads_hello = False

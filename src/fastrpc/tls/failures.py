@@ -4,7 +4,7 @@ import ssl
 
 __all__ = ["DEMANDS_CERTIFICATE", "HandshakeError", "explained"]
 
-#: What is told of a server that refuses clients without a certificate.
+#: Describes a server that refuses clients without a certificate.
 DEMANDS_CERTIFICATE = "demands a certificate of ours"
 
 
@@ -70,7 +70,7 @@ _ALERTS = {
     "ALERT_DECRYPT_ERROR": "it could not verify our signature",
 }
 
-# What a client does about them.
+# The remedies of a client.
 _ALERT_HINTS = {
     "ALERT_CERTIFICATE_REQUIRED": "set cert_file and key_file",
     "ALERT_UNKNOWN_CA": "set cert_file and key_file to a certificate of an authority that the server trusts",
@@ -98,7 +98,7 @@ def explained(error: Exception, *, other: str, is_open: bool) -> OSError:
     """Return the error of TLS in words.
 
     Args:
-        other: who is on the other side, "server" or "client".
+        other: the other side, "server" or "client".
         is_open: whether the handshake was over on this side.
     """
     if isinstance(error, HandshakeError):

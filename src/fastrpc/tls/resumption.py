@@ -73,7 +73,7 @@ def check_full(opened: ssl.SSLObject) -> None:
 def offered_session(received: bytes) -> bytes | None:
     """Return the session id in the first bytes of a client, b"" for none, None as long as they do not tell.
 
-    Bytes that are no ClientHello offer nothing: OpenSSL has the answer to them.
+    Bytes that are not a ClientHello offer no session: OpenSSL answers them.
     """
     hello = b""
     place = 0

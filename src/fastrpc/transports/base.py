@@ -71,7 +71,7 @@ class DialOptions:
     #: dialled without encryption (tcp).
     tls: TLS | None = None
 
-    #: What client and server agree to by ALPN; None for a protocol without a name there (tls).
+    #: The name that client and server agree to by ALPN; None for a protocol without a name there (tls).
     agreed: str | None = ALPN
 
 
@@ -97,10 +97,11 @@ class ListenOptions:
     #: Certificates of encrypted connections (tls).
     tls: TLS | None = None
 
-    #: What client and server may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
+    #: The names that both sides may agree to by ALPN, before a byte is parsed; None stands for no protocol (tls).
     agreed: tuple[str | None, ...] = (ALPN,)
 
-    #: Makes what begins an accepted connection, before anything of it is read, from what would (tcp, tls).
+    #: Wraps the factory of sessions in that of the object that begins an accepted connection, before a byte of it is
+    #: read (tcp, tls).
     wrap: Callable[[SessionFactory], SessionFactory] | None = None
 
 
@@ -127,7 +128,7 @@ class Reloading(Protocol):
 
 
 def reload_listeners(listeners: Iterable[Listener]) -> None:
-    """Read the files of listeners again now, of those that have some."""
+    """Read the files of those listeners that have some again now."""
     for listener in listeners:
         if isinstance(listener, Reloading):
             listener.reload()
@@ -142,7 +143,7 @@ class Draining(Protocol):
 
 
 def drain_listeners(listeners: Iterable[Listener]) -> None:
-    """Stop accepting; of what waits to be accepted nothing is lost."""
+    """Stop accepting, without losing connections that wait to be accepted."""
     for listener in listeners:
         if isinstance(listener, Draining):
             listener.drain()

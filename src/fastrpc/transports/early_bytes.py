@@ -1,4 +1,4 @@
-"""Bytes that came before it was known who takes them."""
+"""Bytes that came before their receiver was known."""
 
 import asyncio
 from collections.abc import Callable

@@ -170,7 +170,7 @@ class _Listener:
         self._stop_accepting(takes_last=True)
 
     def close(self) -> None:
-        # Those that wait at a socket that others share are theirs.
+        # Connections that wait at a shared socket are left to its other listeners.
         self._stop_accepting(takes_last=False)
 
     def _stop_accepting(self, *, takes_last: bool) -> None:
@@ -198,7 +198,7 @@ class _Listener:
                 self._last.append(loop.create_task(made))
 
     async def wait_closed(self) -> None:
-        # One whose peer has left meanwhile gets no session.
+        # A connection whose peer has left meanwhile gets no session.
         await asyncio.gather(*self._last, return_exceptions=True)
         # Not `Server.wait_closed`: since Python 3.12 it waits for the connections as well. A connection accepted
         # just before `close` gets its transport in the next turn, and its session one turn later.
@@ -297,5 +297,5 @@ def _connect_hint(failure: Exception) -> str | None:
     if isinstance(failure, socket.gaierror):
         return "check the host name"
     if isinstance(failure, ConnectionRefusedError | FileNotFoundError):
-        return "nobody listens there; is the server running?"
+        return "nothing listens there; is the server running?"
     return None

@@ -101,7 +101,7 @@ class TcpTransport:
             if end is not None:
                 session_factory = encrypted(session_factory, end)
             if options.wrap is not None:
-                # What a proxy says comes first, in plain bytes.
+                # The header of a proxy comes first, in plain bytes.
                 session_factory = options.wrap(session_factory)
             return await open_listener(shown, sockets, session_factory, options.backlog, end=end)
         except BaseException as failure:

@@ -151,7 +151,7 @@ async def bind(
             _remove_if_stale(address.path)
             bound.bind(address.path)
             if mode is not None:
-                # Before anybody can connect.
+                # Before a client can connect.
                 os.chmod(address.path, mode)
             # Within the lock: a socket that is bound but does not listen yet looks stale.
             bound.listen(backlog)
@@ -196,7 +196,7 @@ async def _starting_in(directory: Path) -> AsyncIterator[None]:
         return
     try:
         deadline = time.monotonic() + _LOCK_SECONDS
-        while not _locked(descriptor) and time.monotonic() < deadline:  # noqa: ASYNC110 - a lock calls nobody
+        while not _locked(descriptor) and time.monotonic() < deadline:  # noqa: ASYNC110 - a lock has no event
             await asyncio.sleep(0.005)
         yield
     finally:

@@ -115,7 +115,7 @@ def test_connect_error_lists_each_place_with_the_words_of_the_system() -> None:
 def test_connect_error_carries_number_and_hint() -> None:
     error = connect_error(ADDRESS, [("", ConnectionRefusedError(errno.ECONNREFUSED, "x"))], 0.0)
     assert error.errno == errno.ECONNREFUSED
-    assert error.hint == "nobody listens there; is the server running?"
+    assert error.hint == "nothing listens there; is the server running?"
     unknown = connect_error(ADDRESS, [("", socket.gaierror(-2, "Name or service not known"))], 0.0)
     assert "Name or service not known" in str(unknown)
     assert unknown.hint == "check the host name"
