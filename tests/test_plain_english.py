@@ -43,7 +43,6 @@ UNDONE = {
     "src/fastrpc/metrics",
     "src/fastrpc/openapi",
     "src/fastrpc/protocols",
-    "src/fastrpc/registries",
     "src/fastrpc/rpc",
     "src/fastrpc/server",
     "src/fastrpc/serving",

@@ -140,7 +140,7 @@ class DnsLookup:
             if record.priority != best or not record.port:
                 continue
             if len(entries) > MOST_ENDPOINTS:
-                # Whoever reads the list takes no more, and tells that there are more.
+                # The reader of the list takes no more, and logs that there are more.
                 break
             target = record.target.to_text()
             if target not in resolved:

@@ -69,7 +69,7 @@ class Lease(Protocol):
 
 @runtime_checkable
 class RetiringLease(Lease, Protocol):
-    """A lease of a registry that can mark the record of a server that leaves: clients choose it no more."""
+    """A lease of a registry that can mark the record of a server that leaves: clients stop choosing it."""
 
     def retire(self) -> bool:
         """Mark the record, for as long as it is kept; False if it is not ours. Raises StoreError like `acquire`."""

@@ -185,7 +185,7 @@ class LeaseKeeper:
                     self._changed.wait(pause)
 
     def step(self) -> float | None:
-        """Do the due work; return the seconds until the next, None if there is none."""
+        """Do the due work; return the seconds until the next, None without any."""
         with self._changed:
             registrations = list(self._registrations)
         for registration in registrations:
@@ -261,7 +261,7 @@ class LeaseKeeper:
                 registration._due = due
 
     def _retire(self, registration: Registration, outcome: Future[bool]) -> None:
-        """Mark a record in the registry, unless that is away: then the lease ends soon enough."""
+        """Mark a record in the registry, unless it is unreachable: then the lease ends soon enough."""
         is_marked = False
         try:
             if registration.is_registered and self._clock() >= self._away_until:

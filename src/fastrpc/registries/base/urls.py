@@ -91,7 +91,7 @@ class RegistryURL:
         """Return host and port of each place, which commas separate.
 
         Raises:
-            ConfigError: there is none, or one cannot be parsed.
+            ConfigError: no place is given, or one cannot be parsed.
         """
         return [self._host_and_port(one, default_port) for one in self.place.split(",")]
 

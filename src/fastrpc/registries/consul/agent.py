@@ -86,7 +86,7 @@ class Access:
 
 
 def _token(url: RegistryURL) -> Callable[[], str]:
-    """Return what tells the token for a request; "" is none.
+    """Return a function that returns the token for a request, "" for none.
 
     Raises:
         ConfigError: two tokens are given, or one cannot be used.
@@ -146,7 +146,7 @@ class _Transport:
     """The HTTP client for py-consul, with the methods of its own one.
 
     Args:
-        token: tells the token for a request.
+        token: returns the token for a request.
         dc: the datacenter of transactions, which py-consul does not name in them; None is the agent's own.
     """
 

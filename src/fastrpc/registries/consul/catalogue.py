@@ -200,7 +200,7 @@ class InstanceLease:
                 self._agent.client.agent.service.deregister(self._id)
 
     def _written_by(self) -> str | None:
-        """Return the registration that wrote the present instance; None if there is none."""
+        """Return the registration that wrote the present instance; None without an instance."""
         with self._agent.errors():
             # None is status 404.
             found: _Definition | None = typed(

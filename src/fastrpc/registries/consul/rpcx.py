@@ -34,7 +34,7 @@ _SESSION_SECONDS = 10
 #: server out of the list.
 _LOCK_DELAY_SECONDS = 0.001
 
-#: What takes a server out.
+#: The value of `state` that takes a server out.
 _INACTIVE = {"state": "inactive"}
 
 #: Longest value of a key, in bytes.
