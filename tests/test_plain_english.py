@@ -44,7 +44,6 @@ UNDONE = {
     "src/fastrpc/openapi",
     "src/fastrpc/protocols",
     "src/fastrpc/rpc",
-    "src/fastrpc/server",
     "src/fastrpc/serving",
     "src/fastrpc/testing",
     "src/fastrpc/types",

@@ -61,8 +61,8 @@ class Acceptor:
         self._config = config
         self._wanted = list(addresses)
         self._contexts: ContextSource | None = None
-        # What removes the file of a unix socket, by the index of its address; for those of the program before this one
-        # it is None until this one owns them.
+        # The functions that remove the files of unix sockets, by the index of their address; for those of the program
+        # before this one None until this one owns them.
         self._removals: dict[int, Callable[[], None] | None] = {}
         try:
             for index, address in enumerate(addresses):
@@ -134,7 +134,7 @@ class Acceptor:
     # Another program takes the sockets, or gave them
 
     def shares(self) -> list[tuple[dict[str, Any], list[socket.socket]]]:
-        """Return the sockets of each address, with what a program has to know that takes them."""
+        """Return the sockets of each address, described for the program that takes them."""
         shares = []
         for index, (wanted, address) in enumerate(zip(self._wanted, self.addresses, strict=True)):
             sockets = [one.socket for one in self.listening_sockets if one.index == index]
@@ -149,7 +149,7 @@ class Acceptor:
                 self._removals[index] = unix.removal_of(self.addresses[index])
 
     def leave(self, names: Container[str]) -> bool:
-        """Leave the addresses of these names to another program; return whether that are all of them."""
+        """Leave the addresses of these names to another program; return whether these are all."""
         left = {index for index, address in enumerate(self.addresses) if _name(address) in names}
         for index in left:
             self._removals.pop(index, None)

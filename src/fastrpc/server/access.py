@@ -19,7 +19,7 @@ __all__ = ["ServerAccess"]
 
 logger = logging.getLogger("fastrpc.audit")
 
-#: Of `Timeouts.handshake`: what a verdict may take.
+#: The share of `Timeouts.handshake` for a verdict.
 VERDICT_SHARE = 0.8
 
 #: Seconds between two looks for changed files.
@@ -34,7 +34,7 @@ class ServerAccess:
     """Authentication and authorisation of the callers of one server; either may be missing.
 
     Raises:
-        TypeError: one of the two is nothing that can.
+        TypeError: one of the two is of another type.
     """
 
     def __init__(self, authenticate: Authenticate | None, authorize: Authorize | None) -> None:
@@ -43,7 +43,7 @@ class ServerAccess:
         self._authentication: Authentication | None = None
         self._gate: Gate | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # What a changed policy is compared with, and which one was.
+        # The methods that a changed policy is compared with, and the version that was compared last.
         self._methods: tuple[str, ...] = ()
         self._compared = 0
 
@@ -53,7 +53,7 @@ class ServerAccess:
         return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
-        """Let a gate ask; an opening may take so many seconds, a verdict less."""
+        """Serve the questions of a gate; an opening may take so many seconds, a verdict less."""
         self._gate = gate
         if self._authenticate is not None:
             # Behind a credential nothing is read, so that the opening may end only after the verdict.
@@ -72,7 +72,7 @@ class ServerAccess:
         """Refuse rules that cannot work, and warn of those without effect.
 
         Raises:
-            ConfigError: roles or an authorisation without an authentication, or a policy that names a method in vain.
+            ConfigError: roles or an authorisation without an authentication, or a policy that names an unknown method.
         """
         methods = [method for service in services for method in service.methods.values()]
         if self._authenticate is None:
@@ -120,7 +120,7 @@ class ServerAccess:
             self._gate.access.renew(self._gate.sessions)
 
     def _compare(self) -> None:
-        """Warn of what a changed policy names in vain; the rest of it counts, as other servers may share the file."""
+        """Warn of unknown names in a changed policy; the rest of it counts, as other servers may share the file."""
         policy = self._authorize
         if isinstance(policy, Policy) and policy.version != self._compared:
             self._compared = policy.version
@@ -139,7 +139,7 @@ class ServerAccess:
         self._look()
 
     def close(self) -> None:
-        """Give up what is being verified."""
+        """Give up running verifications."""
         if self._timer is not None:
             self._timer.cancel()
         if self._authentication is not None:

@@ -45,7 +45,7 @@ class App:
     Args:
         sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
         interceptors: functions around every call, the first outermost.
-        authenticate, authorize: who calls, and who may; see `Server`.
+        authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
         registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
         config: the settings; None: the defaults.

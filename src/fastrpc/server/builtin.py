@@ -1,4 +1,4 @@
-"""`fastrpc.reflection`: the services and methods of a server, and who may see them."""
+"""`fastrpc.reflection`: the services and methods of a server, for callers that may see them."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -32,5 +32,5 @@ class Reflection:
         if exchange is not None and not exchange.reveals_services:
             # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
-        # The types of the other methods would tell of them.
+        # The types of the other methods would reveal them.
         return describe_services(self._services(), self._may_call)

@@ -1,7 +1,7 @@
 """The control socket of a server: a new program gets the listening sockets there, and takes this one's place.
 
-Only programs of the same user may: the file of the socket has mode 0600, and the system tells whose process connected.
-This program serves on until the new one says that it serves. If that never happens, nothing has changed.
+Only programs of the same user may: the file of the socket has mode 0600, and the system reports the user that connects.
+This program serves on until the new one says that it serves, and goes on if it never does.
 """
 
 import asyncio
@@ -52,7 +52,7 @@ class Control:
 
     Args:
         bound: the socket that the program before this one had; None makes one.
-        offer: returns what a new program gets: a description of the sockets, and these.
+        offer: returns a description of the sockets for a new program, and these.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Control:
         self._clock = clock
         #: When to answer programs again, after a pause.
         self.resume_at: float | None = None
-        #: Who serves in this one's place; None while nobody does.
+        #: The program that serves in this one's place; None before a takeover.
         self.successor: Successor | None = None
 
     # Life

@@ -2,7 +2,7 @@
 
 ::
 
-    new program ──► old    (connects; the system tells who it is)
+    new program ──► old    (connects; the system tells its user)
     new program ◄── old    {"process", "version", "listeners", "environment"} with the listening sockets,
                            or {"refused": why}
     new program ──► old    {"serves": [addresses]}: it serves, with these of the sockets

@@ -4,7 +4,7 @@
 
     {"name": …, "process": …, "own": {"figures": …, "families": …}, "past": the same of those before it in the place}
 
-What the parent had counted before the fork is in every child: each takes it out of its own figures.
+The counts of the parent before the fork are in every child: each subtracts them from its own figures.
 """
 
 import json
@@ -20,7 +20,7 @@ __all__ = ["Counted", "CountedSum", "counted_before"]
 
 
 def counted_before(failing: set[str]) -> dict[str, Any]:
-    """Return what this process has counted so far."""
+    """Return the counts of this process so far."""
     return {"figures": figures(()), "families": program_families(failing, without=family_names())}
 
 
@@ -66,12 +66,12 @@ class CountedSum:
         self.add_values(values["past"])
 
     def add_values(self, values: dict[str, Any]) -> None:
-        """Add what was counted by processes that are gone."""
+        """Add the counts of processes that are gone."""
         self.figures.add(values["figures"], is_alive=False)
         self.families.add(values["families"], None)
 
     def subtract(self, values: dict[str, Any]) -> None:
-        """Take away what was counted before."""
+        """Subtract earlier counts."""
         self.figures.subtract(values["figures"])
         self.families.add(values["families"], None, -1)
 

@@ -34,7 +34,7 @@ class Crew:
         others: the processes beside the workers.
         on_report: called with a process and its report.
         on_end: called with a process that has ended.
-        let_go: closes, in a new process, what belongs to the supervisor alone.
+        let_go: closes, in a new process, the resources of the supervisor alone.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Crew:
         self._let_go = let_go
 
     def close(self) -> None:
-        """Let go of what all of them share; none may live any more."""
+        """Release the resources shared by all processes, which have ended."""
         self.board.close()
         self.selector.close()
 

@@ -1,4 +1,4 @@
-"""TLS of a server: where it may listen without, and the sessions of connections that another process accepted."""
+"""TLS of a server: the addresses without it, and the sessions of connections that another process accepted."""
 
 from collections.abc import Iterable
 
@@ -36,7 +36,7 @@ class Encryption:
 
     def __init__(self, config: ServerConfig) -> None:
         self._tls = config.tls
-        #: What clients and the server may agree to by ALPN; None: nothing.
+        #: The names that clients and the server may agree to by ALPN; None for no name.
         self.agreed = tuple(
             dict.fromkeys(name for protocol in config.protocols for name in agreed_names(protocol))
         )

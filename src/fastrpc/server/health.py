@@ -1,4 +1,4 @@
-"""Health: which services of a server serve, and `fastrpc.health`, which tells it."""
+"""Health: the state of a server's services, and `fastrpc.health`, which reports it."""
 
 from collections.abc import AsyncIterator, Callable, Collection
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["Health", "ServingState"]
 
 
 class ServingState:
-    """Which services of a server serve.
+    """The health of a server and of its services.
 
     Args:
         names: returns the names of all services.
@@ -76,7 +76,7 @@ class Health:
 
     @method(idempotent=True)
     async def watch(self, service: str = "") -> AsyncIterator[str]:
-        """Yield what `check` returns: at once, then each new state, until the server drains.
+        """Yield the state that `check` returns, at once, then each new one, until the server drains.
 
         A reader that is behind gets the latest state only. A drain is NOT_SERVING, then the end with UNAVAILABLE.
         """

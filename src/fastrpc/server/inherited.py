@@ -2,7 +2,7 @@
 
 systemd passes the sockets of a `.socket` unit as the descriptors from 3 on: LISTEN_FDS is their number, LISTEN_FDNAMES
 their names, LISTEN_PID the process that they are for. `fd://NAME` finds one by its name. `fd://N` is the descriptor
-number N, whoever passed it.
+number N, from systemd or any other parent.
 """
 
 import os
@@ -123,7 +123,7 @@ def _passed(environment: Mapping[str, str]) -> dict[int, str]:
 
 
 def _known(environment: Mapping[str, str]) -> str:
-    """Return the hint that says which sockets there are."""
+    """Return the hint that lists the sockets."""
     passed = _passed(environment)
     if passed:
         return "passed on are " + ", ".join(f"{name} (fd://{number})" for number, name in passed.items())

@@ -72,14 +72,14 @@ def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
         told = signal.sigwaitinfo(awaited)
         if told.si_signo == signal.SIGCHLD:
             _reap(child)
-        # What a terminal sends, which is the kernel, reaches the whole group: the child has it.
+        # A signal of a terminal, sent by the kernel, reaches the whole group: the child has it.
         elif told.si_code <= 0:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, told.si_signo)
 
 
 def _close_descriptors() -> None:
-    """Close all but the standard streams: what the child closes has to end for its peers, too."""
+    """Close all but the standard streams: a connection that the child closes has to end for its peer."""
     try:
         opened = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:

@@ -71,7 +71,7 @@ class Listeners:
         check_admin(config, has_registry=self._plan.registry is not None)
 
     def close(self) -> None:
-        """Close all that were bound."""
+        """Close all bound sockets."""
         self._ends.close()
 
     def abandon(self, *, keeps_admin: bool) -> None:
@@ -112,7 +112,7 @@ class Listeners:
             self.admin.own()
 
     def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
-        """Return what a program needs that takes this one's place."""
+        """Return the description and the sockets for a program that takes this one's place."""
         shares = self.services.shares()
         if self.admin is not None:
             shares += self.admin.shares()

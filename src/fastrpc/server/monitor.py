@@ -1,7 +1,7 @@
 """The monitor: the process with the admin pages of several workers.
 
 It is a process of its own, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just
-when the pages are needed. It reads what workers write to the scoreboard, and asks them for what is only true now.
+when the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
 """
 
 import asyncio
@@ -33,13 +33,13 @@ __all__ = ["Workers", "run_monitor"]
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Seconds that workers have for an answer; the page shows what is known of the others.
+#: Seconds that workers have for an answer; the page shows the answers received by then.
 ANSWER_SECONDS = 0.2
 
 #: Seconds without a sign of life after which a process counts as not ready: several of its beats.
 SILENT_SECONDS = 5.0
 
-#: Metrics of each process that say nothing about what was counted before the fork.
+#: Metrics of each process without counts from before the fork.
 OF_PROCESS = "process_"
 
 
@@ -95,9 +95,9 @@ class Workers:
         self._records: dict[int, bytes] = {}
         # Not those of a monitor before this one, whose answers may still be there.
         self._numbers = itertools.count(time.monotonic_ns())
-        # Workers keep their last answer alone: one question of theirs at a time.
+        # Workers keep their last answer alone: they are asked one question at a time.
         self._asking = asyncio.Lock()
-        # Questions under way: who has not answered yet, and who waits for it.
+        # Questions under way: the places that have not answered yet, and the waiter.
         self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
         # The supervisor's own, which each worker leaves out.
         before = counted_before(self._failing)
@@ -218,7 +218,7 @@ def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the services; their state is that of all workers, or a list of what they tell."""
+    """Return the services; their state is that of all workers, or a list of the different ones."""
     services: dict[str, dict[str, Any]] = {}
     states: dict[str, set[str]] = {}
     for answer in answers.values():

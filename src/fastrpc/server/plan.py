@@ -83,10 +83,11 @@ class Plan:
     #: Of the command line: interceptors around those of the program, and sources that are entered before its own.
     outermost: tuple[Interceptor, ...] = ()
     foremost: tuple[Any, ...] = ()
-    #: Of the command line: makes what is entered once the server of a process has started, and left before it closes.
+    #: Of the command line: makes a context that is entered once the server of a process has started, and left before it
+    #: closes.
     beside: "Callable[[Server], AbstractAsyncContextManager[Any]] | None" = None
     limits: tuple[Limit, ...] = ()
-    #: What counts the calls of each rate limit for all workers; empty with one process.
+    #: The limiters that count the calls of each rate limit for all workers; empty with one process.
     shared_limits: "tuple[RateLimiter | None, ...]" = ()
     #: Whether `load` already returns the loaded sources.
     is_loaded: bool = False

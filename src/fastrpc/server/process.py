@@ -220,7 +220,7 @@ def reap_adopted(own: Container[int]) -> None:
 
 
 def flush_output() -> None:
-    """Write what was printed; before a fork, so that the child does not print it again."""
+    """Flush printed text before a fork, so that the child does not print it again."""
     with contextlib.suppress(Exception):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -215,7 +215,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
 
 
 class _Proxied(asyncio.Transport):
-    """A transport whose peer is who the proxy says; the rest is that of the connection."""
+    """The transport of the connection, with the peer that the proxy names."""
 
     __slots__ = ("_peer_name", "_transport")
 

@@ -1,4 +1,4 @@
-"""The proxies of one server: whose connections begin with a PROXY header, and those that still wait for it."""
+"""The proxies of one server, and their connections that still wait for a PROXY header."""
 
 import ipaddress
 

@@ -49,7 +49,7 @@ class Registrar:
         self._wanted: Mapping[Record, Endpoint] = {}
         # Each holds one registration; closing it withdraws the record.
         self._held: dict[Record, AsyncExitStack] = {}
-        # What each registration tells of itself.
+        # The result of entering each registration, which has its state.
         self._entered: dict[Record, object] = {}
         self._settling = asyncio.Lock()
         self._follower: asyncio.Task[None] | None = None
@@ -163,7 +163,7 @@ class Registrar:
         try:
             return bool(await retire())
         except Exception:
-            # As in `_leave`: a user-defined registry. What is not marked is withdrawn.
+            # As in `_leave`: a user-defined registry. Records without the mark are withdrawn.
             logger.exception("%s at %s could not be marked as leaving", *record)
             return False
 

@@ -52,7 +52,7 @@ class Reporter:
         self._place = place
         self._is_ready = is_ready
         self._on_beat = on_beat
-        # What counts the connections: those taken so far, those open now.
+        # The function that counts the connections: those taken so far, those open now.
         self._connections: Callable[[], tuple[int, int]] | None = None
         self._is_counting = False
         self._answer = answer
@@ -76,7 +76,7 @@ class Reporter:
         self._tick()
 
     def close(self) -> None:
-        """Write what was counted to the end, and stop. The loop may be closed."""
+        """Write the final counts, and stop. The loop may be closed."""
         if self._timer is not None:
             self._timer.cancel()
         if self._counted is not None and self._thread is not None:
@@ -170,5 +170,5 @@ class Reporter:
 
     def _tell(self, number: bytes) -> None:
         if number:
-            with contextlib.suppress(OSError):  # Nobody listens any more, or too many answers wait.
+            with contextlib.suppress(OSError):  # The monitor is gone, or too many answers wait.
                 self._place.answering.send(number)

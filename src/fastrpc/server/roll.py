@@ -8,7 +8,7 @@
 
 A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
 nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the first new worker would
-get what the others leave.
+get those of all old ones.
 """
 
 import logging
@@ -73,7 +73,7 @@ class Rolling:
         """Start a roll that was asked for, and end one whose workers serve."""
         if self._roll is None:
             workers, processes = self._crew.workers, self._crew.processes
-            # What the last roll replaced ends first: a third set has no place, and one that restarts will need its own.
+            # Workers replaced by the last roll end first: a third set has no place; one that restarts needs its own.
             is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
             old = [one for one in workers if one.wants_successor or self._is_asked]
             if old and is_free:

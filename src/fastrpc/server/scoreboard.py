@@ -1,13 +1,13 @@
-"""The scoreboard: memory that the processes of one server share, so that none has to answer for another to know.
+"""The scoreboard: memory that the processes of one server share, so that each can read the state of the others.
 
 ::
 
-    the header     a row of 8 words for each place: who has it, its heartbeat, its connections, which record is valid
+    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records
     records        for each place and kind two, of which one is valid while the other is written
 
-The supervisor makes it before the first fork. A process writes into its own place. What a process counted stays there
-when it is killed: the next one in the place adds to it. Messages would be lost with their sender, or with whoever was
-to keep them; files would need a directory that can be written, which containers often lack.
+The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
+killed: the next one in the place adds to them. Messages would be lost with their sender, or with their keeper; files
+would need a directory that can be written, which containers often lack.
 
 A record becomes valid by one store of one word, so a process may be killed at any instant. A pair of sockets for each
 place carries questions and the news that an answer was written: both ends outlive the process that has the place.
@@ -55,7 +55,7 @@ class Role(IntEnum):
 
 
 class Kind(IntEnum):
-    """The kinds of records: what a process counted, and its last answer to a question."""
+    """The kinds of records: the counts of a process, and its last answer to a question."""
 
     COUNTED = 0
     ANSWER = 1
@@ -68,7 +68,7 @@ class Place:
         self.index = index
         self._board = board
         self._row = index * WORDS
-        #: The ends of who asks, and of the process that answers.
+        #: The ends of the asker, and of the process that answers.
         self.asking, self.answering = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         for end in (self.asking, self.answering):
             end.setblocking(False)
@@ -76,7 +76,7 @@ class Place:
     # Of the supervisor
 
     def prepare(self, role: Role) -> None:
-        """Make the place ready for a process that is about to start; what its predecessor counted stays."""
+        """Make the place ready for a process that is about to start; the counts of its predecessor stay."""
         words = self._board.words
         words[self._row + READY] = words[self._row + CONNECTIONS] = 0
         self.beat()
@@ -102,14 +102,14 @@ class Place:
 
     def set_connections(self, taken: int, is_open: int) -> None:
         """Tell how many connections it was handed in all, and how many are open now."""
-        # In one store: nobody sees one without the other.
+        # In one store: readers never see one without the other.
         self._board.words[self._row + CONNECTIONS] = (taken % HALF_WORD) * HALF_WORD + is_open
 
     def write(self, kind: Kind, record: bytes) -> None:
         """Replace the record."""
         self._board.write(self.index, kind, record)
 
-    # Of everybody
+    # Of every process
 
     @property
     def process(self) -> int:
@@ -136,7 +136,7 @@ class Place:
         return is_open + (handed - taken) % HALF_WORD
 
     def read(self, kind: Kind) -> bytes:
-        """Return the record; nothing where there is none."""
+        """Return the record, empty before the first one."""
         return self._board.read(self.index, kind)
 
 

@@ -74,7 +74,7 @@ def serve(
             their order; addresses beyond its end are not registered.
         config: the settings, see `fastrpc.config`; None: the defaults.
         interceptors: functions around every call, the first outermost.
-        authenticate, authorize: who calls, and who may; see `Server`.
+        authenticate, authorize: identify callers and decide on their calls; see `Server`.
         limits: how much callers may ask for, see `fastrpc.limits`.
 
     Raises:

@@ -67,9 +67,9 @@ class Server:
         config: the settings, see `fastrpc.config`; None: the defaults.
         registry: the registry for every service while the server listens: a URL, which the server opens and closes,
             or an object of `fastrpc.registries`, which its owner closes.
-        authenticate: what tells who calls: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it
-            is given, every method needs an identity, except those with `public=True`.
-        authorize: what tells who may call which method: a `fastrpc.auth.Policy`, or a plain function
+        authenticate: identifies callers: an object of `fastrpc.auth`, or `async (Peer) -> Identity | None`. Once it is
+            given, every method needs an identity, except those with `public=True`.
+        authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
         limits: how much callers may ask for, see `fastrpc.limits`.
     """
@@ -315,7 +315,7 @@ class Server:
         if self._is_closed:
             connection.close()
             return
-        # While it drains, too: whoever accepted the connection may not have known of that.
+        # While it drains, too: the process that accepted the connection may not have known of that.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -412,7 +412,7 @@ class Server:
         abort_connections(self._gate)
 
     async def _shut(self) -> None:
-        """Stop accepting; return once every connection of the listeners has what handles its bytes."""
+        """Stop accepting; return once every connection of the listeners has a handler of its bytes."""
         self._is_shut = True
         for listener in self._listeners:
             listener.close()

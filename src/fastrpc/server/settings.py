@@ -14,8 +14,8 @@ def checked_config(config: Any) -> ServerConfig:
     """Return the settings of a server; the defaults for None.
 
     Raises:
-        ConfigError: they are of another type, or set what HTTP offers where HTTP is not served. `ServerConfig` itself
-            cannot refuse that: the command line and the environment may add protocols to the settings of an App.
+        ConfigError: they are of another type, or set `http` where HTTP is not served. `ServerConfig` itself cannot
+            refuse that: the command line and the environment may add protocols to the settings of an App.
     """
     if config is None:
         return ServerConfig()

@@ -27,7 +27,7 @@ MOST_MOVES = 20
 #: Connections of a worker that move at once: their clients connect anew.
 MOVED_AT_ONCE = 64
 
-#: Of the mean, what a worker has to have: others are left alone for less.
+#: The share of the mean that a worker has to have: with fewer connections it gets some of others.
 FAIR = 0.8
 
 #: Seconds without accepting after every worker refused a connection, or the descriptors ran out.

@@ -3,8 +3,8 @@
 It has no event loop and no thread, so it can fork at any time. It accepts connections and hands them to the workers
 (see `acceptor`, `spread`); the workers do everything else. A signal to the whole process group is harmless: workers
 obey only the supervisor. With a registry there is one more process, see `announcer`; with admin pages another, see
-`monitor`. How processes begin and end is in `crew`, when one starts again in `restarts`, how new workers replace others
-in `roll`. `listeners` has all sockets, which another program may take over.
+`monitor`. `crew` begins and ends processes, `restarts` starts them again, `roll` replaces workers by new ones.
+`listeners` has all sockets, which another program may take over.
 """
 
 import contextlib
@@ -191,7 +191,7 @@ class Supervisor:
                     raise start_failure(process)
 
     def _let_go(self, worker: WorkerRecord) -> None:
-        """Close, in a new process, what belongs to the supervisor alone."""
+        """Close, in a new process, the resources of the supervisor alone."""
         for waker in self._wakers:
             waker.close()
         self._listeners.abandon(keeps_admin=worker is self._monitor)
@@ -237,12 +237,12 @@ class Supervisor:
 
     @property
     def _successor(self) -> Successor | None:
-        """The program that serves in this one's place; None while there is none."""
+        """The program that serves in this one's place; None before a takeover."""
         control = self._listeners.control
         return None if control is None else control.successor
 
     def _take_place(self) -> None:
-        """Have the old program drain, and own what belongs to its sockets."""
+        """Have the old program drain, and own the files of its sockets."""
         if self._listeners.are_taken:
             self._listeners.conclude_takeover()
             # Not before: if this program failed until then, the calls of its connections would be lost.
@@ -282,7 +282,7 @@ class Supervisor:
             self._wakers[0].recv(4096)
 
     def _wait(self, until: float | None) -> None:
-        """Handle a round of events, waiting until `until` at most, and what the clock demands."""
+        """Handle a round of events, waiting until `until` at most, and all that is due."""
         looks_at, control = self._watchdog.due if self._is_serving else None, self._listeners.control
         paused_until = None if control is None else control.resume_at
         instants = (until, looks_at, self._crew.kill_due, self._spread.resume_at, paused_until)
@@ -340,7 +340,7 @@ class Supervisor:
         if not timeouts.announce:
             self._stop_accepting()
         self._crew.tell(DRAIN)
-        # Where another program accepts connections, nobody has to learn that this one drains.
+        # Where another program accepts connections, clients need not learn that this one drains.
         told_at = self._clock()
         announced_at = told_at + (timeouts.announce if self._listeners.services.listening_sockets else 0.0)
         while self._stops < 2 and self._crew.any_alive(self._monitor) and self._clock() < announced_at:

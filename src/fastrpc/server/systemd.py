@@ -30,7 +30,7 @@ class Systemd:
             os.environ.pop(name, None)
 
     def tell(self, *lines: str) -> None:
-        """Send a state; do nothing where nobody asked for them. It blocks while the manager does not read."""
+        """Send a state, if a manager asked for them. It blocks while the manager does not read."""
         self._send(STATE_SECONDS, *lines)
 
     def tell_ready(self) -> None:

@@ -6,7 +6,7 @@
                                                   │
                                                   └─► it fails: its copies are closed, the old one serves on
 
-Sockets are handed over, not bound a second time: no connection is refused, and none waits where nobody accepts it.
+Sockets are handed over, not bound a second time: no connection is refused, and none waits at an abandoned socket.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ ANSWER_SECONDS = 10.0
 class Given:
     """The sockets of one address of the old program."""
 
-    #: What it was told to listen at: port 0 and `fd://` are not real addresses.
+    #: The address as it was given: port 0 and `fd://` are not real addresses.
     wanted: Address
     address: Address
     sockets: tuple[socket.socket, ...]
@@ -50,7 +50,7 @@ class Takeover:
     """The connection to the program whose place this one takes.
 
     Raises:
-        ConfigError: nobody listens at the control socket, or the program there does not give way.
+        ConfigError: no program listens at the control socket, or the one there does not give way.
     """
 
     def __init__(self, control: Address) -> None:
@@ -87,7 +87,7 @@ class Takeover:
             )
         #: The number of the old program's process.
         self.process = int(values["process"])
-        #: What the service manager told the old program.
+        #: The variables of the service manager that the old program had.
         self.environment: Mapping[str, str] = dict(values["environment"])
         counts = [int(one["sockets"]) for one in values["listeners"]]
         sockets = take_sockets(self._connection, sum(counts) + 1)
@@ -112,7 +112,7 @@ class Takeover:
         return next((one.address for one in self._given if one.fits(wanted)), None)
 
     def let_go(self) -> None:
-        """Close the sockets that nobody took: nobody would accept connections there."""
+        """Close the sockets that were not taken: connections there would never be accepted."""
         for one in self._given:
             close_all(one.sockets)
         self._given.clear()
@@ -129,7 +129,7 @@ class Takeover:
             # Also where it is gone: it may have said why before.
             answer = receive(self._connection)
         except (OSError, ValueError) as failure:
-            # This program has the sockets, and nobody else can use their addresses.
+            # This program has the sockets, and no other one can use their addresses.
             logger.warning("takeover: process %d gives no answer, this one serves: %s", self.process, failure)
         else:
             if "refused" in answer:
@@ -139,13 +139,13 @@ class Takeover:
         self._connection.close()
 
     def close(self) -> None:
-        """Give up: close the copies of the sockets that nobody took, and the connection."""
+        """Give up: close the copies of the sockets that were not taken, and the connection."""
         self.let_go()
         self._connection.close()
 
 
 def _place(address: Address) -> tuple[str, str, int, str]:
-    """Return what identifies the socket of an address: TLS begins only on connections."""
+    """Return the identity of the socket of an address: TLS begins only on connections."""
     scheme = "tcp" if address.scheme == "tls" else address.scheme
     path = os.path.abspath(address.path) if scheme == "unix" else address.path
     return scheme, address.host, address.port, path

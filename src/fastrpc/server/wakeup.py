@@ -12,7 +12,7 @@ __all__ = ["Wakeup", "Watchers", "ended_by_drain"]
 
 
 class Wakeup:
-    """Wakes one handler: changes that it has not looked at yet are one wake-up, however many they are."""
+    """Wakes one handler, once for all changes since it last looked."""
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()

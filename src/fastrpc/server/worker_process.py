@@ -184,7 +184,7 @@ class Worker:
     def _connections(self) -> tuple[int, int]:
         """Return the connections taken so far, and those open now."""
         gate = None if self._server is None else self._server._gate
-        # Those that leave do not count: what they have is about to end.
+        # Connections that leave do not count: they are about to end.
         sessions = set() if gate is None else gate.sessions
         self._moved &= sessions
         return self._taken, len(self._taking) + len(sessions) - len(self._moved)

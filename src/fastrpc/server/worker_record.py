@@ -16,8 +16,8 @@ class WorkerRecord:
     """The record of one worker, or of another process beside them: its name, and the process that has it now.
 
     Args:
-        work: what the process does.
-        role: what it is for; None: it has no place on the scoreboard.
+        work: the function that the process runs.
+        role: its purpose; None: it has no place on the scoreboard.
     """
 
     def __init__(

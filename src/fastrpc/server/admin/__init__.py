@@ -1,4 +1,4 @@
-"""The admin pages of a server: what runs, how much, how well, over HTTP and read-only.
+"""The admin pages of a server: its state and its figures, over HTTP and read-only.
 
-Nothing of it is imported before a server with `ServerConfig.admin_address` starts.
+Imported only when a server with `ServerConfig.admin_address` starts.
 """

@@ -13,7 +13,7 @@ __all__ = ["AdminConnection"]
 #: A page is asked for in some hundred bytes.
 LIMITS = RequestLimits(headers=64, header_bytes=16_384, target_bytes=2_048)
 
-#: Pages hold what nobody else is to keep, show in a frame, or guess the type of.
+#: Caches, frames and guessed media types are forbidden: pages hold confidential data.
 GUARDING = (
     ("Cache-Control", "no-store"),
     ("X-Content-Type-Options", "nosniff"),
@@ -83,7 +83,7 @@ class AdminConnection(HttpConnection):
 
 
 def _challenges(status: int) -> list[tuple[str, Any]]:
-    """Return what a client may prove itself with; a browser asks its user for the second."""
+    """Return the challenges of a refusal; a browser asks its user for the password of the second."""
     if status != 401:
         return []
     return [("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'Basic realm="fastrpc", charset="UTF-8"')]

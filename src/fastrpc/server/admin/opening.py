@@ -105,7 +105,7 @@ class Admin:
         await self.show(ServerState(self._config, server), [bound])
 
     async def show(self, shown: "Shown", sockets: "Sequence[socket.socket | None]") -> None:
-        """Listen at these bound sockets, None for a new one, with the pages of what is shown.
+        """Listen at these bound sockets, None for a new one, with the pages of this state.
 
         Raises:
             OSError: the address is not available.

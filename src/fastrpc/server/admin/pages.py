@@ -60,14 +60,14 @@ class Pages:
 
     def __init__(self, shown: Shown) -> None:
         self._shown = shown
-        # Its own: a program may have work in every thread of the loop's default executor.
+        # Not the loop's default executor, whose threads a program may occupy.
         self._thread: ThreadPoolExecutor | None = None
-        # The page of metrics that is made now: one is made at a time, for all who wait for it.
+        # The page of metrics under way: one is made at a time, for all readers that wait.
         self._metrics: asyncio.Task[bytes] | None = None
         self._making: set[asyncio.Task[None]] = set()
 
     def probe(self, path: str) -> int | None:
-        """Return the status of a probe, which is all that it tells; None for another path."""
+        """Return the status of a probe, its whole answer; None for another path."""
         if path == "/livez":
             return 200
         if path == "/readyz":
@@ -75,7 +75,7 @@ class Pages:
         return None
 
     def serve(self, path: str, accepted: str, show: Callable[[Page], None]) -> bool:
-        """Show a page soon; return False if there is none of this path."""
+        """Show a page soon; return False for an unknown path."""
         if path != "/" and path != "/metrics" and path not in TABLES:
             return False
         task = asyncio.ensure_future(self._serve(path, accepted, show))

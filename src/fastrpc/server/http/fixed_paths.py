@@ -23,7 +23,7 @@ def fixed_paths(
     *,
     reveals_services: bool,
 ) -> dict[str, Path]:
-    """Return what is at fixed paths, for the connections at one address."""
+    """Return the handlers of fixed paths, for the connections at one address."""
     depth, items = config.limits.depth, config.memory.items
     paths: dict[str, Path] = {}
     if config.http.jsonrpc:

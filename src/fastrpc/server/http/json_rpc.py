@@ -49,13 +49,13 @@ _IDENTIFIERS: Final = frozenset({str, int, float, type(None)})
 _NOTHING: Final = msgspec.Raw(b"null")
 _NO_JSON: Final = "the body is no JSON"
 
-#: What is told of a result that is left out: the call was made.
+#: The data of an error in place of a result that is left out: the call was made.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
 
 #: Stands for a parameter that was not given.
 _ABSENT: Final = msgspec.Raw(b"")
 
-# None of these makes objects of what a body holds: only the method does that, for its parameters.
+# None of these makes objects of the content of a body: only the method does that, for its parameters.
 _check_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -73,7 +73,7 @@ class _EntryError(Exception):
 
 
 def json_rpc_path(*, depth: int, items: int, answer_bytes: int) -> Path:
-    """Return what answers at the path of JSON-RPC.
+    """Return the handler of the path of JSON-RPC.
 
     Args:
         depth: deepest nesting of a body.
@@ -160,7 +160,7 @@ class _Answering:
         self._request.count_answer(change)
 
     def _bounded(self, outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
-        """Return the answer to an entry; of a batch a short error where what it is no longer fits."""
+        """Return the answer to an entry; of a batch a short error if the answer no longer fits."""
         failure = outcome.failure
         # A text may grow sixfold as it is escaped.
         size = len(outcome.value or b"") if failure is None else len(failure.details) + 6 * len(failure.text)
@@ -191,14 +191,14 @@ class _Answering:
 
     def _whole(self) -> HttpAnswer:
         self._hold(-self._held)
-        # A call that somebody keeps would keep them as well.
+        # A call that a program keeps would keep them as well.
         answers, self._answers = self._answers, []
         return _answer([answer for answer in answers if answer is not None], is_batch=self._is_batch)
 
 
 @cache
 def _decoder_of(count: int) -> Callable[[bytes], Any]:
-    """Return what reads so many values of an array, and passes over the others."""
+    """Return a decoder that reads so many values of an array and skips the others."""
     fields = [(f"at_{at}", msgspec.Raw, _ABSENT) for at in range(count)]
     return msgspec.json.Decoder(msgspec.defstruct("Positions", fields, array_like=True)).decode
 
@@ -243,7 +243,7 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
 
 
 def _check_json(raw: bytes) -> None:
-    """Raise if these bytes are no JSON; those of an entry of a batch are, or the batch would not be."""
+    """Raise unless these bytes are JSON; those of an entry of a batch are, as the batch is."""
     try:
         _check_whole(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):

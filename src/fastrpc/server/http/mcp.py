@@ -1,7 +1,7 @@
 """Tools of language models (https://modelcontextprotocol.io) at a fixed path of the HTTP gateway.
 
-Each call of a tool goes before the gate like any other. A caller that is not known is asked for its token (401) where
-that may help; who may not call a tool does not learn of it.
+Each call of a tool passes the gate like any other. An unknown caller is asked for its token (401) where that may help;
+a caller that may not call a tool does not see it.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Tools:
 
 
 def mcp_path(tools: Tools, *, depth: int, items: int) -> Path:
-    """Return what answers at the path of tools.
+    """Return the handler of the path of tools.
 
     Args:
         depth: deepest nesting of a body.
@@ -76,7 +76,7 @@ def mcp_path(tools: Tools, *, depth: int, items: int) -> Path:
 
 
 class _Caller:
-    """Who sends a request, as far as tools are concerned."""
+    """The sender of a request, with its access to tools."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
@@ -84,7 +84,7 @@ class _Caller:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether a token might help: nobody is known, and every tool that was asked for is refused."""
+        """Whether a token might help: the caller has no identity, and every tool that it asked for is refused."""
         return self._request.identity is None and self._has_refused and not self._has_granted
 
     def field(self, name: str) -> str | None:

@@ -31,7 +31,7 @@ def http_service(
     reveals_services: bool,
     advertised: str = "",
 ) -> HttpService:
-    """Return what the connections at an address share.
+    """Return the shared state of the connections at an address.
 
     Args:
         advertised: the host by which callers reach the address, beside its own.
@@ -67,7 +67,7 @@ def http_service(
 
 
 def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:
-    """Return the names of hosts that are this server; None takes any, where no page could do harm by its own."""
+    """Return the host names of this server; None takes any, where a page under its own name could do no harm."""
     if gate.access is not None or address.scheme in {"unix", "memory"}:
         return None
     own = {host.lower().rstrip(".") for host in (address.host, advertised) if host}

@@ -1,7 +1,7 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and hold no data. Where callers prove who they are, the document has what its reader may call: the
-public methods, and with a token those of its owner. The page's policy lets it load from its own server alone.
+They need no identity and hold no data. Where callers are authenticated, the document has the methods open to its
+reader: the public ones, and with a token those of its owner. The page's policy lets it load from its own server alone.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ _FILES: Final = {
 
 
 def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ()) -> dict[str, Path]:
-    """Return what is at the paths of the pages.
+    """Return the handlers of the paths of the pages.
 
     Args:
         services: those of the server, which may get more.
@@ -53,7 +53,7 @@ def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ())
 
 
 class _Document:
-    """The OpenAPI document for each set of methods that somebody may call, made when it is first asked for."""
+    """The OpenAPI document for each set of methods that a caller may call, made when it is first asked for."""
 
     def __init__(self, services: Sequence[ServiceDefinition], schemes: Sequence[str]) -> None:
         self._services = services

@@ -18,7 +18,7 @@ _LARGE_ANSWER = 65_536
 
 @dataclass(frozen=True)
 class HttpAnswer:
-    """An answer; the length, `nosniff` and what browsers need are added."""
+    """An answer; the length, `nosniff` and the fields that browsers need are added."""
 
     status: int
     #: "" has none.
@@ -43,7 +43,7 @@ class HttpRequest:
         self.head = head
         self.body = body
         self._is_message = is_message
-        #: Who sends it; None: nobody, or nobody asked.
+        #: The identity of its sender; None if it has none, or was not asked for one.
         self.identity = identity
 
     @property
@@ -105,7 +105,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Path:
-    """What answers the requests to one path."""
+    """The handler of the requests to one path."""
 
     #: Methods of HTTP; where GET is one, HEAD is answered as well.
     verbs: tuple[str, ...]

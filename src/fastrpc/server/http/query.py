@@ -29,7 +29,7 @@ class QueryArguments:
         """Return the arguments.
 
         Raises:
-            CallError: the query is none of this method.
+            CallError: the query does not fit the method.
         """
         if not query:
             return b""
