@@ -64,7 +64,7 @@ def checked_aliases(
         name: the canonical name, as far as it is known; an alias that equals it is a mistake.
 
     Raises:
-        TypeError: they are no texts, or one of them is there already.
+        TypeError: one is not text, or occurs twice.
         ConfigError: one is not a name, or they are too many.
     """
     if alias is None:
@@ -87,7 +87,7 @@ def checked_aliases(
 
 
 def checked_rpcx(rpcx: Any) -> str | None:
-    """Return the naming of rpcx callers; ConfigError if there is no such."""
+    """Return the naming of rpcx callers; ConfigError if it is unknown."""
     if rpcx not in {None, "go"}:
         raise ConfigError(f"rpcx is {rpcx!r}, it must be 'go' or left out")
     return None if rpcx is None else "go"
@@ -111,12 +111,12 @@ def go_name(name: str) -> str:
 
 
 def go_names(names: Collection[str], fixed: Iterable[str] = ()) -> dict[str, str]:
-    """Return what Go calls the parameters of a method or the fields of a class, by their own names.
+    """Return Go's names of the parameters of a method or the fields of a class, by their own names.
 
-    One that Go has no name for keeps its own; so do those that would have the same name.
+    A name without a form in Go stays; so do names that would become equal.
 
     Args:
-        fixed: names beside them that stay as they are.
+        fixed: further names, which stay as they are.
     """
     made = {name: _go_name_if_any(name) for name in names}
     count = Counter([*made.values(), *fixed])

@@ -23,7 +23,7 @@ __all__ = [
     "written_types",
 ]
 
-#: What JSON lacks is text there; msgpack has bytes of its own, so text is none.
+#: JSON carries these as text; msgpack has its own type for bytes, so text is refused there.
 _BYTES: Final = (bytes, bytearray, memoryview)
 
 _SIMPLE_KEYS: Final = (schema.AnyType, schema.StrType, schema.IntType, schema.FloatType, schema.BytesType)
@@ -63,7 +63,7 @@ def may_hold_arrays(kinds: Sequence[Any]) -> bool:
 
 
 def written_types(kinds: Sequence[Any]) -> list[Any]:
-    """Return what of these types msgspec does not know, as it is written; TypeError if one of them cannot travel."""
+    """Return the parts of these types that msgspec does not know, as annotated; TypeError if one cannot be encoded."""
     return [part for kind in kinds for part in _written_in(kind)]
 
 
@@ -86,7 +86,7 @@ def _has_type(kind: Any) -> bool:
 
 
 def payload_type(kind: Any) -> PayloadType:
-    """Return the payload type of a class or of one with type arguments; TypeError if there is none."""
+    """Return the payload type of a class or of one with type arguments; TypeError if it has none."""
     known = find(get_origin(kind) or kind)
     if known is None:
         raise TypeError(
@@ -132,7 +132,7 @@ def convert_plain(codec_name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def plain_form(codec_name: str) -> Callable[[Any], Any]:
-    """Return the function from values to plain ones, for a codec that knows no others."""
+    """Return the function from values to plain ones, for a codec that encodes only these."""
     return partial(msgspec.to_builtins, enc_hook=partial(encode_value, codec_name), str_keys=True)
 
 
@@ -148,7 +148,7 @@ def _direct(codec_name: str, kind: Any) -> Callable[[Any], Any]:
 
 
 def _has_odd_keys(kind: Any) -> bool:
-    """Whether there are keys for which `msgspec.convert` asks no hook, as it does for those of other classes."""
+    """Whether a map has keys of a kind for which `msgspec.convert` calls no hook."""
     return any(
         isinstance(part, schema.DictType) and not isinstance(part.key_type, _SIMPLE_KEYS)
         for part in all_parts([kind])
@@ -156,7 +156,7 @@ def _has_odd_keys(kind: Any) -> bool:
 
 
 def _reader(codec_name: str, kind: Any) -> Callable[[Any], Any]:
-    """Return the same as `_direct`, by way of a payload."""
+    """Return the same function as `_direct`; it encodes and decodes again."""
     dec_hook = _dec_hook(codec_name)
     if codec_name == "json":
         text = msgspec.json.Decoder(kind, dec_hook=dec_hook)

@@ -44,7 +44,7 @@ def default_text(value: Any, names: TypeNames) -> str:
 
 
 def field_default_text(field: PayloadField, names: TypeNames) -> str | None:
-    """Return the default of a field as source, `...` if it has no short form, None if there is none."""
+    """Return the default of a field as source, `...` if it has no short form, None without a default."""
     if field.is_required:
         return None
     if field.factory is not NOTHING:

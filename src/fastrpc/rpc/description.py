@@ -33,7 +33,7 @@ def describe_services(
     """Describe services in plain values.
 
     Args:
-        may_call: says which methods are described, and with them their types and services; None: all.
+        may_call: selects the described methods, and with them their types and services; None describes all.
     """
     visible = []
     for service in services:

@@ -2,16 +2,16 @@
 
 ::
 
-    {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as ever
-    Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as ever
+    {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as usual
+    Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as usual
 
-What arrives may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples, maps
-and optional values; where a value of `Any` goes out, those of its classes. Values of sets keep our own: the guard
-against collisions reads them by these. Methods without such fields have the plain coders. `go_twins` has the way out,
-this module the way in.
+A payload received may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples,
+maps and optional values; in values of `Any` that are sent, those of their classes. Values of sets keep our own: the
+guard against collisions reads them by these. Methods without such fields have the plain coders. This module decodes,
+`go_twins` encodes.
 
-A payload is opened level by level, along the fields whose types have names. So each level is read once more: how much
-that may come to is limited, by the size of the payload.
+A payload is opened level by level, along the fields whose types have names. So each level is read once more; the size
+of the payload limits the total.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from fastrpc.rpc.scans import plain_type
 
 __all__ = ["coders_in_go"]
 
-#: What may be opened of a payload, all levels together: so many times its size, and some bytes.
+#: The bytes of a payload that may be opened, all levels together: this many times its size, and some more.
 MOST_TIMES: Final = 24
 SPARE_BYTES: Final = 1 << 20
 
@@ -93,7 +93,7 @@ def _argument_encoder(
 
 
 def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
-    """Return a decoder that takes fields in the names of Go as well; `decode` itself where there are none."""
+    """Return a decoder that takes fields in the names of Go as well; `decode` itself if the type has no such fields."""
     plan = _Plans(codec).of(schema.type_info(kind))
     if plan is None:
         return decode
@@ -107,11 +107,11 @@ def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[A
 
 
 class _Budget:
-    """What may still be opened of a payload."""
+    """The bytes of a payload that may still be opened."""
 
     def __init__(self, payload: Any) -> None:
-        #: Whether something came that is no value of its type. It stays as it came, as all behind it does: the decoder
-        #: refuses it by its place among what was renamed. Of a map with a wrong key it names the first entry.
+        #: Whether a part of the payload does not fit its type. That part and all after it keep their names: the decoder
+        #: then refuses the part and names its place. In a map with a wrong key it names the first entry.
         self.is_unfit = False
         self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
 
@@ -132,14 +132,14 @@ class _Plan:
         self._open: Callable[[Any], Any] | None = None
         self.array: _Row | _Places | None = None
         self.map: _Entries | _Fields | _Tagged | None = None
-        #: Whether there are values that are nothing of these, and stay as they are as well.
+        #: Whether values of other kinds are possible; these stay as they are.
         self.takes_others = False
 
     def renamed(self, payload: Any, budget: _Budget) -> Any:
-        """Return what is encoded in place of a payload; the payload itself if nothing is renamed.
+        """Return the value to encode in place of a payload; the payload itself if nothing is renamed.
 
         Raises:
-            ValueError: a field is there by both names, or too much would have to be opened.
+            ValueError: a field has both names, or too much would have to be opened.
         """
         if budget.is_unfit:
             return payload
@@ -157,7 +157,7 @@ class _Plan:
         return payload
 
     def _renamed_in_part(self, payload: Any, budget: _Budget) -> Any:
-        """Return what is encoded in place of a payload that cannot be opened, or not together with its items."""
+        """Return the value to encode in place of a payload that cannot be opened with its items."""
         if isinstance(self.array, _Row) and self.array.items is not msgspec.Raw:
             budget.spend(payload)
             with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
@@ -166,10 +166,10 @@ class _Plan:
         return payload
 
     def _opener(self) -> Callable[[Any], Any]:
-        # Each failure to open would cost an exception: what is likely does not fail.
+        # Each failure to open costs an exception, so the type admits all likely values.
         kinds: Any = str | int | float | bool | None if self.takes_others else None
         if self.map is not None:
-            # With the very type of its keys, as the guard against collisions has looked at no others.
+            # With the exact type of its keys: the guard against collisions has checked no others.
             kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
         if self.array is not None:
             kinds |= list.__class_getitem__(self.array.items)
@@ -181,7 +181,7 @@ class _Row:
     """The items of an array, all of one type."""
 
     def __init__(self, items: _Plan) -> None:
-        #: What the items are opened as, together with the array: maps of fields, where they can be nothing else.
+        #: The type by which the items are opened, together with the array: maps of fields if they can be nothing else.
         self.items: Any = msgspec.Raw
         self._plan = items
         self._rename: Callable[[Any, _Budget], Any] = items.renamed
@@ -230,7 +230,7 @@ class _Fields:
     keys: Final = str
 
     def __init__(self, part: Any) -> None:
-        #: By each name that may come: the own one, and the plan of the value.
+        #: By each accepted name: our own name, and the plan of the value.
         self.known: dict[str, tuple[str, _Plan | None]] = {}
         self._keeps_unknown = getattr(part, "forbid_unknown_fields", False)
         if (tag_field := getattr(part, "tag_field", None)) is not None:

@@ -1,11 +1,11 @@
-"""What goes out in the names of Go: a class has a twin, a Struct with those names, and each object one of that class.
+"""Encode fields in the names of Go: a class has a twin, a Struct with those names, and its objects become twins.
 
 ::
 
     User(user_id=7, name="Ann")  ──►  Twin(UserID=7, Name="Ann")  ──►  msgspec encodes it
 
-The writers of a type make twins of what is in its values. What cannot hold a name stays as it is, and so does a value
-that is not of its type: either is encoded with our own names, which are taken as well.
+The writers of a type replace the objects in its values by twins. Values without fields stay as they are. So do values
+of another type than annotated: they are encoded with our own names, which the peer accepts as well.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ __all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "row_writer"
 #: Arrays of items of one type. Values of sets keep our own names: the guard against collisions reads them by these.
 ROWS: Final = (schema.ListType, schema.VarTupleType)
 
-#: Makes of a value what is encoded instead.
+#: Returns the value to encode in place of another.
 Writer: TypeAlias = Callable[[Any], Any]
 
 _ROW_CLASSES: Final = (list, tuple, set, frozenset)
@@ -40,7 +40,7 @@ _KEYS: Final = (
 
 _SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
 
-#: Writers of classes by themselves, whatever is annotated; None for a class that stays as it is.
+#: The writer of each class, whatever the annotation; None for a class that stays as it is.
 _by_class: dict[type, Writer | None] = {}
 
 
@@ -52,7 +52,7 @@ def is_class(part: Any) -> bool:
 
 
 def names_of(part: Any) -> dict[str, str]:
-    """Return what Go calls the fields of a type, by what payloads of ours call them; none if it is no class."""
+    """Return Go's names of the fields of a type, by their names in our payloads; empty if it is no class."""
     return _names_in_go(_class_of(part)) if is_class(part) else {}
 
 
@@ -92,7 +92,7 @@ def _class_of(part: Any) -> Any:
 
 @cache
 def _names_in_go(cls: Any) -> dict[str, str]:
-    """Return what Go calls the fields of a class, by what payloads of ours call them.
+    """Return Go's names of the fields of a class, by their names in our payloads.
 
     A field that its Struct renames keeps that name, and so does one for which Go has no name, or that of another field.
     """
@@ -158,7 +158,7 @@ class _Twins:
 
 
 def _left_out(cls: Any, field: Any) -> Any:
-    """Return the default of a field with which it is left out; where it never is, an object that no value is."""
+    """Return the default with which a field is left out; an object equal to no value if it never is."""
     if issubclass(cls, msgspec.Struct) and cls.__struct_config__.omit_defaults:
         if field.default is not msgspec.NODEFAULT:
             return field.default
@@ -280,14 +280,14 @@ def _key_writer(writers: dict[str, Writer | None]) -> Writer | None:
 
 
 def _written(value: Any) -> Any:
-    """Return what is encoded in place of a value of any type."""
+    """Return the value to encode in place of one of any type."""
     cls = type(value)
     if cls in _SCALARS:
         return value
     if cls in _ROW_CLASSES:
         return value if _SCALARS.issuperset(map(type, value)) else list(map(_written, value))
     if cls is dict:
-        # A map with keys of other classes may be one that is not opened when it comes back.
+        # The decoder may not open a map with keys of other classes.
         if _SCALARS.issuperset(map(type, value.values())) or not _SCALARS.issuperset(map(type, value)):
             return value
         return {key: _written(item) for key, item in value.items()}

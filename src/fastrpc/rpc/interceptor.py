@@ -55,7 +55,7 @@ def admits_none(call: Any) -> bool:
     definition = call.route.definition
     if definition is None or call._is_one_way:
         return True
-    # What a server streams is sent before `proceed` returns.
+    # A server's messages are sent before `proceed` returns.
     return bool(definition.kind in {"server_stream", "both_ways"} or definition.admits_none)
 
 

@@ -1,6 +1,6 @@
 """JSON Schemas (draft 2020-12) of payload types, as the codec `json` carries their values.
 
-msgspec tells the fields, tags and bounds of the types that it knows, those of `fastrpc.types` their own schema.
+msgspec describes the fields, tags and bounds of its types; the types of `fastrpc.types` have their own schemas.
 `msgspec.json.schema` is not used: it refuses a default of any class that it does not know.
 """
 
@@ -62,7 +62,7 @@ class SchemaSet:
     """The schemas of a document. Those of classes stand in one place, `components`, and are referred to by name.
 
     Args:
-        prefix: what stands before a component's name in a reference to it.
+        prefix: the text before a component's name in a reference.
     """
 
     def __init__(self, prefix: str = "#/components/schemas/") -> None:
@@ -85,7 +85,7 @@ class SchemaSet:
         return {"$ref": self._prefix + name}
 
     def component(self, reference: str) -> JsonSchema:
-        """Return the schema that a reference names; an empty one if there is none."""
+        """Return the schema that a reference names; an empty one if it names no component."""
         return self.components.get(reference.removeprefix(self._prefix), {})
 
     # Types
@@ -127,7 +127,7 @@ class SchemaSet:
     def _object(self, part: Any) -> JsonSchema:
         found: JsonSchema = {"type": "object", "additionalProperties": self._schema(part.value_type)}
         names = self._schema(part.key_type)
-        # Keys are texts, whatever they stand for.
+        # Keys are always texts in JSON.
         if names.pop("type", None) == "string" and names:
             found["propertyNames"] = names
         return found | _bounds(part, _OBJECT)
@@ -250,7 +250,7 @@ class SchemaSet:
         return free
 
 
-#: What writes the schema of each kind of type.
+#: The function that writes the schema of each kind of type.
 _WRITERS: Final[dict[type[schema.Type], Callable[[SchemaSet, Any], JsonSchema]]] = {
     **dict.fromkeys((schema.IntType, schema.FloatType), SchemaSet._number),
     schema.StrType: SchemaSet._text,
@@ -308,7 +308,7 @@ def plain_default(default: Any, factory: Any = None, nothing: Any = None) -> Jso
     """Return the keyword of a default; nothing for one that JSON does not carry.
 
     Args:
-        factory: what makes the default; `nothing` or None without one.
+        factory: the function that makes the default; `nothing` or None without one.
         nothing: stands for no default, and for no factory.
     """
     if factory is not None and factory is not nothing:

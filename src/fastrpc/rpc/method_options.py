@@ -60,7 +60,7 @@ class MethodOptions(NamedTuple):
 
 
 def check_safe(label: str, options: MethodOptions, signature: HandlerSignature) -> None:
-    """Refuse a safe method that could not be one.
+    """Refuse `safe` on a method that cannot be safe.
 
     Raises:
         TypeError: it takes a stream, or is said not to be idempotent.

@@ -1,12 +1,12 @@
-"""What goes out in 32 bits, along the types of a method: see `types/floats.py` for the numbers themselves.
+"""Encode numbers in 32 bits where the types of a method say so; `types/floats.py` has the numbers themselves.
 
 ::
 
-    Point(x=1.5, name="a")  ──►  a copy of it with x=Raw(ca 3f c0 00 00)  ──►  encoded as ever
+    Point(x=1.5, name="a")  ──►  a copy of it with x=Raw(ca 3f c0 00 00)  ──►  encoded as usual
 
-The writers of a type put what an encoder takes in the place of each number annotated with `Float32`. Objects keep their
-class, so that names, tags and left-out defaults stay what they are. Values that are not of their type stay as they are:
-the receiver refuses them. Methods without such numbers have the plain encoders.
+The writers of a type replace each number annotated with `Float32` by its encoded form. Objects keep their class, so
+that names, tags and left-out defaults stay what they are. Values of a wrong type stay as they are: the receiver refuses
+them. Methods without such numbers have the plain encoders.
 """
 
 import copy
@@ -24,7 +24,7 @@ from fastrpc.types.floats import Float32, packed, packed_key, shortest_float
 
 __all__ = ["narrowed"]
 
-#: Makes of a value what is encoded instead; the value itself if nothing changes.
+#: Returns the value to encode in place of another; the value itself if nothing changes.
 Writer: TypeAlias = Callable[[Any], Any]
 
 _ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
@@ -36,7 +36,7 @@ _FORMLESS: Final = frozenset({"raw", "protobuf"})
 def narrowed(
     coders: PayloadCoders, types: MethodTypes, names: Sequence[str], *, by_value: str | None
 ) -> PayloadCoders:
-    """Return coders that write numbers of 32 bits where types say so: the same ones if none does.
+    """Return coders that write numbers of 32 bits where types say so; the same coders if no type does.
 
     Args:
         types: those of the method.

@@ -1,4 +1,4 @@
-"""Read the classes that payloads are made of: their kinds, fields and options."""
+"""Read the classes in payloads: their kinds, fields and options."""
 
 import dataclasses
 import types
@@ -28,10 +28,10 @@ STRUCT_OPTIONS: Final = (
 #: The same of a dataclass.
 DATACLASS_OPTIONS: Final = ("frozen", "order", "unsafe_hash")
 
-#: The classes of enums that members of a contract's enum have to be as well, the most special first.
+#: The base classes of enums that a contract has to keep, the most special first.
 _ENUMS: Final = (IntFlag, Flag, IntEnum, StrEnum)
 
-#: Modules whose classes are no classes of payloads.
+#: Modules whose classes do not count as classes of payloads.
 _LIBRARIES: Final = frozenset(
     {
         *("abc", "builtins", "collections", "datetime", "decimal", "enum", "ipaddress", "msgspec"),
@@ -48,7 +48,7 @@ class PayloadField(NamedTuple):
     annotation: Any
     is_required: bool
     default: Any = NOTHING
-    #: What makes the default; NOTHING if `default` is it.
+    #: The function that makes the default; NOTHING if `default` is the default.
     factory: Any = NOTHING
     is_keyword: bool = False
 
@@ -57,7 +57,7 @@ class PayloadClass(NamedTuple):
     """A class of values in payloads."""
 
     cls: type[Any]
-    #: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for one that travels in a way of its own.
+    #: dataclass, struct, typed_dict, named_tuple, enum, protobuf; opaque for one with an encoding of its own.
     kind: str
     fields: tuple[PayloadField, ...] = ()
     options: Mapping[str, Any] = types.MappingProxyType({})

@@ -56,7 +56,7 @@ def _refusal(owner: str, name: str, known: tuple[str, ...]) -> TypeError:
 
 
 def explain_arguments(owner: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Make a function say what to write instead of an argument that it does not have.
+    """Make a function suggest an argument in place of one that it does not have.
 
     Args:
         owner: its name for users; for a constructor that of the class.

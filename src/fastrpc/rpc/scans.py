@@ -86,7 +86,7 @@ def colliding_types(kinds: Sequence[Any], *, is_text: bool) -> tuple[list[Any], 
         elif isinstance(part, schema.SetType | schema.FrozenSetType):
             _note(values, part.item_type)
         elif isinstance(part, schema.AnyType | schema.CustomType) and not is_text and Any not in keys:
-            # What is decoded to a class that msgspec does not know is plain before.
+            # Values of a class that msgspec does not know are decoded as plain values first.
             keys.append(Any)
     return keys, values
 
@@ -98,7 +98,7 @@ def _decoder(codec: Codec, kind: Any, *, is_key: bool = True) -> Callable[[bytes
 
 
 def _of_models(codec: Codec, kind: Any) -> Callable[[bytes], Any]:
-    """Return the decoder of keys that a model of pydantic makes of plain ones: numbers of texts, for example."""
+    """Return the decoder of keys that a pydantic model converts from plain ones, such as texts to numbers."""
     from fastrpc.types.models import key_converter
 
     plain, convert = key_decoder(codec.wire_id, Any), key_converter(kind)
@@ -161,7 +161,7 @@ def _is_seeded(part: Any) -> bool:
 
 
 def _is_seeded_class(kind: Any) -> bool:
-    """Return the same of a key of a model: not what msgspec, but what pydantic makes of it counts."""
+    """Return the same for a key of a model: the class that pydantic makes of it counts, not msgspec's."""
     if not isinstance(kind, type):
         return False
     known = find(kind)

@@ -251,7 +251,7 @@ def _local_twin(definition: MethodDefinition) -> Callable[..., None]:
 
 
 def _without_value(parameter: Parameter) -> inspect.Parameter:
-    """Return an `inspect.Parameter`; its default, which is not used, is None."""
+    """Return an `inspect.Parameter`, with None as its unused default."""
     kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     if not parameter.by_position:
         kind = inspect.Parameter.KEYWORD_ONLY
@@ -418,7 +418,7 @@ def _decoder(definition: MethodDefinition, codec: Codec, kind: Any, place: str) 
         raise _unsuitable(definition, codec, place, kind, "it names itself") from None
     except (ConfigError, TypeError, ValueError, NameError, AttributeError) as error:
         reason = error.message if isinstance(error, ConfigError) else str(error)
-        # Its text has all of the cause; the frames of a library would bury the program's own.
+        # Its text names the cause; the frames of a library would bury the program's own.
         raise _unsuitable(definition, codec, place, kind, reason) from None
 
 

@@ -95,7 +95,7 @@ def method(
         idempotent: running it twice is harmless, so a call that may have run can be retried.
         timeout: seconds; the client's default and the server's cap.
         codec: the codec of its payload, overriding the client's; "raw" for bytes untouched.
-        public: callers need not authenticate; what authorises them still has to allow it.
+        public: callers need not authenticate; `authorize` still has to allow the call.
         roles: the roles of which a caller needs one, where the server authenticates.
         renamed: old names of parameters that callers may still use, each with the present one; at most four.
         safe: running it changes nothing, so it is idempotent, and HTTP callers may use GET.
@@ -175,7 +175,7 @@ def service(
 
 
 def _show_defaults(function: Any, **defaults: object) -> None:
-    """Have the signature show what counts where an option is neither given nor inherited."""
+    """Show in the signature the default of an option that is neither given nor inherited."""
     shown = inspect.signature(function)
     function.__signature__ = shown.replace(
         parameters=[
@@ -191,7 +191,7 @@ _show_defaults(service, alias=())
 
 
 def _check_service_name(name: Any) -> None:
-    """Refuse what is not the name of a service."""
+    """Refuse a value that is not the name of a service."""
     if not isinstance(name, str):
         raise TypeError(
             f'@fastrpc.service needs a name: write @fastrpc.service("name") above {_name_of(name)}'

@@ -40,7 +40,7 @@ NO_DEFAULT: Final[Any] = inspect.Parameter.empty
 #: Characters of a default that is written out where a signature is shown.
 LONGEST_DEFAULT: Final = 40
 
-#: Names of a first parameter that may have any annotation, and what further such names begin with.
+#: Names of a first parameter that may have any annotation, and the prefix of further such names.
 _SELF: Final = frozenset({"this", "cls"})
 _SELF_PREFIXES: Final = ("self", "_")
 
@@ -177,7 +177,7 @@ def warn_of_mutable_defaults(signature: HandlerSignature, handler: Any) -> None:
 
 
 def _check_self(label: str, parameters: Sequence[Parameter], handler: Callable[..., Any]) -> None:
-    """Refuse a function without `self`, or whose first parameter looks like one that the caller is to give."""
+    """Refuse a function without `self`, or whose first parameter looks like an argument of the caller."""
     if not parameters or not parameters[0].by_position:
         raise TypeError(f"{label} has no `self`: write `def {handler.__name__}(self, …)`")
     first = parameters[0]

@@ -1,4 +1,4 @@
-"""Tokens that prove who calls, as they are sent."""
+"""Tokens that prove the identity of a caller, as they are sent."""
 
 from typing import Any, Final
 

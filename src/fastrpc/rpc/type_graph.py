@@ -32,7 +32,7 @@ def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
 
 
 def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
-    """Yield these types and all that they hold, each once; what metadata is about is held, too."""
+    """Yield these types and all that they hold, each once; the type behind metadata counts, too."""
     # The objects are kept as long as their ids.
     waiting = list(roots)
     roots = list(waiting)
@@ -50,8 +50,8 @@ def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
 def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
     """Yield these annotations and all that they hold, each once, with the fields of classes.
 
-    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found here only. What such a class
-    decodes by itself, as the fields of a pydantic model, is not followed.
+    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found here only. Types that such a
+    class decodes itself, such as the fields of a pydantic model, are not followed.
     """
     waiting = list(kinds)
     seen: set[Any] = set()

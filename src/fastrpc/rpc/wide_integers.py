@@ -1,10 +1,10 @@
 """Integers that JavaScript's numbers cannot hold, which callers by HTTP may write as text: `"9007199254740993"`.
 
-A payload is decoded as it is. Only one that does not fit its type is looked through for such texts, where the type says
-integer, and decoded once more with numbers in their place. Methods without such integers have the plain decoder.
+A payload is decoded as it is. Only if it does not fit its type are such texts replaced by numbers, where the type says
+integer, and the payload is decoded once more. Methods without such integers have the plain decoder.
 
-Looking through costs a hundred times what decoding does, and anybody can send what does not fit: beyond a bound the
-plain refusal stands.
+The search costs a hundred times as much as decoding, and any peer can send a payload that does not fit: beyond a bound
+the plain refusal stands.
 """
 
 import re
@@ -21,14 +21,14 @@ __all__ = ["may_hold_wide_integers", "wide_integer_decoder"]
 #: The largest integer up to which JavaScript's numbers hold all.
 _LARGEST_EXACT: Final = 2**53
 
-#: An integer of 16 digits or more, as JSON would write the number; longer ones than these are of no type.
+#: An integer of 16 digits or more, as JSON would write the number; longer ones fit no type.
 _WIDE: Final = re.compile(rb'"(-?[1-9][0-9]{15,39})"')
 
-#: The most values of one payload that are looked through, and the most bytes that are opened for them at all depths.
+#: The most values of one payload that are searched, and the most bytes opened for them at all depths.
 _MOST_VALUES: Final = 10_000
 _MOST_BYTES: Final = 1 << 20
 
-#: Types of which a value is a text, so that a text is none but itself.
+#: Types whose values may be text: such a text is never read as an integer.
 _TEXTS: Final = (
     schema.AnyType,
     schema.RawType,
@@ -57,11 +57,11 @@ _Items = TypeVar("_Items", list[msgspec.Raw], dict[str, msgspec.Raw])
 
 
 class _TooMuchError(Exception):
-    """A payload of which more would have to be looked through than the bounds allow."""
+    """The search of a payload exceeds its bounds."""
 
 
 class _Bounds:
-    """The rest of the budget for looking through one payload."""
+    """The rest of the budget for the search of one payload."""
 
     __slots__ = ("_bytes", "_values")
 
