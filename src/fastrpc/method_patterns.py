@@ -26,7 +26,7 @@ class MethodPattern:
 
     Raises:
         TypeError: the pattern is not text.
-        ConfigError: it is none of the forms.
+        ConfigError: the pattern has another form.
     """
 
     __slots__ = ("_reach", "_service", "text")
@@ -68,7 +68,7 @@ class MethodPattern:
         return bool(self._reach) and self.matches(f"{service}.x")
 
     def missing_in(self, methods: Iterable[str]) -> str | None:
-        """Return the service that a pattern names in vain, as none of these methods fits; None if one does."""
+        """Return the service of a pattern that matches none of these methods; None if it matches one."""
         if self.text == "**" or any(self.matches(method) for method in methods):
             return None
         return self._service
@@ -81,7 +81,7 @@ def method_patterns(given: Any) -> tuple[MethodPattern, ...]:
     """Return the patterns given as one text or as several.
 
     Raises:
-        ConfigError: there is none, or one of them is not a pattern.
+        ConfigError: the list is empty, or an item is not a pattern.
     """
     texts = (given,) if isinstance(given, str) else given
     if not isinstance(texts, Sequence) or not texts or not all(isinstance(text, str) for text in texts):

@@ -26,7 +26,7 @@ class WatchedFile(Generic[T]):
     """The value of a file, made again when the file changes.
 
     A file counts as changed by its device, inode, size and time of modification; links are followed, as Kubernetes
-    replaces them. A change is taken once two looks a second apart agree, or once nobody has touched the file for a
+    replaces them. A change is taken once two looks a second apart agree, or once the file has been unchanged for a
     second, so that a half-written file is not read. A file that cannot be used keeps the value before it.
 
     Args:
@@ -71,7 +71,7 @@ class WatchedFile(Generic[T]):
         before, self._seen = self._seen, _print_of(self.path)
         if self._seen == self._taken or not (self._seen == before or self._rests()):
             return False
-        # What was read and is of no use is not read again; what could not be read may become readable.
+        # A file with useless content is not read again until it changes; an unreadable one may become readable.
         return self._useless != self._state() and self._take()
 
     def reload(self) -> bool:
@@ -121,12 +121,12 @@ class WatchedFile(Generic[T]):
             raise ConfigError(f"{self._kind} {self.path!r}: {error.message}", hint=error.hint) from None
 
     def _rests(self) -> bool:
-        """Return whether nobody has touched the file for a second, so that one look is as good as two."""
+        """Return whether the file has been unchanged for a second, so that one look is as good as two."""
         changed_at = self._changed_at()
         return changed_at is not None and changed_at <= self._wall_clock() - LOOK_SECONDS
 
     def _changed_at(self) -> float | None:
-        """Return when anything of the file changed, its rights included; None: there is no file."""
+        """Return the time of the last change of the file, its rights included; None: there is no file."""
         try:
             return os.stat(self.path).st_ctime
         except (OSError, ValueError):

@@ -108,7 +108,7 @@ class AnyOf:
         return verdict
 
     async def __call__(self, peer: Presented) -> Identity | None:
-        """Return who presents a credential; None if no member accepts it."""
+        """Return the identity of a credential; None if no member accepts it."""
         self.look()
         answer = self.verify(peer)
         if not isinstance(answer, Verdict | Refusal):
@@ -171,7 +171,7 @@ def _clash_of(member: Authenticator, other: Authenticator) -> str | None:
 
 
 def _clash_of_name(name: str, other: Authenticator) -> str | None:
-    """Return why the issuer behind another member could give the name of a listed token; None: it could not."""
+    """Return why the issuer behind another member could give the name of a listed token; None if it could not."""
     if isinstance(other, JWT) and name.startswith(other.name_prefix):
         return f"StaticTokens has {name!r}, JWT has name_prefix {other.name_prefix!r}"
     if isinstance(other, ClientCertificates):

@@ -34,12 +34,12 @@ class ClientCertificates:
         ClientCertificates(by="uri", allow=["spiffe://corp/billing", "spiffe://corp/web/*"])
 
     Args:
-        by: where the name stands: "uri" and "dns" are those of `subjectAltName`, "subject" is the whole subject as
+        by: the field with the name: "uri" and "dns" are those of `subjectAltName`, "subject" is the whole subject as
             RFC 4514 writes it, such as `CN=billing,O=Corp`.
         allow: the names that are accepted, or their beginnings: `*` stands alone, or last behind `/`, `:` or `.`.
 
     Raises:
-        ConfigError: `by` is none of the three, or `allow` has no name, or a pattern of roles or of nobody.
+        ConfigError: `by` has another value, or `allow` is empty or has a pattern of roles or `anonymous`.
     """
 
     version = 0
@@ -49,7 +49,7 @@ class ClientCertificates:
             raise ConfigError(f"by is {by!r}, it must be one of {', '.join(map(repr, _KINDS))}")
         if isinstance(allow, str) or not isinstance(allow, Iterable):
             raise TypeError(f"allow is {allow!r}, it must be a list of names")
-        #: Where the names stand: "uri", "dns" or "subject".
+        #: The field with the names: "uri", "dns" or "subject".
         self.by = by
         patterns = [one.lower() if by == "dns" and isinstance(one, str) else one for one in allow]
         self.patterns = tuple(NamePattern(one) for one in patterns)
@@ -70,7 +70,7 @@ class ClientCertificates:
         return peer.credentials is None and peer.certificate is not None
 
     def verify(self, peer: Presented) -> Answer:
-        """Return whom the peer's certificate names."""
+        """Return the identity in the peer's certificate, or a refusal."""
         if not self.handles(peer):
             return Refusal("it presents no certificate, or a token beside it")
         assert peer.certificate is not None
@@ -90,7 +90,7 @@ class ClientCertificates:
         return Verdict(identity, float(expires) if isinstance(expires, int | float) else None)
 
     async def __call__(self, peer: Presented) -> Identity | None:
-        """Return whom a peer's certificate names; None if it is none that is allowed."""
+        """Return the identity in a peer's certificate; None if it is not allowed."""
         answer = self.verify(peer)
         return answer.identity if isinstance(answer, Verdict) else None
 

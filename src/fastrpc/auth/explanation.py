@@ -1,4 +1,4 @@
-"""Why a policy decides as it does, for people."""
+"""Explain a policy's decision, for people."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -32,10 +32,10 @@ class RuleEffect:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A decision, and what led to it."""
+    """A decision with its reasons."""
 
     is_allowed: bool
-    #: Whether the answer depends on the method, which is not known: a public one takes callers without identity.
+    #: Whether the answer depends on the unknown method: a public one takes callers without identity.
     is_allowed_if_public: bool
     #: The rule that decided; None: no rule allows it, or the method itself refuses the caller.
     decisive: RuleEffect | None
@@ -99,7 +99,7 @@ def explained(
 def _refusal_of_method(
     definition: MethodDefinition, identity: Identity | None, *, is_open: bool
 ) -> str | None:
-    """Return why a method refuses a caller whatever the policy says; None if it does not."""
+    """Return why a method refuses a caller whatever the policy says; None if it admits the caller."""
     if not is_open:
         return f"{definition.full_name} is not public: it refuses callers without identity"
     if definition.roles and (identity is None or not set(definition.roles) & identity.roles):
@@ -126,7 +126,7 @@ def _first(patterns: tuple[MethodPattern, ...], method: str) -> str | None:
 
 
 def _refusal(policy: Policy, considered: tuple[RuleEffect, ...], method: str) -> str:
-    """Return why nothing allows a call that nothing denies."""
+    """Return why a call is refused that no rule denies."""
     if not considered:
         return "no rule concerns this caller"
     numbers = [one.rule for one in considered]

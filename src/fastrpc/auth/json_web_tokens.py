@@ -38,7 +38,7 @@ _PEM: Final = b"-----BEGIN"
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key with the algorithms that it verifies; its id is None for a key that was given alone."""
+    """A key with the algorithms that it verifies; a key that was given alone has no id."""
 
     id: str | None
     value: Any
@@ -64,7 +64,7 @@ class JWT:
         name_claim: the claim with the name of the identity.
         roles_claim: the claim with its roles: a list, or a text with spaces between them. A token need not have it.
         name_prefix: put before each name, so that it differs from those of other sources.
-        tls: whom to trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
+        tls: the trust at the URL of a key set, such as `TLS(ca_file=…)`; None trusts the system's authorities.
 
     Raises:
         ConfigError: an argument is not usable, or the extra is not installed.
@@ -171,7 +171,7 @@ class JWT:
         try:
             value = self._library.PyJWK(dict(entry)).key
         except Exception:
-            # Of a kind that this library does not know: other keys of the set may be of use.
+            # The library does not know this kind; other keys of the set may be usable.
             return None
         stated = entry.get("alg")
         found = tuple(name for name in self._usable(value) if stated in (None, name))
@@ -202,7 +202,7 @@ class JWT:
         return peer.scheme == BEARER and peer.credentials is not None
 
     def verify(self, peer: Presented) -> Answer | Awaitable[Answer]:
-        """Return whose token the peer presents; an awaitable if keys have to be fetched first."""
+        """Return the identity in the peer's token, or a refusal; an awaitable if keys have to be fetched first."""
         token = peer.credentials
         if not self.handles(peer) or token is None:
             return Refusal("it presents no token")
@@ -290,7 +290,7 @@ class JWT:
         return Verdict(identity, float(claims["exp"]) + self._leeway)
 
     async def __call__(self, peer: Presented) -> Identity | None:
-        """Return whose token a peer presents; None if it is refused."""
+        """Return the identity in a peer's token; None if it is refused."""
         answer = self.verify(peer)
         if not isinstance(answer, Verdict | Refusal):
             answer = await answer
@@ -303,7 +303,7 @@ class JWT:
 
 
 def _is_instant(value: Any) -> bool:
-    """Return whether a claim is a number of seconds; the library also takes texts and booleans for one."""
+    """Return whether a claim is a number of seconds; the library accepts texts and booleans as well."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -29,8 +29,8 @@ FETCH_SECONDS: Final = 5.0
 RENEW_SECONDS: Final = 300.0
 KEEP_SECONDS: Final = 24 * 3600.0
 
-#: A key that is not in the set is looked up if the last fetch is older than these seconds, so often in a minute at
-#: most: any caller can name such a key.
+#: A key that is not in the set is looked up if the last fetch is older than these seconds, and at most so often in a
+#: minute: any caller can name such a key.
 UNKNOWN_SECONDS: Final = 5.0
 UNKNOWN_LOOKS: Final = 4
 _MINUTE: Final = 60.0
@@ -45,14 +45,14 @@ MOST_KEYS: Final = 100
 RSA_BITS: Final = 2048
 MOST_RSA_BITS: Final = 8192
 
-#: Most keys that a token is tried with which does not say by its `kid` which one signed it.
+#: Most keys that are tried for a token without a `kid`.
 MOST_TRIED: Final = 8
 
 logger = logging.getLogger("fastrpc.audit")
 
 
 class KeysAwayError(Exception):
-    """The keys cannot be had now."""
+    """The keys cannot be fetched now."""
 
 
 class KeySet:
@@ -61,7 +61,7 @@ class KeySet:
     They are renewed every five minutes, and kept for a day while the endpoint is away. One thread fetches at a time.
 
     Args:
-        tls: whom to trust there; None trusts the system's authorities.
+        tls: the trust there; None trusts the system's authorities.
 
     Raises:
         ConfigError: the URL is not of https, or a file cannot be used; http is accepted for loopback alone.
@@ -93,7 +93,7 @@ class KeySet:
         self._failed_at: float | None = None
         # The latest fetches for unknown keys.
         self._looks: deque[float] = deque(maxlen=UNKNOWN_LOOKS)
-        # The fetch under way, for all who wait on its loop.
+        # The fetch under way, for all tasks that wait on its loop.
         self._fetching: asyncio.Task[bool] | None = None
 
     def current(self) -> list[Any] | None:
@@ -135,7 +135,7 @@ class KeySet:
         """
         if self._failed_at is not None and self._clock() - self._failed_at < RETRY_SECONDS:
             raise KeysAwayError
-        # Shielded: whoever is cancelled leaves the fetch to the others.
+        # Shielded: a cancelled waiter leaves the fetch to the others.
         if not await asyncio.shield(self._begin()):
             raise KeysAwayError
         return self._keys
@@ -162,7 +162,7 @@ class KeySet:
             logger.warning("the keys at %s cannot be fetched: %s", self.url, error or "no answer in time")
             return False
         except Exception:
-            # Such as no thread to be had: the pause before the next attempt counts all the same.
+            # For example no thread can be started: the pause before the next attempt applies as well.
             self._failed_at = self._clock()
             logger.exception("the keys at %s cannot be fetched", self.url)
             return False
@@ -264,7 +264,7 @@ async def _in_thread(function: Callable[[], str]) -> str:
         try:
             loop.call_soon_threadsafe(settle, *outcome)
         except RuntimeError:
-            # The loop is closed: nobody waits any more.
+            # The loop is closed, so no task waits any more.
             return
 
     threading.Thread(target=run, name="fastrpc-keys", daemon=True).start()

@@ -28,7 +28,7 @@ class NamePattern:
 
     Raises:
         TypeError: the pattern is not text.
-        ConfigError: it is none of the forms.
+        ConfigError: the pattern has another form.
     """
 
     __slots__ = ("_name", "_role", "_start", "text")
@@ -46,7 +46,7 @@ class NamePattern:
             )
         self.text = text
         self._role = text.startswith(_ROLE)
-        #: What a name or a role begins with; None for an exact one.
+        #: The prefix of a name or a role; None for an exact one.
         self._start = None if star < 0 else text[:-1].removeprefix(_ROLE)
         self._name = text.removeprefix(_ROLE)
 

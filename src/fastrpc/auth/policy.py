@@ -1,4 +1,4 @@
-"""Rules that say who may call what."""
+"""Rules that say which callers may call which methods."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from fastrpc.watched_file import WatchedFile
 
 __all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule", "Rules"]
 
-#: What a rule may permit at an embedded registry.
+#: The rights that a rule may grant at an embedded registry.
 Right: TypeAlias = Literal["register", "read"]
 
 _HIGH: Final = 2
@@ -39,7 +39,7 @@ class Route:
     method: str
     #: "unary", "client_stream", "server_stream" or "both_ways".
     kind: str = "unary"
-    #: What `@method(roles=…)` demands, and whether it is `public`.
+    #: The roles of `@method(roles=…)`, and whether the method is `public`.
     roles: frozenset[str] = frozenset()
     public: bool = False
 
@@ -97,7 +97,7 @@ class Rules(ABC):
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:
-        """Return what the rules say about a caller and the full name of a method; None: nobody is identified."""
+        """Return what the rules say about a caller and the full name of a method; None: it has no identity."""
 
     def __call__(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method; None is a caller without an identity."""
@@ -106,7 +106,7 @@ class Rules(ABC):
 
 @final
 class Policy(Rules):
-    """Rules that say who may call what. What no rule allows is denied, and a deny comes before every allow.
+    """Rules that say which callers may call which methods. The default is to deny; a deny overrides every allow.
 
     ::
 
@@ -116,9 +116,9 @@ class Policy(Rules):
         deny = ["bank.close_all"]
         priority = 2
 
-    `who` has names and roles. `*` stands alone for whoever is identified, or last behind `/`, `:` or `.`; `anonymous`
-    is whoever is not identified. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of the service
-    `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
+    `who` has names and roles. `*` alone matches every identified caller; it may also stand last, after `/`, `:` or `.`.
+    `anonymous` matches the other callers. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of the
+    service `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
 
     Args:
         rules: tables with the keys of the file.
@@ -130,7 +130,7 @@ class Policy(Rules):
     """
 
     def __init_subclass__(cls) -> None:
-        # Only `decide` is asked: what a subclass did elsewhere would be passed over.
+        # Only `decide` is called: other overrides of a subclass would have no effect.
         raise TypeError(
             f"{cls.__name__} cannot be a subclass of Policy: write a function (identity, route) -> bool that asks one"
         )

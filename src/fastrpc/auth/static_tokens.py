@@ -115,7 +115,7 @@ class StaticTokens:
         return peer.scheme == BEARER and peer.credentials is not None
 
     def verify(self, peer: Presented) -> Answer:
-        """Return whose token the peer presents."""
+        """Return the identity of the peer's token, or a refusal."""
         if not self.handles(peer):
             return Refusal("it presents no token")
         digest = _digest(peer.credentials or "")
@@ -123,7 +123,7 @@ class StaticTokens:
         return Refusal("its token is not known") if identity is None else Verdict(identity)
 
     async def __call__(self, peer: Presented) -> Identity | None:
-        """Return whose token a peer presents; None if it is not known."""
+        """Return the identity of a peer's token; None if the token is unknown."""
         self.look()
         answer = self.verify(peer)
         return answer.identity if isinstance(answer, Verdict) else None

@@ -50,7 +50,7 @@ Answer = Verdict | Refusal
 
 
 class Authenticator(Protocol):
-    """An object of `fastrpc.auth` that tells who presents a credential."""
+    """An object of `fastrpc.auth` that returns the identity behind a credential."""
 
     @property
     def version(self) -> int:
