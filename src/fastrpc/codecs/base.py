@@ -126,7 +126,7 @@ def codec_named(name: str) -> Codec:
 
 
 def codec_with_id(wire_id: int) -> Codec:
-    """Return the codec whose number in this process is `wire_id`; ConfigError when there is none."""
+    """Return the codec whose number in this process is `wire_id`; ConfigError if no codec has it."""
     name = codec_numbers().get(wire_id)
     if name is None:
         raise ConfigError(f"no codec has the number {wire_id}; there are {', '.join(codec_names())}")
@@ -134,7 +134,7 @@ def codec_with_id(wire_id: int) -> Codec:
 
 
 def codec_number(name: str) -> int:
-    """Return the number by which this process announces the codec called `name`; ConfigError when there is none."""
+    """Return the number by which this process announces the codec called `name`; ConfigError if it is unknown."""
     for number, known in codec_numbers().items():
         if known == name:
             return number

@@ -54,6 +54,6 @@ def _plain_decoder() -> Callable[[Payload], Any]:
         # Arguments that mix names and positions arrive under integer keys.
         strict_map_key=False,
         timestamp=TIMESTAMP_AS_DATETIME,
-        # Of the two packages' extension types, the one that the encoder takes back.
+        # The extension type of msgspec, which the encoder accepts.
         ext_hook=msgspec.msgpack.Ext,
     )

@@ -38,24 +38,23 @@ __all__ = [
 #: Bytes as they arrive from the wire.
 Payload: TypeAlias = bytes | bytearray | memoryview
 
-#: A step-wise decompression: yields between its steps and returns the output. Before its output takes more memory it
-#: yields how many bytes that will be in all, else None.
+#: A step-wise decompression: yields between its steps and returns the output. Before its output grows it yields the new
+#: size in bytes, else None.
 Steps: TypeAlias = Generator[int | None, None, bytes]
 
 #: A step-wise compression: yields, between its steps, how many bytes came out so far; returns the frame, or None if the
 #: payload does not shrink.
 PackSteps: TypeAlias = Generator[int, None, bytes | None]
 
-#: Takes input and the most output to give; returns the output, how much of the input it took, and
-#: whether the frame is whole.
+#: Takes input and a limit of output; returns the output, the bytes of input used, and whether the frame is complete.
 Feed: TypeAlias = Callable[[memoryview, int], tuple[bytes, int, bool]]
 
-#: What a step reads and writes at most. With zlib's state of about 45 KiB a decompression stays below
-#: 64 KiB beside its output; larger steps are hardly faster.
+#: The most that a step reads or writes. With zlib's state of about 45 KiB a decompression stays below 64 KiB beside its
+#: output; larger steps are hardly faster.
 STEP_INPUT_BYTES = 4 * 1024
 STEP_OUTPUT_BYTES = 8 * 1024
 
-#: What a step of a compression reads: gzip takes 0.6 ms for it.
+#: The input of one step of a compression: gzip takes 0.6 ms for it.
 PIECE_BYTES = 16 * 1024
 
 ENTRY_POINT_GROUP = "fastrpc.compressors"
@@ -90,7 +89,7 @@ class Compressor(Protocol):
         """Return `payload` as one self-contained frame; it may come out larger."""
 
     def decompress(self, payload: Payload, max_size: int) -> bytes:
-        """Return what one whole frame holds.
+        """Return the content of one whole frame.
 
         DecodeError when the output passes `max_size` bytes (found with at most 64 KiB more), and for
         input that is damaged, truncated, or followed by more bytes. A size announced by the frame is
@@ -207,7 +206,7 @@ def decompress_steps(compressor: Compressor, payload: Payload, max_size: int) ->
     A compressor without steps of its own does all the work in one.
 
     Raises:
-        DecodeError: whatever the compressor raises, from the first step on; an installed one may raise anything.
+        DecodeError: for every error of the compressor, from the first step on; an installed one may raise anything.
     """
     own_steps: Callable[[Payload, int], Steps] | None = getattr(compressor, "decompress_steps", None)
     try:
@@ -261,7 +260,7 @@ def bounded_steps(
                 raise damaged(name, error) from error
             place += consumed
             if output.size + len(piece) > output.capacity:
-                # Whoever counts memory may end this here.
+                # The caller may end the decompression here, by the memory that it counts.
                 yield output.capacity_for(len(piece))
             output.write(piece)
             # Output may still be held back after the last input, so one idle step proves nothing.
@@ -312,7 +311,7 @@ class BoundedOutput:
         self.size += len(piece)
 
     def capacity_for(self, more: int) -> int:
-        """Return the memory that the output takes with so many bytes more; DecodeError names a limit that is passed."""
+        """Return the memory of the output with so many more bytes; DecodeError names a limit that is passed."""
         needed = self.size + more
         if needed > self._max_size:
             raise DecodeError(

@@ -23,7 +23,7 @@ FLAGS_OFFSET = 3
 KNOWN_FLAGS = b"\x1f"
 SIZE_BYTES = 4
 
-#: Members are looked for in so many bytes, and so many of them: that takes a millisecond or two at most.
+#: The search for members covers this many bytes and members: it takes at most a millisecond or two.
 SEARCHED_BYTES = 512 * 1024
 SEARCHED_MEMBERS = 1_000
 
@@ -47,16 +47,16 @@ class GzipCompressor:
         return run_steps(self.decompress_steps(payload, max_size))
 
     def stated_size(self, payload: bytes) -> int | None:
-        """Return the sum of what the members state, None where it cannot be told."""
+        """Return the sum of the sizes that the members state, None if it is unknown."""
         size = _last_size(payload)
         place = 0
         for _ in range(SEARCHED_MEMBERS):
             place = payload.find(MEMBER_START, place + 1, SEARCHED_BYTES)
             if place < 0:
-                # A member is hardly longer than its content: what is much longer has further ones.
+                # A member is hardly longer than its content: a much longer payload has further members.
                 return size if len(payload) <= size + size // 1024 + 1024 else None
             if payload[place + FLAGS_OFFSET : place + FLAGS_OFFSET + 1] <= KNOWN_FLAGS:
-                # Either the size of the member before it, or this is none, and the size is most likely too large.
+                # The size of the member before, unless the match is chance: then it is most likely too large.
                 size += int.from_bytes(payload[place - SIZE_BYTES : place], "little")
         return None
 

@@ -29,8 +29,8 @@ FLAGS_OFFSET = 4
 SINGLE_SEGMENT_FLAG = 0x20
 WINDOW_OFFSET = 5
 
-#: The decoder keeps a window of what it wrote: 2 MiB at most, which is what zstd's levels up to its
-#: default one ask for. A header can ask for 3.75 TiB.
+#: The decoder keeps a window of its output: 2 MiB at most, as zstd's levels up to its default one ask for. A header can
+#: ask for 3.75 TiB.
 WINDOW_LOG_MAX = 21
 WINDOW_BYTES_MAX = 1 << WINDOW_LOG_MAX
 
@@ -76,8 +76,8 @@ class ZstdCompressor:
 class _CompressorOfThread(threading.local):
     """Makes one frame after the other; each stands alone.
 
-    A new compression context for each costs ten times what a payload of a kilobyte does. One for all
-    threads would make the event loop wait for what other threads compress.
+    A new compression context for each costs ten times as much as a payload of a kilobyte. One for all threads would
+    make the event loop wait for the compressions of other threads.
     """
 
     def __init__(self) -> None:

@@ -22,7 +22,7 @@ _CLASSES = frozenset(
 #: The formats of JSON Schema, which has none for networks and interfaces.
 _FORMATS = {ipaddress.IPv4Address: "ipv4", ipaddress.IPv6Address: "ipv6"}
 
-#: Longest text of an address, with a prefix and a zone; the classes split what they are given before they refuse it.
+#: Longest text of an address, with a prefix and a zone; the classes split a text before they refuse it.
 LONGEST_TEXT = 256
 
 

@@ -33,7 +33,7 @@ LONGEST_BODY: Final = 2**32 - 1
 MOST_BYTES: Final = 2**63 - 1
 LAST_CHARACTER: Final = 0x10FFFF
 
-#: Behind a refused type, what an array may hold.
+#: The types that an array may hold, for the error about another type.
 _TRAVELLING: Final = (
     ": the values must be numbers of up to 64 bits (complex ones 128), booleans, text, bytes or times"
 )

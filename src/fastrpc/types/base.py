@@ -63,12 +63,12 @@ class Field(NamedTuple):
     annotation: Any
     is_required: bool
     default: Any
-    #: What makes the default; None if `default` is it.
+    #: The function that makes the default; None if `default` is the default.
     factory: Any = None
 
 
 class PayloadType(NamedTuple):
-    """The conversion of one class's values to what msgspec takes, and back."""
+    """The conversion of one class's values to values that msgspec encodes, and back."""
 
     #: (value, codec name) -> a value that msgspec encodes; TypeError or ValueError if this one cannot travel.
     encode: Callable[[Any, str], Any]
@@ -132,7 +132,7 @@ def find(cls: type[Any]) -> PayloadType | None:
 
 
 def encode_value(codec_name: str, value: Any) -> Any:
-    """Return the form of a value that msgspec encodes; TypeError if there is none."""
+    """Return the form of a value that msgspec encodes; TypeError if it has none."""
     known = find(type(value))
     if known is None:
         raise TypeError(

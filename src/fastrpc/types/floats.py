@@ -22,9 +22,9 @@ _FORM: Final = 0xCA
 _pack: Final[Callable[[int, Any], bytes]] = struct.Struct(">Bf").pack
 _as_float: Final = struct.Struct("=f")
 
-#: As many digits tell all numbers of 32 bits apart.
+#: So many digits distinguish all numbers of 32 bits.
 _MOST_DIGITS: Final = 9
-#: As many digits are never lost.
+#: Decimal numbers with so many digits survive 32 bits unchanged.
 _FEWEST_DIGITS: Final = 6
 
 #: The annotation of a number that goes out in 32 bits. Its range is checked where it is sent; either width is read.
@@ -38,7 +38,7 @@ class _Key(float):
 
 
 def packed(value: Any) -> Any:
-    """Return what an encoder of msgpack writes for a number; anything else stays as it is, for the receiver to refuse.
+    """Return the form of a number that an encoder of msgpack writes; other values stay: the receiver refuses them.
 
     Raises:
         ValueError: the number is beyond the range.
