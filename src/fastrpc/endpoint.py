@@ -1,4 +1,4 @@
-"""Where a service is: `Address` (a parsed `scheme://…`) and `Endpoint` (an address with weight and labels)."""
+"""The location of a service: `Address` (a parsed `scheme://…`) and `Endpoint` (an address with weight and labels)."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from fastrpc.escaping import without_secrets
 __all__ = ["Address", "Endpoint", "is_local"]
 
 _HIGHEST_PORT = 65_535
-#: What follows the schemes that have no host.
+#: The part after the scheme, for schemes without a host.
 _WITHOUT_HOST = {"unix": "path", "memory": "name", "fd": "name or number"}
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
@@ -102,7 +102,7 @@ class Endpoint:
         labels: texts that selectors filter by.
         zone: where it runs; "" is unknown.
         version: of the service there; "" is unknown.
-        protocols: names of those it speaks; empty is unknown.
+        protocols: names of the protocols it speaks; empty is unknown.
 
     Raises:
         ConfigError: an argument has the wrong type or range.

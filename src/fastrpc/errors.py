@@ -65,8 +65,8 @@ class FastRPCError(Exception):
     default_processed: ClassVar[Processed] = "unknown"
     default_retryable: ClassVar[bool] = False
 
-    #: Whether a call made by this process raised it. If a handler lets it pass, it reports the handler's own call
-    #: and is no fault of the handler's caller.
+    #: Whether a call made by this process raised it. If a handler lets it pass, it reports the handler's own call, not
+    #: a fault of the handler's caller.
     _of_own_call = False
 
     def __init__(
@@ -325,7 +325,7 @@ class ConfigError(FastRPCError, ValueError):
     default_processed: ClassVar[Processed] = "no"
 
 
-# Of the statuses that a server answers, these are faults of the endpoint, not of the call.
+# The statuses in a server's answer that are faults of the endpoint, not of the call.
 _FAULTY_STATUSES = frozenset(
     {Status.UNKNOWN, Status.DEADLINE_EXCEEDED, Status.INTERNAL, Status.UNAVAILABLE, Status.DATA_LOSS}
 )

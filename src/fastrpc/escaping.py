@@ -1,4 +1,4 @@
-"""Texts for terminals and log lines: those of a peer are escaped, URLs lose their secrets, errors are never unheard."""
+"""Texts for terminals and log lines: a peer's are escaped, URLs lose their secrets, and errors are always shown."""
 
 import logging
 import traceback
@@ -80,7 +80,7 @@ def printable_json(text: str) -> str:
 def escape_record(record: logging.LogRecord) -> bool:
     """A log filter that escapes message and traceback, the message to one line, and drops no record."""
     if type(record.msg) is str and not record.args and not record.exc_info and record.msg.isprintable():
-        # As most records, and all of the access log, which is the busiest.
+        # Most records end here, and all of the access log, which is the busiest.
         return True
     try:
         message = record.getMessage()
@@ -129,8 +129,8 @@ def escape_loggers() -> None:
 class UnheardErrors(logging.Handler):
     """Gives errors to Python's last resort, standard error, where no other handler gets them.
 
-    A logger without any handler would give warnings as well, and a `NullHandler` keeps all back: a caller is told that
-    the log has the reason of a failure, so an error may not vanish.
+    A logger without any handler would pass on warnings as well, a `NullHandler` nothing. Callers are referred to the
+    log for the reason of a failure, so errors must be shown.
     """
 
     def __init__(self) -> None:

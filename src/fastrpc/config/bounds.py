@@ -33,8 +33,8 @@ class Limits(Settings):
         depth: depth to which payloads may nest containers. Too low refuses deep values, too high lets hostile ones
             use up the stack of decoders.
         longest_call: seconds after which a call that is served ends, streams included, however late its caller's
-            deadline is; None leaves it to callers and methods. Built-in services are exempt. Too low ends honest
-            work, too high lets callers hold handlers that nobody needs any more.
+            deadline is; None leaves it to callers and methods. Built-in services are exempt. Too low ends honest work,
+            too high lets callers occupy handlers whose results are no longer needed.
     """
 
     message_bytes: int = 16 * _MIB
@@ -67,14 +67,14 @@ class Memory(Settings):
     raising that limit alone is enough.
 
     Attributes:
-        process_bytes: memory of all connections of a process; what is being decompressed takes at most a quarter of it.
-            At 70 % streams stop growing and new calls of priority 1 are refused, at 85 % all new calls, at 100 % the
-            largest holder is closed. An answer above 64 KiB that would pass 100 % is dropped, and its caller gets an
-            error. Too low refuses work the machine could do, too high ends in the system's out-of-memory killer.
+        process_bytes: memory of all connections of a process; decompressions take at most a quarter of it. At 70 %
+            streams stop growing and new calls of priority 1 are refused, at 85 % all new calls, at 100 % the largest
+            holder is closed. An answer above 64 KiB that would pass 100 % is dropped, and its caller gets an error. Too
+            low refuses work the machine could do, too high ends in the system's out-of-memory killer.
         request_bytes: requests being received, waiting or decoded; calls of priority 1 use 75 % of it. Too low refuses
             bursts of large requests, too high lets one client hold this much.
-        stream_pool: what streams may hold beyond their first windows, shared by the streams of a connection: half of
-            it for windows that grow, each to a quarter of the pool, and all that is left for messages larger than
+        stream_pool: bytes that streams may hold beyond their first windows, shared by the streams of a connection: half
+            of it for windows that grow, each to a quarter of the pool, and all that is left for messages larger than
             their window. Too low slows fast streams on long lines, too high lets unread streams hold this much.
         send_soft: unsent bytes above which no further handler starts and streams wait. Too low idles handlers while
             the network catches up, too high answers into a growing queue.
@@ -115,8 +115,8 @@ class Admission(Settings):
 
     Attributes:
         handshakes: connections that may be opening at once; above it the one silent for longest is closed, if for
-            0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory
-            before they are known.
+            0.2 s or more. Too low closes slow clients in a rush of new ones, too high lets strangers hold memory before
+            they authenticate.
         queue_length: calls that may wait for a handler; more are refused at once, those of priority 1 first. Too low
             refuses short bursts, too high only fills with calls that expire while they wait.
         queue_age: seconds a call may wait for a handler, unread in its socket too, before it is refused. Too low

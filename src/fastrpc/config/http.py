@@ -32,8 +32,8 @@ class HTTPLimits(Settings):
             lets strangers hold connections.
         idle_seconds: time between two requests on a connection. Too low makes clients connect again, too high keeps
             unused connections open.
-        body_idle_seconds: time between two pieces of a body, and for a client that takes nothing of an answer. Too
-            low cuts off slow lines, too high lets silent clients hold memory.
+        body_idle_seconds: time between two pieces of a body, and for a client that reads nothing of an answer. Too low
+            cuts off slow lines, too high lets silent clients hold memory.
         headers: fields of a request. Too low refuses clients behind many proxies, too high makes requests costly.
         header_bytes: bytes of these fields. Too low refuses long tokens, too high holds memory for strangers.
         target_bytes: bytes of the path and the query. Too low refuses long queries, too high holds memory for
@@ -71,8 +71,8 @@ class HTTP(Settings):
             gateway of Phobos takes them.
         docs: the pages `/docs`, `/openapi.json` and `/client.js`, which describe and call the services. They need no
             identity. None shows them where `ServerConfig.reflection` does.
-        cors_origins: origins whose pages may call, such as "https://shop.example". Each one's scripts then act with
-            whatever their users know.
+        cors_origins: origins whose pages may call, such as "https://shop.example". Their scripts then act with the
+            credentials of their users.
         allowed_hosts: names by which clients reach the server, beside "localhost", IP addresses and the advertised
             name. Another Host is refused where nothing authenticates callers: it may be a page's name that leads
             here.

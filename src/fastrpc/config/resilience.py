@@ -127,8 +127,8 @@ class Outlier(Settings):
         success_gap: how far the share of good answers may lie below that of all endpoints; None does not look at
             it. Too low ejects on noise, too high keeps an endpoint that fails many calls.
         slow_factor: how many times as long as the median of all endpoints one may take on the average, method by
-            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps one
-            that makes everybody wait.
+            method; None does not look at it. Too low ejects endpoints that are merely far away, too high keeps one that
+            delays all callers.
         slow_above: average times below this are never slow. Too low ejects over microseconds, too high keeps an
             endpoint that is slow for fast calls.
         ejection: time an endpoint is out the first time; as much longer each further time, up to

@@ -39,7 +39,7 @@ class ServerConfig(Settings):
             only, unless `listen` says `allow_plain=True`.
         protocols: protocols accepted on each port, detected by a connection's first bytes. Each one more enlarges the
             attack surface.
-        http: what is offered by HTTP, where `protocols` names "http".
+        http: the HTTP gateway, where `protocols` names "http".
         codecs: codecs accepted; calls in any other are refused before they start.
         reflection: whether callers may list services and signatures; None allows it on loopback and unix addresses
             only.
@@ -58,8 +58,8 @@ class ServerConfig(Settings):
         ready_needs_registry: whether `/readyz` fails while a registry does not have the records of the server. With
             True an outage of the registry takes ready servers out of service.
         spin_microseconds: time the loop polls after the last byte came or left, before it sleeps; 0 sleeps at once.
-            It saves the wake-up, some 40 microseconds, of what comes within this time. Too low saves nothing, too
-            high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
+            It saves the wake-up, some 40 microseconds, for data that arrives within this time. Too low saves nothing,
+            too high burns a whole core for so long after each burst. Ignored, with a warning, on one core.
     """
 
     timeouts: Timeouts = field(default_factory=Timeouts)

@@ -37,13 +37,13 @@ __all__ = [
 
 _Kind = TypeVar("_Kind")
 
-#: What `ServerConfig.protocols` may name; `fastrpc.protocols.base.register` adds to it.
+#: The names for `ServerConfig.protocols`; `fastrpc.protocols.base.register` adds to them.
 SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
 
-#: Settings whose value is shown nowhere, neither in errors.
+#: Settings whose value is never shown, not even in errors.
 SECRETS = frozenset({"admin_token", "key_password"})
 
 # The longest duration, about three years: nanoseconds stay far below the end of 64 bits. None means no limit.
