@@ -220,7 +220,7 @@ class Attempts:
         remaining = self._call.remaining()
         if remaining is not None and pause >= remaining:
             return None
-        # An attempt that reached no server is no load.
+        # An attempt that reached no server causes no load.
         if not isinstance(error, ConnectError) and not self._policy.budget.take():
             return None
         self._left -= 1
@@ -260,7 +260,7 @@ class Attempts:
 
 
 def was_load(error: FastRPCError) -> bool:
-    """Return whether the attempt cost a server work, even only a refusal: then a retry uses the budget."""
+    """Return whether the attempt cost a server work, be it only a refusal: then a retry uses the budget."""
     return error.processed != "no" or isinstance(error, OverloadedError | CallError)
 
 

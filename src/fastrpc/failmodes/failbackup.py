@@ -1,8 +1,8 @@
 """A second, concurrent attempt if the first one is slow; the first answer wins.
 
-The delay is controlled, not measured: an attempt above it raises it by 10 %, each other one lowers it by 0.5 %.
-So one in twenty exceeds it, even after a change of latency and although slow attempts are cancelled. An expired timer
-is no proof: uvloop's timers have whole milliseconds, and a blocked loop runs timers before it reads received bytes.
+A feedback rule sets the delay: each attempt above it raises it by 10 %, each other one lowers it by 0.5 %. So one in
+twenty exceeds it, even after a change of latency and although slow attempts are cancelled. An expired timer is no
+proof: uvloop's timers have whole milliseconds, and a blocked loop runs timers before it reads received bytes.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ __all__ = ["FailBackup", "SlowLimit"]
 # Most methods with their own limit; further ones share one.
 _MOST_METHODS = 1_000
 
-# How far one observation moves the limit: an attempt that passes it by 10 %, one that does not by half a percent.
+# The change of the limit by one observation: 10 % up by an attempt above it, half a percent down by another.
 _STEP = 0.1
 
 # Attempts whose longest is the first limit; until then nothing is hedged.
@@ -30,17 +30,17 @@ _FIRST_ATTEMPTS = 10
 # Kinds of calls that send nothing but their arguments.
 _HEDGED = {"unary", "server_stream"}
 
-# What timers of loops can tell apart. uvloop takes less than half of it for no time at all.
+# The resolution of a loop's timers. uvloop rounds less than half of it to 0.
 _TIMER_SECONDS = 0.001
 
 
 class SlowLimit:
     """Follows the time that all but `slow_share` of the attempts of a method keep.
 
-    Only whether an attempt passed the limit is looked at, so one that was cancelled behind it counts as well as one
-    that ended. Each that passes raises the limit, each other one lowers it, so that in the long run the wanted share
-    passes (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in
-    proportion to the limit).
+    The rule only asks whether an attempt passed the limit, so an attempt cancelled after it counts like one that ended.
+    Each attempt that passes raises the limit, each other one lowers it, so that in the long run the wanted share passes
+    (Ma, Muthukrishnan, Sandler, "Frugal streaming for estimating quantiles", arXiv 1407.1121, with steps in proportion
+    to the limit).
     """
 
     def __init__(self, slow_share: float = 0.05) -> None:
@@ -72,7 +72,7 @@ class FailBackup:
     SyncClient, whose threads make one attempt at a time, refuses it.
 
     Args:
-        delay: seconds after which the second attempt is made; None takes what 95 % of the method's calls keep.
+        delay: seconds after which the second attempt is made; None takes the time that 95 % of the method's calls keep.
         retries: attempts after failures, as in `FailOver`.
     """
 
@@ -116,7 +116,7 @@ class _Race:
         self._clock = mode.clock
         self._limit = mode.limit_of(call.method)
         self._delay = self._limit.seconds if mode.delay is None else mode.delay
-        # The first attempt tells how long the method takes; later ones would be looked at only when it is slow.
+        # The first attempt measures the method; later attempts exist only when it is slow.
         self._started = self._clock()
         self._first = self._start()
         self._running = [self._first]
@@ -149,17 +149,16 @@ class _Race:
             await self._stop()
 
     def _wait_seconds(self) -> float | None:
-        """Return for how long the first attempt is still waited for; None when it is the only one."""
+        """Return the seconds left to wait for the first attempt; None if it stays the only one."""
         if self._delay is None:
             return None
         left = self._delay - (self._clock() - self._started)
         return max(left, _TIMER_SECONDS) if left > 0.0 else 0.0
 
     async def _has_answer(self) -> bool:
-        """Whether an attempt is over after all.
+        """Return whether an attempt has ended meanwhile.
 
-        A loop that was held up runs timers before it looks at what has arrived meanwhile: let it look, and let the
-        attempt take what it found.
+        A delayed loop runs timers before it reads received bytes: let it read, and let the attempt take them.
         """
         for _ in range(2):
             await asyncio.sleep(0)
@@ -176,7 +175,7 @@ class _Race:
             self._running.append(self._start())
             count_retry("hedge")
         except UnavailableError:
-            return  # The first attempt goes on; what it comes to is the outcome.
+            return  # The first attempt goes on and decides the outcome.
 
     async def _go_on(self, errors: list[BaseException]) -> None:
         """Start another attempt if all have failed, or raise the last error."""
@@ -198,7 +197,7 @@ class _Race:
             raise self._attempts.final(last) from unavailable
 
     async def _stop(self) -> None:
-        """Cancel what still runs, and wait until it is over: that takes one turn of the loop."""
+        """Cancel the attempts that still run, and wait for their end: that takes one turn of the loop."""
         self._observe_first()
         for future in self._running:
             future.cancel()
@@ -210,7 +209,7 @@ class _Race:
                     future.exception()
 
     def _observe_first(self) -> None:
-        """Learn how long the first attempt took, or took at least, if that says something."""
+        """Learn the time of the first attempt, or its lower bound, if that is informative."""
         seconds = self._clock() - self._started
         if self._first.done():
             # An attempt that succeeds ends the call at once, so it is over only now.

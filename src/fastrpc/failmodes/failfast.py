@@ -19,5 +19,5 @@ class FailFast:
 
     @sequential
     async def run(self, call: AttemptedCall, pick: Pick, attempt: Attempt) -> Any:
-        """Return the answer, or raise what the attempt failed with."""
+        """Return the answer, or raise the error of the attempt."""
         return await try_elsewhere(call, pick, attempt, 0)

@@ -49,7 +49,7 @@ class Selector(Protocol):
         """Return one of the endpoints, of which there is at least one.
 
         It may be called again if that one was already tried for this call. `call` is what interceptors get; its
-        `hash_key` is what the caller gave with `with_options(hash_key=)`, or None.
+        `hash_key` is that of `with_options(hash_key=)`, or None.
         """
         ...
 

@@ -85,7 +85,7 @@ def zone(name: str, *, sound: float = 0.7) -> Filter:
 def subset(size: int, *, client: str | bytes | int) -> Filter:
     """Keep `size` endpoints of a large endpoint set, so that not every client connects to every server.
 
-    Which ones depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
+    The choice depends on the client's name and the endpoints alone (rendezvous hashing, Thaler and Ravishankar, 1998):
     the same after a restart, and one endpoint that comes or goes changes at most one of them. Each client of many must
     have a name of its own, such as its host name and process number; the servers then get about equal shares.
     """

@@ -57,9 +57,9 @@ def rpcx_key(method: str, arguments: tuple[Any, ...]) -> str | None:
 class JumpHash(JumpHashSelector):
     """Pick by jump hash over the addresses in their order.
 
-    The key is `hash_key`, else what rpcx makes of method and argument; a call that has neither goes anywhere. It
-    spreads better than a ring and needs no memory, but an endpoint that goes from the middle of the list moves half of
-    the keys. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
+    The key is `hash_key`, else rpcx's key of method and argument; a call without either goes anywhere. It spreads
+    better than a ring and needs no memory, but an endpoint that goes from the middle of the list moves half of the
+    keys. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
 
     Args:
         filters: narrow the endpoints before one is picked, in this order; `labels`, `version`, `zone`, `subset` or one
@@ -75,7 +75,7 @@ class JumpHash(JumpHashSelector):
 class DoubleJump(DoubleJumpSelector):
     """Pick as rpcx's consistent hash does, by double jump hash; the key is made as for `JumpHash`.
 
-    Where a key goes depends on the order in which endpoints came into the list and left it, not on connections. Within
+    The endpoint of a key depends on the order in which endpoints joined and left the list, not on connections. Within
     one change this side takes them by address; Go leaves that to chance, so after a change of several endpoints two Go
     clients may differ as well. Only keys of an endpoint that is in the list and cannot take calls now go elsewhere.
 
