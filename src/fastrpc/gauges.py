@@ -1,7 +1,7 @@
-"""Gauges: what objects of this process tell about their state whenever a monitor asks.
+"""Gauges: values that objects of this process report when a monitor asks.
 
-Counters lie in the compiled core. A gauge has no place of its own: an object tells it when it is asked, so that nothing
-is kept up to date for a monitor that nobody runs.
+Counters lie in the compiled core. A gauge is not stored: its object computes it on request, so that a process without a
+monitor pays nothing.
 """
 
 import logging
@@ -22,14 +22,14 @@ class Gauged(Protocol):
     """An object with gauges."""
 
     def gauges(self) -> Iterable[Gauge]:
-        """Return its gauges now. Called in any thread, so it copies what may change meanwhile."""
+        """Return its gauges now. Called in any thread, so it copies state that may change meanwhile."""
 
 
 # The classes of objects whose failure is logged already.
 _failing: set[type] = set()
 
 # By id: a copy of a dict's values is atomic, the iteration over a WeakSet is not. With the process, as the objects of a
-# parent tell nothing about its child.
+# parent do not describe its child.
 _sources: dict[int, tuple[int, weakref.ref[Gauged]]] = {}
 
 
@@ -44,7 +44,7 @@ def tells_gauges(source: Gauged) -> None:
 
 
 def gauges() -> Iterator[Gauge]:
-    """Yield the gauges of all objects of this process. One that fails takes nothing from the others."""
+    """Yield the gauges of all objects of this process. An object that fails does not affect the others."""
     process_id = os.getpid()
     for maker, reference in list(_sources.values()):
         source = reference()

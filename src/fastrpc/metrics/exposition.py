@@ -37,7 +37,7 @@ WORKER = "worker"
 
 
 def _registered(failing: set[str]) -> Iterator[Metric]:
-    """Yield the metrics of the program's registry; log a collector that fails, unless it is known to."""
+    """Yield the metrics of the program's registry; log each failing collector once."""
     # Without this attribute the first failure ends the registry's own walk.
     collectors = getattr(REGISTRY, "_collector_to_names", None)
     for collector in [REGISTRY] if collectors is None else list(collectors):
@@ -111,7 +111,7 @@ class FamilySum:
         self._samples: dict[str, dict[_Series, float | ExactSum]] = {}
 
     def add(self, families: Iterable[Family], worker: str | None, sign: int = 1) -> None:
-        """Add the metrics of a process; None: of a dead one. A sign of -1 takes away what was counted before."""
+        """Add the metrics of a process; None: of a dead one. A sign of -1 subtracts earlier counts."""
         for name, kind, text, samples in families:
             if self._kinds.setdefault(name, (kind, text))[0] != kind:
                 continue
@@ -147,7 +147,7 @@ class FamilySum:
 
 
 def _count(known: dict[_Series, float | ExactSum], key: _Series, value: Plain, sign: int) -> None:
-    """Add a sample of a counter, or of a part of a histogram; of the instants of their creation keep the first."""
+    """Add a sample of a counter, or of a part of a histogram; of their creation times keep the first."""
     total = known.get(key)
     if not key[0].endswith("_created"):
         if not isinstance(total, ExactSum):
@@ -162,7 +162,7 @@ def _plain(value: float | ExactSum) -> Plain:
 
 
 def _marked(labels: dict[str, str], worker: str) -> tuple[tuple[str, str], ...]:
-    """Return labels with that of the process; one of this name is kept as Prometheus would."""
+    """Return labels with that of the process; an own label of this name is renamed as Prometheus does."""
     if WORKER in labels:
         labels = labels | {f"exported_{WORKER}": labels[WORKER]}
     return tuple(sorted((labels | {WORKER: worker}).items()))

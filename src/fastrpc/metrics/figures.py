@@ -20,12 +20,12 @@ from fastrpc.metrics.exact_sum import ExactSum
 
 __all__ = ["Figures", "Sum", "Values", "figures", "merged_gauges", "process_values"]
 
-#: Values that JSON can carry: `methods` is a list of rows, `process` what is counted for the whole process.
+#: Values that JSON can carry: `methods` is a list of rows, `process` has the counts of the whole process.
 Figures: TypeAlias = dict[str, Any]
 
 Values: TypeAlias = dict[str, Any]
 
-#: What makes a row one of a method; its other values are numbers.
+#: The fields that identify the row of a method; its other values are numbers.
 LABELS = ("service", "method", "side", "protocol")
 NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 
@@ -33,7 +33,7 @@ NUMBERS = ("in_flight", "received_bytes", "sent_bytes")
 REASONS = ("refused", "client_refused", "retries", "dropped_metadata")
 WAITS: dict[str, Literal["client", "server"]] = {"waits": "server", "client_waits": "client"}
 
-#: How gauges of several objects, or processes, with the same labels make one series, where they are not added up.
+#: The functions that merge gauges with equal labels of several objects or processes; other gauges add up.
 _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
     "fastrpc_client_breaker_state": max,
     "fastrpc_registry_up": min,
@@ -41,7 +41,7 @@ _MERGED_BY: dict[str, Callable[[Iterable[float]], float]] = {
 
 
 def figures(gauges: Iterable[Gauge]) -> Figures:
-    """Return what this process has counted so far, with its gauges."""
+    """Return the counts of this process so far, with its gauges."""
     return {
         "methods": [_row(counters.snapshot()) for counters in default_registry],
         "process": process_values(gauges),
@@ -53,7 +53,7 @@ def _row(snapshot: dict[str, Any]) -> Values:
 
 
 def process_values(gauges: Iterable[Gauge]) -> Values:
-    """Return what is counted for the whole process."""
+    """Return the counts of the whole process."""
     lag, blocked = loop_seconds()
     return {
         "refused": dict(REFUSALS),
@@ -81,7 +81,7 @@ class Sum:
         self._gauges: list[Gauge] = []
 
     def add(self, more: Figures, *, is_alive: bool = True) -> None:
-        """Add the figures of a process; of a dead one only what it counted."""
+        """Add the figures of a process; of a dead one only its counts."""
         for row in more["methods"]:
             self._add_row(row, operator.add, 1)
             if is_alive:
@@ -94,7 +94,7 @@ class Sum:
             ]
 
     def subtract(self, counted: Figures) -> None:
-        """Take away what a process had counted before, such as its parent before the fork."""
+        """Subtract the earlier counts of a process, such as its parent's before the fork."""
         for row in counted["methods"]:
             self._add_row(row, operator.sub, -1)
         self._add_process(counted["process"], operator.sub, -1)
@@ -133,7 +133,7 @@ class Sum:
         return {"methods": rows, "process": process}
 
     def process(self) -> Values:
-        """Return what is counted for whole processes; the lag is that of the slowest loop."""
+        """Return the counts of whole processes; the lag is that of the slowest loop."""
         waits = {
             name: {
                 "buckets": list(zip(self._bounds, self._waits[name], strict=True)),

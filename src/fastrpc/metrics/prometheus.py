@@ -56,7 +56,7 @@ class CallCollector(Collector):
 def metrics_of(
     registry: CounterRegistry, process: Values | None = None, step: int = PARTS
 ) -> Iterator[Metric]:
-    """Yield the metrics of these counters, and of what is counted for the whole process."""
+    """Yield the metrics of these counters, and those of the whole process."""
     families = _families()
     for counters in registry:
         families[counters.side].add(counters.snapshot(), step)
