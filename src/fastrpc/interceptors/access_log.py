@@ -26,8 +26,8 @@ class AccessLog:
     A record has these fields: `side`, `service`, `method`, `status`, `peer`, `identity`, `duration_ms`, `bytes` (of all
     payloads), `trace_id` and `request_id`. A field without a value is None. A stream is one call.
 
-    Calls made inside a served call carry its request id on, in the metadata entry `frpc-request-id`. An id of the
-    caller's is taken over if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
+    Calls made inside a served call carry its request id on, in the metadata entry `frpc-request-id`. The caller's own
+    id is kept if it consists of 1 to 128 letters, digits, `.`, `_` or `-`.
 
     On a server the log stands outside all interceptors, wherever it is in the list. Calls that are refused before an
     interceptor could see them are not logged.
@@ -51,13 +51,13 @@ class AccessLog:
             raise ConfigError(
                 f"AccessLog.slow_seconds is {slow_seconds!r}, it must be a number of seconds or None"
             )
-        #: What a server tells of the end of each call, without running this object as an interceptor.
+        #: The log that a server calls at the end of each call, without running this object as an interceptor.
         self._call_log = CallLog(records.write, sample, slow_seconds)
 
     async def __call__(self, call: Call, proceed: Proceed) -> Any:
         """Run a call of a client, or of an interceptor of the program that calls this one."""
         if call.side == "client":
-            request_id_of(call)  # Known from here on, it travels with the call.
+            request_id_of(call)  # From here on the id travels with the call.
         try:
             return await proceed(call)
         finally:

@@ -1,4 +1,4 @@
-"""The names that OpenTelemetry's semantic conventions for RPC give to what is recorded, in the pinned version.
+"""The names in OpenTelemetry's semantic conventions for RPC of all recorded values, in the pinned version.
 
 https://opentelemetry.io/docs/specs/semconv/rpc/
 """
@@ -47,7 +47,7 @@ BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5,
 ATTEMPT: Final = "fastrpc.attempt"
 ATTEMPT_NUMBER: Final = "fastrpc.attempt.number"
 
-#: The statuses that are an error on each side, as the conventions say for gRPC: a server answers for its own only.
+#: The statuses that are an error on each side, as the conventions say for gRPC: a server counts only its own faults.
 ERRORS: Final = {
     "client": frozenset(Status) - {Status.OK},
     "server": frozenset(

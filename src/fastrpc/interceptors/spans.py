@@ -40,7 +40,7 @@ _SCOPE = "fastrpc"
 #: Methods that have a name of their own: a client may call any.
 _METHODS = 1_000
 
-#: Built-in services that nobody waits for, or that are asked again and again.
+#: Built-in services that run in the background, or are polled.
 _UNTRACED = ("fastrpc.reflection.", "fastrpc.health.", "fastrpc.registry.")
 
 # Where the API keeps the providers of the process.
@@ -74,7 +74,7 @@ class _Metadata(Getter[MutableMapping[str, str]], Setter[MutableMapping[str, str
         return list(carrier)
 
     def set(self, carrier: MutableMapping[str, str], key: str, value: str) -> None:
-        """Add a text, in place of what a program set itself."""
+        """Add a text, in place of one that the program set itself."""
         carrier[key.lower()] = value
 
 
@@ -98,7 +98,7 @@ class _Fields:
 
 
 class _Recording:
-    """Whether spans or durations of calls are recorded: a provider was set that does more than nothing.
+    """Whether spans or durations of calls are recorded: by a provider that records.
 
     An SDK that is disabled by `OTEL_SDK_DISABLED` sets providers that do nothing.
     """
@@ -167,7 +167,7 @@ class CallSpans:
         return call._has_received(self._fields.keys())
 
     def traces(self, method: str) -> bool:
-        """Return whether calls of a method have spans: what programs ask each other about themselves has none."""
+        """Return whether calls of a method have spans: calls of built-in services have none."""
         return not method.startswith(_UNTRACED)
 
     def begin(self, call: Call) -> _Begun:
@@ -177,7 +177,7 @@ class CallSpans:
         around: Context | None = None
         if side == "server":
             metadata = call.metadata
-            # A server's work belongs to its caller's trace, whatever its own loop is tracing.
+            # A server's work belongs to its caller's trace, whatever its own loop traces.
             around = propagate.extract(metadata, Context(), _METADATA) if metadata else Context()
         span = self._tracer.start_span(name, around, kind=_KINDS[side], attributes=attributes)
         begun = time.perf_counter()
@@ -221,7 +221,7 @@ class CallSpans:
         service, _, name = method.rpartition(".")
         full = f"{service}/{name}"
         if len(self._methods) >= _METHODS:
-            # More would be as many series of each metric.
+            # More methods would make as many series of each metric.
             full = OTHER
         found = full, {SYSTEM: SYSTEM_NAME, METHOD: full}
         if full != OTHER:
