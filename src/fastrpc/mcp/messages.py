@@ -1,7 +1,7 @@
 """The messages of the Model Context Protocol over HTTP, in the revisions 2025-11-25 and 2026-07-28.
 
-The earlier one begins with `initialize`, here without a session. In the later one every request tells its revision, in
-`_meta` and in fields of its head, which must say the same.
+The earlier one begins with `initialize`, here without a session. In the later one every request states its revision, in
+`_meta` and in fields of its head, which must agree.
 
 Sources: https://modelcontextprotocol.io/specification/2026-07-28 and …/2025-11-25
 """
@@ -77,7 +77,7 @@ class ToolCall(NamedTuple):
 
 
 class Conversation:
-    """What a server answers, without the calls themselves.
+    """The answers of a server, without the calls themselves.
 
     Args:
         title: the name by which the server is known to people.
@@ -168,7 +168,7 @@ class Conversation:
         name, arguments = message.params.name, bytes(message.params.arguments)
         tool = None if name is None else self._tools().get(name)
         if tool is None or not may_call(tool):
-            # One answer: a caller without access does not learn whether a tool exists.
+            # One answer for both: a caller without access does not learn whether a tool exists.
             return _error(200, _INVALID_PARAMS, f"no tool {name!r} here", message.id)
         return ToolCall(tool, b"{}" if arguments == b"null" else arguments, message.id, revision)
 
@@ -177,7 +177,7 @@ class Conversation:
         return [tool.described(only_objects=only_objects) for tool in tools if may_call(tool)]
 
     def _complete(self, number: Any, found: dict[str, Any]) -> Answer:
-        """Return the answer with what clients may keep: for themselves, as it depends on who asks."""
+        """Return the answer with its terms for caches: private, as it depends on the caller."""
         kept = {"resultType": "complete", "ttlMs": _KEPT_MS, "cacheScope": "private"}
         return _result(number, {**kept, **found, "_meta": {_SERVER_KEY: self._info}})
 
@@ -222,7 +222,7 @@ def _error(status: int, code: int, text: str, number: Any = None, data: Any = No
     error = {"code": code, "message": text}
     if data is not None:
         error["data"] = data
-    # Without an id where the request had none that can be told.
+    # Without an id if that of the request is unknown.
     known = {} if number is None else {"id": number}
     return Answer(status, {"jsonrpc": "2.0", **known, "error": error})
 

@@ -22,14 +22,14 @@ class Tool(NamedTuple):
 
     name: str
     method: MethodDefinition
-    #: What `tools/list` tells of it, without its result.
+    #: Its entry in `tools/list`, without its result.
     about: dict[str, Any]
-    #: The schema of its result; None if it gives none.
+    #: The schema of its result; None without a result.
     result: JsonSchema | None
 
     @property
     def gives_object(self) -> bool:
-        """Whether every result is an object: revisions before 2026-07-28 tell of no others."""
+        """Whether every result is an object: revisions before 2026-07-28 admit no others."""
         return self.result is not None and self.result.get("type") == "object"
 
     def described(self, *, only_objects: bool) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _ABOUT: Final = (
     " the number."
 )
 
-#: How a message of a stream is told from its end.
+#: The end of a stream, distinct from every message.
 _END: Final[JsonSchema] = object_schema(
     [
         (
@@ -62,7 +62,7 @@ def openapi_document(
     Args:
         title: the names of the services by default.
         schemes: the schemes of credentials that the server takes; with one, every method that is not public needs it.
-        may_call: says which methods are listed, and with them their services; None: all.
+        may_call: selects the listed methods, and with them their services; None lists all.
     """
     listed = [
         (one, [method for method in one.methods.values() if may_call is None or may_call(method)])
@@ -128,7 +128,7 @@ class _Writer:
                 self.left_out.append(f"`{method.full_name}` travels by protobuf alone")
                 return {}
             arguments = arguments_schema(method, self._schemas)
-        except (ConfigError, TypeError):  # calls by name still tell why
+        except (ConfigError, TypeError):  # calls by name report the reason
             self.left_out.append(f"`{method.full_name}` has types that do not travel by HTTP")
             return {}
         found = {"post": self._operation(method, "") | self._body(method, arguments)}
@@ -196,7 +196,7 @@ class _Writer:
 
 
 def _media(method: MethodDefinition) -> str:
-    """Return the media type of a payload. That msgpack is taken beside JSON stands in the description of them all."""
+    """Return the media type of a payload. The description of the document says that msgpack is accepted beside JSON."""
     known = method.types()
     return _MSGPACK if holds_arrays([*known.parameters, known.result]) else _JSON
 
@@ -221,7 +221,7 @@ def _query(method: MethodDefinition, arguments: JsonSchema, schemas: SchemaSet) 
 
 
 def _is_plain(kind: Any, schemas: SchemaSet) -> bool:
-    """Whether a query writes every value without the marks of JSON, or the items of a list so."""
+    """Whether a query writes every value, or every item of a list, without the marks of JSON."""
     listed = without_none(kind)
     if (get_origin(listed) or listed) not in _LISTS:
         return has_plain_texts(schemas.schema_of(kind), schemas)

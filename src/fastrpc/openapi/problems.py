@@ -1,4 +1,4 @@
-"""Errors of calls as HTTP tells them: problems (RFC 9457), and the statuses that they come with."""
+"""Errors of calls by HTTP: problems (RFC 9457) and their statuses."""
 
 from typing import Final
 
@@ -31,7 +31,7 @@ PROBLEM: Final[JsonSchema] = {
             ("title", {"type": "string", "description": "The phrase of the HTTP status."}, True),
             ("status", {"type": "integer", "description": "The HTTP status."}, True),
             ("code", {"type": "string", "enum": [one.name for one in Status if one.value]}, True),
-            ("detail", {"type": "string", "description": "What went wrong."}, False),
+            ("detail", {"type": "string", "description": "The cause of the error."}, False),
             (
                 "processed",
                 {"enum": ["no", "yes", "unknown"], "description": "Whether the handler may have run."},
@@ -42,7 +42,7 @@ PROBLEM: Final[JsonSchema] = {
                 {"type": "number", "description": "Seconds until another try may succeed."},
                 False,
             ),
-            ("details", {"description": "What the handler tells beside the text; any value."}, False),
+            ("details", {"description": "Details from the handler beside the text; any value."}, False),
         ],
         is_closed=False,
     ),
