@@ -39,7 +39,7 @@ class Verdict(Enum):
 
     YES = auto()
     NO = auto()
-    #: They match unless those of another protocol are these as well.
+    #: They match, unless another protocol matches as well.
     OTHERWISE = auto()
     #: More bytes are needed.
     MORE = auto()
@@ -58,7 +58,7 @@ class ServerParts:
     spin_microseconds: int
     #: Whether callers may list the services.
     reveals_services: bool
-    #: What connections of the HTTP gateway share; None where it is not served.
+    #: The parts that connections of the HTTP gateway share; None if it is not served.
     http: "HttpService | None" = None
 
 
@@ -105,7 +105,7 @@ class ServerEngine(Connection, typing.Protocol):
         """Answer every call under way with UNAVAILABLE and this text: `Gate.end_calls`."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Tell the peer why, as far as the protocol can, and close once all output is sent."""
+        """Send the peer the reason, as far as the protocol can, and close once all output is sent."""
 
     def abort(self) -> None:
         """Close at once."""

@@ -10,7 +10,7 @@ __all__ = ["detect", "server_engine"]
 
 
 def detect(profile: Profile, data: bytes) -> Verdict:
-    """Return whether a connection begins with the magic of a profile; what follows is the engine's to judge.
+    """Return whether a connection begins with the magic of a profile; the engine judges the rest.
 
     A process that speaks Phobos and ever served frames of rpcx begins with the magic of rpcx.
     """

@@ -14,7 +14,7 @@ from fastrpc.protocols.base import StreamSession
 
 __all__ = ["RpcxStream", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
-#: Calls under way on one connection; a server of Go has no such limit, and tells of none.
+#: Calls under way on one connection; a server of Go has no such limit and announces none.
 _MOST_CALLS = 10_000
 _MOST_METADATA = 65_535
 
@@ -34,16 +34,16 @@ def rpcx_translation(
 
     Args:
         wire: "rpcx" or "phobos".
-        takes_pushes: whether the client serves what its server pushes; else that is dropped.
+        takes_pushes: whether the client serves what its server pushes; else pushes are dropped.
     """
     settings = Settings(True)
     settings.max_frame = 1_048_576
-    # Bounded by the peer alone, which says nothing of it.
+    # Bounded by the peer alone, which does not announce it.
     settings.max_message = 2**31
     settings.max_metadata = _MOST_METADATA
     settings.max_calls = _MOST_CALLS
     settings.open_messages = 256
-    # Servers answer heartbeats, and tell no more of it.
+    # Servers answer heartbeats, but announce no interval.
     settings.ping_reply_ms = int(config.keepalive.timeout * 1000)
     settings.codecs = {number: name for name, number in CODECS.items()}
     profile = _PROFILES[wire]
@@ -72,5 +72,5 @@ def rpcx_stream(
 
 
 def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
-    """Return what a blocking connection that speaks rpcx reads and writes; it owns what carries the bytes."""
+    """Return the I/O of a blocking connection that speaks rpcx; it owns `io`, which carries the bytes."""
     return RpcxBlockingIO(io, rpcx_translation(config, wire))

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on the server side: detection, the gateway, what is at fixed paths."""
+"""HTTP/1.1 on the server side: detection, the gateway, the fixed paths."""
