@@ -22,7 +22,7 @@ __all__ = ["connected", "handling"]
 
 _numbers = itertools.count(1)
 
-#: What a client with an identity shows. Whoever shows nothing may send no large messages.
+#: The credentials of a client with an identity: without any it could not send large messages.
 _CREDENTIALS = "connected"
 
 
@@ -44,8 +44,8 @@ async def connected(
     Args:
         interceptors: the server's.
         client_interceptors: the client's.
-        services: what the client serves: handlers of `sources` call it by `current_call().peer.client`.
-        identity: whom the server takes the client for. Services whose methods have roles need one.
+        services: the client's services: handlers of `sources` call them by `current_call().peer.client`.
+        identity: the client's identity for the server. Services whose methods have roles need one.
         config: the server's; without one errors of the client have the text of a handler's exception.
     """
     config = replace(ServerConfig(expose_errors=True) if config is None else config, check_results=True)
@@ -81,7 +81,7 @@ class _DirectCall(ServerCall):
     peer = Peer(Address("memory", path="test"))
 
     async def send_metadata(self) -> None:
-        """Do nothing: nobody waits for the metadata of a direct call."""
+        """Do nothing: a direct call has no caller that waits for metadata."""
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class FaultyTransport:
             between.cut()
 
     def drop(self) -> None:
-        """Let every open connection fall silent now: what either side sends is lost, and neither is told."""
+        """Let every open connection fall silent now: bytes of both sides are lost without notice."""
         for between in list(self._open):
             between.fall_silent()
 
@@ -297,7 +297,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._sent.is_held = False
         self._sent.wake()
 
-    # What the queues let through
+    # Pieces that have left the queues
 
     def _send(self, piece: bytes) -> None:
         if not self._faults.carries(len(piece)):
@@ -378,7 +378,7 @@ class _Between(asyncio.Transport, asyncio.BufferedProtocol):
         self._end_silence()
 
     def _end_silence(self) -> None:
-        """Tell the session of an end that it was not told of: the real connection tells it once only."""
+        """Report to the session an end that was held back: the real connection reports it only once."""
         if self._has_ended:
             asyncio.get_running_loop().call_soon(self._lose, None)
 

@@ -84,7 +84,7 @@ class ServedAddress(str):
 
 
 class ConnectedFixture(Protocol):
-    """The type of the pytest fixture `fastrpc_connected`: takes what `connected` takes.
+    """The type of the pytest fixture `fastrpc_connected`: with the arguments of `connected`.
 
     ::
 
@@ -106,7 +106,7 @@ class ConnectedFixture(Protocol):
 
 
 class ServingFixture(Protocol):
-    """The type of the pytest fixture `fastrpc_serving`: takes what `serving` takes.
+    """The type of the pytest fixture `fastrpc_serving`: with the arguments of `serving`.
 
     ::
 

@@ -29,7 +29,7 @@ def serving(
 
     Args:
         interceptors: functions around every call, the first outermost.
-        authenticate, authorize, limits: who calls, who may, and how much; see `Server`.
+        authenticate, authorize, limits: as for `Server`.
         config: settings as a value, see `fastrpc.config`.
 
     Raises:
@@ -60,7 +60,7 @@ def serving(
 
 
 class _Thread(threading.Thread):
-    """Runs a loop with one server until it is told to stop."""
+    """Runs a loop with one server until it is stopped."""
 
     def __init__(self, server: Server, address: str, started: threading.Event) -> None:
         super().__init__(name="fastrpc testing server", daemon=True)
