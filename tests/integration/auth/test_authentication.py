@@ -226,7 +226,9 @@ async def test_large_messages_need_an_identity(kind: str) -> None:
     async with guarded(Open) as target:
         async with calling(kind, target) as client:
             assert await client.call(Open.size, bytes(60_000)) == 60_000
-            with pytest.raises(fastrpc.CallError, match="without an identity .* it needs credentials") as caught:
+            with pytest.raises(
+                fastrpc.CallError, match="without an identity .* it needs credentials"
+            ) as caught:
                 await client.call(Open.size, bytes(70_000))
             # It would never be taken, so it is sent once.
             assert caught.value.status is fastrpc.Status.RESOURCE_EXHAUSTED
