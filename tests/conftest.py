@@ -8,13 +8,16 @@ import platform
 import random
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
 from _pytest.faulthandler import fault_handler_stderr_fd_key
 
+from tests.support import unpickling
 from tests.support.planted import told
 from tests.support.source_tree import tree
 
@@ -94,6 +97,7 @@ def room_for_counters() -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    watch_unpickling(config)
     # A shell starts a background job with Ctrl-C ignored, and the programs that tests start would inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -106,6 +110,38 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[hypothesis.HealthCheck.too_slow],
     )
     hypothesis.settings.load_profile("fastrpc")
+
+
+class UnpicklingGuard:
+    """Fails the run if anything was unpickled, in whichever of its processes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Look once all processes of the run have ended."""
+        if self._path.exists() and self._path.stat().st_size:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say what it was."""
+        if self._path.exists():
+            for line in dict.fromkeys(self._path.read_text().splitlines()):
+                terminalreporter.write_line(f"unpickled: {line}", red=True)
+
+    def pytest_unconfigure(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def watch_unpickling(config: pytest.Config) -> None:
+    """Note what is unpickled; the first process of the run names the file, and looks into it."""
+    if unpickling.NOTED not in os.environ:
+        descriptor, path = tempfile.mkstemp(prefix="fastrpc-unpickled-")
+        os.close(descriptor)
+        os.environ[unpickling.NOTED] = path
+        config.pluginmanager.register(UnpicklingGuard(Path(path)))
+    unpickling.watch()
 
 
 class HangGuard:

@@ -1,0 +1,14 @@
+"""A run notes what unpickles in it, also in the programs that tests start."""
+
+from pathlib import Path
+
+from tests.support.program import run_program
+from tests.support.unpickling import NOTED
+
+UNPICKLES = "import collections, pickle; pickle.loads(pickle.dumps(collections.OrderedDict()))"
+
+
+def test_a_program_that_unpickles_is_noted(tmp_path: Path) -> None:
+    noted = tmp_path / "noted"
+    assert run_program(["-c", UNPICKLES], tmp_path, {NOTED: str(noted)}).code == 0
+    assert noted.read_text().startswith("collections.OrderedDict at ")
