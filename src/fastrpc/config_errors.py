@@ -3,11 +3,13 @@
 import asyncio
 import types
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from fastrpc.errors import ConfigError
 
 __all__ = ["ShownAtProgram", "shown_at_program"]
+
+E = TypeVar("E", bound=Exception)
 
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
 _INNER: Final = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent), "uvloop")
@@ -43,7 +45,7 @@ class ShownAtProgram:
             error.__traceback__ = _of_program(traceback, keeps_first=not self._hides_block)
 
 
-def shown_at_program(error: ConfigError) -> ConfigError:
+def shown_at_program(error: E) -> E:
     """Return an error to be raised once more, without our own frames so far.
 
     It stands in an `except` where a `with` block would cost every call.

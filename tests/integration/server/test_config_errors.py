@@ -109,6 +109,20 @@ VERBS = {
 }
 
 
+#: Options of calls that are refused at once.
+OPTIONS = {
+    "a codec": "codec='nonsense'",
+    "a compressor": "compressor='nonsense'",
+    "a timeout": "timeout=-1",
+    "a fail mode": "fail_mode='nonsense'",
+    "an endpoint": "endpoint='nonsense'",
+    "an endpoint of another client": "endpoint='tcp://127.0.0.1:2'",
+    "metadata": "metadata=3",
+    "a priority": "priority='high'",
+    "an unknown option": "tiemout=1",
+}
+
+
 def traceback_of(folder: Path, line: str) -> str:
     """Return the traceback of a program that ends with this line."""
     (folder / "orders.py").write_text(CLASSES + line + "\n")
@@ -141,6 +155,16 @@ def test_the_line_of_a_first_call_is_shown_with_few_of_ours(tmp_path: Path, verb
     assert VERBS[verb] in told
     assert 0 < len(own_frames(told)) <= 3
     assert told.splitlines()[-1].startswith("fastrpc.errors.ConfigError: Orders.")
+
+
+@pytest.mark.parametrize("by", ["calling_now({})", "asyncio.run(calling({}))"])
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_line_of_a_refused_option_is_shown_with_few_of_ours(tmp_path: Path, option: str, by: str) -> None:
+    verb = f"client.with_options({OPTIONS[option]}).call(Fine.ping)"
+    told = traceback_of(tmp_path, by.format(f"lambda client: {verb}"))
+    assert verb in told
+    assert 0 < len(own_frames(told)) <= 3
+    assert told.splitlines()[-1].startswith(("fastrpc.errors.ConfigError: ", "TypeError: with_options()"))
 
 
 def test_frames_of_an_interceptor_of_a_blocking_client_are_shown_too(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 
 from fastrpc._core.base.histogram import count_unstarted
-from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
+from fastrpc.config_errors import shown_at_program
+from fastrpc.errors import CallError, ConfigError, DeadlineExceededError, EncodeError
 from fastrpc.status import Status
 
 cdef extern from "Python.h":
@@ -289,7 +290,10 @@ cdef class CallerView:
     cdef CallerView view_with(self, dict options):
         """Return a view of this caller; options left out are inherited."""
         cdef CallerView view
-        options = self.options.shared.check(options)
+        try:
+            options = self.options.shared.check(options)
+        except (ConfigError, TypeError) as error:
+            raise shown_at_program(error)
         view = self.new_view()
         view.options = self.options.changed(options)
         view.hash_key = options.get("hash_key", self.hash_key)
