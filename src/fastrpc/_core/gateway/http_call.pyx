@@ -162,7 +162,7 @@ cdef class HttpTerms:
             self.rpcx = None
             return self.set_fault(405, "header gateways take POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
         if self.rpcx.problem is None:
-            self.rpcx.problem = take_rpcx_metadata(call, head, self.rpcx.is_phobos, service.gate.metadata_bytes)
+            self.rpcx.problem = take_rpcx_metadata(call, head, self.rpcx.is_phobos, service.gate)
         if self.rpcx.problem is not None:
             return self.set_fault(200, self.rpcx.problem, b"")
         if call.stated_timeout_us == 0:

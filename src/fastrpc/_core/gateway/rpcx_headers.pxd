@@ -1,10 +1,11 @@
 """Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.serving.exchange cimport Failure
+from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
 
 
@@ -42,7 +43,7 @@ cdef class RpcxHeaders:
 cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
 
 # Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, uint32_t metadata_bytes)
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate)
 
 # Return the status of HTTP for a failure, which other ways tell by `told`.
 cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept

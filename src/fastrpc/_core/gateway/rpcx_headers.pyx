@@ -17,6 +17,7 @@ Phobos has the same fields under PHOBOS-Gateway. A request needs a MessageID; wi
 Every answer is 200: a success has no field of the gateway and no metadata, a failure its text, and its metadata as fields.
 """
 
+import logging
 import re
 from base64 import b64encode
 from urllib.parse import parse_qsl, quote_plus
@@ -26,7 +27,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_THRIFT, codec_of
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE
+from fastrpc._core.payload.foreign_keys cimport has_form, note_dropped, shown_key
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, decode_metadata, encode_metadata
+
+logger = logging.getLogger("fastrpc.server")
 
 cdef enum:
     # The longest name of a method (PROTOCOL.md).
@@ -179,35 +183,42 @@ cdef bint _is_number(bytes text, Py_ssize_t digits, most) except -1:
     return text is not None and 0 < len(text) <= digits and text.isdigit() and int(text) <= most
 
 
-cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, uint32_t metadata_bytes):
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate):
     cdef dict entries = {} if call.received_metadata is None else decode_metadata(call.received_metadata)
     cdef bint has_token
     cdef bytes metadata
+    cdef list dropped = []
     if is_phobos:
         # There the token is an entry of the metadata alone.
         entries.pop("authorization", None)
     has_token = "authorization" in entries
     try:
         for key, value in _meta_pairs(head, PHOBOS_PREFIX if is_phobos else PREFIX):
+            name = key.encode("utf-8", "surrogateescape").lower()
             if key == SERVER_TIMEOUT and not is_phobos:
                 _take_timeout(call, value)
-            elif key == AUTH or key.lower() == "authorization":
+            elif key == AUTH or name == b"authorization":
                 if has_token:
                     raise ValueError("there are two tokens, one of Authorization and __AUTH is allowed")
                 has_token = True
                 entries["authorization"] = value
-            elif key.lower().startswith("frpc-"):
-                raise ValueError(f"metadata key {ascii(key[:100])}: frpc- is reserved")
+            elif name.startswith(b"frpc-"):
+                raise ValueError(f"metadata key {shown_key(name)}: frpc- is reserved")
+            elif not has_form(name):
+                dropped.append(name)
             else:
                 # The last of two equal keys counts.
-                entries[key.lower()] = value.encode("utf-8", "surrogateescape") if key.lower().endswith("-bin") else value
+                entries[name.decode()] = value.encode("utf-8", "surrogateescape") if name.endswith(b"-bin") else value
         if has_token and " " not in entries["authorization"]:
             entries["authorization"] = f"bearer {entries['authorization']}"
+        if dropped:
+            note_dropped(dropped, "phobos" if is_phobos else "rpcx", logger, gate.dispatcher.has_told_dropped)
+            gate.dispatcher.has_told_dropped = True
         metadata = encode_metadata(entries) if entries else None
         if metadata is not None and check_metadata(
-            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), gate.metadata_bytes
         ) != METADATA_OK:
-            raise ValueError(f"the metadata is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)")
+            raise ValueError(f"the metadata is over the limit of {gate.metadata_bytes} bytes (Limits.metadata_bytes)")
         call.received_metadata = metadata
     except (ValueError, TypeError) as error:
         return f"phobos: PHOBOS-Gateway-Meta: {error}" if is_phobos else f"rpcx: X-RPCX-Meta: {error}"

@@ -23,9 +23,6 @@ cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadli
 # The same for an answer; the entries of errors come into `told`.
 cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, dict told, list dropped)
 
-# Count entries that were left out, and log the first one unless that was told before.
-cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1
-
 # Return native entries as a block.
 cdef bytes block_of(bytes entries)
 

@@ -7,7 +7,7 @@
 
 Keys are lower-cased: Go's are case exact, of two that differ by case only the last counts. `__AUTH` becomes `authorization`,
 as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline where the protocol states one. An
-entry whose key has no native form is left out, counted and told once; what else has none is refused with the reason.
+entry whose key has no native form is left out (`payload/foreign_keys`); what else has none is refused with the reason.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -15,14 +15,13 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport load16
+from fastrpc._core.payload.foreign_keys cimport has_form, shown_key
 from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
 
-from fastrpc._core.base.histogram import count_dropped
 from fastrpc.errors import RemoteProtocolError
 
 cdef enum:
     NATIVE_HEAD = 4
-    LONGEST_KEY = 255
     LONGEST_VALUE = 65535
     # No text of milliseconds is longer: 10**12 of them are 30 years.
     MOST_DIGITS = 12
@@ -34,7 +33,6 @@ cdef bytes BEARER = b"bearer "
 cdef bytes RESERVED_PREFIX = b"frpc-"
 # What a request may say of the native names of ours.
 cdef frozenset PASSED_ON = frozenset({b"frpc-request-id"})
-cdef frozenset KEY_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 cdef inline bint is_key(const char* key, Py_ssize_t size, bytes name) noexcept:
@@ -119,8 +117,8 @@ cdef bytes native_entries(const char* block, Py_ssize_t size, bint states_deadli
         else:
             key = key.lower()
             if key.startswith(RESERVED_PREFIX) and key not in PASSED_ON:
-                raise ValueError(f"metadata key {shown(key)}: frpc- is reserved")
-            if not is_native(key):
+                raise ValueError(f"metadata key {shown_key(key)}: frpc- is reserved")
+            if not has_form(key):
                 dropped.append(key)
                 continue
         if key == AUTHORIZATION and key in named:
@@ -137,40 +135,22 @@ cdef bytes native_answer(const char* block, Py_ssize_t size, bytes error_key, di
     for key, value in entries_of(block, size).items():
         if key == error_key or key.startswith(RESERVED_PREFIX):
             told[key] = value
-        elif is_native(key.lower()):
+        elif has_form(key.lower()):
             named[key.lower()] = value
         else:
             dropped.append(key)
     return b"".join([native_entry(key, value) for key, value in named.items()])
 
 
-cdef bint is_native(bytes key) except -1:
-    return 0 < len(key) <= LONGEST_KEY and KEY_BYTES.issuperset(key)
-
-
-cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1:
-    for _ in dropped:
-        count_dropped(protocol)
-    if not is_told:
-        text = "%s: the metadata entry %s is left out, keys are 1 to 255 of a-z 0-9 . _ - in either case (told once)"
-        logger.warning(text, protocol, shown(dropped[0]))
-    return 0
-
-
 cdef bytes native_entry(bytes key, bytes value):
     if len(value) > LONGEST_VALUE:
-        raise ValueError(f"metadata {shown(key)} has {len(value)} bytes, at most {<int>LONGEST_VALUE} fit")
+        raise ValueError(f"metadata {shown_key(key)} has {len(value)} bytes, at most {<int>LONGEST_VALUE} fit")
     if not key.endswith(b"-bin"):
         try:
             value.decode()
         except UnicodeDecodeError:
-            raise ValueError(f"metadata {shown(key)} is no UTF-8; keys of binary values end in -bin") from None
+            raise ValueError(f"metadata {shown_key(key)} is no UTF-8; keys of binary values end in -bin") from None
     return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
-
-
-cdef str shown(bytes key):
-    """Return the beginning of a key for a text."""
-    return ascii(key[:100].decode("utf-8", "replace"))
 
 
 cdef bytes entry(bytes key, bytes value):

@@ -11,8 +11,9 @@ from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.payload.foreign_keys cimport note_dropped
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
-from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries, note_dropped
+from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
 
 logger = logging.getLogger("fastrpc.server")

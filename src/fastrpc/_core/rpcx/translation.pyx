@@ -55,8 +55,9 @@ from fastrpc._core.framing.frame cimport (
     STREAM_OUT,
     TIMEOUT_NONE,
 )
+from fastrpc._core.payload.foreign_keys cimport note_dropped
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
-from fastrpc._core.rpcx.entries cimport note_dropped, pause_of, without_token
+from fastrpc._core.rpcx.entries cimport pause_of, without_token
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,

@@ -1,0 +1,1 @@
+"""Keys of metadata that came by protocols of Go programs; no Python face."""
