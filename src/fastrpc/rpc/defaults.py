@@ -8,7 +8,7 @@ from typing import Any, Final, get_origin
 from msgspec import inspect as schema
 
 from fastrpc._core.payload.field_defaults import DefaultFiller, FillingDecoder
-from fastrpc.rpc.type_graph import parts_of
+from fastrpc.rpc.type_graph import parts_of, without_metadata
 
 __all__ = ["filled", "filler_for"]
 
@@ -28,7 +28,7 @@ _BUILT_IN: Final[dict[type[Any], type[Any]]] = {
 
 def filler_for(kind: Any) -> DefaultFiller | None:
     """Return a function that fills in missing defaults in values of a type; None if none can be missing."""
-    root = schema.type_info(kind)
+    root = without_metadata(schema.type_info(kind))
     concerned = _concerned(root)
     fillers = {number: DefaultFiller() for number in concerned}
     for number, part in concerned.items():
@@ -62,7 +62,7 @@ def _concerned(root: schema.Type) -> dict[int, schema.Type]:
         part = waiting.pop()
         if isinstance(part, schema.DataclassType) and _defaults(part):
             lacking.append(part)
-        for inner in parts_of(part):
+        for inner in map(without_metadata, parts_of(part)):
             if id(inner) not in holders:
                 holders[id(inner)] = []
                 waiting.append(inner)
@@ -78,15 +78,21 @@ def _concerned(root: schema.Type) -> dict[int, schema.Type]:
 
 def _define(filler: DefaultFiller, part: Any, fillers: Mapping[int, DefaultFiller]) -> None:
     def fillers_of(parts: Mapping[Any, schema.Type]) -> dict[Any, DefaultFiller]:
-        return {place: fillers[id(inner)] for place, inner in parts.items() if id(inner) in fillers}
+        found = ((place, filler_of(inner)) for place, inner in parts.items())
+        return {place: filler for place, filler in found if filler is not None}
+
+    def filler_of(inner: schema.Type) -> DefaultFiller | None:
+        return fillers.get(id(without_metadata(inner)))
 
     if isinstance(part, schema.UnionType):
-        inner = {_class_of(member): fillers[id(member)] for member in part.types if id(member) in fillers}
-        filler.define("union", by_class=inner)
+        members = ((without_metadata(member), filler_of(member)) for member in part.types)
+        filler.define(
+            "union", by_class={_class_of(one): found for one, found in members if found is not None}
+        )
     elif isinstance(part, schema.TupleType | schema.NamedTupleType):
         filler.define("places", parts=fillers_of(dict(enumerate(parts_of(part)))))
     elif isinstance(part, schema.DictType):
-        filler.define("map", keys=fillers.get(id(part.key_type)), each=fillers.get(id(part.value_type)))
+        filler.define("map", keys=filler_of(part.key_type), each=filler_of(part.value_type))
     elif isinstance(part, schema.TypedDictType):
         filler.define("typed dict", parts=fillers_of({field.name: field.type for field in part.fields}))
     elif isinstance(part, schema.DataclassType | schema.StructType):
@@ -94,7 +100,7 @@ def _define(filler: DefaultFiller, part: Any, fillers: Mapping[int, DefaultFille
         defaults = _defaults(part) if isinstance(part, schema.DataclassType) else None
         filler.define("object", cls=_class_of(part), parts=parts, defaults=defaults)
     else:
-        filler.define("collection", each=fillers[id(part.item_type)])
+        filler.define("collection", each=filler_of(part.item_type))
 
 
 def _class_of(part: Any) -> type[Any]:

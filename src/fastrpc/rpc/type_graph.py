@@ -10,7 +10,7 @@ from msgspec import inspect as schema
 from fastrpc.rpc.annotation import substitute
 from fastrpc.types.base import find
 
-__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within"]
+__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within", "without_metadata"]
 
 
 def parts_of(part: Any) -> list[schema.Type]:
@@ -24,6 +24,13 @@ def parts_of(part: Any) -> list[schema.Type]:
     if isinstance(part, schema.ListType | schema.VarTupleType | schema.SetType | schema.FrozenSetType):
         return [part.item_type]
     return [field.type for field in getattr(part, "fields", ())]
+
+
+def without_metadata(part: Any) -> Any:
+    """Return the type that metadata is about; any other type itself."""
+    while isinstance(part, schema.Metadata):
+        part = part.type
+    return part
 
 
 def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:

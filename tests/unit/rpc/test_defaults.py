@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import pytest
+from msgspec import Meta
 
 from fastrpc.rpc.defaults import filled, filler_for
 
@@ -105,6 +106,15 @@ class Pair(NamedTuple):
 
 EUROS = {"amount": 1, "currency": "EUR"}
 #: Type, what comes, and what goes out again.
+#: Metadata says nothing of the fields.
+Told = Annotated[Money, Meta(description="a sum")]
+
+
+@dataclass
+class ToldOrder:
+    total: Told
+
+
 CASES: list[Any] = [
     (Money, {"amount": 1}, EUROS),
     (Money, {"amount": 1, "currency": "USD"}, {"amount": 1, "currency": "USD"}),
@@ -150,6 +160,11 @@ CASES: list[Any] = [
     (Row, {"count": 1}, {"count": 1}),
     (Pair, [5, {"amount": 1}], [5, EUROS]),
     (list[dict[str, Purse[Order] | None]], [{"a": None}], [{"a": None}]),
+    (Told, {"amount": 1}, EUROS),
+    (list[Told] | None, [{"amount": 1}], [EUROS]),
+    (Annotated[dict[str, Told], Meta(max_length=2)], {"a": {"amount": 1}}, {"a": EUROS}),
+    (tuple[int, Annotated[Told | None, Meta(title="twice")]], [5, {"amount": 1}], [5, EUROS]),
+    (ToldOrder, {"total": {"amount": 1}}, {"total": EUROS}),
 ]
 
 
