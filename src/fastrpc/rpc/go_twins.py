@@ -9,26 +9,22 @@ of another type than annotated: they are encoded with our own names, which the p
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from operator import attrgetter
-from typing import Any, Final, TypeAlias, get_origin
+from typing import Any, Final, get_origin
 
 import msgspec
 from msgspec import inspect as schema
 
 from fastrpc.rpc.aliases import go_names
-from fastrpc.rpc.type_graph import parts_of
+from fastrpc.rpc.type_graph import parts_of, without_metadata
+from fastrpc.rpc.type_writers import ROW_CLASSES, TypeWriters, Writer
 
-__all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "row_writer", "writer_for"]
+__all__ = ["ROWS", "has_names", "is_class", "key_type", "names_of", "writer_for"]
 
 #: Arrays of items of one type. Values of sets keep our own names: the guard against collisions reads them by these.
-ROWS: Final = (schema.ListType, schema.VarTupleType)
-
-#: Returns the value to encode in place of another.
-Writer: TypeAlias = Callable[[Any], Any]
-
-_ROW_CLASSES: Final = (list, tuple, set, frozenset)
+ROWS: Final = TypeWriters.rows
 
 #: Types of keys that maps are opened with.
 _KEYS: Final = (
@@ -76,9 +72,7 @@ def _all_in(root: schema.Type) -> Iterator[schema.Type]:
     waiting: list[Any] = [root]
     seen: dict[int, Any] = {}
     while waiting:
-        part = waiting.pop()
-        if isinstance(part, schema.Metadata):
-            part = part.type
+        part = without_metadata(waiting.pop())
         if id(part) not in seen:
             seen[id(part)] = part
             yield part
@@ -167,40 +161,29 @@ def _left_out(cls: Any, field: Any) -> Any:
     return object()
 
 
-class _Writers:
+class _Writers(TypeWriters):
     """The writers of the types within one."""
 
     def __init__(self) -> None:
         self._of_classes: dict[Any, _Twins] = {}
 
-    def of(self, part: Any) -> Writer | None:
-        """Return the writer of a type; None where nothing changes."""
-        if isinstance(part, schema.Metadata):
-            return self.of(part.type)
-        if _is_untyped(part):
-            return _written
-        if not has_names(part) and not any(map(_is_untyped, _all_in(part))):
-            return None
-        if is_class(part):
-            return self._of_class(part)
-        if isinstance(part, schema.UnionType):
-            return self._of_union(part)
-        if isinstance(part, schema.DictType):
-            write = self.of(part.value_type)
-            return None if write is None or key_type(part) is None else _entry_writer(write)
-        if isinstance(part, ROWS):
-            write = self.of(part.item_type)
-            return None if write is None else row_writer(write)
-        if isinstance(part, schema.TypedDictType):
-            return _key_writer({field.encode_name: self.of(field.type) for field in part.fields})
-        if isinstance(part, schema.TupleType | schema.NamedTupleType):
-            kinds = (
-                part.item_types if isinstance(part, schema.TupleType) else [one.type for one in part.fields]
-            )
-            return _place_writer([self.of(kind) for kind in kinds])
-        return None
+    def concerns(self, part: Any) -> bool:
+        """Return whether a name in it differs, or may do so where its type is not known."""
+        return has_names(part) or any(map(_is_untyped, _all_in(part)))
 
-    def _of_class(self, part: Any) -> Writer:
+    def own(self, part: Any) -> Writer | None:
+        """Return the writer of a value of any type."""
+        return _written if _is_untyped(part) else None
+
+    def of_map(self, part: schema.DictType) -> Writer | None:
+        """Return the writer of a map; None where it is not opened when it comes back."""
+        write = self.of(part.value_type)
+        return None if write is None or key_type(part) is None else _entry_writer(write)
+
+    def of_class(self, part: Any) -> Writer | None:
+        """Return what makes the twins of a class; None for one without names."""
+        if not is_class(part):
+            return None
         twins = self._of_classes.get(part.cls)
         if twins is None:
             twins = self._of_classes[part.cls] = _Twins(_class_of(part))
@@ -210,7 +193,7 @@ class _Writers:
                     twins.add(field.name, write)
         return twins
 
-    def _of_union(self, part: schema.UnionType) -> Writer | None:
+    def of_union(self, part: schema.UnionType) -> Writer | None:
         """Return the writer of each member by the class of a value."""
         known: dict[type, Writer] = {}
         for member in part.types:
@@ -224,36 +207,13 @@ class _Writers:
             elif isinstance(member, schema.NamedTupleType):
                 known[member.cls] = write
             else:
-                known |= dict.fromkeys(_ROW_CLASSES, write)
+                known |= dict.fromkeys(ROW_CLASSES, write)
         find = known.get
         return (lambda value: find(type(value), _object_written)(value)) if known else None
 
 
 def _is_untyped(part: Any) -> bool:
     return isinstance(part, schema.AnyType) or (isinstance(part, schema.CustomType) and part.cls is object)
-
-
-def row_writer(write: Writer) -> Writer:
-    """Return a writer of lists, tuples and sets whose elements this one writes."""
-
-    def write_row(value: Any) -> Any:
-        # An empty one stays what it is, as it may be a default that is left out.
-        return list(map(write, value)) if value and isinstance(value, _ROW_CLASSES) else value
-
-    return write_row
-
-
-def _place_writer(writers: list[Writer | None]) -> Writer | None:
-    if not any(writers):
-        return None
-
-    def write_places(value: Any) -> Any:
-        if not isinstance(value, tuple | list) or len(value) > len(writers):
-            return value
-        pairs = zip(writers, value, strict=False)
-        return [item if write is None else write(item) for write, item in pairs]
-
-    return write_places
 
 
 def _entry_writer(write: Writer) -> Writer:
@@ -263,28 +223,12 @@ def _entry_writer(write: Writer) -> Writer:
     return write_entries
 
 
-def _key_writer(writers: dict[str, Writer | None]) -> Writer | None:
-    changed = {key: write for key, write in writers.items() if write is not None}
-    if not changed:
-        return None
-
-    def write_keys(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        found = dict(value)
-        for key in changed.keys() & found.keys():
-            found[key] = changed[key](found[key])
-        return found
-
-    return write_keys
-
-
 def _written(value: Any) -> Any:
     """Return the value to encode in place of one of any type."""
     cls = type(value)
     if cls in _SCALARS:
         return value
-    if cls in _ROW_CLASSES:
+    if cls in ROW_CLASSES:
         return value if _SCALARS.issuperset(map(type, value)) else list(map(_written, value))
     if cls is dict:
         # The decoder may not open a map with keys of other classes.

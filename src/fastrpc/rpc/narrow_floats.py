@@ -11,23 +11,18 @@ them. Methods without such numbers have the plain encoders.
 
 import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, TypeAlias, get_origin
+from typing import Any, Final, get_origin
 
 import msgspec
 from msgspec import inspect as schema
 
 from fastrpc._core.payload.marshal import PayloadCoders
 from fastrpc.rpc.definition import MethodTypes
-from fastrpc.rpc.go_twins import row_writer
 from fastrpc.rpc.type_graph import parts_within
+from fastrpc.rpc.type_writers import TypeWriters, Writer, key_writer, place_writer
 from fastrpc.types.floats import Float32, packed, packed_key, shortest_float
 
 __all__ = ["narrowed"]
-
-#: Returns the value to encode in place of another; the value itself if nothing changes.
-Writer: TypeAlias = Callable[[Any], Any]
-
-_ROWS: Final = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
 
 #: Codecs whose payload is one value in its own form.
 _FORMLESS: Final = frozenset({"raw", "protobuf"})
@@ -85,47 +80,33 @@ def _before(encode: Callable[[Any], bytes], write: Writer | None) -> Callable[[A
 
 def _argument_writer(names: Sequence[str], writers: Sequence[Writer | None]) -> Writer | None:
     """Return the writer of arguments: a tuple, or a map by names and positions."""
-    write_row = _place_writer(writers)
-    write_map = _field_writer(dict(enumerate(writers)) | dict(zip(names, writers, strict=True)))
+    write_row = place_writer(writers)
+    write_map = key_writer(dict(enumerate(writers)) | dict(zip(names, writers, strict=True)))
     if write_row is None or write_map is None:
         return None
     return lambda given: write_row(given) if isinstance(given, tuple) else write_map(given)
 
 
-class _Writers:
-    """Makes the writers of types, each class once: types may refer to themselves."""
+class _Writers(TypeWriters):
+    """The writers of the types of a method."""
+
+    rows = (schema.ListType, schema.VarTupleType, schema.SetType, schema.FrozenSetType)
 
     def __init__(self, write_float: Writer, write_key: Writer) -> None:
         self._write_float = write_float
         self._write_key = write_key
         self._of_classes: dict[Any, _ObjectWriter] = {}
 
-    def of(self, part: Any) -> Writer | None:
-        """Return the writer of a type; None where nothing changes."""
-        if not _holds_floats([part]):
-            return None
-        if _is_float32(part):
-            return self._write_float
-        if isinstance(part, schema.Metadata):
-            return self.of(part.type)
-        if isinstance(part, schema.UnionType):
-            return self._of_union(part)
-        if isinstance(part, _ROWS):
-            write = self.of(part.item_type)
-            return None if write is None else row_writer(write)
-        if isinstance(part, schema.TupleType):
-            return _place_writer([self.of(kind) for kind in part.item_types])
-        if isinstance(part, schema.NamedTupleType):
-            return _place_writer([self.of(field.type) for field in part.fields])
-        if isinstance(part, schema.DictType):
-            return self._of_map(part)
-        if isinstance(part, schema.TypedDictType):
-            return _field_writer({field.encode_name: self.of(field.type) for field in part.fields})
-        if isinstance(part, schema.StructType | schema.DataclassType):
-            return self._of_class(part)
-        return None
+    def concerns(self, part: Any) -> bool:
+        """Return whether a number of 32 bits is in a type."""
+        return _holds_floats([part])
 
-    def _of_class(self, part: Any) -> Writer:
+    def own(self, part: Any) -> Writer | None:
+        """Return the writer of a number of 32 bits."""
+        return self._write_float if _is_float32(part) else None
+
+    def of_class(self, part: Any) -> Writer:
+        """Return what copies the objects of a class."""
         known = self._of_classes.get(part.cls)
         if known is None:
             known = self._of_classes[part.cls] = _ObjectWriter(get_origin(part.cls) or part.cls)
@@ -134,7 +115,8 @@ class _Writers:
                     known.fields.append((field.name, field.default, write))
         return known
 
-    def _of_map(self, part: schema.DictType) -> Writer | None:
+    def of_map(self, part: schema.DictType) -> Writer | None:
+        """Return the writer of keys and values."""
         write_key = self._write_key if _holds_floats([part.key_type]) else None
         write = self.of(part.value_type)
         if write is None and write_key is None:
@@ -152,7 +134,7 @@ class _Writers:
 
         return write_map
 
-    def _of_union(self, part: schema.UnionType) -> Writer | None:
+    def of_union(self, part: schema.UnionType) -> Writer | None:
         """Return the writer of a value by its class; at most one member is an array, and at most one a map."""
         by_class: dict[type, Writer] = {}
         others: list[Writer] = []
@@ -236,29 +218,3 @@ def _first_change(writers: Iterable[Writer], value: Any) -> Any:
         if found is not value:
             return found
     return value
-
-
-def _place_writer(writers: Sequence[Writer | None]) -> Writer | None:
-    if not any(writers):
-        return None
-
-    def write_places(value: Any) -> Any:
-        if not isinstance(value, tuple | list) or len(value) > len(writers):
-            return value
-        pairs = zip(writers, value, strict=False)
-        return tuple(item if write is None else write(item) for write, item in pairs)
-
-    return write_places
-
-
-def _field_writer(writers: Mapping[Any, Writer | None]) -> Writer | None:
-    known = {name: write for name, write in writers.items() if write is not None}
-    if not known:
-        return None
-
-    def write_fields(value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {name: known[name](item) if name in known else item for name, item in value.items()}
-
-    return write_fields
