@@ -32,5 +32,5 @@ class Reflection:
         if exchange is not None and not exchange.reveals_services:
             # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
-        # The types of the other methods would reveal them.
-        return describe_services(self._services(), self._may_call)
+        # Bare functions are there for callers from Go alone. The types of the other methods would reveal them.
+        return describe_services([one for one in self._services() if one.name], self._may_call)

@@ -169,8 +169,10 @@ class Dispatcher:
         routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
         names = sorted(route.method for route in routes)
         names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
-        self._names = NameIndex(names_and_aliases)
         self._services = {name.rpartition(".")[0] for name in names_and_aliases}
+        # Bare functions are there for callers from Go alone, who get no suggestions.
+        names = [name for name in names if not name.startswith(".")]
+        self._names = NameIndex([name for name in names_and_aliases if not name.startswith(".")])
         self._first_names = ", ".join(names[:SHOWN_NAMES])
         self._indexed = len(self.gate.routes)
 

@@ -219,6 +219,10 @@ cdef class Gate(Admission):
         if task is not None:
             tasks._leave_task(loop, task)
         try:
+            if name.startswith(b"."):
+                # A bare function, which is one to callers from Go alone.
+                call.route = None
+                return self._refuse_unknown(call, name, 0, payload)
             return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
         finally:
             self.runner.leave_task()

@@ -246,7 +246,12 @@ cdef class ServedCalls(ServingPart):
         self.exchange.now = session.now
         self.exchange.received_ns = session.received_ns
         self.exchange.is_reading = session.is_reading
-        self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
+        if frame.method_size and frame.method[0] == c"." and not session.is_client:
+            # A bare function is one to callers from Go alone.
+            (<ServerCall>call).route = None
+            self.gate._refuse_unknown(<ServerCall>call, frame.method[:frame.method_size], frame.names, payload)
+        else:
+            self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
         if self.exchange.ended_ns > session.turn_ends_ns:
             session.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():

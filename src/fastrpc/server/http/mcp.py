@@ -39,7 +39,8 @@ class Tools:
         Raises:
             ConfigError: a method cannot be a tool.
         """
-        services = tuple(self._services)
+        # Bare functions are there for callers from Go alone.
+        services = tuple(one for one in self._services if one.name)
         if services != self._known:
             self._tools = tools_of(method for service in services for method in service.methods.values())
             self._known = services
