@@ -32,7 +32,6 @@ UNDONE = {
     "src/fastrpc/_core/websocket",
     "src/fastrpc/auth",
     "src/fastrpc/calling",
-    "src/fastrpc/cli",
     "src/fastrpc/client",
     "src/fastrpc/rpc",
     "src/fastrpc/serving",

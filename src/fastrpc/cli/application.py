@@ -17,7 +17,7 @@ __all__ = ["application", "run_command_line"]
 
 
 class _Command(NamedTuple):
-    """Where a command is defined, and what its help adds to its docstring."""
+    """The module of a command, and the additions of its help to its docstring."""
 
     module: str
     function: str

@@ -179,7 +179,7 @@ def _print(report: dict[str, Any], first_error: FastRPCError | None) -> None:
     stdout.print(f"{done} in {report['seconds']:.2f} s by {used}")
     stdout.print(f"rate     {report['rate']:,.0f} {unit}/s", style="bold")
     for row in ("latency", "first", "gap", "answer"):
-        # What a kind of streams has none of is left out.
+        # Figures that a kind of streams does not have are left out.
         if row not in report or not (row == "latency" or report[row]["longest"]):
             continue
         parts = [f"{name} {_duration(report[row][name])}" for name in ("p50", "p99", "p99.9", "longest")]

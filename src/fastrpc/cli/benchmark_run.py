@@ -16,7 +16,7 @@ ERROR_PAUSE_SECONDS = 0.01
 
 
 class BenchmarkRun(ABC):
-    """The callers of one method, and what they find."""
+    """The callers of one method, and their results."""
 
     def __init__(self, clients: list[Any], method: str, *, callers: int) -> None:
         self.method = method

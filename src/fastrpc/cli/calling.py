@@ -207,7 +207,7 @@ async def _run(view: Any, wanted: _Wanted, known: KnownMethod) -> None:
 
 
 async def _print_stream(stream: Stream[Any, Any], *, as_json: bool) -> None:
-    """Print each message on a line, then what is known at the end."""
+    """Print each message on a line, then the facts known at the end."""
     line = _json_line if as_json else line_of
     count = 0
     async with stream:

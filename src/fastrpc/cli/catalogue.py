@@ -44,7 +44,7 @@ class Catalogue:
 
     Args:
         url: of the registry.
-        dial: what is shown to the registry, and to nobody else.
+        dial: the credentials that are shown to the registry, and not to servers.
         config: of the clients of the servers behind.
         contracts: services whose types are known.
     """
@@ -159,7 +159,7 @@ class Catalogue:
                     await self._registries[name].aclose()
         except Exception:
             logger.exception("the client of %s, which is listed no more, could not be closed", name)
-        # Last: what a cancelled close left is closed at the end.
+        # Last: the end also closes a client whose close was cancelled.
         self._clients.pop(name, None)
         self._registries.pop(name, None)
 
@@ -182,8 +182,8 @@ class Catalogue:
             )
             self._add(name, made)
         except Exception as error:
-            # Reflection that is off, or not for everybody; a server that is away; names that are none: whatever one
-            # server says, the others are served.
+            # Reflection that is off, or not for every caller; an unreachable server; invalid names: the others are
+            # served all the same.
             if not _is_away(error):
                 # A server has answered: its methods come no sooner by waiting.
                 self._awaited.discard(name)
@@ -202,14 +202,14 @@ class Catalogue:
             logger.info("serving %s: %s", name, methods)
 
     def _why_absent(self, method: str) -> str | None:
-        """Return why a method that is not known may still come; None where it will not."""
+        """Return why an unknown method may still come; None if it will not."""
         if not self._is_listed:
             return "the registry has not told its services"
         service = method.rpartition(".")[0]
         return f"no server of {service} has described its methods" if service in self._awaited else None
 
     def _client(self, name: str) -> Client:
-        """Return the client of a service; it shows nothing but what callers give."""
+        """Return the client of a service; it shows the credentials of callers alone."""
         if name not in self._clients:
             named = split_target(target_for(self._url, name))
             if named is None:
@@ -222,7 +222,7 @@ class Catalogue:
         return self._clients[name]
 
     def _warn(self, about: str, text: str, error: Exception) -> None:
-        """Log what is wrong, once as long as it is the same: texts have times in them."""
+        """Log a fault, once as long as its kind stays the same: texts have times in them."""
         kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
         if self._warned.get(about) != kind:
             self._warned[about] = kind

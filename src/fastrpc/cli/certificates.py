@@ -80,7 +80,7 @@ def dev(
 ) -> None:
     """Make an authority, a server's and a client's certificate, for development only.
 
-    Anyone who can read the authority's key can make certificates that are trusted: give it to nobody.
+    Anyone who can read the authority's key can make trusted certificates: keep it secret.
     """
     with reported(ExitCode.FAILED, as_json=as_json):
         # The first one is the subject.

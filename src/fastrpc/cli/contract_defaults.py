@@ -55,7 +55,7 @@ class WrittenDefault(NamedTuple):
     """A default as source."""
 
     text: str
-    #: What makes it, where each object needs a value of its own.
+    #: The factory of the default, where each object needs a value of its own.
     factory: str | None = None
 
 

@@ -1,4 +1,4 @@
-"""The names in the source of a contract: its classes, what it imports, and the types that are written with them.
+"""The names in the source of a contract: its classes, its imports, and the types that are written with them.
 
 A class of the server keeps its name: `date` of a server stands beside `from datetime import date as date_type`. So does
 a type that a field of the same name would hide.
@@ -69,7 +69,7 @@ class Names:
 
     def __init__(self, classes: Mapping[str, ClassDescription]) -> None:
         self.classes = dict(classes)
-        #: What is not written as the server has it, each with its place.
+        #: Differences between the source and the server, each with its place.
         self.warnings: dict[str, None] = {}
         own = (name for name, one in classes.items() if one.kind != "protobuf")
         self._taken = {*own, *KEYWORDS, "fastrpc", "msgspec"}
@@ -173,7 +173,7 @@ class Names:
         return self.use(plain, module, hidden)
 
     def message(self, described: ClassDescription, hidden: Collection[str]) -> str | None:
-        """Import the class of a protobuf message from the module that protoc wrote; None if there is none."""
+        """Import the class of a protobuf message from the module that protoc wrote; None without one."""
         module = str(described.options.get("module", ""))
         name = str(described.options.get("message", "")).rpartition(".")[2]
         if _GENERATED.fullmatch(module) is None or not is_name(name):
@@ -226,7 +226,7 @@ class _TypeWriter:
 
     def _union(self, tree: TypeTree) -> str:
         choices = [self.written(choice) for choice in tree.arguments]
-        # What takes anything takes the others, too.
+        # A type of any value covers the others.
         return " | ".join(dict.fromkeys(choices))
 
     def _class(self, tree: TypeTree, described: ClassDescription) -> str:

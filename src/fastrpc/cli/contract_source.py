@@ -31,7 +31,7 @@ def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDe
     Addresses are dialled with `dial`.
 
     Raises:
-        ConfigError: it is none of these, or holds no service.
+        ConfigError: it is something else, or holds no service.
         DecodeError: its description of the services has another form.
         FastRPCError: the server cannot be reached, or its reflection is off.
         OSError: the file cannot be read.
@@ -53,7 +53,7 @@ def read_contracts(source: str, timeout: float, dial: Dialing) -> list[ServiceDe
 def definitions_in(text: str) -> list[ServiceDefinition]:
     """Return the services that `fastrpc run` would serve by an import string, with those that every server adds.
 
-    Functions and context managers are run, as only they know what they make.
+    Functions and context managers are run, as only a run shows their services.
 
     Raises:
         ConfigError: it cannot be imported or run, or names something else.

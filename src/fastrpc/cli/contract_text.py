@@ -22,7 +22,7 @@ _LONGEST_LINE: Final = 110
 
 
 class WrittenContract(NamedTuple):
-    """The source of a module, and what in it is not as the server has it."""
+    """The source of a module, and its differences from the server."""
 
     text: str
     warnings: list[str]
@@ -53,7 +53,7 @@ class _Writer:
         self._names = Names(classes)
 
     def warnings(self) -> list[str]:
-        """Return what is not written as the server has it."""
+        """Return the differences from the server."""
         return [*self._left_out, *self._names.warnings]
 
     def text(self) -> str:

@@ -51,7 +51,7 @@ def get(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a file of a server to this machine, behind what an earlier attempt left."""
+    """Copy a file of a server to this machine, behind the part of an earlier attempt."""
     with reported(ExitCode.USAGE):
         target = _inside(path or Path(), name.rpartition("/")[2])
         client = _client(address, service, dialing(ca, cert, key, server_name, token_file))
@@ -80,7 +80,7 @@ def put(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a file of this machine to a server, behind what an earlier attempt left."""
+    """Copy a file of this machine to a server, behind the part of an earlier attempt."""
     there = name or path.name
     with reported(ExitCode.USAGE):
         if not path.is_file():
@@ -163,7 +163,7 @@ def _progress(source: str, *, visible: bool) -> Iterator[Show | None]:
 
         def show(done: int, total: int) -> None:
             if progress.tasks[bar].total is None:
-                # What an earlier attempt left says nothing of the speed of this one.
+                # The part of an earlier attempt does not count in the speed of this one.
                 progress.reset(bar, total=total, completed=done)
             progress.update(bar, completed=done)
 

@@ -72,7 +72,7 @@ class Dialing:
     """The credentials that a command shows to servers."""
 
     config: ClientConfig
-    #: The file with its token; None: there is none, or the environment holds it.
+    #: The file with its token; None without a token, or if the environment holds it.
     token_path: Path | None = None
     token: str | None = field(default=None, repr=False)
 
@@ -114,7 +114,7 @@ class Dialing:
 def dialing(
     ca: Path | None, cert: Path | None, key: Path | None, server_name: str | None, token_path: Path | None
 ) -> Dialing:
-    """Return what a command with these options shows.
+    """Return the credentials of a command with these options.
 
     Raises:
         ConfigError: the key has no certificate, or the token cannot be used.

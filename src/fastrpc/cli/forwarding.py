@@ -1,7 +1,7 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
-What a caller sends along goes on: metadata, its own `authorization` among them, deadline, request id, cancellation.
-What the gateway shows to a registry never does: neither its token nor its certificate.
+Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on. The
+token and the certificate that the gateway shows to a registry never are.
 """
 
 import inspect
@@ -24,16 +24,16 @@ __all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwar
 
 logger = logging.getLogger("fastrpc.server")
 
-#: Errors on the way that say what is wrong with the call itself.
+#: Errors on the way that are faults of the call itself.
 _OF_THE_CALL: Final = frozenset({Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED})
 
-#: What callers learn of other errors on the way.
+#: The texts for callers of other errors on the way.
 _ON_THE_WAY: Final = {
     Status.UNAVAILABLE: "no server could be reached",
     Status.DEADLINE_EXCEEDED: "no server answered before the deadline",
 }
 
-#: Of the metadata of a call, what concerns one hop alone.
+#: Metadata of a call that concern one hop alone.
 _OF_ONE_HOP: Final = "frpc-"
 
 _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
@@ -137,7 +137,7 @@ class _Forwarder:
         self._is_typed = is_typed
 
     def view(self) -> Any:
-        """Return the client with what the present call brings along."""
+        """Return the client with metadata and deadline of the present call."""
         call: Any = current_call()
         metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
         options: dict[str, Any] = {"metadata": metadata}
@@ -218,14 +218,14 @@ class _PassedOn:
                 error.status, error.message, details=error.details, retry_after=error.retry_after
             ) from error
         if isinstance(error, FastRPCError):
-            # As of every refused call: anybody can make many.
+            # As of every refused call: any caller can make many.
             logger.debug("%s: %s", current_call().method, error)
             retry_after = getattr(error, "retry_after", None)
             raise CallError(error.status, _told_to_callers(error), retry_after=retry_after) from error
 
 
 def _told_to_callers(error: FastRPCError) -> str:
-    """Return the text of an error on the way: what names the servers and the registry is for the log alone."""
+    """Return the text of an error on the way: names of servers and of the registry are for the log alone."""
     if error.status in _OF_THE_CALL:
         return error.message
     if DEMANDS_CERTIFICATE in error.message:

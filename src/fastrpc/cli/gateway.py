@@ -41,13 +41,15 @@ __all__ = ["gateway"]
 
 DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
 
-#: What HTTP calls the schemes of addresses to listen at.
+#: The names in HTTP of the schemes of addresses to listen at.
 _SCHEMES: Final = {"http": "tcp", "https": "tls"}
 _NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
 
 Registry = Annotated[
     str,
-    typer.Option("--registry", "-r", metavar="URL", help="Whose services are offered: registry://host:port."),
+    typer.Option(
+        "--registry", "-r", metavar="URL", help="The registry with the services: registry://host:port."
+    ),
 ]
 Addresses = Annotated[
     list[str] | None,
@@ -175,7 +177,7 @@ def _plan(
     catalogue: Callable[[Any], Catalogue],
     app: str | None,
 ) -> Plan:
-    """Return what is served."""
+    """Return the plan of the gateway."""
 
     def configure(config: ServerConfig) -> ServerConfig:
         # An App has the protocols of a program that serves by itself.
@@ -208,7 +210,7 @@ def _plan(
 
 
 def _check_without_effect(settings: RunSettings) -> None:
-    """Refuse settings of `fastrpc run` that somebody may take for a protection."""
+    """Refuse settings of `fastrpc run` that would seem to protect the gateway."""
     for key in ("tokens", "policy"):
         if getattr(settings, key) is not None:
             raise ConfigError(
@@ -242,7 +244,7 @@ def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
 def _catalogues(
     url: str, dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
 ) -> Callable[[Any], Catalogue]:
-    """Return what makes the catalogue of a server."""
+    """Return the function that makes the catalogue of a server."""
     # A wrong URL is reported before anything is served.
     dial.registry(url).close()
     tls = dial.config.tls

@@ -75,7 +75,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
             facts = _print_answer(connection.answer("POST"), as_json=wanted.as_json)
         except (OSError, http.client.HTTPException, FastRPCError):
             if connection.input_error is not None:
-                # It is why the answer ended.
+                # It is the reason why the answer ended.
                 raise connection.input_error from None
             raise
     facts = {"status": "OK", "seconds": time.monotonic() - begun, "endpoint": place.url, **facts}
@@ -83,14 +83,14 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
 
 
 class _Described(NamedTuple):
-    """What is known of a method: by its server's OpenAPI document, by `--kind`, or not at all."""
+    """The description of a method: by its server's OpenAPI document, by `--kind`, or none."""
 
     kind: str
     #: The types of the parameters by name, in order; None: not known.
     types: dict[str, str] | None
     #: The type of the messages that it takes, if that is known.
     message: str = ""
-    #: The methods that the server describes to anybody, where it does not describe this one.
+    #: The methods that the server describes to every caller, where it does not describe this one.
     others: Sequence[str] = ()
 
     @classmethod
@@ -127,7 +127,7 @@ def _methods_in(document: dict[str, Any]) -> list[str]:
 
 
 def _at(value: Any, *names: str) -> dict[str, Any]:
-    """Return the object at a path of names; an empty one where there is none."""
+    """Return the object at a path of names, or an empty one."""
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     return value if isinstance(value, dict) else {}
@@ -204,7 +204,7 @@ def _send(
     threading.Thread(target=_send_input, args=(connection, described.message), daemon=True).start()
 
 
-#: What stands for itself in the value of a field.
+#: Characters that need no escaping in the value of a field.
 _VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~ "
 
 
@@ -221,7 +221,7 @@ def _send_input(connection: HttpConnection, kind: str) -> None:
                 connection.sendall(_chunk(msgspec.json.encode({"value": message}) + b"\n"))
         connection.sendall(b"0\r\n\r\n")
     except OSError:
-        # An error of the connection is told by whoever reads the answer.
+        # The reader of the answer reports an error of the connection.
         return
     except Exception as error:
         # Without its end the server would wait for more, and the command for the server.
@@ -233,7 +233,7 @@ def _chunk(data: bytes) -> bytes:
 
 
 def _print_answer(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str, Any]:
-    """Print what a response holds; return what is known at its end."""
+    """Print the content of a response; return the facts known at its end."""
     kind = answer.headers.get_content_type()
     if answer.status == http.client.OK and kind == _LINES:
         return _print_lines(answer, as_json=as_json)

@@ -1,4 +1,4 @@
-"""A server of HTTP as the command line sees it: its URL, what is shown to it, and connections to it."""
+"""A server of HTTP as the command line sees it: its URL, the credentials for it, and connections to it."""
 
 import contextlib
 import http.client
@@ -43,10 +43,10 @@ _HTTP_HINT = (
 
 
 class HttpPlace:
-    """A server by its URL, and what is shown to it.
+    """A server by its URL, and the credentials for it.
 
     Args:
-        authorization: a credential that stands for that of `dial`, as the value of a field; None: there is none.
+        authorization: a credential in place of that of `dial`, as the value of a field; None without one.
     """
 
     def __init__(self, address: str, dial: Dialing, authorization: str | None = None) -> None:
@@ -117,7 +117,7 @@ class HttpPlace:
 
     @contextlib.contextmanager
     def told(self, seconds: float | None) -> Iterator[None]:
-        """Turn what goes wrong on the way into the errors of native calls."""
+        """Turn failures on the way into the errors of native calls."""
         try:
             yield
         except (FastRPCError, BrokenPipeError):
@@ -175,7 +175,7 @@ class HttpConnection(io.RawIOBase):
         """Read the head of the response to a request.
 
         Raises:
-            ConnectionLostError: there is none.
+            ConnectionLostError: the connection ended before it.
         """
         # It asks its socket for nothing but a file.
         found = http.client.HTTPResponse(cast(socket.socket, self), method=verb)
@@ -218,7 +218,7 @@ class HttpConnection(io.RawIOBase):
                 selector.select(left)
 
     def close(self) -> None:
-        # What another thread sends meanwhile would leave in the clear: a socket of TLS forgets TLS first.
+        # Bytes that another thread sends meanwhile would leave in the clear: a socket of TLS forgets TLS first.
         with self._using:
             self._connected.close()
         super().close()

@@ -1,4 +1,4 @@
-"""The options of commands that listen: certificates, tokens, rules; processes, settings, logs, what is printed."""
+"""The options of commands that listen: certificates, tokens, rules; processes, settings, logs, printing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -39,7 +39,7 @@ Kind = Annotated[
     KindName | None,
     typer.Option(
         "--kind",
-        help="What the method streams; needed only if the server does not show its signatures.",
+        help="The kind of the method; needed only if the server does not show its signatures.",
     ),
 ]
 

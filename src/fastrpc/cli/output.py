@@ -1,4 +1,4 @@
-"""Standard output and standard error: lines of styled parts, and what rich draws.
+"""Standard output and standard error: lines of styled parts, and drawings of rich.
 
 Nothing that is printed here can control the terminal: control characters of a peer's texts are escaped. rich is loaded
 only for a terminal or a frame.
@@ -25,7 +25,7 @@ Part = str | tuple[str, str]
 #: Between two columns of a table.
 _GAP = "   "
 
-#: With one of these rich may style what goes to a file or a pipe, too.
+#: With one of these rich may style output to a file or a pipe, too.
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 

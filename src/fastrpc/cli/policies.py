@@ -1,4 +1,4 @@
-"""`fastrpc policy`: check a file of rules against the services it is for, and explain what it decides."""
+"""`fastrpc policy`: check a file of rules against the services it is for, and explain its decisions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,14 +37,14 @@ PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="The rules, as 
 
 @policy.callback()
 def _group() -> None:
-    """Rules that say who may call what."""
+    """Rules that allow and deny calls."""
 
 
 @policy.command("check", epilog="Example: fastrpc policy check policy.toml app:services")
 def check(
     file: PolicyFile,
     services: Annotated[
-        str, typer.Argument(metavar="MODULE:ATTRIBUTE", help="What is served, such as app:services.")
+        str, typer.Argument(metavar="MODULE:ATTRIBUTE", help="The services, such as app:services.")
     ],
     strict: Annotated[
         bool, typer.Option("--strict", help="A rule for a service that is not served is an error, too.")
@@ -114,14 +114,14 @@ def explain(
         typer.Option(
             "--services",
             metavar="MODULE:ATTRIBUTE",
-            help="What is served: what the method itself demands counts then, too.",
+            help="The services; then the demands of the method itself count, too.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain what a policy decides about a caller and a method: which rule, and why.
+    """Explain the decision of a policy about a caller and a method: which rule, and why.
 
-    What the method itself demands by `@method(public=…, roles=…)` is not in the file: --services tells it.
+    The demands of the method itself, `@method(public=…, roles=…)`, are not in the file: --services adds them.
     """
     with reported(ExitCode.USAGE, as_json=as_json):
         caller = _caller(identity, roles or ())

@@ -188,7 +188,7 @@ def _is_final(error: Exception | None) -> bool:
 async def _health(address: Address, services: list[str], wanted: _Wanted) -> dict[str, str]:
     """Return the health of each service of a server, or of the server as a whole, in time.
 
-    The token of the command is for the registry alone: whoever may register a service there would get it here.
+    The token of the command is for the registry alone: any server that may register a service there would get it here.
     """
     config = ClientConfig(timeouts=_TIMEOUTS, tls=wanted.tls)
     async with Client(address, config=config) as client:

@@ -1,4 +1,4 @@
-"""`fastrpc run` and `fastrpc dev`: serve what an import string names."""
+"""`fastrpc run` and `fastrpc dev`: serve the object that an import string names."""
 
 import logging
 import os
@@ -70,7 +70,7 @@ App = Annotated[
     str | None,
     typer.Argument(
         metavar="MODULE:ATTRIBUTE",
-        help="What to serve, such as app:services: a class, an App, a list of several, …; left out, `app` of --config.",
+        help="The services, such as app:services: a class, an App, a list of several, …; left out, `app` of --config.",
     ),
 ]
 Addresses = Annotated[
@@ -134,7 +134,7 @@ Advertised = Annotated[
     typer.Option(
         "--advertise",
         metavar="ADDRESS",
-        help="What to register in place of --address; may be repeated like it.",
+        help="The address to register in place of --address; may be repeated like it.",
     ),
 ]
 Otel = Annotated[
@@ -193,7 +193,7 @@ def run(
         }
         arguments |= tls_settings(tls_cert, tls_key, tls_ca)
         settings, warnings = read_settings(arguments, os.environ, config)
-        # Never by the environment: whoever starts the program first must not want it.
+        # Never by the environment: the first start of the program has the same one, and must not take over.
         settings = replace(settings, takeover=takeover)
         if settings.registry is None:  # An encrypted one gets the certificates as well.
             files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
@@ -242,7 +242,7 @@ def dev(
 
 
 def _run_checked(plan: Plan, settings: RunSettings) -> ExitCode:
-    """Serve a plan, and refuse what does not go with the App once that is loaded."""
+    """Serve a plan, and refuse settings that do not fit the App once that is loaded."""
     known = [plan]
 
     def check(loaded: Plan) -> None:
@@ -306,7 +306,7 @@ def _load(app: str, settings: RunSettings, around_clients: Sequence[Interceptor]
 
 
 def _telemetry(settings: RunSettings) -> dict[str, Any]:
-    """Return what tracing adds to a plan."""
+    """Return the additions of tracing to a plan."""
     if not settings.otel:
         return {}
     # Imported on first use: the packages are optional.
@@ -318,7 +318,7 @@ def _telemetry(settings: RunSettings) -> dict[str, Any]:
 
 
 def _check_advertised(plan: Plan) -> None:
-    """Refuse addresses that nobody can dial, and those that are advertised in vain."""
+    """Refuse addresses that no client can dial, and advertised ones without a registry."""
     if plan.registry is None:
         if plan.advertise:
             raise ConfigError(

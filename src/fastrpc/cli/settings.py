@@ -25,7 +25,7 @@ __all__ = ["RunSettings", "read_settings"]
 
 PREFIX = "FASTRPC_"
 
-#: FASTRPC_TOKEN is what commands show that dial.
+#: FASTRPC_TOKEN is the token of commands that dial.
 _CLIENT_TOKEN = "TOKEN"  # noqa: S105 (a name)
 
 #: Settings whose values errors do not show: secrets, and URLs that may hold one.
@@ -217,7 +217,7 @@ def _take_table(
 
 
 def _check_section(place: str, name: str, keys: Mapping[str, Any]) -> None:
-    """Refuse a table that is none of ours, and name the nearest one."""
+    """Refuse an unknown table, and name the nearest one."""
     sections = sorted({key.partition(".")[0] for key in keys if "." in key})
     if name not in sections:
         near = nearest_name(name, sections)

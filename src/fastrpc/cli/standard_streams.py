@@ -90,14 +90,14 @@ def _read(descriptor: int) -> bytes:
 
 
 class _Lines:
-    """Puts lines together from what is read of them."""
+    """Puts lines together from their pieces."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
         self._number = 1
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines that end in what was read; empty data ends the last line."""
+        """Yield the lines that end in this piece; empty data ends the last line."""
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._add(line)

@@ -23,7 +23,7 @@ class StreamBenchmark(BenchmarkRun):
     """One run of streams: each caller begins the next one when its stream ends.
 
     Args:
-        messages: what callers send, again and again until the time is over; the stream parameter's messages.
+        messages: those of the stream parameter, which callers send again and again until the time is over.
     """
 
     def __init__(

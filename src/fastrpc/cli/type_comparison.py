@@ -36,7 +36,7 @@ class _Comparison:
         #: Whether a given field that is not expected is a mismatch, as its value would be lost.
         self._keeps_all = keeps_all
         self._seen: set[tuple[TypeTree, TypeTree]] = set()
-        #: What differs, and keeps every caller working.
+        #: The differences that keep every caller working.
         self.notes: dict[str, None] = {}
         #: The classes around the one that is compared.
         self._inside: list[str] = []
@@ -168,7 +168,7 @@ class _Comparison:
             yield from self._fields(given, expected)
 
     def _note_options(self, given: ClassDescription, expected: ClassDescription) -> None:
-        """Note what only programs see: whether values can be changed or compared, and the class of members."""
+        """Note differences that programs see: whether values can change or be compared, the class of members."""
         if given.kind != expected.kind:
             return
         for name in ("frozen", "order", "unsafe_hash", "enum"):
@@ -240,7 +240,7 @@ def _with_arguments(described: ClassDescription, tree: TypeTree) -> _Class:
 def differences(
     given: str, given_types: Types, expected: str, expected_types: Types, *, keeps_all: bool
 ) -> tuple[list[str], list[str]]:
-    """Return the mismatches, values of type `given` that `expected` does not accept, and what differs beside them.
+    """Return the mismatches, values of type `given` that `expected` does not accept, and the other differences.
 
     Args:
         keeps_all: a given field that is not expected is a mismatch as well, as its value is lost.

@@ -33,7 +33,7 @@ _TEXTS = {
     *(f"IPv{version}{kind}" for version in "46" for kind in ("Address", "Interface", "Network")),
 }
 
-#: Stands for every type that is none of these.
+#: Stands for every other type.
 _OTHER = "…"
 
 _BY_NAME = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
