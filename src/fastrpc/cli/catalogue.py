@@ -70,14 +70,14 @@ class Catalogue:
         self._registries: dict[str, WatchedRegistry] = {}
         self._clients: dict[str, Client] = {}
         self._known: set[str] = set()
-        #: Whether the registry has told its services, or never will; those that it told and no server described yet.
+        #: Whether the registry has listed its services, or never will; listed ones that no server described yet.
         self._is_listed = False
         self._awaited: set[str] = set()
-        #: Whether what is found now comes after the start, which tells what is served by itself.
+        #: Whether services found now come after the start, whose report names those before.
         self._is_following = False
         #: The kind of error that was warned of last, by service; "" is the registry.
         self._warned: dict[str, str] = {}
-        #: When to ask again about a service whose server refused to describe it.
+        #: The next time to ask for a service whose server refused to describe it.
         self._refused_until: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 

@@ -166,7 +166,7 @@ class _Maker:
         return str(path)
 
     def _publish(self, kind: str) -> None:
-        # A certificate is for everybody; keys were written for their owner alone.
+        # A certificate is public; keys were written for their owner alone.
         (self._folder / f"{kind}.pem").chmod(0o644)
 
 

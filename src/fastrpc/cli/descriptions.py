@@ -144,7 +144,7 @@ def read_descriptions(value: Any, source: str) -> list[ServiceDescription]:
 
 
 def _with_types(value: Any) -> Any:
-    """Return what a server tells, with types as lists: one of an earlier version may have `{}` instead."""
+    """Return the description of a server with types as lists: one of an earlier version may have `{}` instead."""
     services = value if isinstance(value, list) else []
     if not any(isinstance(one, dict) and one.get("types") == {} for one in services):
         return value
@@ -154,7 +154,7 @@ def _with_types(value: Any) -> Any:
 
 
 async def method_description(view: Any, method: str, timeout: float) -> MethodDescription | None:
-    """Return what the server says of a method; None if its reflection is off."""
+    """Return the server's description of a method; None if its reflection is off."""
     try:
         asked = view.with_options(
             timeout=min(timeout, ASK_SECONDS), idempotent=True, codec="msgpack", metadata=None

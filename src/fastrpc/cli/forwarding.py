@@ -116,7 +116,7 @@ def forwarding_service(
 
     Args:
         is_typed: whether all types are known. Otherwise values go on in the codec in which they came, as only the
-            server behind knows what they mean.
+            server behind knows their types.
 
     Raises:
         TypeError, ConfigError: a method cannot be one of a service.

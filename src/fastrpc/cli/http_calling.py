@@ -95,7 +95,7 @@ class _Described(NamedTuple):
 
     @classmethod
     def of(cls, place: "HttpPlace", wanted: HttpCall) -> "_Described":
-        """Ask the server, where only it can tell what the arguments mean."""
+        """Ask the server for the types of the arguments, where only it knows them."""
         given = wanted.kind or "unary"
         is_asked = needs_method(wanted.texts, None) or any("=" not in text for text in wanted.texts)
         document = place.document(wanted.timeout) if is_asked else None

@@ -49,7 +49,7 @@ TokensFile = Annotated[
     ),
 ]
 PolicyFile = Annotated[
-    Path | None, typer.Option("--policy", metavar="FILE", help="Rules that say who may do what (TOML).")
+    Path | None, typer.Option("--policy", metavar="FILE", help="The rules of access (TOML).")
 ]
 Workers = Annotated[
     int | None,

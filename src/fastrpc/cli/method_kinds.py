@@ -104,12 +104,12 @@ class KnownMethod:
 
 
 async def known_method(view: Any, name: str, kind: KindName | None, timeout: float) -> KnownMethod:
-    """Ask the server what a method is."""
+    """Ask the server for the description of a method."""
     return KnownMethod(name, await method_description(view, name, timeout), kind)
 
 
 def needs_method(texts: Sequence[str], codec: str | None) -> bool:
-    """Return whether only the server can tell what the arguments of a call mean."""
+    """Return whether only the server knows the types of the arguments of a call."""
     is_marked = any(text == INPUT_MARK or text.endswith(f"={INPUT_MARK}") for text in texts)
     return is_marked or needs_types(texts, codec=codec)
 

@@ -82,7 +82,7 @@ def _settle(ready: "asyncio.Future[None]") -> None:
 
 
 def _read(descriptor: int) -> bytes:
-    # Not by `sys.stdin`: the interpreter may end while a thread reads, and what it has read wakes no loop.
+    # Not by `sys.stdin`: the interpreter may end while a thread reads, and its buffer wakes no loop.
     try:
         return os.read(descriptor, _READ_BYTES)
     except OSError as error:

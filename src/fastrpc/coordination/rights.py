@@ -76,7 +76,7 @@ class RegistryRights(Rules):
                 raise CallError(Status.PERMISSION_DENIED, f"{name} may not {right} {service!r}")
 
     def readable(self, services: Iterable[str]) -> list[str]:
-        """Return the services whose lists the caller of the running call may read."""
+        """Return those of the services whose lists the caller of the running call may read."""
         self._policy.look()
         patterns = self._policy.patterns(current_call().identity, "read")
         return [one for one in services if any(pattern.covers(one) for pattern in patterns)]

@@ -99,7 +99,7 @@ class _LoopRuntime:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # The thread ends when it is done with what it has.
+        # The thread ends after its present jobs.
         self._pool.shutdown(wait=False)
 
     async def ask(self, method: Callable[..., Any], /, *args: Any) -> Any:

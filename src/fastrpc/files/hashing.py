@@ -49,11 +49,11 @@ class FileHash:
         return self.position < limit
 
     def continue_with(self, known: "Hash", position: int) -> None:
-        """Take over what is known of the first bytes."""
+        """Take over the SHA-256 of the first bytes."""
         self._hash, self.position = known, position
 
     def continue_by(self, block: bytes | memoryview) -> None:
-        """Hash what was just written behind the rest."""
+        """Hash bytes that were just written behind the others."""
         self._hash.update(block)
         self.position += len(block)
 

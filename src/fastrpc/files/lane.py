@@ -21,7 +21,7 @@ def new_pool(threads: int = DISK_THREADS) -> ThreadPoolExecutor:
 
 
 class Lane:
-    """Runs the jobs of one file: never two at once, so that none closes what another one reads.
+    """Runs the jobs of one file: never two at once, so that none closes a file that another one reads.
 
     Lanes share the threads of their pool and take turns after each job, which therefore has to be short.
     """
@@ -35,7 +35,7 @@ class Lane:
         return self._pool.submit(self._run, job, *args, **kwargs)
 
     async def run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a job and return what it returns."""
+        """Run a job and return its result."""
         return await finished(self.start(job, *args, **kwargs))
 
     def _run(self, job: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -2,7 +2,7 @@
 
 ::
 
-    open: claim it ──► start_at: an offset ──► hash_on: what is kept ──► write … ──► finish ──► close
+    open: claim it ──► start_at: an offset ──► hash_on: the part kept ──► write … ──► finish ──► close
 
 The claim is a lock of the system on the partial file, so it holds between processes too and ends with its holder. The
 content is on the disk before the file takes its name, and the name is on the disk when `finish` returns: a file of that
@@ -113,7 +113,7 @@ class PartialFile:
         self.position = offset
 
     def hash_on(self) -> bool:
-        """Hash the next slice of what is kept; return whether there is more."""
+        """Hash the next slice of the part that is kept; return whether there is more."""
         if self._hashing.advance(self.position):
             return True
         if self._hashing.position < self.position:

@@ -89,7 +89,7 @@ class ReadAhead:
         """Return whether a piece follows, which `pop` takes. There is room for it."""
         if self._counted is not None and self._most == self._taken:
             while not self._counted.may_hold(PIECE_BYTES):  # noqa: ASYNC110
-                # No event tells of it: what others hold goes in many ways. At last the largest holder is closed.
+                # No event reports it: others free memory in many ways. At last the largest holder is closed.
                 await asyncio.sleep(NO_ROOM_SECONDS)
             self._counted.hold(PIECE_BYTES)
             self._most += 1

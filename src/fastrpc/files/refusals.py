@@ -111,5 +111,5 @@ def missing(name: str) -> CallError:
 
 
 def changed(name: str) -> CallError:
-    """Return the error for a file that is no longer what it was."""
+    """Return the error for a file that has changed."""
     return CallError(Status.ABORTED, f"{quoted(name)} has changed; begin anew")

@@ -2,7 +2,7 @@
 
 A name is walked part by part, each opened relative to the folder before it and never through a link. A link is read and
 its target walked in its place, so that links that stay inside are followed, and any other leads to nothing. No path is
-looked at before it is opened: what is true of a descriptor stays true.
+looked at before it is opened: only the state of a descriptor is sure to stay.
 """
 
 import errno
@@ -66,7 +66,7 @@ class Place:
 
 
 class Root:
-    """Opens what lies below a folder. Every method blocks.
+    """Opens files and folders below a folder. Every method blocks.
 
     Raises:
         ConfigError: the path is no folder.

@@ -116,7 +116,7 @@ class FileService:
                 await room
             ahead = ReadAhead(refused(path, reader.read), lane.start, pieces)
             while await ahead.has_more():
-                # No name of it here: what it is encoded to may wait for long.
+                # No name refers to it here: its encoded form may wait for long.
                 yield ahead.pop()
         finally:
             pieces.hold(0)

@@ -173,7 +173,7 @@ class Upload(_Transfer):
             held: FileDigest = await self._runtime.ask(self._files.digest, name + PART_SUFFIX)
         except CallError as error:
             if error.status in {Status.NOT_FOUND, Status.INVALID_ARGUMENT}:
-                # `write` says what is wrong with the name, and not with that of its part.
+                # `write` refuses the name itself, not that of its part.
                 return 0
             raise
         if held.size > reader.size:

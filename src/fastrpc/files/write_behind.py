@@ -1,7 +1,7 @@
 """Pieces on their way to the disk: further ones are taken from the network while it writes.
 
-A job writes until nothing waits, so that one of them serves many pieces. Only the side of the network appends and
-counts what it put; only the job takes and counts what it took.
+A job writes until nothing waits, so that one of them serves many pieces. Only the side of the network appends pieces
+and counts them; only the job takes pieces and counts those.
 """
 
 from collections import deque

@@ -128,7 +128,7 @@ def loaded(plan: Plan) -> Plan:
 
 
 def _check_given_once(plan: Plan, app: App) -> None:
-    """Refuse what a program gives beside an App; a command line overrides the App."""
+    """Refuse settings that a program gives beside an App; a command line overrides the App."""
     given = {
         "interceptors": plan.interceptors != (),
         "authenticate": plan.authenticate is not None,

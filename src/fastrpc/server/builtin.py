@@ -15,7 +15,7 @@ __all__ = ["BUILTIN_PREFIX", "Reflection"]
 
 @service("fastrpc.reflection")
 class Reflection:
-    """List the services of a server to callers whom `ServerConfig.reflection` admits."""
+    """List the services of a server to callers that `ServerConfig.reflection` admits."""
 
     def __init__(
         self,

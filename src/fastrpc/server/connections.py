@@ -29,7 +29,7 @@ logger = logging.getLogger("fastrpc.server")
 #: The GOAWAY reason of a drain (PROTOCOL.md 3.4).
 _REASON_DRAIN = 0
 
-#: That of a connection whose client replaces it by another.
+#: The reason for a connection that its client is to replace.
 _REASON_MAX_AGE = 1
 
 #: Connections that are compared before one of them moves.

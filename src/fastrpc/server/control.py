@@ -28,7 +28,7 @@ logger = logging.getLogger("fastrpc.audit")
 #: Programs that may wait for an answer.
 BACKLOG = 8
 
-#: Seconds for a message to a program that does not read; what it gets fits into the buffer of the socket.
+#: Seconds for a message to a program that does not read; a message fits into the buffer of the socket.
 SEND_SECONDS = 1.0
 
 #: Seconds without accepting after the descriptors ran out.
@@ -63,7 +63,7 @@ class Control:
         clock: Callable[[], float],
     ) -> None:
         if not hasattr(socket, "SO_PEERCRED"):
-            raise ConfigError("--control needs a system that tells who connects (SO_PEERCRED): Linux")
+            raise ConfigError("--control needs a system that reports the user of a peer (SO_PEERCRED): Linux")
         self.address = address
         self._offer = offer
         self._remove: Callable[[], None] | None = None

@@ -28,16 +28,16 @@ __all__ = ["Kind", "Place", "Role", "Scoreboard"]
 WORDS = 8
 WORD_BYTES = 8
 
-#: The words of a row: the number of the living process, 0 for none; what it is for; the instant of its last sign of
-#: life, in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which
-#: of its two records is valid, 0 for none.
+#: The words of a row: the number of the living process, 0 for none; its purpose; the instant of its last sign of life,
+#: in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which of its two
+#: records is valid, 0 for none.
 PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
 
 #: The connections taken are in the upper half of their word, those open in the lower.
 HALF_WORD = 1 << 32
 
-#: The space of one record, of some 100,000 methods. The file has holes: only what is written takes memory. Its size
-#: counts all the same where the system limits that of files (`ulimit -f`).
+#: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
+#: counts where the system limits that of files (`ulimit -f`).
 RECORD_BYTES = 64 << 20
 
 #: Before the bytes of a record: their number, and their checksum.

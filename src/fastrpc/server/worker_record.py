@@ -56,7 +56,7 @@ class WorkerRecord:
 
     @property
     def connections(self) -> int:
-        """The connections that it has, or will have once it has read what it was handed."""
+        """The connections that it has, or will have once it has read those handed to it."""
         return 0 if self.place is None else self.place.connections(self.handed)
 
     def takes(self, index: int, connection: socket.socket) -> bool:

@@ -30,7 +30,7 @@ class Period(NamedTuple):
 def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
     """Return the verified certificate of the peer; None if it sent none.
 
-    It has what `ssl.SSLSocket.getpeercert()` returns, as `subject` and `notAfter`, and besides:
+    It has the fields of `ssl.SSLSocket.getpeercert()`, such as `subject` and `notAfter`, and besides:
 
     - `dns_names` and `uris`: tuples of the texts in `subjectAltName`;
     - `fingerprint`: SHA-256 of the certificate, in hexadecimal;
@@ -83,7 +83,7 @@ def period_of(pem: bytes) -> Period | None:
 
 
 def _element(der: bytes) -> tuple[int, bytes, bytes]:
-    """Return the tag and the content of the first element of DER, and what is behind it."""
+    """Return the tag and the content of the first element of DER, and the bytes behind it."""
     size, at = der[1], 2
     if size & 0x80:
         at += size & 0x7F

@@ -52,7 +52,7 @@ _HINTS = {
     64: "dial the name that it holds, or set server_name",
 }
 
-# Alerts of RFC 8446 6, as OpenSSL names them behind the version: what the other side has against our certificate.
+# Alerts of RFC 8446 6, as OpenSSL names them behind the version: the other side's objections to our certificate.
 _ALERTS = {
     "ALERT_BAD_CERTIFICATE": "our certificate is bad, or for another name",
     "ALERT_UNSUPPORTED_CERTIFICATE": "our certificate is for another purpose",

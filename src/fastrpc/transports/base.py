@@ -198,7 +198,7 @@ _TRANSPORTS = {
     "memory": "fastrpc.transports.memory:TRANSPORT",
 }
 
-#: Schemes of other addresses, and what to write for one to listen at.
+#: Schemes of other addresses, and hints for an address to listen at.
 _ADVICE = {
     "http": '; servers speak HTTP at tcp:// once their protocols name "http"',
     "https": '; servers speak HTTP at tls:// once their protocols name "http"',

@@ -166,7 +166,7 @@ class _Listener:
             self._end.reload()
 
     def drain(self) -> None:
-        """Stop accepting; take the connections that wait, which the system would reset with what their peers sent."""
+        """Stop accepting; take the waiting connections, which the system would reset together with received bytes."""
         self._stop_accepting(takes_last=True)
 
     def close(self) -> None:

@@ -117,7 +117,7 @@ class TransferConnection(ServedEngine):
     # For the handler
 
     async def receive(self) -> AsyncIterator[bytes]:
-        """Yield what arrives, until the peer sends no more.
+        """Yield received bytes until the end of the peer's stream.
 
         Raises:
             CallError: DEADLINE_EXCEEDED: the peer was silent for too long.

@@ -220,7 +220,7 @@ class RpcxFiles:
                 ended.set_result(None)
 
     async def _store(self, connection: TransferConnection, ticket: Ticket) -> None:
-        """Write what arrives, and give it its name once all of it is there."""
+        """Write the received bytes, and give the file its name once it is complete."""
         path, lane = ticket.path, self._lane()
         partial = PartialFile(functools.partial(self._root.place, path), path, self._digests)
         job = functools.partial(refused, path)

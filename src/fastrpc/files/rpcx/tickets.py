@@ -81,7 +81,7 @@ class Tickets:
         return None if found is None else found[0]
 
     def _take_back(self, asker: str) -> bool:
-        """Take the oldest ticket from the holder of most; return False if the one who asks would then have as many."""
+        """Take the oldest ticket from the holder of most; return False if the asking one would then have as many."""
         counts = Counter(ticket.holder for ticket, _ in self._given.values())
         holder, most = counts.most_common(1)[0]
         if counts[asker] + 1 >= most:

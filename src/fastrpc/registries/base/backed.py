@@ -141,7 +141,7 @@ class BackedRegistry(Closing):
             while True:
                 followed = self._followed.get(service) or self._begin(service)
                 followed.watches += 1
-                # On any of these lines, the last watch of the service may be collected, and so end what was found.
+                # On any of these lines, the last watch of the service may be collected, which ends the found service.
                 if self._followed.get(service) is followed:
                     break
         return Watch(followed.channel, lambda: self._release(service, followed))

@@ -245,7 +245,7 @@ class Index:
 
 
 def typed(found: Any, expected: Any) -> Any:
-    """Return what an agent answered, if it is of the type expected; used inside `Agent.errors`.
+    """Return the answer of an agent, if it is of the type expected; used inside `Agent.errors`.
 
     Raises:
         HttpError: it is not.

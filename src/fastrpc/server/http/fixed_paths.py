@@ -29,7 +29,7 @@ def fixed_paths(
     if config.http.jsonrpc:
         paths["/jsonrpc"] = json_rpc_path(depth=depth, items=items, answer_bytes=config.limits.message_bytes)
     if config.http.mcp:
-        # Imported on first use, as what follows: few servers offer tools.
+        # Imported on first use, like the next ones: few servers offer tools.
         from fastrpc.server.http.mcp import Tools, mcp_path
 
         paths["/mcp"] = mcp_path(Tools(services), depth=depth, items=items)

@@ -27,7 +27,7 @@ _PAGE_FIELDS: Final = (
     ("Referrer-Policy", "no-referrer"),
 )
 
-#: Documents that are kept, each for callers who may call the same.
+#: Documents that are kept, each for callers with equal access.
 _MOST_KEPT: Final = 32
 
 #: The files by their paths, with their media types.
