@@ -137,7 +137,7 @@ class Catalogue:
             self._warn("", "only services with a contract are served", error)
             return
         except Exception as error:
-            # Asked again, whatever it is.
+            # Asked again after every kind of error.
             self._warn("", "the registry does not tell its services", error)
             return
         self._is_listed = True

@@ -1,6 +1,6 @@
 """Compare two versions of a service: callers that know OLD, a server that runs NEW.
 
-The rules stand in docs/guide/contracts.md.
+The rules are in docs/guide/contracts.md.
 """
 
 from collections.abc import Iterator, Sequence

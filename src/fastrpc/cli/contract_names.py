@@ -1,7 +1,7 @@
 """The names in the source of a contract: its classes, its imports, and the types that are written with them.
 
-A class of the server keeps its name: `date` of a server stands beside `from datetime import date as date_type`. So does
-a type that a field of the same name would hide.
+A class of the server keeps its name: `date` of a server is beside `from datetime import date as date_type`. So does a
+type that a field of the same name would hide.
 """
 
 import keyword

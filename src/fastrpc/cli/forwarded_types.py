@@ -1,4 +1,4 @@
-"""Methods behind a gateway as the reflection of their server tells them: names, kinds, and types of plain values.
+"""Methods behind a gateway as the reflection of their server describes them: names, kinds, types of plain values.
 
 A type that is written with `int`, `str`, lists and the like is that type here. A class of the server is not: its values
 pass as they came, and the server behind checks them. Nothing that a server wrote is run.

@@ -52,7 +52,7 @@ class ForwardedParameter(NamedTuple):
 
 
 class ForwardedMethod(NamedTuple):
-    """A method behind the gateway, as its contract or its server's reflection tells it."""
+    """A method behind the gateway, as its contract or its server's reflection describes it."""
 
     name: str
     parameters: Sequence[ForwardedParameter]

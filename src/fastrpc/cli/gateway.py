@@ -127,7 +127,7 @@ def gateway(
 
     A caller's token goes on with each of its calls; --token-file and --cert are for the registry alone.
 
-    Settings of the HTTP side stand in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
+    Settings of HTTP may be in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
     """
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
@@ -153,7 +153,7 @@ def gateway(
 
 
 def _run(plan: Plan) -> ExitCode:
-    """Serve; an address that is not available is told as it was given."""
+    """Serve; the error of an unavailable address names it as it was given."""
     try:
         return run_plan(plan)
     except OSError as error:

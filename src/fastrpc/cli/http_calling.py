@@ -55,7 +55,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
         ConfigError: the address, or an argument, cannot be used.
     """
     given = wanted.metadata.get("authorization")
-    # A credential of the call stands for that of the command, as by the native protocol.
+    # A credential of the call replaces that of the command, as by the native protocol.
     place = HttpPlace(address, dial, None if given is None else _field_value(given))
     asked = time.monotonic()
     described = _Described.of(place, wanted)
@@ -67,7 +67,7 @@ def call_by_http(address: str, dial: Dialing, wanted: HttpCall) -> None:
     is_limited = wanted.timeout is not None or (described.kind == "unary" and not has_input)
     seconds = (wanted.timeout or wanted.default_seconds) if is_limited else None
     begun = time.monotonic()
-    # A limit that is given is one for all that the command does.
+    # A given limit covers the whole command.
     ends = None if seconds is None else seconds + (begun if wanted.timeout is None else asked)
     with place.told(seconds), place.connected(ends) as connection:
         try:
@@ -274,7 +274,7 @@ def _print_lines(answer: http.client.HTTPResponse, *, as_json: bool) -> dict[str
 
 
 def _failure(status: int, content: bytes) -> CallError:
-    """Return the error that a problem document tells."""
+    """Return the error of a problem document."""
     try:
         found = msgspec.json.decode(content, type=_Problem)
         code = Status[found.code]

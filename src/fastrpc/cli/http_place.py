@@ -148,7 +148,7 @@ class HttpConnection(io.RawIOBase):
         self._url = url
         self._ends = ends
         self._hint = hint
-        #: Why the rest of the request could not be had; the connection has ended then.
+        #: The failure to read the rest of the request, which ended the connection.
         self.input_error: Exception | None = None
 
     def left(self) -> float | None:

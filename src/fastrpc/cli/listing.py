@@ -147,7 +147,7 @@ def _also(names: Iterable[str]) -> str:
 
 
 def _own_aliases(service: ServiceDescription, method: MethodDescription) -> list[str]:
-    """Return the other names of a method after the service's; those of the service stand in its own line."""
+    """Return the other names of a method after the service's; those of the service are in its own line."""
     prefix = f"{service.name}."
     return [name.removeprefix(prefix) for name in method.aliases if name.startswith(prefix)]
 

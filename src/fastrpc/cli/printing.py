@@ -70,7 +70,7 @@ def reported(code: ExitCode, *, as_json: bool = False) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # The reader of our output is gone: it wants no message either.
+        # The reader of our output has gone, and would not read a message either.
         raise
     except (FastRPCError, OSError) as error:
         cause, hint = describe_error(error)

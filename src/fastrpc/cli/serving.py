@@ -172,7 +172,7 @@ def run(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C, then drain; a second one quits at once.
 
-    Settings may also stand in the environment (FASTRPC_WORKERS, FASTRPC_TIMEOUTS_DRAIN, …) and in a TOML file.
+    Settings may also be in the environment (FASTRPC_WORKERS, FASTRPC_TIMEOUTS_DRAIN, …) and in a TOML file.
     """
     with reported(ExitCode.USAGE):
         arguments = {

@@ -1,4 +1,4 @@
-"""Standard input and output of a command, by lines; on a loop, which goes on until they can be read or written."""
+"""Standard input and output of a command, by lines; on a loop, which they do not block."""
 
 import asyncio
 import os
@@ -49,7 +49,7 @@ def read_lines_blocking(descriptor: int = 0) -> Iterator[str]:
 
 
 async def write_lines(lines: list[str], descriptor: int = 1) -> None:
-    """Write lines to standard output; the loop goes on while its reader is slow.
+    """Write lines to standard output; a slow reader does not block the loop.
 
     Raises:
         BrokenPipeError: the reader is gone.

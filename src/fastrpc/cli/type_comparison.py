@@ -21,7 +21,7 @@ _ALIKE: Final = {"bytearray": "bytes", "memoryview": "bytes", "Raw": "Any"}
 #: Depth to which nested classes are compared; a server may describe any depth.
 _DEEPEST: Final = 50
 _LITERALS: Final[dict[type, str]] = {str: "str", int: "int", bool: "bool", bytes: "bytes"}
-#: Defaults of which a description tells nothing.
+#: Defaults that a description does not show.
 _UNKNOWN: Final = frozenset({"...", "UNSET"})
 
 Types = Mapping[str, ClassDescription]

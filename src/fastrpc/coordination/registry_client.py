@@ -198,7 +198,7 @@ class ServiceLookup:
         if self._stream is None or self._stream_wait != wait_seconds:
             self._leave_stream()
             arguments = (self._service, self._cursor, wait_seconds, FOLLOWED_BYTES)
-            # A lost connection is told at once: the next look is a query with a time limit.
+            # A lost connection is an error at once: the next query has a time limit.
             client = self._client.with_options(fail_mode="failfast")
             self._stream = client.stream(RegistryService.follow, *arguments)
             self._stream_wait = wait_seconds
@@ -207,7 +207,7 @@ class ServiceLookup:
         except BaseException as error:
             self._leave_stream()
             if isinstance(error, UnavailableError) and error.processed == "yes":
-                # The connection drains: the next stream goes on from the same cursor, on another one.
+                # The connection drains: the next stream continues from the same cursor, on another connection.
                 return None
             raise
         return None if found.cursor == self._cursor else found

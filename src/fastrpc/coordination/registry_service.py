@@ -207,7 +207,7 @@ class RegistryService:
     ) -> AsyncIterator[ServiceList]:
         """Yield the list of a service whenever its cursor is not the last one; the first time, if it is not `after`.
 
-        After `wait_seconds` without a change a message with the last cursor and no records tells that the registry is
+        After `wait_seconds` without a change a message with the last cursor and no records shows that the registry is
         alive. A message has only the first records, at most some 16 KiB; `page` returns the others. A reader that is
         behind gets the latest list only. The stream ends with UNAVAILABLE when its connection drains.
         """
@@ -386,7 +386,7 @@ class RegistryService:
 
 
 class _Failures:
-    """The errors of one background task, which goes on: of those in a row, the first of each kind is logged."""
+    """The errors of one background task, which survives them: of those in a row, the first of each kind is logged."""
 
     def __init__(self, effect: str) -> None:
         self._effect = effect

@@ -1,11 +1,11 @@
 """Pieces of a file that are read while those before them are sent.
 
 A job reads on while its pieces are taken, so that a thread wakes the loop for each of them, and not the loop a thread.
-It ends after some of them all the same: others wait for the same threads, and a job that reads a whole file from a slow
-disk would keep them out until its end.
+It ends after some pieces: others wait for the same threads, which a job that reads a whole file from a slow disk would
+occupy until its end.
 
 A handler counts each piece before it is read; once it is sent it is output, which is counted as such. One is read
-ahead of it once the caller has taken something, as long as memory is plenty. A download that has begun waits while the
+ahead of it once the caller has taken one, as long as there is enough memory. A download that has begun waits while the
 process has no memory left, and holds none meanwhile.
 """
 

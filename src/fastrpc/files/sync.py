@@ -90,7 +90,7 @@ class _BlockingRuntime:
         def pieces() -> Iterator[bytes]:
             reading = self.start(reader.read)
             while piece := reading.result():
-                # The disk goes on while this is sent.
+                # The disk is read while this is sent.
                 reading = self.start(reader.read)
                 yield piece
                 on_piece(len(piece))

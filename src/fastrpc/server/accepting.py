@@ -195,6 +195,6 @@ class Accepting:
             self._proxies.shut()
 
     async def taken(self) -> None:
-        """Return once every connection that was handed over has its session, or is gone."""
+        """Return once every connection that was handed over has its session, or has ended."""
         if self._taking:
             await asyncio.wait(self._taking)

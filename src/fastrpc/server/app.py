@@ -93,7 +93,7 @@ def _check_registry(registry: Any, config: ServerConfig) -> None:
     # Imported on first use: most servers have no registry.
     from fastrpc.registries.base.urls import open_registry
 
-    # Each process opens its own; a wrong URL is told where it is written.
+    # Each process opens its own; the error of a wrong URL is raised where the URL is written.
     open_registry(registry, tls=config.tls)
 
 

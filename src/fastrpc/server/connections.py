@@ -38,12 +38,12 @@ _MOST_COMPARED = 64
 #: Seconds for the first bytes of connections that were accepted just before a drain.
 _FIRST_BYTES_SECONDS = 1.0
 
-#: Seconds between two searches for connections that were not told of a drain yet.
+#: Seconds between two searches for connections that do not know of a drain yet.
 _SEARCH_SECONDS = 0.02
 
 
 class _Drain:
-    """The connections that were told of a drain, and those that are to be."""
+    """The drain of all connections: those that know of it, and those that do not yet."""
 
     def __init__(self, gate: Gate, accepting: "Accepting") -> None:
         self._gate = gate
@@ -53,7 +53,7 @@ class _Drain:
         self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
 
     def reaches_all(self) -> bool:
-        """Tell those that were not told yet, from time to time; return whether no further ones are to come."""
+        """Begin the drain of new connections, from time to time; return whether no further ones can come."""
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS
@@ -81,7 +81,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
             await gate.dispatcher.wait_idle(drain.reaches_all)
         return True
     except TimeoutError:
-        # Connections without a byte are no reason to call the drain unclean, however short it was.
+        # Connections without a byte do not make even a short drain unclean.
         accepting.shut()
         if gate.dispatcher.has_drained():
             return True
@@ -95,7 +95,7 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
     """Tell the client of one connection to connect anew; of some, the one with the fewest calls.
 
     Args:
-        moved: the connections that were told, which get it as well.
+        moved: the connections that have moved; the chosen one is added.
     """
     found = itertools.islice((one for one in gate.sessions if one not in moved), _MOST_COMPARED)
     session = min(found, key=lambda one: len(one.exchange.running), default=None)

@@ -1,7 +1,7 @@
 """The control socket of a server: a new program gets the listening sockets there, and takes this one's place.
 
 Only programs of the same user may: the file of the socket has mode 0600, and the system reports the user that connects.
-This program serves on until the new one says that it serves, and goes on if it never does.
+This program serves until the new one reports that it serves, and continues if that never happens.
 """
 
 import asyncio
@@ -106,7 +106,7 @@ class Control:
         self.close()
 
     def close(self) -> None:
-        """Let go of the socket; remove its file, unless another program has it. Closing twice is allowed."""
+        """Close the socket; remove its file, unless another program has it. Closing twice is allowed."""
         if self._connection is not None and self.successor is None:
             self._refuse(self._connection, "it is stopping")
         if self._selector is not None:

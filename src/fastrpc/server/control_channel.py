@@ -114,7 +114,7 @@ def peer_of(connection: socket.socket) -> tuple[int, int]:
 def _exactly(connection: socket.socket, size: int) -> bytes:
     received = b""
     while len(received) < size:
-        # Sockets come with the bytes behind a message: none of these may be read with it.
+        # Sockets come with the bytes behind a message, which must not be read with it.
         data = connection.recv(size - len(received))
         if not data:
             raise ConnectionResetError("the connection was closed")

@@ -110,7 +110,7 @@ class Crew:
             self.selector.close()
             self._let_go(worker)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            # It is for the supervisor, even when a terminal sends it to all.
+            # SIGHUP is for the supervisor, even when a terminal sends it to all.
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             channel = WorkerEnd(theirs)
             try:

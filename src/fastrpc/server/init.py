@@ -50,7 +50,7 @@ def go_on_in_a_child() -> None:
     """Return in a child; this process stays behind and ends with it."""
     awaited = _PASSED_ON | {signal.SIGCHLD}
     flush_output()
-    # None gets lost between the fork and the wait.
+    # No signal gets lost between the fork and the wait.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
     child = os.fork()
     if child:

@@ -38,12 +38,12 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def parse_header(received: bytes) -> tuple[int, _Place | None] | None:
-    """Return the size of the header at the start, and the address it gives, None if it leaves it as it is.
+    """Return the size of the header at the start, and the address in it, None if the connection keeps its own.
 
     Returns None while more bytes are needed.
 
     Raises:
-        ValueError: it is no header.
+        ValueError: the bytes are not a header.
     """
     if received[: len(_TEXT)] == _TEXT[: len(received)]:
         return _parse_text(received)

@@ -32,8 +32,8 @@ Record: TypeAlias = tuple[str, Address]
 class Registrar:
     """Keep the records in a registry equal to those a server wants.
 
-    An unreachable registry is no error: the registry object delivers the records once it is back. When a registry
-    refuses a record, `settle` raises, and `follow` tries again later.
+    For an unreachable registry nothing is raised: the registry object delivers the records once it is back. When a
+    registry refuses a record, `settle` raises, and `follow` tries again later.
 
     Args:
         registry: a URL, opened and closed here, or an object, which its owner closes.

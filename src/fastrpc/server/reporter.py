@@ -37,7 +37,7 @@ class Reporter:
     Args:
         name: of the process, as people know it.
         is_ready: whether the process takes calls now.
-        answer: the values of an admin page; None: there are no pages, and nothing but signs of life is written.
+        answer: the values of an admin page; None: there are no pages, and only signs of life are written.
         on_beat: called once a second.
     """
 

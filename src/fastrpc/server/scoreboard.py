@@ -194,7 +194,7 @@ class Scoreboard:
         return self._records_at + ((index * len(Kind) + kind) * 2 + half - 1) * RECORD_BYTES
 
     def close(self) -> None:
-        """Let go of this process's share."""
+        """Close the memory and the sockets in this process."""
         for place in self.places:
             place.asking.close()
             place.answering.close()

@@ -125,7 +125,7 @@ class Server:
         self._accepting.announce_workers(workers)
 
     def _explain_absent(self, why: Callable[[str], str | None] | None) -> None:
-        """Fail calls of unknown methods with UNAVAILABLE where `why` tells, by their name, why they may still come."""
+        """Fail calls of unknown methods with UNAVAILABLE if `why` returns, by their name, why they may still come."""
         if self._gate is None:
             raise RuntimeError("this Server has not started")
         self._gate.dispatcher.why_absent = why
@@ -374,8 +374,8 @@ class Server:
         try:
             await outlast(asyncio.ensure_future(self._close_connections()), self._abort_connections)
             if self._leaving is not None:
-                # Cancelling this leaves the withdrawal alone, which goes on while the loop runs: else a registry that
-                # its owner keeps open would keep the records.
+                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: else a registry
+                # that its owner keeps open would keep the records.
                 await asyncio.shield(self._leaving)
         finally:
             self._served.close()

@@ -21,7 +21,7 @@ logger = logging.getLogger("fastrpc.server")
 FIRST_MOVE_SECONDS = 0.2
 MOVE_SECONDS = 0.5
 
-#: So often connections move after the start of a worker, at most; those with endless streams stay where they are.
+#: The most moves after the start of a worker; connections with endless streams do not move.
 MOST_MOVES = 20
 
 #: Connections of a worker that move at once: their clients connect anew.
@@ -42,8 +42,8 @@ class Spread:
 
     By the number of connections, not in turn alone: a worker that started later than the others would stay behind them
     for as long as connections live, and those of RPC clients live long. For the same reason a worker that replaces one
-    that died gets connections of the others: these tell some clients to connect anew, as at the end of a connection's
-    age. No call fails by that.
+    that died gets connections of the others: these tell some clients to connect anew, as at a connection's maximum age,
+    which fails no call.
     """
 
     def __init__(

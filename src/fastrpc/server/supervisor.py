@@ -255,7 +255,7 @@ class Supervisor:
         """Leave new connections, files of sockets and the service manager to the program that serves now."""
         self._spread.stop()
         self._listeners.services.leave(successor.addresses)
-        # At the rest this program still accepts connections until it has announced the drain.
+        # At its other addresses this program accepts connections until it has announced the drain.
         self._spread.accept()
         admin = self._listeners.admin
         if admin is not None and admin.leave(successor.addresses):

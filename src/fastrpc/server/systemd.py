@@ -54,7 +54,7 @@ class Systemd:
         return {"NOTIFY_SOCKET": self._path, **interval}
 
     def leave(self, process: int) -> None:
-        """Tell that another process is the main one, and then nothing more: the rest is up to that one."""
+        """Name another process as the main one, and send nothing more: that process goes on with the messages."""
         self.tell(f"MAINPID={process}")
         self._path, self.interval = "", None
 

@@ -126,7 +126,7 @@ class Takeover:
         try:
             with contextlib.suppress(OSError):
                 send(self._connection, serves=self._taken)
-            # Also where it is gone: it may have said why before.
+            # Also after its end: it may have sent the reason before.
             answer = receive(self._connection)
         except (OSError, ValueError) as failure:
             # This program has the sockets, and no other one can use their addresses.

@@ -56,14 +56,14 @@ def certificate_of(ssl_object: ssl.SSLObject) -> Mapping[str, Any] | None:
 
 
 def alternative_names(told: Mapping[str, Any], kind: str) -> tuple[str, ...]:
-    """Return the alternative names of one kind, "DNS" or "URI", in a certificate as `getpeercert()` tells it."""
+    """Return the alternative names of one kind, "DNS" or "URI", in a certificate as `getpeercert()` returns it."""
     return tuple(value for found, value in told.get("subjectAltName", ()) if found == kind)
 
 
 def period_of(pem: bytes) -> Period | None:
     """Return the life of the first certificate in a PEM file; None where it cannot be read.
 
-    `ssl` tells it only of the certificate of a peer.
+    `ssl` returns it only for the certificate of a peer.
     """
     found = _PEM.search(pem)
     if found is None:

@@ -276,7 +276,7 @@ def _load_verified(context: ssl.SSLContext, name: str, path: str | os.PathLike[s
 
 
 def _check_pem(name: str, path: str | os.PathLike[str], begin: bytes, kind: str) -> bytes:
-    """Return the content of a PEM file, which has to hold one of a kind."""
+    """Return the content of a PEM file, which has to hold an object of one kind."""
     try:
         with open(path, "rb") as file:
             content = file.read()

@@ -59,7 +59,7 @@ class UnixTransport:
     async def listen(
         self, address: Address, session_factory: SessionFactory, options: ListenOptions
     ) -> Listener:
-        """Accept connections at a path. Replace the stale file of a listener that is gone.
+        """Accept connections at a path. Replace the stale file of a listener that has ended.
 
         Closing removes the file, unless the socket was given: then the file belongs to its creator.
         """

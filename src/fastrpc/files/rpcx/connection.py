@@ -45,7 +45,7 @@ SILENCE_SECONDS = 20.0
 #: Seconds for which a drain waits for the token of a connection.
 FIRST_BYTES_SECONDS = 0.25
 
-#: Connections that may be there without a token; the oldest gives way.
+#: Connections that may be open without a token; beyond it the oldest one is closed.
 MOST_SILENT = 64
 
 #: On close the system sends a reset.
@@ -85,7 +85,7 @@ class Accepted:
             timer.cancel()
 
     def lost(self, connection: "TransferConnection") -> None:
-        """It is gone."""
+        """The connection has ended."""
         self.heard(connection)
         self._open.discard(connection)
 

@@ -42,7 +42,7 @@ SERVICE_NAME = "_filetransfer"
 MOST_WAITING = 1_024
 TICKET_SECONDS = 30.0
 
-#: Seconds for transfers that were cut off to let go of their files.
+#: Seconds for transfers that were cut off to close their files.
 _END_SECONDS = 5.0
 
 #: The default for the largest file that callers may write.
@@ -101,7 +101,7 @@ class RpcxFiles:
         self._listener: Listener | None = None
         self._gate: Gate | None = None
         self._pool: ThreadPoolExecutor | None = None
-        # One for each transfer, done when it has let go of its file.
+        # One for each transfer, done when it has closed its file.
         self._under_way: set[asyncio.Future[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -209,7 +209,7 @@ class RpcxFiles:
 
     @contextlib.contextmanager
     def _noted(self) -> Iterator[None]:
-        """Count a transfer until it has let go of its file."""
+        """Count a transfer until it has closed its file."""
         ended = asyncio.get_running_loop().create_future()
         self._under_way.add(ended)
         try:
@@ -242,7 +242,7 @@ class RpcxFiles:
             await lane.run(partial.close, keeps=is_whole or not is_claimed)
 
     async def _send(self, connection: TransferConnection, ticket: Ticket) -> None:
-        """Send a file, which has to be the one that the caller was told the size of."""
+        """Send a file, which must not have changed since its size was sent to the caller."""
         lane = self._lane()
         reader = FileReader(functools.partial(self._root.open_file, ticket.path), ticket.path)
         pieces = pieces_of_call()

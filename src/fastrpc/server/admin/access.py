@@ -80,10 +80,10 @@ def _token_in(text: str) -> bytes:
 
 
 class Access:
-    """Decides about a request for a page that is no probe.
+    """Decides about a request for a page other than a probe.
 
-    Beyond loopback it takes the token. On loopback any page in a browser could ask, under a name of its own that
-    leads here: so the Host has to be this machine. A token that is set is demanded there, too.
+    Beyond loopback the token is required. On loopback a page of any site could ask by a browser, under a host name that
+    resolves to this machine, so the Host has to be this machine. A token that is set is required there, too.
     """
 
     def __init__(self, token: Token | None, *, is_local: bool, has_host: bool) -> None:

@@ -144,9 +144,9 @@ class Admin:
         logger.info("admin pages at %s", place, extra={"event": "admin_listening", "address": place})
 
     def _is_full(self) -> bool:
-        """Return whether there is no room for a connection; one that rests makes room, the one that rests for longest.
+        """Return whether there is no room for a connection, after closing the longest idle one if needed.
 
-        Strangers without a token may hold all of them: the probes would not be answered.
+        Clients without a token could hold all connections, and the probes would not be answered.
         """
         if len(self._connections) < MOST_CONNECTIONS:
             return False

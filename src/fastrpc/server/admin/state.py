@@ -180,12 +180,12 @@ class ServerState:
         }
 
     def config(self) -> dict[str, Any]:
-        """Return the settings; whatever is not known to be harmless is masked."""
+        """Return the settings; those not known to be harmless are masked."""
         return {"config": shown_settings(self._config)}
 
 
 def shown_settings(settings: Any) -> dict[str, Any]:
-    """Return settings as plain values; whatever is not known to be harmless is masked."""
+    """Return settings as plain values; those not known to be harmless are masked."""
     shown: dict[str, Any] = {}
     for name in type(settings).__dataclass_fields__:
         value = getattr(settings, name)

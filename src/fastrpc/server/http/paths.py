@@ -66,7 +66,7 @@ class HttpRequest:
         return self._connection.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
-        """Answer, unless the connection is gone; a message of a WebSocket gets the content alone, if there is some."""
+        """Answer, unless the connection has ended; a message of a WebSocket gets the content alone, if any."""
         if self._is_message:
             if answer.content:
                 self._connection.answer_message(answer.content)
