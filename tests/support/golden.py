@@ -148,7 +148,7 @@ GOLDEN: dict[str, tuple[str, Preface | Frame]] = {
         "Call 5: the first 2 of 3 bytes of a stream message.",
         Data(5, b"ab", total=3, more=True),
     ),
-    "data_last_piece": ("The last piece of whatever is open on call 5.", Data(5, b"c", cont=True)),
+    "data_last_piece": ("The last piece of the message that is open on call 5.", Data(5, b"c", cont=True)),
     "end": ("Call 5: the caller sends nothing more.", End(5)),
     "cancel": ("Call 5: its deadline passed.", Cancel(5, 1)),
     "credit_connection": ("The connection window rises from 65,536 to 16 MiB.", Credit(0, 16_711_680)),
