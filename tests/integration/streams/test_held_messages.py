@@ -227,6 +227,35 @@ async def test_stream_whose_message_finds_no_room_in_time_ends() -> None:
         await is_given_back(target)
 
 
+async def test_message_that_nothing_asks_for_yet_does_not_wait_for_room() -> None:
+    held = Held()
+    async with served(held, scheme="tcp", config=config()) as target, stream_peer(target) as peer:
+        first = peer.open("held.sizes", flags=CLIENT_STREAM)
+        second = peer.open("held.take_many", flags=CLIENT_STREAM)
+        packed = Data(first, PACKED, codec=1, compressor=GZIP).encode()
+        peer.peer.send(packed)
+        held.may_take.release()
+        await eventually(lambda: held.taken == 1)
+        small = Data(second, msgspec.msgpack.encode(b"abc"), codec=1)
+        peer.peer.send(small.encode() + Data(second, PACKED, codec=1, compressor=GZIP).encode())
+        # Behind it all of that is there.
+        await peer.end(peer.open("held.ping", flags=0))
+        held.may_take.release()
+        await eventually(lambda: held.taken == 2)
+        # Else its patience would end while the handler does something else.
+        assert unpacking(target)._messages.is_idle
+        # The first handler asks for its next message and gives its room back, then the second one asks.
+        held.may_take.release()
+        held.may_take.release()
+        await eventually(lambda: held.taken == 3)
+        for call in (first, second):
+            peer.peer.send(End(call).encode())
+            held.may_take.release()
+        assert msgspec.msgpack.decode((await peer.end(first)).payload) == 10 * MIB
+        assert msgspec.msgpack.decode((await peer.end(second)).payload) == 10 * MIB + 3
+        await is_given_back(target)
+
+
 @pytest.mark.parametrize("end", ["cancel", "lose", "close"])
 async def test_message_that_waits_for_room_is_dropped_with_its_call(end: str) -> None:
     held = Held()

@@ -208,10 +208,7 @@ cdef class ServedStream(StreamChannel):
         return 0
 
     cdef int drop_messages(self) except -1:
-        job, self.job = self.job, None
-        self.is_unpacking = False
-        if job is not None:
-            job.drop()
+        self._drop_job()
         StreamChannel.drop_messages(self)
         return self.asked() if self.holds_taken else 0
 
@@ -239,6 +236,19 @@ cdef class ServedStream(StreamChannel):
                 self, self.served, <bytes><object>message.payload, message.compressor
             )
         return not self.is_unpacking
+
+    cdef int leave_packed(self) except -1:
+        if self.job is not None and not self.job.is_begun:
+            # It waits for room, and may do so for a while: from when its handler asks for it.
+            self._drop_job()
+        return 0
+
+    cdef int _drop_job(self) except -1:
+        job, self.job = self.job, None
+        self.is_unpacking = False
+        if job is not None:
+            job.drop()
+        return 0
 
     def begin_unpacking(self, job):
         """Note what decompresses the oldest message until `unpacked` is called."""

@@ -108,6 +108,7 @@ cdef class StreamChannel(Timed):
     # What the side that the channel is on does.
     cdef object decode(self, bytes payload, int codec, int compressor)
     cdef object unpacking(self, bytes payload, int compressor)
+    cdef int leave_packed(self) except -1
     cdef int on_drained(self) except -1
     cdef int on_unreadable(self, object error) except -1
     cdef int taken(self, Py_ssize_t cost) except -1

@@ -194,6 +194,7 @@ cdef class StreamChannel(Timed):
         cdef list messages = []
         while self.waiting and limit > 0:
             if messages and self.is_packed() and not self.unpack():
+                self.leave_packed()
                 break
             try:
                 messages.append(self.take())
@@ -359,6 +360,10 @@ cdef class StreamChannel(Timed):
     cdef object unpacking(self, bytes payload, int compressor):
         """Return a generator that decompresses a message in short steps; its value is the payload."""
         raise NotImplementedError
+
+    cdef int leave_packed(self) except -1:
+        """The oldest message is not asked for: its decompression goes on only if it has begun."""
+        return 0
 
     cdef int on_drained(self) except -1:
         """The last message that is there was taken, and `tells_drained` is set."""
