@@ -118,11 +118,14 @@ cdef class SocketTalk:
                 if part == 0:
                     break
                 at += part
+                connection.messages_left -= 1
                 if taken == TAKEN_NOTHING:
                     self.message_bytes += part
-                    continue
-                self._take(connection, taken)
-                connection.messages_left -= 1
+                else:
+                    self._take(connection, taken)
+                if taken != TAKEN_MESSAGE:
+                    # Any number of control frames and of pieces may come.
+                    connection.note_unanswered()
                 if at < size and connection.messages_left < 0 and connection.has_to_wait():
                     break
         except SocketViolationError as error:
