@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import fastrpc
-from fastrpc import TLS, Admission, ServerConfig
+from fastrpc import HTTP, TLS, Admission, Limits, ServerConfig
 from fastrpc.limits import ConcurrencyLimit
 
 __all__ = ["HELD_SECONDS", "Held"]
@@ -22,7 +22,7 @@ class Held:
     """Handlers that hold the loop for a while, and some that do not."""
 
     def __init__(self) -> None:
-        self._noted = 0
+        self._noted = self._said = 0
 
     @fastrpc.method(codec="raw")
     async def short(self, given: bytes) -> bytes:
@@ -53,6 +53,15 @@ class Held:
         return self._noted
 
     @fastrpc.method
+    async def say(self) -> None:
+        """Take a notification of an honest caller, apart from those of floods."""
+        self._said += 1
+
+    @fastrpc.method
+    async def said(self) -> int:
+        return self._said
+
+    @fastrpc.method
     async def echo(self, value: int) -> int:
         return value
 
@@ -80,7 +89,9 @@ def _config(options: dict[str, Any]) -> ServerConfig:
     cert_file, key_file = options.get("certificate", (None, None))
     return ServerConfig(
         admission=admission,
+        limits=Limits(concurrent_calls=options.get("calls", Limits().concurrent_calls)),
         protocols=("native", "http", "rpcx"),
+        http=HTTP(jsonrpc=True, websocket=True),
         tls=TLS(cert_file=cert_file, key_file=key_file) if cert_file else None,
         spin_microseconds=options.get("spin", 0),
     )

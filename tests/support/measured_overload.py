@@ -10,7 +10,7 @@ from tests.support.held_server import HELD_SECONDS
 from tests.support.kept_process import ROOT, KeptProcess, accepts
 from tests.support.ports import free_ports
 
-__all__ = ["HeldServer", "beside_floods", "offered", "peak_of"]
+__all__ = ["MANY_CALLS", "HeldServer", "beside_floods", "offered", "peak_of"]
 
 #: Until a load of so many seconds has begun and ended.
 MORE_SECONDS = 30.0
@@ -18,6 +18,9 @@ MORE_SECONDS = 30.0
 #: The load under which the rate of a server is its peak, by what its handlers take, and how long it is measured.
 PEAK_LOAD = 1.0
 PEAK_SECONDS = 3.0
+
+#: Calls of one connection, for a flood that waits for no answer.
+MANY_CALLS = 1_000_000
 
 
 class HeldServer(KeptProcess):

@@ -15,18 +15,20 @@ from typing import Any
 from tests.support.frame_factory import opening, request
 from tests.support.key_updates import key_updates
 from tests.support.rpcx_wire import Frame as RpcxFrame
+from tests.support.socket_frames import CONTINUATION, PING, PONG, TEXT, client_frame
 from tests.support.wire_frames import Credit
 from tests.support.wire_layout import FLAG_ONE_WAY
 
-__all__ = ["FLOODS"]
+__all__ = ["FLOODS", "NOTIFICATIONS"]
 
-#: Frames of a block; their ids differ in the lowest thirteen bits. All their refusals fit the window for answers.
+#: Frames of a block; their ids differ in the lowest thirteen bits.
 TOGETHER = 4096
 
 #: What a connection prepares of these, more than are read in a run.
 KEY_UPDATES = 1_000_000
 
-#: Bytes received before credit is returned.
+#: Bytes that may come before any credit is returned, and those after which it is.
+MUCH_CREDIT = 1 << 30
 CREDIT_BYTES = 1 << 19
 
 
@@ -65,7 +67,8 @@ class _Flood:
         self.socket = socket.create_connection(("127.0.0.1", port))
         self.is_native = not kind.startswith("rpcx")
         if self.is_native:
-            self.socket.sendall(opening(False))
+            # Answers never wait for credit, which stands behind thousands of requests: they would count as unanswered.
+            self.socket.sendall(opening(False) + Credit(0, MUCH_CREDIT).encode())
             # The server's preface, and most likely its settings: until then it grants little.
             self.socket.recv(1 << 16)
         self.socket.setblocking(False)
@@ -111,6 +114,69 @@ class _Flood:
         return bytes(self._block)
 
 
+def _post(*notifications: str) -> bytes:
+    body = notifications[0] if len(notifications) == 1 else f"[{','.join(notifications)}]"
+    head = "POST /jsonrpc HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+_NOTED = '{"jsonrpc":"2.0","method":"held.noted","params":{"number":1}}'
+
+_SOCKET_OPENING = (
+    b"GET /jsonrpc HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+#: What is sent first, what again and again, and how many calls that is.
+NOTIFICATIONS: dict[str, tuple[bytes, bytes, int]] = {
+    "jsonrpc": (b"", _post(_NOTED), 1),
+    "jsonrpc_batch": (b"", _post(*[_NOTED] * 100), 100),
+    "jsonrpc_socket": (_SOCKET_OPENING, client_frame(TEXT, _NOTED.encode()), 1),
+    "jsonrpc_socket_batch": (
+        _SOCKET_OPENING,
+        client_frame(TEXT, f"[{','.join([_NOTED] * 100)}]".encode()),
+        100,
+    ),
+    "socket_pings": (_SOCKET_OPENING, client_frame(PING, b"ping"), 1),
+    "socket_pongs": (_SOCKET_OPENING, client_frame(PONG, b"pong"), 1),
+    "socket_pieces": (
+        _SOCKET_OPENING + client_frame(TEXT, final=False),
+        client_frame(CONTINUATION, final=False),
+        1,
+    ),
+}
+
+
+class _Notifications:
+    """One connection that sends the same bytes again and again."""
+
+    def __init__(self, port: int, kind: str) -> None:
+        first, again, calls = NOTIFICATIONS[kind]
+        self.socket = socket.create_connection(("127.0.0.1", port))
+        if first:
+            self.socket.sendall(first)
+            answer = self.socket.recv(1 << 16)
+            if not answer.startswith(b"HTTP/1.1 101"):
+                raise ConnectionError(f"the server answered {answer!r}")
+        self.socket.setblocking(False)
+        self.size = len(again) / calls
+        self._block = again * max(1, (1 << 18) // len(again))
+        self._unsent = memoryview(self._block)
+        self.sent_bytes = 0
+
+    def write(self) -> None:
+        try:
+            sent = self.socket.send(self._unsent[: 1 << 17])
+        except BlockingIOError:
+            return
+        self.sent_bytes += sent
+        self._unsent = self._unsent[sent:] or memoryview(self._block)
+
+    def read(self) -> None:
+        if not self.socket.recv(1 << 20):
+            raise ConnectionError("the server closed the connection")
+
+
 class _KeyUpdates:
     """One connection that updates its keys, as often as was prepared."""
 
@@ -139,8 +205,9 @@ class _KeyUpdates:
 
 def main(port: int, told: dict[str, Any]) -> None:
     """Flood for as long as asked."""
-    kind = _KeyUpdates if told["kind"] == "key_updates" else _Flood
-    floods = [kind(port, told["kind"]) for _ in range(told.get("connections", 1))]
+    kind = told["kind"]
+    made = _KeyUpdates if kind == "key_updates" else _Notifications if kind in NOTIFICATIONS else _Flood
+    floods = [made(port, kind) for _ in range(told.get("connections", 1))]
     print("flooding", flush=True)
     began = time.perf_counter()
     with selectors.DefaultSelector() as selector:
