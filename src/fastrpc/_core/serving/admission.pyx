@@ -284,6 +284,9 @@ cdef class Admission:
         if exchange.holding & HOLD_DRAIN:
             count_refusal("drain")
             return self.refuse(call, UNAVAILABLE, "the server drains")
+        if call.deadline_ns <= now:
+            # It is refused, and takes no place among calls that may still start.
+            return self.start(call, payload)
         if not self.has_room(call, payload):
             return 0
         if exchange.holding & HOLD_LATE and self._is_stale(call, exchange.dated_ns, now_ns()):
