@@ -51,6 +51,10 @@ class Work:
         return payload[:1]
 
     @fastrpc.method(inline=True)
+    def note(self, number: int) -> None:
+        self.started.append(number)
+
+    @fastrpc.method(inline=True)
     def now(self) -> int:
         return len(self.started)
 
@@ -268,3 +272,23 @@ async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
             for stream in sockets:
                 stream.sendall(burns([1]))
             await eventually(lambda: len(work.started) == connections)
+
+
+@streams
+async def test_connections_have_the_share_of_work_without_an_answer_by_turns(scheme: str) -> None:
+    work, connections, calls = Work(), 3, 20_000
+    async with served(work, scheme=scheme, config=PATIENT) as target:
+        with opened(target, connections) as sockets:
+            loop = asyncio.get_running_loop()
+            sent = []
+            for number, stream in enumerate(sockets):
+                stream.setblocking(False)
+                note = {"method": b"work.note", "flags": FLAG_ONE_WAY, "codec": 1}
+                frames = [request(2 * at + 1, bytes((0x91, number)), **note) for at in range(calls)]
+                sent.append(loop.sock_sendall(stream, b"".join(frames)))
+            await asyncio.gather(*sent)
+            await eventually(lambda: len(work.started) == connections * calls)
+    # Once one of them has begun all of its calls, none of the others is far behind.
+    ended = min(len(work.started) - work.started[::-1].index(number) for number in range(connections))
+    counts = [work.started[:ended].count(number) for number in range(connections)]
+    assert min(counts) >= calls // 4, counts

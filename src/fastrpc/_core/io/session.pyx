@@ -287,9 +287,9 @@ cdef class Session(ByteStream):
         return self.engine.tail_changed(change) if change else 0
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
-        if not self.tail.is_put_off or self.is_input_held or self.transport is None:
-            self.has_turn = False
-            return False
+        self.has_turn = self.tail.is_put_off and not self.is_input_held and self.transport is not None
+        if not self.has_turn or self.engine.is_unanswered and self.loop_state.turns.unanswered_ns == 0:
+            return self.has_turn
         self.engine.now = now_ns()
         self.engine.turn_ends_ns = ends_ns
         self.engine.messages_left = MESSAGES_AT_ONCE

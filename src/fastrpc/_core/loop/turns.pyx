@@ -18,7 +18,8 @@ is for the others, so a stream of short calls does not starve them.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller waits for
 nothing, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and comes
-behind what other connections sent.
+behind what other connections sent. Where several have such work, one after the other has a turn:
+one message may be a batch of a hundred notifications, so none is begun once the share is used up.
 
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
 and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. What decompressions hold
@@ -131,6 +132,9 @@ cdef class Turns:
         finally:
             self.polls.worked(began, False)
             self.frames_left = NOTED_FRAMES
+            if left == 0 and self.unanswered_ns == 0:
+                # All had a slice, in the same order as before: the share is another one's in the next turn.
+                self._begun.rotate(-1)
             if self._waiting():
                 self._schedule()
             else:

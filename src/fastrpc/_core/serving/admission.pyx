@@ -473,7 +473,8 @@ cdef class Admission:
                 break
             if self._higher_rank_waits(rank) or not self._start_ready(ready, began, rank):
                 break
-        for exchange in ready:
+        # One-way calls have a share of the turn together: the next time it is another connection's before.
+        for exchange in ready[1:] + ready[:1]:
             if exchange.queue is not None and not exchange.is_closed and not exchange.holding & HOLD_OUTPUT:
                 self.schedule(exchange)
         self.loop_state.turns.polls.worked(began, False)
