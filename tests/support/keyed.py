@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from types import SimpleNamespace
@@ -150,12 +151,13 @@ def silent_listener(target: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def full_listener(target: str) -> Iterator[None]:
-    """Listen at an address without room for a connection: dials hear nothing, not even of the system."""
+def full_listener(target: str) -> Iterator[str]:
+    """Listen at an address without room for a connection: dials hear nothing until a server takes the socket."""
     host, _, port = target.partition("://")[2].rpartition(":")
     with socket.create_server((host, int(port)), backlog=0) as listener, contextlib.ExitStack() as stack:
         for _ in range(2):
             queued = stack.enter_context(socket.socket())
             queued.setblocking(False)
             queued.connect_ex(listener.getsockname())
-        yield
+        # The server closes its own.
+        yield f"fd://{os.dup(listener.fileno())}"

@@ -37,11 +37,11 @@ def two_endpoints(selector: str) -> Iterator[tuple[SyncClient, str, str, int]]:
 @pytest.mark.parametrize("count", [1, 3])
 def test_calls_with_little_time_leave_an_endpoint_to_those_with_more(selector: str, count: int) -> None:
     with two_endpoints(selector) as (client, first, second, key):
-        with full_listener(first):
+        with full_listener(first) as passed_on:
             for _ in range(count):
                 assert client.with_options(hash_key=key, timeout=1.0).call(Place.name_of) == second
-        with served(first):
-            assert client.with_options(hash_key=key, timeout=40.0).call(Place.name_of) == first
+            with serving(Place(first), address=passed_on):
+                assert client.with_options(hash_key=key, timeout=40.0).call(Place.name_of) == first
 
 
 # A ring may send the second of two calls at once to another endpoint.
@@ -49,14 +49,15 @@ def test_calls_with_little_time_leave_an_endpoint_to_those_with_more(selector: s
 def test_a_call_that_waits_for_the_dial_of_another_goes_on_with_its_own(selector: str) -> None:
     with two_endpoints(selector) as (client, first, second, key), ThreadPoolExecutor(2) as threads:
         [plan] = [each for each in client._state.pool.subchannels if str(each.endpoint) == first]
-        with full_listener(first):
+        with full_listener(first) as passed_on:
             short = threads.submit(client.with_options(hash_key=key, timeout=2.0).call, Place.name_of)
             while not plan.is_dialing:
                 time.sleep(0.001)
             long = threads.submit(client.with_options(hash_key=key, timeout=40.0).call, Place.name_of)
             assert short.result() == second
-        with served(first):
-            assert long.result() == first
+            # Its dial is not refused meanwhile, as by a port at which no socket listens.
+            with serving(Place(first), address=passed_on):
+                assert long.result() == first
 
 
 @pytest.mark.parametrize("selector", SELECTORS)
