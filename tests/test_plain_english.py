@@ -13,7 +13,6 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # Rooms that still have offenders. The list only becomes shorter: a room without any has to leave it.
 UNDONE = {
     "CHANGELOG.md",
-    "src/fastrpc",
     "src/fastrpc/_core/balancing",
     "src/fastrpc/_core/base",
     "src/fastrpc/_core/calling",
@@ -30,10 +29,8 @@ UNDONE = {
     "src/fastrpc/_core/serving",
     "src/fastrpc/_core/streams",
     "src/fastrpc/_core/websocket",
-    "src/fastrpc/auth",
     "src/fastrpc/calling",
     "src/fastrpc/client",
-    "src/fastrpc/rpc",
     "src/fastrpc/serving",
     "src/fastrpc_harness",
 }
@@ -43,6 +40,8 @@ SOURCES = [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", 
 FILES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES])
 
 _INDIRECT = re.compile(r"[\"'“(\[*_`]*(?:what|who|whose|whoever)\b", re.IGNORECASE)
+# The key of a rule in a policy that lists its callers.
+_KEY = "who"
 _QUESTION = re.compile(r"\?[\"'”)\]*_`]*$")
 # `is None` is code, and a word that ends a line goes on behind the mark of the next line of a comment.
 _GAP = r"\s+(?:#:?\s*)?"
@@ -65,7 +64,7 @@ def indirect_sentences(paragraph: Paragraph) -> list[str]:
     return [
         sentence
         for sentence in sentences_of(paragraph)
-        if _INDIRECT.match(sentence) and not _QUESTION.search(sentence)
+        if sentence != _KEY and _INDIRECT.match(sentence) and not _QUESTION.search(sentence)
     ]
 
 
@@ -122,6 +121,7 @@ def test_prose_is_plain() -> None:
         ("a.md", "```text\nWhat it prints.\n```\n", []),
         ("a.md", "What is it? Say (what it is), then\nwhat it does. Whatever it is.\n", []),
         ("a.py", "what = who(whose)\nwhat.is_it()\n", []),
+        ("a.py", 'rule.get("who")\n', []),
     ],
 )
 def test_sentences_are_found_where_they_begin(tmp_path: Path, name: str, text: str, found: list[str]) -> None:

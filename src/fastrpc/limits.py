@@ -43,7 +43,7 @@ class RateLimit:
         rate: calls a second; 0.1 is one in ten seconds.
         burst: calls at once after a quiet time. Too low refuses calls that honest callers send together, too high lets
             many come at the same moment.
-        per: what has its own bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
+        per: the owner of a bucket: "server", "service", "method", "peer" (its IP address without the port, an IPv6
             address by its /64, the user of a unix socket), "identity", or "metadata:<key>", the value of that entry.
             The last two need `Server(authenticate=…)`; callers without an identity then share one bucket.
         methods: the calls that count: `shop.pay`, `shop.*` (the methods of a service), `shop.**` (services below it,
@@ -80,7 +80,7 @@ class ConcurrencyLimit:
     Args:
         limit: calls from their start, or from the queue before it, to their end; or "adaptive". Too low leaves the
             server idle, too high lets calls wait for each other inside their handlers.
-        per: what is counted by itself, as for `RateLimit`; "server" or "method" for an adaptive limit.
+        per: the key of a count, as for `RateLimit`; "server" or "method" for an adaptive limit.
         methods: the calls that count, as for `RateLimit`.
         initial: an adaptive limit before the first call.
         floor: the lowest adaptive limit. Too low lets a slow moment stop nearly everything.

@@ -63,7 +63,7 @@ class Explanation:
 def explained(
     policy: Policy, identity: Identity | None, method: str, definition: MethodDefinition | None = None
 ) -> Explanation:
-    """Return what a server with this policy decides about a caller and the full name of a method, and why.
+    """Return the decision of a server with this policy about a caller and the full name of a method, with reasons.
 
     A server refuses a caller without identity, or without a role that the method demands, before it asks its policy.
 

@@ -97,7 +97,7 @@ class Rules(ABC):
 
     @abstractmethod
     def decide(self, identity: Identity | None, method: str) -> Decision:
-        """Return what the rules say about a caller and the full name of a method; None: it has no identity."""
+        """Return the rules' decision about a caller, None without identity, and the full name of a method."""
 
     def __call__(self, identity: Identity | None, route: Route) -> bool:
         """Return whether a caller may call a method; None is a caller without an identity."""
@@ -116,9 +116,9 @@ class Policy(Rules):
         deny = ["bank.close_all"]
         priority = 2
 
-    `who` has names and roles. `*` alone matches every identified caller; it may also stand last, after `/`, `:` or `.`.
-    `anonymous` matches the other callers. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of the
-    service `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
+    The key `who` has names and roles. `*` alone matches every identified caller; it may also stand last, after `/`, `:`
+    or `.`. `anonymous` matches the other callers. `allow` and `deny` have methods: `shop.pay`, `shop.*` (the methods of
+    the service `shop`), `shop.**` (those of the services below it, too), `**` (all but `fastrpc.*`).
 
     Args:
         rules: tables with the keys of the file.
@@ -172,7 +172,7 @@ class Policy(Rules):
             self._rules = self._file.value
 
     def decide(self, identity: Identity | None, method: str) -> Decision:
-        """Return what the rules say about a caller and the full name of a method."""
+        """Return the rules' decision about a caller and the full name of a method."""
         allowed: Decision | None = None
         is_high = False
         for number, rule in enumerate(self._rules, 1):

@@ -75,8 +75,8 @@ class Compressor(Protocol):
     microseconds of work and returns the result, so that an event loop can run in between. It yields the
     bytes that its output is about to take where that is more than before, else None. For the same reason it may
     have `compress_pieces(payload)`, which returns an iterator of the pieces of the frame: each of them is less than a
-    millisecond of work. Payloads above 256 KiB are compressed so. And it may have `stated_size(payload)`, which
-    returns the size that a payload states to have decompressed, or None.
+    millisecond of work. Payloads above 256 KiB are compressed so. And it may have `stated_size(payload)`, which returns
+    the decompressed size that a payload states, or None.
 
     `wire_id` is the preferred number of an installed compressor. Each process assigns the real one, which may differ
     between the two sides: the name identifies the compressor.
@@ -189,7 +189,7 @@ def pieces_of(payload: Payload) -> Iterator[memoryview]:
 
 
 def stated_size(compressor: Compressor, payload: bytes, max_size: int) -> int:
-    """Return the size that a payload states to have decompressed; `max_size` where it states none, or more."""
+    """Return the decompressed size that a payload states; `max_size` if it states none or a larger one."""
     if not hasattr(compressor, "stated_size"):
         return max_size
     try:

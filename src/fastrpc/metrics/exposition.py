@@ -1,6 +1,6 @@
 """Metrics as Prometheus reads them: those of the program, ours, and those of several processes together.
 
-A program's collector is code of others: one that fails is logged once, and the rest is shown.
+A program's collectors are foreign code: one that fails is logged once, and the rest is shown.
 """
 
 import logging

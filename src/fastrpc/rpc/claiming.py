@@ -1,4 +1,4 @@
-"""Which function of a class is which remote method.
+"""Claim the functions of a class as its remote methods.
 
 `@service` claims each marked function for its class. A function that belongs to another class already (a base class,
 a mixin) is copied, so that `A.ping` and `B.ping` are two methods though both inherit `ping` from one base. Subclasses

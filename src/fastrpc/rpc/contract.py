@@ -1,7 +1,7 @@
 """Check that a class implements its contract.
 
-A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. Differences that no caller can
-notice are allowed: wider parameters, a narrower result, more parameters with defaults, the server's options.
+A contract is a `typing.Protocol` or an `abc.ABC` under `@service` and `@method`. Differences without effect on callers
+are allowed: wider parameters, a narrower result, more parameters with defaults, the server's options.
 """
 
 import types

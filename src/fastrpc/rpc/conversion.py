@@ -63,7 +63,7 @@ def may_hold_arrays(kinds: Sequence[Any]) -> bool:
 
 
 def written_types(kinds: Sequence[Any]) -> list[Any]:
-    """Return the parts of these types that msgspec does not know, as annotated; TypeError if one cannot be encoded."""
+    """Return the parts of these types that msgspec does not know, as annotated; TypeError if one cannot travel."""
     return [part for kind in kinds for part in _written_in(kind)]
 
 

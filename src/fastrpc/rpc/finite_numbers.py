@@ -28,7 +28,7 @@ def finite_encoder(encode: Callable[[Any], bytes], kinds: Sequence[Any]) -> Call
 
     def encode_finite(value: Any) -> bytes:
         payload = encode(value)
-        # Only what was written as null can have been such a number.
+        # Only a null can stand for such a number.
         if b"null" in payload and _has_other_number(value):
             raise ValueError("NaN and infinity are no numbers of JSON")
         return payload

@@ -44,7 +44,7 @@ def coders_in_go(
     Args:
         coders: those of a codec whose payloads are values, with our names.
         types: those of the method.
-        written: what Go calls the parameters, where arguments are a map of them; None where they are the only one.
+        written: Go's names of the parameters, where arguments are a map of them; None for a single argument.
     """
     if coders.codec not in _NAMED:
         return coders

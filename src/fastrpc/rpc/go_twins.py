@@ -68,7 +68,7 @@ def writer_for(part: schema.Type) -> Writer | None:
 
 
 def _all_in(root: schema.Type) -> Iterator[schema.Type]:
-    """Yield a type and all that it holds, each once, without what lies beyond metadata."""
+    """Yield a type and all types that it holds, each once, without metadata."""
     waiting: list[Any] = [root]
     seen: dict[int, Any] = {}
     while waiting:

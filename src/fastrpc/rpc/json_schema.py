@@ -366,7 +366,7 @@ def _is_tagged(part: Any) -> bool:
 
 
 def _class_name(cls: Any) -> str:
-    """Return the name of a class; of one with type arguments, with theirs."""
+    """Return the name of a class, with the names of its type arguments."""
     arguments = get_args(cls)
     name: str = (get_origin(cls) or cls).__name__
     return "_".join((name, *map(_class_name, arguments))) if arguments else name

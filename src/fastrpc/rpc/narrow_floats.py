@@ -195,7 +195,7 @@ def _copied(value: Any, changed: Mapping[str, Any]) -> Any:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """Return what an object holds, in slots too."""
+    """Return the attributes of an object, those in slots too."""
     slots: Iterable[str] = (
         slot for cls in type(value).__mro__ for slot in _slots(cls) if slot not in {"__weakref__", "__dict__"}
     )

@@ -22,7 +22,7 @@ class CallOptions(TypedDict, total=False):
 
     #: Seconds for one call; the caller's own deadline caps it.
     timeout: float | None
-    #: Text, or bytes under keys that end in `-bin`; merged with what is inherited.
+    #: Text, or bytes under keys that end in `-bin`; merged with inherited entries.
     metadata: Mapping[str, str] | Mapping[str, bytes] | Mapping[str, str | bytes] | None
     #: By name: "msgpack", "json", …
     codec: str | None
@@ -32,7 +32,7 @@ class CallOptions(TypedDict, total=False):
     #: calls of this client. Messages above 16 KiB take turns, whatever their priority. A server counts 2 as 0,
     #: unless its policy allows it. Calls made by a handler do not inherit it.
     priority: int
-    #: Whether the server may run the call twice; what the method says by default.
+    #: Whether the server may run the call twice; by default the method's option.
     idempotent: bool | None
     #: Wait, up to the deadline, while no server can be reached.
     wait_for_ready: bool

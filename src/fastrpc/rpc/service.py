@@ -317,7 +317,7 @@ def _mark(handler: F, options: MethodOptions) -> F:
     return handler
 
 
-# Reading: what the claimed functions say.
+# Reading the claimed functions.
 
 
 def _inherited(cls: type[Any], source: Any) -> ServiceDefinition:

@@ -1,4 +1,4 @@
-"""Read a handler's signature, and refuse what a remote method cannot have."""
+"""Read a handler's signature, and refuse one that a remote method cannot have."""
 
 import inspect
 import sys
@@ -130,7 +130,7 @@ class HandlerSignature(NamedTuple):
 
 
 def read_signature(handler: Callable[..., Any]) -> HandlerSignature:
-    """Read the signature of the object given to `@method`; TypeError says what to write instead."""
+    """Read the signature of the object given to `@method`; TypeError suggests a valid form."""
     label = getattr(handler, "__qualname__", None) or repr(handler)
     scope = Scope(handler)
     signature = _signature_of(handler, label)

@@ -30,7 +30,7 @@ _Close = Callable[[], None]
 
 
 class FaultyTransport:
-    """Delays, splits, cuts and drops what a client sends and receives, on its way to any server.
+    """Delays, splits, cuts and drops the bytes between a client and any server.
 
     ::
 

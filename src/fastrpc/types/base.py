@@ -72,8 +72,8 @@ class PayloadType(NamedTuple):
 
     #: (value, codec name) -> a value that msgspec encodes; TypeError or ValueError if this one cannot travel.
     encode: Callable[[Any, str], Any]
-    #: (annotation, inner) -> a function from the plain value to the value, whose ValueError says what does not fit;
-    #: TypeError if values of this annotation cannot be decoded.
+    #: (annotation, inner) -> a function from the plain value to the value, whose ValueError names the misfit; TypeError
+    #: if values of this annotation cannot be decoded.
     decoder: Callable[[Any, Inner], Callable[[Any], Any]]
     #: The type whose payload an annotation of this class has, if it holds values of other types.
     plain_type: Callable[[Any], Any] | None = None

@@ -21,7 +21,7 @@ def payload_type(cls: type[Any]) -> PayloadType | None:
 
 
 def key_converter(kind: Any) -> Callable[[Sequence[Any]], list[Any]]:
-    """Return what pydantic makes of plain values where a model has keys of this type."""
+    """Return the function by which pydantic converts plain values to keys of this type in a model."""
     items: Any = list.__class_getitem__(kind)
     adapter = pydantic.TypeAdapter(items, config=pydantic.ConfigDict(arbitrary_types_allowed=True))
     return adapter.validate_python
