@@ -346,7 +346,7 @@ def checked_endpoints(
 ) -> list[Endpoint]:
     """Return the endpoints of subchannels; raise the endpoint set's error if there are none."""
     if not subchannels and endpoint_set is not None:
-        raise endpoint_set.nobody(method)
+        raise endpoint_set.no_endpoint(method)
     return [subchannel.endpoint for subchannel in subchannels]
 
 

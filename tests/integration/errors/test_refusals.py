@@ -132,5 +132,5 @@ async def test_a_selector_that_picks_no_endpoint() -> None:
 
     async with served(Arith(), scheme="tcp") as one, served(Arith(), scheme="tcp") as other:
         async with Client([one, other], selector=Confused()) as client:
-            with pytest.raises(ConfigError, match=r"Confused\.pick returned first, which is none"):
+            with pytest.raises(ConfigError, match=r"Confused\.pick returned first, which is not an endpoint"):
                 await client.call(Arith.mul, 6, 7)

@@ -1,8 +1,7 @@
 """Outlier detection and health probes of endpoints.
 
-An endpoint is ejected for a while when it faults several times in a row, when it fails more calls than all endpoints do,
-or when it takes several times as long for the same methods. The last two are found by comparing all endpoints at
-intervals.
+An endpoint is ejected for a while when it faults several times in a row, fails more calls than all endpoints do, or
+takes several times as long for the same methods. The last two are found by comparing all endpoints at intervals.
 
 Health probes are independent of that (`Pool.probes`). Both states have to be good:
 
@@ -150,8 +149,7 @@ cdef class OutlierDetector:
                 if now >= health.until_ns and not health.failed_probes:
                     health.is_ejected = False
                     health.in_since_ns = now
-                    # What put it out, and what ended since, is no second charge: where nobody picked for long it is all
-                    # there.
+                    # Attempts up to now do not count again: without picks during the ejection they are still recorded.
                     health.faults_in_row = 0
                     health.forget()
                     has_changed = True

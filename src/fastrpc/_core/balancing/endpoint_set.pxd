@@ -45,8 +45,8 @@ cdef class EndpointSet:
         dict _known
         uint64_t _changes
 
-        # The endpoints that the filters last admitted, and would while all are sound, as far as the selector asks; the
-        # function that is told of them, or None.
+        # The endpoints that the filters last admitted; those they would admit if all were sound, if the selector needs
+        # them; the function called after the filters ran, or None.
         readonly list left
         list _usual
         public object on_narrowed
@@ -60,8 +60,8 @@ cdef class EndpointSet:
     cdef uint64_t now(self) except? 0
 
     # The life of an attempt. Its owner keeps the endpoint, the breaker's ticket (0: no breaker) and the instant of its
-    # start, and ends it exactly once: by `conclude`; by `drop` if its outcome says nothing; or by `undo` if it was not
-    # made and the call picks again.
+    # start, and ends it exactly once: by `conclude`; by `drop` if its outcome is inconclusive; or by `undo` if it was
+    # not made and the call picks again.
     cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket)
     cdef int conclude(
         self, EndpointState endpoint_state, str method, int64_t ticket, uint64_t began, uint64_t ended, object error

@@ -24,7 +24,7 @@ class Pick:
         """
 
     def dropped(self) -> None:
-        """Drop the attempt: it was not made, or tells nothing about the endpoint."""
+        """Drop the attempt: it was not made, or says nothing about the endpoint."""
 
     def undone(self) -> None:
         """Undo the pick: it led to no connection, and the attempt is about to be picked for again."""
@@ -54,7 +54,7 @@ class EndpointSet:
     ) -> None: ...
     @property
     def source(self) -> str: ...
-    def nobody(self, method: str) -> NoEndpointError:
+    def no_endpoint(self, method: str) -> NoEndpointError:
         """Return the error of a call without an endpoint."""
 
     @property

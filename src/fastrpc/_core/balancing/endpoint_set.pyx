@@ -30,11 +30,11 @@ Filters run twice: as if all endpoints were healthy, for the endpoints to connec
 the zone to use when the own one is not sound. An untried endpoint counts as sound, or every client would start in all
 zones.
 
-Endpoints without a connection count as leaving, so that picks are made among connected ones; if there is none, all
-are tried. Selectors of users keep an endpoint that was never connected.
+Endpoints without a connection count as leaving, so that picks are made among connected ones; without a connected one,
+all are tried. Selectors of users keep an endpoint that was never connected.
 
-Key selectors get the list that the filters leave, whatever is connected: else keys would move with each connection.
-The endpoints that may not be picked now are shut, so that only their keys go elsewhere, and return. An endpoint that is
+Key selectors get the list that the filters leave, connected or not: else keys would move with each connection. The
+endpoints that may not be picked now are shut, so that only their keys go elsewhere, and return. An endpoint that is
 about to be connected is not shut: its calls wait for it, as `client/attempting.py` says.
 
 A call that a leaving server did not start is no fault, nor is one whose connection closed first, nor a notification.
@@ -130,7 +130,7 @@ cdef class EndpointSet:
     cdef uint64_t now(self) except? 0:
         return now_ns() if self._clock is None else <uint64_t>(self._clock() * 1e9)
 
-    # What the registry and the connections say
+    # Updates by the registry and the connections
 
     @property
     def endpoint_states(self):
@@ -245,7 +245,7 @@ cdef class EndpointSet:
                 usable = self._usable()
                 if changes == self._changes:
                     break
-                # Filters let other threads run, one of which has changed what they were asked about.
+                # Filters let other threads run, and one of these has changed the endpoints meanwhile.
             if self._key_selector is None:
                 self.selector.take_up(usable)
             else:
@@ -266,11 +266,11 @@ cdef class EndpointSet:
         cdef list endpoint_states = self._filtered(known, self._is_sound)
         self.left = self._usual = endpoint_states
         if isinstance(self.selector, DoubleJumpSelector) and self.selector.filters:
-            # Its keys depend on all lists before, of which those are none that only health brings.
+            # Its keys depend on all earlier lists, but not on those that only health changed.
             self._usual = self._filtered(known, always_sound)
         endpoint_states = [each for each in endpoint_states if not each.is_leaving] or endpoint_states
         sound = [endpoint_state for endpoint_state in endpoint_states if not endpoint_state.health.is_out()]
-        # If more than half are out, the fault is hardly theirs, and the rest could not carry the load.
+        # If more than half are out, they are hardly at fault, and the rest could not carry the load.
         self._is_panicking = 2 * len(sound) < len(endpoint_states)
         return endpoint_states if self._is_panicking else sound
 
@@ -283,7 +283,7 @@ cdef class EndpointSet:
             endpoints = narrow(endpoints, is_sound)
         return [known[str(endpoint.address)] for endpoint in endpoints]
 
-    # What happens for each attempt
+    # Steps of each attempt
 
     def pick(self, call, tried=()):
         cdef str method = call.method
@@ -294,10 +294,10 @@ cdef class EndpointSet:
         if endpoint_state is None:
             if self.selector.size:
                 raise self._held(self.selector.endpoint_states, method, now)
-            raise self.nobody(method)
+            raise self.no_endpoint(method)
         return self._placed(endpoint_state, method, ticket, now)
 
-    def nobody(self, str method):
+    def no_endpoint(self, str method):
         if self._known:
             return NoEndpointError(
                 f"{method}: the filters leave no endpoint",
@@ -325,7 +325,7 @@ cdef class EndpointSet:
 
     @cython.nonecheck(False)
     cdef EndpointState choose(self, object call, object key, str method, tuple tried, uint64_t now, int64_t* ticket):
-        """Pick an endpoint whose breaker admits a call of this method; None if there is none."""
+        """Pick an endpoint whose breaker admits a call of this method; None if all refuse it."""
         cdef EndpointState endpoint_state
         if now >= self._look_ns:
             self._look(now)
@@ -381,7 +381,7 @@ cdef class EndpointSet:
         return tuple(held)
 
     cdef int64_t _enter(self, EndpointState endpoint_state, str method, uint64_t now) except -2:
-        """Return the ticket of the breaker, 0 if there is none, -1 if it refuses the call."""
+        """Return the ticket of the breaker, 0 without a breaker, -1 if it refuses the call."""
         cdef Breaker breaker = endpoint_state.breakers.get(method)
         if breaker is None:
             return 0
@@ -403,7 +403,7 @@ cdef class EndpointSet:
         )
 
     cdef int drop(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
-        # A selector of the user's may raise when it is told.
+        # A user's selector may raise here.
         self._forget(endpoint_state, method, ticket)
         return self.selector.take_back(endpoint_state)
 
@@ -426,22 +426,22 @@ cdef class EndpointSet:
     ) except -1:
         cdef double seconds = <double>(ended - min(began, ended)) * 1e-9
         if error is None and endpoint_state.breakers is None:
-            # As most end.
+            # Most attempts end here.
             endpoint_state.health.note(
                 False, seconds, 0.0 if self._detector is None else self._detector.units_of(method, seconds)
             )
         elif error is None:
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         elif type(error) in NEVER_STARTED and error.processed != "unknown":
-            # A leaving server, which also ends streams, or a connection that closed before the request was sent: that
-            # is no fault.
+            # Not a fault: a leaving server, which also ends streams, or a connection that closed before the request was
+            # sent.
             return self.drop(endpoint_state, method, ticket)
         elif is_endpoint_fault(error):
             self._note(endpoint_state, method, ticket, True, seconds, ended)
         elif isinstance(error, CallError):
             self._note(endpoint_state, method, ticket, False, seconds, ended)
         else:
-            # Cancelled, or our own mistake: that tells nothing about the endpoint.
+            # Cancelled, or our own mistake: that says nothing about the endpoint.
             self._forget(endpoint_state, method, ticket)
         return self.selector.settle(endpoint_state, seconds, error, ended)
 
@@ -475,7 +475,7 @@ cdef class EndpointSet:
     cdef int _judge(self, EndpointState endpoint_state, bint is_fault, uint64_t now) except -1:
         """Eject an endpoint that failed too often in a row; the next pick updates the selector.
 
-        Filters of the user's run then, in the turn of a caller: here that may be a connection's.
+        The user's filters run then, in the turn of a caller; here it may be the turn of a connection.
         """
         if (
             is_fault

@@ -57,7 +57,7 @@ cdef class HashRing:
         readonly int64_t total_load
         uint64_t _total_weight
 
-        # The part of both sums that belongs to nodes that are shut: the bound goes by the rest.
+        # The part of both sums that belongs to nodes that are shut: the bound follows from the rest.
         int64_t _shut_load
         uint64_t _shut_weight
 

@@ -67,7 +67,7 @@ class HashRing:
         """Remove one node; KeyError when it is not there."""
 
     def find(self, key: str | bytes | int) -> str:
-        """Return the node of a key, whatever the load. Raises LookupError when there is none."""
+        """Return the node of a key, whatever the load. Raises LookupError without nodes."""
 
     def find_all(self, key: str | bytes | int, count: int) -> list[str]:
         """Return up to `count` different nodes for a key, the one `find` returns first."""

@@ -74,7 +74,7 @@ cdef uint64_t fnv_key(object key) except? 0:
 
 
 cdef uint64_t fnv_call(str method, object argument) except? 0:
-    """Hash what rpcx makes of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
+    """Hash rpcx's key of a method "Path.Method" and an argument that is an int or a text: "/Path/Method/argument"."""
     cdef Py_ssize_t size = 0, name
     cdef const char* text = PyUnicode_AsUTF8AndSize(method, &size)
     cdef uint64_t hash = fnv1a(FNV_EMPTY, "/", 1)
@@ -130,7 +130,7 @@ cdef inline bint comes_before(Point* left, Point* right, Node* nodes) noexcept n
 
 
 cdef int bucket_shift(uint64_t size) noexcept nogil:
-    """How far to shift a position to get its bucket, for about one point in each."""
+    """Return the shift from a position to its bucket, for about one point in each."""
     return 63 - fastrpc_highest_bit(size) if size > 1 else 63
 
 
@@ -230,7 +230,7 @@ cdef class HashRing:
         return {name: self._nodes[<Py_ssize_t>number].weight for name, number in self._numbers.items()}
 
     cdef int set_nodes(self, dict weights) except -1:
-        """Make these the nodes. What can be wrong is checked before anything is changed."""
+        """Make these the nodes. All checks come before the first change."""
         cdef uint64_t total = 0
         cdef Py_ssize_t number
         cdef uint8_t* is_fresh
@@ -412,7 +412,7 @@ cdef class HashRing:
             last = owner
             point = point + 1 if point + 1 < self._size else 0
             if point == start:
-                # All are avoided only where threads that pick at the same time avoid different ones.
+                # All are avoided only if threads that pick at the same time avoid different ones.
                 owner = <uint32_t>spare if spare >= 0 else self._owners[start]
                 break
         self.set_load(owner, self._nodes[owner].load + 1)
@@ -423,14 +423,14 @@ cdef class HashRing:
             self.set_load(number, self._nodes[number].load - 1)
 
     cdef void set_load(self, Py_ssize_t number, int64_t load) noexcept:
-        """Say how many keys a node has; those that were taken before it had left included."""
+        """Set the number of keys of a node, including those taken before it left."""
         self.total_load += load - self._nodes[number].load
         if self._nodes[number].is_shut:
             self._shut_load += load - self._nodes[number].load
         self._nodes[number].load = load
 
     cdef void set_shut(self, Py_ssize_t number, bint is_shut) noexcept:
-        """Have searches skip a node, or no longer. The others share its keys, so their bounds go by their own sums."""
+        """Set whether searches skip a node. The others share its keys, so their bounds follow from their own sums."""
         cdef Node* node = &self._nodes[number]
         if node.is_shut != is_shut:
             node.is_shut = is_shut

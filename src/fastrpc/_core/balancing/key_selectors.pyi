@@ -46,7 +46,7 @@ class JumpHashSelector(KeySelector):
         """Return the key of a call: its `hash_key`, else rpcx's key of method and argument."""
 
     def rpcx_key(self, method: str, arguments: tuple[Any, ...]) -> str | None:
-        """Return the key for a number of another kind; None where there is none."""
+        """Return the key for a number of another kind; None if it has no key."""
 
 class DoubleJumpSelector(JumpHashSelector):
     """Picks as rpcx's consistent hash does: FNV-1a and double jump hash."""

@@ -38,12 +38,12 @@ cdef class KeySelector(BaseSelector):
         """Take up the list that the filters leave. Its endpoints outside `usable` are shut: they get no calls for now."""
         cdef EndpointState endpoint_state
         if not has_weight(usable) and has_weight(endpoint_states):
-            # Those that may take calls are left to these alone, whose weight is ignored then.
+            # Then only the usable endpoints count, and their weight is ignored.
             endpoint_states = usable
         if not self._is_same(endpoint_states, usual):
             self._given, self._usual = None, usual
             BaseSelector.take_up(self, endpoint_states)
-            # Only now: until all of it was taken up the list is a new one.
+            # Only now: until here a retry must see the list as new.
             self._records = [(<EndpointState>each).endpoint for each in endpoint_states]
             self._given = endpoint_states
         for endpoint_state in self.endpoint_states:
@@ -151,7 +151,8 @@ cdef class ConsistentHashSelector(KeySelector):
     @cython.final
     @cython.nonecheck(False)
     cdef EndpointState _take(self, uint64_t hash):
-        """Count a call on whom the ring names; no code of Python's runs in between, which might change both."""
+        """Count a call on the endpoint that the ring names; no Python code, which might change both, runs in
+        between."""
         cdef EndpointState endpoint_state
         cdef Py_ssize_t number = self.ring.take(hash)
         if number < 0:
@@ -261,7 +262,7 @@ cdef class DoubleJumpSelector(JumpHashSelector):
         cdef list loose, compact, holes
         follow(self._loose, self._compact, self._holes, {(<EndpointState>each).name for each in usual})
         loose, compact, holes = self._loose.copy(), self._compact.copy(), self._holes.copy()
-        # Filters that leave others for a time, such as another zone, are no part of the history.
+        # Filters that select other endpoints for a time, such as another zone, leave the history alone.
         follow(loose, compact, holes, indices)
         self._loose_indices = [indices.get(name, -1) for name in loose]
         self._compact_indices = [indices[name] for name in compact]
@@ -275,12 +276,12 @@ cdef class DoubleJumpSelector(JumpHashSelector):
 
 
 cdef list weighted(list endpoint_states):
-    """Return the endpoints that are picked: those of weight 0 only if all have it."""
+    """Return the endpoints to pick from: those of weight 0 only if all have weight 0."""
     return [each for each in endpoint_states if (<EndpointState>each).weight] or endpoint_states
 
 
 cdef int follow(list loose, list compact, list holes, object names) except -1:
-    """Bring the arrays to these names. New ones first, as rpcx does; by address, because Go leaves the order to chance."""
+    """Bring the arrays to these names. New ones come first, as in rpcx; by address, because Go's order is random."""
     cdef Py_ssize_t hole, place
     present = set(compact)
     for name in sorted(names):

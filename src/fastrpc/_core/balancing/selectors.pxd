@@ -63,7 +63,7 @@ cdef class BaseSelector:
         uint64_t _random
         bint _is_seeded
 
-        # What it was made with; whether a client has it.
+        # The arguments of its constructor; whether a client has it.
         tuple _made
         bint _is_claimed
 
@@ -138,7 +138,7 @@ cdef class UserSelector(BaseSelector):
     cdef:
         readonly object selector
 
-        # How often the endpoints changed, and whether they do now: threads pick meanwhile.
+        # The number of changes of the endpoints, and whether one is under way: threads pick meanwhile.
         uint64_t _updates
         bint _is_updating
 

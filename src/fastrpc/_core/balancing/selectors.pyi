@@ -55,7 +55,7 @@ class BaseSelector:
 
     def __init__(self, *, filters: Iterable[_Filter] = (), seed: str | bytes | int | None = None) -> None: ...
     def claimed(self) -> Self:
-        """Return this one for the first client that is given it, and one made alike for each other client.
+        """Return this selector for its first client, and a copy for each other client.
 
         One of a class with attributes of its own is always returned itself: it belongs to one client.
         """
@@ -66,9 +66,9 @@ class BaseSelector:
     def endpoints(self) -> list[Endpoint]:
         """The endpoints that may be picked."""
 
-    #: Whether calls are placed by what the endpoints are, not by which of them is connected.
+    #: Whether calls are placed by the endpoints alone, connected or not.
     is_keyed: ClassVar[bool]
-    #: Whether a pick looks at more of a call than its key, so that it waits until the call is complete.
+    #: Whether a pick reads more of a call than its key, so that it waits until the call is complete.
     needs_whole_call: ClassVar[bool]
     #: Whether each pick is followed by one `observe`, so that it stands while its endpoint connects.
     observes_each_pick: ClassVar[bool]
@@ -81,7 +81,7 @@ class BaseSelector:
         """
 
     def update_endpoints(self, endpoint_states: Iterable[EndpointState]) -> None:
-        """Replace the endpoints by objects that the caller keeps; filters are the caller's work then."""
+        """Replace the endpoints by objects that the caller keeps; the caller applies the filters."""
 
     def endpoint_state(self, endpoint: Endpoint) -> EndpointState | None:
         """Return the endpoint of an endpoint of the last update."""
@@ -92,7 +92,7 @@ class BaseSelector:
     def pick(self, call: Any, tried: Sequence[Endpoint] = ()) -> Endpoint:
         """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError if there is none. Each pick needs one `observe`.
+        Raises NoEndpointError without endpoints. Each pick needs one `observe`.
         """
 
     def pick_endpoint(self, call: Any, tried: Sequence[Endpoint] = ()) -> EndpointState:
@@ -140,7 +140,7 @@ class UserSelector(BaseSelector):
 
     If it picks a tried endpoint, its `pick` is called up to four times for another one.
 
-    A pick raises ConfigError if it returns none of the endpoints of its last update.
+    A pick raises ConfigError if it returns anything but an endpoint of its last update.
     """
 
     is_keyed: ClassVar[bool]

@@ -17,7 +17,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, ConfigError, NoEndpointError, UnavailableError, is_endpoint_fault
 
 cdef extern from "Python.h":
-    # Return what was before.
+    # Return the state before.
     bint PyGC_Disable()
     bint PyGC_Enable()
 
@@ -25,11 +25,11 @@ cdef enum:
     # Picks of smooth weighted round robin that are remembered, 256 KiB.
     LONGEST_CYCLE = 65536
     MOST_WEIGHT = 65536
-    # Ordinary picks made to get past endpoints that were tried, before the others are gone through one by one.
+    # Ordinary picks made to get past tried endpoints, before a search one by one.
     REPEATED_PICKS = 4
     # Most calls of a user's selector for one pick.
     MOST_ASKED = 64
-    # How many times the usual time a failed attempt counts as, at least: failing fast must not look like being fast.
+    # A failed attempt counts as at least this many times the usual time: failing fast must not look fast.
     FAULT_FACTOR = 10
 
 # Weight of an attempt in the average of all.
@@ -94,11 +94,11 @@ cdef class BaseSelector:
     def claimed(self):
         args, options = self._made
         if not self._is_claimed or hasattr(self, "__dict__"):
-            # What a class of the program keeps beside cannot be made alike.
+            # The attributes of a user's class cannot be copied.
             self._is_claimed = True
             return self
         if "filters" in options:
-            # What was given may be an iterator.
+            # The given filters may be an iterator.
             options = {**options, "filters": self.filters}
         return type(self)(*args, **options)
 
@@ -155,8 +155,9 @@ cdef class BaseSelector:
         known = list(by_name.values())
         listed = [endpoint_state for endpoint_state in known if endpoint_state.weight] or known
         by_id = {id((<EndpointState>each).endpoint): each for each in known}
-        # Until all of it fits together nobody may pick. Up to Python 3.11 each allocation may start the garbage collection,
-        # and that finalizers, which make calls or let other threads do so; and so may what is let go of here.
+        # No pick may happen before all fields agree. Up to Python 3.11 each allocation may start the garbage
+        # collection, which runs finalizers; these make calls or let other threads make some. So may the objects
+        # released here.
         before = (self.endpoint_states, self._by_name, self._by_id)
         is_collecting = PyGC_Disable()
         try:
@@ -180,7 +181,7 @@ cdef class BaseSelector:
 
     cdef EndpointState state_of(self, object endpoint):
         found = self._by_id.get(id(endpoint))
-        # Since the list was taken up a record may have been renewed, and another one lie where the old one was.
+        # A record may have been renewed since, and another object may have the id of the old one.
         if found is not None and (<EndpointState>found).endpoint is endpoint:
             return <EndpointState>found
         return self._by_name.get(str(endpoint.address))
@@ -192,7 +193,7 @@ cdef class BaseSelector:
     def pick(self, call, tried=()):
         """Return the endpoint of the next attempt; one of `tried` only if there is no other.
 
-        Raises NoEndpointError if there is none. Each pick needs one `observe`.
+        Raises NoEndpointError without endpoints. Each pick needs one `observe`.
         """
         return self.pick_endpoint(call, tried).endpoint
 
@@ -262,8 +263,8 @@ cdef class BaseSelector:
     cdef EndpointState _next_untried(self, object call, object key, tuple tried, uint64_t now):
         """Return an untried endpoint, if there is one.
 
-        Not its index: marks are set and taken away by address, whose text is Python's, and there threads may bring
-        another list.
+        Not its index: marks are set and cleared by address, whose text runs Python code; threads may replace the list
+        there.
         """
         cdef Py_ssize_t index = 0
         cdef uint32_t marked
@@ -278,7 +279,7 @@ cdef class BaseSelector:
                 index = self._next(call, key, now)
                 if not (<EndpointState>self.endpoint_states[index]).is_tried:
                     return <EndpointState>self.endpoint_states[index]
-            # No more steps than endpoints: threads that pick at the same time see each other's marks.
+            # At most as many steps as endpoints: threads that pick at the same time see each other's marks.
             for _ in range(<int>self.size):
                 if not (<EndpointState>self.endpoint_states[index]).is_tried:
                     break
@@ -322,7 +323,7 @@ cdef class RoundRobinSelector(BaseSelector):
             if endpoint_state is not None and (<EndpointState>endpoint_state).is_listed:
                 self._turn = (self.endpoint_states.index(endpoint_state) + 1) % self.size
                 return 0
-        # Clients that start together must not all begin with the same endpoint.
+        # Clients that start together begin with different endpoints.
         self._turn = self.random_below(self.size) if self.size else 0
         return 0
 
@@ -334,7 +335,7 @@ cdef class RoundRobinSelector(BaseSelector):
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
         cdef uint32_t last = (self._turn or self.size) - 1
-        # Other picks may have been made since, by threads, or before the last change.
+        # Other threads may have picked since, or the endpoints may have changed.
         if self._picks and self.endpoint_states[last] is endpoint_state:
             self._turn = last
             self._picks -= 1
@@ -366,17 +367,17 @@ cdef class SmoothWeightedSelector(BaseSelector):
         self._order = self.endpoint_states
         for index in range(<Py_ssize_t>self.size):
             self._weights[index] = weights[index]
-            # What was saved up beside heavier endpoints is not spent at once where they have gone.
+            # Credit saved beside heavier endpoints is not spent at once after these have gone.
             self._start[index] = max(-self._total, min(self._total, (<EndpointState>self.endpoint_states[index]).current))
         memcpy(self._current, self._start, self.size * sizeof(int64_t))
         return 0
 
     cdef int _save(self) except -1:
-        """Note with each endpoint where the algorithm stands: it goes on there, also when one was away for a moment."""
+        """Save the state of the algorithm in each endpoint: it continues there, even after a short absence."""
         cdef uint32_t index
         cdef uint32_t size = <uint32_t>len(self._order)
         if self._period and self._turn != self._known:
-            # The rest of the cycle is known, but was not given out.
+            # The rest of the cycle is known, but was not picked.
             for index in range(size):
                 self._current[index] = self._start[index] + self._turn * self._weights[index]
             for index in range(self._turn):
@@ -386,7 +387,7 @@ cdef class SmoothWeightedSelector(BaseSelector):
         return 0
 
     cdef int _begin_cycle(self, uint64_t period) except -1:
-        """Make room for the endpoints there are now."""
+        """Make room for the present endpoints."""
         cdef int64_t* weights = <int64_t*>PyMem_Realloc(self._weights, (self.size + 1) * sizeof(int64_t))
         if weights is not NULL:
             self._weights = weights
@@ -415,14 +416,14 @@ cdef class SmoothWeightedSelector(BaseSelector):
             self._cycle[turn] = self._advance()
             self._known += 1
             if self._known == self._period and memcmp(self._current, self._start, self.size * sizeof(int64_t)):
-                # After a change it does not begin where such a cycle does: these picks do not repeat.
+                # After a change of endpoints the state differs at the end: these picks do not repeat.
                 memcpy(self._start, self._current, self.size * sizeof(int64_t))
                 self._known = 0
         self._turn = turn + 1 if turn + 1 < self._period else 0
         return self._cycle[turn]
 
     cdef int undo(self, EndpointState endpoint_state) except -1:
-        # At the beginning of a cycle the one before is not known any more.
+        # At the start of a cycle the last pick of the one before is unknown.
         if self._period and self._turn and self.endpoint_states[self._cycle[self._turn - 1]] is endpoint_state:
             self._turn -= 1
         return self.take_back(endpoint_state)
@@ -469,15 +470,15 @@ cdef class LeastLoadedSelector(BaseSelector):
         cdef EndpointState endpoint_state
         for endpoint_state in self.endpoint_states:
             if not endpoint_state.observed_ns:
-                # Better than most, so that a new one is tried soon; not so good that all calls rush there at once.
+                # Better than most, so that a new endpoint is tried soon; not so good that all calls rush there at once.
                 endpoint_state.seconds = self._mean_seconds / 2
                 endpoint_state.observed_ns = self.instant()
         return 0
 
     cdef double _cost(self, EndpointState endpoint_state, uint64_t now) noexcept:
-        """How long a call would wait here: what attempts take, times those under way, per weight."""
-        # Old observations decay, or a slow endpoint would never be tried again. As long as nothing is
-        # known the number of attempts under way decides.
+        """Return the expected wait of a call here: the time of an attempt, times those under way, per weight."""
+        # Old observations decay, or a slow endpoint would never be tried again. Without observations the number of
+        # attempts under way decides.
         cdef double seconds = endpoint_state.seconds * self._fading(endpoint_state, now) + 1e-9
         return seconds * <double>(endpoint_state.in_flight + 1) / <double>max(endpoint_state.weight, 1)
 
@@ -494,7 +495,7 @@ cdef class LeastLoadedSelector(BaseSelector):
         if error is not None and is_endpoint_fault(error):
             seconds = max(seconds, FAULT_FACTOR * self._mean_seconds)
         elif error is not None and not isinstance(error, CallError) and seconds <= endpoint_state.seconds:
-            return 0  # It was cut short: that it took no longer says nothing.
+            return 0  # It was cut short, so its time says nothing.
         else:
             self._mean_seconds += (seconds - self._mean_seconds) * (MEAN_SHARE if self._mean_seconds else 1.0)
         # A peak counts at once, better news only as time goes by: the peak EWMA of Finagle.
@@ -512,7 +513,7 @@ cdef class UserSelector(BaseSelector):
     is_keyed = needs_whole_call = observes_each_pick = True
 
     def __init__(self, selector):
-        # One that is derived from ours applies its filters itself.
+        # A subclass of ours applies its filters itself.
         super().__init__(filters=() if isinstance(selector, BaseSelector) else getattr(selector, "filters", ()))
         self.selector = selector
 
@@ -536,7 +537,7 @@ cdef class UserSelector(BaseSelector):
         else:
             self._mark_tried(tried, True)
             try:
-                # One that goes round gets past all of them.
+                # A selector that goes round gets past all of them.
                 for _ in range(min(<Py_ssize_t>len(tried) + REPEATED_PICKS, <Py_ssize_t>MOST_ASKED)):
                     endpoint_state = self._ask(call)
                     if not endpoint_state.is_tried:
@@ -555,10 +556,10 @@ cdef class UserSelector(BaseSelector):
             endpoint_state = self.state_of(endpoint) if isinstance(endpoint, Endpoint) else None
             if endpoint_state is not None and endpoint_state.is_listed:
                 return endpoint_state
-            # Another thread may have brought other endpoints meanwhile.
+            # Another thread may have replaced the endpoints meanwhile.
             if updates == self._updates and not self._is_updating:
                 raise ConfigError(
-                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is none of the endpoints of the "
+                    f"{type(self.selector).__name__}.pick returned {endpoint!s}, which is not an endpoint of its "
                     "last update"
                 )
 
@@ -568,5 +569,5 @@ cdef class UserSelector(BaseSelector):
         return 0
 
     cdef int take_back(self, EndpointState endpoint_state) except -1:
-        # Told as well, since to each pick belongs an observation.
+        # Reported as well, as each pick needs one observation.
         return UserSelector.settle(self, endpoint_state, 0.0, UnavailableError("it was not attempted"), 0)
