@@ -21,7 +21,7 @@ cdef class WriteBuffer:
         return self._block
 
     cdef inline char* reserve(self, Py_ssize_t size) except NULL:
-        """Append `size` bytes to be filled by the caller and return where they begin."""
+        """Append `size` bytes to be filled by the caller and return their address."""
         if self.size + size > self._capacity:
             self._grow(size)
         cdef char* place = self._block + self.size
@@ -44,7 +44,7 @@ cdef class Assembly:
         Py_ssize_t _capacity
         readonly Py_ssize_t filled
 
-        # How long the payload will be; filled <= total.
+        # The length of the whole payload; filled <= total.
         readonly Py_ssize_t total
 
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL

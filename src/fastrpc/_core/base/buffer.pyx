@@ -104,7 +104,7 @@ cdef class Assembly:
             self._block = used_block(self.total)
             if self._block is not NULL:
                 capacity = self._capacity = self.total
-        # A block that grows is copied: where trust allows all of it, it grows while little is there.
+        # A block that grows is copied: if trust allows its full size, it grows while little is in it.
         if needed > capacity or (capacity < self.total <= trusted and self.total <= TRUST * filled):
             if capacity == 0:
                 capacity = FIRST_PIECE

@@ -15,7 +15,7 @@ cdef enum SerializeType:
     SERIALIZE_JSON = 1
     SERIALIZE_PROTOBUF = 2
     SERIALIZE_MSGPACK = 3
-    # Go knows it, and nothing of ours does.
+    # Known in Go; none of our codecs corresponds to it.
     SERIALIZE_THRIFT = 4
 
 
@@ -29,7 +29,7 @@ cdef inline uint8_t codec_of(int serialize) noexcept:
 
 
 cdef inline int serialize_of(int codec) noexcept:
-    """Return the serialize type of one of our codecs, -1: there is none."""
+    """Return the serialize type of one of our codecs; -1 if it has none."""
     if codec == CODEC_MSGPACK:
         return SERIALIZE_MSGPACK
     if codec == CODEC_JSON:

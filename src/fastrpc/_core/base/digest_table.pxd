@@ -9,11 +9,11 @@ cdef struct Slot:
 
 cdef class DigestTable:
     cdef:
-        # Slots by the first bits of a digest, or one place for all, and room behind for those that had no place.
+        # Slots by the first bits of a digest, or one place for all, and room behind for digests without a free place.
         Slot* _slots
         uint64_t _mask
 
-        # How many slots a search looks at, whatever it finds.
+        # The number of slots that every search reads.
         readonly int reach
 
     cdef int _allocate(self, Py_ssize_t count) except -1

@@ -15,7 +15,7 @@ class DigestTable:
     def __init__(self, digests: Sequence[bytes]) -> None: ...
     @property
     def reach(self) -> int:
-        """How many slots a search looks at."""
+        """The number of slots that every search reads."""
 
     def find(self, digest: bytes) -> int:
         """Return the number of a digest, counted from 0; -1 if it is not in the table."""

@@ -1,10 +1,10 @@
 """A table of digests whose search takes the same steps for all of them.
 
-A dict compares as many entries as happen to lie at the place of a key. So two refused tokens differ by nanoseconds, always
-in the same direction, and whoever measures them cannot tell that from a comparison that leaks. Here each search compares
+A dict compares as many entries as happen to lie at the place of a key. So two refused tokens differ by nanoseconds,
+always in the same direction, and a measurement cannot tell that from a comparison that leaks. Here each search compares
 the same number of slots, each as a whole, without a branch on what is in them. Up to 16 digests are all compared. In a
-larger table a search reads slots at a place of its own, and how they lie in the lines of the cache shows as up to a
-nanosecond: that depends on the digest presented, not on those in the table.
+larger table each search reads slots at its own place, and their position in the lines of the cache costs up to a
+nanosecond: it depends on the digest presented, not on those in the table.
 """
 
 cimport cython
@@ -44,7 +44,7 @@ cdef class DigestTable:
             while capacity < <uint64_t>(SPARE * count):
                 capacity *= 2
         PyMem_Free(self._slots)
-        # The digests of the last places may lie behind them, and no more than all of them.
+        # Digests may lie after the last place; at most all of them do.
         self._slots = <Slot*>PyMem_Calloc(capacity + count + 1, sizeof(Slot))
         if self._slots is NULL:
             raise MemoryError()
@@ -81,6 +81,6 @@ cdef class DigestTable:
                 (first ^ slot[at].words[0]) | (second ^ slot[at].words[1])
                 | (third ^ slot[at].words[2]) | (fourth ^ slot[at].words[3])
             )
-            # All bits are set where there is no difference, none elsewhere.
+            # All bits are set for a slot without a difference, none for another.
             found |= slot[at].number & (((difference | (0 - difference)) >> 63) - 1)
         return <long long>found - 1

@@ -3,7 +3,7 @@
  * pins its values. Bytes and arithmetic only; no Python object is touched here.
  *
  * It folds 16 bytes at a time with one 64 x 64 -> 128 bit multiplication. It is no protection against keys that were
- * chosen to meet: whoever knows the hash can aim at one endpoint. The ring's bounded load is. */
+ * chosen to meet: a caller that knows the hash can aim at one endpoint. The ring's bounded load is. */
 #ifndef FASTRPC_HASH64_H
 #define FASTRPC_HASH64_H
 

@@ -38,7 +38,7 @@ cdef inline int bucket_of(uint64_t elapsed_ns) noexcept nogil:
     # are those of HdrHistogram (hdrhistogram.org) with 2 bits of precision.
     cdef uint64_t below
     cdef int highest
-    # Far below what the product may be.
+    # Far below the largest product.
     if elapsed_ns > ((<uint64_t>1 << HIGHEST_BITS) // TICKS) * TICKS_NS:
         return BUCKETS - 1
     # Rounded up: a duration part of a tick above a bound is beyond it.
@@ -99,7 +99,7 @@ cdef class MethodCounters:
 @cython.final
 cdef class Durations:
     cdef:
-        # What was counted, by bucket, and together.
+        # The durations counted, by bucket, and their sum.
         uint64_t[BUCKETS] _buckets
         uint64_t _elapsed_ns
 
@@ -108,9 +108,9 @@ cdef class Durations:
         self._elapsed_ns += elapsed_ns
 
 
-# How long calls waited for their start: in the queue of a server, or for a thread.
+# The times that calls waited for their start: in the queue of a server, or for a thread.
 cdef Durations queue_waits
-# How long calls of ours waited for a place within the limits of their server.
+# The times that our calls waited for a place within the limits of their server.
 cdef Durations client_waits
 
 

@@ -24,7 +24,7 @@ def count_refusal(reason: str) -> None:
     """Count a call that was not started, or a connection that was not served."""
 
 def count_unstarted(status: int, calls: int = 1) -> None:
-    """Count calls of a client, or attempts, that no server started, by their status; CANCELLED is no refusal."""
+    """Count calls of a client, or attempts, that no server started, by their status; CANCELLED does not count."""
 
 def count_retry(reason: str) -> None:
     """Count a further attempt of a call."""
@@ -33,10 +33,10 @@ def count_dropped(protocol: str) -> None:
     """Count an entry of metadata that was left out."""
 
 def count_wait(elapsed_ns: int) -> None:
-    """Count how long a call waited for its start."""
+    """Count the time that a call waited for its start."""
 
 def waits_snapshot(side: Literal["client", "server"] = "server") -> dict[str, Any]:
-    """Return how long calls of this process waited for their start, as `Durations.snapshot` does.
+    """Return the times that calls of this process waited for their start, as `Durations.snapshot` does.
 
     Those of clients waited for a place within the limits of their server.
     """
@@ -52,11 +52,11 @@ class MethodCounters:
     def __init__(self, name: str, side: Literal["client", "server"], protocol: str = "native") -> None: ...
     @property
     def service(self) -> str:
-        """What is before the last dot of the name; empty where it has none."""
+        """The part before the last dot of the name; empty without a dot."""
 
     @property
     def method(self) -> str:
-        """What is after the last dot of the name."""
+        """The part after the last dot of the name."""
 
     @property
     def side(self) -> Literal["client", "server"]: ...

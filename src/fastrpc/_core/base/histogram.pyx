@@ -61,7 +61,7 @@ def count_refusal(str reason not None):
 
 
 def count_unstarted(int status, Py_ssize_t calls=1):
-    """Count calls of a client, or attempts, that no server started; one that was given up is none."""
+    """Count calls of a client, or attempts, that no server started; CANCELLED does not count."""
     if status != Status.CANCELLED:
         CLIENT_REFUSALS[CLIENT_REASONS.get(status, "other")] += calls
 
@@ -77,7 +77,7 @@ def count_dropped(str protocol not None):
 
 
 cdef tuple labels_of(str name):
-    """Take the name of a method apart: its service, which may have dots itself, and the rest."""
+    """Split the name of a method: its service, which may have dots itself, and the rest."""
     if name == OTHER_METHODS:
         return OTHER_METHODS, OTHER_METHODS
     service, _, method = name.rpartition(".")
@@ -96,7 +96,7 @@ cdef double upper_seconds(int bucket) noexcept:
 
 
 cdef double seconds_of(uint64_t ticks) noexcept:
-    """Convert ticks; divided only once, so that 0.5 ms is 0.0005 and nothing beside it."""
+    """Convert ticks; divided only once, so that 0.5 ms is exactly 0.0005."""
     return <double>(ticks * TICKS_NS) / (TICKS * SECOND_NS)
 
 
@@ -240,12 +240,12 @@ client_waits = Durations()
 
 
 def count_wait(uint64_t elapsed_ns):
-    """Count how long a call waited for its start."""
+    """Count the time that a call waited for its start."""
     queue_waits.counted(elapsed_ns)
 
 
 def waits_snapshot(str side="server"):
-    """Return how long calls waited for their start, or for a place at their server."""
+    """Return the times that calls waited for their start, or for a place at their server."""
     return (client_waits if side == "client" else queue_waits).snapshot()
 
 

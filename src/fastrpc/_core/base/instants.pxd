@@ -15,5 +15,5 @@ cdef inline uint64_t earlier(uint64_t first, uint64_t second) noexcept:
 
 
 cdef inline uint64_t nanoseconds(object seconds) except? 0:
-    """Return a setting in seconds; None is 0, and nothing else is."""
+    """Return a setting in seconds as nanoseconds; only None gives 0."""
     return 0 if seconds is None else max(<uint64_t>1, <uint64_t>(seconds * 1e9))

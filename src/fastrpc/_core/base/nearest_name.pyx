@@ -34,7 +34,7 @@ cdef enum:
     BEST = 5
     FARTHEST = 255
 
-# How alike two names must be.
+# The least likeness of two names.
 cdef double ALIKE = 0.6
 
 
@@ -112,7 +112,7 @@ cdef class NameIndex:
         return [place for _, place in likely[:BEST]]
 
     cdef Py_ssize_t _measure(self, const char* wanted, Py_ssize_t size, Py_ssize_t first, Py_ssize_t end) noexcept:
-        """Estimate how far each name is; return the estimate up to which about MOST_COMPARED of them are."""
+        """Estimate the distance of each name; return the estimate that about MOST_COMPARED of them do not exceed."""
         cdef Py_ssize_t[FARTHEST + 1] counts
         cdef Py_ssize_t place, distance, total = 0
         cdef uint64_t bag = bag_of(wanted, size)
@@ -133,7 +133,7 @@ cdef class NameIndex:
 
 
 cdef uint64_t bag_of(const char* text, Py_ssize_t size) noexcept:
-    """Which bytes occur, folded to 64."""
+    """Return the set of its bytes, folded to 64 bits."""
     cdef uint64_t bag = 0
     cdef Py_ssize_t place
     for place in range(size):
@@ -151,7 +151,7 @@ cdef bint is_last_alike(const char* wanted, Py_ssize_t size, Known* known) noexc
 
 
 cdef double likeness(const char* first, Py_ssize_t first_size, const char* second, Py_ssize_t second_size) noexcept:
-    """From 0 to 1; names of up to LONGEST bytes."""
+    """Return the likeness from 0 to 1 of names of up to LONGEST bytes."""
     cdef uint64_t[256][2] places
     cdef uint64_t low = ~<uint64_t>0, high = ~<uint64_t>0, sum_low, matches
     cdef Py_ssize_t place

@@ -7,7 +7,7 @@ cdef enum Priority:
     PRIORITY_HIGH = 2
 
 cdef enum Rank:
-    # Where a priority stands in their order.
+    # The rank of each priority.
     RANK_HIGH
     RANK_NORMAL
     RANK_SHEDDABLE
@@ -16,7 +16,7 @@ cdef enum Rank:
 
 cdef class PriorityQueue:
     cdef:
-        # By priority; those of the other two None until one of theirs waits.
+        # By priority; the queues of the other two are None until one of their items waits.
         readonly Queue normal
         readonly Queue sheddable
         readonly Queue high

@@ -3,7 +3,7 @@ from typing import Any, final
 
 from fastrpc._core.base.queue import Queue
 
-#: Where each priority stands in their order, from 0.
+#: The rank of each priority, from 0.
 RANKS: dict[int, int]
 
 @final
@@ -24,4 +24,4 @@ class PriorityQueue:
         """Put an item behind those of its priority."""
 
     def popleft(self) -> Any:
-        """Remove and return the first item of the highest priority. Raises IndexError when there is none."""
+        """Remove and return the first item of the highest priority. Raises IndexError if the queue is empty."""

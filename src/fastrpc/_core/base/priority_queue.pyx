@@ -26,7 +26,7 @@ cdef class PriorityQueue:
         self.of(priority).append(item)
 
     def popleft(self):
-        """Remove and return the first item of the highest priority. Raises IndexError when there is none."""
+        """Remove and return the first item of the highest priority. Raises IndexError if the queue is empty."""
         return self.first().popleft()
 
     cdef Queue of(self, int priority):
@@ -42,7 +42,7 @@ cdef class PriorityQueue:
         return self.normal
 
     cdef Queue at(self, int rank):
-        """Return the queue of the priority of this rank; None: none of its items has ever waited."""
+        """Return the queue of the priority of this rank; None if no item of it has ever waited."""
         if rank == RANK_NORMAL:
             return self.normal
         return self.high if rank == RANK_HIGH else self.sheddable

@@ -14,10 +14,10 @@ class Queue:
     def append(self, item: object) -> None: ...
     def appendleft(self, item: object) -> None: ...
     def popleft(self) -> Any:
-        """Remove and return the first item. Raises IndexError when there is none."""
+        """Remove and return the first item. Raises IndexError if the queue is empty."""
 
     def remove(self, item: object) -> None:
-        """Remove the first item that is equal. Raises ValueError when there is none."""
+        """Remove the first item that is equal. Raises ValueError without an equal item."""
 
     def replace(self, items: list[Any]) -> None:
         """Hold these items and no others."""

@@ -32,6 +32,6 @@ class Gate:
     def wait(self, seconds: float, bell: Bell | None = None) -> bool:
         """Wait until the gate opens; False after the timeout. A negative timeout means no limit.
 
-        A bell is rung on the way, after the GIL was given up: the loop it wakes finds the GIL free. That saves two
-        of the four thread switches of a hand-over and back.
+        A bell is rung on the way, after the GIL was given up: the loop it wakes finds the GIL free. That saves two of
+        the four thread switches of a round trip.
         """

@@ -25,7 +25,7 @@ cdef extern from "<unistd.h>" nogil:
 
 
 cdef inline void ring(int descriptor) noexcept nogil:
-    # An eventfd accepts exactly these eight bytes. A full pipe refuses them: then the loop is about to wake anyway.
+    # An eventfd accepts exactly these eight bytes. A full pipe refuses them: then the loop wakes anyway.
     cdef uint64_t one = 1
     write(descriptor, &one, sizeof(one))
 

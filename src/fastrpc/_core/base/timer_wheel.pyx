@@ -44,7 +44,7 @@ cdef class TimerWheel:
 
     cdef void add(self, Timer* timer, uint64_t due_ns) noexcept:
         cdef uint64_t tick = due_ns >> TICK_BITS
-        # Up, so that nothing is due early; not past the last tick, whose end does not fit 64 bits.
+        # Round up, so that no timer is due early; not past the last tick, whose end does not fit 64 bits.
         if due_ns & ((<uint64_t>1 << TICK_BITS) - 1) and tick < (~<uint64_t>0 >> TICK_BITS):
             tick += 1
         self.cancel(timer)
@@ -91,7 +91,7 @@ cdef class TimerWheel:
     cdef uint64_t next_due_ns(self) noexcept:
         cdef int position
         if self._heads[EXPIRED].next is not &self._heads[EXPIRED]:
-            # 0 means that there is none.
+            # 0 would mean an empty wheel.
             return (self._current << TICK_BITS) or 1
         position = self._first_waiting()
         return 0 if position < 0 else self._start_of(position) << TICK_BITS
