@@ -3,13 +3,13 @@ from fastrpc._core.calls.call cimport Call
 
 cdef class AccessRecords:
     cdef:
-        # Where the records go, their level, and the file that they name.
+        # The logger of the records, their level, and the file that they name.
         object logger
         object level
         str source
 
-        # The fields that an ordinary record has, without those of a call: None before the first record. In which thread
-        # and after how many forks it was made, when, and when `logging` was imported, both in seconds of `time.time()`.
+        # The fields that an ordinary record has, without those of a call: None before the first record. Its thread and
+        # number of forks; the times when it was made and when `logging` was imported, in seconds of `time.time()`.
         dict template
         unsigned long thread
         int forks

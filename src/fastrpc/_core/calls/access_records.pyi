@@ -8,7 +8,7 @@ class AccessRecords:
     """Writes the records of ended calls to a logger.
 
     Args:
-        logger: where the records go.
+        logger: the logger of the records.
         level: the level of the records.
         source: the file that the records name.
     """

@@ -1,8 +1,8 @@
 """The records of the access log: ordinary log records, made in a fifth of the time that `logging` takes for one.
 
 `LogRecord.__init__` asks for its thread, its process and the parts of its file's name, which are the same for one record
-after the other. Here they are asked for once a second, in another thread, and after a fork; a record gets a copy. If the
-program has set a factory of records, that makes them.
+after the other. Here they are read once a second, in another thread, and after a fork; a record gets a copy. If the
+program has set a factory of records, the factory makes them.
 """
 
 import logging
@@ -25,7 +25,7 @@ cdef enum:
     # Names of methods that are kept: more than a server has, and a bound for a client that makes names up.
     MOST_NAMES = 1_024
 
-# What a program renames, a thread or a level, is seen after so many seconds at the latest.
+# A renamed thread or level is seen after at most so many seconds.
 cdef double TEMPLATE_SECONDS = 1
 
 # The fields of a call, in the order of a line of JSON.
@@ -43,7 +43,7 @@ cdef frozenset TRACE_PARENT_KEY = frozenset({b"traceparent"})
 
 LogRecord = logging.LogRecord
 
-# How many forks led to this process.
+# The number of forks that led to this process.
 cdef int forks_here = 0
 
 
@@ -125,7 +125,7 @@ cdef class AccessRecords:
 
     cdef int _renew(self) except -1:
         record = LogRecord(self.logger.name, self.level, self.source, 0, "", (), None, "AccessLog")
-        # They have their places before it is copied, or each copy would have to grow.
+        # Their keys are added before copying, or each copy would have to grow.
         self.template = {**record.__dict__, **dict.fromkeys(FIELDS)}
         self.thread = PyThread_get_thread_ident()
         self.forks = forks_here
@@ -157,13 +157,13 @@ cdef object task_name():
 
 
 cdef object shown_address(object peer):
-    """Return the address of a peer as text; it is kept with the peer, who has more calls."""
+    """Return the address of a peer as text; it is kept with the peer for further calls."""
     peer._shown = printable(str(peer.address))
     return peer._shown
 
 
 cdef object trace_id_of(Call call):
-    """Return the id of the trace that the call belongs to: that of its span, else what its metadata says."""
+    """Return the id of the trace that the call belongs to: that of its span, else that in its metadata."""
     own = None if call._state is None else call._state.get("trace_id")
     if isinstance(own, str):
         return own

@@ -84,7 +84,7 @@ cdef class Route:
         uint64_t timeout_ns
 
         # Client only. Whether a payload is one value, as in rpcx; the same method for connections of the other kind, once
-        # it was called there, and what makes that.
+        # it was called there, and the function that makes it.
         readonly bint by_value
         Route _twin
         object _make_twin
@@ -96,7 +96,7 @@ cdef class Route:
         bint is_public
         # Its marshals for other codecs than its own, by number; None until there is one.
         dict marshals
-        # What limits its calls (`serving.call_limits`), found at the first of them.
+        # The limits of its calls (`serving.call_limits`), found at the first of them.
         tuple limits
         bint takes_stream
         bint gives_stream
@@ -114,7 +114,7 @@ cdef class RouteTable:
         list _names
         list _routes
 
-        # Each route once, in the order in which they came.
+        # Each route once, in the order of their addition.
         list _methods
 
         # The place found last: the next call is most often of the same method.
@@ -141,7 +141,7 @@ cdef class Incoming:
 
 cdef class StreamWindow:
     cdef:
-        # What they mean in framing.window.Window; the size grows.
+        # As in framing.window.Window; the size grows.
         int64_t left
         int64_t owed
         int64_t size

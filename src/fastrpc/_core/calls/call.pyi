@@ -16,7 +16,7 @@ from fastrpc.status import Status
 
 #: Flags of a REQUEST by the kind of its method.
 KIND_FLAGS: Final[dict[str, int]]
-#: Where handlers run, as the core knows it.
+#: The numbers of the ways in which handlers run.
 STYLES: Final[dict[str, int]]
 
 class Scope(Timed):
@@ -54,7 +54,7 @@ class Route:
         Args:
             by_value: whether a payload is one value, as in rpcx.
             make_twin: makes the route of the same method for connections whose payloads have the other form; None
-                where there are none.
+                without such connections.
         """
 
     @property
@@ -221,25 +221,25 @@ class Call(Scope):
         """The error of the call, or None; set before an interceptor's `proceed` returns."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Let a function make each message that is sent from the one given; in an interceptor, before `proceed`.
+        """Let a function replace each message that is sent; in an interceptor, before `proceed`.
 
-        What the function raises ends the stream. The first function given is called first.
+        An error of the function ends the stream. The first function given is called first.
 
         Raises:
             RuntimeError: the call is unary, or has begun.
         """
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Let a function make what is received from each message; in an interceptor, before `proceed`.
+        """Let a function replace each message received; in an interceptor, before `proceed`.
 
-        What the function raises ends the stream. The first function given is called last.
+        An error of the function ends the stream. The first function given is called last.
 
         Raises:
             RuntimeError: the call is unary, or has begun.
         """
 
     async def send_metadata(self) -> None:
-        """Send what is in `reply_metadata` now, ahead of the first message of the stream that a handler answers with.
+        """Send the present `reply_metadata` now, ahead of the first message of the handler's stream.
 
         Raises:
             RuntimeError: the answer is no stream, the first metadata was sent already, or this side made the call.

@@ -57,7 +57,7 @@ cdef class CurrentCall:
 
 
 cdef Scope current_scope():
-    """The innermost scope, or None."""
+    """Return the innermost scope, or None."""
     cdef PyObject* found = NULL
     PyContextVar_Get(scope_variable, NULL, &found)
     if found is NULL:
@@ -94,7 +94,7 @@ def leave_scope(token):
     try:
         scope_variable.reset(token)
     except ValueError:
-        # A coroutine that is thrown away is closed in a context of its own: there is nothing to undo.
+        # A discarded coroutine is closed in its own context: there is nothing to undo.
         pass
 
 
@@ -174,7 +174,7 @@ cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil
 
 
 cdef object clash(str name, Route one, Route other):
-    """Return the error for a name that means two methods."""
+    """Return the error for a name of two methods."""
     if one.method == other.method:
         return ConfigError(f"two handlers for {name!r}", hint="give one service another name")
     first, second = (f"{'the name' if name == route.method else 'an alias'} of {route.method!r}" for route in (one, other))
@@ -468,15 +468,15 @@ cdef class Call(Scope):
         raise RuntimeError("this call belongs to no event loop: nothing can be awaited on it")
 
     def wrap_sent(self, function):
-        """Let a function make each message that is sent from the one given; in an interceptor, before `proceed`."""
+        """Let a function replace each message that is sent; in an interceptor, before `proceed`."""
         raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
 
     def wrap_received(self, function):
-        """Let a function make what is received from each message; in an interceptor, before `proceed`."""
+        """Let a function replace each message received; in an interceptor, before `proceed`."""
         raise RuntimeError(f"{self.method} has no messages to wrap: it is {self.kind}")
 
     async def send_metadata(self):
-        """Send what is in `reply_metadata` now, ahead of the first message of the stream that a handler answers with."""
+        """Send the present `reply_metadata` now, ahead of the first message of the handler's stream."""
         raise RuntimeError(f"this side called {self.method}: the other one sends the metadata of the answer")
 
     def sleep(self, seconds):
@@ -485,7 +485,7 @@ cdef class Call(Scope):
 
 
 cdef object unmistakable(object error, Call call):
-    """Return what is raised for an error of a message: one that would look like the end of the stream is another one."""
+    """Return the error to raise for an error of a message: RuntimeError for one that would end the iteration."""
     if not isinstance(error, (StopIteration, StopAsyncIteration)):
         return error
     failure = RuntimeError(f"{call.route.method}: a message raised {type(error).__name__}")
@@ -494,11 +494,12 @@ cdef object unmistakable(object error, Call call):
 
 
 cdef object twin_of(object error):
-    """Return an error like this one without the lines it came through, so that one may be raised and one kept.
+    """Return a copy of an error without its traceback, so that one may be raised and one kept.
 
-    Ours are copied, and plain ones of the language. Others are returned as they are, with their traceback.
+    Our errors and plain built-in ones are copied. Others are returned themselves, with their traceback.
     """
     kind = type(error)
     is_plain = kind.__module__ == "builtins" and kind.__basicsize__ == BaseException.__basicsize__
-    # asyncio's own, of which CancelledError ends most streams; this room does without asyncio.
+    # asyncio's errors by the name of their module, as this room does not import asyncio: CancelledError ends most
+    # streams.
     return copy(error) if is_plain or kind.__module__ == "asyncio.exceptions" or isinstance(error, FastRPCError) else error

@@ -5,7 +5,7 @@ from fastrpc._core.calls.call cimport Call
 
 cdef class CallLog:
     cdef:
-        # What writes a record, which calls pass: `write(call, status, nanoseconds)`.
+        # The function that writes the record of a chosen call: `write(call, status, nanoseconds)`.
         readonly object write
 
         # The share of the calls that is written. Calls that last so long are always written; of others with an id those
@@ -20,7 +20,7 @@ cdef class CallLog:
         uint64_t state
 
     cdef inline int ended(self, Call call, int status, uint64_t nanoseconds) except -1:
-        """Take the end of a call; whatever the log does, the call ends."""
+        """Take the end of a call; the call ends whatever the log does."""
         if (
             self.left_out
             and status == 0
@@ -38,7 +38,7 @@ cdef class CallLog:
     cdef int _draw(self) noexcept
 
 
-# Have a call know the id of its request: that of its caller, or, if `make` says so, a new one.
+# Set the id of a call's request: that of its caller, or, with `make`, a new one.
 cdef int find_request_entry(Call call, bint make) except -1
 
 cdef str request_id_of_call(Call call)

@@ -5,12 +5,12 @@ from fastrpc._core.calls.call import Call
 
 @final
 class CallLog:
-    """What is told of the end of each call, and has the records written.
+    """Gets the end of each call, and lets a function write the records of the chosen ones.
 
     Args:
         write: writes a record, `write(call, status, nanoseconds)`.
         sample: the share of the calls that are written, 0 to 1.
-        slow_seconds: calls of this length or longer are always written; None: none are for their length.
+        slow_seconds: calls of this length or longer are always written; None: the length does not matter.
     """
 
     def __init__(
@@ -19,7 +19,7 @@ class CallLog:
     @property
     def write(self) -> Callable[[Call, int, int], None]: ...
     def note_end(self, call: Call, status: int) -> None:
-        """Take the end of a call, which is now."""
+        """Take the end of a call, at the present time."""
 
 def request_id_of(call: Call) -> str:
-    """Return the id of the request that a call belongs to; it is made if there is none."""
+    """Return the id of the request that a call belongs to; it is made on first use."""

@@ -1,11 +1,11 @@
 """The log of ended calls: which of them are written, and the ids that join the records of one request.
 
-A server tells its log of each call that reached a handler or its interceptors. A call that is left out costs a few
+A server reports to its log each call that reached a handler or its interceptors. A call that is left out costs a few
 comparisons and a count: no Python runs for it, and no random number is drawn.
 
 A request id travels in the metadata entry `frpc-request-id`. It is made by the first tier that has a log, and only once it
-is needed: by a record, or by a call made inside. An id of the caller's is taken over if it is plain: 1 to 128 letters,
-digits, `.`, `_` or `-`. It decides which calls are sampled, so all tiers choose the same requests.
+is needed: by a record, or by a call made inside. The caller's own id is kept if it is plain: 1 to 128 letters, digits,
+`.`, `_` or `-`. It decides which calls are sampled, so all tiers choose the same requests.
 """
 
 import logging
@@ -29,7 +29,7 @@ cdef enum:
 
 cdef bytes KEY = b"frpc-request-id"
 cdef uint64_t ALL = <uint64_t>0xFFFFFFFFFFFFFFFF
-# More than any server serves: as good as all of them.
+# More than any server serves, so in effect all.
 cdef uint64_t MOST_LEFT_OUT = <uint64_t>1 << 62
 
 # Numbers of splitmix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
@@ -63,7 +63,7 @@ cdef inline uint64_t mixed(uint64_t value) noexcept:
 
 @cython.final
 cdef class CallLog:
-    """What is told of the end of each call, and has the records written."""
+    """Gets the end of each call, and lets a function write the records of the chosen ones."""
 
     def __init__(self, write, double sample, slow_seconds):
         self.write = write
@@ -74,7 +74,7 @@ cdef class CallLog:
         self._draw()
 
     cdef int _draw(self) noexcept:
-        """Draw how many calls are left out before the next one: as many as if each were drawn for alone."""
+        """Draw the number of calls left out before the next record, as if each call were drawn for alone."""
         cdef double number
         if self.sample >= 1:
             self.left_out = 0
@@ -111,7 +111,7 @@ cdef class CallLog:
         return self.chosen != 0
 
     def note_end(self, Call call not None, int status):
-        """Take the end of a call, which is now."""
+        """Take the end of a call, at the present time."""
         cdef uint64_t now = now_ns()
         self.ended(call, status, now - min(now, call.started_ns))
 
@@ -139,7 +139,7 @@ cdef int find_request_entry(Call call, bint make) except -1:
 
 
 cdef bytes plain_entry(bytes metadata):
-    """Return the entry with the caller's id, None if there is none that is plain; metadata is checked on its arrival."""
+    """Return the entry with the caller's id, None without a plain one; metadata is checked on its arrival."""
     cdef const char* data = PyBytes_AS_STRING(metadata)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(metadata), at = 0, key_size, value_size
     cdef Py_ssize_t length = PyBytes_GET_SIZE(KEY)
@@ -193,7 +193,7 @@ cdef int put_hex(char* place, uint64_t value) noexcept:
 
 
 cdef str request_id_of_call(Call call):
-    """Return the id of the request that a call belongs to; it is made if there is none."""
+    """Return the id of the request that a call belongs to; it is made on first use."""
     cdef Py_ssize_t at = ENTRY_HEAD + PyBytes_GET_SIZE(KEY)
     find_request_entry(call, True)
     return PyUnicode_DecodeASCII(
@@ -202,5 +202,5 @@ cdef str request_id_of_call(Call call):
 
 
 def request_id_of(Call call not None):
-    """Return the id of the request that a call belongs to; it is made if there is none."""
+    """Return the id of the request that a call belongs to; it is made on first use."""
     return request_id_of_call(call)

@@ -10,10 +10,10 @@ cdef class Chain:
         # Takes a call and its error, before the error propagates outwards.
         object note_failure
 
-        # Tells whether None is a valid result of a call; None skips the check.
+        # Returns whether None is a valid result of a call; None skips the check.
         object admits_none
 
-        # What asks each interceptor whether a call concerns it; None: every call concerns one of them.
+        # The functions that tell whether a call concerns an interceptor; None: every call concerns one of them.
         tuple questions
 
     cdef bint concerns(self, object call) except -1

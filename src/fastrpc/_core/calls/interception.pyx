@@ -7,8 +7,8 @@
 `proceed(call)` returns a compiled coroutine object: it needs no Python frame, and stores the outcome of the call for the
 outer interceptors as soon as the inner one ends.
 
-An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None for one that a client is
-about to make. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
+An interceptor with a method `_concerns(call) -> bool` is asked before each call; `call` is None before a client makes a
+call. A call that concerns no interceptor skips the chain: it takes the path of calls without interceptors.
 
 An interceptor that certainly forgot `await` or `return` is reported by name: it returned an awaitable; or it returned None
 although the call did not and the method's result is never None; or it called `proceed` without awaiting it. Replacing the
@@ -64,7 +64,7 @@ cdef class Chain:
         self.questions = None if None in questions else questions
 
     cdef bint concerns(self, object call) except -1:
-        """Return whether a call has to go through the chain: some interceptors have nothing to do for most calls."""
+        """Return whether a call has to pass the chain: some interceptors have nothing to do for most calls."""
         if self.questions is None:
             return True
         for question in self.questions:
@@ -135,7 +135,7 @@ cdef class Proceed:
 @cython.final
 cdef class Proceeding:
     def __dealloc__(self):
-        # Never begun, as only what an interceptor drops is.
+        # Never begun: only an interceptor that drops it causes that.
         if self.inner is None and not self.is_over and self.call is not None:
             note_dropped(self.call)
 

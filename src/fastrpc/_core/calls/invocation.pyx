@@ -9,7 +9,7 @@ from fastrpc._core.calls.call cimport Call, scope_variable
 from fastrpc._core.payload.arguments cimport BoundArguments
 
 cdef extern from "Python.h":
-    # These leave what was raised set; `as_result` raises it on.
+    # These leave the exception set; `as_result` propagates it.
     PyObject* PyObject_CallObject(object function, object arguments) noexcept
     PyObject* PyObject_Call(object function, object arguments, object options) noexcept
     PyObject* PyObject_Vectorcall(object function, PyObject** arguments, size_t count, PyObject* names) noexcept
@@ -31,7 +31,7 @@ cdef enum:
 
 
 cdef PyObject* start_handler(object handler, object given) noexcept:
-    # All borrowed: whoever calls us holds the handler, which holds its parts, and what was given.
+    # All borrowed: the caller holds the handler, which holds its parts, and `given`.
     cdef PyObject* arguments[FEW_ARGUMENTS + 1]
     cdef Py_ssize_t at, count = 1
     if type(given) is bytes:
@@ -50,7 +50,7 @@ cdef PyObject* start_handler(object handler, object given) noexcept:
     if PyMethod_Check(handler):
         arguments[0] = PyMethod_GET_SELF(handler)
         return PyObject_Vectorcall(<object>PyMethod_GET_FUNCTION(handler), arguments, count + 1, NULL)
-    # One place in front of the arguments, where others that are bound may put their own first one.
+    # One free place in front of the arguments, for the first argument of other bound callables.
     return PyObject_Vectorcall(handler, &arguments[1], count | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL)
 
 
