@@ -14,7 +14,6 @@ pytestmark = pytest.mark.usefixtures("forgotten_trees")
 UNDONE = {
     "CHANGELOG.md",
     "src/fastrpc/_core/calling",
-    "src/fastrpc/_core/framing",
     "src/fastrpc/_core/gateway",
     "src/fastrpc/_core/http1",
     "src/fastrpc/_core/io",

@@ -69,7 +69,7 @@ cdef enum:
     MESSAGE_LIMIT = 4096  # bytes of a RESPONSE's text
     CONTROL_LIMIT = 16384  # bytes of AUTH, TEST and unknown kinds
     METHOD_LIMIT = 255
-    # Of a stream message: what is granted for it beyond its window has to fit into the window's bound.
+    # Of a stream message: the grant beyond its window has to fit into the window's bound.
     STREAM_MESSAGE_LIMIT = 1_073_741_824
     # A payload above this is received straight into its final memory; below it the whole frame is awaited.
     PARTIAL_ABOVE = 16384
@@ -78,7 +78,7 @@ cdef enum:
 
 # All ones in timeout_us: no deadline. 0: not stated, the server's default counts.
 cdef uint64_t TIMEOUT_NONE
-# All ones in pushback_ms: do not retry. 0: nothing said.
+# All ones in pushback_ms: do not retry. 0: not stated.
 cdef uint32_t PUSHBACK_NEVER
 
 
@@ -120,8 +120,8 @@ cdef struct Frame:
     # Wire bytes of the whole message, in the first piece of a cut one.
     uint64_t total
 
-    # Why `parse` refused: the GOAWAY reason, a static text, what was found and what is allowed. What a body shows
-    # before all of it is there is set here and not returned: it counts when the frame is whole.
+    # Why `parse` refused: the GOAWAY reason, a static text, what was found and what is allowed. A violation in an
+    # incomplete body is set here and not returned: it counts when the frame is complete.
     int refused
     const char* problem
     uint64_t found

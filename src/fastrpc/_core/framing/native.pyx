@@ -54,7 +54,7 @@ cdef enum:
     FIXED_HEAD = 16  # REQUEST and RESPONSE: head_words = 2
     NAMES_HEAD = 24  # REQUEST with names: head_words = 3
     HIGHEST_OUTCOME = 2  # others count as unknown
-    METADATA_BLOCK = 65535  # what a u16 can announce
+    METADATA_BLOCK = 65535  # the most that a u16 can announce
     HIGHEST_PRIORITY = 2  # others count as normal
 
 cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
@@ -62,7 +62,7 @@ cdef uint64_t HIGHEST_ID = 0x7FFFFFFFFFFFFFFF
 
 cdef str HTTP_CLIENT = "one that speaks HTTP, which a server does once its protocols name \"http\""
 
-# First bytes of those who answer on ports that were meant to be ours, and of those who dial ours for something else.
+# First bytes of other servers on ports meant for ours, and of other clients that dial ours.
 cdef tuple STRANGERS = (
     (b"HTTP/", "an HTTP server"),
     (b"<", "an HTTP server"),
@@ -190,7 +190,7 @@ cdef class NativeProtocol(WireProtocol):
         return size
 
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
-        """Append header, head and what is present of the payload."""
+        """Append header, head and the present part of the payload."""
         cdef Py_ssize_t head = self.head_size(frame)
         cdef char* place = out.reserve(head + frame.payload_present)
         store32(place, <uint32_t>(head - HEADER_SIZE + frame.payload_size))
@@ -354,13 +354,13 @@ cdef inline int check_connection(Frame* frame, int flags, Py_ssize_t lowest, Py_
 
 
 cdef int parse_plain(const char* body, Py_ssize_t present, Frame* frame) noexcept nogil:
-    """Take a body that is one piece; 0 when more bytes are needed."""
+    """Take a body of one piece; 0 when more bytes are needed."""
     frame.payload = frame.metadata = body
     frame.payload_size = frame.metadata_size = frame.length
     frame.payload_present = min(present, frame.payload_size)
     if frame.kind >= GOAWAY:
         check_texts(frame)
-    # Only a HEAD can be longer than what is kept waiting; beyond its limit it is skipped, not stored.
+    # Only a HEAD can be longer than the bytes that are kept; beyond its limit it is skipped, not stored.
     return present >= frame.payload_size or frame.payload_size > METADATA_BLOCK
 
 
@@ -407,7 +407,7 @@ cdef inline int parse_head(const char* body, Py_ssize_t present, Frame* frame) n
         if head < FIXED_HEAD:
             refuse(frame, REASON_PROTOCOL, "head length", head, FIXED_HEAD)
             return 1
-        # A head that is not all there yet, or longer than its frame, is found out below.
+        # A head that is incomplete, or longer than its frame, is detected below.
         if frame.kind == REQUEST and present >= NAMES_HEAD:
             frame.names = load64(body + FIXED_HEAD)
     frame.metadata_size = load16(body + 6)
@@ -456,7 +456,7 @@ cdef inline int parse_payload(const char* body, Py_ssize_t offset, Py_ssize_t pr
 
 
 cdef str stranger_of(bytes first, bint is_client):
-    """Say who is on the other side, going by the first bytes, which are not fastrpc's."""
+    """Describe the other side by its first bytes, which are not fastrpc's."""
     wanted = "server" if is_client else "client"
     for start, name in STRANGERS:
         if first.startswith(start):

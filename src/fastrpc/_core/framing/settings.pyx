@@ -106,7 +106,7 @@ cdef class Settings:
         parts = []
         for name, (attribute, layout, _, _) in NUMBERS.items():
             if name == WORKERS and self.workers == 1:
-                # The floor. It keeps the opening of most servers short, and clients have no such setting.
+                # The floor. That keeps the opening of most servers short, and clients have no such setting.
                 continue
             if first or name != STREAM_WINDOW:
                 parts.append(entry(name, struct.pack(layout, getattr(self, attribute))))
@@ -234,13 +234,13 @@ cdef bytes number_list(dict names):
 cdef dict shared_table(tuple pairs):
     """Return the table of the (number, name) pairs that a peer announced.
 
-    Equal tables are one object, which nobody changes: nearly all peers announce the same ones.
+    Equal tables are one object, which is never changed: nearly all peers announce the same ones.
     """
     cdef dict table = SHARED_TABLES.get(pairs)
     if table is None:
         table = {number: text.decode() for number, text in pairs}
         if len(SHARED_TABLES) >= MOST_SHARED:
-            # Peers announce what they like: the usual tables come back with the next connections.
+            # Peers announce any tables: the usual ones come back with the next connections.
             SHARED_TABLES.clear()
         SHARED_TABLES[pairs] = table
     return table

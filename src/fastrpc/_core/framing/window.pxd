@@ -74,13 +74,13 @@ cdef inline bint spend(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept
 
 
 cdef inline void owe(Budget* budget, int64_t tokens, uint64_t now_ns) noexcept nogil:
-    """Take tokens from the budget that are used in any case: what it lacks of them is its debt, `left` below 0."""
+    """Take tokens from the budget unconditionally: a lack is its debt, `left` below 0."""
     spend(budget, 0, now_ns)
     budget.left -= tokens * budget.period
 
 
 cdef inline void give(Budget* budget, int64_t tokens, int64_t highest) noexcept nogil:
-    """Put tokens in, also above what time refills to, but not above `highest` of them."""
+    """Put tokens in, even above the level to which time refills it, up to `highest`."""
     budget.left = max(budget.left, min(budget.left + tokens * budget.period, highest * budget.period))
 
 
