@@ -15,7 +15,6 @@ UNDONE = {
     "CHANGELOG.md",
     "src/fastrpc/_core/calling",
     "src/fastrpc/_core/gateway",
-    "src/fastrpc/_core/http1",
     "src/fastrpc/_core/io",
     "src/fastrpc/_core/limiting",
     "src/fastrpc/_core/loop",

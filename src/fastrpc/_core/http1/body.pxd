@@ -8,7 +8,7 @@ from fastrpc._core.http1.head cimport RequestLimits
 
 cdef enum BodyState:
     BODY_BYTES = 0
-    # Of chunks: the line before one, its bytes, the CRLF behind it, the lines behind the last one.
+    # Of chunks: the line before one, its bytes, the CRLF after it, the lines after the last one.
     BODY_SIZE = 1
     BODY_CHUNK = 2
     BODY_CHUNK_END = 3
@@ -24,7 +24,7 @@ cdef class BodyReader:
         # Bytes left of the body, or of the chunk.
         int64_t left
 
-        # What has come and was not taken out, and the most that is kept of it; the bytes of content so far.
+        # The bytes received and not taken out, and their limit; the bytes of content so far.
         bytearray content
         int64_t limit
         int64_t total
@@ -34,10 +34,10 @@ cdef class BodyReader:
         Py_ssize_t trailers
         Py_ssize_t trailer_bytes
 
-    # Take what belongs to the body; return how many bytes that are. What is left is presented again.
+    # Take the bytes of the body; return their number. The rest is presented again.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size) except -1
 
-    # Take out what has come.
+    # Take out the bytes received.
     cdef bytes taken_content(self)
     cdef Py_ssize_t _take_part(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _take_bytes(self, const char* data, Py_ssize_t size) except -1

@@ -20,11 +20,11 @@ class BodyReader:
     @property
     def is_whole(self) -> bool: ...
     def take_data(self, data: bytes) -> int:
-        """Take what belongs to the body; return how many bytes that are. What is left is presented again.
+        """Take the bytes of the body; return their number. The rest is presented again.
 
         Raises:
             RequestRefusedError: it is malformed, or too long.
         """
 
     def value(self) -> bytes:
-        """Return what was collected."""
+        """Return the collected bytes."""

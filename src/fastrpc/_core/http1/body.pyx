@@ -6,7 +6,7 @@
     chunked ──► SIZE ──► CHUNK ──► CHUNK_END ──► SIZE               ▲
                   └── 0 ──► TRAILERS, which are dropped ────────────┘
 
-The extensions of a chunk are checked and ignored; a line has its limit, so that they bring no more than the chunks do.
+The extensions of a chunk are checked and ignored; the limit of a line bounds them.
 """
 
 cimport cython
@@ -87,7 +87,7 @@ cdef class BodyReader:
         cdef char digit
         if whole == 0:
             return 0
-        # Further digits are no extension, and would be more than the number holds.
+        # Further digits are not an extension, and would overflow the number.
         while at < min(whole - 2, <Py_ssize_t>SIZE_DIGITS):
             digit = data[at]
             if b"0" <= digit <= b"9":
@@ -127,7 +127,7 @@ cdef class BodyReader:
 
 
 cdef bint _is_extension(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is nothing, or the extensions of a chunk."""
+    """Return whether this is empty, or the extensions of a chunk."""
     cdef Py_ssize_t at
     if size and text[0] != b";":
         return False

@@ -16,8 +16,8 @@ cdef class HttpConnection(PythonEngine):
         readonly RequestHead head
         BodyReader body
 
-        # Whether the request is with the application, whether its response has begun in parts, and whether the peer takes
-        # no output: nothing more is read then.
+        # Whether the request is with the application, whether its response has begun in parts, and whether the peer
+        # reads no output: nothing more is read then.
         readonly bint is_answering
         bint has_begun
         bint is_stuck
@@ -25,8 +25,8 @@ cdef class HttpConnection(PythonEngine):
         # Whether another protocol has taken over the connection behind the head of its last request.
         readonly bint is_upgraded
 
-        # Whether the application has yet to say that the body may come, and whether it takes the body in parts; whether it
-        # takes none of them at present.
+        # Whether the application has yet to admit the body, and whether it takes the body in parts; whether it holds
+        # them at present.
         bint is_deciding
         bint takes_parts
         bint is_body_held
@@ -34,26 +34,26 @@ cdef class HttpConnection(PythonEngine):
         # Whether bytes that came ahead wait in the stream, although that reads on.
         bint _has_ahead
 
-        # Bytes at the start of what is presented in which no end of a head was found. Whether an empty line came before it.
+        # Bytes at the start of the input without the end of a head. Whether an empty line came before it.
         Py_ssize_t _seen
         bint _had_empty_line
 
         # The instant at which the peer has waited for too long, 0 = none; whether that is between two requests.
         uint64_t _due_ns
         bint _rests
-        # When the last answer was complete, or what was held by the application was let go on.
+        # The instant at which the last answer was complete, or the application let a held body go on.
         uint64_t rested_ns
-        # When the body began; how much of the time was left when the peer began to take no output.
+        # The instant at which the body began; the time left when the peer stopped reading output.
         uint64_t _body_began_ns
         uint64_t _left_ns
 
-        # Bytes of output that the peer had not taken when that was asked last.
+        # Bytes of output that the peer had not read at the last check.
         int64_t _untaken
 
         # Whether the next answer closes the connection.
         readonly bint is_draining
 
-    # What a compiled application implements; these ask one in Python.
+    # Hooks of a compiled application; these defaults call one in Python.
     cdef int64_t head_came(self, RequestHead head) except? -2
     cdef int request_came(self, RequestHead head, bytes body) except -1
     cdef int part_came(self, bytes part, bint is_last) except -1
@@ -63,7 +63,7 @@ cdef class HttpConnection(PythonEngine):
     cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1
     cdef uint64_t upgraded_due(self, uint64_t now) except? 0
 
-    # What it uses; `lines` are fields of the response, each with its CRLF, that hold no others.
+    # Functions for subclasses; `lines` are checked fields of the response, each with its CRLF.
     cdef int answer(self, int status, bytes lines, bytes body, bint closes) except -1
     cdef int begin_parts(self, int status, bytes lines) except -1
     cdef int send_part(self, bytes part) except -1

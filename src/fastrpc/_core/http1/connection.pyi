@@ -36,7 +36,7 @@ class HttpConnection(PythonEngine):
         """Answer a request, now or later, by `respond`."""
 
     def on_lost(self) -> None:
-        """Learn that the connection is gone: nobody waits for an answer any more."""
+        """Learn that the connection is gone and needs no answer any more."""
 
     def respond(
         self, status: int, fields: Iterable[tuple[str, str]], body: bytes, *, closes: bool = False

@@ -2,21 +2,21 @@
 
 ::
 
-    receive ──► head ──► head_came: who may, how long a body ──► body ──► request_came ──┐
+    receive ──► head ──► head_came: access and body's length ──► body ──► request_came ──┐
                   ▲                                     └─► in parts: part_came          ▼
                   └── the next request, if any was sent behind this one ◄──── answer, or begin_parts … end_parts
 
-Requests are answered one after the other: what a client sends before it has its answer waits in the stream, unparsed. The
-stream reads on up to `AHEAD_BYTES` of it, so that the end of a client is seen while its request runs. Nothing is read
-while the peer takes none of its answers. However many requests come together, each turn of the loop has time for other
-connections: the clock is asked behind every request.
+Requests are answered one after the other: bytes sent before the answer wait in the stream, unparsed. The stream reads
+on up to `AHEAD_BYTES` of it, so that the end of a client is seen while its request runs. Nothing is read while the peer
+reads none of its answers. However many requests come together, each turn of the loop has time for other connections:
+the clock is asked behind every request.
 
-A request that is refused is answered, and the connection closes: nobody knows what its next bytes would mean. Every state
-that waits for the peer has an instant at which it ends; a body puts it off only by bytes of its content, and only as far
-as they come at a lowest rate.
+A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
+waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
+they arrive at a lowest rate.
 
 A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
-hooks beside them, and uses what makes no Python object of a field.
+hooks beside them, and uses the functions that make no Python object of a field.
 """
 
 import logging
@@ -40,9 +40,9 @@ cdef enum:
     # Digits of the largest size.
     MOST_DIGITS = 20
 
-# How long the last words of a connection may take to be read.
+# The time in which the peer may read the last answer of a connection.
 cdef double LINGER_SECONDS = 1.0
-# When to look again whether a request was read that came when its connection was to close.
+# The time until the next look for a request that arrived as its connection was to close.
 cdef double UNREAD_SECONDS = 0.05
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -70,7 +70,7 @@ cdef class HttpConnection(PythonEngine):
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
 
-    # What a subclass in Python implements
+    # Hooks of a subclass in Python
 
     def on_head(self, RequestHead head not None):
         """Return the most bytes of a body that this request may have."""
@@ -81,9 +81,9 @@ cdef class HttpConnection(PythonEngine):
         raise NotImplementedError(f"{type(self).__name__} does not implement on_request()")
 
     def on_lost(self):
-        """The connection is gone; nobody waits for an answer any more."""
+        """The connection is gone and needs no answer any more."""
 
-    # The same for a compiled one
+    # Hooks of a compiled subclass
 
     cdef int64_t head_came(self, RequestHead head) except? -2:
         """Return the most bytes of a body that this request may have.
@@ -123,7 +123,7 @@ cdef class HttpConnection(PythonEngine):
         """Compare the instants of that protocol with now; return the next one, 0 = none."""
         return 0
 
-    # What it uses
+    # Functions for subclasses
 
     def respond(self, int status, fields, bytes body not None, *, bint closes=False):
         """Answer the request that was handed over last."""
@@ -135,7 +135,7 @@ cdef class HttpConnection(PythonEngine):
         if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
         first = first_lines_of(status)
-        # What is left of a body that nobody reads cannot be told from the next request.
+        # The rest of an unread body cannot be distinguished from the next request.
         closes = closes or self.is_draining or not head.keeps_alive or self.body is not None
         if closes:
             connection = CLOSES
@@ -145,14 +145,14 @@ cdef class HttpConnection(PythonEngine):
         return self._answered(closes)
 
     cdef int begin_parts(self, int status, bytes lines) except -1:
-        """Begin a response whose length nobody knows; `send_part` and `end_parts` follow."""
+        """Begin a response of unknown length; `send_part` and `end_parts` follow."""
         cdef RequestHead head = self.head
         cdef bytes more
         if not self.is_answering or self.has_begun:
             raise RuntimeError("there is no request to answer")
         self.has_begun = True
         if head.minor_version == 0:
-            # Its end is that of the connection.
+            # The end of the connection ends it.
             more = CLOSES
         elif self.is_draining or not head.keeps_alive:
             more = CHUNKED + CLOSES
@@ -190,23 +190,23 @@ cdef class HttpConnection(PythonEngine):
         return self._go_on()
 
     cdef uint64_t date(self) noexcept:
-        """Return when the request that is read now came; what waited behind the one before is dated at its answer."""
+        """Return the arrival of the request that is read now; one that waited for an answer is dated at that answer."""
         return max(self.came_ns or self.now, self.rested_ns)
 
     cdef int admit_body(self) except -1:
-        """The body may come, or what is here of it be read."""
+        """Let the body come, and read the part that is here."""
         if not self.is_deciding or self.is_closed:
             return 0
         self.is_deciding = False
         if self.body is None:
-            # It was decided within `head_came`: the request goes on there.
+            # Decided within `head_came`: the request goes on there.
             return 0
         self._begin_body()
         self._go_on()
         return 0
 
     cdef int hold_body(self, bint is_held) except -1:
-        """Take no further part of the body for now, or go on."""
+        """Hold the further parts of the body, or let them go on."""
         if self.is_body_held == is_held or self.body is None and not self.is_upgraded:
             return 0
         self.is_body_held = is_held
@@ -214,7 +214,7 @@ cdef class HttpConnection(PythonEngine):
             self.rested_ns = now_ns()
             return 0 if is_held else self._go_on()
         if is_held:
-            # The time until it is taken is the application's.
+            # The application has any time to take it.
             self._due_ns = 0
             return 0
         self._body_began_ns = now_ns()
@@ -267,7 +267,7 @@ cdef class HttpConnection(PythonEngine):
         if self.is_stuck or self._stream is NULL or not (<ByteStream>self._stream).is_stuck():
             return 0
         self.is_stuck = True
-        # The time of the peer goes on where it stands now: nothing of it is read meanwhile.
+        # The peer's time stops here and goes on later: nothing is read meanwhile.
         self._left_ns = max(self._due_ns, self.now) - self.now if self._due_ns else 0
         self._has_taken()
         self._wait(self.limits.body_idle_seconds)
@@ -288,7 +288,7 @@ cdef class HttpConnection(PythonEngine):
     # Requests
 
     cdef bint _may_parse(self) noexcept:
-        """Return whether nothing comes before a look at further bytes."""
+        """Return whether further bytes may be parsed now."""
         if self.is_stuck or self.is_closed or self.is_deciding:
             return False
         if self.is_upgraded:
@@ -304,20 +304,20 @@ cdef class HttpConnection(PythonEngine):
         return 0
 
     cdef int _go_on(self) except -1:
-        """Take the requests that came ahead, in a turn of their own."""
+        """Take the requests that came ahead, in their own turn."""
         cdef ByteStream stream
         if self._stream is NULL or not self._may_parse():
             return 0
         stream = <ByteStream>self._stream
         if self._has_ahead:
             self._has_ahead = False
-            # Within a read they are taken by that.
+            # Within a read, the read takes them.
             if not self.is_reading:
                 stream.hold_input()
         return stream.release_input()
 
     cdef Py_ssize_t _parse(self, const char* data, Py_ssize_t size) except -1:
-        """Take requests from these bytes; return how many bytes that are. The rest is an incomplete part, or waits."""
+        """Take requests from these bytes; return the number taken. The rest is an incomplete part, or waits."""
         cdef Py_ssize_t at = 0, taken = 1
         try:
             while at < size and taken and self._may_parse():
@@ -341,7 +341,7 @@ cdef class HttpConnection(PythonEngine):
         return at
 
     cdef Py_ssize_t _take_head(self, const char* data, Py_ssize_t size) except -1:
-        """Take a head, and ask whether the request may come; return 0 where it is not whole."""
+        """Take a head, and ask whether the request may come; return 0 if the head is incomplete."""
         cdef RequestHead head
         cdef Py_ssize_t whole
         cdef int64_t most
@@ -361,7 +361,7 @@ cdef class HttpConnection(PythonEngine):
         head = self.head = parse_head(data, whole, self.limits)
         most = self.head_came(head)
         if self.is_closed or self.is_answering or self.head is not head:
-            # It was answered at once.
+            # The request was answered at once.
             return whole
         if 0 <= head.content_length <= size - whole and head.content_length <= most and not (
             self.is_deciding or self.takes_parts
@@ -373,7 +373,7 @@ cdef class HttpConnection(PythonEngine):
         return whole
 
     def _begin_head(self):
-        """Let the head of a request take its time, from its first byte on."""
+        """Start the time for the head of a request, at its first byte."""
         if self._rests or self._due_ns == 0:
             self._rests = False
             self._wait(self.limits.header_seconds)
@@ -413,7 +413,7 @@ cdef class HttpConnection(PythonEngine):
             self.body = None
             self._hand_over(body.value())
         elif len(body.content) > before:
-            # Lines before chunks and trailers put off nothing: they could be dripped for hours.
+            # Lines before chunks and trailers defer nothing: a peer could send them byte by byte for hours.
             self._put_off_body(body)
             self.body_grew(len(body.content))
         return taken
@@ -425,7 +425,7 @@ cdef class HttpConnection(PythonEngine):
         ))
 
     cdef int _hand_over(self, bytes body) except -1:
-        # While it is answered, the time is the application's.
+        # While it is answered, the application's time runs.
         if not self.takes_parts:
             self._due_ns = 0
         self.is_answering = True
@@ -454,7 +454,7 @@ cdef class HttpConnection(PythonEngine):
         return self._end()
 
     cdef int _end(self) except -1:
-        """Close once the output is sent; what the peer still sends is read and dropped, so that it gets the answer."""
+        """Close once the output is sent; further bytes of the peer are read and dropped, so that it gets the answer."""
         cdef ByteStream stream
         if self.is_closed or self._stream is NULL:
             return 0
@@ -462,13 +462,13 @@ cdef class HttpConnection(PythonEngine):
         self.is_answering = False
         stream = <ByteStream>self._stream
         stream.finish(True)
-        # What came ahead is dropped now.
+        # Bytes that came ahead are dropped now.
         stream.release_input()
         self._has_taken()
         return self._wait(self.limits.body_idle_seconds if self._untaken else LINGER_SECONDS)
 
     cdef bint _ends_at_rest(self) except -1:
-        """Close between two requests, unless the next one is here already, and was not read; return whether it closes."""
+        """Close between two requests, unless the next one is here unread; return whether it closes."""
         if self._stream is not NULL and (<ByteStream>self._stream).has_unread():
             self._wait(UNREAD_SECONDS)
             return False
@@ -476,7 +476,7 @@ cdef class HttpConnection(PythonEngine):
         return True
 
     cdef bint _has_taken(self) except -1:
-        """Return whether the peer has taken some of the output since this was asked last."""
+        """Return whether the peer has read some of the output since the last check."""
         cdef int64_t before = self._untaken
         self._untaken = 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()
         return self._untaken < before
@@ -484,7 +484,7 @@ cdef class HttpConnection(PythonEngine):
     # Time
 
     cdef int _wait(self, double seconds) except -1:
-        """Let the peer have so long for what comes next."""
+        """Start the peer's time for its next step."""
         return self._wait_until(now_ns() + in_ns(seconds))
 
     cdef int _wait_until(self, uint64_t due_ns) except -1:
@@ -522,7 +522,7 @@ cdef bytes first_lines_of(int status):
 
 
 cdef char* put(char* at, bytes part) noexcept:
-    """Copy a part; return where the next one begins."""
+    """Copy a part; return the address of the next one."""
     memcpy(at, PyBytes_AS_STRING(part), <size_t>PyBytes_GET_SIZE(part))
     return at + PyBytes_GET_SIZE(part)
 
@@ -543,7 +543,7 @@ cdef bytes joined(bytes first, bytes lines, bytes connection, bint has_length, b
         if not is_head:
             total += PyBytes_GET_SIZE(body)
     made = PyBytes_FromStringAndSize(NULL, total)
-    # Nobody else knows it yet, so it may still be written.
+    # No other code has a reference yet, so it may still be written.
     at = put(put(put(PyBytes_AS_STRING(made), first), lines), connection)
     if has_length:
         at = put(at, LENGTH)

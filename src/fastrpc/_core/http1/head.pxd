@@ -4,7 +4,7 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t
 
 cdef enum Verb:
-    # Whatever method is not used here.
+    # Every method that is not used here.
     VERB_OTHER = 0
     VERB_GET = 1
     VERB_HEAD = 2
@@ -30,13 +30,13 @@ cdef enum Field:
     FIELD_TRACESTATE = 14
     FIELD_REQUEST_ID = 15
     FIELD_COUNT = 16
-    # All whose name begins with `meta-`: they are only counted.
+    # All fields whose names begin with `meta-`: they are only counted.
     FIELD_META = 17
     FIELD_UNKNOWN = 18
 
 
 cdef struct FieldSpan:
-    # How often the field came, and where the value of the first one lies in the head.
+    # The number of these fields, and the place of the first one's value in the head.
     int32_t count
     int32_t at
     int32_t size
@@ -66,16 +66,16 @@ cdef class RequestHead:
         int verb
         readonly int minor_version
 
-        # Where the target lies; an absolute one is kept apart, without scheme and host.
+        # The place of the target; an absolute one is kept apart, without scheme and host.
         int _target_at
         int _target_size
         bytes _relative
 
-        # The fields that were noted, and how many there are that begin with `meta-`.
+        # The noted fields, and the number of those that begin with `meta-`.
         FieldSpan[16] _noted
         int meta_count
 
-        # What the fields say: how long the body is, -1 where it is chunked.
+        # From the fields: the length of the body, -1 if it is chunked.
         readonly int64_t content_length
         readonly bint keeps_alive
         readonly bint expects_continue
@@ -85,7 +85,7 @@ cdef class RequestHead:
     cdef str field_text(self, int field)
 
 
-# Return the size of a whole head, with its empty line; 0 where it is not whole. `seen` bytes were looked at before.
+# Return the size of a complete head, with its empty line; 0 if it is incomplete. `seen` bytes were searched before.
 cdef Py_ssize_t head_size(const char* data, Py_ssize_t size, Py_ssize_t* seen, RequestLimits limits) except -1
 
 cdef RequestHead parse_head(const char* data, Py_ssize_t size, RequestLimits limits)
@@ -93,8 +93,8 @@ cdef RequestHead parse_head(const char* data, Py_ssize_t size, RequestLimits lim
 # Check one field line without its CRLF; return the position of its colon.
 cdef Py_ssize_t check_field(const char* line, Py_ssize_t size) except -1
 
-# Return the size of a line with its CRLF; 0 where it is not whole, which it has to be within `most` bytes.
+# Return the size of a line with its CRLF; 0 if it is incomplete. It has to end within `most` bytes.
 cdef Py_ssize_t line_size(const char* data, Py_ssize_t size, Py_ssize_t most, str subject) except -1
 
-# Return whether a text is one in lower case, but for capital letters.
+# Return whether a text equals one in lower case, capital letters aside.
 cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept

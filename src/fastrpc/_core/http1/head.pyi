@@ -14,7 +14,7 @@ class RequestLimits:
     Args:
         header_seconds: for a head from its first byte on, and for the first one from the start of the connection.
         idle_seconds: between two requests.
-        body_idle_seconds: between two pieces of a body, and while the peer takes nothing of an answer.
+        body_idle_seconds: between two pieces of a body, and while the peer reads nothing of an answer.
         headers: fields of a head, and of the trailers of a body.
         header_bytes: their bytes.
         target_bytes: bytes of the target.
@@ -75,13 +75,13 @@ class RequestHead:
 
     @property
     def expects_continue(self) -> bool:
-        """Whether the client waits for a word before it sends the body."""
+        """Whether the client waits for `100 Continue` before it sends the body."""
 
     def values(self, name: str) -> list[str]:
         """Return the values of a field by its name in lower case."""
 
 def parse_request_head(data: bytes, limits: RequestLimits) -> tuple[RequestHead | None, int]:
-    """Return the head at the start of these bytes and its size; None and 0 where it is not whole.
+    """Return the head at the start of these bytes and its size; None and 0 if it is incomplete.
 
     Raises:
         RequestRefusedError: it is refused.

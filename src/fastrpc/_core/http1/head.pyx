@@ -2,11 +2,10 @@
 
 It is stricter than RFC 9112 allows, as two programs that understand one request differently let a caller smuggle a second
 one past the first of them: every line ends with CRLF, no field is folded, no space stands before a colon, the length of
-the body is told once and in one way. What is refused closes the connection, as nobody knows where the next request would
-begin.
+the body is stated once and in one way. A refused head closes the connection, as the start of the next request is
+unknown.
 
-A head is kept as it came. Fields that engines ask for are noted as places in it, so that no object is made of any field
-that nobody asks for.
+A head is kept as it came. Fields that engines read are noted as places in it, so that an unread field costs no object.
 
 The checks of the field values are those of RFC 9110, section 5.5; names and methods are tokens of section 5.6.2.
 """
@@ -25,7 +24,7 @@ cdef enum:
     IN_ADDRESS = 16
     # The longest name of a method.
     METHOD_BYTES = 32
-    # Digits of a Content-Length: no body that anybody takes needs more, and the number fits 63 bits.
+    # Digits of a Content-Length: no accepted body needs more, and the number fits 63 bits.
     LENGTH_DIGITS = 18
 
 cdef unsigned char[256] kinds
@@ -37,7 +36,7 @@ def _fill_kinds():
         kinds[byte] = (
             (IN_TOKEN if byte in token else 0)
             | (IN_VALUE if byte in b"\t " or byte > 0x20 and byte != 0x7F else 0)
-            # A fragment is never sent: who sends one means something else by the target than we do.
+            # A fragment is never sent: a client that sends one means something else by the target than we do.
             | (IN_TARGET if 0x20 < byte < 0x7F and byte != 0x23 else 0)
             | (IN_HOST if byte in token and byte not in b"#^`|" else 0)
             | (IN_ADDRESS if byte in b":.0123456789abcdefABCDEF" else 0)
@@ -129,7 +128,7 @@ cdef class RequestHead:
         return PyBytes_AS_STRING(self._raw) + self._target_at
 
     cdef const char* field_data(self, int field, Py_ssize_t* size) noexcept:
-        """Return the value of the first field of a kind, which lies in this object; NULL: there is none."""
+        """Return the value of the first field of a kind, which lies in this object; NULL without one."""
         if self._noted[field].count == 0:
             return NULL
         size[0] = self._noted[field].size
@@ -143,7 +142,7 @@ cdef class RequestHead:
 
 
 def parse_request_head(bytes data not None, RequestLimits limits not None):
-    """Return the head at the start of these bytes and its size; None and 0 where it is not whole."""
+    """Return the head at the start of these bytes and its size; None and 0 if it is incomplete."""
     cdef Py_ssize_t seen = 0
     cdef Py_ssize_t size = head_size(data, len(data), &seen, limits)
     return (parse_head(data, size, limits), size) if size else (None, 0)
@@ -206,7 +205,7 @@ cdef RequestHead parse_head(const char* data, Py_ssize_t size, RequestLimits lim
     if size - line - 2 > limits.header_bytes:
         raise RequestRefusedError(431, f"the fields have more than {limits.header_bytes} bytes")
     head._fields_at = <int>line
-    # The empty line is there, so each search ends within the head.
+    # The empty line is present, so each search ends within the head.
     while data[line] != b"\r" or data[line + 1] != b"\n":
         end = <const char*>memchr(data + line, b"\n", <size_t>(size - line)) - data - 1
         colon = line + check_field(data + line, end - line)
@@ -245,7 +244,7 @@ cdef bint is_text(const char* text, Py_ssize_t size, const char* lower) noexcept
 
 
 cdef int field_of(const char* name, Py_ssize_t size) noexcept:
-    """Return which field a name stands for."""
+    """Return the number of the field with this name."""
     if size >= 5 and is_text(name, 5, b"meta-"):
         return FIELD_META
     if size == 4:
@@ -288,7 +287,7 @@ cdef int _long_field_of(const char* name, Py_ssize_t size) noexcept:
 
 
 cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
-    """Return which method a name stands for; methods have capital letters."""
+    """Return the number of the method with this name; methods have capital letters."""
     if size == 3 and memcmp(name, b"GET", 3) == 0:
         return VERB_GET
     if size == 4 and memcmp(name, b"POST", 4) == 0:
@@ -299,7 +298,7 @@ cdef int verb_of(const char* name, Py_ssize_t size) noexcept:
 
 
 cdef Py_ssize_t _parse_line(RequestHead head, const char* data, RequestLimits limits) except -1:
-    """Parse the request line; return where the fields begin."""
+    """Parse the request line; return the start of the fields."""
     cdef Py_ssize_t method = 0, target, at
     while is_kind(data[method], IN_TOKEN):
         method += 1
@@ -310,7 +309,7 @@ cdef Py_ssize_t _parse_line(RequestHead head, const char* data, RequestLimits li
         at += 1
     if at - target > limits.target_bytes:
         raise RequestRefusedError(414, f"the target is longer than {limits.target_bytes} bytes")
-    # Compared from left to right, so nothing is read behind the end of the line.
+    # Compared from left to right, so nothing after the end of the line is read.
     if at == target or not (
         data[at] == b" " and data[at + 1] == b"H" and data[at + 2] == b"T" and data[at + 3] == b"T"
         and data[at + 4] == b"P" and data[at + 5] == b"/" and data[at + 6] == b"1" and data[at + 7] == b"."
@@ -326,7 +325,7 @@ cdef Py_ssize_t _parse_line(RequestHead head, const char* data, RequestLimits li
 
 
 cdef int _understand(RequestHead head) except -1:
-    """Take what the fields say about the connection and the body."""
+    """Evaluate the fields about the connection and the body."""
     cdef int hosts = head._noted[<int>FIELD_HOST].count
     if hosts > 1 or (hosts == 0 and head.minor_version == 1):
         raise RequestRefusedError(400, f"there are {hosts} Host fields, there must be one")
@@ -369,7 +368,7 @@ cdef int _check_host(RequestHead head) except -1:
 
 
 cdef bint is_port(const char* text, Py_ssize_t size) noexcept:
-    """Return whether this is a colon and a port, which 0 is by its form."""
+    """Return whether this is a colon and a port; 0 has the form of one."""
     cdef Py_ssize_t at
     cdef int port = 0
     if text[0] != b":" or not 2 <= size <= 6:
@@ -399,7 +398,7 @@ cdef int _take_target(RequestHead head) except -1:
 
 
 cdef int _take_length(RequestHead head) except -1:
-    """Take how the body is delimited: by one Content-Length, by chunks, or not at all."""
+    """Read the framing of the body: one Content-Length, chunks, or none."""
     cdef int lengths = head._noted[<int>FIELD_CONTENT_LENGTH].count
     cdef int codings = head._noted[<int>FIELD_TRANSFER_ENCODING].count
     cdef Py_ssize_t size = 0, at
