@@ -23,7 +23,6 @@ UNDONE = {
     "src/fastrpc/_core/rpcx",
     "src/fastrpc/_core/serving",
     "src/fastrpc/_core/streams",
-    "src/fastrpc/_core/websocket",
     "src/fastrpc/calling",
     "src/fastrpc/client",
     "src/fastrpc/serving",

@@ -1,4 +1,4 @@
-"""The frames of WebSocket: the reader of a server's side, and what it sends."""
+"""The frames of WebSocket: the reader of a server's side, and the frames it sends."""
 
 cimport cython
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -26,7 +26,7 @@ cdef enum CloseCode:
     CLOSE_TRY_LATER = 1013
 
 cdef enum Taken:
-    # What the last bytes completed.
+    # The part that the last bytes completed.
     TAKEN_NOTHING = 0
     TAKEN_MESSAGE = 1
     TAKEN_PING = 2
@@ -41,28 +41,27 @@ cdef class FrameReader:
         readonly uint64_t most_bytes
         uint32_t kinds
 
-        # The message that comes: OPCODE_TEXT or OPCODE_BINARY, 0 between two. What came of it; of a text, where a
-        # character stands that is not whole.
+        # The message under way: OPCODE_TEXT or OPCODE_BINARY, 0 between two. Its content so far; of a text, the state
+        # within an incomplete character.
         readonly int opcode
         bytearray content
         uint32_t text_state
 
-        # The data frame whose bytes come: how many are left of it, whether it is the last one, its mask and how far that
-        # is used.
+        # The data frame under way: its bytes left, whether it is the last one, its mask and the position in it.
         uint64_t left
         bint is_last
         uint8_t[4] mask
         int turned
 
-        # What is complete: a message with its opcode, or the bytes of a control frame; the code and the reason of a
+        # The completed part: a message with its opcode, or the bytes of a control frame; the code and the reason of a
         # close frame.
         readonly bytes payload
         readonly int kind
         readonly int close_code
         readonly str close_reason
 
-    # Take what belongs together of these bytes; return how many that are, and what they completed. 0: more are needed,
-    # what is left is presented again. SocketViolationError: the peer broke the protocol, or a limit.
+    # Take the next part of these bytes; return its size, and the part completed. 0: more bytes are needed, the rest is
+    # presented again. SocketViolationError: the peer broke the protocol, or a limit.
     cdef Py_ssize_t take(self, const char* data, Py_ssize_t size, int* taken) except -1
 
     # Return the bytes that are kept of a message.
@@ -80,5 +79,5 @@ cdef bytes frame_of(int opcode, bytes payload)
 # Return the head of a frame whose payload has this size.
 cdef bytes head_of(int opcode, uint64_t size)
 
-# Return the content of a close frame; the reason is cut to what fits.
+# Return the content of a close frame; the reason is cut to fit.
 cdef bytes close_content(int code, str reason)

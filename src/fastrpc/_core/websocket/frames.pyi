@@ -10,7 +10,7 @@ class SocketViolationError(Exception):
 
 @final
 class FrameReader:
-    """Makes messages of the bytes that a client sends.
+    """Makes messages from the bytes that a client sends.
 
     Args:
         most_bytes: the most bytes of a message.
@@ -23,11 +23,11 @@ class FrameReader:
     def most_bytes(self) -> int: ...
     @property
     def opcode(self) -> int:
-        """The kind of the message that comes; 0 between two."""
+        """The kind of the message under way; 0 between two."""
 
     @property
     def payload(self) -> bytes:
-        """What was complete last."""
+        """The part completed last."""
 
     @property
     def kind(self) -> int:
@@ -44,11 +44,11 @@ class FrameReader:
         """The bytes that are kept of a message."""
 
     def take_data(self, data: bytes) -> tuple[int, str]:
-        """Take what belongs together of these bytes.
+        """Take the next part of these bytes.
 
         Returns:
-            How many bytes that are, and what they completed: "message", "ping", "pong", "close" or "". With 0 more
-            bytes are needed: what is left is presented again.
+            Its size, and the part completed: "message", "ping", "pong", "close" or "". With 0 more bytes are needed:
+            the rest is presented again.
 
         Raises:
             SocketViolationError: the peer broke the protocol, or a limit.
@@ -58,4 +58,4 @@ def server_frame(opcode: int, payload: bytes) -> bytes:
     """Return a whole frame as a server sends it."""
 
 def close_payload(code: int, reason: str = "") -> bytes:
-    """Return the content of a close frame; the reason is cut to what fits."""
+    """Return the content of a close frame; the reason is cut to fit."""

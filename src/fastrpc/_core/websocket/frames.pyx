@@ -1,4 +1,4 @@
-"""The frames of WebSocket (RFC 6455, section 5): the reader of a server's side, and what it sends.
+"""The frames of WebSocket (RFC 6455, section 5): the reader of a server's side, and the frames it sends.
 
 ::
 
@@ -6,8 +6,8 @@
                          └──────► control frame, also within a message ──► ping, pong, close
 
 Every rule is checked by the first byte that breaks it: a length over the limit is refused before anything is kept of it,
-wrong text within the frame in which it comes. No extension is agreed to, so the reserved bits are never set. What is kept
-of a message grows with what came of it, not with what was announced.
+wrong text within its frame. No extension is agreed to, so the reserved bits are never set. The memory of a message
+grows with its received bytes, not with the announced size.
 
 Why not a library: wsproto and the part of websockets without input and output make several Python objects of each frame,
 and a server's connection here is compiled, so that its messages cost what a line of a body costs. These frames are the
@@ -38,7 +38,7 @@ cdef enum:
 
 cdef uint64_t TOP_BIT = <uint64_t>1 << 63
 
-# Names of what is complete, by Taken.
+# Names of the completed parts, by Taken.
 cdef tuple TAKEN_NAMES = ("", "message", "ping", "pong", "close")
 
 
@@ -81,7 +81,7 @@ cdef class FrameReader:
         return self._take_header(data, size, taken)
 
     cdef Py_ssize_t _take_header(self, const char* data, Py_ssize_t size, int* taken) except -1:
-        """Take the header of a frame, a control frame as a whole; of a data frame what is here of it."""
+        """Take the header of a frame: a control frame as a whole, a data frame as far as it is here."""
         cdef uint8_t first, second
         cdef int opcode
         cdef Py_ssize_t at
@@ -140,7 +140,7 @@ cdef class FrameReader:
         if size < 6 + length:
             return 0
         self.payload = PyBytes_FromStringAndSize(NULL, length)
-        # Nobody else knows it yet, so it may still be written.
+        # No other code has a reference yet, so it may still be written.
         unmask(PyBytes_AS_STRING(self.payload), data + 6, length, <const uint8_t*>data + 2, 0)
         if opcode == OPCODE_CLOSE:
             self._read_close(self.payload)
@@ -150,7 +150,7 @@ cdef class FrameReader:
         return 6 + length
 
     cdef Py_ssize_t _take_content(self, const char* data, Py_ssize_t size, int* taken) except -1:
-        """Take what is here of a data frame."""
+        """Take the present part of a data frame."""
         cdef Py_ssize_t part = size if <uint64_t>size < self.left else <Py_ssize_t>self.left
         cdef Py_ssize_t held = self.held_bytes()
         cdef bint is_end
@@ -161,7 +161,7 @@ cdef class FrameReader:
         if is_end and held == 0:
             # The usual case: all of the message is here.
             whole = PyBytes_FromStringAndSize(NULL, part)
-            # Nobody else knows it yet, so it may still be written.
+            # No other code has a reference yet, so it may still be written.
             place = PyBytes_AS_STRING(whole)
         else:
             PyByteArray_Resize(self.content, held + part)
@@ -203,7 +203,7 @@ cdef class FrameReader:
 
 
 cdef Py_ssize_t read_length(const char* data, Py_ssize_t size, uint64_t* length) except -1:
-    """Read the length of a data frame; return where its mask begins, 0: more bytes are needed."""
+    """Read the length of a data frame; return the place of its mask, 0: more bytes are needed."""
     cdef int wide, index
     length[0] = <uint8_t>data[1] & LENGTH_BITS
     if length[0] < LENGTH_IN_16:
@@ -256,7 +256,7 @@ cdef inline int put_head(char* at, int opcode, uint64_t size) noexcept:
 cdef bytes frame_of(int opcode, bytes payload):
     cdef uint64_t size = <uint64_t>PyBytes_GET_SIZE(payload)
     cdef bytes made = PyBytes_FromStringAndSize(NULL, head_bytes(size) + <Py_ssize_t>size)
-    # Nobody else knows it yet, so it may still be written.
+    # No other code has a reference yet, so it may still be written.
     put_head(PyBytes_AS_STRING(made), opcode, size)
     memcpy(PyBytes_AS_STRING(made) + head_bytes(size), PyBytes_AS_STRING(payload), size)
     return made

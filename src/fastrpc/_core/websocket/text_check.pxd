@@ -9,5 +9,5 @@ cdef enum:
     UTF8_WRONG = 0xFF
 
 
-# Return the state behind further bytes. It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character.
+# Return the state after further bytes. It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character.
 cdef uint32_t check_text(uint32_t state, const char* data, Py_ssize_t size) noexcept nogil

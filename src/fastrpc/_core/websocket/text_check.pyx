@@ -1,6 +1,6 @@
 """Checks text in UTF-8 as it comes, piece by piece.
 
-A peer learns of a wrong byte when it comes, not at the end of its message: RFC 6455, section 8.1.
+A wrong byte is reported on arrival, not at the end of its message: RFC 6455, section 8.1.
 
 The state says which bytes may come next, by the table of well-formed sequences (The Unicode Standard, table 3-7): no
 overlong forms, no surrogates, nothing above U+10FFFF.
@@ -10,7 +10,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef enum:
-    # So many bytes are to come, each 80 to BF.
+    # So many bytes must follow, each 80 to BF.
     ONE_MORE = 1
     TWO_MORE = 2
     THREE_MORE = 3
