@@ -10,7 +10,7 @@ cdef enum:
 @cython.final
 cdef class AdaptiveLimit:
     cdef:
-        # floor <= _limit <= ceiling; what holds now is half of it while the shortest time is measured anew.
+        # floor <= _limit <= ceiling; half of it applies while the shortest time is measured anew.
         double _limit
         int64_t _floor
         int64_t _ceiling

@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class AdaptiveLimit:
-    """A limit of calls in progress that follows how long they take.
+    """A limit of calls in progress that follows their times.
 
     Args:
         initial: the limit before the first call.

@@ -1,8 +1,8 @@
-"""A limit of calls in progress that follows how long they take.
+"""A limit of calls in progress that follows their times.
 
-Calls that take longer than when the server has little to do wait for each other: then fewer of them should run. Ten times a
-second the median of the calls that ended is compared with the shortest such median of ten seconds (the gradient of
-Netflix's concurrency-limits, github.com/Netflix/concurrency-limits)::
+Calls that take longer than on an idle server wait for each other: then fewer of them should run. Ten times a second the
+median of the calls that ended is compared with the shortest such median of ten seconds (the gradient of Netflix's
+concurrency-limits, github.com/Netflix/concurrency-limits)::
 
     gradient = 1.5 x shortest / median, from 0.5 to 1
     limit    = 0.8 x limit + 0.2 x (gradient x limit + sqrt(limit))
@@ -54,7 +54,7 @@ cdef class AdaptiveLimit:
         return max(self._floor, <int64_t>(self._limit / 2 if self._probes_left else self._limit))
 
     cdef int note(self, uint64_t now, uint64_t held_ns, bint is_late, int64_t calls) noexcept:
-        """Note the end of a call beside which so many were in progress, itself included; 0 ns: its time says nothing."""
+        """Note the end of a call among so many in progress, itself included; 0 ns: its time says nothing."""
         if self._began_ns == 0:
             self._began_ns = now
         self._peak = max(self._peak, calls)
@@ -90,7 +90,7 @@ cdef class AdaptiveLimit:
         return self._times[count // 2]
 
     cdef uint64_t _shortest(self, uint64_t now, uint64_t median) noexcept:
-        """Return the shortest median of the last seconds, this one included; measure anew when it is about to be lost."""
+        """Return the shortest median of the last seconds, this one included; measure anew once it is too old."""
         cdef uint64_t second = now // SECOND_NS, before = 0, shortest = median
         cdef int index, passed
         if self._second == 0:
@@ -109,14 +109,14 @@ cdef class AdaptiveLimit:
                 shortest = min(shortest, self._least[index])
         if before and shortest > before and self._limit > <double>self._floor and not self._probes_left:
             self._probes_left = PROBE_WINDOWS
-            # What was measured under load says nothing about a server with little to do.
+            # Times measured under load say nothing about an idle server.
             memset(self._least, 0, sizeof(self._least))
         return shortest
 
     cdef int _move(self, double shortest, double median) noexcept:
         cdef double gradient = min(1.0, max(0.5, TOLERANCE * shortest / median))
         cdef double wanted = gradient * self._limit + sqrt(self._limit)
-        # Nobody knows whether more calls would be well if there were never so many.
+        # Without so many calls it is unknown whether more would go well.
         if wanted <= self._limit or 2 * self._peak >= <int64_t>self._limit:
             self._limit = (1 - SMOOTHING) * self._limit + SMOOTHING * wanted
         return 0

@@ -5,7 +5,7 @@ from fastrpc._core.limiting.adaptive_limit cimport AdaptiveLimit
 from fastrpc._core.limiting.key_table cimport KeyTable
 
 cdef enum CallEnd:
-    # How a call ended: it was never started, its handler failed, it missed its deadline, it succeeded.
+    # The end of a call: never started, handler failed, deadline missed, succeeded.
     END_UNSTARTED = 0
     END_FAILED = 1
     END_LATE = 2
@@ -19,7 +19,7 @@ cdef class ConcurrencyLimiter:
         readonly KeyTable table
         readonly int64_t limit
 
-        # What moves the limit, or None. It then has one key.
+        # The rule that moves the limit, or None. With one, the limiter has one key.
         readonly AdaptiveLimit adaptive
 
         # The mean time that a call holds its place, in nanoseconds: an exponential average, 0 before the first end.

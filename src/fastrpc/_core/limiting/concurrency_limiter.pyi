@@ -27,7 +27,7 @@ class ConcurrencyLimiter:
 
     @property
     def pause_ns(self) -> int:
-        """How long a refused caller is asked to wait."""
+        """The time that a refused caller is asked to wait."""
 
     def try_enter(self, name: bytes, *, is_sheddable: bool = False) -> int | None:
         """Count a call under a name; return the place that it holds, or None if the limit is reached.

@@ -40,7 +40,7 @@ cdef class ConcurrencyLimiter:
     cdef Py_ssize_t enter(self, uint64_t key, bint is_sheddable) noexcept:
         """Count a call; return the place to leave, or -1 if the limit is reached.
 
-        A quarter of the limit is not for calls that may be shed.
+        Sheddable calls may not use the last quarter of the limit.
         """
         cdef Py_ssize_t place = self.table.find(key, 0)
         if self.table.words[place] >= self.limit - (self.limit // 4 if is_sheddable else 0):
@@ -65,7 +65,7 @@ cdef class ConcurrencyLimiter:
         return 0
 
     cdef uint64_t pause(self) noexcept:
-        """Return how long a refused caller should wait: for as long as a call takes on average."""
+        """Return the time that a refused caller should wait: the average time of a call."""
         if not self.mean_ns:
             return FIRST_PAUSE_NS
         return min(max(self.mean_ns, SHORTEST_PAUSE_NS), LONGEST_PAUSE_NS)

@@ -13,7 +13,7 @@ cdef enum:
     MOST_KEYS = 10_000
     PLACES = 32_768
     WINDOW = 64
-    # The word that all keys share for which there is no place.
+    # The word that all keys without a place share.
     OVERFLOW = PLACES
 
 
@@ -24,7 +24,7 @@ cdef uint64_t key_of(bytes name) noexcept
 cdef class KeyTable:
     cdef:
         # Owns the memory: the keys, 0 where a place is free; the words of the keys, and the one for the overflow; the
-        # count of places that are taken. Processes forked from this one may share it.
+        # count of taken places. Processes forked from this one may share it.
         Py_buffer _memory
         int64_t* _keys
         int64_t* words

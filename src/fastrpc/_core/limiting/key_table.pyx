@@ -5,13 +5,14 @@
     key ──► 64 places from hash(key) on ──► its own word
                     └─► no free place, none that is idle ──► the overflow word, shared by all such keys
 
-A word at or below what the caller calls idle says the same as no word at all: a full bucket, no call in progress. Only
-such places are given to other keys, so nobody gets rid of a spent bucket by bringing many keys. A place that becomes free
+A word at or below the caller's idle value means the same as no word: a full bucket, no call in progress. Only such
+places are given to other keys, so a caller cannot reset a spent bucket by sending many keys. A place that becomes free
 breaks no search, because every search looks at its whole window.
 
-Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of 3e-12,
-and nobody can choose them. Processes change keys and words without locks, so one that is killed holds nothing up. Two that
-bring the same new key at the same instant may give it two places: the second one is idle from then on.
+Keys are kept as their 64-bit hash under a secret of this process: two of 10,000 keys share a word with a chance of
+3e-12, and callers cannot choose them. Processes change keys and words without locks, so one that is killed holds
+nothing up. Two that bring the same new key at the same instant may give it two places: the second one is idle from then
+on.
 """
 
 import mmap
@@ -36,7 +37,7 @@ cdef uint64_t key_of(bytes name) noexcept:
 cdef class KeyTable:
 
     def __cinit__(self):
-        # Zeros, of which the system makes real memory page by page as they are written.
+        # Zeros: the system allocates each page when it is first written.
         PyObject_GetBuffer(mmap.mmap(-1, WORDS * sizeof(int64_t)), &self._memory, PyBUF_WRITABLE)
         self._keys = <int64_t*>self._memory.buf
         self.words = self._keys + PLACES
@@ -63,7 +64,7 @@ cdef class KeyTable:
         return word(self._taken) >= MOST_KEYS
 
     cdef Py_ssize_t find(self, uint64_t key, int64_t idle) noexcept:
-        """Return the place of a key; a new key takes a free place, or an idle one, or shares the overflow."""
+        """Return the place of a key; a new key takes a free or an idle place, or shares the overflow."""
         cdef Py_ssize_t start = <Py_ssize_t>(key & (PLACES - 1)), i, place, free, idle_place
         cdef int64_t wanted = <int64_t>key, found
         while True:
@@ -83,7 +84,7 @@ cdef class KeyTable:
                 return place
 
     cdef Py_ssize_t _claim(self, uint64_t key, Py_ssize_t free, Py_ssize_t idle_place, int64_t idle) noexcept:
-        """Take one of these places; return -1 where another process was first, or the search is worth repeating."""
+        """Take one of these places; return -1 if another process was first, or the search is worth repeating."""
         cdef int64_t old
         if free >= 0 and not self.is_full():
             if not replace_word(&self._keys[free], 0, <int64_t>key):
@@ -98,7 +99,7 @@ cdef class KeyTable:
         return OVERFLOW
 
     cdef int _sweep(self, int64_t idle) noexcept:
-        """Free all idle places; return how many. The next sweep waits until another one may be idle."""
+        """Free all idle places; return their number. The next sweep waits until another place may be idle."""
         cdef Py_ssize_t place
         cdef int freed = 0
         cdef int64_t next_idle = INT64_MAX, key, value

@@ -12,7 +12,7 @@ cdef class RateLimiter:
         # Words of the table are ticks since `_base_ns`: the instant at which the bucket is full again.
         uint64_t _base_ns
 
-        # Ticks for one token, for a full bucket, and for the part of it that is not for calls that may be shed.
+        # Ticks for one token, for a full bucket, and for the part of it that sheddable calls may not use.
         int64_t _token
         int64_t _capacity
         int64_t _reserve

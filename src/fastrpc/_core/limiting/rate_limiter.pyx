@@ -1,9 +1,9 @@
-"""Token buckets, one for each key: so many calls a second, and so many at once.
+"""Token buckets, one for each key: limits of calls a second, and of calls at once.
 
 A bucket is one word, the instant at which it will be full again: the theoretical arrival time of the generic cell rate
-algorithm (ITU-T I.371). A token moves it on by the time that a token takes to come; a bucket whose instant has passed is
-full. Nothing runs between calls, one compare-and-swap takes a token in any process, and an idle bucket is one whose word
-lies in the past.
+algorithm (ITU-T I.371). Taking a token moves it on by the time in which a token comes; a bucket whose instant has
+passed is full. Nothing runs between calls, one compare-and-swap takes a token in any process, and an idle bucket is one
+whose word lies in the past.
 """
 
 cimport cython
@@ -44,7 +44,7 @@ cdef class RateLimiter:
     cdef int64_t take(self, uint64_t key, uint64_t now, bint is_sheddable) noexcept:
         """Take a token; return 0, or the nanoseconds until there will be one.
 
-        A quarter of the bucket is not for calls that may be shed.
+        Sheddable calls may not use the last quarter of the bucket.
         """
         # A clock of another processor may be a little behind.
         cdef int64_t ticks = <int64_t>((max(now, self._base_ns) - self._base_ns) * TICKS)
