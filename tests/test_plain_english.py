@@ -16,7 +16,6 @@ UNDONE = {
     "src/fastrpc/_core/calling",
     "src/fastrpc/_core/gateway",
     "src/fastrpc/_core/io",
-    "src/fastrpc/_core/loop",
     "src/fastrpc/_core/native",
     "src/fastrpc/_core/payload",
     "src/fastrpc/_core/rpcx",

@@ -9,8 +9,8 @@ class HandlerTask:
 
     To coroutines, callbacks and debuggers it is an `asyncio.Task`: `asyncio.current_task()` returns it from
     the first step on, and `asyncio.all_tasks()` shows it until it ended. It is made without a coroutine and
-    then counts as done. Sessions extend it in Cython, begin it, and take its value or error: an exception
-    that nobody else retrieves is therefore not logged.
+    then counts as done. Sessions extend it in Cython, begin it, and take its value or error: an exception that is not
+    otherwise retrieved is therefore not logged.
     """
 
     _asyncio_future_blocking: bool

@@ -7,7 +7,7 @@ later. `HandlerTask.begin` runs the first step now; the object already is the lo
 3.11. From there on the loop steps the same object as it steps an `asyncio.Task`: the rules and messages below
 are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
-    HandlerTask       begin(), the hooks, and all of asyncio.Task that people touch
+    HandlerTask       begin(), the hooks, and the parts of asyncio.Task in common use
       ServerTask      runs the handler of a served call (serving.handler_runner)
     TaskPool          idle tasks of one loop (task_pool)
 
@@ -148,7 +148,7 @@ cdef class HandlerTask:
             raise InvalidStateError(f"begin() needs a new or rearmed task, not {self!r}")
         if not is_coroutine(coroutine):
             raise TypeError(f"a coroutine was expected, got {coroutine!r}")
-        # The caller's reference may go away while the handler runs.
+        # The caller's reference may be dropped while the handler runs.
         Py_INCREF(self)
         try:
             PyContext_Enter(context)
@@ -281,7 +281,7 @@ cdef class HandlerTask:
         try:
             self.finished()
         finally:
-            # finished() may have rearmed the task: only what was remembered is still this call's.
+            # finished() may have rearmed the task: only the remembered values still belong to this call.
             if error is not None:
                 raise_interrupt(error)
         return 1
@@ -523,7 +523,7 @@ cdef class HandlerTask:
             return f"<{type(self).__name__} idle>"
         return base_tasks._task_repr(self)
 
-    # ---- what asyncio, anyio and debuggers read of a task beyond its documented methods
+    # ---- attributes that asyncio, anyio and debuggers read beyond the documented methods
 
     def _make_cancelled_error(self):
         return self._cancelled_error()

@@ -3,12 +3,12 @@ from fastrpc._core.base.timed cimport Timed
 
 cdef class HeldSockets:
     cdef:
-        # The loop, what it calls, and in which context.
+        # The loop, its callback, and the context of that.
         object _loop
         object _look
         object _context
 
-        # The streams whose input is, or was until a moment ago, held; the next look, None while there are none.
+        # The streams whose input is, or was until a moment ago, held; the next look, None without such streams.
         set _owners
         object _handle
 

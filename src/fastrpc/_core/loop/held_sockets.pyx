@@ -1,8 +1,8 @@
 """The sockets of one loop whose input is held, asked once a second whether their peer is gone.
 
 A connection that is not read, as its stream has a full window or its peer takes no answers, does not notice the end of
-that peer: the FIN or the reset lies behind unread bytes, where neither a read nor MSG_PEEK shows it. `poll` does. One call
-asks about all of them, so that thousands cost a millisecond a second.
+that peer: the FIN or the reset lies behind unread bytes, where neither a read nor MSG_PEEK shows it. `poll` does. One
+call checks all of them, so that thousands cost a millisecond a second.
 
 A peer that vanished without either is noticed by the system's keepalive (`transports/tcp`), which ends in an error here.
 """
@@ -60,7 +60,7 @@ cdef class HeldSockets:
         return 0
 
     def look(self):
-        """Tell the streams whose peer is gone."""
+        """Notify the streams whose peer is gone."""
         cdef Py_ssize_t count = 0, i
         cdef int descriptor
         cdef list asked = []
@@ -93,7 +93,7 @@ cdef class HeldSockets:
         try:
             return owner.held_descriptor()
         except Exception as error:
-            # The others are asked all the same.
+            # The others are checked all the same.
             self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
             return -1
 
@@ -101,6 +101,6 @@ cdef class HeldSockets:
         try:
             owner.on_hang_up(is_reset)
         except Exception as error:
-            # The others are told all the same.
+            # The others are notified all the same.
             self._loop.call_exception_handler({"message": f"{owner!r} cannot end with its peer", "exception": error})
         return 0

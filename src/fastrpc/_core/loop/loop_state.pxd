@@ -51,7 +51,7 @@ cdef class LoopState(Timed):
         uint64_t watched_ns
         readonly Py_ssize_t handlers
 
-        # How late the last tick was.
+        # The delay of the last tick.
         uint64_t lag_ns
 
     cdef Spinner shared_spinner(self)

@@ -51,7 +51,7 @@ def loop_state(loop: AbstractEventLoop) -> LoopState:
     """Return the state of a loop, made on first use and kept alive by its users."""
 
 def loop_seconds() -> tuple[float, float]:
-    """Return how late the slowest loop of this process is, and for how long loops were blocked in all.
+    """Return the lag of the slowest loop of this process, and the total time that loops were blocked.
 
     Loops are watched while they serve calls. A stall of more than 20 ms counts as blocked.
     """

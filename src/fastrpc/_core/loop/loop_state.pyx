@@ -27,7 +27,7 @@ cdef extern from "Python.h":
         inquiry tp_clear
 
 cdef enum:
-    # As much as the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
+    # The bytes that the transports below us read at once (uvloop: 256,000 bytes), and room for the largest head.
     READ_BLOCK = 393_216
     # The interval of the watch's ticks, and how long they continue when no handler runs.
     TICK_NS = 10_000_000
@@ -54,14 +54,14 @@ cpdef LoopState loop_state(object loop):
 
 
 def loop_seconds():
-    """Return how late the slowest loop is, and for how long loops were blocked."""
+    """Return the lag of the slowest loop, and the total time that loops were blocked."""
     cdef uint64_t late, worst = 0, now = now_ns()
     cdef LoopState state
     for each in list(states.values()):
         state = <LoopState>each
         late = state.lag_ns
         if state.calm_until_ns:
-            # A tick that is due counts, too: nobody else can tell of a loop that is blocked now.
+            # A tick that is due counts, too: only it shows a loop that is blocked now.
             late = max(late, now - min(now, state.seen_ns + TICK_NS + ARMED_NS))
         worst = max(worst, late)
     return worst * 1e-9, blocked_ns * 1e-9
@@ -186,7 +186,7 @@ cdef class LoopState(Timed):
         if self.lag_ns > STALL_NS:
             blocked_ns += self.lag_ns
         if self.lag_ns > LATE_TICK_NS:
-            # Something takes long on this loop, whatever it is.
+            # Something takes long on this loop.
             self.turns.polls.arm(now, False)
         if self.handlers == 0 and now > self.watched_ns + QUIET_NS:
             # The next read starts it again.

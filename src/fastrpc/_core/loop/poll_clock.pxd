@@ -3,7 +3,8 @@ from libc.stdint cimport uint64_t
 
 cdef class PollClock:
     cdef:
-        # The loop, and whether its callbacks run between its poll and what that reported (asyncio), not before the poll.
+        # The loop, and whether its callbacks run between its poll and the reads that it reports (asyncio), not before
+        # the poll.
         object _loop
         object _mark
         object _context
@@ -26,7 +27,7 @@ cdef class PollClock:
     cdef int worked(self, uint64_t since, bint is_read) except -1
     cdef int _schedule(self) except -1
 
-    # Return when the sockets of which something is read at `now` were last known to be empty, as far as polls tell.
+    # Return the instant at which sockets that are read at `now` were last known to be empty, as far as polls tell.
     cdef inline uint64_t dated(self, uint64_t now) noexcept:
         if self.polled_ns == 0:
             self.polled_ns = now

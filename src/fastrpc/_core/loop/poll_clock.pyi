@@ -3,7 +3,7 @@ from typing import final
 
 @final
 class PollClock:
-    """When the polls of a loop returned, as far as callbacks can tell."""
+    """The instants at which the polls of a loop returned, as far as callbacks can observe them."""
 
     def __init__(self, loop: AbstractEventLoop) -> None: ...
     @property

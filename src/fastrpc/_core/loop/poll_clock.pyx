@@ -1,4 +1,4 @@
-"""When the polls of a loop returned, from instants that callbacks can observe.
+"""The instants at which the polls of a loop returned, from those that callbacks can observe.
 
 ::
 
@@ -6,10 +6,10 @@
     uvloop    mark ─ other callbacks ─ poll ─ reads ──► mark ─ other callbacks ─ poll ─ …
 
 A poll reports every watched socket that holds bytes. So bytes that are read in one turn came after the poll of the turn
-before, unless that reported the socket as well. No loop tells when its poll returned, but a callback that is scheduled runs
-at the beginning of the next turn, and in between the loop does not sleep. Such a mark is set only where a turn takes long:
-it costs a round of the loop, and in short turns nothing waits for long. Without marks what is read is dated now, as if the
-loop had slept until it came.
+before, unless that reported the socket as well. No loop reports the return of its poll, but a scheduled callback runs
+at the beginning of the next turn, and in between the loop does not sleep. Such a mark is set only where a turn takes
+long: it costs a round of the loop, and in short turns nothing waits for long. Without marks, bytes are dated when they
+are read, as if the loop had slept until then.
 
 Where an instant is not known exactly, the later one counts: nothing is dated before a moment at which its socket was empty.
 """
@@ -64,7 +64,7 @@ cdef class PollClock:
     def mark(self):
         """Note that a turn begins; called by the loop."""
         cdef uint64_t now = now_ns()
-        # Where nothing of ours was read, the poll of the last turn returned some time before this one began.
+        # Without a read of ours, the poll of the last turn returned some time before this one began.
         self.before_ns = self.polled_ns or now
         self.polled_ns = now if self.polls_first else 0
         if now >= self.marked_ns + LONG_NS:

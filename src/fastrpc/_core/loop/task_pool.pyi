@@ -15,11 +15,11 @@ class TaskPool:
     ) -> None: ...
     def __len__(self) -> int: ...
     def acquire(self) -> HandlerTask:
-        """Return an idle task that nobody else knows of, a new one if there is none in the pool."""
+        """Return an idle task without other references; a new one if the pool has no such task."""
 
     def release(self, task: HandlerTask) -> bool:
         """Take back a task that ended, and return whether it will be used again.
 
         The caller must hold the only reference, which is possible in C alone, and forget it. If others hold
-        one too, or a weak one, or set an attribute, the task stays as it ended and the pool lets go of it.
+        one too, or a weak one, or set an attribute, the task stays as it ended and the pool drops it.
         """

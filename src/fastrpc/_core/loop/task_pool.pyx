@@ -15,7 +15,7 @@ cdef class TaskPool:
         return self._count
 
     cpdef HandlerTask acquire(self):
-        # A variable that still holds the task released before keeps that one from being found.
+        # A variable that still holds a released task keeps that task from being found.
         cdef HandlerTask task
         while self._count:
             self._count -= 1
@@ -26,15 +26,15 @@ cdef class TaskPool:
         return self._factory(self.loop)
 
     cpdef bint release(self, HandlerTask task) except -1:
-        # One reference is the caller's, who forgets the task now. Inside finished() it is the bound method's
-        # that the loop calls, so the caller drops his before. A broken future could keep that method and wake
-        # the next call with it: therefore acquire() looks again.
+        # The caller has one reference and forgets the task now. Inside finished() the bound method that the loop calls
+        # has it, so the caller drops its own before. A broken future could keep that method and wake the next call with
+        # it: therefore acquire() checks again.
         if task._phase == PENDING:
             raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
         if task._loop is not self.loop or not task.is_reusable():
             return False
         task.rearm()
-        # Asked after rearm(): what it let go of may have run code that used this pool.
+        # Checked after rearm(): the objects that it released may have run code that used this pool.
         if self._count == POOLED_TASKS:
             return False
         self._idle[self._count] = task

@@ -30,10 +30,10 @@ cdef class Turns:
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted.
         uint64_t ends_ns
 
-        # What is left in this turn of the time for work without an answer.
+        # The time left in this turn for work without an answer.
         uint64_t unanswered_ns
 
-        # When the loop's polls returned.
+        # The instants at which the loop's polls returned.
         readonly PollClock polls
 
         # Frames that all connections together handle until the beginning of a turn is noted.

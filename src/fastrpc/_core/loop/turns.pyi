@@ -11,7 +11,7 @@ class Turns:
     def __len__(self) -> int: ...
     @property
     def polls(self) -> PollClock:
-        """When the loop's polls returned."""
+        """The instants at which the loop's polls returned."""
 
     def run(self) -> None:
         """Run slices for one turn of the loop; called by the loop."""

@@ -16,14 +16,14 @@ slow handler. A callback for each turn would cost an almost idle loop too much.
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
 is for the others, so a stream of short calls does not starve them.
 
-Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller waits for
-nothing, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and comes
-behind what other connections sent. Where several have such work, one after the other has a turn:
-one message may be a batch of a hundred notifications, so none is begun once the share is used up.
+Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
+wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and
+comes after the reads of other connections. Connections with such work take turns. One message may be a batch of a
+hundred notifications, so none begins once the share is used up.
 
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
-and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. What decompressions hold
-is bounded where they wait for their beginning (`serving/unpacking.py`).
+and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. The memory of
+decompressions is bounded where they wait to begin (`serving/unpacking.py`).
 """
 
 import contextvars
@@ -36,7 +36,7 @@ cdef extern from "Python.h":
     int PyContext_Exit(object context) except -1
 
 cdef enum:
-    # Refusals of unknown methods are the dearest frames: so many take 6 ms at most.
+    # Refusals of unknown methods are the slowest frames: so many take 6 ms at most.
     NOTED_FRAMES = 64
 
 # The time of all slices in one turn of the loop, and the shortest slice: below it the switching costs more.
