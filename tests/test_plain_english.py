@@ -17,7 +17,6 @@ UNDONE = {
     "src/fastrpc/_core/gateway",
     "src/fastrpc/_core/io",
     "src/fastrpc/_core/native",
-    "src/fastrpc/_core/payload",
     "src/fastrpc/_core/rpcx",
     "src/fastrpc/_core/serving",
     "src/fastrpc/_core/streams",

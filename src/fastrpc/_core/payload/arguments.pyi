@@ -20,8 +20,8 @@ class ArgumentShape:
 
     `names` are in order; the first `positional` of them may be given by position, the first
     `positional_only` only so. `required[i]` says that `names[i]` has no default. `refuse(args, kwargs)`
-    is called with arguments that do not fit and raises the TypeError of a local call. `told` says what a REQUEST
-    tells of the names; `renamed` says at which position an old name stands now.
+    is called with arguments that do not fit and raises the TypeError of a local call. `told` has the hashes of the
+    names for a REQUEST; `renamed` has the present position of each old name.
     """
 
     names: tuple[str, ...]
@@ -43,4 +43,4 @@ class ArgumentShape:
         renamed: dict[str, int] | None = None,
     ) -> None: ...
     def arity_text(self, got: int) -> str:
-        """Describe how many arguments the method takes, and how many came."""
+        """Describe the number of arguments that the method takes, and the number received."""

@@ -64,7 +64,7 @@ cdef class ArgumentShape:
                 self.shortest = at + 1
 
     def arity_text(self, Py_ssize_t got):
-        """Describe how many arguments the method takes, and how many came."""
+        """Describe the number of arguments that the method takes, and the number received."""
         return f"{self.takes_text()}, got {got}"
 
     cdef str takes_text(self):

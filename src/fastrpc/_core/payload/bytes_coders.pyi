@@ -6,7 +6,7 @@ class BytesDecoder:
     """The decoder of msgpack payloads that are one `bytes` value.
 
     Args:
-        otherwise: decodes every other payload, or raises the error that says what is wrong with it.
+        otherwise: decodes every other payload, or raises its error.
     """
 
     otherwise: Callable[[Any], Any]

@@ -1,7 +1,7 @@
 """The coders of msgpack payloads that are one `bytes` value.
 
 A large value, or its payload, goes into pooled memory: fresh memory costs a page fault for each 4 KiB, which takes
-longer than the copy. `make promises ARGS=files` shows what it brings.
+longer than the copy. `make promises ARGS=files` shows the gain.
 """
 
 cimport cython
@@ -36,7 +36,7 @@ cdef class BytesDecoder:
                     length = length << 8 | data[at]
                 if length == size - 1 - width:
                     return copied(<const char*>data + 1 + width, length)
-        # Another type, another length, or more behind it: the error is the other decoder's.
+        # Another type, another length, or more bytes after it: the other decoder reports the error.
         return self.otherwise(payload)
 
 

@@ -1,7 +1,7 @@
 """Finds a key that comes twice in one map of a payload.
 
-Decoders take the last of two equal keys, other programs the first: what a proxy has checked would not be what a handler
-gets. So ways in that proxies stand before refuse such a payload.
+Decoders take the last of two equal keys, other programs the first: a handler would get another value than a proxy has
+checked. So protocols that are used behind proxies refuse such a payload.
 
 The payload is walked once, without recursion and without an object for a key. The keys of open maps form a stack; at the
 end of a map its keys are compared, each with each where they are few, else sorted. A key of JSON with an escape may be
@@ -38,7 +38,7 @@ cdef enum Found:
 
 
 cdef struct Key:
-    # The bytes of a text without what delimits them, or the number, or the whole value.
+    # The bytes of a text without its delimiters, or the number, or the whole value.
     const uint8_t* start
     Py_ssize_t size
     uint64_t number
@@ -55,7 +55,7 @@ cdef struct Keys:
 
 
 cdef struct Level:
-    # Where the keys of a map begin, -1 in an array; of msgpack, values still to come.
+    # The place of a map's first key, -1 in an array; of msgpack, values still to come.
     Py_ssize_t base
     Py_ssize_t pending
 
@@ -106,7 +106,7 @@ cdef bint close_map(Keys* keys, Py_ssize_t base) noexcept nogil:
 # JSON
 
 cdef const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return where the string that begins at `place` has its closing quote, or `end`."""
+    """Return the closing quote of the string that begins at `place`, or `end`."""
     while place < end and place[0] != c'"':
         place += 2 if place[0] == c"\\" else 1
     return place if place < end else end
@@ -165,7 +165,7 @@ def _double_in_json(bytes payload):
     except _DoubleKeyError as error:
         return error.args[0]
     except (ValueError, RecursionError):
-        # The decoder will say what is wrong.
+        # The decoder will report the error.
         pass
     return None
 
@@ -204,7 +204,7 @@ cdef Py_ssize_t body_of(const uint8_t* place, const uint8_t* end, int* head) noe
 
 
 cdef bint push_scalar(Keys* keys, const uint8_t* place, int head, Py_ssize_t size) noexcept nogil:
-    """Note a key of msgpack; texts and numbers are equal however they are written. False: no memory."""
+    """Note a key of msgpack; texts and numbers are equal in every encoding. False: no memory."""
     cdef uint8_t lead = place[0]
     cdef uint64_t number
     if 0xA0 <= lead < 0xC0 or 0xD9 <= lead <= 0xDB:

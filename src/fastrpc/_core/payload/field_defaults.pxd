@@ -6,8 +6,8 @@ cimport cython
 @cython.final
 cdef class DefaultFiller:
     cdef:
-        # How a value is walked, and its class if it is an object with fields. Set once, by `define`, as types may refer
-        # to themselves.
+        # The kind of the walk, and the class of an object with fields. Set once, by `define`, as types may refer to
+        # themselves.
         int _kind
         readonly object cls
 

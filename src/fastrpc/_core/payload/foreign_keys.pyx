@@ -1,7 +1,7 @@
-"""Keys of metadata that came by protocols of Go programs, of which any bytes are one.
+"""Metadata keys from protocols of Go programs, where a key may have any bytes.
 
-Keys of ours are 1 to 255 of a-z 0-9 . _ -. A call goes on without an entry whose key is none: it is counted, and the first
-one is told. That holds on both wires, of rpcx and of Phobos, and in both of their header gateways.
+Our keys are 1 to 255 of a-z 0-9 . _ -. A call goes on without an entry whose key has another form: the entry is counted, and
+the first one is logged. That holds on both wires, of rpcx and of Phobos, and in both of their header gateways.
 """
 
 from fastrpc._core.base.histogram import count_dropped

@@ -8,25 +8,24 @@ separately, once for each such type, and hashed by Python itself. Then they are 
 The bounds:
 
 - bytes decoded separately: those of the payload once for each type and three times more. An entry lies within others where
-  keys are containers, or arrays lie in arrays, and is decoded with each; a payload for which that does not suffice is
-  refused. An entry of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again
-  where up to 1024 that are decoded together fail: then up to 16 are, and the one that is not of the type is looked for
-  by halves.
+  keys are containers, or arrays lie in arrays, and is decoded with each; a payload that needs more is refused. An entry
+  of more than 64 bytes is decoded once for each container that it is an entry of; a smaller one again if up to 1024
+  that are decoded together fail: then up to 16 are, and the entry of another type is found by halving.
 - keys that differ and have the same hash: at most 64 of each hash. They are compared, which may be Python code.
-- slots probed in vain, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
+- taken slots probed, over all maps of a payload, for each type: 64 for each key, 256 for each value of a set, and
   2,500,000 once; a comparison counts as 16. So some 4,000 keys pass with 64 of each hash, and all powers of two that are
-  floats, with 34 of each. Numbers in a row or at random miss 1 or 2 times; the worst of a larger number that were
-  measured and nobody made for it, steps of 2**n and fractions with a power of two below, up to 44 times in a dict and
-  211 times in a set, which looks at neighbours.
+  floats, with 34 of each. Consecutive or random numbers miss 1 or 2 times. The worst harmless ones of many measured,
+  steps of 2**n and fractions over a power of two, miss up to 44 times in a dict and 211 times in a set, which looks at
+  neighbours.
 
 Not checked: maps that together allow fewer than 32,768 comparisons, and maps of up to 64 entries. The cost of `==` and
 `hash` of a program's own types is unknown here.
 
 The walks are those of CPython's Objects/dictobject.c and Objects/setobject.c. In a dict: slot = hash, then
-5 * slot + 1 + what is left of the hash, which loses five bits each time; a table that is two thirds full is replaced by
-one for three times as many. A set looks at nine neighbours first and grows by four, above 50,000 by two, when it is three
-fifths full. Hashes that are equal meet in a table of any kind; should another version walk otherwise, the count is off
-for the rest, and a test that measures real dicts and sets fails.
+5 * slot + 1 + the rest of the hash, which loses five bits each time; a table that is two thirds full is replaced by one
+for three times as many. A set looks at nine neighbours first and grows by four, above 50,000 by two, when it is three
+fifths full. Equal hashes collide in any table; if another version walks otherwise, the count of the others is off, and
+a test that measures real dicts and sets fails.
 """
 
 cimport cython
@@ -59,14 +58,14 @@ cdef enum:
 
     # Keys decoded at a time: few enough to leave little behind, many enough that the call does not count.
     KEYS_AT_ONCE = 1024
-    # As many as fail together only where one of them is at fault: in a longer key msgspec makes lists of inner arrays.
+    # So many fail together only if one of them is at fault: in a longer key msgspec makes lists of inner arrays.
     SURE_AT_ONCE = 16
 
     # Found by `_find` instead of a slot.
     IS_THERE = -1
     IS_FLOOD = -2
 
-    # How `_weigh` ends, beside the results of `look_at`: a key is not of the type, those behind it do not count.
+    # Results of `_weigh`, beside those of `look_at`: a key is not of the type, those after it do not count.
     KEYS_STOP = 3
     # So many together were not decoded.
     KEYS_FAIL = 4
@@ -74,10 +73,10 @@ cdef enum:
     # Larger entries are decoded one by one, so that none of them is decoded twice; much larger ones if their head fits.
     SMALL_ENTRY = 64
     LARGE_ENTRY = 1024
-    # Of the payload's size, what may be decoded beyond once for each type.
+    # Times the payload's size that may be decoded beyond once for each type.
     SPARE_SIZES = 3
 
-# Maps whose entries can be compared so often, at most, are let through: less than a millisecond.
+# Maps that allow at most so many comparisons of entries pass: less than a millisecond.
 cdef double UNSEEN_COMPARISONS = 1 << 15
 
 
@@ -144,7 +143,7 @@ cdef class KeyTable:
         return 0
 
     cdef Py_ssize_t _find(self, object key, uint64_t hash, int* rank) except -3:
-        """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is how many others have its hash.
+        """Return the free slot for a key, IS_THERE or IS_FLOOD; `rank` is the number of others with its hash.
 
         Keys of one hash walk the same way, so all of them are met in front of the free slot, some more than once.
         """
@@ -287,7 +286,7 @@ cdef class HashFloodGuard:
             tried = count // 2
 
     cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left):
-        """Return the entries with their hashes; None where one of them is not of this type, or none is to be decoded."""
+        """Return the entries with their hashes; None if one of them is not of this type, or none may be decoded."""
         if left[0] < 0:
             return None
         try:
@@ -296,11 +295,11 @@ cdef class HashFloodGuard:
                 keys = next(iter(keys))
             return [(key, hash(key)) for key in keys]
         except Exception:
-            # Whatever it is, the map itself cannot have this key either.
+            # Any error: the map itself cannot have this key either.
             return None
 
     cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1:
-        """Whether a value of this type can have the head of a large entry: the rest of others is left alone."""
+        """Return whether a value of this type can have the head of a large entry; if not, its rest is not decoded."""
         cdef Py_ssize_t size = head_size(self.codec_id, data + span.start, span.end - span.start)
         cdef Span head = Span(span.start, span.start + size)
         if size == 0:
@@ -318,7 +317,7 @@ cdef class HashFloodGuard:
     cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left):
         """Return a payload of these entries: [entry, …], in msgpack as a key, {[entry, …]: nil}, and so decoded as keys.
 
-        Their bytes are taken off `left`; where that goes below 0, it is nothing.
+        Their bytes are taken off `left`; below 0 the result is empty.
         """
         cdef Py_ssize_t size = 5 + count, index
         cdef bytes payload
@@ -329,7 +328,7 @@ cdef class HashFloodGuard:
         if left[0] < 0:
             return b""
         payload = PyBytes_FromStringAndSize(NULL, size)
-        # Filled before anybody else sees it.
+        # Filled before any other code sees it.
         place = PyBytes_AS_STRING(payload)
         if self.codec_id == MSGPACK:
             place[0] = <char>0x81  # a map of one
@@ -351,7 +350,7 @@ cdef class HashFloodGuard:
 
 
 cdef Py_ssize_t small_entries(const Span* spans, Py_ssize_t count) noexcept:
-    """Return how many of the first entries are small."""
+    """Return the number of small entries at the start."""
     cdef Py_ssize_t index
     for index in range(count):
         if spans[index].end - spans[index].start > SMALL_ENTRY:
@@ -360,7 +359,7 @@ cdef Py_ssize_t small_entries(const Span* spans, Py_ssize_t count) noexcept:
 
 
 cdef Py_ssize_t head_size(int codec_id, const char* entry, Py_ssize_t size) noexcept:
-    """Return the size of what stands before the entries of a large container; 0 where it is none."""
+    """Return the size of the head before the entries of a large container; 0 for another value."""
     cdef unsigned char lead = <unsigned char>entry[0]
     if size <= LARGE_ENTRY:
         return 0
@@ -374,7 +373,7 @@ cdef Py_ssize_t head_size(int codec_id, const char* entry, Py_ssize_t size) noex
 
 
 cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:
-    """Return the size of a value of JSON without what stands between it and the next one."""
+    """Return the size of a value of JSON without the bytes between it and the next one."""
     while size and (<unsigned char>text[size - 1] <= c" " or text[size - 1] == c","):
         size -= 1
     return size
@@ -384,7 +383,7 @@ def key_decoder(int codec_id, type, *, is_key=True, dec_hook=None):
     """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
     if codec_id == MSGPACK:
         return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any], dec_hook=dec_hook).decode
-    # Keys are text in JSON; where a number is asked for, the number in it.
+    # Keys are text in JSON; for a number, the number in the text counts.
     return msgspec.json.Decoder(list[type], strict=not is_key, dec_hook=dec_hook).decode
 
 

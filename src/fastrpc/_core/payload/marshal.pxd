@@ -51,7 +51,7 @@ cdef class Marshal:
         tuple _exact
 
         # Whether the single argument is the payload itself; whether arguments come by name alone, each name once, and
-        # results hold no number that JSON has not.
+        # results hold no number that JSON lacks.
         bint _takes_bytes
         readonly bint by_name
 

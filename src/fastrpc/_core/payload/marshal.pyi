@@ -51,8 +51,8 @@ class Marshal:
     `items` are the limits of the scan that a payload passes before any object of it exists.
 
     Args:
-        by_value: for protocols whose payload is one value: "whole", that is the only argument; "named", it is a map of
-            the arguments by name; "either", a map is taken as the latter and anything else as the former.
+        by_value: for protocols whose payload is one value: "whole": it is the only argument; "named": it is a map of
+            the arguments by name; "either": a map is taken as the latter and anything else as the former.
     """
 
     method: str
@@ -88,8 +88,8 @@ class Marshal:
         """Return the arguments for the handler. Missing ones are left to the handler's defaults.
 
         Raises:
-            CallError: INVALID_ARGUMENT naming the parameter and what was expected, or RESOURCE_EXHAUSTED;
-                `processed` is "no".
+            CallError: INVALID_ARGUMENT naming the parameter and the expected type, or RESOURCE_EXHAUSTED; `processed`
+                is "no".
         """
 
     def encode_result(self, value: Any) -> bytes:
@@ -102,4 +102,4 @@ class Marshal:
         """Return the payload of one message of the caller's stream; EncodeError names the method."""
 
     def decode_message(self, payload: bytes | bytearray | memoryview) -> Any:
-        """Return one message of the caller's stream; CallError INVALID_ARGUMENT tells what was expected."""
+        """Return one message of the caller's stream; CallError INVALID_ARGUMENT names the expected type."""

@@ -41,7 +41,7 @@ cdef enum:
     LAYOUT_MESSAGE  # the only parameter, a protobuf message
 
 cdef enum Form:
-    # How the arguments lie in one value: it is the only one; a map of them by name; a map by name, else the only one.
+    # The forms of arguments in one value: the only argument; a map by name; a map by name, else the only argument.
     FORM_WHOLE
     FORM_NAMED
     FORM_EITHER
@@ -50,7 +50,7 @@ cdef enum:
     # https://github.com/msgpack/msgpack/blob/master/spec.md
     FIXARRAY = 0x90
     FIXARRAY_LAST = 0x9F
-    # A map of so many arguments is opened whatever the method takes; it costs nothing.
+    # A map of so many arguments is opened for every method; it costs nothing.
     SHORT_MAP = 64
 
 cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITHER}
@@ -122,7 +122,7 @@ cdef class Marshal:
         self._positional = cython.cast(Py_ssize_t, 1 << 30) if shape is None else shape.positional
         self._encode, self._encode_result = coders.encode_arguments, coders.encode_result
         self._decode_result = coders.decode_result
-        # What fits a row of positions is of no use where names count.
+        # Prepared decoders of positions do not apply to arguments by name.
         self.by_name = by_name
         self._exact = () if by_name else coders.exact or ()
         self._takes_bytes = self._layout == LAYOUT_RAW and (
@@ -164,8 +164,8 @@ cdef class Marshal:
 
     @cython.nonecheck(False)
     cdef uint64_t names_at(self, Py_ssize_t count) noexcept:
-        """What is told of arguments that fill the first `count` positions, or some of them up to there."""
-        # Nothing is known of a method given by its name, and raw bytes and messages have no positions.
+        """Return the hash of the names of arguments that fill the first `count` positions, or some of them."""
+        # The names of a method given by its name are unknown, and raw bytes and messages have no positions.
         if self.shape is None or self._layout > LAYOUT_OTHER:
             return 0
         return self.shape.told._numbers[count]
@@ -223,7 +223,7 @@ cdef class Marshal:
         except Exception as error:
             raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
         if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
-            # The bytes of one message may well be those of another.
+            # The bytes of two kinds of messages may be equal.
             expected, got = type(decoded).__name__, type(value).__name__
             raise TypeError(f"{self.method}: result: expected `{expected}`, got `{got}`")
         return 0
@@ -247,7 +247,7 @@ cdef class Marshal:
             raise refusal(_described(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
-        """Arguments given by name, or the only one of a payload that is no array, or some that do not fit."""
+        """Encode arguments given by name, or the only one of a payload that is no array; refuse a misfit."""
         cdef object values
         if self.shape is None:
             return self._encode_untyped(args, kwargs)
@@ -264,7 +264,7 @@ cdef class Marshal:
         return self._encode_single(values[0], f"argument {self.shape.names[0]}")
 
     cdef object _encode_by_name(self, tuple args, dict kwargs, uint64_t* names):
-        """An array where what is given is a row of positions, otherwise a map; no left-out defaults."""
+        """Encode an array if the given values fill the first positions, otherwise a map; without left-out defaults."""
         cdef list values = self.shape.fit(args, kwargs)
         cdef Py_ssize_t at, given = 0, row = 0, last = 0
         cdef dict named
@@ -281,7 +281,7 @@ cdef class Marshal:
         try:
             if given == row:
                 return self._encode(tuple(values[:row]))
-            # Positions go by number, as in an array; a keyword-only parameter has none to count on.
+            # Positions have their number as in an array; a keyword-only parameter has no position.
             named = {}
             for at in range(len(values)):
                 if values[at] is not MISSING:
@@ -291,7 +291,7 @@ cdef class Marshal:
             raise _argument_failure(self, args, kwargs, error) from error
 
     cdef object _encode_value(self, list values, tuple args, dict kwargs):
-        """Arguments as one value: the only one as it is, others as a map by name; no left-out defaults."""
+        """Encode arguments as one value: the only one as it is, others as a map by name; without left-out defaults."""
         cdef dict named
         try:
             if self._form != FORM_NAMED:
@@ -302,7 +302,7 @@ cdef class Marshal:
             raise _argument_failure(self, args, kwargs, error) from error
 
     cdef object _encode_untyped(self, tuple args, dict kwargs):
-        """Arguments of a method known only by name."""
+        """Encode arguments of a method known only by name."""
         if self._layout >= LAYOUT_RAW:
             if kwargs or len(args) > 1:
                 codec = self.coders.codec
@@ -335,7 +335,7 @@ cdef class Marshal:
             raise _encode_failure(self, part, value, error) from error
 
     cdef object _decode_slowly(self, object payload):
-        """Maps, arrays of more than 15 items or of a wrong length, JSON, payload that is one value."""
+        """Decode maps, arrays of more than 15 items or of a wrong length, JSON, payloads of one value."""
         cdef object opened
         self.charge = len(payload)
         if self.by_name:
@@ -367,7 +367,7 @@ cdef class Marshal:
         raise refusal(f"the arguments are {type(opened).__name__}, they must be an array or a map")
 
     cdef object _decode_value(self, object payload):
-        """Return the arguments in one value. What comes for a method without parameters is scanned and dropped."""
+        """Return the arguments in one value. A value for a method without parameters is scanned and dropped."""
         if self.shape is None:
             self._scan_or_refuse(self._scan_opened, payload, "the argument")
             return (self.coders.open(payload),)
@@ -387,7 +387,7 @@ cdef class Marshal:
                 try:
                     return self._bind([self.coders.items[0](EMPTY_MAP[self.codec_id])])
                 except DECODE_FAILURES:
-                    pass  # The first error says more.
+                    pass  # The first error is clearer.
             raise refusal(_described(error, self.shape.names[0], ())) from None
 
     cdef object _decode_exactly(self, object payload):
@@ -397,13 +397,13 @@ cdef class Marshal:
         try:
             return self._exact[self._positional](payload)
         except DECODE_FAILURES as error:
-            # Without a place it is the outermost value that does not fit, or no JSON at all.
+            # Without a place, the outermost value does not fit, or the payload is not JSON.
             if " - at " in str(error):
                 raise _arguments_refused(self, error) from None
         return None
 
     cdef object _decode_named(self, object payload):
-        """Return the arguments in a map by name; without any bytes there are none."""
+        """Return the arguments in a map by name; an empty payload has no arguments."""
         cdef object opened
         if not payload:
             return self._bind([MISSING] * len(self.shape.names))
@@ -420,7 +420,7 @@ cdef class Marshal:
         raise refusal("the arguments are an array, they must be a map by the names of the parameters")
 
     cdef object _decode_single(self, object payload):
-        """Return the arguments in a payload that is itself the only one."""
+        """Return the arguments of a payload that is the only argument itself."""
         if self.shape is not None and not self.shape.names:
             if len(payload):
                 raise refusal(f"takes no arguments, got {len(payload)} bytes")
@@ -504,7 +504,7 @@ cdef class Marshal:
         )
 
     cdef bint takes_details(self, bytes payload, int codec_id) except -1:
-        """Whether the details of an error are within the limits that hold for every other value."""
+        """Return whether the details of an error are within the limits of all values."""
         cdef PayloadScan scan = JSON_DETAILS if codec_id == PRESCAN_JSON else MSGPACK_DETAILS
         cdef Py_ssize_t charge = 0
         return scan.find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
@@ -587,7 +587,7 @@ cdef tuple _without_places(str text):
 
 
 cdef object _encode_failure(Marshal marshal, str part, object value, object error):
-    """Return the EncodeError that tells why a value has no payload."""
+    """Return the EncodeError with the reason why a value cannot be encoded."""
     if isinstance(error, RecursionError):
         reason = "it is nested too deep, or contains itself"
     else:
@@ -597,7 +597,7 @@ cdef object _encode_failure(Marshal marshal, str part, object value, object erro
 
 
 cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object error):
-    """Return the EncodeError that names the first argument without a payload."""
+    """Return the EncodeError that names the first argument that cannot be encoded."""
     names = () if marshal.shape is None else marshal.shape.names
     given = [(names[at] if at < len(names) else str(at), value) for at, value in enumerate(args)]
     for name, value in [*given, *kwargs.items()]:
@@ -609,7 +609,7 @@ cdef object _argument_failure(Marshal marshal, tuple args, dict kwargs, object e
 
 
 cdef object _alone(Marshal marshal, str name, object value):
-    """Return the arguments of a call with one alone: its place may say how it is encoded."""
+    """Return the arguments of a call with only this one: its place may decide its encoding."""
     if marshal.shape is None or marshal._layout == LAYOUT_OTHER:
         return (value,)
     if marshal._layout == LAYOUT_VALUE and marshal._form != FORM_NAMED:

@@ -57,7 +57,7 @@ cdef class ParameterNames:
 
 
 cdef uint64_t _extended(uint64_t hashed, str name) except? 0:
-    """FNV-1a over one more name and what ends it."""
+    """Return the FNV-1a hash over one more name and its terminator."""
     cdef bytes raw = name.encode()
     cdef uint8_t byte
     for byte in raw:
@@ -70,7 +70,7 @@ cdef inline uint64_t _number(uint64_t hashed, Py_ssize_t count) noexcept:
 
 
 def _numbers_of(spelling):
-    """The numbers of all prefixes of a spelling, which has the accepted names of each position."""
+    """Return the numbers of all prefixes of a spelling, which has the accepted names of each position."""
     cdef Py_ssize_t count = 0
     cdef set hashes = {FNV_OFFSET}, numbers = set()
     for names in spelling:
@@ -92,5 +92,5 @@ cdef str refusal_text(str method, tuple names):
 
 
 cdef str answer_to_refusal(str method, str text, tuple names):
-    # PROTOCOL.md has the words by which it is known.
+    # PROTOCOL.md specifies the words that identify it.
     return f", this client ({', '.join(names)})" if text.startswith(f"{method}: other parameter names: ") else None

@@ -25,6 +25,6 @@ cdef class PayloadScan:
     ) except -1
 
 
-# Returns why a payload is refused, in words, and what its sender may do: None if nothing.
+# Returns the reason of a refusal in words, and a hint for the sender; None without a reason.
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
 cdef str scan_hint(int found)

@@ -56,7 +56,7 @@ cdef inline bint is_map(uint8_t lead) noexcept nogil:
 
 
 cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uint8_t lead) noexcept nogil:
-    """Return how many values the container has whose lead byte is before `place`, or -1."""
+    """Return the number of values in the container whose lead byte is before `place`, or -1."""
     cdef Py_ssize_t count = lead & 0x0F
     cdef int width
     if lead >= 0xDC:
@@ -73,7 +73,7 @@ cdef inline Py_ssize_t take_count(const uint8_t** place, const uint8_t* end, uin
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint8_t lead
 ) noexcept nogil:
-    """Return where the value ends whose lead byte is before `place`; NULL if it does not."""
+    """Return the end of the value whose lead byte is before `place`; NULL if it is incomplete."""
     cdef Py_ssize_t size
     cdef int width = 0
     if lead < 0x80 or lead >= 0xE0:                         # fixint
@@ -98,15 +98,15 @@ cdef inline const uint8_t* skip_scalar(
 
 
 cdef struct Level:
-    # Values still to come; where the entries begin in a KeyLog, -1 where nobody asks for them; what it is. 16 bytes,
-    # which are copied at once; no payload has 2**31 entries, Memory.items is below that.
+    # Values still to come; the start of the entries in a KeyLog, -1 if they are not recorded; whether it is a map. 16
+    # bytes, which are copied at once; no payload has 2**31 entries, Memory.items is below that.
     Py_ssize_t pending
     int32_t noted_from
     int32_t is_map
 
 
 cdef inline bint notes(const KeyLog* log, bint is_container_map, Py_ssize_t count) noexcept nogil:
-    """Whether the entries of a container of so many values are noted."""
+    """Return whether the entries of a container of so many values are noted."""
     if log == NULL:
         return False
     return log.notes_maps and count > 2 * UNNOTED_ENTRIES if is_container_map else (
@@ -170,7 +170,7 @@ cdef int scan_msgpack(
 
 
 cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) noexcept nogil:
-    """Return where the string that begins at `place` has its closing quote, or `end`."""
+    """Return the closing quote of the string that begins at `place`, or `end`."""
     cdef const uint8_t* quote
     cdef const uint8_t* before
     cdef const uint8_t* start = place
@@ -183,7 +183,7 @@ cdef inline const uint8_t* string_end(const uint8_t* place, const uint8_t* end) 
             before -= 1
         if (quote - before) & 1 == 0:
             return quote
-        # An escaped quote. What is in front of it is settled: each byte is looked at twice at most.
+        # An escaped quote. The bytes before it are done: each byte is read at most twice.
         place = start = quote + 1
 
 
@@ -192,7 +192,7 @@ cdef inline bint ends_scalar(uint8_t byte) noexcept nogil:
 
 
 cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
-    """Whether the string whose closing quote this is has a value behind it."""
+    """Return whether a value follows the string with this closing quote."""
     cdef const uint8_t* place = quote + 1
     while place < end and place[0] <= c" ":
         place += 1
@@ -200,7 +200,7 @@ cdef bint is_key(const uint8_t* quote, const uint8_t* end) noexcept nogil:
 
 
 cdef struct JsonLevel:
-    # Where its entries begin in a KeyLog, and whether it is an object whose keys, or an array whose values, are noted.
+    # The start of its entries in a KeyLog, and whether it is an object whose keys, or an array whose values, are noted.
     int32_t noted_from
     int16_t notes_keys
     int16_t notes_values
@@ -214,7 +214,7 @@ cdef inline void open_level(const KeyLog* log, JsonLevel* levels, int depth, uin
 
 
 cdef inline bint close_level(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t end) noexcept nogil:
-    """Keep what was noted of a level. False: no memory."""
+    """Keep the entries noted of a level. False: no memory."""
     return log == NULL or depth < 0 or close_group(log, levels[depth].noted_from, levels[depth].notes_keys, end)
 
 
@@ -230,7 +230,7 @@ cdef bint close_all(KeyLog* log, const JsonLevel* levels, int depth, Py_ssize_t 
 cdef inline bint note_token(
     KeyLog* log, const JsonLevel* level, const uint8_t* data, const uint8_t* place, const uint8_t* quote, const uint8_t* end
 ) noexcept nogil:
-    """Note the token that begins at `place`, a string if `quote` is where it ends, if it is asked for. False: no memory."""
+    """Note the token at `place`, a string if it ends at `quote`, if tokens are recorded. False: no memory."""
     if level.notes_values:
         return note_start(log, place - data)
     if level.notes_keys and quote != NULL and is_key(quote, end):

@@ -5,7 +5,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 # A level of a payload that is being read.
 cdef struct Level:
-    # The end of the level; for a group the end of the level around it, as only its end tag tells its own.
+    # The end of the level; for a group the end of the level around it, as only its end tag shows its own.
     const uint8_t* end
     # The message it holds, or SCALAR, whose fields are skipped.
     int32_t message

@@ -6,9 +6,9 @@ class MessageLayout:
     """The layout of a protobuf payload: the fields of each message that hold messages or packed numbers.
 
     `messages` has one mapping for each message, that of the payload first: from a field's tag
-    (number times eight, plus 2 for a message or packed numbers, or 3 for a group) to the place of
-    what it holds in `messages`, or to -2, -3, -4 for packed numbers that are varints or take four or
-    eight bytes each. `fastrpc.codecs.protobuf.message_layout` makes it from a message class.
+    (number times eight, plus 2 for a message or packed numbers, or 3 for a group) to the place of its content in
+    `messages`, or to -2, -3, -4 for packed numbers that are varints or take four or eight bytes each.
+    `fastrpc.codecs.protobuf.message_layout` makes it from a message class.
     """
 
     def __init__(self, messages: Sequence[Mapping[int, int]]) -> None: ...

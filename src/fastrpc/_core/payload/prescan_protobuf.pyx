@@ -1,7 +1,7 @@
 """The pre-scan of protobuf payloads, which can be parsed only with the descriptor of their message.
 
 Two bytes of an empty message within a message become an object of thirty or more: 16 MiB would take
-half a gigabyte and a second. The scan counts what the decoder would make; see `prescan`.
+half a gigabyte and a second. The scan counts the objects that the decoder would make; see `prescan`.
 """
 
 cimport cython
@@ -20,7 +20,7 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_TOO_MANY_ITEMS,
 )
 
-# What a field holds that is no message. `codecs.protobuf` writes these numbers into layouts.
+# The content of a field that is not a message. `codecs.protobuf` writes these numbers into layouts.
 cdef enum:
     SCALAR = -1
     PACKED_VARINTS = -2
@@ -42,7 +42,7 @@ cdef enum:
 cdef inline const uint8_t* load_varint(
     const uint8_t* place, const uint8_t* end, int longest, uint64_t* value
 ) noexcept nogil:
-    """Return where a varint of up to `longest` bytes ends, or NULL when it does not."""
+    """Return the end of a varint of up to `longest` bytes, or NULL if it is incomplete."""
     cdef int width
     value[0] = 0
     for width in range(longest):
@@ -58,7 +58,7 @@ cdef inline const uint8_t* load_varint(
 cdef inline const uint8_t* load_tag(
     const uint8_t* place, const uint8_t* end, uint32_t* tag
 ) noexcept nogil:
-    """Return where a tag ends, or NULL when it does not or names no field."""
+    """Return the end of a tag, or NULL if it is incomplete or names no field."""
     cdef uint64_t value
     place = load_varint(place, end, LONGEST_TAG, &value)
     if place == NULL or value >> 32 or not value >> 3:
@@ -70,7 +70,7 @@ cdef inline const uint8_t* load_tag(
 cdef inline const uint8_t* skip_scalar(
     const uint8_t* place, const uint8_t* end, uint32_t wire_type
 ) noexcept nogil:
-    """Return where a scalar ends, or NULL when it does not or `wire_type` is none of a scalar."""
+    """Return the end of a scalar; NULL if it is incomplete or `wire_type` is not one of a scalar."""
     cdef uint64_t ignored
     cdef Py_ssize_t width
     if wire_type == VARINT:
@@ -85,7 +85,7 @@ cdef inline const uint8_t* skip_scalar(
 
 
 cdef Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return how many of these bytes are the last of a number, as their highest bit is clear."""
+    """Return the number of bytes that end a number, as their highest bit is clear."""
     cdef const uint8_t* end = place + size
     cdef uint64_t word
     cdef Py_ssize_t count = 0
@@ -101,7 +101,7 @@ cdef Py_ssize_t count_varints(const uint8_t* place, Py_ssize_t size) noexcept no
 
 
 cdef Py_ssize_t count_packed(int32_t held, const uint8_t* place, Py_ssize_t size) noexcept nogil:
-    """Return how many numbers lie in a packed field."""
+    """Return the count of numbers in a packed field."""
     if held == PACKED_VARINTS:
         return count_varints(place, size)
     return size // (4 if held == PACKED_FOUR_BYTES else 8)
@@ -163,7 +163,7 @@ cdef class MessageLayout:
         return result
 
     cdef int32_t held_message(self, int32_t message, uint32_t tag) noexcept nogil:
-        """Return what a field of `message` holds."""
+        """Return the content of a field of `message`."""
         cdef Py_ssize_t low, high, middle
         if message == SCALAR:
             return SCALAR
