@@ -1,11 +1,11 @@
-"""Writers along the types of a method: each returns the value to encode in place of another, most often that itself.
+"""Writers along the types of a method: each returns the value to encode in place of another, mostly the same one.
 
 ::
 
     list[Point]  ──►  row writer  ──►  writer of Point, which its room knows
 
-Rows, places and keys are walked here, once for all rooms that change what goes out: the names of Go (`go_twins`) and
-floats of 32 bits (`narrow_floats`). A value that is not of its type stays as it is: its receiver refuses it.
+Rows, places and keys are walked here, once for all that change values before encoding: the names of Go (`go_twins`)
+and floats of 32 bits (`narrow_floats`). A value that is not of its type stays as it is: its receiver refuses it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
