@@ -132,7 +132,6 @@ def gateway(
     with reported(ExitCode.USAGE):
         dial = dialing(ca, cert, key, server_name, token_file)
         addresses = _addresses(address or [DEFAULT_ADDRESS])
-        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key}, addresses, encrypted="https")
         arguments: dict[str, Any] = {
             "workers": workers,
             "log_level": checked_level(log_level),
@@ -140,6 +139,8 @@ def gateway(
             **tls_settings(tls_cert, tls_key, None),
         }
         settings, _ = read_settings(arguments, os.environ, config)
+        given = settings.places.files_of(settings.config.tls)
+        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https")
         contracts = [one for path in contract or () for one in services_of_file(path)]
         catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
         # Beside a log of JSON each line that the program writes is JSON.

@@ -83,10 +83,8 @@ def tls_settings(cert: Path | None, key: Path | None, ca: Path | None) -> dict[s
     }
 
 
-def check_encrypts(
-    given: Mapping[str, Path | None], addresses: Sequence[Address], encrypted: str = "tls"
-) -> None:
-    """Refuse options of TLS where nothing is encrypted.
+def check_encrypts(given: Mapping[str, Any], addresses: Sequence[Address], encrypted: str = "tls") -> None:
+    """Refuse options and settings of TLS where nothing is encrypted.
 
     Args:
         encrypted: the scheme of encrypted addresses, as the command takes them.
@@ -94,7 +92,7 @@ def check_encrypts(
     Raises:
         ConfigError: an option is given, and no address is `tls://` or `fd://`.
     """
-    names = [name for name, file in given.items() if file is not None]
+    names = [name for name, file in given.items() if file not in (None, False, ())]
     # A socket that was passed on is encrypted where there are certificates.
     if names and not any(address.scheme in ("tls", "fd") for address in addresses):
         raise ConfigError(

@@ -4,7 +4,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from functools import partial
@@ -196,8 +196,7 @@ def run(
         # Never by the environment: the first start of the program has the same one, and must not take over.
         settings = replace(settings, takeover=takeover)
         if settings.registry is None:  # An encrypted one gets the certificates as well.
-            files = {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca}
-            check_encrypts(files, addresses_of(settings.addresses))
+            _check_encrypts(settings, {"--tls-cert": tls_cert, "--tls-key": tls_key, "--tls-ca": tls_ca})
         # Beside a log of JSON each line that the program writes is JSON.
         is_json = as_json or settings.log_format == "json"
         plan = make_plan(settings, print_started_json if is_json else print_started)
@@ -262,38 +261,64 @@ def make_plan(settings: RunSettings, on_started: Callable[[Started], None]) -> P
     """
     if settings.app is None:
         raise ConfigError("nothing to serve", hint="name it as module:attribute, such as app:services")
-    app = settings.app
-    check_import_string(app)
-    addresses = addresses_of(settings.addresses)
-    for address in addresses:
-        if not is_inherited(address):
-            transport_for(address)
-    if settings.registry is not None:
-        # Each process opens its own registry; a wrong URL is reported before any process starts.
-        open_registry(settings.registry)
-
+    places = settings.places
+    with places.naming("app"):
+        check_import_string(settings.app)
+    with places.naming("advertise"):
+        advertise = addresses_of(settings.advertise)
     traced = _telemetry(settings)
-    plan = Plan(
-        load=partial(_load, app, settings, traced.get("outermost", ())),
-        addresses=addresses,
-        workers=settings.workers,
-        worker_timeout=settings.worker_timeout,
-        max_calls=settings.max_calls,
-        control=None if settings.control is None else Address("unix", path=settings.control),
-        takeover=settings.takeover,
-        needs_service=True,
-        config=settings.config,
-        configure=settings.over,
-        authenticate=None if settings.tokens is None else StaticTokens.from_file(settings.tokens),
-        authorize=None if settings.policy is None else Policy.from_file(settings.policy),
-        registry=settings.registry,
-        advertise=addresses_of(settings.advertise),
-        on_started=on_started,
-        **traced,
-    )
+    with places.naming_fields():
+        plan = Plan(
+            load=partial(_load, settings.app, settings, traced.get("outermost", ())),
+            addresses=_addresses(settings),
+            workers=settings.workers,
+            worker_timeout=settings.worker_timeout,
+            max_calls=settings.max_calls,
+            control=None if settings.control is None else Address("unix", path=settings.control),
+            takeover=settings.takeover,
+            needs_service=True,
+            config=settings.config,
+            configure=settings.over,
+            registry=_registry(settings),
+            advertise=advertise,
+            on_started=on_started,
+            **_access(settings),
+            **traced,
+        )
     if settings.registry is not None:
-        _check_advertised(plan)
+        with places.naming("advertise"):
+            _check_advertised(plan)
     return plan
+
+
+def _addresses(settings: RunSettings) -> tuple[Address, ...]:
+    """Return the addresses to listen at; those with a transport."""
+    with settings.places.naming("address"):
+        addresses = addresses_of(settings.addresses)
+        for address in addresses:
+            if not is_inherited(address):
+                transport_for(address)
+    return addresses
+
+
+def _registry(settings: RunSettings) -> str | None:
+    """Return the URL of the registry, checked: each process opens its own."""
+    with settings.places.naming("registry"):
+        if settings.registry is not None:
+            open_registry(settings.registry)
+    return settings.registry
+
+
+def _access(settings: RunSettings) -> dict[str, Any]:
+    """Return the tokens and the policy of a plan, whose files are read."""
+    found: dict[str, Any] = {}
+    with settings.places.naming("tokens"):
+        if settings.tokens is not None:
+            found["authenticate"] = StaticTokens.from_file(settings.tokens)
+    with settings.places.naming("policy"):
+        if settings.policy is not None:
+            found["authorize"] = Policy.from_file(settings.policy)
+    return found
 
 
 def _load(app: str, settings: RunSettings, around_clients: Sequence[Interceptor]) -> list[Any]:
@@ -315,6 +340,14 @@ def _telemetry(settings: RunSettings) -> dict[str, Any]:
 
     check_sdk()
     return {"outermost": (OpenTelemetry(),), "foremost": (telemetry,)}
+
+
+def _check_encrypts(settings: RunSettings, options: Mapping[str, Path | None]) -> None:
+    """Refuse options and settings of TLS where neither an address nor the admin pages are encrypted."""
+    addresses, admin = _addresses(settings), settings.config.admin_address
+    with settings.places.naming("admin_address"):
+        addresses += () if admin is None else addresses_of(admin)
+    check_encrypts({**options, **settings.places.files_of(settings.config.tls)}, addresses)
 
 
 def _check_advertised(plan: Plan) -> None:
@@ -347,11 +380,14 @@ def run_reported(
     except typer.Exit:
         raise  # It is reported.
     except Exception as error:
-        cause, hint = describe_error(error)
-        _print_error(settings, cause, hint or _trace_hint(settings))
+        # Many settings show only at the start that they do not fit each other.
+        named = settings.places.named(error) if isinstance(error, ConfigError) else None
+        is_usage = named is not None or isinstance(error, NothingToServeError)
+        cause, hint = describe_error(named or error)
+        _print_error(settings, cause, hint if is_usage else hint or _trace_hint(settings))
         if settings.log_level == "debug":
             logger.debug("it could not start", exc_info=error)
-        return ExitCode.USAGE if isinstance(error, NothingToServeError) else ExitCode.NOT_STARTED
+        return ExitCode.USAGE if is_usage else ExitCode.NOT_STARTED
     if code is ExitCode.DRAIN_TIMED_OUT:
         seconds = (settings if served is None else served()).config.timeouts.drain
         _print_error(

@@ -15,6 +15,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin, get_type_hin
 
 import msgspec
 
+from fastrpc.cli.setting_places import SettingPlaces
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import SECRETS
 from fastrpc.errors import ConfigError
@@ -33,6 +34,8 @@ _HIDDEN = SECRETS | {"registry"}
 
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 LogFormat = Literal["text", "json"]
+
+_ALL_KEYS = "a key is an option of `fastrpc run --help`, or a field: help(fastrpc.ServerConfig)"
 
 #: Keys beside those of ServerConfig, with their types.
 _OWN_KEYS: dict[str, Any] = {
@@ -77,10 +80,12 @@ class RunSettings:
     log_level_is_demanded: bool = False
     #: The values for ServerConfig, by key.
     said: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    #: Where they stand in the file and the environment.
+    places: SettingPlaces = dataclasses.field(default_factory=lambda: SettingPlaces({}, {}))
 
     def over(self, config: ServerConfig) -> ServerConfig:
         """Return a program's own settings, overridden by these."""
-        return _config(self.said, config)
+        return _config(self.said, config, self.places)
 
 
 def read_settings(
@@ -96,11 +101,19 @@ def read_settings(
         ConfigError: a key is unknown, or a value does not fit; the message names the place.
     """
     keys = known_keys()
+    named_by = "--config"
     if file is None and environment.get(f"{PREFIX}CONFIG"):
-        file = Path(environment[f"{PREFIX}CONFIG"])
-    values = {} if file is None else _from_file(file, keys)
-    values |= _from_environment(environment, keys)
-    values |= {key: value for key, value in arguments.items() if value is not None}
+        named_by = f"{PREFIX}CONFIG"
+        file = Path(environment[named_by])
+    found = _Found()
+    if file is not None:
+        _take_file(found, file, named_by, keys)
+    _take_environment(found, environment, keys)
+    for key, value in arguments.items():
+        if value is not None:
+            found.values[key] = value
+            found.places.pop(key, None)
+    values, places = found.values, SettingPlaces(found.places, _fields_of(ServerConfig))
     settings = RunSettings(
         app=values.get("app"),
         addresses=_several(values.get("address", DEFAULT_ADDRESS)),
@@ -111,7 +124,8 @@ def read_settings(
         log_level_is_demanded="log_level" in values,
         log_format=values.get("log_format", "text"),
         otel=values.get("otel", False),
-        config=_config(values, ServerConfig()),
+        config=_config(values, ServerConfig(), places),
+        places=places,
         said={key: value for key, value in values.items() if key not in _OWN_KEYS},
         control=values.get("control"),
         registry=values.get("registry"),
@@ -143,6 +157,17 @@ def _keys_of(settings: type[Any]) -> dict[str, Any]:
     return keys
 
 
+def _fields_of(settings: type[Any], section: str = "") -> dict[str, str]:
+    """Return the name of each field as errors have it, by key."""
+    fields: dict[str, str] = {}
+    for name, kind in get_type_hints(settings).items():
+        inner = _section(kind)
+        fields[f"{section}{name}"] = f"{settings.__name__}.{name}"
+        if inner is not None:
+            fields |= _fields_of(inner, f"{section}{name}.")
+    return fields
+
+
 def _section(kind: Any) -> type[Any] | None:
     for one in (kind, *get_args(kind)):
         if dataclasses.is_dataclass(one) and isinstance(one, type):
@@ -158,13 +183,19 @@ def _plain(kind: Any) -> Any:
     return Union[parts]  # noqa: UP007 (a tuple of types, known at run time only)
 
 
-def _config(values: Mapping[str, Any], base: ServerConfig) -> ServerConfig:
+def _config(values: Mapping[str, Any], base: ServerConfig, places: SettingPlaces) -> ServerConfig:
     given = {key: value for key, value in values.items() if key not in _OWN_KEYS}
-    return cast(ServerConfig, _replaced(base, ServerConfig, given))
+    return cast(ServerConfig, _replaced(base, ServerConfig, given, places))
 
 
-def _replaced(base: Any, kind: type[Any], values: Mapping[str, Any]) -> Any:
-    """Return settings with other values, whose keys have a dot for each section around them."""
+def _replaced(
+    base: Any, kind: type[Any], values: Mapping[str, Any], places: SettingPlaces, place: str = ""
+) -> Any:
+    """Return settings with other values, whose keys have a dot for each section around them.
+
+    Args:
+        place: the section that the settings are.
+    """
     options: dict[str, Any] = {}
     sections: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -177,31 +208,45 @@ def _replaced(base: Any, kind: type[Any], values: Mapping[str, Any]) -> Any:
     for section, fields in sections.items():
         inner = _section(kinds[section])
         assert inner is not None
-        options[section] = _replaced(None if base is None else getattr(base, section), inner, fields)
-    return kind(**options) if base is None else dataclasses.replace(base, **options)
+        held = None if base is None else getattr(base, section)
+        options[section] = _replaced(held, inner, fields, places, f"{place}.{section}".lstrip("."))
+    with places.naming_fields(place):
+        return kind(**options) if base is None else dataclasses.replace(base, **options)
+
+
+@dataclasses.dataclass(slots=True)
+class _Found:
+    """Values by key, and their places."""
+
+    values: dict[str, Any] = dataclasses.field(default_factory=dict)
+    places: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def take(self, place: str, key: str, value: Any, kind: Any, *, strict: bool) -> None:
+        self.values[key] = _convert(place, key, value, kind, strict=strict)
+        self.places[key] = place
 
 
 # The file
 
 
-def _from_file(file: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
+def _take_file(found: _Found, file: Path, named_by: str, keys: Mapping[str, Any]) -> None:
+    """Take the values of a file that an option or a variable names."""
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"cannot read {file}: {error.strerror}", hint="check the path after --config"
+            f"cannot read {file}: {error.strerror}",
+            hint=f"check the path {'after' if named_by.startswith('-') else 'in'} {named_by}",
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"{file} is not TOML: {error}", hint="each line is: key = value; texts need quotes"
         ) from None
-    values: dict[str, Any] = {}
-    _take_table(values, str(file), "", table, keys)
-    return values
+    _take_table(found, str(file), "", table, keys)
 
 
 def _take_table(
-    values: dict[str, Any], file: str, section: str, table: Mapping[str, Any], keys: Mapping[str, Any]
+    found: _Found, file: str, section: str, table: Mapping[str, Any], keys: Mapping[str, Any]
 ) -> None:
     """Take the values of a table, and of those in it."""
     for name, value in table.items():
@@ -210,10 +255,10 @@ def _take_table(
         if isinstance(value, dict) and not section and key not in keys:
             _check_section(place, name, keys)
         if isinstance(value, dict) and any(known.startswith(f"{key}.") for known in keys):
-            _take_table(values, file, key, value, keys)
+            _take_table(found, file, key, value, keys)
         else:
             _check_known(place, key, keys)
-            values[key] = _convert(place, key, value, keys[key], strict=True)
+            found.take(place, key, value, keys[key], strict=True)
 
 
 def _check_section(place: str, name: str, keys: Mapping[str, Any]) -> None:
@@ -229,9 +274,13 @@ def _check_known(place: str, key: str, keys: Mapping[str, Any]) -> None:
     if key in keys:
         return
     near = nearest_name(key, keys)
-    hint = f"did you mean {near.rpartition('.')[2]!r}?" if near else f"known are {', '.join(keys)}"
-    if near and near.partition(".")[0] != key.partition(".")[0]:
-        hint = f"did you mean {near!r}?"
+    section = key.rpartition(".")[0]
+    if near is None:
+        inside = [one.rpartition(".")[2] for one in keys if one.rpartition(".")[0] == section]
+        # Without a section there are too many for a line.
+        hint = f"there are {', '.join(inside)}" if section and inside else _ALL_KEYS
+    else:
+        hint = f"did you mean {near.rpartition('.')[2] if near.rpartition('.')[0] == section else near!r}?"
     raise ConfigError(f"{place} is not a setting", hint=hint)
 
 
@@ -239,31 +288,44 @@ def _convert(place: str, key: str, value: Any, kind: Any, *, strict: bool) -> An
     """Convert a value to its type; the text "none" stands for None, which TOML lacks."""
     if value == "none" and type(None) in get_args(kind):
         return None
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    if choices and isinstance(value, str):
+    if get_origin(kind) is Literal and isinstance(value, str):
         # As the command line takes them: FASTRPC_LOG_LEVEL=INFO.
         value = value.lower()
     try:
         return msgspec.convert(value, kind, strict=strict)
-    except msgspec.ValidationError as error:
-        if choices:
-            listed = ", ".join(choices)
-            raise ConfigError(
-                f"{place} is {value!r}: there is no such choice", hint=f"there are {listed}"
-            ) from None
-        expected = str(error).replace("null", "none")
+    except msgspec.ValidationError:
         shown = f"<{type(value).__name__} object>" if key.rpartition(".")[2] in _HIDDEN else repr(value)
-        raise ConfigError(f"{place} is {shown}: {expected[:1].lower()}{expected[1:]}") from None
+        raise ConfigError(f"{place} is {shown}, it must be {_allowed(kind)}") from None
+
+
+#: The values of the types of settings, in words.
+_WORDS: dict[Any, tuple[str, ...]] = {
+    bool: ("true", "false"),
+    float: ("a number",),
+    int: ("a whole number",),
+    str: ("a text",),
+    type(None): ('"none"',),
+}
+
+
+def _allowed(kind: Any) -> str:
+    """Return the values that a type allows, in words."""
+    is_union = get_origin(kind) in {Union, types.UnionType}
+    words: list[str] = []
+    for one in get_args(kind) if is_union else (kind,):
+        is_choice = get_origin(one) is Literal
+        words += get_args(one) if is_choice else _WORDS.get(one, ("a list of texts",))
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 # The environment
 
 
-def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def _take_environment(found: _Found, environment: Mapping[str, str], keys: Mapping[str, Any]) -> None:
     if "WEB_CONCURRENCY" in environment:
         place = "WEB_CONCURRENCY"
-        values["workers"] = _convert(place, "workers", environment[place], int, strict=False)
+        found.take(place, "workers", environment[place], int, strict=False)
     for key, kind in keys.items():
         name = _variable(key)
         text = environment.get(name)
@@ -271,8 +333,7 @@ def _from_environment(environment: Mapping[str, str], keys: Mapping[str, Any]) -
             continue
         takes_many = any(get_origin(one) in {list, tuple} for one in (kind, *get_args(kind)))
         value = [part.strip() for part in text.split(",")] if takes_many else text
-        values[key] = _convert(name, key, value, kind, strict=False)
-    return values
+        found.take(name, key, value, kind, strict=False)
 
 
 def _suspicious(environment: Mapping[str, str], keys: Mapping[str, Any]) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from fastrpc._core.framing.settings import Settings, WireNumbers
+from fastrpc.codecs.base import codec_number
 from fastrpc.config import HTTP, ServerConfig
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.wire_numbers import announced
@@ -14,8 +15,9 @@ def checked_config(config: Any) -> ServerConfig:
     """Return the settings of a server; the defaults for None.
 
     Raises:
-        ConfigError: they are of another type, or set `http` where HTTP is not served. `ServerConfig` itself cannot
-            refuse that: the command line and the environment may add protocols to the settings of an App.
+        ConfigError: they are of another type, name an unknown codec, or set `http` where HTTP is not served.
+            `ServerConfig` itself cannot refuse that: the command line and the environment may add protocols to the
+            settings of an App, and other packages install codecs.
     """
     if config is None:
         return ServerConfig()
@@ -30,6 +32,11 @@ def checked_config(config: Any) -> ServerConfig:
             f"ServerConfig.http is set, and HTTP is not served: protocols is {config.protocols!r}",
             hint=f"write protocols=({names}); under fastrpc run FASTRPC_PROTOCOLS sets them as well",
         )
+    for name in config.codecs:
+        try:
+            codec_number(name)
+        except ConfigError as error:
+            raise ConfigError(f"ServerConfig.codecs: {error.message}", hint=error.hint) from None
     return config
 
 

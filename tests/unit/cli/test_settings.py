@@ -82,9 +82,28 @@ def test_file_can_say_that_there_is_no_limit(tmp_path: Path) -> None:
         ("wrkers = 2", "wrkers is not a setting", "did you mean 'workers'?"),
         ("[timeouts]\ndrian = 2", "[timeouts] drian is not a setting", "did you mean 'drain'?"),
         ("[timeout]\ndrain = 2", "timeout is not a setting", "did you mean [timeouts]?"),
-        ("[timeouts]\nqqq = 2", "[timeouts] qqq is not a setting", None),
-        ('workers = "2"', "workers is '2': expected `int`, got `str`", None),
-        ("[limits]\ndepth = 0", "Limits.depth is 0", None),
+        (
+            "[keepalive]\nqqq = 2",
+            "qqq is not a setting",
+            "there are interval, timeout, minimum_interval, max_age",
+        ),
+        (
+            "colour = 1",
+            "colour is not a setting",
+            "a key is an option of `fastrpc run --help`, or a field: help(fastrpc.ServerConfig)",
+        ),
+        ('workers = "2"', "fastrpc.toml: workers is '2', it must be a whole number", None),
+        ("codecs = 5", "fastrpc.toml: codecs is 5, it must be a list of texts", None),
+        ("reflection = 5", 'fastrpc.toml: reflection is 5, it must be true, false or "none"', None),
+        ("[limits]\ndepth = 0", "fastrpc.toml: [limits] depth is 0, it must be", None),
+        ('protocols = ["grpc"]', "fastrpc.toml: protocols is ('grpc',), it must be", None),
+        ("[http.limits]\nheaders = 0", "fastrpc.toml: [http.limits] headers is 0, it must be", None),
+        (
+            "[memory]\nsend_hard = 100_000",
+            "fastrpc.toml: [memory] send_hard: Memory.send_soft is 4194304",
+            None,
+        ),
+        ('[tls]\nkey_file = "k"', "fastrpc.toml: [tls] key_file is 'k', but cert_file is None", None),
         ("timeouts = 3", "timeouts is not a setting", None),
         ("workers =", "is not TOML", "each line is: key = value; texts need quotes"),
     ],
@@ -98,27 +117,53 @@ def test_mistake_in_the_file_is_named(tmp_path: Path, text: str, message: str, h
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file") as caught:
         read_settings({}, {}, tmp_path / "none.toml")
+    assert caught.value.hint == "check the path after --config"
+    with pytest.raises(ConfigError, match=r"cannot read .*none\.toml: No such file") as caught:
+        read_settings({}, {"FASTRPC_CONFIG": str(tmp_path / "none.toml")}, None)
+    assert caught.value.hint == "check the path in FASTRPC_CONFIG"
 
 
 def test_wrong_variable_is_named() -> None:
-    with pytest.raises(ConfigError, match="FASTRPC_WORKERS is 'many': expected `int`"):
+    with pytest.raises(ConfigError, match="^FASTRPC_WORKERS is 'many', it must be a whole number$"):
         read_settings({}, {"FASTRPC_WORKERS": "many"}, None)
+    with pytest.raises(ConfigError, match="^FASTRPC_TIMEOUTS_DRAIN is -1.0, it must be a number from 0"):
+        read_settings({}, {"FASTRPC_TIMEOUTS_DRAIN": "-1"}, None)
+
+
+def test_a_value_of_the_command_line_hides_the_place_of_the_one_in_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path, "[limits]\ndepth = 7")
+    with pytest.raises(ConfigError, match=r"^Limits\.depth is 0"):
+        read_settings({"limits.depth": 0}, {}, file)
+
+
+def test_later_error_about_a_field_is_one_about_its_place(tmp_path: Path) -> None:
+    file = write(tmp_path, 'admin_address = "tls://h:1"\ncodecs = ["json"]\n[http]\njson = true\n')
+    places = read_settings({}, {"FASTRPC_CODECS": "xml"}, file)[0].places
+    for text, named in (
+        ("ServerConfig.admin_address is 1", f"{file}: admin_address is 1"),
+        ("ServerConfig.codecs: no codec", "FASTRPC_CODECS: no codec"),
+        ("ServerConfig.http is set", f"{file}: [http] json is set"),
+    ):
+        error = places.named(ConfigError(text, hint="do it"))
+        assert error is not None
+        assert (error.message, error.hint) == (named, "do it")
+    for text in ("ServerConfig.tls is None", "admin_address", "it is ServerConfig.codecs", ""):
+        assert places.named(ConfigError(text)) is None
 
 
 @pytest.mark.parametrize(
     ("name", "choices"),
-    [("log_level", "debug, info, warning, error, critical"), ("log_format", "text, json")],
+    [("log_level", "debug, info, warning, error or critical"), ("log_format", "text or json")],
 )
 def test_a_wrong_choice_lists_all_of_them(tmp_path: Path, name: str, choices: str) -> None:
     for environment, file in (
         ({f"FASTRPC_{name.upper()}": "loud"}, None),
         ({}, write(tmp_path, f'{name} = "loud"')),
     ):
-        with pytest.raises(ConfigError, match=rf"(?i){name} is 'loud'") as caught:
+        with pytest.raises(ConfigError, match=rf"(?i){name} is 'loud', it must be {choices}$"):
             read_settings({}, environment, file)
-        assert caught.value.hint == f"there are {choices}"
     with pytest.raises(ConfigError, match=r"log_level is 3"):
         read_settings({}, {}, write(tmp_path, "log_level = 3"))
 

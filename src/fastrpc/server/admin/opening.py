@@ -46,7 +46,10 @@ def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
             "ServerConfig.ready_needs_registry is set, but the server has no registry",
             hint="write registry=…",
         )
-    address = Address.parse(config.admin_address)
+    try:
+        address = Address.parse(config.admin_address)
+    except ConfigError as error:
+        raise ConfigError(f"ServerConfig.admin_address: {error.message}", hint=error.hint) from None
     if is_inherited(address):
         address = inherited_address(address, is_encrypted=config.tls is not None)
     if address.scheme not in ("tcp", "tls", "unix"):

@@ -1,0 +1,75 @@
+"""The places of settings: an error names the key of the file or the variable to correct, not a field of a class."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fastrpc.config import TLS
+from fastrpc.errors import ConfigError
+
+__all__ = ["SettingPlaces"]
+
+
+class SettingPlaces:
+    """Where the settings of a command stand, for errors.
+
+    Args:
+        places: file and section, or variable, by key; keys of the command line have none.
+        fields: the name of each setting in the errors of its class, such as `Timeouts.drain`, by key.
+    """
+
+    def __init__(self, places: Mapping[str, str], fields: Mapping[str, str]) -> None:
+        self._places = places
+        self._by_field = {fields.get(key, key): place for key, place in places.items()}
+        for section, field in fields.items():
+            inside = [place for key, place in places.items() if key.startswith(f"{section}.")]
+            if inside:
+                self._by_field[field] = ", ".join(inside)
+
+    def below(self, section: str) -> dict[str, str]:
+        """Return the places of the settings of a section, by field."""
+        return {
+            key.rpartition(".")[2]: place
+            for key, place in self._places.items()
+            if key.rpartition(".")[0] == section
+        }
+
+    def files_of(self, tls: TLS | None) -> dict[str, Any]:
+        """Return the values of the settings of TLS that have a place, by place."""
+        return {place: getattr(tls, name) for name, place in self.below("tls").items()}
+
+    def named(self, error: ConfigError) -> ConfigError | None:
+        """Return an error about a field as one about its place; None for every other error."""
+        field, _, rest = error.message.partition(" ")
+        place = self._by_field.get(field.rstrip(":"))
+        if place is None:
+            return None
+        return ConfigError(f"{place}{':' if field.endswith(':') else ''} {rest}", hint=error.hint)
+
+    @contextlib.contextmanager
+    def naming(self, key: str) -> Iterator[None]:
+        """Put the place of a setting before each ConfigError that leaves the block."""
+        try:
+            yield
+        except ConfigError as error:
+            if key not in self._places:
+                raise
+            raise ConfigError(f"{self._places[key]}: {error.message}", hint=error.hint) from None
+
+    @contextlib.contextmanager
+    def naming_fields(self, section: str | None = None) -> Iterator[None]:
+        """Name the place in each ConfigError about a field.
+
+        Args:
+            section: the section whose places are named where settings contradict each other; None names none.
+        """
+        try:
+            yield
+        except ConfigError as error:
+            named = self.named(error)
+            given = "" if section is None else ", ".join(self.below(section).values())
+            if named is None and given:
+                named = ConfigError(f"{given}: {error.message}", hint=error.hint)
+            if named is None:
+                raise
+            raise named from None
