@@ -16,8 +16,8 @@ cdef class Session(ByteStream):
         readonly object transport
         readonly LoopState loop_state
         object _write
+        # Made on first use: many connections flush at the end of their reads alone.
         object _flush_callback
-        object _turn_callback
         readonly object peer_name
 
         # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.

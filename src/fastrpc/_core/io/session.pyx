@@ -64,8 +64,6 @@ cdef class Session(ByteStream):
         bind(engine, self)
         self.engine = engine
         self.loop_state = loop_state(loop)
-        self._flush_callback = self._flush_scheduled_now
-        self._turn_callback = self._turn_over
         self.spin_ns = <uint64_t>spin_microseconds * 1000
         engine.now = now_ns()
 
@@ -344,7 +342,7 @@ cdef class Session(ByteStream):
             self._hear_last_answers()
         self.transport = None
         self.loop_state.held_sockets.drop(self)
-        self._write = self._flush_callback = self._turn_callback = None
+        self._write = self._flush_callback = None
         self.descriptor = -1
         engine.now = now_ns()
         self.tail.drop()
@@ -388,7 +386,9 @@ cdef class Session(ByteStream):
 
     cdef int schedule_flush(self) except -1:
         if self._flush_callback is None:
-            return 0
+            if self.transport is None:
+                return 0
+            self._flush_callback = self._flush_scheduled_now
         try:
             self.loop_state.call_soon(self._flush_callback)
         except RuntimeError:
@@ -402,10 +402,10 @@ cdef class Session(ByteStream):
         return 0
 
     cdef bint ask_turn(self) except -1:
-        if self._turn_callback is None:
+        if self.transport is None:
             return False
         try:
-            self.loop_state.call_soon(self._turn_callback)
+            self.loop_state.call_soon(self._turn_over)
         except RuntimeError:
             # As in `schedule_flush`.
             if not self.loop_state.loop.is_closed():
