@@ -135,9 +135,6 @@ cdef class Exchange:
         int64_t rooms_packed
         int64_t rooms_kept
 
-        # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
-        uint64_t output_look_ns
-
         # The most bytes of an answer that the peer accepts.
         public uint64_t max_message
         public uint32_t max_metadata
@@ -145,6 +142,9 @@ cdef class Exchange:
         # Whether the connection drains, and the event for it, made on first use.
         readonly bint is_draining
         object drain_signal
+
+        # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
+        uint64_t output_look_ns
 
         # The next instant of `Admission.look_at`; 0: none is scheduled.
         uint64_t look_due_ns
@@ -158,6 +158,10 @@ cdef class Exchange:
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int do_hold(self, Call call) except -1
     cdef int do_release(self, Call call) except -1
+
+    # For the end of a credential: the calls that stream, and the answer to one whose caller may still send.
+    cdef list streams_under_way(self)
+    cdef int end_early(self, Call call, Failure failure) except -1
 
     # The same for streams, which only compiled engines have.
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1

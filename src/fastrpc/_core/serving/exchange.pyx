@@ -152,6 +152,16 @@ cdef class Exchange:
             self.crash(error)
         return 0
 
+    # The end of a credential
+
+    cdef list streams_under_way(self):
+        """Return the calls that stream: they end with their credential."""
+        return []
+
+    cdef int end_early(self, Call call, Failure failure) except -1:
+        """Answer a call whose caller may still send messages."""
+        return self.do_fail(call, failure)
+
     # Streams: a call has one only where its engine's REQUESTs say so
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
