@@ -146,3 +146,17 @@ async def test_an_allowed_caller_starts_handlers_by_every_way(
             asked = Asked(address, certificates[caller.certificate], caller.token, method, kind)
             assert await way.ask(asked) in {Status.OK, None}
             await eventually(lambda before=before: counted.started > before)
+
+
+@pytest.mark.parametrize("name", ["rpcx", "phobos", "JSON"])
+async def test_a_certificate_counts_where_one_protocol_alone_is_served(
+    name: str, certificates: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its engine is there before the handshake of TLS is over."""
+    way = WAYS[name]
+    settings = {"http": HTTP()} if way.protocol == "http" else {}
+    counted = Counted(tmp_path, tls=certificates["server"], protocols=(way.protocol,), **settings)
+    async with counted.server as server:
+        address = await server.listen("tls://127.0.0.1:0")
+        asked = Asked(address, certificates["allowed"], None, "shop.who", "unary")
+        assert await way.ask(asked) is Status.OK

@@ -8,7 +8,6 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, Failure
-from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
 
 
@@ -53,11 +52,6 @@ cdef class RpcxExchange(EngineExchange):
         if self._engine is NULL or not (<RpcxRequests>self._engine).profile.compresses:
             return 0
         return number
-
-    cdef int weigh_answer(self) except -1:
-        if self._engine is not NULL:
-            (<Gate>self.gate).weigh_output(self, (<RpcxRequests>self._engine).unsent_bytes())
-        return 0
 
     def note_drain(self):
         """Tell handlers that the connection drains. It takes further calls: no word of rpcx says which are too late."""

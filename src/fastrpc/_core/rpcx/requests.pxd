@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
+from fastrpc._core.serving.connection_life cimport ConnectionLife
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.gate cimport Gate
@@ -23,8 +24,8 @@ cdef class RpcxRequests(RpcxEngine):
         readonly EngineExchange exchange
         PyObject* _exchange
 
-        # The instant of the last call or its end.
-        uint64_t used_ns
+        # Its life. The last use of the connection is the last call, or its end.
+        ConnectionLife life
 
         # The full name of the method of the frame that is handled.
         char[LONGEST_NAME] name

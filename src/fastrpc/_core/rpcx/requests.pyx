@@ -62,7 +62,7 @@ cdef class RpcxRequests(RpcxEngine):
             call.head += bytes(2 * LENGTH_BYTES)
         # A peer that states none has no deadline: the server's default is for protocols in which every caller can state one.
         call.stated_timeout_us = TIMEOUT_NONE
-        call.started_ns = self.used_ns = self.came_ns or self.now
+        call.started_ns = self.life.used_ns = self.came_ns or self.now
         exchange.now = self.now
         exchange.received_ns = self.received_ns
         exchange.is_reading = self.is_reading

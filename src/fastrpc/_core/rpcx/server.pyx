@@ -11,24 +11,22 @@ A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`
 the call; a call whose token is refused is answered, then the connection closes once the calls under way have ended.
 
 The protocol has neither a cancel nor a goodbye. Only the end of a connection cancels its calls. A connection that drains
-serves further calls, and closes when it has had none for REST_NS: by then its peer follows a registry that no longer lists
+serves further calls, and closes when it has had none for a second: by then its peer follows a registry that no longer lists
 this server, or is a client of ours, which the metadata of each answer tells to go. A peer that hears of neither and goes on
 calling loses the connection at a moment when no call is under way, if there is one: what it sent meanwhile was not read.
 """
-
-from random import uniform
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.codec_numbers cimport serialize_of
-from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.caller_view cimport count_start
 from fastrpc._core.calling.client_call cimport ClientCall
-from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN
+from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
 from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS
@@ -52,6 +50,7 @@ from fastrpc._core.rpcx.frames cimport (
 from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.rpcx.requests cimport RpcxRequests
 from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck, check_heartbeat
+from fastrpc._core.serving.connection_life cimport Facts, new_life
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
 from fastrpc._core.serving.exchange cimport Exchange, Failure, process_held
 from fastrpc._core.serving.gate cimport Gate
@@ -65,16 +64,10 @@ cdef enum:
     GZIP = 1
 
 cdef uint64_t SECOND = 1_000_000_000
-# A connection that drains closes when it has had no call for so long.
-cdef uint64_t REST_NS = SECOND
 # One whose peer goes on calling closes at the first moment without a call after so long, or half of the time for calls.
 cdef uint64_t STAY_NS = 10 * SECOND
 # Until nothing more is taken, so long before that time is over.
 cdef uint64_t DEAF_NS = SECOND
-# When to look again whether a call was read that came when its connection was to close.
-cdef uint64_t UNREAD_NS = SECOND // 20
-# What is not tied to an instant is looked at so often.
-cdef uint64_t LOOK_NS = 10 * SECOND
 # What answers of a connection that drains tell clients of ours: call elsewhere.
 cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
@@ -95,14 +88,8 @@ cdef class RpcxServer(RpcxRequests):
         self.exchange.join(self, &self._exchange)
         # Path and method, which the limit of metadata holds as well.
         self.most_frame = limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
-        self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.idle_ns = nanoseconds(timeouts.idle)
-        self.leave_after_ns = nanoseconds(timeouts.drain)
-        self.linger_ns = nanoseconds(timeouts.linger)
-        self.silence_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
-        self.look_after_ns = min(LOOK_NS, max(self.silence_ns // 4, <uint64_t>1_000_000))
-        # As for native connections: those made together do not all end together.
-        self.age_ns = nanoseconds(None if keepalive.max_age is None else keepalive.max_age * uniform(0.9, 1.1))
+        self.life = new_life(self, self.exchange)
+        self.life.set_rules(timeouts, keepalive)
 
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.
@@ -265,7 +252,7 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int after_call(self, bint was_let_in) except -1:
         """A call has ended."""
-        self.used_ns = max(self.used_ns, self.exchange.now, self.exchange.stepped_ns)
+        self.life.used_ns = max(self.life.used_ns, self.exchange.now, self.exchange.stepped_ns)
         if self.ignores_input:
             return 0 if self._is_busy() else self.end(True)
         if self.pause_from_ns and not self.is_reading:
@@ -326,45 +313,48 @@ cdef class RpcxServer(RpcxRequests):
     # Opening and leaving
 
     cdef int connected(self) except -1:
-        self.now = self.used_ns = now_ns()
+        self.now = now_ns()
         self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
-        self.gate.connection_made(self)
-        if self.is_closed:
-            return 0
+        if self.life.count_in():
+            return self.end(True)
         self.is_opening = True
-        self.opening_due_ns = 0 if self.handshake_ns == 0 else self.now + self.handshake_ns
-        self.aged_at_ns = 0 if self.age_ns == 0 else self.now + self.age_ns
         self.openings.add_undecided(self)
-        (<ByteStream>self._stream).schedule_check(earlier(self.opening_due_ns, self.now + self.look_after_ns))
-        if self.gate.access is not None and not self.gate.access.authentication.opened(self):
-            (<ByteStream>self._stream).hold_input()
+        (<ByteStream>self._stream).schedule_check(self.life.begin(self.now))
         return 0
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first():
+            return 0
+        return RpcxRequests.receive(self, data, size)
 
     cdef int leave_opening(self) except -1:
         """A call was let in, or the beginning of one, or the connection is gone."""
         if self.is_opening:
             self.is_opening = False
+            self.life.opened()
             self.openings.leave_undecided(self)
         return 0
 
     def begin_drain(self, reason, text=""):
         """Close when the peer has made no call for a while; calls until then are served."""
-        cdef uint64_t now = now_ns()
-        # A peer that is to use another connection has time for it: only where the server goes does this one end under calls.
-        if reason == REASON_DRAIN and self.pause_from_ns == 0:
-            self.pause_from_ns = now + (STAY_NS if self.leave_after_ns == 0 else min(STAY_NS, self.leave_after_ns // 2))
-            if self.leave_after_ns:
-                self.last_call_ns = now + self.leave_after_ns - min(DEAF_NS, self.leave_after_ns // 4)
+        cdef uint64_t now = now_ns(), span = self.life.leave_after_ns
+        # A peer that is to use another connection has time for it: only where the server goes, or at its age, does this one
+        # end under calls.
+        if (reason == REASON_DRAIN or self.life.has_aged) and self.pause_from_ns == 0:
+            self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
+            if span:
+                self.last_call_ns = now + span - min(DEAF_NS, span // 4)
         self.exchange.note_drain()
+        self.life.begin_drain(0)
         if self._stream is not NULL and not self.is_closed:
-            (<ByteStream>self._stream).schedule_check(max(now, self.used_ns + REST_NS))
+            (<ByteStream>self._stream).schedule_check(max(now, self.life.left_due()))
 
     @property
     def has_drained(self):
         """Whether no call is under way, none came for a while, and all output is sent."""
         if self._is_busy() or self.unsent_bytes() or (self.is_partial and not self.is_closed):
             return False
-        return self.is_closed or now_ns() >= self.used_ns + REST_NS
+        return self.is_closed or now_ns() >= self.life.left_due()
 
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
@@ -372,19 +362,19 @@ cdef class RpcxServer(RpcxRequests):
 
     def close(self, reason=0, text=""):
         """Close once all output is sent; the protocol has no word of goodbye."""
-        self.end(True)
+        self.end(reason != REASON_HANDSHAKE)
 
     cdef int end(self, bint lingers) except -1:
         if self.is_closed or self._stream is NULL:
             return 0
         self.leave_opening()
-        self.linger_until_ns = now_ns() + self.linger_ns
+        self.life.linger(now_ns())
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.exchange)
-        RpcxRequests.end(self, lingers and self.linger_ns != 0)
+        RpcxRequests.end(self, lingers and self.life.linger_ns != 0)
         self._tell_pusher()
         if self._stream is not NULL:
-            (<ByteStream>self._stream).schedule_check(self.linger_until_ns)
+            (<ByteStream>self._stream).schedule_check(self.life.linger_until_ns)
         return self.gate.runner.tell_watcher()
 
     cdef int on_violation(self, object error) except -1:
@@ -407,13 +397,8 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int flushed(self) except -1:
         cdef Py_ssize_t unsent = self.unsent_bytes()
-        cdef uint64_t due
         if unsent or self.exchange.output_held:
-            self.gate.weigh(self.exchange, 0 if self.exchange.is_closed else unsent)
-            due = self.gate.weigh_later(self.exchange, self.now)
-            if due:
-                # The transport writes the last of it by itself: no flush follows.
-                (<ByteStream>self._stream).schedule_check(due)
+            self.life.weigh(0 if self.exchange.is_closed else unsent, self.now)
         self._heed_output(unsent, self.now)
         if self.pause_from_ns and not self.is_reading:
             # Only now an answer may be with the peer.
@@ -432,7 +417,7 @@ cdef class RpcxServer(RpcxRequests):
         return 0
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.came_ns)
+        return self.life.note_stall(self.now, self.came_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.on_held(change)
@@ -447,8 +432,7 @@ cdef class RpcxServer(RpcxRequests):
             self.on_held(-self.body.filled)
             self.body = None
         self._tell_pusher()
-        self.gate.session_lost(self, error)
-        return 0
+        return self.life.count_out(error)
 
     # Time
 
@@ -456,108 +440,44 @@ cdef class RpcxServer(RpcxRequests):
         cdef uint64_t due
         cdef Py_ssize_t unsent
         if self.is_closed:
-            if now < self.linger_until_ns:
-                return self.linger_until_ns
-            self.abort()
-            return 0
-        due = earlier(self.gate.check_waiting(self.exchange, now), now + self.look_after_ns)
+            return self._check_life(now)
+        due = earlier(self.gate.check_waiting(self.exchange, now), self.life.check_credentials(now))
         if self.exchange.output_held:
             unsent = self.unsent_bytes()
-            due = earlier(due, self.gate.weigh_again(self.exchange, unsent, now))
+            due = earlier(due, self.life.weigh_again(unsent, now))
             self._heed_output(unsent, now)
-        due = earlier(due, self._check_opening(now))
-        if not self.is_closed:
-            due = earlier(due, self._check_silence(now))
-        if not self.is_closed and self.sender_check is not None:
+        if self.sender_check is not None:
             due = earlier(due, (<SenderCheck>self.sender_check).check(self, now))
-        if not self.is_closed:
-            due = earlier(due, self._check_rest(now))
-        return self.linger_until_ns if self.is_closed else due
-
-    cdef uint64_t _check_opening(self, uint64_t now) except? 0:
-        """Close a connection that has brought no call for too long; return when that is."""
-        if not self.is_opening or self.opening_due_ns == 0:
-            return 0
-        if any((<ServerCall>call).given is not None for call in self.exchange.held or ()):
+        if self.is_opening and any((<ServerCall>call).given is not None for call in self.exchange.held or ()):
             # Its handler runs, so it was let in.
             self.leave_opening()
-            return 0
-        if now >= self.opening_due_ns:
-            self.end(False)
-            return 0
-        return self.opening_due_ns
+        due = earlier(due, self._check_last_call(now))
+        return self.life.linger_until_ns if self.is_closed else earlier(due, self._check_life(now))
 
-    cdef uint64_t _check_silence(self, uint64_t now) except? 0:
-        """Close a connection that is silent or slow in a frame, or takes no output; return when to look again."""
-        cdef ByteStream stream = <ByteStream>self._stream
-        cdef long long taken
-        if self.silence_ns == 0:
-            return 0
-        if self._is_late(now):
-            self.abort()
-            return 0
-        if self.unsent_bytes() == 0:
-            self.stuck_ns = 0
-            return 0
-        taken = stream.taken_bytes()
-        if self.stuck_ns == 0 or taken != self.taken:
-            self.stuck_ns = now
-            self.taken = taken
-        elif now >= self.stuck_ns + self.silence_ns:
-            self.abort()
-        return 0
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Give the life of the connection its facts; return when to look again."""
+        cdef Facts facts
+        facts.is_busy = self._is_busy()
+        # The rest of a frame that is not read, or not taken, is not waited for.
+        facts.is_receiving = self.is_partial and not self.ignores_input
+        facts.began_ns = max(self.frame_began_ns, self.resumed_ns)
+        facts.heard_ns = max(self.received_ns, self.resumed_ns)
+        if self.is_held_back or (<ByteStream>self._stream).waits_for_turn():
+            facts.began_ns = facts.heard_ns = now
+        facts.received = self.frame_bytes
+        facts.unsent = self.unsent_bytes()
+        return self.life.check(now, &facts)
 
-    cdef bint _is_late(self, uint64_t now) noexcept:
-        """Return whether the rest of a frame that is waited for is overdue: no byte came, or too few for its time."""
-        cdef uint64_t heard_ns, due_ns
-        if not self.is_partial or self.is_held_back or self.ignores_input or (<ByteStream>self._stream).waits_for_turn():
-            return False
-        heard_ns = max(self.received_ns, self.resumed_ns)
-        due_ns = max(self.frame_began_ns, self.resumed_ns) + <uint64_t>self.frame_bytes * SECOND // LOWEST_RATE
-        return now >= min(heard_ns, due_ns) + self.silence_ns
-
-    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """Close a connection that is idle or drains without calls, or whose age is reached; return when to look again."""
-        cdef uint64_t due
-        if self.aged_at_ns and now >= self.aged_at_ns:
-            self.aged_at_ns = 0
-            self.leave_at_ns = 0 if self.leave_after_ns == 0 else now + self.leave_after_ns
-            self.begin_drain(REASON_DRAIN)
-        if self.leave_at_ns and now >= self.leave_at_ns:
-            self.end_calls("the time for calls to finish is over (Timeouts.drain)")
+    cdef uint64_t _check_last_call(self, uint64_t now) except? 0:
+        """Take nothing more of a connection shortly before its calls are cut off; return when that is, 0 = never."""
+        if self.last_call_ns == 0:
+            return 0
+        if now < self.last_call_ns:
+            return self.last_call_ns
+        # What is not read was not processed, and its caller may know that it can be repeated.
+        self.ignores_input = True
+        if not (self._is_busy() or self.unsent_bytes()):
             self.end(True)
-            return 0
-        due = earlier(self.aged_at_ns, self.leave_at_ns)
-        if self.exchange.is_draining:
-            return earlier(due, self._check_drain(now))
-        if self.idle_ns and not (self._is_busy() or self.unsent_bytes() or self.is_partial):
-            if now < self.used_ns + self.idle_ns:
-                return earlier(due, self.used_ns + self.idle_ns)
-            if (<ByteStream>self._stream).has_unread():
-                return earlier(due, now + UNREAD_NS)
-            self.end(True)
-            return 0
-        return due
-
-    cdef uint64_t _check_drain(self, uint64_t now) except? 0:
-        """Close a connection that drains once it had no call for a while; return when to look again."""
-        cdef uint64_t due = now + REST_NS
-        if self.last_call_ns and now >= self.last_call_ns:
-            # What is not read was not processed, and its caller may know that it can be repeated.
-            self.ignores_input = True
-        elif self.last_call_ns:
-            due = min(due, self.last_call_ns)
-        if self._is_busy() or self.unsent_bytes():
-            return due
-        if not self.ignores_input:
-            if self.is_partial:
-                # A call is being received.
-                return due
-            if now < self.used_ns + REST_NS:
-                return min(due, self.used_ns + REST_NS)
-            if (<ByteStream>self._stream).has_unread():
-                return now + UNREAD_NS
-        self.end(True)
         return 0
 
     cdef int _end_at_pause(self) except -1:

@@ -1,7 +1,7 @@
 """The exchange of a connection that is an `Engine`."""
 
 from cpython.ref cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.serving.exchange cimport Exchange
@@ -14,5 +14,6 @@ cdef class EngineExchange(Exchange):
         PyObject* _engine
         PyObject** _place
 
+    cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine, PyObject** place) noexcept
     cdef uint64_t certify(self, object identity, object valid_seconds, uint64_t generation) except? 0

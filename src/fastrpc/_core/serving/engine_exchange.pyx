@@ -6,6 +6,7 @@ and may outlive the connection.
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.serving.gate cimport Gate
 
 
 cdef class EngineExchange(Exchange):
@@ -44,6 +45,24 @@ cdef class EngineExchange(Exchange):
             "buffered": buffered,
             "credit": 0,
         }
+
+    cdef int64_t unsent_bytes(self) except? -1:
+        """Return the bytes of output that the peer has not taken; nothing takes those of a closed exchange."""
+        cdef Engine engine
+        if self._engine is NULL or self.is_closed:
+            return 0
+        engine = <Engine>self._engine
+        return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).untaken_bytes())
+
+    cdef int weigh_answer(self) except -1:
+        # Also of a connection that closes behind its answer.
+        if self._engine is not NULL:
+            (<Gate>self.gate).weigh_output(self, self.unsent_bytes())
+        return 0
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return 0 if stream is NULL or self.is_closed else (<ByteStream>stream).schedule_check(due_ns)
 
     cdef bint waits_for_turn(self) noexcept:
         cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
