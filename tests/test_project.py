@@ -55,10 +55,11 @@ CORE_RANKS = {
     0: ("base",),
     1: ("payload", "framing", "loop", "balancing", "limiting"),
     2: ("calls", "io"),
-    3: ("http1", "native", "websocket"),
+    3: ("native", "websocket"),
     4: ("streams",),
     5: ("serving", "calling"),
-    6: ("gateway", "rpcx"),
+    6: ("http1", "rpcx"),
+    7: ("gateway",),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 
@@ -66,8 +67,7 @@ CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 SHARED_BY_IMPLEMENTATIONS = {"transports": {"early_bytes", "sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = {"base", "payload", "framing", "calls", "http1", "native", "websocket"}
-SANS_IO |= {"balancing", "limiting", "rpcx"}
+SANS_IO = CORE_RANK.keys() - {"calling", "gateway", "io", "loop", "serving", "streams"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 # What serves the calls of every protocol.

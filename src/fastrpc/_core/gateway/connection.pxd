@@ -30,14 +30,6 @@ cdef class GatewayConnection(HttpConnection):
         # When the time of a call is over whose sender is not known yet; 0: it has none.
         uint64_t verdict_due_ns
 
-        # When a connection that rests is closed by a drain; 0: it is not.
-        uint64_t leave_at_ns
-
-        # How long calls may go on once the connection reached its age; when it reaches that, and when they end. 0: never.
-        uint64_t leave_after_ns
-        uint64_t aged_at_ns
-        uint64_t end_at_ns
-
     # From the request to the gate.
     cdef int _forget(self) except -1
     cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2
@@ -50,8 +42,6 @@ cdef class GatewayConnection(HttpConnection):
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
     cdef int _take_line(self, bytes line) except -1
 
-    # A drain; age; credentials that expire.
+    # A drain.
     cdef bint _is_between(self) except -1
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0
-    cdef uint64_t _check_age(self, uint64_t now) except? 0
-    cdef uint64_t _check_credentials(self, uint64_t now) except? 0

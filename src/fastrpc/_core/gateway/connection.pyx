@@ -11,7 +11,6 @@ With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown le
 """
 
 import logging
-from random import uniform
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
@@ -20,11 +19,11 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.instants cimport earlier, nanoseconds
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED, UNAUTHENTICATED
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INTERNAL, OK, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.framing.frame cimport ONE_WAY, REASON_MAX_AGE, TIMEOUT_NONE, Frame
+from fastrpc._core.framing.frame cimport ONE_WAY, REASON_DRAIN, TIMEOUT_NONE, Frame
 from fastrpc._core.gateway.http_call cimport new_call, terms_of
 from fastrpc._core.gateway.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
 from fastrpc._core.gateway.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
@@ -36,7 +35,6 @@ from fastrpc._core.http1.head cimport VERB_POST
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.serving.access cimport WAITS
 from fastrpc._core.serving.exchange cimport Exchange, Failure
-from fastrpc._core.serving.served_call cimport keep_identities
 from fastrpc._core.serving.served_stream cimport ServedStream
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 from fastrpc._core.websocket.frames cimport CLOSE_RESTART
@@ -64,10 +62,7 @@ cdef class GatewayConnection(HttpConnection):
         if self._exchange is not NULL:
             raise RuntimeError("a connection is initialised once")
         HttpConnection.__init__(self, service.limits)
-        config = parts.config
-        age = config.keepalive.max_age
-        self.aged_at_ns = 0 if age is None else now_ns() + nanoseconds(age * uniform(0.9, 1.1))
-        self.leave_after_ns = nanoseconds(config.timeouts.drain)
+        self.life.set_age(parts.config.timeouts, parts.config.keepalive)
         self.service = service
         self.gate = service.gate
         self.exchange = HttpExchange(self.gate, "http")
@@ -76,6 +71,7 @@ cdef class GatewayConnection(HttpConnection):
         self.exchange.service = service
         self.exchange.takes_values = service.serves_rpcx or service.serves_phobos
         self.exchange.join(self, &self._exchange)
+        self.life.exchange = self._exchange
         self.line = bytearray()
 
     def __dealloc__(self):
@@ -479,14 +475,12 @@ cdef class GatewayConnection(HttpConnection):
             self.exchange.drain_signal.set()
         if self.is_closed or reason and self.exchange.talk is None:
             return
-        if self.leave_at_ns == 0:
-            self.leave_at_ns = now_ns() + LEAVING_NS
-            self.schedule_check(self.leave_at_ns)
-        if self.exchange.talk is not None:
-            self.exchange.talk.leave_at_ns = self.leave_at_ns
-            # Where the peer takes no output its time stays as it is; all is looked at once it does.
-            if not self.is_stuck:
-                self._wait_until(earlier(self._due_ns, self.leave_at_ns))
+        if not self.life.drains:
+            self.life.begin_drain(now_ns() + LEAVING_NS)
+            self.schedule_check(self.life.left_due())
+        # Where the peer takes no output its time stays as it is; all is looked at once it does.
+        if self.exchange.talk is not None and not self.is_stuck:
+            self._wait_until(earlier(self._due_ns, self.life.left_due()))
 
     @property
     def has_drained(self):
@@ -494,7 +488,7 @@ cdef class GatewayConnection(HttpConnection):
         if self.exchange.talk is not None and not self.is_closed:
             if self.exchange.talk.has_calls() or self.unsent_bytes():
                 return False
-            return now_ns() >= self.leave_at_ns
+            return now_ns() >= self.life.kept_until_ns
         # Otherwise it closes by itself: behind its last answer, or once it has rested.
         return self.is_closed and not (self.exchange.held or self.exchange.queue or self.unsent_bytes())
 
@@ -504,15 +498,15 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
         """Close a connection that rests while the server drains; return when that is."""
-        if self.leave_at_ns == 0 or self.exchange.talk is not None or not self._is_between():
+        if not self.life.drains or self.exchange.talk is not None or not self._is_between():
             return 0
-        if now < self.leave_at_ns:
-            return self.leave_at_ns
         if self.is_stuck:
             # The last answer is still being taken; whatever lies behind it has its turn then.
-            return now + UNSENT_NS
-        if self._ends_at_rest():
-            self.gate.runner.tell_watcher()
+            return max(now + UNSENT_NS, self.life.left_due())
+        if not self.life.has_left(now, True):
+            return self.life.next_ns
+        self._end()
+        self.gate.runner.tell_watcher()
         return self._due_ns
 
     def end_calls(self, str text not None):
@@ -531,9 +525,7 @@ cdef class GatewayConnection(HttpConnection):
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
         """Note who the certificate names, and until when."""
-        cdef uint64_t expires_ns = self.exchange.certify(identity, valid_seconds, generation)
-        if expires_ns:
-            self.schedule_check(expires_ns)
+        self.exchange.certify(identity, valid_seconds, generation)
         return True
 
     def go_on(self):
@@ -544,25 +536,22 @@ cdef class GatewayConnection(HttpConnection):
     # The engine
 
     cdef int connected(self) except -1:
-        self.gate.connection_made(self)
-        if self.is_closed:
+        if self.life.count_in():
+            self.close(REASON_DRAIN, self.life.surplus_text())
             return 0
-        if self.aged_at_ns:
-            self.schedule_check(self.aged_at_ns)
-        return HttpConnection.connected(self)
+        HttpConnection.connected(self)
+        if self.life.aged_at_ns:
+            self.schedule_check(self.life.aged_at_ns)
+        return 0
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
-        if self.exchange.peer_info is None and not self.is_closed:
-            # Only now a handshake of TLS is over.
-            self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
-            if self.gate._access is not None and not self.gate._access.authentication.opened(self):
-                (<ByteStream>self._stream).hold_input()
-                return 0
+        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first():
+            return 0
         return HttpConnection.receive(self, data, size)
 
     cdef int lost(self, object error) except -1:
         self.request_dropped()
-        self.gate.session_lost(self, error)
+        self.life.count_out(error)
         return HttpConnection.lost(self, error)
 
     cdef int read_done(self) except -1:
@@ -573,13 +562,13 @@ cdef class GatewayConnection(HttpConnection):
     cdef int flushed(self) except -1:
         cdef ServerCall call = self.exchange.call
         if self.exchange.output_held or self.is_stuck or self._output_bytes:
-            self.gate.weigh_output(self.exchange, self.unsent_bytes())
+            self.life.weigh(self.exchange.unsent_bytes(), self.now)
         if self.has_begun and call is not None and call.stream is not None and not self.exchange.output_is_full(call):
             (<StreamChannel>call.stream).wake_sender()
         return self.gate.runner.tell_watcher()
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.date())
+        return self.life.note_stall(self.now, self.date())
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)
@@ -590,39 +579,8 @@ cdef class GatewayConnection(HttpConnection):
             return due
         due = earlier(due, self.gate.check_waiting(self.exchange, now))
         due = earlier(due, self._check_verdict(now))
-        due = earlier(due, self._check_credentials(now))
-        due = earlier(due, self._check_age(now))
+        due = earlier(due, self.life.weigh_again(self.exchange.unsent_bytes(), now) if self.exchange.output_held else 0)
+        due = earlier(due, self.life.check_credentials(now))
+        due = earlier(due, self.life.check_age(now, self._is_between()))
         due = earlier(due, self._check_leaving(now))
         return self._due_ns if self.is_closed else earlier(due, self.exchange.send_sign(now))
-
-    cdef uint64_t _check_age(self, uint64_t now) except? 0:
-        """Close with the next answer at the connection's age, and end what outlasts that; return when to look again."""
-        if self.aged_at_ns and now >= self.aged_at_ns:
-            self.aged_at_ns = 0
-            self.end_at_ns = 0 if self.leave_after_ns == 0 or self._is_between() else now + self.leave_after_ns
-            self.begin_drain(REASON_MAX_AGE)
-        if self.end_at_ns and now >= self.end_at_ns:
-            self.end_at_ns = 0
-            self.end_calls("the time for calls to finish is over (Timeouts.drain)")
-        return earlier(self.aged_at_ns, self.end_at_ns)
-
-    cdef uint64_t _check_credentials(self, uint64_t now) except? 0:
-        """End what depends on a credential that has expired; return when the next one does."""
-        cdef HttpExchange exchange = self.exchange
-        cdef ServerCall call = self.exchange.call
-        cdef uint64_t ends = 0
-        if not (exchange.expires_ns and now >= exchange.expires_ns or exchange.own_due_ns and now >= exchange.own_due_ns):
-            return earlier(exchange.own_due_ns, exchange.expires_ns)
-        exchange.own_due_ns = 0
-        if call is not None and call.stream is not None and not call.route.is_public:
-            ends = call.own_expires_ns if call.has_own_credential else exchange.expires_ns
-            if ends and now >= ends:
-                text = f"{call.method}: the credential has expired"
-                self.gate.note_answered(call, UNAUTHENTICATED, text)
-                exchange.do_fail(call, Failure(UNAUTHENTICATED, text))
-            elif call.has_own_credential:
-                exchange.own_due_ns = ends
-        if exchange.expires_ns and now >= exchange.expires_ns:
-            keep_identities(exchange)
-            exchange.expire()
-        return earlier(exchange.own_due_ns, exchange.expires_ns)

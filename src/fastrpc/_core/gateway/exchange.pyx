@@ -308,14 +308,5 @@ cdef class HttpExchange(EngineExchange):
         cdef HttpMethod target = terms_of(call).target
         return EngineExchange.marshal_of(self, call) if target is None else target.marshal(call.codec)
 
-    cdef int weigh_answer(self) except -1:
-        # Also of a connection that closes behind its answer.
-        if self._engine is not NULL:
-            (<Gate>self.gate).weigh_output(self, (<HttpConnection>self._engine).unsent_bytes())
-        return 0
-
-    cdef int look_by(self, uint64_t due_ns) except -1:
-        cdef HttpConnection connection = self.owner()
-        if connection is not None:
-            connection.schedule_check(due_ns)
-        return 0
+    cdef list streams_under_way(self):
+        return [] if self.call is None or self.call.stream is None else [self.call]

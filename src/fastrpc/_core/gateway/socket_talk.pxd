@@ -39,9 +39,8 @@ cdef class SocketTalk:
         uint64_t message_due_ns
         Py_ssize_t message_bytes
 
-        # When the credential expires, and when a drain closes it; 0: not.
+        # When the credential expires, 0: not.
         uint64_t expires_ns
-        uint64_t leave_at_ns
 
     # Bytes in, and time.
     cdef int begin(self, HttpConnection connection, str protocol) except -1

@@ -26,7 +26,7 @@ from libc.string cimport memset
 import msgspec
 
 from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
-from fastrpc._core.base.instants cimport LOWEST_RATE, earlier
+from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, PERMISSION_DENIED, UNAUTHENTICATED, UNAVAILABLE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport TIMEOUT_NONE, Frame
@@ -177,14 +177,11 @@ cdef class SocketTalk:
 
     cdef int _watch_message(self, HttpConnection connection) except -1:
         """Have a message that is not whole go on in time, and come at a lowest rate."""
-        cdef uint64_t idle_ns = in_ns(connection.limits.body_idle_seconds)
         if self.reader.opcode == 0 or connection.is_closed:
             return 0
         if self.message_due_ns == 0:
             self.message_began_ns = connection.now
-        self.message_due_ns = min(
-            connection.now + idle_ns, self.message_began_ns + idle_ns + <uint64_t>self.message_bytes * SECOND // LOWEST_RATE
-        )
+        self.message_due_ns = connection.life.message_due(self.message_began_ns, connection.now, self.message_bytes)
         if connection._due_ns == 0 or connection._due_ns > self.message_due_ns:
             connection._wait_until(self.message_due_ns)
         return 0
@@ -392,7 +389,7 @@ cdef class SocketTalk:
             if self.expires_ns and now >= self.expires_ns and (self.terms.path is not None or not self.has_started):
                 self.close(connection, CLOSE_POLICY, "the credential has expired")
                 return connection._due_ns
-            if self.leave_at_ns and now >= self.leave_at_ns:
+            if connection.life.drains and connection.life.has_left(now, True):
                 self.close(connection, CLOSE_RESTART, "the server drains")
                 return connection._due_ns
         if self.message_due_ns and now >= self.message_due_ns and not connection.is_body_held:
@@ -404,7 +401,8 @@ cdef class SocketTalk:
             due = self._check_rest(connection, now)
         if connection.is_closed:
             return connection._due_ns
-        for other in (self.message_due_ns, self.expires_ns, self.leave_at_ns):
+        leaves = (connection.life.left_due(), connection.life.next_ns) if connection.life.drains else ()
+        for other in (self.message_due_ns, self.expires_ns, *leaves):
             if other > now:
                 due = earlier(due, other)
         return due
@@ -430,12 +428,12 @@ cdef class SocketTalk:
         """Close a connection that makes no use of itself."""
         cdef uint64_t due
         if self.terms.path is None:
-            due = self.began_ns + in_ns(connection.limits.body_idle_seconds)
+            due = connection.life.message_due(self.began_ns, self.began_ns, 0)
             if now >= due and not self.has_started:
                 self.close(connection, CLOSE_POLICY, "the arguments did not come in time")
             return due if now < due else now + SECOND
-        due = self.used_ns + in_ns(connection.limits.idle_seconds)
-        if now >= due:
+        due = connection.life.rest_due(self.used_ns)
+        if due and now >= due:
             self.close(connection, CLOSE_NORMAL, "no message came for long")
         return due
 

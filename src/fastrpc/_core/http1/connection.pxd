@@ -5,11 +5,15 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.http1.body cimport BodyReader
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.serving.connection_life cimport ConnectionLife
 
 
 cdef class HttpConnection(PythonEngine):
     cdef:
         readonly RequestLimits limits
+
+        # The rules of its life; its last use is the end of the last answer.
+        ConnectionLife life
 
         # The request that is received or answered; None between two. Its body, None while the head is received and once
         # all of it came.
@@ -47,7 +51,7 @@ cdef class HttpConnection(PythonEngine):
         uint64_t _body_began_ns
         uint64_t _left_ns
 
-        # Bytes of output that the peer had not read at the last check.
+        # Bytes of output that the peer of a closed connection had not read at the last check.
         int64_t _untaken
 
         # Whether the next answer closes the connection.
@@ -86,7 +90,7 @@ cdef class HttpConnection(PythonEngine):
     cdef bint _ends_at_rest(self) except -1
     cdef int _wait(self, double seconds) except -1
     cdef int _wait_until(self, uint64_t due_ns) except -1
-    cdef bint _has_taken(self) except -1
+    cdef int64_t _untaken_bytes(self) except -1
     cdef bint _may_parse(self) noexcept
 
 

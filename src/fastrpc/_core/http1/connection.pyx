@@ -13,7 +13,8 @@ the clock is asked behind every request.
 
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
 waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
-they arrive at a lowest rate.
+they arrive at a lowest rate. The instants are here, the rules that give them in
+`serving/connection_life`.
 
 A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
 hooks beside them, and uses the functions that make no Python object of a field.
@@ -27,10 +28,10 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
-from fastrpc._core.base.instants cimport LOWEST_RATE
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.serving.connection_life cimport new_life
 
 from fastrpc._core.http1.head import RequestRefusedError
 
@@ -42,8 +43,6 @@ cdef enum:
 
 # The time in which the peer may read the last answer of a connection.
 cdef double LINGER_SECONDS = 1.0
-# The time until the next look for a request that arrived as its connection was to close.
-cdef double UNREAD_SECONDS = 0.05
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
@@ -69,6 +68,11 @@ cdef class HttpConnection(PythonEngine):
 
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
+        self.life = new_life(self, None)
+        self.life.handshake_ns = in_ns(limits.header_seconds)
+        self.life.idle_ns = in_ns(limits.idle_seconds)
+        self.life.patience_ns = in_ns(limits.body_idle_seconds)
+        self.life.closes_by_answers = True
 
     # Hooks of a subclass in Python
 
@@ -185,8 +189,8 @@ cdef class HttpConnection(PythonEngine):
         if closes:
             return self._end()
         self._rests = True
-        self.rested_ns = now_ns()
-        self._wait_until(self.rested_ns + in_ns(self.limits.idle_seconds))
+        self.rested_ns = self.life.used_ns = now_ns()
+        self._wait_until(self.life.rest_due(self.life.used_ns))
         return self._go_on()
 
     cdef uint64_t date(self) noexcept:
@@ -228,7 +232,8 @@ cdef class HttpConnection(PythonEngine):
     # The engine
 
     cdef int connected(self) except -1:
-        self._wait(self.limits.header_seconds)
+        self.life.begin(now_ns())
+        self._wait_until(self.life.opening_due_ns)
         return PythonEngine.connected(self)
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
@@ -248,10 +253,13 @@ cdef class HttpConnection(PythonEngine):
         if self._due_ns == 0 or now < self._due_ns:
             return self._due_ns
         self._due_ns = 0
-        if self.is_closed or self.is_stuck:
-            if not self._has_taken():
-                self.abort()
-            elif self._stream is not NULL:
+        if self.is_closed and self._untaken == 0 or not self.is_closed and self.is_stuck and self.life.is_stuck(1, now):
+            self.abort()
+        elif self.is_closed and not self.life.has_taken():
+            self.abort()
+        elif self.is_closed or self.is_stuck:
+            self._untaken = self._untaken_bytes()
+            if self._stream is not NULL:
                 self._wait(self.limits.body_idle_seconds)
         elif self.is_upgraded:
             self._due_ns = self.upgraded_due(now)
@@ -269,7 +277,8 @@ cdef class HttpConnection(PythonEngine):
         self.is_stuck = True
         # The peer's time stops here and goes on later: nothing is read meanwhile.
         self._left_ns = max(self._due_ns, self.now) - self.now if self._due_ns else 0
-        self._has_taken()
+        self.life.stuck_ns = 0
+        self.life.is_stuck(1, self.now)
         self._wait(self.limits.body_idle_seconds)
         return self._due_ns
 
@@ -280,7 +289,8 @@ cdef class HttpConnection(PythonEngine):
             self._wait(0)
         elif not self.is_answering:
             if self._left_ns == 0 or self._rests:
-                self._wait(self.limits.idle_seconds)
+                self.life.used_ns = now_ns()
+                self._wait_until(self.life.rest_due(self.life.used_ns))
             else:
                 self._wait_until(now_ns() + self._left_ns)
         return self._go_on()
@@ -419,10 +429,7 @@ cdef class HttpConnection(PythonEngine):
         return taken
 
     cdef int _put_off_body(self, BodyReader body) except -1:
-        return self._wait_until(min(
-            now_ns() + in_ns(self.limits.body_idle_seconds),
-            self._body_began_ns + in_ns(self.limits.body_idle_seconds + <double>body.total / LOWEST_RATE),
-        ))
+        return self._wait_until(self.life.message_due(self._body_began_ns, now_ns(), body.total))
 
     cdef int _hand_over(self, bytes body) except -1:
         # While it is answered, the application's time runs.
@@ -464,22 +471,20 @@ cdef class HttpConnection(PythonEngine):
         stream.finish(True)
         # Bytes that came ahead are dropped now.
         stream.release_input()
-        self._has_taken()
+        self.life.has_taken()
+        self._untaken = self._untaken_bytes()
         return self._wait(self.limits.body_idle_seconds if self._untaken else LINGER_SECONDS)
 
     cdef bint _ends_at_rest(self) except -1:
         """Close between two requests, unless the next one is here unread; return whether it closes."""
-        if self._stream is not NULL and (<ByteStream>self._stream).has_unread():
-            self._wait(UNREAD_SECONDS)
-            return False
-        self._end()
-        return True
+        if self.life.may_rest(now_ns()):
+            self._end()
+            return True
+        self._wait_until(self.life.next_ns)
+        return False
 
-    cdef bint _has_taken(self) except -1:
-        """Return whether the peer has read some of the output since the last check."""
-        cdef int64_t before = self._untaken
-        self._untaken = 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()
-        return self._untaken < before
+    cdef int64_t _untaken_bytes(self) except -1:
+        return 0 if self._stream is NULL else (<ByteStream>self._stream).untaken_bytes()
 
     # Time
 
@@ -489,7 +494,7 @@ cdef class HttpConnection(PythonEngine):
 
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
-        if self._stream is not NULL:
+        if self._stream is not NULL and due_ns:
             (<ByteStream>self._stream).schedule_check(self._due_ns)
         return 0
 

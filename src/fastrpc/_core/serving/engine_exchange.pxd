@@ -16,4 +16,4 @@ cdef class EngineExchange(Exchange):
 
     cdef int64_t unsent_bytes(self) except? -1
     cdef int join(self, Engine engine, PyObject** place) noexcept
-    cdef uint64_t certify(self, object identity, object valid_seconds, uint64_t generation) except? 0
+    cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1

@@ -28,14 +28,14 @@ cdef class EngineExchange(Exchange):
         if self._engine is not NULL:
             (<Engine>self._engine).abort()
 
-    cdef uint64_t certify(self, object identity, object valid_seconds, uint64_t generation) except? 0:
-        """Note who the peer proved to be by its certificate; return when that ends, 0: not at all."""
+    cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1:
+        """Note who the peer proved to be by its certificate, and look at the end of that."""
         cdef uint64_t expires_ns = 0
         if valid_seconds is not None:
             expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
         self.prove(identity, expires_ns)
         self.generation = generation
-        return expires_ns
+        return self.look_by(expires_ns) if expires_ns else 0
 
     def stats(self, Py_ssize_t buffered):
         """Return what is under way, as plain data; `buffered` bytes of output wait."""
