@@ -2,6 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.serving.connection_life cimport ConnectionLife
 from fastrpc._core.serving.engine_exchange cimport EngineExchange
 from fastrpc._core.serving.gate cimport Gate
 
@@ -28,5 +29,15 @@ cdef class ServedEngine(PythonEngine):
         readonly PythonExchange exchange
         PyObject* _exchange
 
+        # Its life; whether that has rules: an engine whose parts have no settings has rules of its own.
+        ConnectionLife life
+        bint has_rules
+
+        # When a message began that is not whole, and how many bytes of it are here.
+        uint64_t message_began_ns
+        Py_ssize_t message_bytes
+
         # Its stream while that is connected: the loop holds no stream that is not read from.
         object _held
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0

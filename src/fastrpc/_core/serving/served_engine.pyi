@@ -5,10 +5,11 @@ from fastrpc._core.serving.engine_exchange import EngineExchange
 from fastrpc._core.serving.exchange import Failure
 from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.served_call import ServerCall
+from fastrpc.calling.peer import Peer
 from fastrpc.rpc.identity import Identity
 
 class _Parts(Protocol):
-    """What a `ServedEngine` needs of `ServerParts`."""
+    """What a `ServedEngine` needs of `ServerParts`; with their `config` it has the rules of a `ConnectionLife`."""
 
     @property
     def gate(self) -> Gate: ...
@@ -72,6 +73,22 @@ class ServedEngine(PythonEngine):
 
     def act_for(self, caller: Caller) -> None:
         """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
+
+    def describe_peer(self) -> Peer:
+        """Who is on the other side."""
+
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool:
+        """Note who the peer proved to be by its certificate, and until when."""
+
+    def go_on(self) -> None:
+        """Take what waited for a verdict."""
 
     def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
         """Count bytes of a call that lie in no payload of it, once its handler has started."""

@@ -5,13 +5,17 @@
     receive_data ──► gate.begin(exchange, …) ──► handler
     answer, fail ◄── PythonExchange ◄─────────────┘
 
-What is not the protocol is here: counting of the connection, memory, stalls of the loop, drain, the end of its calls.
+What is not the protocol is here, and in `connection_life`: counting of the connection, memory, stalls of the loop, opening,
+age, rest and drain, the end of its calls.
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.framing.frame cimport REASON_DRAIN
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.serving.connection_life cimport Facts, new_life
 from fastrpc._core.serving.exchange cimport Exchange, Failure
 from fastrpc._core.serving.served_call cimport ServerCall
 
@@ -50,11 +54,6 @@ cdef class PythonExchange(EngineExchange):
         """Send that a call was not started."""
         self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
-    cdef int weigh_answer(self) except -1:
-        if self._engine is not NULL:
-            self.gate.weigh_output(self, self.engine.unsent_bytes())
-        return 0
-
     def hold(self, call):
         """Note that a call outlasts this turn."""
         if self._engine is not NULL:
@@ -80,6 +79,11 @@ cdef class ServedEngine(PythonEngine):
         self.exchange = PythonExchange(self.gate, protocol)
         self.exchange.reveals_services = parts.reveals_services
         self.exchange.join(self, &self._exchange)
+        self.life = new_life(self, self.exchange)
+        config = getattr(parts, "config", None)
+        self.has_rules = config is not None
+        if self.has_rules:
+            self.life.set_rules(config.timeouts, config.keepalive)
 
     def __dealloc__(self):
         # The collector may have cleared `exchange` before, while a call still holds it.
@@ -110,6 +114,20 @@ cdef class ServedEngine(PythonEngine):
             self.exchange.prove(caller.identity, caller.expires_ns)
         self.exchange.generation = caller.generation
 
+    def describe_peer(self):
+        """Who is on the other side."""
+        return self.exchange.describe_peer()
+
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
+        """Note who the peer proved to be by its certificate, and until when."""
+        self.exchange.certify(identity, valid_seconds, generation)
+        return True
+
+    def go_on(self):
+        """Take what waited for a verdict."""
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).release_input()
+
     # What is counted
 
     def count_moved(self, ServerCall call not None, uint64_t received_bytes, uint64_t sent_bytes):
@@ -122,6 +140,9 @@ cdef class ServedEngine(PythonEngine):
     def begin_drain(self, reason, text=""):
         """Take no new calls; a protocol that can say so overrides this."""
         self.exchange.note_drain()
+        self.life.begin_drain(0)
+        if self.has_rules:
+            self.schedule_check(self.life.left_due())
 
     @property
     def has_drained(self):
@@ -139,14 +160,31 @@ cdef class ServedEngine(PythonEngine):
     # The engine
 
     cdef int connected(self) except -1:
+        cdef uint64_t due = self.life.begin(self.now)
         self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
         self._held = self.stream
-        self.gate.connection_made(self)
+        if self.life.count_in():
+            self.close(REASON_DRAIN, self.life.surplus_text())
+        elif due:
+            self.schedule_check(due)
         return PythonEngine.connected(self)
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        cdef Py_ssize_t consumed
+        if not (self.life.has_heard or self.is_closed) and self.has_rules and not self.life.hear_first():
+            return 0
+        consumed = PythonEngine.receive(self, data, size)
+        if consumed:
+            self.life.opened()
+            self.life.used_ns = self.now
+        if consumed or self.message_bytes == 0:
+            self.message_began_ns = self.now
+        self.message_bytes = size - consumed
+        return consumed
 
     cdef int lost(self, object error) except -1:
         self._held = None
-        self.gate.session_lost(self, error)
+        self.life.count_out(error)
         return PythonEngine.lost(self, error)
 
     cdef int read_done(self) except -1:
@@ -155,22 +193,36 @@ cdef class ServedEngine(PythonEngine):
         return 0
 
     cdef int flushed(self) except -1:
-        cdef uint64_t due
-        if self.exchange.output_held or self.unsent_bytes():
-            self.gate.weigh_output(self.exchange, self.unsent_bytes())
-            due = self.gate.weigh_later(self.exchange, self.now)
-            if due:
-                self.schedule_check(due)
+        cdef int64_t unsent = self.exchange.unsent_bytes()
+        if self.exchange.output_held or unsent:
+            self.life.weigh(unsent, self.now)
         return self.gate.runner.tell_watcher()
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = PythonEngine.check(self, now)
-        if self.exchange.output_held and not self.is_closed:
-            due = earlier(due, self.gate.weigh_again(self.exchange, self.unsent_bytes(), now))
-        return due
+        if self.is_closed:
+            return due
+        due = earlier(due, self.gate.check_waiting(self.exchange, now))
+        due = earlier(due, self.life.check_credentials(now))
+        due = earlier(due, self.life.weigh_again(self.exchange.unsent_bytes(), now))
+        return earlier(due, self._check_life(now)) if self.has_rules and not self.is_closed else due
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Give the life of the connection its facts; return when to look again."""
+        cdef Facts facts
+        self.life.used_ns = max(self.life.used_ns, self.exchange.ended_ns)
+        facts.is_busy = bool(self.exchange.held) or bool(self.exchange.queue)
+        facts.is_receiving = self.message_bytes != 0
+        facts.began_ns = self.message_began_ns
+        facts.heard_ns = self.received_ns
+        if self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
+            facts.began_ns = facts.heard_ns = now
+        facts.received = self.message_bytes
+        facts.unsent = self.exchange.unsent_bytes()
+        return self.life.check(now, &facts)
 
     cdef int stalled(self) except -1:
-        return self.gate.note_stall(self.exchange, self.now, self.came_ns)
+        return self.life.note_stall(self.now, self.came_ns)
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:
         return self.gate.memory.count_tail(self.exchange, change)
