@@ -6,6 +6,8 @@
          │              the instant of the next look; 0 = never
          └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
 
+Opening, age and rest here are those of a connection that a client made: served ones have `serving/connection_life`.
+
 The session of a loop has it called by a timer. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are looked at before the next
 call (`age`, `is_rested`), as nobody misses the connection earlier. And silence counts from the moment somebody reads

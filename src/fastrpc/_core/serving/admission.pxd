@@ -62,8 +62,6 @@ cdef class Admission:
     cdef ServerCall _call_to_shed(self, Exchange exchange, bint of_any)
     cdef int _shed(self, ServerCall call, str why, str reason) except -1
     cdef int weigh(self, Exchange exchange, int64_t size) except -1
-    cdef uint64_t weigh_again(self, Exchange exchange, int64_t size, uint64_t now) except? 0
-    cdef uint64_t weigh_later(self, Exchange exchange, uint64_t now) noexcept
     cdef int note_stall(self, Exchange exchange, uint64_t now, uint64_t came_ns) except -1
     cdef int hold_for_stall(self, Exchange exchange) except -1
     cdef int note_expired(self, ServerCall call) noexcept

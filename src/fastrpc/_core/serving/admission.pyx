@@ -71,10 +71,6 @@ cdef uint64_t STARTS_NS = 4_000_000
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
 
-# Looks at output that a transport took: soon, and less often where none of it leaves.
-cdef uint64_t FIRST_LOOK_NS = 20_000_000
-cdef uint64_t LAST_LOOK_NS = 1_000_000_000
-
 logger = logging.getLogger("fastrpc.server")
 DEBUG = logging.DEBUG
 
@@ -207,20 +203,6 @@ cdef class Admission:
                 exchange.holding |= HOLD_QUEUE
                 self.schedule(exchange)
         return 0
-
-    cdef uint64_t weigh_again(self, Exchange exchange, int64_t size, uint64_t now) except? 0:
-        """Count output that may have left since it was weighed; return when to look again, 0: none is left."""
-        cdef bint is_same = size == exchange.output_held
-        self.weigh(exchange, size)
-        if size == 0:
-            return 0
-        exchange.output_look_ns = min(2 * exchange.output_look_ns, LAST_LOOK_NS) if is_same else FIRST_LOOK_NS
-        return now + exchange.output_look_ns
-
-    cdef uint64_t weigh_later(self, Exchange exchange, uint64_t now) noexcept:
-        """Return when to look whether weighed output has left, 0: none was held."""
-        exchange.output_look_ns = FIRST_LOOK_NS
-        return now + FIRST_LOOK_NS if exchange.output_held else 0
 
     # Refusals
 

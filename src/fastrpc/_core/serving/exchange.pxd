@@ -143,9 +143,6 @@ cdef class Exchange:
         readonly bint is_draining
         object drain_signal
 
-        # The time from the last look at the held output to the next one: nobody tells when the transport writes the rest.
-        uint64_t output_look_ns
-
         # The next instant of `Admission.look_at`; 0: none is scheduled.
         uint64_t look_due_ns
 

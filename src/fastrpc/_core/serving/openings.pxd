@@ -32,7 +32,7 @@ cdef class Openings(Timed):
         bint is_put_off
         bint is_reported
 
-    cdef bint accept(self, PartsOwner session) except -1
+    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1
     cdef int add(self, PartsOwner session) except -1
     cdef int _add(self, object connection, uint64_t now) except -1
     cdef int goes_on(self, PartsOwner session) except -1

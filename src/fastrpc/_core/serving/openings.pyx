@@ -43,9 +43,8 @@ cdef class Openings(Timed):
     def __len__(self):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
-    cdef bint accept(self, PartsOwner session) except -1:
-        """Count a connection that was accepted; return whether it is one too many."""
-        cdef bint is_surplus = self.admission.add_session(session)
+    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1:
+        """Let a connection open that was accepted and counted; return whether it is one too many."""
         # It is told why, unless it is one of so many that even that costs too much.
         if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
             session.abort()

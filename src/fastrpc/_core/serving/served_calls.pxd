@@ -6,6 +6,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_parts cimport ServingPart
 from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.serving.connection_life cimport ConnectionLife
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.gate cimport Gate
 from fastrpc._core.serving.served_call cimport ServerCall
@@ -31,6 +32,9 @@ cdef class ServedCalls(ServingPart):
         NativeExchange exchange
         PyObject* _exchange
 
+        # The life of the connection, and the credentials and output of its calls.
+        ConnectionLife life
+
         # When the answers of this read that are written by then are to leave.
         uint64_t flush_due_ns
 
@@ -45,9 +49,6 @@ cdef class ServedCalls(ServingPart):
     cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
-    cdef bint _has_expired(self, ServerCall call, uint64_t now) noexcept
-    cdef uint64_t _end_streams(self, uint64_t now) except? 0
-    cdef int _refuse_waiting(self, uint64_t now) except -1
     cdef int weigh_output(self) except -1
     cdef bint _keeps_credit(self) noexcept
 

@@ -26,8 +26,7 @@ from libc.stdint cimport uint8_t, uint32_t
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAUTHENTICATED
-from fastrpc._core.base.status cimport UNAVAILABLE
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
 from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
@@ -37,8 +36,9 @@ from fastrpc._core.framing.window cimport placed
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.serving.connection_life cimport new_life
 from fastrpc._core.serving.exchange cimport HOLD_DRAIN, HOLD_OUTPUT, HOLD_QUEUE, HOLD_STALL, Failure, process_held
-from fastrpc._core.serving.served_call cimport ServerCall, keep_identities
+from fastrpc._core.serving.served_call cimport ServerCall
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 from fastrpc._core.base.histogram import count_refusal
@@ -132,6 +132,18 @@ cdef class NativeExchange(Exchange):
         if session is not None:
             session.callee.one_way_calls -= 1
         return 0
+
+    cdef list streams_under_way(self):
+        cdef Call call
+        cdef Connection session = self.owner()
+        calls = [] if session is None else session.callee.calls.entries()
+        return [call for call in calls if call.flags & (STREAM_IN | STREAM_OUT) and call.state != STATE_CANCELLED]
+
+    cdef int end_early(self, Call call, Failure failure) except -1:
+        cdef Connection session = self.owner()
+        if session is not None:
+            session.callee.ended(call)
+        return self.do_fail(call, failure)
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
         cdef Connection session = self.owner()
@@ -294,7 +306,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_stall(self) except -1:
         cdef Connection session = self.session()
-        return self.gate.note_stall(self.exchange, session.now, session.came_ns)
+        return self.life.note_stall(session.now, session.came_ns)
 
     # From the exchange to the wire
 
@@ -375,10 +387,10 @@ cdef class ServedCalls(ServingPart):
         """Count what the peer has not taken."""
         cdef Connection session = self.session()
         self.exchange.cut_held = session.sender.cut_bytes
-        self.gate.weigh(self.exchange, session.untaken_bytes())
+        self.life.weigh(session.untaken_bytes(), session.now)
         if self.exchange.holding & HOLD_OUTPUT:
             session.schedule_check(session.liveness.note_blocked(session.now))
-        return session.schedule_check(self.gate.weigh_later(self.exchange, session.now))
+        return 0
 
     cdef int on_piece(self, Call call) except -1:
         """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
@@ -455,46 +467,8 @@ cdef class ServedCalls(ServingPart):
         cdef uint64_t due = self.gate.check_waiting(exchange, now)
         if exchange.output_held:
             exchange.cut_held = session.sender.cut_bytes
-            due = earlier(due, self.gate.weigh_again(exchange, session.untaken_bytes(), now))
-        if exchange.expires_ns == 0 and exchange.own_due_ns == 0:
-            return due
-        if not (exchange.expires_ns and now >= exchange.expires_ns or exchange.own_due_ns and now >= exchange.own_due_ns):
-            return earlier(due, earlier(exchange.expires_ns, exchange.own_due_ns))
-        self._refuse_waiting(now)
-        exchange.own_due_ns = self._end_streams(now)
-        if exchange.expires_ns and now >= exchange.expires_ns:
-            keep_identities(exchange)
-            exchange.expire()
-        return earlier(due, earlier(exchange.expires_ns, exchange.own_due_ns))
-
-    cdef bint _has_expired(self, ServerCall call, uint64_t now) noexcept:
-        """Whether the credential that a call depends on has expired."""
-        cdef uint64_t expires_ns = call.own_expires_ns if call.has_own_credential else self.exchange.expires_ns
-        return expires_ns != 0 and now >= expires_ns and not (call.route is not None and call.route.is_public)
-
-    cdef uint64_t _end_streams(self, uint64_t now) except? 0:
-        """End the streams whose credential has expired; return when the next one of a call's own does, 0: none."""
-        cdef Connection session = self.session()
-        cdef ServerCall call
-        cdef uint64_t due = 0
-        for call in session.callee.calls.entries():
-            if not call.flags & (STREAM_IN | STREAM_OUT) or call.state == STATE_CANCELLED:
-                continue
-            if self._has_expired(call, now):
-                session.end_locally(call, UNAUTHENTICATED, f"{call.method}: the credential has expired", 0)
-            elif now < call.own_expires_ns:
-                due = earlier(due, call.own_expires_ns)
-        self.flush()
-        return due
-
-    cdef int _refuse_waiting(self, uint64_t now) except -1:
-        """Refuse calls that wait for their start: they would start as nobody's."""
-        cdef ServerCall call
-        for call in list(self.exchange.queue or ()):
-            if self._has_expired(call, now):
-                self.gate.drop_waiting(call)
-                self.gate.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
-        return self.flush()
+            due = earlier(due, self.life.weigh_again(session.untaken_bytes(), now))
+        return earlier(due, self.life.check_credentials(now))
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call
@@ -517,14 +491,11 @@ cdef class ServedCalls(ServingPart):
     cdef int on_lost(self, object error) except -1:
         """The peer is gone: nobody waits for these answers."""
         cdef Call call
-        self.gate.sessions.discard(self.session())
         self.gate.leave(self.exchange)
         for call in self.session().callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.gate.memory.charge(<ServerCall>call, 0)
-        self.gate.weigh(self.exchange, 0)
-        self.gate.dispatcher.session_lost(self.exchange, error)
-        return 0
+        return self.life.count_out(error)
 
 
 def serve_on(Connection session not None, Gate gate not None):
@@ -541,6 +512,7 @@ def serve_on(Connection session not None, Gate gate not None):
     part.exchange.grace_bytes = part.gate.memory.credit_grace
     part.exchange.takes_values = session.takes_values
     part._exchange = <PyObject*>part.exchange
+    part.life = new_life(session, part.exchange)
     session.liveness.send_hard = gate.send_hard
     session.serving = part
     return part.exchange

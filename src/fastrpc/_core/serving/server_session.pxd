@@ -13,12 +13,10 @@ cdef class ServerSession(Connection):
         readonly Gate gate
         readonly Openings openings
 
-        # Opening under way; one connection too many; told to drain before it was open; when a drain ends.
+        # Opening under way; one connection too many; told to drain before it was open.
         bint is_opening
         bint is_surplus
         int pending_drain
-        uint64_t leave_at_ns
-        uint64_t leave_after_ns
 
         # Whether the peer's identity is that of its certificate, and when the connection is to be replaced for that.
         bint is_by_certificate
@@ -27,4 +25,5 @@ cdef class ServerSession(Connection):
     cdef int _trust_peer(self) except -1
     cdef int leave_opening(self) except -1
     cdef bint _peer_rests(self) noexcept
-    cdef uint64_t _check_leaving(self, uint64_t now) except? 0
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0

@@ -14,7 +14,8 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport HEADER_SIZE, REASON_AUTHENTICATION, REASON_DRAIN, REASON_MAX_AGE, Frame
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
-from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
+from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.serving.connection_life cimport ConnectionLife
 from fastrpc._core.serving.exchange cimport Exchange
 from fastrpc._core.serving.served_call cimport ServerCall, keep_identities
 from fastrpc._core.serving.served_calls cimport call_of
@@ -41,7 +42,8 @@ cdef class ServerSession(Connection):
         Connection.__init__(self, is_client=False, **options)
         self.now = now_ns()
         self.liveness.set_rules(timeouts, keepalive, uniform)
-        self.liveness.is_watched = True
+        # Opening, age and rest are those of a served connection.
+        self.liveness.handshake_ns = 0
         self.loop_state = gate.loop_state
         serve_on(self, gate)
         self.served = <ServedCalls?>self.serving
@@ -49,14 +51,17 @@ cdef class ServerSession(Connection):
         # Whoever has to prove who it is gets the floor of the limits until then.
         self.keeps_window = gate.access is not None
         self.openings = openings
-        self.leave_after_ns = nanoseconds(timeouts.drain)
+        self.served.life.handshake_ns = nanoseconds(timeouts.handshake)
+        self.served.life.idle_ns = nanoseconds(timeouts.idle)
+        self.served.life.set_age(timeouts, keepalive)
         self.pending_drain = -1
 
     cdef int connected(self) except -1:
         """Count the connection; its opening has to follow in time."""
         Connection.connected(self)
         self.is_opening = True
-        self.is_surplus = self.openings.accept(self)
+        self.schedule_check(self.served.life.begin(self.now))
+        self.is_surplus = self.openings.accept(self, self.served.life.count_in())
         return 0
 
     # Who the peer is
@@ -178,18 +183,14 @@ cdef class ServerSession(Connection):
                 self.gate.connections,
                 extra={"event": "connection_refused"},
             )
-            return self.close_with(
-                REASON_DRAIN, f"the server has {self.gate.connections} connections already (Limits.connections)"
-            )
+            return self.close_with(REASON_DRAIN, self.served.life.surplus_text())
         if self.pending_drain >= 0:
             self.begin_drain(self.pending_drain)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("a connection of %s opened", self.describe_peer(), extra={"event": "connection_opened"})
         Connection.on_ready(self)
-        if self.gate.access is not None:
-            # A certificate that names an identity counts as its verdict.
-            if not self.gate.access.authentication.opened(self):
-                self.hold_input()
+        # A certificate that names an identity counts as its verdict.
+        self.served.life.meet_peer()
         return 0
 
     def begin_drain(self, int reason, str text=""):
@@ -201,8 +202,8 @@ cdef class ServerSession(Connection):
         if self.phase == PHASE_PREFACE and not self.is_closed:
             self.serving.on_drain()
             self.pending_drain = reason
-            self.leave_at_ns = self.now + OPENING_NS
-            self.schedule_check(self.leave_at_ns)
+            self.served.life.leave_at_ns = self.now + OPENING_NS
+            self.schedule_check(self.served.life.leave_at_ns)
             return
         self.pending_drain = -1
         Connection.begin_drain(self, reason, text)
@@ -217,38 +218,52 @@ cdef class ServerSession(Connection):
         """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
         return self.settled and self.peer.ping_reply_ms == 0 and self.callee.calls.size == 0
 
-    cdef int on_aged(self) except -1:
-        self.begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
-        self.leave_at_ns = 0 if self.leave_after_ns == 0 else self.now + self.leave_after_ns
-        return 0
-
     cdef int on_idle(self) except -1:
         if self.peer.max_calls:
             # The client keeps the connection for us to call it.
             return 0
         self.begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
-        self.leave_at_ns = self.now + LEAVING_NS
+        self.served.life.leave_at_ns = self.now + LEAVING_NS
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = Connection.check(self, now)
         if self.is_closed:
             return due
-        due = earlier(due, self._check_leaving(now))
+        due = earlier(due, self._check_life(now))
         return self.liveness.linger_until_ns if self.is_closed else due
 
-    cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
+    cdef uint64_t _check_life(self, uint64_t now) except? 0:
+        """Give the life of the connection its facts, rule by rule: it ends by GOAWAY; return when to look again."""
+        cdef ConnectionLife life = self.served.life
+        cdef bint is_stranger = self.phase == PHASE_PREFACE
+        cdef uint64_t due
+        if self.phase == PHASE_OPEN and self.first_settings_acknowledged:
+            life.opened()
+        due = life.check_opening(now)
+        if self.is_closed:
+            # It was told nothing, so there is nothing it could miss.
+            return self.cut_off() if is_stranger else 0
         if self.replace_at_ns and now >= self.replace_at_ns:
             self.replace_at_ns = 0
             self.begin_drain(REASON_MAX_AGE, "the certificate of the client expires soon")
-        if self.leave_at_ns == 0:
-            return self.replace_at_ns
-        if now < self.leave_at_ns:
-            return self.leave_at_ns
-        self.leave_at_ns = 0
-        self.end_calls("the time for calls to finish is over (Timeouts.drain)")
-        self.close(REASON_DRAIN if self.pending_drain < 0 else self.pending_drain)
-        return 0
+        due = earlier(due, earlier(self.replace_at_ns, self._check_rest(now)))
+        return earlier(due, life.check_age(now, False))
+
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
+        """Drain a connection that was without calls for too long; return when to look again."""
+        cdef ConnectionLife life = self.served.life
+        cdef uint64_t uses = self.used_ids() - 2 * self.liveness.probes
+        if life.idle_ns == 0 or self.phase != PHASE_OPEN:
+            return 0
+        if not self.is_unused() or uses != self.liveness.idle_ids:
+            self.liveness.idle_ids = uses
+            life.used_ns = now
+        if life.has_rested(now, True):
+            life.idle_ns = 0
+            self.on_idle()
+            return life.leave_at_ns
+        return min(life.next_ns, now + (life.idle_ns // 4 or 1))
 
     cdef int on_stranger(self, str text) except -1:
         self.gate.dispatcher.stranger(self.describe_peer(), text)
