@@ -1,0 +1,218 @@
+"""Each rule of a served connection's life, in every protocol that has it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from fastrpc import Keepalive, Limits, Timeouts
+from fastrpc.auth import Identity, StaticTokens
+from tests.support.lived import COLUMNS, IDLE_SECONDS, PATIENCE_SECONDS, lived
+from tests.support.shop import Shop
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.one_loop
+
+TOKENS = StaticTokens({"secret": Identity("ada")})
+#: Where a test is about another rule.
+PATIENT = Keepalive(interval=None, timeout=80_000)
+ENDLESS = Timeouts(handshake=None, idle=None)
+HOLD_STALL = 1
+
+ALL = pytest.mark.parametrize("column", COLUMNS)
+#: The native protocol has GOAWAY, and its peer closes.
+CLOSING = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
+#: A WebSocket at a method is one call; it begins as HTTP.
+BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
+
+
+@ALL
+async def test_a_connection_is_counted_in_and_out(column: str) -> None:
+    shop = Shop()
+    async with lived(column, shop=shop, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        assert len(connection.gate.sessions) == 1
+        await connection.open()
+        await connection.begun()
+        connection.lose()
+        await eventually(lambda: shop.cancelled == 1)
+        assert len(connection.gate.sessions) == 0
+        assert (connection.engine.exchange.is_closed, connection.engine.exchange.held_bytes) == (True, 0)
+
+
+@ALL
+async def test_a_connection_too_many_is_closed(column: str) -> None:
+    async with lived(column, count=2, limits=Limits(connections=1)) as (first, second):
+        assert first.gate.totals()["refused_connections"] == 1
+        if column == "native":
+            await second.open()
+        assert (first.is_over, second.is_over) == (False, True)
+
+
+@BETWEEN
+async def test_an_opening_takes_a_limited_time(column: str) -> None:
+    async with lived(column, keepalive=PATIENT, timeouts=Timeouts(handshake=5, idle=None)) as connection:
+        connection.look(4)
+        assert not connection.is_over
+        connection.look(6)
+        assert connection.is_over
+
+
+@BETWEEN
+async def test_a_peer_that_called_is_through_its_opening(column: str) -> None:
+    async with lived(column, keepalive=PATIENT, timeouts=Timeouts(handshake=5, idle=None)) as connection:
+        await connection.open()
+        await connection.begun()
+        connection.look(50)
+        assert not connection.is_over
+
+
+@ALL
+async def test_calls_wait_for_the_verdict_about_a_certificate(column: str) -> None:
+    shop = Shop()
+    async with lived(column, shop=shop, authenticate=TOKENS, keepalive=PATIENT) as connection:
+        authentication = connection.gate.access.authentication
+        authentication.opened = lambda session: False
+        await connection.give(connection.way.opening + connection.way.held)
+        await asyncio.sleep(0)
+        assert shop.started == 0
+        connection.prove(None)
+        connection.engine.go_on()
+        await eventually(lambda: shop.started == 1)
+
+
+@ALL
+async def test_a_connection_drains_at_its_age(column: str) -> None:
+    keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
+    async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
+        await connection.open()
+        await connection.begun()
+        connection.look(80)
+        assert not connection.drains
+        connection.look(111)
+        assert connection.drains
+
+
+@ALL
+async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
+    shop = Shop()
+    keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
+    timeouts = Timeouts(handshake=None, idle=None, drain=30)
+    async with lived(column, shop=shop, keepalive=keepalive, timeouts=timeouts) as connection:
+        await connection.open()
+        await connection.begun()
+        connection.look(111)
+        connection.look(140)
+        await asyncio.sleep(0)
+        assert (connection.is_over, shop.cancelled) == (False, 0)
+        connection.look(142)
+        await eventually(lambda: shop.cancelled == 1)
+        await eventually(lambda: connection.is_over)
+
+
+@CLOSING
+async def test_a_connection_that_drains_closes_without_a_call(column: str) -> None:
+    if column == "websocket":
+        pytest.skip("a WebSocket at a method is one call")
+    async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        await connection.give(connection.way.short)
+        await eventually(lambda: connection.transport.written)
+        connection.engine.begin_drain(0)
+        with connection.transport.something_unread():
+            connection.look(3)
+            assert not connection.is_over
+        connection.look(4)
+        assert connection.is_over
+
+
+@BETWEEN
+async def test_a_connection_that_rests_is_closed(column: str) -> None:
+    timeouts = Timeouts(handshake=None, idle=IDLE_SECONDS)
+    options: dict[str, Any] = {"idle_seconds": IDLE_SECONDS, "timeouts": timeouts}
+    async with lived(column, keepalive=PATIENT, **options) as connection:
+        await connection.open()
+        await connection.give(connection.way.short)
+        await eventually(lambda: connection.transport.written)
+        connection.look(1)
+        connection.look(IDLE_SECONDS - 1)
+        assert (connection.is_over, connection.drains) == (False, False)
+        connection.look(IDLE_SECONDS + 2)
+        assert connection.is_over or connection.drains
+
+
+@ALL
+async def test_an_identity_ends_with_its_credential(column: str) -> None:
+    async with lived(column, authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        exchange = connection.engine.exchange
+        connection.prove(60.0)
+        await connection.open()
+        await connection.begun()
+        connection.look(50)
+        assert exchange.identity is not None
+        connection.look(61)
+        assert (exchange.identity, exchange.is_expired) == (None, True)
+
+
+@ALL
+async def test_output_counts_until_it_has_left(column: str) -> None:
+    """The transport writes the last of it by itself, and no flush follows."""
+    async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        await connection.open()
+        exchange = connection.engine.exchange
+        before = exchange.held_bytes
+        connection.transport.untaken = 65_536
+        connection.gate.weigh_output(exchange, 65_536)
+        connection.look(1)
+        assert exchange.held_bytes == before + 65_536
+        connection.transport.untaken = 0
+        connection.look(2)
+        assert exchange.held_bytes == before
+
+
+@CLOSING
+async def test_a_message_comes_at_a_lowest_rate(column: str) -> None:
+    keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
+    async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
+        await connection.open()
+        await connection.give(connection.way.part)
+        connection.look(PATIENCE_SECONDS - 1)
+        assert not connection.is_over
+        connection.look(PATIENCE_SECONDS + 3)
+        assert connection.is_over
+
+
+@CLOSING
+async def test_a_peer_that_takes_no_output_is_left(column: str) -> None:
+    keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
+    async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
+        await connection.open()
+        await connection.begun()
+        connection.transport.untaken = 65_536
+        connection.session.pause_writing()
+        connection.look(0)
+        connection.look(PATIENCE_SECONDS - 1)
+        assert not connection.is_over
+        connection.look(PATIENCE_SECONDS + 1)
+        assert connection.is_over
+
+
+@ALL
+async def test_a_stall_of_the_loop_holds_calls_until_all_is_read(column: str) -> None:
+    holding: list[int] = []
+    async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        # The watch for stalls begins with the first read.
+        await connection.open()
+        engine: Any = connection.engine
+        loop = asyncio.get_running_loop()
+        if not connection.way.opening:
+            await connection.give(connection.way.short)
+            await eventually(lambda: connection.transport.written)
+        done = loop.create_future()
+
+        def blocked() -> None:
+            connection._receive(connection.way.held, 0.2)
+            holding.append(engine.exchange.holding)
+            done.set_result(None)
+
+        loop.call_soon(blocked)
+        await done
+        assert holding[0] & HOLD_STALL

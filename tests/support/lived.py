@@ -1,0 +1,177 @@
+"""One served connection of each protocol, to which a test gives bytes and times: the columns of a matrix of rules.
+
+::
+
+    async with lived("rpcx", …) as connection:
+        await connection.open()               # the peer is through its opening
+        await connection.give(connection.way.held)    # it calls `shop.pack`, which goes on when the test says so
+        connection.look(60)                   # a minute has passed
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fastrpc import HTTP, Address, HTTPLimits, Server, ServerConfig
+from fastrpc.auth import Identity
+from fastrpc_harness.checking import check
+from tests.support import toy_protocol
+from tests.support.frame_factory import cut, opening
+from tests.support.http_talk import request
+from tests.support.rpcx_wire import call
+from tests.support.shop import Shop
+from tests.support.socket_client import handshake
+from tests.support.socket_frames import TEXT, client_frame
+from tests.support.still_transport import StillTransport
+from tests.support.waiting import eventually
+from tests.support.wire_frames import Request
+
+__all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "lived"]
+
+SECOND = 1_000_000_000
+
+#: Of every protocol, whichever setting says so.
+IDLE_SECONDS = 60.0
+PATIENCE_SECONDS = 20.0
+HANDSHAKE_SECONDS = 5.0
+
+assert toy_protocol.ToyEngine is not None
+_PACK = msgspec.msgpack.encode(["apple"])
+
+
+@dataclass(frozen=True)
+class Way:
+    """The bytes of a caller: its opening, a call of `shop.price` and of `shop.pack`, the begin of a message."""
+
+    protocol: str
+    opening: bytes
+    short: bytes
+    held: bytes
+    part: bytes
+
+
+def _rpcx(method: str) -> bytes:
+    return call("shop", method, {"item": "apple"}, sequence=1).encode()
+
+
+COLUMNS = {
+    "native": Way(
+        "native",
+        opening(False),
+        Request(1, b"shop.price", _PACK, codec=1).encode(),
+        Request(1, b"shop.pack", _PACK, codec=1).encode(),
+        cut(Request(1, b"shop.pack", bytes(1_000), codec=1), 300)[0],
+    ),
+    "http": Way(
+        "http",
+        b"",
+        request("POST", "/shop/price", {"item": "apple"}),
+        request("POST", "/shop/pack", {"item": "apple"}),
+        request("POST", "/shop/pack", {"item": "apple" * 99})[:-9],
+    ),
+    "websocket": Way(
+        "http",
+        handshake("/ws/shop/pack"),
+        client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
+        client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
+        client_frame(TEXT, b'{"argu', final=False),
+    ),
+    "rpcx": Way("rpcx", b"", _rpcx("price"), _rpcx("pack"), _rpcx("pack")[:20]),
+    "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
+}
+
+
+class LivedConnection:
+    """A connection of a server over a transport that leads nowhere."""
+
+    def __init__(self, server: Server, way: Way) -> None:
+        assert server._gate is not None
+        self.gate = server._gate
+        self.way = way
+        self.transport = StillTransport()
+        self.session: Any = server._accepting.session_maker(Address.parse("tcp://127.0.0.1:1"))()
+        self.session.connection_made(self.transport)
+        self.engine: Any = self.session.engine
+
+    async def open(self) -> None:
+        """Let the peer be through its opening."""
+        if self.way.opening:
+            await self.give(self.way.opening)
+
+    async def give(self, data: bytes, *, blocks: float = 0.0) -> None:
+        """Receive bytes in a callback of the loop, as transports do it, which something may have blocked."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        loop.call_soon(lambda: done.set_result(self._receive(data, blocks)))
+        await done
+
+    def _receive(self, data: bytes, blocks: float) -> None:
+        until = time.monotonic() + blocks
+        while time.monotonic() < until:
+            # The loop is blocked.
+            pass
+        with memoryview(self.session.get_buffer(len(data))) as place:
+            place[: len(data)] = data
+        self.session.buffer_updated(len(data))
+
+    def prove(self, seconds: float | None) -> None:
+        """Let the peer have proved by its certificate who it is, for so long."""
+        generation = self.gate.access.authentication.generation if self.gate.access is not None else 0
+        self.engine.identify(Identity("ada"), seconds, by_certificate=True, generation=generation)
+
+    async def begun(self) -> None:
+        """Let the peer make a call whose handler waits."""
+        await self.give(self.way.held)
+        await eventually(lambda: self.gate.running == 1)
+
+    def look(self, seconds: float) -> None:
+        """Let so much time have passed since now."""
+        check(self.engine, time.monotonic_ns() + int(seconds * SECOND))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection is closed, or was told to go."""
+        return self.engine.is_closed or self.transport.is_closing()
+
+    @property
+    def drains(self) -> bool:
+        return bool(self.engine.exchange.is_draining)
+
+    def lose(self) -> None:
+        """End the stream below, unless that was done."""
+        if self.session.transport is not None:
+            self.session.connection_lost(None)
+
+
+@asynccontextmanager
+async def lived(
+    column: str,
+    *,
+    count: int = 1,
+    shop: Shop | None = None,
+    authenticate: Any = None,
+    idle_seconds: float = 80_000,
+    **settings: Any,
+) -> AsyncIterator[Any]:
+    """Yield a connection of a column, or several; they are gone before the server closes."""
+    way = COLUMNS[column]
+    limits = HTTPLimits(
+        header_seconds=HANDSHAKE_SECONDS, idle_seconds=idle_seconds, body_idle_seconds=PATIENCE_SECONDS
+    )
+    if way.protocol == "http":
+        settings["http"] = HTTP(websocket=True, limits=limits)
+    config = ServerConfig(protocols=(way.protocol,), **settings)
+    server = Server(shop or Shop(), config=config, authenticate=authenticate)
+    await server.start()
+    connections = [LivedConnection(server, way) for _ in range(count)]
+    try:
+        yield connections[0] if count == 1 else connections
+    finally:
+        for connection in connections:
+            connection.lose()
+        await server.close()
