@@ -1,4 +1,7 @@
-"""Show a ConfigError where the program made the mistake: our own frames below it would bury its line."""
+"""Show an error where the program made the mistake: our own frames below it would bury its line.
+
+These errors are every ConfigError, and those of an address that is not available.
+"""
 
 import asyncio
 import types
@@ -7,19 +10,22 @@ from typing import Final, TypeVar
 
 from fastrpc.errors import ConfigError
 
-__all__ = ["ShownAtProgram", "shown_at_program"]
+__all__ = ["ShownAtProgram", "mark_shown_at_program", "shown_at_program"]
 
 E = TypeVar("E", bound=Exception)
 
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
 _INNER: Final = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent), "uvloop")
 
+#: Of other errors than ConfigErrors: the attribute of those that are shown at the program.
+_MARK: Final = "_is_shown_at_program"
+
 #: Compiled modules name their files by the path in the source tree.
 _COMPILED: Final = "src/fastrpc/"
 
 
 class ShownAtProgram:
-    """Leave out our own frames from the traceback of a ConfigError that leaves the block.
+    """Leave out our own frames from the traceback of such an error that leaves the block.
 
     Frames of the program below ours stay, such as those of a function that makes a service.
 
@@ -41,8 +47,13 @@ class ShownAtProgram:
         error: BaseException | None,
         traceback: types.TracebackType | None,
     ) -> None:
-        if isinstance(error, ConfigError):
+        if error is not None and (isinstance(error, ConfigError) or hasattr(error, _MARK)):
             error.__traceback__ = _of_program(traceback, keeps_first=not self._hides_block)
+
+
+def mark_shown_at_program(error: Exception) -> None:
+    """Have `ShownAtProgram` leave out our own frames of this error, too."""
+    setattr(error, _MARK, True)
 
 
 def shown_at_program(error: E) -> E:

@@ -133,7 +133,7 @@ class RouteMaker:
     ) -> Route:
         if self._by_value and definition.kind != "unary":
             raise ConfigError(
-                f"{definition.full_name} streams, which rpcx and Phobos cannot",
+                f"{definition.full_name} streams, and rpcx and Phobos have no streams",
                 hint="call it by the native protocol",
             )
         counters = default_registry.counters(definition.full_name, "client")

@@ -51,7 +51,7 @@ def get(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a file of a server to this machine, behind the part of an earlier attempt."""
+    """Copy a file from a server to this machine; an interrupted copy is resumed."""
     with reported(ExitCode.USAGE):
         target = _inside(path or Path(), name.rpartition("/")[2])
         client = _client(address, service, dialing(ca, cert, key, server_name, token_file))
@@ -80,7 +80,7 @@ def put(
     token_file: TokenPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a file of this machine to a server, behind the part of an earlier attempt."""
+    """Copy a file from this machine to a server; an interrupted copy is resumed."""
     there = name or path.name
     with reported(ExitCode.USAGE):
         if not path.is_file():

@@ -11,6 +11,7 @@ from fastrpc._core.serving.gate import Gate
 from fastrpc._core.serving.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
+from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address, Endpoint, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.protocols.base import ServerParts, protocol_named, server_stream
@@ -118,7 +119,8 @@ class Accepting:
             agreed=self._encryption.agreed,
             wrap=None if self._proxies is None else partial(self._proxies.wrap, address=address),
         )
-        return await transport_for(address).listen(address, self.session_maker(address), options)
+        with ShownAtProgram():
+            return await transport_for(address).listen(address, self.session_maker(address), options)
 
     def prepare(self, addresses: Sequence[Address]) -> None:
         """Prepare for connections that another process accepts at these addresses.

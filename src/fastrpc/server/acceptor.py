@@ -105,7 +105,7 @@ class Acceptor:
             try:
                 one, self._removals[index] = asyncio.run(unix.bind(address))
             except (OSError, ValueError) as failure:
-                raise listen_error(address, failure) from failure
+                raise listen_error(address, failure) from None
             return address, [one]
         raise ConfigError(
             f"{str(address)!r} cannot be served by several processes",
@@ -128,7 +128,7 @@ class Acceptor:
                 listening_socket.socket.listen(BACKLOG)
             except OSError as failure:
                 # Two programs can bind to one port as long as neither listens.
-                raise listen_error(self.addresses[listening_socket.index], failure) from failure
+                raise listen_error(self.addresses[listening_socket.index], failure) from None
             listening_socket.socket.setblocking(False)
 
     # Another program takes the sockets, or gave them

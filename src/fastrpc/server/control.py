@@ -210,4 +210,4 @@ def _bound(address: Address) -> tuple[socket.socket, Callable[[], None]]:
                 f"cannot listen at {address}: a program listens there already",
                 hint="add --takeover to take its place",
             ) from failure
-        raise listen_error(address, failure) from failure
+        raise listen_error(address, failure) from None

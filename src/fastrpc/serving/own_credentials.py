@@ -129,7 +129,8 @@ class OwnCredentials:
         """Log that a call was refused; a refused credential has been logged."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
-            reason = "the caller may not call it"
+            # The operator may know: the caller is told the same in either case.
+            reason = "there is no such method" if call.route is None else "the caller may not call it"
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"
             audit = self._authentication.audit

@@ -53,6 +53,12 @@ async def _open(source: Any, services: list[Any], stack: AsyncExitStack) -> None
         hint = getattr(type(source), "place_of_source", None)
         if hint is not None:
             raise ConfigError(f"an {type(source).__name__} is not a source of services", hint=hint)
+        kind = type(source)
+        if not isinstance(source, str) and kind.__module__ != "builtins":
+            raise ConfigError(
+                f"{kind.__qualname__} is not a source of services: its class is not under @service",
+                hint="write @fastrpc.service above the class",
+            )
         is_address = isinstance(source, str) and "://" in source
         raise ConfigError(
             f"{source!r} is not a source of services",

@@ -5,9 +5,10 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from fastrpc._core.io.tls_layer import TLSLayer
+from fastrpc.config_errors import mark_shown_at_program
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
 from fastrpc.tls.ends import ClientEnd, ServerEnd
@@ -270,12 +271,25 @@ def connect_error(
 
 
 def listen_error(address: Address, failure: Exception) -> OSError:
-    """Return the error of a failed listen, with the system's class and number, naming the address."""
+    """Return the error of a failed listen, with the system's class and number, naming the address, with a note."""
     text = f"cannot listen at {address}: {_reason(failure)}"
-    if isinstance(failure, socket.gaierror):
-        return socket.gaierror(failure.errno, text)
     number = failure.errno if isinstance(failure, OSError) else errno.EINVAL
-    return OSError(text) if number is None else OSError(number, text)
+    if isinstance(failure, socket.gaierror):
+        error: OSError = socket.gaierror(failure.errno, text)
+    else:
+        error = OSError(text) if number is None else OSError(number, text)
+    if number in _LISTEN_HINTS:
+        error.add_note(f"hint: {_LISTEN_HINTS[number]}")
+    mark_shown_at_program(error)
+    return error
+
+
+#: The remedy for an address that is not available, by the system's number.
+_LISTEN_HINTS: Final = {
+    errno.EADDRINUSE: "another program listens there: stop it, or give another address",
+    errno.EADDRNOTAVAIL: "this machine has no such address: 127.0.0.1 and 0.0.0.0 work anywhere",
+    errno.EACCES: "this user may not listen there: ports below 1024 need privileges",
+}
 
 
 def _reason(failure: Exception) -> str:

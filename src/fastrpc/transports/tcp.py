@@ -107,7 +107,7 @@ class TcpTransport:
         except BaseException as failure:
             close_all(sockets)
             if isinstance(failure, OSError):
-                raise listen_error(address, failure) from failure
+                raise listen_error(address, failure) from None
             raise
 
     def _check_places(self, address: Address, places: Sequence[_Place], options: DialOptions) -> None:
@@ -176,7 +176,7 @@ def bind(address: Address, *, silence_seconds: float = SILENCE_SECONDS) -> list[
             set_options(one, silence_seconds)
     except (OSError, UnicodeError) as failure:
         close_all(bound)
-        raise listen_error(address, failure) from failure
+        raise listen_error(address, failure) from None
     return bound
 
 

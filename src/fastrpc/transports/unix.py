@@ -72,7 +72,7 @@ class UnixTransport:
         except BaseException as failure:
             close_all([bound] if bound is not None else [])
             if isinstance(failure, OSError | ValueError):
-                raise listen_error(address, failure) from failure
+                raise listen_error(address, failure) from None
             raise
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> SocketIO:

@@ -211,6 +211,22 @@ async def test_a_changed_policy_counts_on_open_connections(tmp_path: Path) -> No
             assert await client.call(Shop.in_thread) == "bob"
 
 
+async def test_the_log_tells_an_unknown_method_from_a_forbidden_one(caplog: pytest.LogCaptureFixture) -> None:
+    policy = Policy([{"who": ["bob"], "allow": ["shop.in_thread"]}])
+    async with Server(Shop, authenticate=TOKENS, authorize=policy) as server:
+        target = str(await server.listen("tcp://127.0.0.1:0"))
+        async with Client(target, credentials="token-of-bob") as client:
+            told = []
+            with caplog.at_level(logging.WARNING, "fastrpc.audit"):
+                for method in ("shop.who", "shop.nope"):
+                    with pytest.raises(fastrpc.CallError) as caught:
+                        await client.call(method)
+                    told.append(caught.value.message.partition(": ")[2])
+    reasons = [record.__dict__["reason"] for record in caplog.records if record.name == "fastrpc.audit"]
+    assert reasons == ["the caller may not call it", "there is no such method"]
+    assert told[0] == told[1]
+
+
 async def test_what_a_changed_policy_names_in_vain_is_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,6 +1,7 @@
 """A mistake in a program's classes: its traceback shows the line of the program, not the frames of fastrpc."""
 
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,30 @@ def test_frames_of_the_program_below_ours_are_shown_too(tmp_path: Path) -> None:
     assert "    return broken()\n" in told
     assert '    raise fastrpc.ConfigError("the program says so")\n' in told
     assert len(own_frames(told)) <= 3
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fastrpc.serve(Fine, address=ADDRESS)",
+        "fastrpc.serve(Fine, address=ADDRESS, workers=2)",
+        "asyncio.run(fastrpc.Server(Fine).listen(ADDRESS))",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["tcp", "unix"])
+def test_a_taken_address_is_shown_with_few_of_our_frames(tmp_path: Path, scheme: str, line: str) -> None:
+    family = socket.AF_INET if scheme == "tcp" else socket.AF_UNIX
+    with socket.socket(family) as taken:
+        taken.bind(("127.0.0.1", 0) if scheme == "tcp" else str(tmp_path / "taken"))
+        taken.listen()
+        place = f"127.0.0.1:{taken.getsockname()[1]}" if scheme == "tcp" else str(tmp_path / "taken")
+        address = f"{scheme}://{place}"
+        told = traceback_of(tmp_path, line.replace("ADDRESS", repr(address)))
+    assert line.replace("ADDRESS", repr(address)) in told
+    assert len(own_frames(told)) <= 3
+    *_, error, hint = told.splitlines()
+    assert re.fullmatch(rf"OSError: \[Errno \d+\] cannot listen at {address}: Address already in use", error)
+    assert hint == "hint: another program listens there: stop it, or give another address"
 
 
 def test_every_other_error_keeps_its_frames(tmp_path: Path) -> None:

@@ -463,6 +463,10 @@ class TestServe:
             ("fastrpc.serve(services.Work, registry='nowhere://h')", "no registry has the scheme 'nowhere'"),
             ("fastrpc.serve(object())", "is not a source of services"),
             (
+                "fastrpc.serve(type('Plain', (), {}))",
+                "Plain is not a source of services: its class is not under @service",
+            ),
+            (
                 (
                     "import threading\nt = threading.Thread(target=fastrpc.serve, args=(services.Work,))\n"
                     "t.start()\nt.join()\nraise SystemExit(1)"

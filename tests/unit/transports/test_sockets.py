@@ -129,3 +129,12 @@ def test_listen_error_keeps_class_and_number() -> None:
     assert "cannot listen at tcp://db:1: Permission denied" in str(error)
     assert isinstance(listen_error(ADDRESS, socket.gaierror(-2, "unknown")), socket.gaierror)
     assert "embedded null" in str(listen_error(ADDRESS, ValueError("embedded null byte")))
+
+
+def test_listen_error_says_what_to_do() -> None:
+    for number, hint in (
+        (errno.EADDRINUSE, "hint: another program listens there: stop it, or give another address"),
+        (errno.EACCES, "hint: this user may not listen there: ports below 1024 need privileges"),
+    ):
+        assert listen_error(ADDRESS, OSError(number, "?")).__notes__ == [hint]
+    assert not hasattr(listen_error(ADDRESS, OSError(errno.EMFILE, "?")), "__notes__")

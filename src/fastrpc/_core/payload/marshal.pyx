@@ -17,7 +17,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
 from fastrpc._core.payload.double_keys cimport double_key
-from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_text
+from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_limit, scan_text
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
@@ -498,7 +498,7 @@ cdef class Marshal:
         if found == PRESCAN_OK:
             return 0
         raise refusal(
-            scan_text(found, what, self._depth, self._item_limit, self.coders.codec),
+            scan_text(found, what, self._depth, self._item_limit, self.coders.codec) + scan_limit(found),
             hint=scan_hint(found),
             status=Status.RESOURCE_EXHAUSTED if found == PRESCAN_TOO_MANY_ITEMS else Status.INVALID_ARGUMENT,
         )

@@ -27,4 +27,5 @@ cdef class PayloadScan:
 
 # Returns the reason of a refusal in words, and a hint for the sender; None without a reason.
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
+cdef str scan_limit(int found)
 cdef str scan_hint(int found)

@@ -95,6 +95,13 @@ cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str
     return f"{what}: malformed {codec}"
 
 
+cdef str scan_limit(int found):
+    """Return the setting of the limit that was found to be passed, for behind the text; empty for other findings."""
+    if found == PRESCAN_TOO_DEEP:
+        return " (Limits.depth)"
+    return " (Memory.items)" if found == PRESCAN_TOO_MANY_ITEMS else ""
+
+
 cdef str scan_hint(int found):
     if found == PRESCAN_TOO_DEEP:
         return "raise Limits.depth on the server, or send a flatter value"

@@ -71,7 +71,7 @@ class _Parameter:
     def argument(self, name: str, values: list[str]) -> Any:
         if not self._is_list:
             if len(values) > 1:
-                raise _refusal(f"{name}: comes {len(values)} times, it is no list and must come once")
+                raise _refusal(f"{name}: given {len(values)} times, but it is not a list")
             return _value(name, self._whole, values[0])
         if len(values) == 1 and values[0].startswith("["):
             return _value(name, self._whole, values[0])

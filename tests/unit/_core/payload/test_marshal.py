@@ -260,7 +260,7 @@ def test_too_deep_arguments_are_refused(codec: str) -> None:
     error = refused(marshal, marshal.coders.encode_arguments((nested(10),)))
     assert (error.status, error.message) == (
         Status.INVALID_ARGUMENT,
-        "the arguments: nested deeper than 10 levels",
+        "the arguments: nested deeper than 10 levels (Limits.depth)",
     )
     assert error.hint is not None
     assert "Limits.depth" in error.hint
@@ -273,7 +273,7 @@ def test_too_many_items_are_refused(codec: str, value: Any) -> None:
     error = refused(marshal, marshal.coders.encode_arguments(value))
     assert (error.status, error.message) == (
         Status.RESOURCE_EXHAUSTED,
-        "the arguments: more than 100 items",
+        "the arguments: more than 100 items (Memory.items)",
     )
     assert error.hint is not None
     assert "Memory.items" in error.hint
