@@ -192,8 +192,8 @@ def test_a_terminal_sees_a_bar(desk: Desk) -> None:
 
 def test_help_names_the_commands() -> None:
     done = run_program(["-m", "fastrpc", "--help"], Path())
-    assert re.search(r"\bget\b.*Copy a file of a server to this machine", done.output)
-    assert re.search(r"\bput\b.*Copy a file of this machine to a server", done.output)
+    assert re.search(r"\bget\b.*Copy a file from a server to this machine", done.output)
+    assert re.search(r"\bput\b.*Copy a file from this machine to a server", done.output)
 
 
 def test_the_command_line_loads_the_transfers_only_for_them() -> None:
