@@ -96,7 +96,7 @@ async def test_a_connection_drains_at_its_age(column: str) -> None:
 async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
     shop = Shop()
     keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
-    timeouts = Timeouts(handshake=None, idle=None, drain=30)
+    timeouts = Timeouts(handshake=None, idle=None, call=None, drain=30)
     async with lived(column, shop=shop, keepalive=keepalive, timeouts=timeouts) as connection:
         await connection.open()
         await connection.begun()
