@@ -51,6 +51,11 @@ MUTANTS = {
         "cdef bint is_expired = False",
         "with_its_credential",
     ),
+    "streams with a credential": (
+        "for call in exchange.streams_under_way():",
+        "for call in ():",
+        "streams_end",
+    ),
     "weighing": ("if exchange.output_held == 0:", "if True:", "until_it_has_left"),
     "lowest rate": (
         "return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns",

@@ -30,6 +30,7 @@ from tests.support.socket_frames import TEXT, client_frame
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Request
+from tests.support.wire_layout import FLAG_STREAM_OUT
 
 __all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "lived"]
 
@@ -46,13 +47,15 @@ _PACK = msgspec.msgpack.encode(["apple"])
 
 @dataclass(frozen=True)
 class Way:
-    """The bytes of a caller: its opening, a call of `shop.price` and of `shop.pack`, the begin of a message."""
+    """The bytes of a caller: its opening, calls of `shop.price` and `shop.pack`, the begin of a message, a stream."""
 
     protocol: str
     opening: bytes
     short: bytes
     held: bytes
     part: bytes
+    #: A call of `feed.ticks`, which gives a stream; empty where the protocol has none.
+    stream: bytes = b""
 
 
 def _rpcx(method: str) -> bytes:
@@ -66,6 +69,7 @@ COLUMNS = {
         Request(1, b"shop.price", _PACK, codec=1).encode(),
         Request(1, b"shop.pack", _PACK, codec=1).encode(),
         cut(Request(1, b"shop.pack", bytes(1_000), codec=1), 300)[0],
+        opening(False) + Request(1, b"feed.ticks", b"\x90", codec=1, flags=FLAG_STREAM_OUT).encode(),
     ),
     "http": Way(
         "http",
@@ -73,6 +77,7 @@ COLUMNS = {
         request("POST", "/shop/price", {"item": "apple"}),
         request("POST", "/shop/pack", {"item": "apple"}),
         request("POST", "/shop/pack", {"item": "apple" * 99})[:-9],
+        request("POST", "/feed/ticks", {}, Accept="text/event-stream"),
     ),
     "websocket": Way(
         "http",
@@ -80,6 +85,7 @@ COLUMNS = {
         client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
         client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
         client_frame(TEXT, b'{"argu', final=False),
+        handshake("/ws/feed/ticks") + client_frame(TEXT, b"{}"),
     ),
     "rpcx": Way("rpcx", b"", _rpcx("price"), _rpcx("pack"), _rpcx("pack")[:20]),
     "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),
@@ -153,7 +159,7 @@ async def lived(
     column: str,
     *,
     count: int = 1,
-    shop: Shop | None = None,
+    shop: Any = None,
     authenticate: Any = None,
     idle_seconds: float = 80_000,
     **settings: Any,

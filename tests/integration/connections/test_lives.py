@@ -1,10 +1,12 @@
 """Each rule of a served connection's life, in every protocol that has it."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+import fastrpc
 from fastrpc import Keepalive, Limits, Timeouts
 from fastrpc.auth import Identity, StaticTokens
 from tests.support.lived import COLUMNS, IDLE_SECONDS, PATIENCE_SECONDS, lived
@@ -20,8 +22,9 @@ ENDLESS = Timeouts(handshake=None, idle=None)
 HOLD_STALL = 1
 
 ALL = pytest.mark.parametrize("column", COLUMNS)
-#: The native protocol has GOAWAY, and its peer closes.
-CLOSING = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
+#: The native protocol has rules of its own for its peer (`test_liveness.py`).
+FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
+STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
 #: A WebSocket at a method is one call; it begins as HTTP.
 BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
 
@@ -109,10 +112,9 @@ async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
         await eventually(lambda: connection.is_over)
 
 
-@CLOSING
+@pytest.mark.parametrize("column", ["http", "rpcx", "toy"])
 async def test_a_connection_that_drains_closes_without_a_call(column: str) -> None:
-    if column == "websocket":
-        pytest.skip("a WebSocket at a method is one call")
+    """The native protocol has GOAWAY, and a WebSocket at a method closes behind its call."""
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
         await connection.give(connection.way.short)
         await eventually(lambda: connection.transport.written)
@@ -152,6 +154,37 @@ async def test_an_identity_ends_with_its_credential(column: str) -> None:
         assert (exchange.identity, exchange.is_expired) == (None, True)
 
 
+@fastrpc.service("feed")
+class Feed:
+    def __init__(self) -> None:
+        self.started = self.ended = 0
+
+    @fastrpc.method
+    async def ticks(self) -> AsyncIterator[int]:
+        self.started += 1
+        try:
+            await asyncio.Event().wait()
+            yield 1
+        finally:
+            self.ended += 1
+
+
+@STREAMING
+async def test_streams_end_with_their_credential(column: str) -> None:
+    feed = Feed()
+    async with lived(
+        column, shop=feed, authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS
+    ) as connection:
+        connection.prove(60.0)
+        await connection.give(connection.way.stream)
+        await eventually(lambda: feed.started == 1)
+        connection.look(50)
+        await asyncio.sleep(0)
+        assert feed.ended == 0
+        connection.look(61)
+        await eventually(lambda: feed.ended == 1)
+
+
 @ALL
 async def test_output_counts_until_it_has_left(column: str) -> None:
     """The transport writes the last of it by itself, and no flush follows."""
@@ -168,7 +201,7 @@ async def test_output_counts_until_it_has_left(column: str) -> None:
         assert exchange.held_bytes == before
 
 
-@CLOSING
+@FOREIGN
 async def test_a_message_comes_at_a_lowest_rate(column: str) -> None:
     keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
     async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
@@ -180,7 +213,7 @@ async def test_a_message_comes_at_a_lowest_rate(column: str) -> None:
         assert connection.is_over
 
 
-@CLOSING
+@FOREIGN
 async def test_a_peer_that_takes_no_output_is_left(column: str) -> None:
     keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
     async with lived(column, keepalive=keepalive, timeouts=ENDLESS) as connection:
