@@ -38,6 +38,11 @@ MUTANTS = {
         "self.aged_at_ns = 0",
         "at_its_age",
     ),
+    "jitter": (
+        "keepalive.max_age * uniform(0.9, 1.1)",
+        "keepalive.max_age",
+        "different_times",
+    ),
     "leaving": ("if self.leave_at_ns and now >= self.leave_at_ns:", "if False:", "outlast"),
     "drain": ("due = self.left_due()", "due = now + LOOK_NS", "drains_closes"),
     "rest": ("return used_ns + self.idle_ns if self.idle_ns else 0", "return 0", "rests_is_closed"),
@@ -54,7 +59,12 @@ MUTANTS = {
     "streams with a credential": (
         "for call in exchange.streams_under_way():",
         "for call in ():",
-        "streams_end",
+        "streams_end_with_their_credential",
+    ),
+    "credentials of calls": (
+        "if not (is_expired or exchange.own_due_ns and now >= exchange.own_due_ns):",
+        "if not is_expired:",
+        "credential_of_their_call",
     ),
     "weighing": ("if exchange.output_held == 0:", "if True:", "until_it_has_left"),
     "lowest rate": (

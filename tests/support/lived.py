@@ -31,6 +31,7 @@ from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 from tests.support.wire_frames import Request
 from tests.support.wire_layout import FLAG_STREAM_OUT
+from tests.support.wire_metadata import encode_metadata
 
 __all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "lived"]
 
@@ -54,12 +55,17 @@ class Way:
     short: bytes
     held: bytes
     part: bytes
-    #: A call of `feed.ticks`, which gives a stream; empty where the protocol has none.
+    #: A call of `feed.ticks`, which gives a stream; the same with a token. Empty where the protocol has none.
     stream: bytes = b""
+    own_stream: bytes = b""
 
 
 def _rpcx(method: str) -> bytes:
     return call("shop", method, {"item": "apple"}, sequence=1).encode()
+
+
+def _ticks(metadata: bytes = b"") -> Request:
+    return Request(1, b"feed.ticks", b"\x90", codec=1, flags=FLAG_STREAM_OUT, metadata=metadata)
 
 
 COLUMNS = {
@@ -69,7 +75,8 @@ COLUMNS = {
         Request(1, b"shop.price", _PACK, codec=1).encode(),
         Request(1, b"shop.pack", _PACK, codec=1).encode(),
         cut(Request(1, b"shop.pack", bytes(1_000), codec=1), 300)[0],
-        opening(False) + Request(1, b"feed.ticks", b"\x90", codec=1, flags=FLAG_STREAM_OUT).encode(),
+        opening(False) + _ticks().encode(),
+        opening(False) + _ticks(encode_metadata([(b"authorization", b"Bearer secret")])).encode(),
     ),
     "http": Way(
         "http",
@@ -78,6 +85,7 @@ COLUMNS = {
         request("POST", "/shop/pack", {"item": "apple"}),
         request("POST", "/shop/pack", {"item": "apple" * 99})[:-9],
         request("POST", "/feed/ticks", {}, Accept="text/event-stream"),
+        request("POST", "/feed/ticks", {}, Accept="text/event-stream", Authorization="Bearer secret"),
     ),
     "websocket": Way(
         "http",
@@ -86,6 +94,7 @@ COLUMNS = {
         client_frame(TEXT, b'{"arguments":{"item":"apple"}}'),
         client_frame(TEXT, b'{"argu', final=False),
         handshake("/ws/feed/ticks") + client_frame(TEXT, b"{}"),
+        handshake("/ws/feed/ticks", Authorization="Bearer secret") + client_frame(TEXT, b"{}"),
     ),
     "rpcx": Way("rpcx", b"", _rpcx("price"), _rpcx("pack"), _rpcx("pack")[:20]),
     "toy": Way("toy", b"", b'shop.price "apple"\n', b'shop.pack "apple"\n', b"shop.pa"),

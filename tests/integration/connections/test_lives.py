@@ -96,6 +96,19 @@ async def test_a_connection_drains_at_its_age(column: str) -> None:
 
 
 @ALL
+async def test_connections_made_together_age_at_different_times(column: str) -> None:
+    keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
+    async with lived(column, count=40, keepalive=keepalive, timeouts=ENDLESS) as connections:
+        aged = []
+        for connection in connections:
+            await connection.open()
+            await connection.give(connection.way.held)
+            connection.look(100)
+            aged.append(connection.drains)
+        assert set(aged) == {True, False}
+
+
+@ALL
 async def test_calls_that_outlast_the_age_are_ended(column: str) -> None:
     shop = Shop()
     keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
@@ -182,6 +195,23 @@ async def test_streams_end_with_their_credential(column: str) -> None:
         await asyncio.sleep(0)
         assert feed.ended == 0
         connection.look(61)
+        await eventually(lambda: feed.ended == 1)
+
+
+@STREAMING
+async def test_streams_end_with_the_credential_of_their_call(column: str) -> None:
+    feed = Feed()
+    async with lived(
+        column, shop=feed, authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS
+    ) as connection:
+        await connection.give(connection.way.own_stream)
+        await eventually(lambda: feed.started == 1)
+        [call] = connection.engine.exchange.running
+        connection.look(1)
+        await asyncio.sleep(0)
+        assert feed.ended == 0
+        connection.gate.access.expire_call(call)
+        connection.look(1)
         await eventually(lambda: feed.ended == 1)
 
 
