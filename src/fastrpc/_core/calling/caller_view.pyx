@@ -19,7 +19,7 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport uint8_t
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
-from fastrpc._core.calls.call cimport Scope, current_scope
+from fastrpc._core.calls.call cimport Call, current_scope
 from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
@@ -144,7 +144,7 @@ cdef class ViewOptions:
 
         Then so many calls are counted as unsent: 0 where whoever made the attempt counts them.
         """
-        cdef Scope scope
+        cdef Call scope
         cdef bytes entry
         cdef uint64_t timeout
         call.route = route

@@ -28,10 +28,10 @@ cdef enum HandlerStyle:
 
 cdef uint64_t NO_DEADLINE
 
-# The ContextVar that holds the Scope of the running handler or `fastrpc.timeout` block, a CurrentCall, or None.
+# The ContextVar that holds the call of the running handler or `fastrpc.timeout` block, a CurrentCall, or None.
 cdef object scope_variable
 
-cdef Scope current_scope()
+cdef Call current_scope()
 
 
 cdef class Draining:
@@ -41,23 +41,6 @@ cdef class Draining:
         object _waiting
 
     cdef object _begun(self)
-
-
-cdef class Scope(Timed):
-    cdef:
-        # The deadline of calls made inside, an instant of the monotonic clock, or NO_DEADLINE.
-        uint64_t deadline_ns
-
-        # Above 0 if the surrounding call is a retry: then calls made inside are not retried.
-        uint8_t attempt_number
-
-        # In a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
-        Call owner
-
-        # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).
-        bytes request_entry
-
-    cdef bytes get_request_entry(self)
 
 
 cdef class CurrentCall:
@@ -157,8 +140,11 @@ cdef class StreamWindow:
 cdef StreamWindow new_stream_window(int64_t size)
 
 
-cdef class Call(Scope):
+cdef class Call(Timed):
     cdef:
+        # The deadline of the call, and of calls made inside: an instant of the monotonic clock, or NO_DEADLINE.
+        uint64_t deadline_ns
+
         # The wire: id 0 until the first frame of an own call is written.
         readonly uint64_t id
         uint8_t state
@@ -210,6 +196,10 @@ cdef class Call(Scope):
         int64_t share
         uint32_t share_turn
 
+        # Above 0 for a retry: calls made inside are then not retried. Whether it is the block of `timeout`, not sent.
+        uint8_t attempt_number
+        uint8_t is_block
+
         # Own calls: the count of the flush that took the REQUEST's last piece; 0: not written yet.
         uint64_t handed_at
 
@@ -223,6 +213,12 @@ cdef class Call(Scope):
 
         readonly Route route
 
+        # Of a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
+        Call owner
+
+        # The id of the request as an entry of metadata, which calls made inside carry on; None: none is known (call_log).
+        bytes request_entry
+
         # Encoded: the metadata sent with the own REQUEST or RESPONSE, and the metadata received with the peer's.
         bytes sent_metadata
         bytes received_metadata
@@ -234,6 +230,7 @@ cdef class Call(Scope):
 
     cdef object get_peer(self)
     cdef bint is_plain(self) noexcept
+    cdef bytes get_request_entry(self)
 
 
 cdef object twin_of(object error)

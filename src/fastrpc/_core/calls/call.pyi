@@ -19,9 +19,6 @@ KIND_FLAGS: Final[dict[str, int]]
 #: The numbers of the ways in which handlers run.
 STYLES: Final[dict[str, int]]
 
-class Scope(Timed):
-    """The deadline and the attempt number that calls made inside inherit."""
-
 @final
 class CurrentCall:
     """The current call of a context that several handlers use in turn."""
@@ -132,7 +129,7 @@ class Incoming:
 class StreamWindow:
     """The window for the messages of one stream: apart from its call, as most calls have none."""
 
-class Call(Scope):
+class Call(Timed):
     """One RPC and everything about it, the same on both sides.
 
     A handler gets its own from `current_call()`, an interceptor as its first argument.
@@ -248,16 +245,16 @@ class Call(Scope):
     def sleep(self, seconds: float) -> Awaitable[None]:
         """Sleep in an interceptor; works without a loop too, in SyncClient."""
 
-def enter_scope(seconds: float | None) -> Token[Scope]:
+def enter_scope(seconds: float | None) -> Token[Call]:
     """Limit the calls made from here on to `seconds` from now; return the token for `leave_scope`.
 
     None detaches from the current call: no deadline, no owner.
     """
 
-def leave_scope(token: Token[Scope]) -> None:
+def leave_scope(token: Token[Call]) -> None:
     """Undo `enter_scope` or `enter_call`."""
 
-def enter_call(call: Call) -> Token[Scope]:
+def enter_call(call: Call) -> Token[Call]:
     """Make `current_call()` return this call; return the token for `leave_scope`."""
 
 def current_call() -> Call:

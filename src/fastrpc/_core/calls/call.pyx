@@ -2,15 +2,14 @@
 
 ::
 
-    Scope                 the deadline that calls made here inherit
-    └── Call              one RPC on one connection: wire state, deadline, metadata
-        ├── ClientCall    (client_session) the coroutine object that `client.call` returns
-        └── ServerCall    (served_call) what `current_call()` returns
-    Route                 method → marshal, handler, counters; built once
-    RouteTable            method name as it lies on the wire → Route
+    Call              one RPC on one connection: wire state, deadline, metadata
+    ├── ClientCall    (client_call) a call of ours; `client.call` returns one that can be awaited
+    └── ServerCall    (served_call) what `current_call()` returns
+    Route             method → marshal, handler, counters; built once
+    RouteTable        method name as it lies on the wire → Route
 
-A `Scope` travels in a context variable, and the call that a server runs is the scope itself. Child tasks of a handler
-inherit it because contexts are copied.
+The call that a server runs travels in a context variable: calls made inside inherit its deadline. Child tasks of a handler
+inherit it because contexts are copied. The block of `fastrpc.timeout` is a bare `Call` that is never sent.
 """
 
 import collections.abc
@@ -41,23 +40,13 @@ cdef enum:
     FLAG_IDEMPOTENT = 128
 
 
-cdef class Scope(Timed):
-    """The deadline and the attempt number that calls made inside inherit."""
-
-    def __cinit__(self):
-        self.deadline_ns = NO_DEADLINE
-
-    cdef bytes get_request_entry(self):
-        return self.request_entry if self.owner is None else self.owner.get_request_entry()
-
-
 @cython.final
 cdef class CurrentCall:
     """The value of `scope_variable` in a context that several handlers use in turn."""
 
 
-cdef Scope current_scope():
-    """Return the innermost scope, or None."""
+cdef Call current_scope():
+    """Return the innermost call or block of `fastrpc.timeout`, or None."""
     cdef PyObject* found = NULL
     PyContextVar_Get(scope_variable, NULL, &found)
     if found is NULL:
@@ -66,11 +55,11 @@ cdef Scope current_scope():
     Py_DECREF(scope)
     if type(scope) is CurrentCall:
         return (<CurrentCall>scope).call
-    return <Scope>scope if isinstance(scope, Scope) else None
+    return <Call>scope if isinstance(scope, Call) else None
 
 
-cdef inline Call owner_of(Scope scope):
-    return <Call>scope if isinstance(scope, Call) else scope.owner
+cdef inline Call owner_of(Call scope):
+    return scope.owner if scope.is_block else scope
 
 
 def enter_scope(seconds):
@@ -78,8 +67,9 @@ def enter_scope(seconds):
 
     None detaches from the current call: no deadline, no owner.
     """
-    cdef Scope outer = current_scope()
-    cdef Scope scope = Scope.__new__(Scope)
+    cdef Call outer = current_scope()
+    cdef Call scope = Call.__new__(Call)
+    scope.is_block = True
     if seconds is not None:
         scope.deadline_ns = now_ns() + <uint64_t>max(0, int(seconds * 1e9))
         if outer is not None:
@@ -109,7 +99,7 @@ def current_call():
     Raises:
         LookupError: no handler is running here.
     """
-    cdef Scope scope = current_scope()
+    cdef Call scope = current_scope()
     cdef Call call = None if scope is None else owner_of(scope)
     if call is None:
         raise LookupError("current_call() works inside a handler or an interceptor; none is running here")
@@ -330,8 +320,14 @@ cdef StreamWindow new_stream_window(int64_t size):
     return window
 
 
-cdef class Call(Scope):
+cdef class Call(Timed):
     """One RPC and everything about it, on both sides."""
+
+    def __cinit__(self):
+        self.deadline_ns = NO_DEADLINE
+
+    cdef bytes get_request_entry(self):
+        return self.request_entry if self.owner is None else self.owner.get_request_entry()
 
     cdef object get_peer(self):
         return None
