@@ -2,11 +2,7 @@
 
 from typing import Any, cast
 
-from fastrpc._core.calling.batch_call import BatchCall
-from fastrpc._core.calling.blocking_batch import BlockingBatch
-from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.calling.pending_call import PendingCall
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
@@ -15,7 +11,7 @@ from fastrpc.status import Status
 __all__ = ["batch_result", "note_failure", "reply_of", "status_of"]
 
 
-def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
+def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
     """Return the answer of a call with its metadata, peer and size."""
     return Reply(
         value,
@@ -26,7 +22,7 @@ def reply_of(call: ClientCall | BlockingCall, value: Any) -> Reply[Any]:
     )
 
 
-def note_failure(call: PendingCall, error: BaseException) -> None:
+def note_failure(call: ClientCall, error: BaseException) -> None:
     """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
     if isinstance(error, FastRPCError) and not call._may_have_run:
         # A CallError has processed="yes", but one that an interceptor raises may concern another call.
@@ -41,14 +37,14 @@ def status_of(error: BaseException) -> Status:
     return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
 
 
-def batch_result(batch: BatchCall | BlockingBatch, values: list[Any]) -> list[Any]:
+def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
     """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
     for value in values:
         if isinstance(value, FastRPCError):
             value._of_own_call = True
     for value in values:
         if isinstance(value, BaseException) and not (
-            batch._returns_errors and isinstance(value, FastRPCError)
+            batch._batch.returns_errors and isinstance(value, FastRPCError)
         ):
             raise value
     return values

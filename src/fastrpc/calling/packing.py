@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from fastrpc._core.calling.client_call import ClientCall
-from fastrpc._core.calling.stream_call import StreamCall
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
 from fastrpc.compressors.base import Compressor, compress_steps
@@ -57,9 +56,7 @@ class Packing:
         self._is_over = True
 
 
-async def pack_in_time(
-    attempt: ClientCall | StreamCall, compressor: Compressor, arguments: bytes
-) -> tuple[bytes, bool]:
+async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: bytes) -> tuple[bytes, bool]:
     """Return the arguments of an attempt as they are sent, and whether they are compressed.
 
     Raises:
@@ -75,9 +72,9 @@ async def pack_in_time(
         raise attempt._unpackable(error) from error
 
 
-async def pack_arguments(attempt: StreamCall) -> None:
+async def pack_arguments(attempt: AwaitedCall) -> None:
     """Compress the arguments of a stream before its attempt begins, where that takes long."""
-    found = attempt._to_pack()
+    found = attempt._stream_to_pack()
     if found is not None:
         attempt._take_packed(*await pack_in_time(attempt, *found))
 

@@ -9,11 +9,10 @@ from typing import Any, Self, TypeVar, Unpack, cast
 
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc._core.calling.batch_call import BatchCall
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.caller import Caller
 from fastrpc._core.calling.caller_state import CallerState
 from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.own_calls import watch_calls
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc._core.loop.loop_state import loop_state, wrong_loop
@@ -194,14 +193,14 @@ class PeerRunner(Answers):
 
     # What calls ask for
 
-    async def run(self, call: ClientCall) -> Any:
+    async def run(self, call: AwaitedCall) -> Any:
         """Fail a call that found no connection."""
         call._start_clock()
         error = self.lost(call.method)
         call._count_unsent(error.status)
         raise error
 
-    async def run_later(self, call: ClientCall) -> Any:
+    async def run_later(self, call: AwaitedCall) -> Any:
         """Make a call as soon as those before it have left: a client that reads slowly holds no more."""
         call._start_clock()
         loop = asyncio.get_running_loop()
@@ -221,11 +220,11 @@ class PeerRunner(Answers):
             raise error from None
         return await self._attempted(call)
 
-    async def run_packed(self, call: ClientCall) -> Any:
+    async def run_packed(self, call: AwaitedCall) -> Any:
         call._start_clock()
         return await self._attempted(call)
 
-    async def _attempted(self, call: ClientCall) -> Any:
+    async def _attempted(self, call: AwaitedCall) -> Any:
         """Make the one attempt of a call."""
         if self.session is None:
             lost = self.lost(call.method)
@@ -238,14 +237,14 @@ class PeerRunner(Answers):
             call._adopt(attempt)
         return self.reply(call, value) if call._wants_reply else value
 
-    def run_streamed(self, call: ClientCall) -> Any:
+    def run_streamed(self, call: AwaitedCall) -> Any:
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
         return self.streams.call(call)
 
-    def retry(self, call: ClientCall, error: FastRPCError) -> None:
+    def retry(self, call: AwaitedCall, error: FastRPCError) -> None:
         """Return None: every failure is final."""
 
-    async def run_batch(self, batch: BatchCall) -> list[Any]:
+    async def run_batch(self, batch: AwaitedCall) -> list[Any]:
         """Fail a batch that found no connection."""
         if batch.kind != "unary":
             raise TypeError(
@@ -256,14 +255,14 @@ class PeerRunner(Answers):
             batch._start_clock()
         except DeadlineExceededError as late:
             error = late
-        for _ in range(batch._size):
+        for _ in range(batch._batch.size):
             batch._count_unsent(error.status)
-        return batch_result(batch, [error] * batch._size)
+        return batch_result(batch, [error] * batch._batch.size)
 
-    async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
+    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
         return batch_result(batch, values)
 
-    def peer(self, call: ClientCall) -> Any:
+    def peer(self, call: AwaitedCall) -> Any:
         """Return the peer of a call of ours."""
         from fastrpc.calling.peer import Peer
 

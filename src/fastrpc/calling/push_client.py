@@ -6,8 +6,8 @@ To such a peer they are messages of its server, and it answers none. Nobody says
 import asyncio
 from typing import Any
 
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.rpcx.server import RpcxServer
 from fastrpc.calling.peer_client import PeerCalling, PeerClient, PeerRunner
 from fastrpc.endpoint import Address
@@ -63,7 +63,7 @@ class _PushRunner(PeerRunner):
             hint="write client.notify(…), which pushes",
         )
 
-    async def run(self, call: ClientCall) -> Any:
+    async def run(self, call: AwaitedCall) -> Any:
         """Push a notification as soon as those before it have left; nothing else goes to such a peer."""
         if not call._is_one_way or self.is_closed:
             return await super().run(call)

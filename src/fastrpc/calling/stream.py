@@ -20,9 +20,9 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
-from fastrpc._core.calling.called_stream import CalledStream
+from fastrpc._core.calling.called_stream import CalledStream, feed
 from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.payload.metadata import Metadata
@@ -262,7 +262,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         finally:
             self._begun.set_result(None)
         if self._source is not None and not self._is_over:
-            self.spawn(self.origin._feed(self._source))
+            self.spawn(feed(self.origin, self._source))
 
     def cancel(self) -> None:
         """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
@@ -388,7 +388,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
     def tries_again(self, error: BaseException) -> bool:
         return isinstance(error, FastRPCError) and self._starter.retry(self, error)
 
-    def unpack_message(self, call: PendingCall, payload: bytes, most: int) -> Steps:
+    def unpack_message(self, call: ClientCall, payload: bytes, most: int) -> Steps:
         return message_steps(call, payload, most)
 
     def pack_message(self, compressor: Compressor, payload: bytes) -> Packing:

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from fastrpc._core.calling.client_call import ClientCall
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
 from fastrpc.calling.stream_arguments import split_messages, takes_stream
@@ -32,7 +32,7 @@ class StreamMaker:
         )
         return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
 
-    async def call(self, call: ClientCall) -> Any:
+    async def call(self, call: AwaitedCall) -> Any:
         """Call a method that streams its input only, and return its one answer."""
         if call._is_one_way:
             raise TypeError(

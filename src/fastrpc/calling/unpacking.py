@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
 from fastrpc.compressors.base import Steps, decompress_steps
@@ -11,7 +11,7 @@ from fastrpc.errors import DecodeError
 __all__ = ["message_steps", "unpack"]
 
 
-async def unpack(call: PendingCall, most: int) -> None:
+async def unpack(call: ClientCall, most: int) -> None:
     """Decompress the answer of a call, which keeps the result; a short one at once, unless other work waits.
 
     Raises:
@@ -47,7 +47,7 @@ async def unpack(call: PendingCall, most: int) -> None:
         raise failure from None
 
 
-def message_steps(call: PendingCall, payload: bytes, most: int) -> Steps:
+def message_steps(call: ClientCall, payload: bytes, most: int) -> Steps:
     """Return a generator that decompresses a message of a stream in short steps.
 
     Raises:

@@ -10,8 +10,7 @@ from typing import Any, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
 from fastrpc._core.balancing.selectors import EndpointState
-from fastrpc._core.calling.batch_call import BatchCall
-from fastrpc._core.calling.client_call import ClientCall
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.key_wait import KeyWait
@@ -253,7 +252,7 @@ class Attempting(BaseAttempting):
     """The `pick` and `attempt` that a fail mode makes one call with."""
 
     _pool: Pool
-    _call: ClientCall | BatchCall
+    _call: AwaitedCall
 
     async def wait_list(self) -> None:
         """Wait until the list of endpoints is known."""
@@ -266,7 +265,7 @@ class Attempting(BaseAttempting):
             return self._fail_again(endpoint)
         session, pick = await self._connection(endpoint)
         try:
-            attempt = cast(ClientCall, self._call)._attempt_on(session, self._number)
+            attempt = self._call._attempt_on(session, self._number)
         except BaseException:
             # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
             if pick is not None:
@@ -283,11 +282,11 @@ class Attempting(BaseAttempting):
             other._lose()
         return value
 
-    async def attempt_batch(self, batch: BatchCall) -> list[Any]:
+    async def attempt_batch(self, batch: AwaitedCall) -> list[Any]:
         """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
         session, pick = await self._connection(self.pick())
         try:
-            values: list[Any] = await batch._attempt_on(session)
+            values: list[Any] = await batch._batch.attempt_on(batch, session)
         except BaseException as error:
             if pick is not None:
                 pick.ended(error)

@@ -11,8 +11,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from fastrpc._core.calling.batch_call import BatchCall
-from fastrpc._core.calling.blocking_call import BlockingCall
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
@@ -66,22 +65,22 @@ class CallRunner(Answers):
         """Bind the pool to the loop of the client's first use."""
         self._pool.bind(loop)
 
-    def run(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+    def run(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call from its first attempt."""
         return self._intercepted(call) if self._interceptors else self._run(call)
 
-    def run_packed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+    def run_packed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         return self.run(call)
 
-    def run_streamed(self, call: ClientCall) -> Coroutine[Any, Any, Any]:
+    def run_streamed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
         return self.streams.call(call)
 
-    async def _run(self, call: ClientCall) -> Any:
+    async def _run(self, call: AwaitedCall) -> Any:
         call._start_clock()
         return self._result(call, await self._first_attempts(call))
 
-    async def _intercepted(self, call: ClientCall) -> Any:
+    async def _intercepted(self, call: AwaitedCall) -> Any:
         """Run the interceptors around all attempts, the first outermost."""
         call._start_clock()
         token = enter_call(call)
@@ -90,15 +89,15 @@ class CallRunner(Answers):
         finally:
             leave_scope(token)
 
-    def retry(self, call: ClientCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
+    def retry(self, call: AwaitedCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that continues after a failed first attempt; None if the failure is final."""
         mode = call._options.fail_mode or self._mode
         return self._again(call, error) if may_retry(call, error, mode) else None
 
-    async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
+    async def _again(self, call: AwaitedCall, error: FastRPCError) -> Any:
         return self._result(call, await self._attempts(call, error))
 
-    async def _first_attempts(self, call: ClientCall) -> Any:
+    async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
         session = None
         options = call._options
@@ -119,7 +118,7 @@ class CallRunner(Answers):
         call._adopt(attempt)
         return value
 
-    async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
+    async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> Any:
         """Run the fail mode. `error` comes from an attempt already made."""
         attempts = Attempting(self._pool, call, error)
         mode: FailMode = call._options.fail_mode or self._mode
@@ -132,13 +131,13 @@ class CallRunner(Answers):
                 call._count_unsent(status_of(unsent))
             raise
 
-    async def run_batch(self, batch: BatchCall) -> list[Any]:
+    async def run_batch(self, batch: AwaitedCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
         if batch.kind != "unary":
             raise TypeError(
                 f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        if self._interceptors or batch._is_long:
+        if self._interceptors or batch._batch.is_long(batch):
             return await self.run_singles(batch)
         try:
             batch._start_clock()
@@ -147,17 +146,17 @@ class CallRunner(Answers):
                 await attempts.wait_list()
             values = await attempts.attempt_batch(batch)
         except FastRPCError as error:
-            for _ in range(batch._size):
+            for _ in range(batch._batch.size):
                 batch._count_unsent(error.status)
-            return batch_result(batch, [error] * batch._size)
+            return batch_result(batch, [error] * batch._batch.size)
         return await self.finish_batch(batch, values)
 
-    async def finish_batch(self, batch: BatchCall, values: list[Any]) -> list[Any]:
+    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
         """Retry the calls that may be retried, then raise the first error or return errors in their places."""
         again: dict[int, Coroutine[Any, Any, Any]] = {}
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                attempts = self.retry(batch._attempted(index), value)
+                attempts = self.retry(batch._batch.attempted(batch, index), value)
                 if attempts is not None:
                     again[index] = attempts
         # Concurrently: the `retry_after` of one call must not delay the others.
@@ -166,19 +165,19 @@ class CallRunner(Answers):
             values[index] = result
         return batch_result(batch, values)
 
-    def _result(self, call: ClientCall, value: Any) -> Any:
+    def _result(self, call: AwaitedCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
             return None
         return self.reply(call, value) if call._wants_reply else value
 
-    def peer(self, call: ClientCall) -> Peer:
+    def peer(self, call: AwaitedCall) -> Peer:
         """Return the peer of a call."""
         return peer_of(
             call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
         )
 
 
-def peer_of(call: ClientCall | BlockingCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
+def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
     """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)

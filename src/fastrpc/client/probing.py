@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.caller import Caller
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calling.client_session import ClientSession
 from fastrpc._core.calls.call import Route
 from fastrpc.config import ClientConfig, Probes
@@ -76,9 +76,9 @@ class Prober:
         self._caller._set_options({"timeout": settings.timeout})
         self._warned: set[Status] = set()
 
-    def probe_on(self, session: ClientSession) -> ClientCall:
+    def probe_on(self, session: ClientSession) -> AwaitedCall:
         """Return a probe for a connection."""
-        call = cast(ClientCall, self._caller.call(HEALTH_METHOD, self.settings.service))
+        call = cast(AwaitedCall, self._caller.call(HEALTH_METHOD, self.settings.service))
         probe = call._attempt_on(session, 0)
         call.close()
         return probe
@@ -131,7 +131,7 @@ class _NoRunner:
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Do nothing: probes make no connection."""
 
-    async def unpack(self, call: ClientCall) -> Any:
+    async def unpack(self, call: AwaitedCall) -> Any:
         raise DecodeError(f"{HEALTH_METHOD} sent a compressed answer, but its answers are short")
 
 
@@ -146,7 +146,7 @@ class EndpointProbes:
         self._context = contextvars.Context()
         self._timer: asyncio.Handle | None = None
         # The unanswered probe: its connection, the call, and the future that the call awaits.
-        self._under_way: tuple[ClientSession, ClientCall, asyncio.Future[None]] | None = None
+        self._under_way: tuple[ClientSession, AwaitedCall, asyncio.Future[None]] | None = None
         self._is_first = True
 
     def begin(self) -> None:
@@ -204,7 +204,7 @@ class EndpointProbes:
         except FastRPCError as error:
             self._conclude(error)
 
-    def _take(self, under_way: "tuple[ClientSession, ClientCall, asyncio.Future[None]]") -> ClientCall:
+    def _take(self, under_way: "tuple[ClientSession, AwaitedCall, asyncio.Future[None]]") -> AwaitedCall:
         session, probe, _ = under_way
         self._under_way = None
         session.end_probe(probe)

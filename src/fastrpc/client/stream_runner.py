@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
+from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.stream_call import StreamCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc.calling.packing import pack_arguments
@@ -52,7 +52,7 @@ class StreamRunner(StreamMaker):
         self._status_of = status_of
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
         #: `proceed` of the interceptors around streams; None where there are none.
-        self.proceed: Callable[[StreamCall], Coroutine[Any, Any, Any]] | None = None
+        self.proceed: Callable[[AwaitedCall], Coroutine[Any, Any, Any]] | None = None
 
     # Attempts
 
@@ -67,7 +67,7 @@ class StreamRunner(StreamMaker):
 
     # From here on the stream is known by its call, which holds it by no reference.
 
-    async def _intercepted(self, call: StreamCall) -> None:
+    async def _intercepted(self, call: AwaitedCall) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
         token = enter_call(call)
         try:
@@ -83,7 +83,7 @@ class StreamRunner(StreamMaker):
         finally:
             leave_scope(token)
 
-    async def run(self, call: StreamCall) -> Any:
+    async def run(self, call: AwaitedCall) -> Any:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
         _check_wanted(call)
         try:
@@ -103,7 +103,7 @@ class StreamRunner(StreamMaker):
             _adopt(call)
         return _answer(call)
 
-    async def _begin(self, call: StreamCall) -> None:
+    async def _begin(self, call: AwaitedCall) -> None:
         options = call._options
         is_plain = self._begins_plainly and options.fail_mode is None and options.endpoint is None
         session = self._pool.at_once(ready=call._needs_ready) if is_plain else None
@@ -118,7 +118,7 @@ class StreamRunner(StreamMaker):
             stream = _wanted(call)
             await stream.wait_open(stream.attempt(self._attempts(call, None)))
 
-    async def _attempt_once(self, call: StreamCall) -> None:
+    async def _attempt_once(self, call: AwaitedCall) -> None:
         attempts = _StreamAttempting(self._pool, call, None)
         try:
             if attempts.waits_for_list:
@@ -134,11 +134,11 @@ class StreamRunner(StreamMaker):
         mode = call._options.fail_mode or self._mode
         if stream.takes_stream or not self._may_retry(call, error, mode):
             return False
-        call._adopt(cast(StreamCall, stream._attempt))
+        call._adopt(cast(AwaitedCall, stream._attempt))
         stream.attempt(self._attempts(call, error))
         return True
 
-    async def _attempts(self, call: StreamCall, error: FastRPCError | None) -> None:
+    async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
         """Attempt as the fail mode says, until one shows a sign. `error` is that of an attempt already made."""
         attempts = _StreamAttempting(self._pool, call, error)
         mode: FailMode = call._options.fail_mode or self._mode
@@ -159,7 +159,7 @@ class _StreamAttempting(Attempting):
 
     is_stream = True
 
-    def __init__(self, pool: Pool, call: StreamCall, made: FastRPCError | None) -> None:
+    def __init__(self, pool: Pool, call: AwaitedCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call, made)
         self._origin = call
 
@@ -171,7 +171,7 @@ class _StreamAttempting(Attempting):
         self._running.append((attempt, pick))
         try:
             await sign
-            if not attempt.is_chosen and attempt._failure is not None:
+            if not attempt._is_chosen and attempt._failure is not None:
                 raise attempt._failure
         except BaseException as error:
             attempt._give_up()
@@ -185,7 +185,7 @@ class _StreamAttempting(Attempting):
 
     async def begin(
         self, endpoint: Endpoint, sign: asyncio.Future[None] | None
-    ) -> tuple[StreamCall, Any, Pick | None]:
+    ) -> tuple[AwaitedCall, Any, Pick | None]:
         """Send an attempt."""
         session, pick = await self._connection(endpoint)
         call = self._origin
@@ -207,11 +207,11 @@ class _StreamAttempting(Attempting):
 # The stream of a call. None of these waits, so none of them holds it for longer than a moment.
 
 
-def _stream_of(call: StreamCall) -> Stream[Any, Any] | None:
+def _stream_of(call: AwaitedCall) -> Stream[Any, Any] | None:
     return cast("Stream[Any, Any] | None", call._stream)
 
 
-def _wanted(call: StreamCall) -> Stream[Any, Any]:
+def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
     """Return the stream of a call that is to go on."""
     stream = _stream_of(call)
     if stream is None:
@@ -221,7 +221,7 @@ def _wanted(call: StreamCall) -> Stream[Any, Any]:
     return stream
 
 
-def _check_wanted(call: StreamCall) -> None:
+def _check_wanted(call: AwaitedCall) -> None:
     stream = _stream_of(call)
     if stream is None or stream.is_open:
         raise RuntimeError(
@@ -230,7 +230,10 @@ def _check_wanted(call: StreamCall) -> None:
 
 
 def _start(
-    attempt: StreamCall, call: StreamCall, sign: asyncio.Future[None] | None = None, pick: Pick | None = None
+    attempt: AwaitedCall,
+    call: AwaitedCall,
+    sign: asyncio.Future[None] | None = None,
+    pick: Pick | None = None,
 ) -> None:
     """Send an attempt."""
     stream = _wanted(call)
@@ -238,17 +241,17 @@ def _start(
     stream.wake()
 
 
-def _until_told(call: StreamCall) -> asyncio.Future[None] | None:
+def _until_told(call: AwaitedCall) -> asyncio.Future[None] | None:
     stream = _stream_of(call)
     return None if stream is None else stream.until_told()
 
 
-def _failure_of(call: StreamCall) -> BaseException | None:
+def _failure_of(call: AwaitedCall) -> BaseException | None:
     stream = _stream_of(call)
     return None if stream is None else stream.failure
 
 
-def _answer(call: StreamCall) -> Any:
+def _answer(call: AwaitedCall) -> Any:
     """Return what the innermost interceptor gets: the one answer of a method that streams its input only."""
     stream = _stream_of(call)
     if stream is None or stream.gives_stream or stream._attempt is None:
@@ -256,13 +259,13 @@ def _answer(call: StreamCall) -> Any:
     return stream._attempt._answer()
 
 
-def _adopt(call: StreamCall) -> None:
+def _adopt(call: AwaitedCall) -> None:
     stream = _stream_of(call)
     if stream is not None and stream._attempt is not None:
         call._adopt(stream._attempt)
 
 
-def _give_up(call: StreamCall) -> None:
+def _give_up(call: AwaitedCall) -> None:
     """End the attempt of a stream that nobody goes on with."""
     stream = _stream_of(call)
     attempt = None if stream is None else stream._attempt
@@ -270,13 +273,13 @@ def _give_up(call: StreamCall) -> None:
         attempt._give_up()
 
 
-def _finish(call: StreamCall, error: BaseException) -> None:
+def _finish(call: AwaitedCall, error: BaseException) -> None:
     stream = _stream_of(call)
     if stream is not None:
         stream.finish(error)
 
 
-def _conclude(call: StreamCall, error: BaseException | None, *value: Any) -> None:
+def _conclude(call: AwaitedCall, error: BaseException | None, *value: Any) -> None:
     stream = _stream_of(call)
     if stream is not None:
         stream.conclude(error, *value)

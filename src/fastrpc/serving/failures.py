@@ -10,7 +10,7 @@
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
-An error of an own call (`mark_own` in `_core/calling/pending_call.pyx`) describes that call, not the caller's. So its
+An error of an own call (`mark_own` in `_core/calling/call_errors.pyx`) describes that call, not the caller's. So its
 status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call and does not end
 the server. A KeyboardInterrupt on the loop is raised again from its own callback: if it left a protocol's method,
 uvloop would only close that connection.

@@ -1,24 +1,44 @@
-from fastrpc._core.calling.client_call cimport PickedCall
-from fastrpc._core.calling.pending_call cimport PendingCall
+from cpython.object cimport PyObject
+
+from fastrpc._core.calling.client_call cimport ClientCall
+from fastrpc._core.calls.call cimport Route
+from fastrpc._core.framing.settings cimport Settings
 
 
-cdef class BatchMember(PendingCall):
+cdef class BatchMember(ClientCall):
     cdef:
-        BatchCall batch
+        # The call that stands for the batch, as long as the member is under way.
+        ClientCall head
 
     cdef bint make_new(self) noexcept
 
 
-cdef class BatchCall(PickedCall):
+cdef class BatchCall:
     cdef:
-        # What to send; how many answers are missing; whether errors are results.
+        # The arguments of each call; whether errors are results.
         list argument_tuples
         bint return_exceptions
+
+        # The calls under way on a connection, None before and after; how many answers are missing.
         list members
         Py_ssize_t missing
 
-        # The encoded arguments, if somebody looked at them before they are sent.
+        # The encoded arguments, if they were looked at before they are sent.
         list payloads
 
-    cdef list _collected(self, bint* failed)
-    cdef list _encoded(self)
+    # Of both clients.
+    cdef list encoded(self, Route route)
+    cdef list begin_members(self, ClientCall head)
+    cdef bytes take_in(self, ClientCall head, bytes payload, Settings peer, bint is_ready, list spare)
+    cdef list collected(self, list spare, bint* failed)
+    cdef object first_failure(self)
+    cdef tuple item(self, Py_ssize_t index)
+    cdef int check_head(self, ClientCall head) except -1
+
+    # Done by the waiting half.
+    cdef ClientCall new_call(self)
+    cdef int begin(self, ClientCall head, PyObject** result) except -1
+    cdef int resume(self, ClientCall head, PyObject** result) except -1
+    cdef int settle(self, ClientCall head) except -1
+    cdef int abandon(self, ClientCall head, int reason) except -1
+    cdef int expire(self, ClientCall head) except -1

@@ -1,24 +1,20 @@
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.calling.blocking_stream_call cimport BlockingChannel, BlockingStreamCall
+from fastrpc._core.calling.blocking_wait cimport Wait
+from fastrpc._core.calling.client_stream cimport ClientStream
 
 
-cdef class BlockingCalledStream(BlockingChannel):
+cdef class BlockingCalledStream(ClientStream):
     cdef:
-        # The call as interceptors see it; its attempts have the connection.
-        readonly BlockingStreamCall origin
+        # Whether the attempt ended; set under the guard of its session.
+        readonly bint attempt_ended
 
-        # Whether the program may send, whether messages or one answer come back.
-        readonly bint takes_stream
-        readonly bint gives_stream
+        # The waits for a message or the end, and for room to send; one thread may do both.
+        Wait _reader_wait
+        Wait _sender_wait
 
-        # Whether a thread receives, or sends.
+        # Whether a thread receives; what is still to be sent of an iterable by the thread that receives, or None.
         bint _is_receiving
-        bint _is_sending
-
-        # Whether an iterable is sent, so that nobody else may send; what is still to be sent of it by whoever
-        # receives, or None.
-        public bint is_fed
         object _source
 
     cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
@@ -32,4 +28,3 @@ cdef class BlockingCalledStream(BlockingChannel):
     cdef bint _send_now(self, bytes payload) except -1
     cdef int _await_room(self) except -1
     cdef bytes _decompressed(self, bytes payload, int number)
-    cdef bytes _compressed(self, bytes payload, uint8_t* number)

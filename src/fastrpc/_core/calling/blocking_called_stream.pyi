@@ -1,46 +1,24 @@
 from collections.abc import Iterator
 from logging import Logger
-from typing import Any, TypeVar
+from typing import Any
 
-from fastrpc._core.calling.blocking_stream_call import BlockingChannel, BlockingStreamCall
-from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calls.call import Route
-from fastrpc._core.payload.metadata import Metadata
-
-_E = TypeVar("_E", bound=BaseException | None)
+from fastrpc._core.calling.blocking_call import BlockingCall
+from fastrpc._core.calling.client_stream import ClientStream
 
 logger: Logger
 
-class BlockingCalledStream(BlockingChannel):
-    """The messages of a call of a `SyncClient`.
+class BlockingCalledStream(ClientStream):
+    """The messages of a call of a `SyncClient`."""
 
-    Args:
-        options: those of the client or view.
-        hash_key: what the call is placed by, or None.
-        route: the method.
-        args, kwargs: its arguments, without the stream.
-    """
-
-    #: Whether an iterable is sent, so that nobody else may send.
-    is_fed: bool
-
-    def __init__(
-        self,
-        options: ViewOptions,
-        hash_key: str | bytes | int | None,
-        route: Route,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None: ...
     def __del__(self) -> None: ...
     @property
-    def origin(self) -> BlockingStreamCall:
-        """The call as interceptors see it."""
+    def attempt_ended(self) -> bool:
+        """Whether the attempt ended, well or not."""
 
     @property
-    def takes_stream(self) -> bool: ...
-    @property
-    def gives_stream(self) -> bool: ...
+    def _is_waited_for(self) -> bool:
+        """Whether a thread waits for a message, or for room to send."""
+
     def __iter__(self) -> Iterator[Any]: ...
     def __next__(self) -> Any: ...
     def receive(self) -> Any:
@@ -55,7 +33,7 @@ class BlockingCalledStream(BlockingChannel):
     def end(self) -> None:
         """Say that nothing more will be sent; the server may go on answering."""
 
-    # What whoever runs it does
+    # Done by its runner
 
     def begin(self) -> None:
         """Start the call, if it did not begin yet."""
@@ -76,18 +54,6 @@ class BlockingCalledStream(BlockingChannel):
     def _drop_source(self) -> None:
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
 
-    def _kept(self, error: _E) -> _E:
-        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
-
-    def _again(self, error: _E) -> _E:
-        """Return an error like the one that is kept, to be raised."""
-
-    def _end(self, error: BaseException | None) -> None:
-        """Let messages that are there be taken, then raise the error; None is a clean end."""
-
-    def _end_sending(self, error: BaseException | None) -> None:
-        """Tell senders that nothing can be sent any more."""
-
     def _cancel_attempt(self, error: BaseException) -> None:
         """End the attempt that is under way; the server is told."""
 
@@ -101,12 +67,8 @@ class BlockingCalledStream(BlockingChannel):
         """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""
 
     def _await_sign_of_attempt(self) -> None:
-        """As `_await_sign`, for whoever receives already."""
+        """As `_await_sign`, for a thread that receives already."""
 
     @property
-    def _attempt(self) -> BlockingStreamCall | None:
+    def _attempt(self) -> BlockingCall | None:
         """The attempt it takes messages of, or took last; None before there is one."""
-
-    @property
-    def _first_metadata(self) -> Metadata | None:
-        """The initial metadata, or None as long as neither HEAD nor a message came."""

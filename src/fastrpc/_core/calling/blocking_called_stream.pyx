@@ -1,14 +1,9 @@
-"""Streams of a `SyncClient`: a call whose messages go one way or both, without a loop and without a thread of its own.
+"""The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread of its own.
 
-::
-
-    client.stream(Feed.follow) ──► BlockingCalledStream ──► BlockingStreamCall: an attempt on a BlockingSession
-                                        ▲                        │
-              receive, for      ◄───────┴── messages, HEAD, the end
-
-Who reads the connection puts messages into the channel, under the guard of the session; who receives takes them out,
-under the guard too, and decodes them without it. Nothing ends a stream but a thread that uses it: the one that reads
-notes that the attempt ended, and wakes the one that receives, which goes on from there (`client/blocking/stream.py`).
+The thread that reads the connection puts messages into the channel, under the guard of the session; the one that receives
+takes them out, under the guard too, and decodes them without it. Nothing ends a stream but a thread that uses it: the one
+that reads notes that the attempt ended, and wakes the one that receives, which goes on from there
+(`client/blocking/stream.py`).
 
 An iterable of messages is sent by the thread that receives, whenever there is room and no message waits for it.
 """
@@ -17,66 +12,81 @@ import asyncio
 import logging
 from collections.abc import Generator
 
-from cpython.bytes cimport PyBytes_GET_SIZE
-from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calling.blocking_call cimport BlockingCall, new_stream_call
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait, new_wait
-from fastrpc._core.calling.called_stream cimport idle_error
-from fastrpc._core.calling.caller_view cimport ViewOptions
-from fastrpc._core.calling.pending_call cimport check_message, mark_own
-from fastrpc._core.calls.call cimport Route, twin_of, unmistakable
+from fastrpc._core.calling.call_errors cimport check_message, idle_error, mark_own
+from fastrpc._core.calling.client_call cimport ClientCall
+from fastrpc._core.calls.call cimport twin_of, unmistakable
 from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
-from fastrpc._core.payload.metadata cimport decode_metadata
 from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
 
-from fastrpc._core.calling.stream_call import DEADLINE_HINT, FEED_FAILED
-from fastrpc._core.payload.metadata import Metadata
-from fastrpc.errors import DeadlineExceededError, DecodeError, EncodeError, FastRPCError, StreamEndedError
+from fastrpc._core.calling.called_stream import FEED_FAILED
+from fastrpc.errors import DecodeError, FastRPCError, StreamEndedError
 
 logger = logging.getLogger("fastrpc.client")
 
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
 
-# What stands for "no message is there": None is one.
+# Stands for "no message is there": None is one.
 cdef object NOTHING = object()
 
 
-cdef class BlockingCalledStream(BlockingChannel):
+cdef class BlockingCalledStream(ClientStream):
     """The messages of a call of a `SyncClient`."""
 
-    def __init__(
-        self, ViewOptions options not None, hash_key, Route route not None, tuple args not None, dict kwargs not None
-    ):
-        cdef BlockingStreamCall call = BlockingStreamCall.__new__(BlockingStreamCall)
-        call.route = route
-        call.options = options
-        call.hash_key = hash_key
-        call.args = args
-        call.kwargs = kwargs
-        call.is_local = True
-        call.stream_pointer = <PyObject*>self
-        self.origin = self.call = call
-        self.takes_stream = route.takes_stream
-        self.gives_stream = route.gives_stream
+    cdef ClientCall new_origin(self):
+        return new_stream_call(self)
 
     def __del__(self):
-        cdef BlockingStreamCall attempt
+        cdef BlockingCall attempt
         if self.origin is None:
             return
-        # Let go of by the program: nobody reads it any more.
-        self.origin.stream_pointer = NULL
+        # Let go of by the program: it is not read any more.
+        self.origin.streaming.detach(self.origin)
         if self.call is not self.origin:
-            attempt = <BlockingStreamCall>self.call
-            attempt.stream_pointer = NULL
+            attempt = <BlockingCall>self.call
+            attempt.streaming.detach(attempt)
             if not attempt.is_settled:
-                attempt.session.let_go(attempt)
+                (<BlockingSession>attempt.session).let_go(attempt)
             attempt.end_pick(asyncio.CancelledError())
 
-    # What whoever runs it does
+    # Its attempts. The guard of the session is held.
+
+    cdef int attach(self, ClientCall attempt) except -1:
+        self.attempt_ended = False
+        self.call = attempt
+        return 0
+
+    cdef int show_sign(self) except -1:
+        self.has_sign = True
+        return self.wake_receiver()
+
+    cdef int attempt_over(self, ClientCall attempt) except -1:
+        self.attempt_ended = True
+        self.wake_receiver()
+        return self.wake_sender()
+
+    cdef int fail_with(self, object error, int reason) except -1:
+        self.fail(error)
+        return 0
+
+    cdef int wake_receiver(self) except -1:
+        return 0 if self._reader_wait is None else self._reader_wait.came()
+
+    cdef int wake_sender(self) except -1:
+        return 0 if self._sender_wait is None else self._sender_wait.came()
+
+    @property
+    def _is_waited_for(self):
+        """Whether a thread waits for a message, or for room to send."""
+        return self._reader_wait is not None or self._sender_wait is not None
+
+    # Done by its runner
 
     def begin(self):
         """Start the call, if it did not begin yet."""
@@ -97,7 +107,7 @@ cdef class BlockingCalledStream(BlockingChannel):
     def _drop_source(self):
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
         if self._is_receiving:
-            # It may be running: whoever receives drops it.
+            # It may be running: the thread that receives drops it.
             return
         source, self._source = self._source, None
         if self.is_open and isinstance(source, Generator):
@@ -106,56 +116,26 @@ cdef class BlockingCalledStream(BlockingChannel):
             except Exception as error:
                 logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
 
-    def _kept(self, error):
-        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
-        return twin_of(error)
-
-    def _again(self, error):
-        """Return an error like the one that is kept, to be raised."""
-        self.fresh_error = None
-        return twin_of(error).with_traceback(None)
-
-    def _end(self, error):
-        """Let messages that are there be taken, then raise the error; None is a clean end."""
-        self._end_sending(error)
-        self.end_input(error)
-
-    def _end_sending(self, error):
-        """Tell senders that nothing can be sent any more."""
-        if error is None:
-            error = StreamEndedError(f"{self.origin.route.method}: the server ended the stream")
-        self.end_output(error)
-
     def _cancel_attempt(self, error):
         """End the attempt that is under way; the server is told."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
+        cdef BlockingCall call = <BlockingCall>self.call
         if call is not self.origin and not self.attempt_ended:
-            call.session.end_stream(call, CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER, error)
+            reason = CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER
+            (<BlockingSession>call.session).end_stream(call, reason, error)
 
     def _drop(self, error):
-        """Drop the messages that are there; everybody who waits gets the error."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
+        """Drop the messages that are there; all waits end with the error."""
+        cdef BlockingSession session
+        cdef BlockingCall call = <BlockingCall>self.call
         if call is self.origin:
             self.close(error)
             return
-        call.session.enter_use()
+        session = <BlockingSession>call.session
+        session.enter_use()
         try:
             self.close(error)
         finally:
-            call.session.leave_use()
-
-    @property
-    def _attempt(self):
-        """The attempt it takes messages of, or took last; None before there is one."""
-        return None if self.call is self.origin else self.call
-
-    @property
-    def _first_metadata(self):
-        """The initial metadata, or None as long as neither HEAD nor a message came."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        if call.first_metadata is not None:
-            return Metadata(decode_metadata(call.first_metadata))
-        return Metadata() if self.has_sign else None
+            session.leave_use()
 
     # Receiving
 
@@ -248,7 +228,7 @@ cdef class BlockingCalledStream(BlockingChannel):
             self._is_receiving = False
 
     def _await_sign_of_attempt(self):
-        """As `_await_sign`, for whoever receives already."""
+        """As `_await_sign`, for a thread that receives already."""
         while not self.has_sign and not self.attempt_ended and not self.input_ended:
             if self._source is not None and not self.is_full():
                 self._feed()
@@ -265,7 +245,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         """Take the oldest message out of the channel, and give its credit back."""
         cdef Message message
         cdef bytes payload
-        cdef BlockingSession session = (<BlockingStreamCall>self.call).session
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         session.enter_use()
         try:
             if self.waiting == 0:
@@ -299,28 +279,16 @@ cdef class BlockingCalledStream(BlockingChannel):
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        if compressor:
-            payload = self._decompressed(payload, compressor)
-        if codec != call.route.marshal.codec_id:
-            raise DecodeError(
-                f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
-                f"{call.route.marshal.coders.codec!r}"
-            )
-        return call.route.marshal.decode_result(payload)
+        return ClientStream.decode(self, self._decompressed(payload, compressor) if compressor else payload, codec, 0)
 
     cdef bytes _decompressed(self, bytes payload, int number):
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
+        cdef BlockingCall call = <BlockingCall>self.call
         call.answer_compressor = <uint8_t>number
         compressor = call.compressor_of_answer()
         try:
             return compressor.decompress(payload, call.message_limit)
         except Exception as error:  # An installed compressor may raise anything.
             raise call._unpacking_failed(error)
-
-    cdef int taken(self, Py_ssize_t cost) except -1:
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        return call.session.assembler.message_taken(call, cost)
 
     # Waiting
 
@@ -331,7 +299,7 @@ cdef class BlockingCalledStream(BlockingChannel):
 
     cdef bint _await_change(self, bint or_room) except -1:
         """Wait until a message, HEAD or the end comes; with `or_room` also until there is room to send."""
-        cdef BlockingSession session = (<BlockingStreamCall>self.call).session
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         cdef uint64_t due_ns = self._due()
         cdef Wait wait = new_wait(1, due_ns)
         cdef bint waits = False, had_sign = self.has_sign
@@ -362,7 +330,7 @@ cdef class BlockingCalledStream(BlockingChannel):
         return True
 
     def _ask_for_room(self, Wait wait not None):
-        cdef BlockingSession session = (<BlockingStreamCall>self.call).session
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         self._sender_wait = wait
         if self.call.unsent is not None:
             self.call.waits_to_send = True
@@ -371,21 +339,15 @@ cdef class BlockingCalledStream(BlockingChannel):
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
         """A wait ended without what it waited for: for its time, or with the connection."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        cdef bint handed
+        cdef BlockingCall call = <BlockingCall>self.call
+        cdef BlockingSession session = <BlockingSession>call.session
         if self.attempt_ended or self.is_closed:
             return 0
-        handed = call.session.was_written(call)
         if due_ns == call.deadline_ns:
-            error = DeadlineExceededError(
-                f"{call.route.method}: the stream from {call.session.endpoint} did not end within "
-                f"{(due_ns - min(due_ns, call.began_ns or call.started_ns)) * 1e-9:.3g} s",
-                processed="unknown" if handed else "no",
-                hint=DEADLINE_HINT,
-            )
+            error = call.overdue(session, session.was_written(call))
         else:
             error = idle_error(call.route.method, self.idle_ns, sends)
-        return call.session.end_stream(call, CANCEL_DEADLINE, error)
+        return session.end_stream(call, CANCEL_DEADLINE, error)
 
     # Sending
 
@@ -394,14 +356,14 @@ cdef class BlockingCalledStream(BlockingChannel):
         if not self.is_open:
             self.begin()
         self._check_sends()
-        if self._is_sending:
+        if self.is_sending:
             raise RuntimeError(SECOND_SENDER)
-        self._is_sending = True
+        self.is_sending = True
         try:
             self._await_room()
             self._encode_and_send(message)
         finally:
-            self._is_sending = False
+            self.is_sending = False
 
     def end(self):
         """Say that nothing more will be sent; the server may go on answering."""
@@ -410,34 +372,29 @@ cdef class BlockingCalledStream(BlockingChannel):
         self._check_sends()
         self._send_end()
 
-    def _check_sends(self):
-        if not self.takes_stream:
-            raise RuntimeError(f"{self.origin.route.method} takes no stream: nothing can be sent to it")
-        if self.is_fed:
-            raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
-
     def _send_end(self):
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
+        cdef BlockingCall call = <BlockingCall>self.call
+        cdef BlockingSession session = <BlockingSession>call.session
         if self.output_ended:
             return
         self.end_output(None)
-        call.session.enter_use()
+        session.enter_use()
         try:
             if not self.attempt_ended and (call.id or call.unsent is not None):
-                call.session.sender.send_end(call)
+                session.sender.send_end(call)
         finally:
-            call.session.leave_use()
+            session.leave_use()
 
     def _check_output(self):
         """Raise why nothing can be sent any more, if that is so."""
         if self.attempt_ended and not self.output_ended:
-            self._end_sending((<BlockingStreamCall>self.call).failure)
+            self._end_sending((<BlockingCall>self.call).failure)
         if self.output_ended:
             raise self._end_of_output()
 
     cdef int _await_room(self) except -1:
         """Wait until the channel is not full."""
-        cdef BlockingSession session = (<BlockingStreamCall>self.call).session
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         cdef uint64_t due_ns
         cdef Wait wait
         cdef bint waits = False
@@ -468,14 +425,9 @@ cdef class BlockingCalledStream(BlockingChannel):
 
     cdef int _encode_and_send(self, object message) except -1:
         """Encode a message and send it; where the server ended the stream meanwhile it is told why not."""
-        if self.sent_wraps is not None:
-            try:
-                message = self.wrapped_for_sending(message)
-            except Exception as error:
-                self.fail(twin_of(error))
-                raise
+        cdef bytes payload = self.encoded(message)
         try:
-            if not self._send_now(<bytes>self.call.route.marshal.encode_message(message)):
+            if not self._send_now(payload):
                 self._check_output()
         except FastRPCError as error:
             mark_own(error)
@@ -484,40 +436,23 @@ cdef class BlockingCalledStream(BlockingChannel):
 
     cdef bint _send_now(self, bytes payload) except -1:
         """Hand a message to the connection, and look what came; False: nothing can be sent any more."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        cdef BlockingSession session = call.session
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         cdef uint8_t number = 0
-        if call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above:
-            payload = self._compressed(payload, &number)
-        check_message(session, call, payload)
+        if self.is_worth_compressing(payload):
+            payload = self.compressed(payload, &number)
+        check_message(session, self.call, payload)
         session.enter_use()
         try:
             if self.attempt_ended or self.output_ended:
                 return False
             session.now = now_ns()
-            session.sender.send_message(call, payload, call.codec, number)
-            call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
-            call.moved_bytes += PyBytes_GET_SIZE(payload)
-            call.route.totals.sent(PyBytes_GET_SIZE(payload))
+            self.hand_over(payload, number)
             if session.byte_stream.has_news and not session.byte_stream.is_sending:
                 session.byte_stream.send_all(False)
             session.byte_stream.look()
         finally:
             session.leave_use()
         return True
-
-    cdef bytes _compressed(self, bytes payload, uint8_t* number):
-        """Compress a message where it pays; `number` is set to what the server calls the compressor."""
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        cdef bytes smaller
-        compressor = call.options.compressor
-        try:
-            smaller = call.session.peer.compressed(compressor, compressor.wire_id, payload, number)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise EncodeError(
-                f"a message to {call.route.method} cannot be compressed by {compressor.name}: {error!r}"
-            ) from error
-        return payload if smaller is None else smaller
 
     cdef int _feed(self) except -1:
         """Send the next message of the iterable, or the end; an exception in it ends the stream and is its error."""
@@ -536,13 +471,8 @@ cdef class BlockingCalledStream(BlockingChannel):
             if not self.attempt_ended:
                 self.fail(error)
             elif isinstance(error, Exception):
-                # What ended the attempt counts.
+                # The end of the attempt counts.
                 logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
             if not isinstance(error, Exception):
                 raise
         return 0
-
-    cdef bint output_is_full(self) noexcept:
-        cdef BlockingStreamCall call = <BlockingStreamCall>self.call
-        # Without an id its REQUEST was dropped for its deadline: nothing follows, whoever waits finds the time over.
-        return call.id == 0 or call.session.output_is_full(call)

@@ -9,14 +9,10 @@
 Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.blocking.call_runner`).
 """
 
-from libc.stdint cimport uint64_t
-
-from fastrpc._core.calling.blocking_batch cimport BatchMember, BlockingBatch
-from fastrpc._core.calling.blocking_call cimport BlockingCall
-from fastrpc._core.calling.blocking_session cimport BlockingSession
+from fastrpc._core.calling.blocking_batch cimport BlockingBatch, new_batch
 from fastrpc._core.calling.blocking_state cimport BlockingState
 from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, sends_stream
-from fastrpc._core.calling.pending_call cimport mark_own
+from fastrpc._core.calling.call_errors cimport mark_own
 from fastrpc._core.base.wire cimport now_ns
 
 from fastrpc.config_errors import shown_at_program
@@ -42,7 +38,7 @@ cdef class BlockingCaller(CallerView):
 
     cdef object _made(self, object method, tuple args, dict kwargs, int verb):
         cdef BlockingState state = <BlockingState>self.options.shared
-        cdef BlockingSession session = None
+        cdef BlockingSession session
         cdef BlockingCall call
         cdef uint64_t now
         cdef bint is_started = False
@@ -63,23 +59,28 @@ cdef class BlockingCaller(CallerView):
         call.kwargs = kwargs
         call.verb = verb
         now = now_ns()
-        if not self.options.needs_runner and not state.takes_slow_path():
-            if state.endpoint_set is None:
-                session = state.pick(now)
-            else:
-                call.endpoint_set = state.endpoint_set
-                call.endpoint_state = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
-                session = None if call.endpoint_state is None else state.least_used(call.endpoint_state.sessions)
+        session = self.place(call, now)
         try:
             if session is not None and (session.is_ready or not call._needs_ready):
                 is_started = call.start_on(session, now)
         finally:
-            if not is_started and call.endpoint_state is not None:
+            if not is_started:
                 call.undo()
         if not is_started:
             return state.runner.run(call)
         state.budget.count_call(call.started_ns)
         return call.end()
+
+    cdef BlockingSession place(self, BlockingCall call, uint64_t now):
+        """Return the connection of a call; None if the runner has to look first."""
+        cdef BlockingState state = <BlockingState>self.options.shared
+        if self.options.needs_runner or state.takes_slow_path():
+            return None
+        if state.endpoint_set is None:
+            return state.pick(now)
+        call.endpoint_set = state.endpoint_set
+        call.endpoint_state = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
+        return None if call.endpoint_state is None else state.least_used(call.endpoint_state.sessions)
 
     # The verbs
 
@@ -130,41 +131,28 @@ cdef class BlockingCaller(CallerView):
 
     cdef list _made_many(self, object method, list arguments, bint return_exceptions):
         cdef BlockingState state = <BlockingState>self.options.shared
-        cdef BlockingBatch batch = BlockingBatch.__new__(BlockingBatch)
-        cdef BlockingSession session = None
-        cdef BatchMember first = BatchMember.__new__(BatchMember)
+        cdef BlockingSession session
+        cdef BlockingCall head = new_batch(arguments, return_exceptions)
+        cdef BlockingBatch batch = <BlockingBatch>head.batch
         cdef bint is_started = False
         state.check_use()
         if state.looks_for_loop:
             state.look_for_loop()
-        batch.options = self.options
-        batch.hash_key = self.hash_key
-        batch.route = self.route_of(method)
-        if batch.route.takes_stream:
+        head.options = self.options
+        head.hash_key = self.hash_key
+        head.route = self.route_of(method)
+        if head.route.takes_stream:
             raise TypeError(
-                f"{batch.route.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+                f"{head.route.method} takes a stream: a batch cannot send one; write client.call(…) for each"
             )
-        batch.argument_tuples = arguments
-        batch.return_exceptions = return_exceptions
-        if not batch.argument_tuples:
+        if not arguments:
             return []
-        self.options.apply_options(first, batch.route, now_ns(), len(arguments))
-        batch.started_ns = first.started_ns
-        batch.deadline_ns = first.deadline_ns
-        if not self.options.needs_runner and not state.takes_slow_path():
-            if state.endpoint_set is None:
-                session = state.pick(batch.started_ns)
-            else:
-                batch.endpoint_set = state.endpoint_set
-                batch.endpoint_state = state.choose(
-                    batch, self.hash_key, batch.route.method, batch.started_ns, &batch.ticket
-                )
-                session = None if batch.endpoint_state is None else state.least_used(batch.endpoint_state.sessions)
+        head.apply_options(head.route, now_ns(), len(arguments))
+        session = self.place(head, head.started_ns)
         try:
-            if session is not None and (session.is_ready or not batch._needs_ready):
-                is_started = batch.start_on(session, len(arguments))
+            if session is not None and (session.is_ready or not head._needs_ready):
+                is_started = batch.start_on(head, session, len(arguments))
         finally:
-            if not is_started and batch.endpoint_state is not None:
-                batch.endpoint_set.undo(batch.endpoint_state, batch.route.method, batch.ticket)
-                batch.endpoint_state = None
-        return batch.end() if is_started else state.runner.run_batch(batch)
+            if not is_started:
+                head.undo()
+        return batch.end(head) if is_started else state.runner.run_batch(head)

@@ -4,7 +4,7 @@ from fastrpc._core.calling.blocking_stream cimport BlockingStream
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.connection cimport Connection
-from fastrpc._core.calling.pending_call cimport PendingCall
+from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.calling.reentry cimport ReentryGuard
 
 
@@ -53,7 +53,7 @@ cdef class BlockingSession(Connection):
         uint64_t rests_ns
         uint64_t ended_ns
 
-    cdef bint start(self, PendingCall call, bytes payload, Wait handed) except -1
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1
     cdef bint start_many(self, list calls, list payloads) except -1
     cdef bint wait(self, Wait wait) except -1
     cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
@@ -61,14 +61,14 @@ cdef class BlockingSession(Connection):
     # Streams.
     cdef int enter_use(self) except -1
     cdef int leave_use(self) except -1
-    cdef int end_stream(self, PendingCall call, int reason, object error) except -1
-    cdef int let_go(self, PendingCall call) except -1
+    cdef int end_stream(self, ClientCall call, int reason, object error) except -1
+    cdef int let_go(self, ClientCall call) except -1
     cdef int _drop_left_calls(self) except -1
 
     # The turns.
     cdef bint _is_expired(self, uint64_t now) except -1
-    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1
-    cdef int _take_over(self, PendingCall call, bytes payload) except -1
+    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1
+    cdef int _take_over(self, ClientCall call, bytes payload) except -1
     cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
     cdef int _push(self, Wait wait) except -1
     cdef int _sleep(self, Wait wait) except -1
@@ -79,6 +79,6 @@ cdef class BlockingSession(Connection):
     # The checks and the end.
     cdef uint64_t _check(self) except? 0
     cdef int _end_all(self, str why) except -1
-    cdef bint _leaves(self, PendingCall call) noexcept
+    cdef bint _leaves(self, ClientCall call) noexcept
     cdef int _refuse_unsent(self) except -1
     cdef int _wake_one(self) except -1

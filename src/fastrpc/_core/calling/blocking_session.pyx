@@ -23,7 +23,7 @@ from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
 from fastrpc._core.calling.blocking_wait cimport new_wait
 from fastrpc._core.base.buffer cimport Assembly, ReadBuffer
 from fastrpc._core.calls.call cimport NO_DEADLINE, Call
-from fastrpc._core.calling.caller_view cimport count_start, fork_generation
+from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.framing.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_USER,
@@ -33,8 +33,8 @@ from fastrpc._core.framing.frame cimport (
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.call_slots cimport WITHHELD_NS
 from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, overdue_error, send_again
-from fastrpc._core.calling.pending_call cimport unstarted_error
+from fastrpc._core.calling.call_errors cimport check_request, lost_error, overdue_error, unstarted_error
+from fastrpc._core.calling.own_calls cimport keep_early, send_again
 from fastrpc._core.calling.reentry cimport ReentryGuard, Stay, end
 from fastrpc._core.io.blocking_io cimport BlockingIO
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
@@ -76,7 +76,7 @@ cdef class BlockingSession(Connection):
 
     # Calls
 
-    cdef bint start(self, PendingCall call, bytes payload, Wait handed) except -1:
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1:
         """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew.
 
         `handed` is told once a one-way call was handed over; None for others.
@@ -110,13 +110,13 @@ cdef class BlockingSession(Connection):
         self.users += 1
         try:
             is_expired = self._is_expired(now_ns())
-            if not self.byte_stream.look_before(self.now, (<PendingCall>calls[0]).deadline_ns):
+            if calls and not self.byte_stream.look_before(self.now, (<ClientCall>calls[0]).deadline_ns):
                 for i in range(len(calls)):
-                    self._came_too_late(<PendingCall>calls[i], <bytes>payloads[i])
+                    self._came_too_late(<ClientCall>calls[i], <bytes>payloads[i])
                 is_started = True
             elif self.is_usable and not is_expired:
                 for i in range(len(calls)):
-                    self._take_over(<PendingCall>calls[i], <bytes>payloads[i])
+                    self._take_over(<ClientCall>calls[i], <bytes>payloads[i])
                 is_started = True
         finally:
             if is_started:
@@ -142,13 +142,13 @@ cdef class BlockingSession(Connection):
             return True
         return False
 
-    cdef int _came_too_late(self, PendingCall call, bytes payload) except -1:
+    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1:
         """The deadline passed while what the server had sent before was read: nothing is sent any more."""
-        count_start(call, payload)
-        return call.failed(overdue_error(call, self.endpoint, False))
+        call.count_start(payload)
+        return call.failed(overdue_error(call, self.endpoint, False, call.began_ns))
 
-    cdef int _take_over(self, PendingCall call, bytes payload) except -1:
-        count_start(call, payload)
+    cdef int _take_over(self, ClientCall call, bytes payload) except -1:
+        call.count_start(payload)
         try:
             check_request(self, call, payload)
             if not self.settled:
@@ -201,7 +201,7 @@ cdef class BlockingSession(Connection):
         """Return whether output waits for the system to take it, so that a stream is not to add to it."""
         return len(self.byte_stream.parts) > 0 or self.sender.output_bytes() > STREAM_SHARE
 
-    cdef int end_stream(self, PendingCall call, int reason, object error) except -1:
+    cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
         """End a call that streams from this side, and tell the server; what is settled keeps its outcome."""
         self.enter_use()
         try:
@@ -217,7 +217,7 @@ cdef class BlockingSession(Connection):
             self._go()
         return 0
 
-    cdef int let_go(self, PendingCall call) except -1:
+    cdef int let_go(self, ClientCall call) except -1:
         """Cancel the call of a stream that nobody holds any more: at once, or with whoever has the guard.
 
         A finalizer runs anywhere, so it must not wait for the guard.
@@ -229,7 +229,7 @@ cdef class BlockingSession(Connection):
         return 0
 
     cdef int _drop_left_calls(self) except -1:
-        cdef PendingCall call
+        cdef ClientCall call
         cdef list left = self.left_calls
         self.left_calls = []
         self.now = now_ns()
@@ -272,7 +272,7 @@ cdef class BlockingSession(Connection):
 
         What is settled keeps its outcome.
         """
-        cdef PendingCall call
+        cdef ClientCall call
         self.byte_stream.enter()
         self.users += 1
         try:
@@ -290,7 +290,7 @@ cdef class BlockingSession(Connection):
                 elif self.is_closed and (self.is_left_behind or self.now < call.deadline_ns):
                     call.failed(lost_error(self, self.endpoint, call, handed, self.lost_because or "it was closed"))
                 else:
-                    call.failed(overdue_error(call, self.endpoint, handed))
+                    call.failed(overdue_error(call, self.endpoint, handed, call.began_ns))
         finally:
             self._go()
         return 0
@@ -437,7 +437,7 @@ cdef class BlockingSession(Connection):
         return 0
 
     cdef int flushed(self) except -1:
-        cdef PendingCall call
+        cdef ClientCall call
         cdef Wait wait
         cdef list left = []
         self.handed_flushes = self.sender.flushes
@@ -458,30 +458,30 @@ cdef class BlockingSession(Connection):
         return 0
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
-        if (<PendingCall>call).early_request is not None and self.is_usable:
-            if send_again(self, <PendingCall>call, frame):
+        if (<ClientCall>call).early_request is not None and self.is_usable:
+            if send_again(self, <ClientCall>call, frame):
                 return 0
-        return (<PendingCall>call).answer_came(frame, payload, self.now)
+        return (<ClientCall>call).answer_came(frame, payload, self.now)
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        return (<PendingCall>call).message_came(frame, payload, cost)
+        return (<ClientCall>call).message_came(frame, payload, cost)
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
-        return (<PendingCall>call).head_came(metadata)
+        return (<ClientCall>call).head_came(metadata)
 
     cdef int on_sendable(self, Call call) except -1:
-        return (<PendingCall>call).may_send()
+        return (<ClientCall>call).may_send()
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         if status == DEADLINE_EXCEEDED:
-            return (<PendingCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
-        return (<PendingCall>call).failed(CallError(Status(status), text, processed="yes"))
+            return (<ClientCall>call).failed(DeadlineExceededError(f"{call.route.method}: {text}", processed="yes"))
+        return (<ClientCall>call).failed(CallError(Status(status), text, processed="yes"))
 
     cdef int on_unsendable(self, Call call, object error) except -1:
-        return (<PendingCall>call).failed(error)
+        return (<ClientCall>call).failed(error)
 
     cdef int on_not_started(self, Call call) except -1:
-        return (<PendingCall>call).failed(unstarted_error(self, self.endpoint, call))
+        return (<ClientCall>call).failed(unstarted_error(self, self.endpoint, call))
 
     cdef int on_verdict(self) except -1:
         """Without a loop nobody renews a credential in time: a younger connection, with a new one, takes its place."""
@@ -536,7 +536,7 @@ cdef class BlockingSession(Connection):
 
     cdef int _end_all(self, str why) except -1:
         """End every call that is still under way; what was not handed over did not run."""
-        cdef PendingCall call
+        cdef ClientCall call
         cdef Wait wait
         self.is_usable = False
         self.lost_because = why
@@ -561,7 +561,7 @@ cdef class BlockingSession(Connection):
             self._wake_one()
         return 0
 
-    cdef bint _leaves(self, PendingCall call) noexcept:
+    cdef bint _leaves(self, ClientCall call) noexcept:
         """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
         if self.is_left_behind:
             # The parent makes the same call.

@@ -1,11 +1,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.balancing.selectors cimport EndpointState
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.caller_view cimport ViewState
-from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.calling.reentry cimport ReentryGuard
 
 
@@ -24,14 +21,6 @@ cdef class BlockingState(ViewState):
         # Which threads wait inside it; each process has another one.
         readonly ReentryGuard reentry
 
-        # Python's part: `run(call)`, `retry(call, error)`, `run_batch(batch)`, `finish_batch(batch, values)`,
-        # `reply(call, value)` do what takes more than a connection that is there.
-        readonly object runner
-        public bint needs_runner
-
-        # The interceptors: calls that concern one of them are the runner's, too; None without any.
-        public Chain chain
-
         # Usable connections, a list for each endpoint that has one; how many an endpoint may have, and the threads on the
         # least used one beside which there might be another; the instant from which the runner has to look after them
         # first.
@@ -41,14 +30,11 @@ cdef class BlockingState(ViewState):
         Py_ssize_t turn
         uint64_t look_after_ns
 
-        # Who picks where there is a choice, else None; whether its endpoints come of a registry; what counts the calls.
-        readonly EndpointSet endpoint_set
+        # Whether its endpoints come of a registry.
         public bint follows
-        readonly RetryBudget budget
 
     cdef int _renew(self) except -1
     cdef int look_for_loop(self) except -1
-    cdef bint takes_slow_path(self) except -1
     cdef BlockingSession pick(self, uint64_t now)
     cdef bint _is_settled(self, uint64_t now) except -1
     cdef BlockingSession least_used(self, list group)

@@ -7,7 +7,6 @@ from fastrpc._core.calling.blocking_session import BlockingSession
 from fastrpc._core.calling.caller_view import ViewState
 from fastrpc._core.calling.reentry import ReentryGuard
 from fastrpc._core.calls.call import Route
-from fastrpc._core.calls.interception import Chain
 
 @final
 class BlockingState(ViewState):
@@ -24,10 +23,6 @@ class BlockingState(ViewState):
     #: Gives it new parts by `take_parts`: in the child of a fork those there are belong to the parent.
     remake: Callable[[], object]
 
-    #: Whether calls always go through the runner, as for some selectors and fail modes.
-    needs_runner: bool
-    #: The interceptors: calls that concern one of them go through the runner, too; None without any.
-    chain: Chain | None
     #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
     follows: bool
 
@@ -56,12 +51,6 @@ class BlockingState(ViewState):
     def is_of_parent(self) -> bool:
         """Whether this is the child of a fork, and the client was not used in it yet."""
 
-    @property
-    def endpoint_set(self) -> EndpointSet | None: ...
-    @property
-    def budget(self) -> RetryBudget: ...
-    @property
-    def runner(self) -> Any: ...
     def set_sessions(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
         """Replace the connections that calls go out on.
 

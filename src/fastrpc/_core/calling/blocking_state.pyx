@@ -14,6 +14,8 @@ import weakref
 
 cimport cython
 
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.calls.call cimport NO_DEADLINE
 
@@ -65,10 +67,6 @@ cdef class BlockingState(ViewState):
         # The same dicts: views hold them.
         for routes in self.routes.values():
             routes.clear()
-
-    cdef bint takes_slow_path(self) except -1:
-        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
-        return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
 
     cdef BlockingSession pick(self, uint64_t now):
         """The connection whose turn it is, or None when the runner has to look first."""

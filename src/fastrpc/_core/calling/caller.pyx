@@ -2,15 +2,15 @@
 
 ::
 
-    client.call(Arith.mul, 6, 7)        Caller.call        makes a ClientCall: a coroutine object, nothing is sent yet
-    await …                             ClientCall.begin   with a connection at hand: encodes and sends at once
+    client.call(Arith.mul, 6, 7)        Caller.call        makes a AwaitedCall: a coroutine object, nothing is sent yet
+    await …                             AwaitedCall.begin   with a connection at hand: encodes and sends at once
                                         CallerState.runner otherwise
 
 The runner (`fastrpc.client`) is a Python coroutine that the call delegates to: no connection yet, interceptors, a selector,
 a retry.
 """
 
-from fastrpc._core.calling.batch_call cimport BatchCall
+from fastrpc._core.calling.awaited_batch cimport new_batch
 from fastrpc._core.calling.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of
 
 
@@ -22,8 +22,8 @@ cdef class Caller(CallerView):
         """What the client and its views share."""
         return self.options.shared
 
-    cdef ClientCall new_call(self, object method, tuple args, dict kwargs, int verb):
-        cdef ClientCall call = ClientCall.__new__(ClientCall)
+    cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb):
+        cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)
         call.route = self.route_of(method)
         call.options = self.options
         call.hash_key = self.hash_key
@@ -73,10 +73,8 @@ cdef class Caller(CallerView):
         the list. The time of one `call` is there for all of them together.
         """
         cdef list given = argument_tuples_of(arguments, unknown)
-        cdef BatchCall batch = BatchCall.__new__(BatchCall)
+        cdef AwaitedCall batch = new_batch(given, return_exceptions)
         batch.route = self.route_of(method)
         batch.options = self.options
         batch.hash_key = self.hash_key
-        batch.argument_tuples = given
-        batch.return_exceptions = return_exceptions
         return batch

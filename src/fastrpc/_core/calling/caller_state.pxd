@@ -1,9 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport ViewState
-from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.native.connection cimport Connection
 
 
@@ -16,13 +13,7 @@ cdef class CallerState(ViewState):
         object is_running
         dict future_options
 
-        # Python's part: `run(call)`, `run_batch(batch)`, `retry(call, error)` … return coroutines.
-        readonly object runner
-
-        # Whether calls always take the slow path (a selector), or those that concern an interceptor; whether calls wait for
-        # room in the output; connections calls may go out on.
-        public bint needs_runner
-        public Chain chain
+        # Whether calls wait for room in the output; connections calls may go out on.
         public bint bounds_output
         list sessions
         Py_ssize_t turn
@@ -30,10 +21,5 @@ cdef class CallerState(ViewState):
         # Members of batches that ended, to be used again.
         list spare
 
-        # Who picks where there is a choice, else None; what counts the calls.
-        readonly EndpointSet endpoint_set
-        readonly RetryBudget budget
-
-    cdef bint takes_slow_path(self) except -1
     cdef Connection pick(self)
     cdef int check_use(self) except -1

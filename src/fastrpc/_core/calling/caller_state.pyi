@@ -6,7 +6,6 @@ from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calling.caller_view import ViewState
 from fastrpc._core.calls.call import Route
-from fastrpc._core.calls.interception import Chain
 from fastrpc._core.native.connection import Connection
 
 @final
@@ -20,11 +19,6 @@ class CallerState(ViewState):
         endpoint set: picks where there is a choice; the `subchannel` of each endpoint has its `session`.
     """
 
-    #: Whether calls always go through the runner, as for some selectors and fail modes.
-    needs_runner: bool
-    #: The interceptors: calls that concern one of them go through the runner, too; None without any.
-    chain: Chain | None
-
     #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.
     bounds_output: bool
 
@@ -36,15 +30,9 @@ class CallerState(ViewState):
         endpoint_set: EndpointSet | None = None,
     ) -> None: ...
     @property
-    def endpoint_set(self) -> EndpointSet | None: ...
-    @property
-    def budget(self) -> RetryBudget: ...
-    @property
     def loop(self) -> AbstractEventLoop | None:
         """The loop of the first use."""
 
-    @property
-    def runner(self) -> Any: ...
     def set_sessions(self, sessions: Iterable[Connection]) -> None:
         """Replace the connections that calls may go out on."""
 

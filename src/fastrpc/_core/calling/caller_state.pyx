@@ -4,6 +4,8 @@ import asyncio
 
 cimport cython
 
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calling.caller_view cimport fork_generation
 from fastrpc._core.calling.own_calls cimport next_usable
 
@@ -26,10 +28,6 @@ cdef class CallerState(ViewState):
         self.endpoint_set = endpoint_set
         self.sessions = []
         self.spare = []
-
-    cdef bint takes_slow_path(self) except -1:
-        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
-        return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
 
     cdef Connection pick(self):
         """The next connection in turn that takes calls, or None."""

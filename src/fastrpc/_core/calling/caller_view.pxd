@@ -1,8 +1,10 @@
 cimport cython
 from libc.stdint cimport uint64_t
 
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.calls.call cimport Route
-from fastrpc._core.calling.pending_call cimport PendingCall
+from fastrpc._core.calls.interception cimport Chain
 from fastrpc._core.framing.settings cimport Settings, WireNumbers
 from fastrpc._core.native.connection cimport Connection
 
@@ -22,8 +24,17 @@ cdef class ViewState:
         dict routes
         public object check
 
-        # The Python part, which makes the connections.
+        # The Python part, which makes the connections; that which runs the calls that take more than a connection at hand.
         public object pool
+        readonly object runner
+
+        # Whether calls always need the runner (a selector), or those that concern an interceptor; None without any.
+        public bint needs_runner
+        public Chain chain
+
+        # What picks where there is a choice, else None; what counts the calls.
+        readonly EndpointSet endpoint_set
+        readonly RetryBudget budget
 
         # The meaning of numbers in answers; payloads above `compress_above` bytes are compressed if a view asks for it.
         public WireNumbers numbers
@@ -39,6 +50,8 @@ cdef class ViewState:
         # The class whose views are reused, or None; the view made last.
         public type kind
         CallerView last_view
+
+    cdef bint takes_slow_path(self) except -1
 
 
 @cython.final
@@ -68,12 +81,7 @@ cdef class ViewOptions:
 
     cdef ViewOptions changed(self, dict options)
     cdef uint64_t timeout_of(self, Route route) noexcept
-    cdef int apply_options(self, PendingCall call, Route route, uint64_t now, Py_ssize_t unsent=*) except -1
-    cdef int copy_options(self, PendingCall call, PendingCall other) noexcept
-    cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready)
     cdef bint packs_later(self, bytes payload, Settings peer, bint is_ready) except -1
-    cdef int take_packed(self, PendingCall call, Settings peer, bint is_smaller) except -1
-    cdef object unpackable(self, PendingCall call, object error)
     cdef bint needs_settings(self, Route route, bytes metadata) except -1
 
 
@@ -93,11 +101,8 @@ cdef class CallerView:
     cdef Route route_of(self, object method)
 
 
-cdef bytes metadata_of(PendingCall call)
-cdef int count_start(PendingCall call, bytes payload) noexcept
 cdef uint64_t fork_generation() noexcept
 cdef list argument_tuples_of(object given, dict unknown)
-cdef tuple checked_item(list argument_tuples, Py_ssize_t index)
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
 
 cdef inline Route route_on(Route route, Connection session):

@@ -1,7 +1,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Self, Unpack, final
 
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.interception import Chain
 from fastrpc._core.framing.settings import WireNumbers
 from fastrpc.rpc.options import CallOptions
 
@@ -30,10 +33,22 @@ class ViewState:
     check: Callable[[dict[str, Any]], dict[str, Any]]
     #: Makes the connections.
     pool: Any
+    #: Whether calls always go through the runner, as for some selectors and fail modes.
+    needs_runner: bool
+    #: The interceptors: calls that concern one of them go through the runner, too; None without any.
+    chain: Chain | None
     #: The class whose views are reused; views of other classes are always made anew.
     kind: type[CallerView]
 
     def __init__(self, resolve: Callable[[Any, str], Route]) -> None: ...
+    @property
+    def runner(self) -> Any:
+        """Python's part of the client, asked for all that does not happen in every call."""
+
+    @property
+    def endpoint_set(self) -> EndpointSet | None: ...
+    @property
+    def budget(self) -> RetryBudget: ...
     def routes_of(self, codec: str) -> dict[Any, Route]:
         """Return the routes of a codec by method; they fill as methods are called."""
 

@@ -16,19 +16,14 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.dict cimport PyDict_GetItem
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_REFCNT
-from libc.stdint cimport uint8_t
 
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
-from fastrpc._core.calls.call cimport Call, current_scope
-from fastrpc._core.framing.frame cimport IDEMPOTENT, STREAM_IN, STREAM_OUT
+from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.loop.turns cimport SLICED_ABOVE
 
-from fastrpc._core.base.histogram import count_unstarted
 from fastrpc.config_errors import shown_at_program
-from fastrpc.errors import CallError, ConfigError, DeadlineExceededError, EncodeError
-from fastrpc.status import Status
+from fastrpc.errors import ConfigError
 
 cdef extern from "Python.h":
     ctypedef PyObject* (*PyCFunction)(PyObject*, PyObject*)
@@ -52,8 +47,6 @@ cdef extern from "Python.h":
 cdef enum:
     # PROTOCOL.md, "Settings": the defaults of a server until its SETTINGS arrive.
     METADATA_FLOOR = 8_192
-    # The remaining time travels in microseconds, rounded down; a call with less than one is not sent.
-    LEAST_NS = 1_000
 
 cdef object MethodType = types.MethodType
 
@@ -88,6 +81,10 @@ cdef class ViewState:
     def __init__(self, resolve):
         self.resolve = resolve
         self.routes = {}
+
+    cdef bint takes_slow_path(self) except -1:
+        """Return whether a call that is about to be made needs the runner even with a connection at hand."""
+        return self.needs_runner or (self.chain is not None and self.chain.concerns(None))
 
     def routes_of(self, codec):
         """Return the routes of a codec by method; they fill as methods are called."""
@@ -139,79 +136,6 @@ cdef class ViewOptions:
             return route.timeout_ns
         return self.shared.default_timeout_ns
 
-    cdef int apply_options(self, PendingCall call, Route route, uint64_t now, Py_ssize_t unsent=1) except -1:
-        """Set a call's options and deadline; raise if the deadline has passed.
-
-        Then so many calls are counted as unsent: 0 where whoever made the attempt counts them.
-        """
-        cdef Call scope
-        cdef bytes entry
-        cdef uint64_t timeout
-        call.route = route
-        call.is_local = True
-        call.flags = route.flags
-        if self.idempotent is not None:
-            call.flags = (call.flags & ~IDEMPOTENT) | (IDEMPOTENT if self.idempotent else 0)
-        call.codec = <uint8_t>route.marshal.codec_id
-        call.priority = self.priority
-        if call.sent_metadata is None:
-            call.sent_metadata = self.sent_metadata
-        call.started_ns = now
-        call.numbers = self.shared.numbers
-        call.message_limit = self.shared.message_limit
-        timeout = self.timeout_of(route)
-        # All attempts of a call share its deadline, which is already set.
-        if timeout and now + timeout < call.deadline_ns:
-            call.deadline_ns = now + timeout
-        scope = current_scope()
-        if scope is not None:
-            call.deadline_ns = min(call.deadline_ns, scope.deadline_ns)
-            if scope.attempt_number:
-                call.is_inside_retry = True
-            entry = scope.get_request_entry()
-            if entry is not None:
-                carry_entry(call, entry)
-        if call.deadline_ns < now + LEAST_NS:
-            count_unstarted(DEADLINE_EXCEEDED, unsent)
-            raise DeadlineExceededError(
-                f"{route.method}: the deadline has passed; the call was not sent", processed="no"
-            )
-        return 0
-
-    cdef int copy_options(self, PendingCall call, PendingCall other) noexcept:
-        """Set a call's options and deadline from another call of the same batch."""
-        call.route = other.route
-        call.is_local = True
-        call.flags = other.flags
-        call.codec = other.codec
-        call.priority = other.priority
-        call.sent_metadata = other.sent_metadata
-        call.request_entry = other.request_entry
-        call.started_ns = other.started_ns
-        call.numbers = other.numbers
-        call.message_limit = other.message_limit
-        call.deadline_ns = other.deadline_ns
-        call.is_inside_retry = other.is_inside_retry
-        return 0
-
-    cdef bytes pack(self, PendingCall call, bytes payload, Settings peer, bint is_ready):
-        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it pays."""
-        cdef uint8_t number = 0
-        cdef bytes smaller
-        if call.codec >= FIRST_OWN_NUMBER:
-            name_codec(call, peer)
-        compressor = self.compressor
-        if compressor is None or PyBytes_GET_SIZE(payload) <= self.shared.compress_above or not is_ready:
-            return payload
-        try:
-            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
-        except Exception as error:  # An installed compressor may raise anything.
-            raise self.unpackable(call, error) from error
-        if smaller is None:
-            return payload
-        call.compressor = number
-        return smaller
-
     cdef bint packs_later(self, bytes payload, Settings peer, bint is_ready) except -1:
         """Return whether a payload is to be compressed that is too long for one piece of work."""
         compressor = self.compressor
@@ -221,18 +145,6 @@ cdef class ViewOptions:
             and is_ready
             and peer.compressor_number(compressor.wire_id, compressor.name) >= 0
         )
-
-    cdef int take_packed(self, PendingCall call, Settings peer, bint is_smaller) except -1:
-        """Set the peer's numbers of the codec and, of a payload that was compressed before, of the compressor."""
-        if call.codec >= FIRST_OWN_NUMBER:
-            name_codec(call, peer)
-        if is_smaller:
-            call.compressor = <uint8_t>peer.compressor_number(self.compressor.wire_id, self.compressor.name)
-        return 0
-
-    cdef object unpackable(self, PendingCall call, object error):
-        """Return the error of a call whose arguments cannot be compressed."""
-        return EncodeError(f"the arguments of {call.route.method} cannot be compressed by {self.compressor.name}: {error!r}")
 
     cdef bint needs_settings(self, Route route, bytes metadata) except -1:
         """Return whether a call waits for the peer's SETTINGS; `metadata` is its own, None: that of the options.
@@ -249,32 +161,6 @@ cdef class ViewOptions:
                 and check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), METADATA_FLOOR) != METADATA_OK
             )
         )
-
-
-cdef int carry_entry(PendingCall call, bytes entry) except -1:
-    """Let the id of the request around a call go with it, as the last entry of its metadata."""
-    cdef bytes sent = call.sent_metadata
-    call.request_entry = entry
-    if sent is None:
-        call.sent_metadata = entry
-    # An attempt may have taken it over from its call.
-    elif not sent.endswith(entry):
-        call.sent_metadata = sent + entry
-    return 0
-
-
-cdef int name_codec(PendingCall call, Settings peer) except -1:
-    """Set a call's codec number as the peer numbers it."""
-    cdef str name = call.route.marshal.coders.codec
-    cdef int number = peer.codec_number(call.codec, name)
-    if number < 0:
-        raise CallError(
-            Status.UNIMPLEMENTED,
-            f"{call.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
-            processed="no",
-        )
-    call.codec = <uint8_t>number
-    return 0
 
 
 cdef class CallerView:
@@ -445,16 +331,6 @@ cdef PyMethodDef with_options_method = [
 PyType_Modified(<PyTypeObject*>CallerView)
 
 
-cdef int count_start(PendingCall call, bytes payload) noexcept:
-    """Count a call that is sent now."""
-    call.route.counters.started()
-    call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
-    call.moved_bytes += PyBytes_GET_SIZE(payload)
-    call.route.totals.started(call.attempt_number != 0, PyBytes_GET_SIZE(payload))
-    call.is_counted = True
-    return 0
-
-
 cdef object unknown_of_batch(dict unknown):
     """Return the error for an argument that `call_many` does not have."""
     name = next(iter(unknown))
@@ -487,18 +363,6 @@ cdef list argument_tuples_of(object given, dict unknown):
             )
         found[i] = tuple(one)
     return found
-
-
-cdef tuple checked_item(list argument_tuples, Py_ssize_t index):
-    """Return the arguments of one call of a batch."""
-    if argument_tuples is None or not 0 <= index < len(argument_tuples):
-        raise IndexError(f"the batch has no call {index}")
-    return <tuple>argument_tuples[index]
-
-
-cdef bytes metadata_of(PendingCall call):
-    """Return the metadata that a call sends, encoded; None: that of its options."""
-    return call.sent_metadata if call._metadata is None else encode_metadata(call._metadata)
 
 
 cdef bint is_iterator(object value) noexcept:

@@ -1,49 +1,54 @@
-from asyncio import Future
-from collections.abc import Coroutine
-from typing import Any, final
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calling.coroutine_call import CoroutineCall
-from fastrpc._core.native.connection import Connection
-from fastrpc.compressors.base import Compressor
-from fastrpc.errors import DeadlineExceededError, EncodeError
+from fastrpc._core.calls.call import Call
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import DecodeError, EncodeError
+from fastrpc.status import Status
 
-async def slept(seconds: float) -> None:
-    """Sleep for no less than so many seconds."""
+class Streaming:
+    """The state of a call that streams, apart from it as most calls have none, and how it reaches its stream."""
 
-class PickedCall(CoroutineCall):
-    """What the endpoint set gave a place, one call or a batch of them."""
+class ClientCall(Call):
+    """A call of ours, of either client, or one attempt of it."""
+
+    #: Whether an attempt may have reached a handler; kept by those who make several.
+    _may_have_run: bool
+    #: Is told the number and the endpoint of each attempt that begins.
+    _on_attempt: Callable[[int, Endpoint], None] | None
+
+    #: For `interception`: the call itself came to None; an interceptor dropped what `proceed` returned.
+    _gave_none: bool
+    _dropped_proceed: bool
 
     @property
-    def _options(self) -> ViewOptions: ...
+    def _options(self) -> ViewOptions:
+        """Those of the client or view that made it."""
+
     @property
     def hash_key(self) -> str | bytes | int | None:
-        """What the caller gave to place it by, or None."""
+        """The key that it is placed by, or None."""
+
+    @property
+    def _batch(self) -> Any:
+        """The calls of the batch that it stands for (BatchCall), or None."""
 
     @property
     def _is_attempt(self) -> bool:
         """Whether it is an attempt of another call."""
 
-@final
-class EncodedRequest:
-    """The arguments of a call, encoded, and compressed once that is done."""
-
-@final
-class ClientCall(PickedCall):
-    """What `call`, `request` and `notify` return: awaiting it makes the call."""
-
     @property
     def _is_one_way(self) -> bool:
-        """Whether `notify` made it, which nothing answers."""
+        """Whether `notify` made it, which has no answer."""
 
     @property
     def _wants_reply(self) -> bool:
         """Whether `request` made it, which returns more than the value."""
 
     @property
-    def arguments(self) -> tuple[Any, ...]: ...
-    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
-        """Wait, in an interceptor."""
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments as they were given, without a stream."""
 
     @property
     def endpoint(self) -> Any:
@@ -54,20 +59,56 @@ class ClientCall(PickedCall):
         """The rules and the budget of its client."""
 
     @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains: on this side never, a call ends by itself."""
+
+    @property
     def _needs_ready(self) -> bool:
         """Whether it waits for the peer's settings."""
 
-    # For the runner
+    @property
+    def _seconds(self) -> float:
+        """How long the call took, or takes already."""
 
     @property
-    def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
-        """The arguments by position and by name where one of them is a stream of messages, else None."""
+    def _elapsed(self) -> float:
+        """How long ago the call began, whatever its attempts came to."""
 
-    def _finish_unpacked(self) -> Any:
-        """Return what the answer stands for, now that it is decompressed."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out."""
 
-    def _await_output(self, session: Connection, future: Future[None]) -> bool:
-        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the server may run it twice."""
+
+    @property
+    def inside_retry(self) -> bool:
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+
+    @property
+    def status(self) -> Status | None:
+        """The status it ended with; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error it failed with, or None."""
+
+    def wrap_sent(self, function: Callable[[Any], Any]) -> None:
+        """Have a function make something else of each message sent; the one given first is called first.
+
+        Raises:
+            RuntimeError: the call has begun.
+        """
+
+    def wrap_received(self, function: Callable[[Any], Any]) -> None:
+        """Have a function make something else of each message received; the one given first is called last.
+
+        Raises:
+            RuntimeError: the call has begun.
+        """
+
+    # For the runner
 
     def _start_clock(self) -> None:
         """Give the call its options and deadline before any attempt.
@@ -76,28 +117,41 @@ class ClientCall(PickedCall):
             DeadlineExceededError: no time is left.
         """
 
-    def _attempt_on(self, session: Connection, number: int) -> ClientCall:
-        """Return a coroutine that makes attempt `number` on a connection, within the call's deadline."""
+    def _adopt(self, attempt: ClientCall) -> None:
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+
+    def _answer(self) -> Any:
+        """Return the one answer of a method that streams its input only."""
 
     @property
-    def _to_pack(self) -> tuple[Compressor, bytes]:
-        """The compressor and the encoded arguments, which are to be compressed in slices."""
+    def _stream(self) -> Any:
+        """The stream that it is the call of, or None."""
 
-    def _with_packed(self, payload: bytes, is_smaller: bool) -> ClientCall:
-        """Return the attempt that sends the arguments as they are now.
-
-        Raises:
-            UnavailableError: its connection takes no calls any more.
-        """
-
-    def _overdue(self) -> DeadlineExceededError:
-        """Return the error of an attempt whose deadline passed before it was sent."""
+    @property
+    def _failure(self) -> BaseException | None:
+        """The error of an attempt that is over, or None."""
 
     def _unpackable(self, error: Exception) -> EncodeError:
         """Return the error of arguments that cannot be compressed."""
 
-    def _lose(self) -> None:
-        """Note that another attempt was faster: when this one is cancelled, the server is told why."""
+    @property
+    def _packed_answer(self) -> tuple[Any, bytes]:
+        """The compressor and the payload of an answer that is not decompressed yet."""
 
-    def _adopt(self, attempt: ClientCall) -> None:
-        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+    def _take_unpacked(self, payload: bytes) -> None:
+        """Have the decompressed payload as the answer."""
+
+    def _take_failure(self, error: Exception) -> None:
+        """Have an error in place of the answer, which cannot be decompressed."""
+
+    def _unpacking_failed(self, error: DecodeError) -> DecodeError:
+        """Return the error of a decompression, saying whose answer it is about."""
+
+    def _count_undecoded(self, error: DecodeError) -> None:
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+
+    def _count_unsent(self, status: Status) -> None:
+        """Count a call that failed before an attempt could be made."""
+
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""

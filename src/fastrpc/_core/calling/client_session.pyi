@@ -1,7 +1,7 @@
 from asyncio import AbstractEventLoop
 from typing import Any
 
-from fastrpc._core.calling.pending_call import PendingCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.native.connection import Connection
 from fastrpc.config import Keepalive, Timeouts
 
@@ -55,10 +55,10 @@ class ClientSession(Connection):
     def await_crowd(self, calls: int) -> None:
         """Tell the owner, once, when a call is opened beside so many others; 0: never."""
 
-    def begin_probe(self, call: PendingCall) -> None:
+    def begin_probe(self, call: ClientCall) -> None:
         """Have a call that is about to go out here keep this connection from nothing, and wake no other."""
 
-    def end_probe(self, call: PendingCall) -> None:
+    def end_probe(self, call: ClientCall) -> None:
         """Take note that such a call ended, or was not sent."""
 
     def present(self, token: bytes) -> None:

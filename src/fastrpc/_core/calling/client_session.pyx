@@ -11,7 +11,7 @@ from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport OK
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.own_calls cimport new_own_calls
-from fastrpc._core.calling.pending_call cimport PendingCall
+from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.framing.frame cimport REASON_MAX_AGE
 from fastrpc._core.loop.loop_state cimport loop_state
@@ -127,17 +127,17 @@ cdef class ClientSession(Connection):
         if not self.is_closed:
             self._begin_retiring()
 
-    def begin_probe(self, PendingCall call not None):
+    def begin_probe(self, ClientCall call not None):
         call.is_probe = True
         # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
         self.liveness.probes += 1
 
-    def end_probe(self, PendingCall call not None):
+    def end_probe(self, ClientCall call not None):
         if call.id == 0:
             self.liveness.probes -= 1
 
     cdef bint is_unused(self) except -1:
-        cdef PendingCall call
+        cdef ClientCall call
         if self.liveness.probes == 0 or self.slots.opened.size == 0:
             return self.is_idle()
         if self.callee.calls.size or self.callee.one_way_calls:

@@ -3,7 +3,7 @@
 ::
 
     ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
-    PendingCall ◄── OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
+    ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
 
 The side that makes calls counts along with the other's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back
 where it would use the budget up: a program that cancels without end would lose the connection, and all other calls.
@@ -12,17 +12,19 @@ where it would use the budget up: a program that cancels without end would lose 
 cimport cython
 from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calling.pending_call cimport check_request, keep_early, lost_error, send_again, unstarted_error
-from fastrpc._core.calls.call cimport NO_DEADLINE, Call
-from fastrpc._core.framing.frame cimport ONE_WAY, Frame
+from fastrpc._core.calling.call_errors cimport check_request, lost_error, unstarted_error
+from fastrpc._core.calling.client_call cimport ClientCall
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Call
+from fastrpc._core.framing.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, Frame
 from fastrpc._core.framing.window cimport CONNECTION_WINDOW
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
 
-from fastrpc.errors import CallError, DeadlineExceededError
+from fastrpc.errors import CallError, DeadlineExceededError, EncodeError
 from fastrpc.status import Status
 
 cdef enum:
@@ -50,11 +52,11 @@ cdef class OwnCalls(CallingPart):
     cdef int send(self, Call call, bytes payload) except -1:
         cdef Connection session = self.session()
         check_request(session, call, payload)
-        if session.announces_calls and not (<PendingCall>call).is_probe:
+        if session.announces_calls and not (<ClientCall>call).is_probe:
             session.announces_calls = False
             session.on_used()
         if not session.settled:
-            keep_early(session, <PendingCall>call, payload)
+            keep_early(session, <ClientCall>call, payload)
         return session.slots.send_request(call, payload)
 
     cdef int abandon(self, Call call, int reason) except -1:
@@ -73,36 +75,36 @@ cdef class OwnCalls(CallingPart):
     @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         cdef Connection session = self.session()
-        if (<PendingCall>call).early_request is not None and session.is_usable:
-            if send_again(session, <PendingCall>call, frame):
+        if (<ClientCall>call).early_request is not None and session.is_usable:
+            if send_again(session, <ClientCall>call, frame):
                 return 0
         session.loop_state.stop_timer(call)
         session.woke = True
-        return (<PendingCall>call).answer_came(frame, payload, session.now)
+        return (<ClientCall>call).answer_came(frame, payload, session.now)
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
-        return (<PendingCall>call).message_came(frame, payload, cost)
+        return (<ClientCall>call).message_came(frame, payload, cost)
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
-        return (<PendingCall>call).head_came(metadata)
+        return (<ClientCall>call).head_came(metadata)
 
     cdef int on_sendable(self, Call call) except -1:
-        return (<PendingCall>call).may_send()
+        return (<ClientCall>call).may_send()
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         if status == DEADLINE_EXCEEDED:
             error = DeadlineExceededError(f"{call.route.method}: {text}", processed="yes")
         else:
             error = CallError(Status(status), text, processed="yes")
-        return self._fail(<PendingCall>call, error)
+        return self._fail(<ClientCall>call, error)
 
     cdef int on_unsendable(self, Call call, object error) except -1:
-        return self._fail(<PendingCall>call, error)
+        return self._fail(<ClientCall>call, error)
 
     cdef int on_not_started(self, Call call) except -1:
-        return self._fail(<PendingCall>call, unstarted_error(self.session(), self.endpoint, call))
+        return self._fail(<ClientCall>call, unstarted_error(self.session(), self.endpoint, call))
 
     # From the connection
 
@@ -118,15 +120,15 @@ cdef class OwnCalls(CallingPart):
         cdef Call call
         for call in session.slots.unsent_calls():
             session.sender.drop_unsent(call)
-            self._fail(<PendingCall>call, lost_error(session, self.endpoint, call, False, why))
+            self._fail(<ClientCall>call, lost_error(session, self.endpoint, call, False, why))
         for call in session.slots.opened.entries():
             handed = session.was_handed(call)
             session.sender.drop_unsent(call)
             session.caller.forget(call)
-            self._fail(<PendingCall>call, lost_error(session, self.endpoint, call, handed, why))
+            self._fail(<ClientCall>call, lost_error(session, self.endpoint, call, handed, why))
         return self._tell_watchers()
 
-    cdef int _fail(self, PendingCall call, object error) except -1:
+    cdef int _fail(self, ClientCall call, object error) except -1:
         self.session().loop_state.stop_timer(call)
         return call.failed(error)
 
@@ -135,6 +137,37 @@ cdef class OwnCalls(CallingPart):
         for watcher in watchers or ():
             watcher()
         return 0
+
+
+cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    # Behind the REQUEST of a stream its messages may have left already.
+    if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, ClientCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.slots.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(connection, call, payload)
+        connection.slots.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint):

@@ -24,7 +24,6 @@ from fastrpc._core.base.codec_numbers cimport serialize_of
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calling.caller_view cimport count_start
 from fastrpc._core.calling.client_call cimport ClientCall
 from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE
 from fastrpc._core.io.engine cimport ByteStream
@@ -286,7 +285,7 @@ cdef class RpcxServer(RpcxRequests):
         at[3] = <char>(serialize << 4)
         store64_big(at + 4, self.pushes)
         head += len(service).to_bytes(4, "big") + service + len(name).to_bytes(4, "big") + name
-        count_start(call, payload)
+        call.count_start(payload)
         self._write(head, IS_ONE_WAY, entries, PyBytes_GET_SIZE(payload))
         self.send_payload(payload)
         call.is_settled = True

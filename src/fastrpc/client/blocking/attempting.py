@@ -1,15 +1,12 @@
 """The attempts of one blocking call."""
 
 import math
-import time
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import Pick
-from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calling.blocking_stream_call import BlockingStreamCall
 from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
@@ -24,11 +21,7 @@ class SyncAttempting(BaseAttempting):
     """The `pick` and `attempt` that a fail mode makes one blocking call with; neither of them awaits."""
 
     _pool: SyncPool
-    _call: BlockingCall | BlockingBatch | BlockingStreamCall
-
-    def _seconds_left(self) -> float | None:
-        deadline = self._call.deadline
-        return None if deadline is None else deadline - time.monotonic()
+    _call: BlockingCall
 
     def follow(self) -> None:
         """Take the registry's latest list; wait for the first one."""
@@ -51,15 +44,14 @@ class SyncAttempting(BaseAttempting):
         self._pool.check_process()
 
     def _note_fork(self) -> None:
-        if not isinstance(self._call, BlockingBatch):
-            self._call._may_have_run = True
+        self._call._may_have_run = True
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt; the thread blocks."""
         self._check_process()
         if self._made is not None:
             return self._fail_again(endpoint)
-        call, attempt = cast(BlockingCall, self._call), None
+        call, attempt = self._call, None
         running = call._options.running
         while attempt is None:
             # A connection may end just before the send: then take the next one.
@@ -85,18 +77,18 @@ class SyncAttempting(BaseAttempting):
         self._end(attempt, session, pick, None)
         return value
 
-    def attempt_batch(self, batch: BlockingBatch) -> list[Any]:
+    def attempt_batch(self, batch: BlockingCall) -> list[Any]:
         """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
         is_begun = False
         while not is_begun:
             session, pick = self._connection(self.pick())
             try:
-                is_begun = batch._attempt_on(session)
+                is_begun = batch._batch.attempt_on(batch, session)
             finally:
                 if not is_begun and pick is not None:
                     pick.dropped()
         try:
-            values = batch._finish()
+            values: list[Any] = batch._batch.finish(batch)
         except BaseException as error:
             if pick is not None:
                 pick.ended(error)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastrpc._core.calling.blocking_batch import BlockingBatch
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
@@ -82,27 +81,28 @@ class SyncCallRunner:
                 call._count_unsent(status_of(unsent))
             raise
 
-    def run_batch(self, batch: BlockingBatch) -> list[Any]:
+    def run_batch(self, batch: BlockingCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
-        size = batch._size
+        size = batch._batch.size
         if self._interceptors:
             return batch_result(
-                batch, [self._outcome(self.run, batch._single(index)) for index in range(size)]
+                batch, [self._outcome(self.run, batch._batch.single(batch, index)) for index in range(size)]
             )
         try:
             attempts = SyncAttempting(self._pool, batch, None)
             attempts.follow()
             values = attempts.attempt_batch(batch)
         except FastRPCError as error:
-            batch._count_unsent(error.status)
+            for _ in range(size):
+                batch._count_unsent(error.status)
             return batch_result(batch, [error] * size)
         return self.finish_batch(batch, values)
 
-    def finish_batch(self, batch: BlockingBatch, values: list[Any]) -> list[Any]:
+    def finish_batch(self, batch: BlockingCall, values: list[Any]) -> list[Any]:
         """Retry the calls that may be retried, then raise the first error or return errors in their places."""
         for index, value in enumerate(values):
             if isinstance(value, FastRPCError):
-                values[index] = self._outcome(self.retry, batch._attempted(index), value)
+                values[index] = self._outcome(self.retry, batch._batch.attempted(batch, index), value)
         return batch_result(batch, values)
 
     def _outcome(self, make: Callable[..., Any], *args: Any) -> Any:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from fastrpc._core.calling.blocking_stream_call import BlockingStreamCall
+from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calls.call import Route, enter_call
 from fastrpc.calling.outcomes import status_of
 from fastrpc.calling.route_maker import RouteMaker
@@ -39,7 +39,7 @@ class SyncStreamRunner:
         self._routes = routes
         self._idle_seconds = pool.config.timeouts.stream_idle or 0.0
         #: `proceed` of the interceptors around streams; None where there are none.
-        self.proceed: Callable[[BlockingStreamCall], Coroutine[Any, Any, Any]] | None = None
+        self.proceed: Callable[[BlockingCall], Coroutine[Any, Any, Any]] | None = None
 
     def make(
         self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -83,7 +83,7 @@ class SyncStreamRunner:
         if interception.is_over:
             stream.conclude(None, interception.value)
 
-    async def run(self, call: BlockingStreamCall) -> Any:
+    async def run(self, call: BlockingCall) -> Any:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
         # No name is kept for the stream: it holds this coroutine, and is cancelled where nobody else holds it.
         self._begin(_wanted(call))
@@ -117,7 +117,7 @@ class SyncStreamRunner:
         self._run(call, _StreamAttempting(self._pool, stream, error))
         return True
 
-    def _run(self, call: BlockingStreamCall, attempts: "_StreamAttempting") -> None:
+    def _run(self, call: BlockingCall, attempts: "_StreamAttempting") -> None:
         mode: FailMode = call._options.fail_mode or self._mode
         drive(mode.run(call, attempts.pick, attempts.attempt))
 
@@ -136,7 +136,7 @@ class _StreamAttempting(SyncAttempting):
         self._check_process()
         if self._made is not None:
             return self._fail_again(endpoint)
-        call, stream, attempt = cast(BlockingStreamCall, self._call), self._stream, None
+        call, stream, attempt = self._call, self._stream, None
         is_first = not self.was_sent
         while attempt is None:
             # A connection may end just before the send: then take the next one.
@@ -157,22 +157,22 @@ class _StreamAttempting(SyncAttempting):
         call._adopt(attempt)
         return None
 
-    def _note_failed(self, attempt: BlockingStreamCall, session: Any, error: BaseException) -> None:
+    def _note_failed(self, attempt: BlockingCall, session: Any, error: BaseException) -> None:
         attempt._end_pick(error)
         if isinstance(error, FastRPCError):
             self._may_have_run = self._may_have_run or error.processed != "no"
             self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
-            call = cast(BlockingStreamCall, self._call)
+            call = self._call
             call._may_have_run = self._may_have_run
             call._adopt(attempt)
             self._tried.append(cast(Endpoint, attempt.endpoint))
 
 
-def _stream_of(call: BlockingStreamCall) -> SyncStream[Any, Any] | None:
+def _stream_of(call: BlockingCall) -> SyncStream[Any, Any] | None:
     return cast("SyncStream[Any, Any] | None", call._stream)
 
 
-def _wanted(call: BlockingStreamCall) -> SyncStream[Any, Any]:
+def _wanted(call: BlockingCall) -> SyncStream[Any, Any]:
     """Return the stream of a call that is to begin."""
     stream = _stream_of(call)
     if stream is None or stream.is_open:
@@ -195,7 +195,7 @@ class _AtTheEnd:
 class _Interception:
     """The interceptors around one stream: run up to `proceed`, and on from there at its end."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingStreamCall) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingCall) -> None:
         self._coroutine = coroutine
         self._call = call
         self._context = contextvars.copy_context()
