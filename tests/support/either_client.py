@@ -133,6 +133,10 @@ class SteppedStream:
         """Send a message."""
         await asyncio.to_thread(self.stream.send, message)
 
+    async def send_many(self, messages: Any) -> None:
+        """Send messages that are there."""
+        await asyncio.to_thread(self.stream.send_many, messages)
+
     async def end(self) -> None:
         """End sending."""
         await asyncio.to_thread(self.stream.end)

@@ -24,6 +24,7 @@ async def streams(client: fastrpc.Client) -> None:
     async with client.open(Feed.chat, "lobby") as chat:
         assert_type(chat, fastrpc.Stream[str, bytes])
         await chat.send("hello")
+        await chat.send_many(["hello", "there"])
         assert_type(await chat.receive_many(), list[bytes])
         await chat.end()
     async with client.open(Feed.total) as total:
@@ -112,6 +113,7 @@ def blocking_streams(client: fastrpc.SyncClient) -> None:
         assert_type(total.reply, fastrpc.Reply[int])
     with client.open(Feed.chat, "lobby") as chat:
         chat.send("hello")
+        chat.send_many(("hello", "there"))
         chat.end()
         assert_type(chat.receive_many(16), list[bytes])
         assert_type(chat.receive(), bytes)

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint64_t
 
+from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.calling.client_stream cimport ClientStream
 
@@ -17,6 +18,12 @@ cdef class BlockingCalledStream(ClientStream):
         bint _is_receiving
         object _source
 
+        # Whether the messages of that iterable are there already, so that several leave in one write; those that were
+        # encoded and are not sent yet, from `_next` on.
+        bint _is_there
+        list _gathered
+        Py_ssize_t _next
+
     cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
     cdef object _take(self)
     cdef object _decoded(self, bytes payload, int codec, int compressor)
@@ -24,7 +31,11 @@ cdef class BlockingCalledStream(ClientStream):
     cdef bint _await_change(self, bint or_room) except -1
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
     cdef int _feed(self) except -1
+    cdef int _feed_gathered(self) except -1
+    cdef object _gather(self, object source)
+    cdef bint _send_gathered(self) except -1
     cdef int _encode_and_send(self, object message) except -1
     cdef bint _send_now(self, bytes payload) except -1
+    cdef int _flush(self, BlockingSession session) except -1
     cdef int _await_room(self) except -1
     cdef bytes _decompressed(self, bytes payload, int number)

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from logging import Logger
 from typing import Any
 
@@ -30,6 +30,9 @@ class BlockingCalledStream(ClientStream):
     def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
 
+    def send_many(self, messages: Iterable[Any], /) -> None:
+        """Send messages that are there already, in few writes; waits for room as `send` does."""
+
     def end(self) -> None:
         """Say that nothing more will be sent; the server may go on answering."""
 
@@ -48,8 +51,8 @@ class BlockingCalledStream(ClientStream):
     def _set_idle(self, seconds: float) -> None:
         """Let one wait take so many seconds, 0: any."""
 
-    def _set_source(self, source: Iterator[Any]) -> None:
-        """Have an iterator whose messages are sent by whoever receives."""
+    def _set_source(self, source: Iterator[Any], is_there: bool) -> None:
+        """Have an iterator whose messages the thread that receives sends; several at once if they are there already."""
 
     def _drop_source(self) -> None:
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""

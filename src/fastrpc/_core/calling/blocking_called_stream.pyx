@@ -16,7 +16,6 @@ from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calling.blocking_call cimport BlockingCall, new_stream_call
-from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait, new_wait
 from fastrpc._core.calling.call_errors cimport check_message, idle_error, mark_own
 from fastrpc._core.calling.client_call cimport ClientCall
@@ -34,6 +33,11 @@ cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread 
 
 # Stands for "no message is there": None is one.
 cdef object NOTHING = object()
+
+
+cdef enum:
+    # Bytes of messages that leave in one write where they are there already.
+    GATHERED_BYTES = 65_536
 
 
 cdef class BlockingCalledStream(ClientStream):
@@ -100,9 +104,10 @@ cdef class BlockingCalledStream(ClientStream):
         """Let one wait take so many seconds, 0: any."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
 
-    def _set_source(self, source):
-        """Have an iterator whose messages are sent by whoever receives."""
+    def _set_source(self, source, bint is_there):
+        """Have an iterator whose messages the thread that receives sends; several at once if they are there already."""
         self._source = source
+        self._is_there = is_there
 
     def _drop_source(self):
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
@@ -110,6 +115,7 @@ cdef class BlockingCalledStream(ClientStream):
             # It may be running: the thread that receives drops it.
             return
         source, self._source = self._source, None
+        self._gathered = None
         if self.is_open and isinstance(source, Generator):
             try:
                 source.close()
@@ -365,6 +371,29 @@ cdef class BlockingCalledStream(ClientStream):
         finally:
             self.is_sending = False
 
+    def send_many(self, messages, /):
+        """Send messages that are there already, in few writes; waits for room as `send` does."""
+        if not self.is_open:
+            self.begin()
+        self._check_sends()
+        if self.is_sending:
+            raise RuntimeError(SECOND_SENDER)
+        self.is_sending = True
+        try:
+            source, is_last = iter(messages), False
+            while not is_last:
+                failure, is_last = self._gather(source)
+                while self._gathered:
+                    self._await_room()
+                    if not self._send_gathered():
+                        self._check_output()
+                if failure is not None:
+                    raise failure
+        finally:
+            # One that failed may have left some.
+            self._gathered = None
+            self.is_sending = False
+
     def end(self):
         """Say that nothing more will be sent; the server may go on answering."""
         if not self.is_open:
@@ -447,17 +476,94 @@ cdef class BlockingCalledStream(ClientStream):
                 return False
             session.now = now_ns()
             self.hand_over(payload, number)
-            if session.byte_stream.has_news and not session.byte_stream.is_sending:
-                session.byte_stream.send_all(False)
-            session.byte_stream.look()
+            self._flush(session)
         finally:
             session.leave_use()
         return True
+
+    cdef int _flush(self, BlockingSession session) except -1:
+        """Let what was handed over leave, and look what came."""
+        if session.byte_stream.has_news and not session.byte_stream.is_sending:
+            session.byte_stream.send_all(False)
+        session.byte_stream.look()
+        return 0
+
+    cdef object _gather(self, object source):
+        """Encode the next messages of an iterator, up to the bytes of one write.
+
+        Return the exception of one that cannot be sent, or None, and whether it was the last one: those before it are sent.
+        """
+        cdef Py_ssize_t size = 0
+        cdef bytes payload
+        cdef uint8_t number
+        self._gathered = []
+        self._next = 0
+        try:
+            for message in source:
+                payload = self.encoded(message)
+                number = 0
+                if self.is_worth_compressing(payload):
+                    payload = self.compressed(payload, &number)
+                check_message((<BlockingCall>self.call).session, self.call, payload)
+                self._gathered.append(payload if number == 0 else (payload, number))
+                size += len(payload)
+                if size >= GATHERED_BYTES:
+                    return None, False
+        except BaseException as error:
+            mark_own(error)
+            return error, True
+        return None, True
+
+    cdef bint _send_gathered(self) except -1:
+        """Hand the gathered messages to the connection for which there is room; False: nothing can be sent any more."""
+        cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
+        session.enter_use()
+        try:
+            if self.attempt_ended or self.output_ended:
+                return False
+            session.now = now_ns()
+            try:
+                while self._next < len(self._gathered) and not self.is_full():
+                    one = self._gathered[self._next]
+                    self._next += 1
+                    if type(one) is tuple:
+                        self.hand_over(<bytes>one[0], <uint8_t>one[1])
+                    else:
+                        self.hand_over(<bytes>one, 0)
+            except FastRPCError as error:
+                mark_own(error)
+                raise
+            finally:
+                self._flush(session)
+            if self._next >= len(self._gathered):
+                self._gathered = None
+        finally:
+            session.leave_use()
+        return True
+
+    cdef int _feed_gathered(self) except -1:
+        """Send messages of an iterable that are there, as far as there is room, and the end behind the last one."""
+        if not self._gathered:
+            failure, is_last = self._gather(self._source)
+            if failure is not None:
+                if not self._gathered:
+                    raise failure
+                self._source = map(_raise, (failure,))
+            elif is_last:
+                self._source = iter(())
+                if not self._gathered:
+                    self._source = None
+                    self._send_end()
+        if self._gathered:
+            self._send_gathered()
+        return 0
 
     cdef int _feed(self) except -1:
         """Send the next message of the iterable, or the end; an exception in it ends the stream and is its error."""
         cdef bint is_over = False
         try:
+            if self._is_there:
+                return 0 if self.attempt_ended else self._feed_gathered()
             try:
                 message = next(self._source)
             except StopIteration:
@@ -476,3 +582,7 @@ cdef class BlockingCalledStream(ClientStream):
             if not isinstance(error, Exception):
                 raise
         return 0
+
+
+def _raise(error):
+    raise error

@@ -1,4 +1,4 @@
-from collections.abc import Coroutine, Generator
+from collections.abc import Coroutine, Generator, Iterable
 from logging import Logger
 from typing import Any
 
@@ -38,6 +38,9 @@ class CalledStream(ClientStream):
 
     async def send(self, message: Any, /) -> None:
         """Send a message, as soon as the server's window has room for it."""
+
+    async def send_many(self, messages: Iterable[Any], /) -> None:
+        """Send messages that are there already, in few writes; waits for room as `send` does."""
 
     async def end(self) -> None:
         """Say that nothing more will be sent; the server may go on answering."""

@@ -267,6 +267,16 @@ cdef class CalledStream(ClientStream):
             await self._wait_turn()
         self.send_out(message)
 
+    async def send_many(self, messages, /):
+        """Send messages that are there already, in few writes; waits for room as `send` does."""
+        if not self.is_open:
+            await self.begin()
+        self._check_sends()
+        for message in messages:
+            if not self.output_ended and self.is_full():
+                await self._wait_turn()
+            self.send_out(message)
+
     async def _wait_turn(self):
         """Wait for room. The first task that does stays the sender until it goes on."""
         if self.is_sending:

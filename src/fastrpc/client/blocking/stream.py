@@ -11,7 +11,7 @@ Whoever receives, leaves the stream or asks for its reply finds that the attempt
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
@@ -20,6 +20,7 @@ from fastrpc._core.calling.blocking_called_stream import BlockingCalledStream
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
+from fastrpc.calling.stream_arguments import are_there
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import CallError, FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
@@ -116,6 +117,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         def __iter__(self) -> Iterator[T_co]: ...
         def __next__(self) -> T_co: ...
         def send(self, message: S_contra, /) -> None: ...
+        def send_many(self, messages: Iterable[S_contra], /) -> None: ...
         def receive(self) -> T_co: ...  # type: ignore[override]
         def receive_many(self, limit: int = 4096) -> list[T_co]: ...  # type: ignore[override]
 
@@ -216,7 +218,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             starter = self._starter = cast(SyncStreamStarter, state.runner.streams)
             try:
                 if self._messages is not None:
-                    self._set_source(iter(self._messages))
+                    self._set_source(iter(self._messages), are_there(self._messages))
                 starter.open(self)
             except BaseException as error:
                 if isinstance(error, FastRPCError):
