@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from fastrpc._core.calling.awaited_call import AwaitedCall
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc.calling.outcomes import batch_result, reply_of, status_of
 from fastrpc.calling.packing import pack_in_time
 from fastrpc.calling.unpacking import unpack
@@ -61,6 +62,6 @@ class Answers:
         """Raise the first error of a batch, or return errors in their places."""
         raise NotImplementedError
 
-    def reply(self, call: AwaitedCall, value: Any) -> Reply[Any]:
+    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
         """Wrap the answer of `request`."""
         return reply_of(call, value)

@@ -27,19 +27,16 @@ from fastrpc._core.calls.call import Route
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.calling.packing import Packing
+from fastrpc.calling.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.calling.unpacking import message_steps
 from fastrpc.compressors.base import Compressor, Steps
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.errors import FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = ["Stream", "StreamStarter"]
 
 S_contra = TypeVar("S_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
-
-_NO_VALUE: Any = object()
 
 
 class StreamStarter(Protocol):
@@ -52,7 +49,7 @@ class StreamStarter(Protocol):
         """Return whether another attempt follows the one that failed with `error`; it is begun then."""
 
 
-class Stream(CalledStream, Generic[S_contra, T_co]):
+class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     """A call whose messages go one way or both.
 
     ::
@@ -86,13 +83,8 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         self._interception: asyncio.Task[None] | None = None
         # Futures of those who wait for the first attempt, for the initial metadata, for the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
-        # Whether the last attempt ended; whether the interceptors are told so; whether the stream ended.
-        self._is_finished = self._is_told = self._is_over = False
-        # What is kept is never raised.
-        self._failure: BaseException | None = None
-        self._metadata: Metadata | None = None
-        self._value: Any = _NO_VALUE
-        self._is_taken = False
+        # Whether the last attempt ended; whether the interceptors are told so.
+        self._is_finished = self._is_told = False
 
     def __repr__(self) -> str:
         state = "over" if self._is_over else "open" if self.is_open else "new"
@@ -170,41 +162,14 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
         with suppress(StreamEndedError):
             # There is no message: what comes is the end.
             await self._message()
-        value = cast(T_co, self._answer())
-        if self._is_taken:
-            raise StreamEndedError(f"{self.origin.method}: the one answer was received already")
-        self._is_taken = True
-        return value
-
-    def _answer(self) -> Any:
-        self._check_failure()
-        if self._value is _NO_VALUE and self._attempt is not None and not self.gives_stream:
-            try:
-                self._value = self._attempt._answer()
-            except FastRPCError as error:
-                error._of_own_call = True
-                self._failure = self._kept(error)
-                raise
-        return None if self._value is _NO_VALUE else self._value
-
-    def _check_failure(self) -> None:
-        if self._failure is not None:
-            raise self._again(self._failure)
+        return cast(T_co, self._answer_once())
 
     # What is known of it
 
     @property
     def metadata(self) -> Metadata:
         """The first metadata; LookupError as long as neither it nor a message came."""
-        if self._metadata is None:
-            self._metadata = self._first_metadata
-        if self._metadata is None and self._is_over and self._failure is None:
-            self._metadata = Metadata()
-        if self._metadata is None:
-            raise LookupError(
-                f"{self.origin.method}: no metadata came yet; `await stream.headers()` waits for it"
-            )
-        return self._metadata
+        return self._known_metadata("await stream.headers()")
 
     async def headers(self) -> Metadata:
         """Return the first metadata, once it or a message came."""
@@ -225,15 +190,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             if self.input_ended and not self.waiting:
                 self._check_failure()
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
-        self._check_failure()
-        call = self.origin
-        return Reply(
-            cast(T_co, self._answer()),
-            metadata=call.reply_metadata,
-            endpoint=cast(Endpoint, call.endpoint),
-            attempts=call.attempt + 1,
-            seconds=call._seconds,
-        )
+        return self._made_reply()
 
     # Its life
 
@@ -298,13 +255,6 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
     async def close(self) -> None:
         """End the stream, as `aclose` does."""
         await self.aclose()
-
-    def _cancelled(self) -> CallError:
-        error = CallError(
-            Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"
-        )
-        error._of_own_call = True
-        return error
 
     # For whoever runs it
 
@@ -415,7 +365,7 @@ class Stream(CalledStream, Generic[S_contra, T_co]):
             self._is_told = True
             self.wake()
 
-    def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
+    def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
         """End the stream: messages that are there come first, then the error; None is a clean end."""
         if self._is_over:
             return

@@ -1,26 +1,28 @@
-"""Makes streams from the arguments of a verb, for whoever then begins them."""
+"""Makes streams from the arguments of a verb, for their users to begin."""
 
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 from fastrpc._core.calling.awaited_call import AwaitedCall
+from fastrpc._core.calling.caller_view import ViewOptions
+from fastrpc._core.calls.call import Route
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
 from fastrpc.calling.stream_arguments import split_messages, takes_stream
 from fastrpc.errors import FastRPCError
 
-__all__ = ["StreamMaker"]
+__all__ = ["BaseStreamMaker", "StreamMaker"]
+
+M = TypeVar("M")
 
 
-class StreamMaker:
-    """Makes the streams of one caller; `open` and `retry` make their attempts."""
+class BaseStreamMaker(Generic[M]):
+    """Makes the streams of one caller, of either client: `M` is their class."""
 
     def __init__(self, routes: RouteMaker, idle_seconds: float) -> None:
         self._routes = routes
         self._idle_seconds = idle_seconds
 
-    def make(
-        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Stream[Any, Any]:
+    def make(self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> M:
         """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
 
         Raises:
@@ -30,7 +32,19 @@ class StreamMaker:
         route, args, kwargs, messages = split_messages(
             self._routes, options.codec, verb, method, args, kwargs
         )
-        return Stream(self, options, view.hash_key, route, (args, kwargs), messages=messages)
+        return self._stream(options, view.hash_key, route, (args, kwargs), messages)
+
+    def _stream(self, options: ViewOptions, hash_key: Any, route: Route, given: Any, messages: Any) -> M:
+        raise NotImplementedError
+
+
+class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
+    """Makes the streams of one caller; `open` and `retry` make their attempts."""
+
+    def _stream(
+        self, options: ViewOptions, hash_key: Any, route: Route, given: Any, messages: Any
+    ) -> Stream[Any, Any]:
+        return Stream(self, options, hash_key, route, given, messages=messages)
 
     async def call(self, call: AwaitedCall) -> Any:
         """Call a method that streams its input only, and return its one answer."""

@@ -27,8 +27,9 @@ from fastrpc.errors import (
     NoEndpointError,
     UnavailableError,
 )
+from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
 
-__all__ = ["Attempting", "BaseAttempting", "name_call"]
+__all__ = ["Attempting", "BaseAttempting", "may_retry", "name_call"]
 
 T = TypeVar("T")
 
@@ -84,6 +85,61 @@ class BaseAttempting:
         True for user-defined selectors: they are told the outcome of each pick.
         """
         return bool(self._pool.endpoint_set.selector.observes_each_pick)
+
+    # Each is a coroutine: those of a `SyncClient` never suspend, and `drive` runs them.
+
+    async def prepare(self) -> None:
+        """Wait until the list of endpoints is known."""
+        raise NotImplementedError
+
+    async def _start(self, endpoint: Endpoint) -> tuple[Any, Any, Pick | None]:
+        """Return an attempt on a connection, that connection, and the pick that reports the outcome."""
+        raise NotImplementedError
+
+    async def _start_batch(self, batch: Any) -> tuple[Any, Pick | None]:
+        """Return an attempt of a whole batch, and the pick that reports its outcome."""
+        raise NotImplementedError
+
+    async def _outcome(self, attempt: Any) -> Any:
+        """Return the answer to an attempt, or raise its error."""
+        raise NotImplementedError
+
+    async def _outcomes(self, batch: Any) -> list[Any]:
+        """Return the answers to the attempt of a batch, errors in place of those that failed."""
+        raise NotImplementedError
+
+    def _check(self) -> None:
+        """Refuse an attempt that must not be made."""
+
+    async def attempt(self, endpoint: Endpoint) -> Any:
+        """Make one attempt."""
+        self._check()
+        if self._made is not None:
+            return self._fail_again(endpoint)
+        attempt, session, pick = await self._start(endpoint)
+        self._begin(attempt, pick)
+        try:
+            value = await self._outcome(attempt)
+        except BaseException as error:
+            self._end(attempt, session, pick, error)
+            raise
+        self._end(attempt, session, pick, None)
+        for other, _ in self._running:
+            other._lose()
+        return value
+
+    async def attempt_batch(self, batch: Any) -> list[Any]:
+        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
+        attempt, pick = await self._start_batch(batch)
+        try:
+            values = await self._outcomes(attempt)
+        except BaseException as error:
+            if pick is not None:
+                pick.ended(error)
+            raise
+        if pick is not None:
+            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+        return values
 
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
@@ -254,45 +310,30 @@ class Attempting(BaseAttempting):
     _pool: Pool
     _call: AwaitedCall
 
-    async def wait_list(self) -> None:
-        """Wait until the list of endpoints is known."""
+    async def prepare(self) -> None:
         call = self._call
-        await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
+        if self.waits_for_list:
+            await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
 
-    async def attempt(self, endpoint: Endpoint) -> Any:
-        """Make one attempt."""
-        if self._made is not None:
-            return self._fail_again(endpoint)
+    async def _start(self, endpoint: Endpoint) -> tuple[AwaitedCall, ClientSession, Pick | None]:
         session, pick = await self._connection(endpoint)
         try:
-            attempt = self._call._attempt_on(session, self._number)
+            return self._call._attempt_on(session, self._number), session, pick
         except BaseException:
             # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
             if pick is not None:
                 pick.dropped()
             raise
-        self._begin(attempt, pick)
-        try:
-            value = await attempt
-        except BaseException as error:
-            self._end(attempt, session, pick, error)
-            raise
-        self._end(attempt, session, pick, None)
-        for other, _ in self._running:
-            other._lose()
-        return value
 
-    async def attempt_batch(self, batch: AwaitedCall) -> list[Any]:
-        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
+    async def _start_batch(self, batch: AwaitedCall) -> tuple[AwaitedCall, Pick | None]:
         session, pick = await self._connection(self.pick())
-        try:
-            values: list[Any] = await batch._batch.attempt_on(batch, session)
-        except BaseException as error:
-            if pick is not None:
-                pick.ended(error)
-            raise
-        if pick is not None:
-            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+        return batch._batch.attempt_on(batch, session), pick
+
+    async def _outcome(self, attempt: AwaitedCall) -> Any:
+        return await attempt
+
+    async def _outcomes(self, batch: AwaitedCall) -> list[Any]:
+        values: list[Any] = await batch
         return values
 
     async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Pick | None]:
@@ -408,3 +449,17 @@ def name_call(method: str, error: UnavailableError) -> None:
     if not error.message.startswith(f"{method}: "):
         error.message = f"{method}: {error.message}"
         error.args = (error.message,)
+
+
+def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
+    """Return whether the fail mode could retry; False ends the call without running it."""
+    if call.inside_retry:
+        return False
+    if error.processed == "no":
+        may_repeat = error.retryable
+    else:
+        may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
+    if may_repeat and was_load(error) and is_sequential(mode):
+        # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
+        return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
+    return may_repeat

@@ -16,26 +16,115 @@ from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
 from fastrpc.calling.answers import Answers
-from fastrpc.calling.outcomes import batch_result, note_failure, status_of
+from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
 from fastrpc.calling.peer import Peer
 from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.client.attempting import Attempting
+from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry
 from fastrpc.client.pool import Pool
 from fastrpc.client.stream_runner import StreamRunner
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import FastRPCError, UnavailableError
-from fastrpc.failmodes.base import AttemptedCall, FailMode, RetryPolicy, is_sequential, was_load
+from fastrpc.errors import FastRPCError
+from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
+from fastrpc.rpc.reply import Reply
 
 __all__ = [
+    "BaseCallRunner",
     "CallRunner",
     "may_retry",
     "peer_of",
 ]
 
 
-class CallRunner(Answers):
+class BaseCallRunner:
+    """The part that both clients share, as coroutines: those of a `SyncClient` never suspend, and `drive` runs them."""
+
+    #: Makes the attempts of a call: pool, call, and the error of an attempt that was made before or None.
+    _attempting: type[BaseAttempting]
+
+    def __init__(
+        self,
+        pool: Any,
+        interceptors: Sequence[Interceptor],
+        policy: RetryPolicy,
+        mode: FailMode,
+        streams: Any,
+    ) -> None:
+        self._pool = pool
+        self._interceptors = checked_interceptors(interceptors)
+        #: The interceptors around unary calls.
+        self.chain = Chain(self._interceptors, self._first_attempts, note_failure, admits_none)
+        self._proceed = self.chain.proceed()
+        #: The calls whose messages go one way or both.
+        self.streams = streams
+        if self._interceptors:
+            streams.proceed = Chain(self._interceptors, streams.run, note_failure, admits_none).proceed()
+        self._mode = mode
+        #: The rule for retries; all calls share its budget.
+        self.policy = policy
+
+    async def _made(self, call: ClientCall) -> Any:
+        """Make a call from its first attempt; the interceptors run around all attempts, the first outermost."""
+        call._start_clock()
+        if not self._interceptors:
+            return self._result(call, await self._first_attempts(call))
+        token = enter_call(call)
+        try:
+            return self._result(call, await self._proceed(call))
+        finally:
+            leave_scope(token)
+
+    async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
+        """Go on after a failed attempt."""
+        return self._result(call, await self._attempts(call, error))
+
+    async def _first_attempts(self, call: Any) -> Any:
+        """Make the attempts of a new call."""
+        return await self._attempts(call, None)
+
+    async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
+        """Run the fail mode. `error` comes from an attempt already made."""
+        attempts = self._attempting(self._pool, call, error)
+        try:
+            await attempts.prepare()
+            return await self._mode_of(call).run(call, attempts.pick, attempts.attempt)
+        except BaseException as unsent:
+            if not attempts.was_sent:
+                call._count_unsent(status_of(unsent))
+            raise
+
+    async def _attempted(self, batch: ClientCall) -> list[Any]:
+        """Make the first attempt of a batch. A failed call's error stands in place of its value."""
+        attempts = self._attempting(self._pool, batch, None)
+        await attempts.prepare()
+        return await attempts.attempt_batch(batch)
+
+    def _mode_of(self, call: ClientCall) -> FailMode:
+        mode: FailMode = call._options.fail_mode or self._mode
+        return mode
+
+    def _result(self, call: ClientCall, value: Any) -> Any:
+        if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
+            return None
+        return self.reply(call, value) if call._wants_reply else value
+
+    def _unsent(self, batch: ClientCall, error: FastRPCError) -> list[Any]:
+        """Return the outcome of a batch that was not sent."""
+        size = batch._batch.size
+        for _ in range(size):
+            batch._count_unsent(error.status)
+        return batch_result(batch, [error] * size)
+
+    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
+        """Wrap the answer of `request`."""
+        return reply_of(call, value)
+
+
+class CallRunner(Answers, BaseCallRunner):
     """Run the calls of one client that cannot be sent at once."""
+
+    _attempting = Attempting
+    streams: StreamRunner
 
     def __init__(
         self,
@@ -45,21 +134,9 @@ class CallRunner(Answers):
         mode: FailMode,
         routes: RouteMaker,
     ) -> None:
-        self._pool = pool
-        self._interceptors = checked_interceptors(interceptors)
-        #: The interceptors around unary calls.
-        self.chain = Chain(self._interceptors, self._first_attempts, note_failure, admits_none)
-        self._proceed = self.chain.proceed()
-        #: The calls whose messages go one way or both.
-        self.streams = StreamRunner(pool, mode, routes, may_retry=may_retry, status_of=status_of)
-        if self._interceptors:
-            self.streams.proceed = Chain(
-                self._interceptors, self.streams.run, note_failure, admits_none
-            ).proceed()
-        self._mode = mode
+        streams = StreamRunner(pool, mode, routes)
+        super().__init__(pool, interceptors, policy, mode, streams)
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
-        #: The rule for retries; all calls share its budget.
-        self.policy = policy
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the pool to the loop of the client's first use."""
@@ -67,7 +144,7 @@ class CallRunner(Answers):
 
     def run(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call from its first attempt."""
-        return self._intercepted(call) if self._interceptors else self._run(call)
+        return self._made(call)
 
     def run_packed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         return self.run(call)
@@ -76,26 +153,9 @@ class CallRunner(Answers):
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
         return self.streams.call(call)
 
-    async def _run(self, call: AwaitedCall) -> Any:
-        call._start_clock()
-        return self._result(call, await self._first_attempts(call))
-
-    async def _intercepted(self, call: AwaitedCall) -> Any:
-        """Run the interceptors around all attempts, the first outermost."""
-        call._start_clock()
-        token = enter_call(call)
-        try:
-            return self._result(call, await self._proceed(call))
-        finally:
-            leave_scope(token)
-
     def retry(self, call: AwaitedCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that continues after a failed first attempt; None if the failure is final."""
-        mode = call._options.fail_mode or self._mode
-        return self._again(call, error) if may_retry(call, error, mode) else None
-
-    async def _again(self, call: AwaitedCall, error: FastRPCError) -> Any:
-        return self._result(call, await self._attempts(call, error))
+        return self._again(call, error) if may_retry(call, error, self._mode_of(call)) else None
 
     async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
@@ -118,19 +178,6 @@ class CallRunner(Answers):
         call._adopt(attempt)
         return value
 
-    async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> Any:
-        """Run the fail mode. `error` comes from an attempt already made."""
-        attempts = Attempting(self._pool, call, error)
-        mode: FailMode = call._options.fail_mode or self._mode
-        try:
-            if attempts.waits_for_list:
-                await attempts.wait_list()
-            return await mode.run(call, attempts.pick, attempts.attempt)
-        except BaseException as unsent:
-            if not attempts.was_sent:
-                call._count_unsent(status_of(unsent))
-            raise
-
     async def run_batch(self, batch: AwaitedCall) -> list[Any]:
         """Make a batch that found no connection, or whose calls have interceptors."""
         if batch.kind != "unary":
@@ -141,14 +188,9 @@ class CallRunner(Answers):
             return await self.run_singles(batch)
         try:
             batch._start_clock()
-            attempts = Attempting(self._pool, batch, None)
-            if attempts.waits_for_list:
-                await attempts.wait_list()
-            values = await attempts.attempt_batch(batch)
+            values = await self._attempted(batch)
         except FastRPCError as error:
-            for _ in range(batch._batch.size):
-                batch._count_unsent(error.status)
-            return batch_result(batch, [error] * batch._batch.size)
+            return self._unsent(batch, error)
         return await self.finish_batch(batch, values)
 
     async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
@@ -165,11 +207,6 @@ class CallRunner(Answers):
             values[index] = result
         return batch_result(batch, values)
 
-    def _result(self, call: AwaitedCall, value: Any) -> Any:
-        if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
-            return None
-        return self.reply(call, value) if call._wants_reply else value
-
     def peer(self, call: AwaitedCall) -> Peer:
         """Return the peer of a call."""
         return peer_of(
@@ -181,17 +218,3 @@ def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> Pe
     """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)
-
-
-def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:
-    """Return whether the fail mode could retry; False ends the call without running it."""
-    if call.inside_retry:
-        return False
-    if error.processed == "no":
-        may_repeat = error.retryable
-    else:
-        may_repeat = call.is_idempotent and (error.retryable or isinstance(error, UnavailableError))
-    if may_repeat and was_load(error) and is_sequential(mode):
-        # The fail mode would ask the budget next. In an outage most calls end here, at about the cost of a good call.
-        return mode.retries > 0 and bool(call.retry_policy.budget.has_room)
-    return may_repeat

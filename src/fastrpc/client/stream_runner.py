@@ -12,47 +12,53 @@ from typing import Any, cast
 from fastrpc._core.balancing.endpoint_set import Pick
 from fastrpc._core.calling.awaited_call import AwaitedCall
 from fastrpc._core.calling.caller_state import CallerState
+from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.loop.loop_state import loop_state
+from fastrpc.calling.outcomes import status_of
 from fastrpc.calling.packing import pack_arguments
 from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.calling.stream import Stream
 from fastrpc.calling.stream_arguments import takes_stream
 from fastrpc.calling.stream_maker import StreamMaker
-from fastrpc.client.attempting import Attempting
+from fastrpc.client.attempting import Attempting, may_retry
 from fastrpc.client.pool import Pool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, is_sequential
 
-__all__ = ["StreamRunner"]
+__all__ = ["BaseStreamRunner", "StreamRunner", "answer_of"]
 
 
-class StreamRunner(StreamMaker):
-    """Runs the streams of one client.
+class BaseStreamRunner:
+    """The part of running streams that both clients share."""
 
-    Args:
-        may_retry: whether a fail mode could try a call again after an error.
-        status_of: what interceptors are told of an error.
-    """
-
-    def __init__(
-        self,
-        pool: Pool,
-        mode: FailMode,
-        routes: RouteMaker,
-        *,
-        may_retry: Callable[[Any, FastRPCError, FailMode], bool],
-        status_of: Callable[[BaseException], Any],
-    ) -> None:
-        super().__init__(routes, pool.config.timeouts.stream_idle or 0.0)
+    def __init__(self, pool: Any, mode: FailMode) -> None:
         self._pool = pool
         self._mode = mode
-        self._may_retry = may_retry
-        self._status_of = status_of
-        self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
         #: `proceed` of the interceptors around streams; None where there are none.
-        self.proceed: Callable[[AwaitedCall], Coroutine[Any, Any, Any]] | None = None
+        self.proceed: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
+
+    def _mode_of(self, call: ClientCall) -> FailMode:
+        mode: FailMode = call._options.fail_mode or self._mode
+        return mode
+
+    def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
+        """Return whether another attempt follows the one that failed; the call has learned from it then."""
+        call, attempt = stream.origin, stream._attempt
+        if attempt is None or stream.takes_stream or not may_retry(call, error, self._mode_of(call)):
+            return False
+        call._adopt(attempt)
+        return True
+
+
+class StreamRunner(BaseStreamRunner, StreamMaker):
+    """Runs the streams of one client."""
+
+    def __init__(self, pool: Pool, mode: FailMode, routes: RouteMaker) -> None:
+        BaseStreamRunner.__init__(self, pool, mode)
+        StreamMaker.__init__(self, routes, pool.config.timeouts.stream_idle or 0.0)
+        self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
 
     # Attempts
 
@@ -101,7 +107,7 @@ class StreamRunner(StreamMaker):
             raise
         finally:
             _adopt(call)
-        return _answer(call)
+        return answer_of(call)
 
     async def _begin(self, call: AwaitedCall) -> None:
         options = call._options
@@ -121,34 +127,28 @@ class StreamRunner(StreamMaker):
     async def _attempt_once(self, call: AwaitedCall) -> None:
         attempts = _StreamAttempting(self._pool, call, None)
         try:
-            if attempts.waits_for_list:
-                await attempts.wait_list()
+            await attempts.prepare()
             await attempts.begin(attempts.pick(), None)
         except BaseException as error:
             if not attempts.was_sent:
-                call._count_unsent(self._status_of(error))
+                call._count_unsent(status_of(error))
             raise
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
-        call = stream.origin
-        mode = call._options.fail_mode or self._mode
-        if stream.takes_stream or not self._may_retry(call, error, mode):
+        if not self._goes_on(stream, error):
             return False
-        call._adopt(cast(AwaitedCall, stream._attempt))
-        stream.attempt(self._attempts(call, error))
+        stream.attempt(self._attempts(stream.origin, error))
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
         """Attempt as the fail mode says, until one shows a sign. `error` is that of an attempt already made."""
         attempts = _StreamAttempting(self._pool, call, error)
-        mode: FailMode = call._options.fail_mode or self._mode
         try:
-            if attempts.waits_for_list:
-                await attempts.wait_list()
-            await mode.run(call, attempts.pick, attempts.attempt)
+            await attempts.prepare()
+            await self._mode_of(call).run(call, attempts.pick, attempts.attempt)
         except BaseException as failure:
             if not attempts.was_sent:
-                call._count_unsent(self._status_of(failure))
+                call._count_unsent(status_of(failure))
             if not isinstance(failure, Exception):
                 raise
             _finish(call, failure)
@@ -251,9 +251,9 @@ def _failure_of(call: AwaitedCall) -> BaseException | None:
     return None if stream is None else stream.failure
 
 
-def _answer(call: AwaitedCall) -> Any:
+def answer_of(call: ClientCall) -> Any:
     """Return what the innermost interceptor gets: the one answer of a method that streams its input only."""
-    stream = _stream_of(call)
+    stream = call._stream
     if stream is None or stream.gives_stream or stream._attempt is None:
         return None
     return stream._attempt._answer()

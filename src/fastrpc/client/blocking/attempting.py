@@ -11,7 +11,7 @@ from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import CallError, ConnectionLostError, FastRPCError
+from fastrpc.errors import CallError, ConnectionLostError
 from fastrpc.status import Status
 
 __all__ = ["SyncAttempting"]
@@ -23,7 +23,7 @@ class SyncAttempting(BaseAttempting):
     _pool: SyncPool
     _call: BlockingCall
 
-    def follow(self) -> None:
+    async def prepare(self) -> None:
         """Take the registry's latest list; wait for the first one."""
         self._pool.follow()
         if self.waits_for_list:
@@ -33,11 +33,11 @@ class SyncAttempting(BaseAttempting):
 
     def pick(self) -> Endpoint:
         """Return the endpoint of the next attempt."""
-        self._check_process()
+        self._check()
         self._pool.catch_up()
         return super().pick()
 
-    def _check_process(self) -> None:
+    def _check(self) -> None:
         """Refuse an attempt in the child of a fork: the call began before, and goes on in the parent."""
         if self._pool.is_of_parent:
             self._note_fork()
@@ -46,11 +46,7 @@ class SyncAttempting(BaseAttempting):
     def _note_fork(self) -> None:
         self._call._may_have_run = True
 
-    async def attempt(self, endpoint: Endpoint) -> Any:
-        """Make one attempt; the thread blocks."""
-        self._check_process()
-        if self._made is not None:
-            return self._fail_again(endpoint)
+    async def _start(self, endpoint: Endpoint) -> tuple[BlockingCall, BlockingSession, Pick | None]:
         call, attempt = self._call, None
         running = call._options.running
         while attempt is None:
@@ -66,19 +62,11 @@ class SyncAttempting(BaseAttempting):
                 # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
                 if attempt is None and pick is not None:
                     pick.dropped()
-        self._begin(attempt, pick)
         if running is not None:
             running.add(attempt)
-        try:
-            value = attempt._finish()
-        except BaseException as error:
-            self._end(attempt, session, pick, error)
-            raise
-        self._end(attempt, session, pick, None)
-        return value
+        return attempt, session, pick
 
-    def attempt_batch(self, batch: BlockingCall) -> list[Any]:
-        """Make one attempt of a whole batch. A failed call's error stands in place of its value."""
+    async def _start_batch(self, batch: BlockingCall) -> tuple[BlockingCall, Pick | None]:
         is_begun = False
         while not is_begun:
             session, pick = self._connection(self.pick())
@@ -87,14 +75,13 @@ class SyncAttempting(BaseAttempting):
             finally:
                 if not is_begun and pick is not None:
                     pick.dropped()
-        try:
-            values: list[Any] = batch._batch.finish(batch)
-        except BaseException as error:
-            if pick is not None:
-                pick.ended(error)
-            raise
-        if pick is not None:
-            pick.ended(next((each for each in values if isinstance(each, FastRPCError)), None))
+        return batch, pick
+
+    async def _outcome(self, attempt: BlockingCall) -> Any:
+        return attempt._finish()
+
+    async def _outcomes(self, batch: BlockingCall) -> list[Any]:
+        values: list[Any] = batch._batch.finish(batch)
         return values
 
     def _connection(self, endpoint: Endpoint) -> tuple[BlockingSession, Pick | None]:

@@ -12,7 +12,7 @@ __all__ = ["advance", "drive"]
 _RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sleep() and other interceptors"
 
 #: The modules whose functions stand between a program's own.
-_OWN = (Chain.__module__, "fastrpc.client.blocking.")
+_OWN = (Chain.__module__, "fastrpc.client.")
 
 
 def drive(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -21,17 +21,14 @@ from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.calling.stream_arguments import are_there
-from fastrpc.endpoint import Endpoint
-from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.calling.stream_outcome import NO_VALUE, StreamOutcome
+from fastrpc.errors import FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
-from fastrpc.status import Status
 
 __all__ = ["Interception", "SyncStream", "SyncStreamStarter"]
 
 S_contra = TypeVar("S_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
-
-_NO_VALUE: Any = object()
 
 
 class SyncStreamStarter(Protocol):
@@ -54,7 +51,7 @@ class Interception(Protocol):
         """Cancel them: nobody holds the stream any more."""
 
 
-class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
+class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     """A call whose messages go one way or both, in blocking code.
 
     ::
@@ -82,12 +79,6 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         #: Held while the stream begins or ends, which several threads may find it to do.
         self._turn = threading.RLock()
         self._interception: Interception | None = None
-        self._is_over = False
-        # What is kept is never raised.
-        self._failure: BaseException | None = None
-        self._metadata: Metadata | None = None
-        self._value: Any = _NO_VALUE
-        self._is_taken = False
 
     def __repr__(self) -> str:
         state = "over" if self._is_over else "open" if self.is_open else "new"
@@ -133,39 +124,14 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         with suppress(StreamEndedError):
             # There is no message: what comes is the end.
             self._await_messages()
-        value = cast(T_co, self._answer())
-        if self._is_taken:
-            raise StreamEndedError(f"{self.origin.method}: the one answer was received already")
-        self._is_taken = True
-        return value
-
-    def _answer(self) -> Any:
-        self._check_failure()
-        if self._value is _NO_VALUE and self._attempt is not None and not self.gives_stream:
-            try:
-                self._value = self._attempt._answer()
-            except FastRPCError as error:
-                error._of_own_call = True
-                self._failure = self._kept(error)
-                raise
-        return None if self._value is _NO_VALUE else self._value
-
-    def _check_failure(self) -> None:
-        if self._failure is not None:
-            raise self._again(self._failure)
+        return cast(T_co, self._answer_once())
 
     # What is known of it
 
     @property
     def metadata(self) -> Metadata:
         """The first metadata; LookupError as long as neither it nor a message came."""
-        if self._metadata is None:
-            self._metadata = self._first_metadata
-        if self._metadata is None and self._is_over and self._failure is None:
-            self._metadata = Metadata()
-        if self._metadata is None:
-            raise LookupError(f"{self.origin.method}: no metadata came yet; `stream.headers()` waits for it")
-        return self._metadata
+        return self._known_metadata("stream.headers()")
 
     def headers(self) -> Metadata:
         """Return the first metadata, once it or a message came."""
@@ -188,15 +154,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             self.settle_attempt()
         if not self._is_over:
             raise LookupError(f"{self.origin.method}: the stream has not ended yet")
-        self._check_failure()
-        call = self.origin
-        return Reply(
-            cast(T_co, self._answer()),
-            metadata=call.reply_metadata,
-            endpoint=cast(Endpoint, call.endpoint),
-            attempts=call.attempt + 1,
-            seconds=call._seconds,
-        )
+        return self._made_reply()
 
     # Its life
 
@@ -267,13 +225,6 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             self._cancel_attempt(error if isinstance(error, FastRPCError) else self._cancelled())
             self._finish(error)
 
-    def _cancelled(self) -> CallError:
-        error = CallError(
-            Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"
-        )
-        error._of_own_call = True
-        return error
-
     def intercept(self, interception: Interception) -> None:
         """Have interceptors around the stream."""
         self._interception = interception
@@ -302,7 +253,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
         if attempt is not None:
             attempt._end_pick(asyncio.CancelledError() if was_left else error)
             self.origin._adopt(attempt)
-        value = _NO_VALUE
+        value = NO_VALUE
         if interception is not None:
             try:
                 value = interception.end(asyncio.CancelledError() if was_left else self._kept(error))
@@ -321,7 +272,7 @@ class SyncStream(BlockingCalledStream, Generic[S_contra, T_co]):
             # The frames that it came through lead to this one.
             del error
 
-    def conclude(self, error: BaseException | None, value: Any = _NO_VALUE) -> None:
+    def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
         """End the stream: messages that are there come first, then the error; None is a clean end."""
         if self._is_over:
             return

@@ -14,15 +14,17 @@ from functools import partial
 from typing import Any, cast
 
 from fastrpc._core.calling.blocking_call import BlockingCall
+from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route, enter_call
 from fastrpc.calling.outcomes import status_of
 from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.calling.stream_arguments import split_messages, takes_stream
+from fastrpc.calling.stream_arguments import takes_stream
+from fastrpc.calling.stream_maker import BaseStreamMaker
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import advance, drive
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.client.call_runner import may_retry
+from fastrpc.client.stream_runner import BaseStreamRunner, answer_of
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode
@@ -30,34 +32,21 @@ from fastrpc.failmodes.base import FailMode
 __all__ = ["SyncStreamRunner"]
 
 
-class SyncStreamRunner:
+class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     """Runs the streams of one blocking client."""
 
     def __init__(self, pool: SyncPool, mode: FailMode, routes: RouteMaker) -> None:
-        self._pool = pool
-        self._mode = mode
-        self._routes = routes
-        self._idle_seconds = pool.config.timeouts.stream_idle or 0.0
-        #: `proceed` of the interceptors around streams; None where there are none.
-        self.proceed: Callable[[BlockingCall], Coroutine[Any, Any, Any]] | None = None
+        BaseStreamRunner.__init__(self, pool, mode)
+        BaseStreamMaker.__init__(self, routes, pool.config.timeouts.stream_idle or 0.0)
 
-    def make(
-        self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    def _stream(
+        self, options: ViewOptions, hash_key: Any, route: Route, given: Any, messages: Any
     ) -> SyncStream[Any, Any]:
-        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
-
-        Raises:
-            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
-        """
-        options = view._options
-        route, args, kwargs, messages = split_messages(
-            self._routes, options.codec, verb, method, args, kwargs
-        )
         if messages is not None and not hasattr(messages, "__iter__"):
             raise TypeError(
                 f"{route.method} takes a stream: a SyncClient sends plain iterables, not {type(messages).__name__}"
             )
-        return SyncStream(options, view.hash_key, route, (args, kwargs), messages=messages)
+        return SyncStream(options, hash_key, route, given, messages=messages)
 
     def call(
         self, view: Any, route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], wants_reply: bool
@@ -88,16 +77,13 @@ class SyncStreamRunner:
         # No name is kept for the stream: it holds this coroutine, and is cancelled where nobody else holds it.
         self._begin(_wanted(call))
         await _AtTheEnd()
-        stream = _stream_of(call)
-        if stream is None or stream.gives_stream or stream._attempt is None:
-            return None
-        return stream._attempt._answer()
+        return answer_of(call)
 
     def _begin(self, stream: SyncStream[Any, Any]) -> None:
         call = stream.origin
         attempts = _StreamAttempting(self._pool, stream, None)
         try:
-            attempts.follow()
+            drive(attempts.prepare())
             if stream.takes_stream:
                 drive(attempts.attempt(attempts.pick()))
             else:
@@ -109,17 +95,13 @@ class SyncStreamRunner:
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
         """Return whether another attempt followed the one that failed with `error`, and showed a sign."""
-        call, attempt = stream.origin, stream._attempt
-        mode: FailMode = call._options.fail_mode or self._mode
-        if attempt is None or stream.takes_stream or not may_retry(call, error, mode):
+        if not self._goes_on(stream, error):
             return False
-        call._adopt(attempt)
-        self._run(call, _StreamAttempting(self._pool, stream, error))
+        self._run(stream.origin, _StreamAttempting(self._pool, stream, error))
         return True
 
     def _run(self, call: BlockingCall, attempts: "_StreamAttempting") -> None:
-        mode: FailMode = call._options.fail_mode or self._mode
-        drive(mode.run(call, attempts.pick, attempts.attempt))
+        drive(self._mode_of(call).run(call, attempts.pick, attempts.attempt))
 
 
 class _StreamAttempting(SyncAttempting):
@@ -133,7 +115,7 @@ class _StreamAttempting(SyncAttempting):
 
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Send an attempt; all but the first one wait for a sign of the server."""
-        self._check_process()
+        self._check()
         if self._made is not None:
             return self._fail_again(endpoint)
         call, stream, attempt = self._call, self._stream, None
