@@ -186,6 +186,20 @@ async def test_end_is_idempotent_and_sending_after_it_is_a_runtime_error(kind: s
             await numbers.send(2)
 
 
+async def test_only_streams_with_input_send(kind: str) -> None:
+    async with either(kind, Feed()) as client:
+        async with client.stream(Feed.watch) as messages:
+            with pytest.raises(RuntimeError, match="takes no stream"):
+                await messages.send("a")
+            with pytest.raises(RuntimeError, match="takes no stream"):
+                await messages.end()
+        async with client.stream(Feed.echo, ["a"]) as echo:
+            with pytest.raises(RuntimeError, match="iterable"):
+                await echo.send("b")
+            with pytest.raises(RuntimeError, match="iterable"):
+                await echo.end()
+
+
 async def test_the_server_answers_after_the_half_close(kind: str) -> None:
     async with either(kind, Talk()) as client, client.open(Talk.after_the_end) as numbers:
         for number in range(500):
