@@ -93,7 +93,6 @@ class Catalogue:
                     documentation=contract.documentation,
                     alias=contract.names.alias,
                     rpcx=contract.names.rpcx,
-                    is_typed=True,
                 ),
             )
         # The servers behind have such services as well.

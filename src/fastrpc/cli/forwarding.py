@@ -1,5 +1,8 @@
 """Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
 
+Values go on in the codec in which they came, undecoded: a contract has the names and types of a server, but only the
+server has the checks and conversions of its classes, such as pydantic models.
+
 Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on. The
 token and the certificate that the gateway shows to a registry never are.
 """
@@ -8,14 +11,18 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import GenericAlias
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_origin
+
+import msgspec
 
 from fastrpc._core.calls.call import current_call
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.client.client import Client
 from fastrpc.errors import CallError, FastRPCError
-from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.service import method, service
+from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
+from fastrpc.rpc.json_schema import SchemaSet
+from fastrpc.rpc.schema import codec_for
+from fastrpc.rpc.service import method, service, service_definition
 from fastrpc.rpc.signature import NO_DEFAULT
 from fastrpc.status import Status
 from fastrpc.tls.failures import DEMANDS_CERTIFICATE
@@ -35,6 +42,9 @@ _ON_THE_WAY: Final = {
 
 #: Metadata of a call that concern one hop alone.
 _OF_ONE_HOP: Final = "frpc-"
+
+#: Codecs of methods whose payload is one value in a form of its own.
+_OF_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
 
 _CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
     VALUE_CODECS
@@ -76,6 +86,10 @@ def forwarded_methods(definition: ServiceDefinition) -> list[ForwardedMethod]:
 
 def _of_contract(definition: MethodDefinition) -> ForwardedMethod:
     known, signature = definition.types(), definition.signature
+    if codec_for(definition, "json") not in _OF_ONE_VALUE:
+        known = MethodTypes(
+            tuple(map(_described, known.parameters)), _described(known.result), _described(known.message)
+        )
     stream = None
     if signature.stream is not None:
         stream = (signature.stream.name, known.message, signature.stream_position)
@@ -94,11 +108,22 @@ def _of_contract(definition: MethodDefinition) -> ForwardedMethod:
             "safe": definition.safe,
             "tool": bool(definition.options.tool),
             "timeout": definition.timeout,
-            "codec": definition.codec,
+            # By every other codec values go on as they came.
+            "codec": definition.codec if definition.codec in _OF_ONE_VALUE else None,
             "renamed": definition.renamed or None,
             "alias": definition.options.alias or (),
         },
     )
+
+
+def _described(kind: Any) -> Any:
+    """Return a type as far as it describes values; any value where it does not, as with unions of models."""
+    try:
+        SchemaSet().schema_of(kind)
+    except (TypeError, ValueError, NameError, AttributeError, RecursionError):
+        # Items of a list are told apart in a query.
+        return list[msgspec.Raw] if get_origin(kind) is list else msgspec.Raw
+    return kind
 
 
 def forwarding_service(
@@ -110,40 +135,35 @@ def forwarding_service(
     documentation: str = "",
     alias: Sequence[str] = (),
     rpcx: str | None = None,
-    is_typed: bool = False,
 ) -> Any:
     """Return an instance of a service whose methods call those of the same names by a client.
-
-    Args:
-        is_typed: whether all types are known. Otherwise values go on in the codec in which they came, as only the
-            server behind knows their types.
 
     Raises:
         TypeError, ConfigError: a method cannot be one of a service.
     """
-    forwarder = _Forwarder(client, is_typed=is_typed)
+    forwarder = _Forwarder(client)
     namespace: dict[str, Any] = {"__doc__": documentation or None}
     for number, one in enumerate(methods):
         namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
     made = type(f"Forwarded{name.title().replace('.', '')}", (), namespace)
-    return service(name, version=version, alias=alias, rpcx=rpcx)(made)()
+    made = service(name, version=version, alias=alias, rpcx=rpcx)(made)
+    for definition in service_definition(made).methods.values():
+        # Names of fields in Go are those of the types, so values with such names have to be decoded.
+        definition.passes_on = rpcx != "go" and codec_for(definition, "json") not in _OF_ONE_VALUE
+    return made()
 
 
 class _Forwarder:
     """Makes the calls behind the gateway."""
 
-    def __init__(self, client: Client, *, is_typed: bool) -> None:
+    def __init__(self, client: Client) -> None:
         self._client = client
-        self._is_typed = is_typed
 
     def view(self) -> Any:
         """Return the client with metadata and deadline of the present call."""
         call: Any = current_call()
         metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
-        options: dict[str, Any] = {"metadata": metadata}
-        if not self._is_typed:
-            options["codec"] = _CODEC_NAMES.get(call.codec_id, "json")
-        return self._client.with_options(**options)
+        return self._client.with_options(metadata=metadata, codec=_CODEC_NAMES.get(call.codec_id, "json"))
 
 
 def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:

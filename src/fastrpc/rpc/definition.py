@@ -50,6 +50,7 @@ class MethodDefinition:
         "name",
         "options",
         "owner",
+        "passes_on",
         "promised",
         "public",
         "renamed",
@@ -60,7 +61,10 @@ class MethodDefinition:
         "timeout",
     )
 
+    #: Whether values go on as they came, encoded, as in a gateway: the types describe them, and check nothing.
+    passes_on: bool
     #: None until it is asked for.
+    _types: MethodTypes | None
     _admits_none: bool | None
     _has_array_result: bool | None
 
@@ -96,14 +100,14 @@ class MethodDefinition:
         #: The value of `codec=`; `schema.codec_for` returns the codec of a call.
         self.codec = options.codec
         self.signature = signature
+        self.passes_on = False
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.
         self.renamed = _kept_names(options, signature)
         #: The marshals prepared by `schema.marshal_for`.
         self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
-        self._types: MethodTypes | None = None
-        self._admits_none = self._has_array_result = None
+        self._types = self._admits_none = self._has_array_result = None
 
     def __repr__(self) -> str:
         return f"<MethodDefinition {self.full_name} {self.kind} {self.style}>"

@@ -19,14 +19,14 @@ from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.conversion import Hooks, convert_plain, hooks_for, may_hold_arrays, plain_form, written_types
 from fastrpc.rpc.defaults import filled
-from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
 from fastrpc.rpc.finite_numbers import finite_encoder
 from fastrpc.rpc.go_fields import coders_in_go
 from fastrpc.rpc.narrow_floats import narrowed
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.scans import scan_for
 from fastrpc.rpc.signature import Parameter
-from fastrpc.rpc.wide_integers import wide_integer_decoder
+from fastrpc.rpc.wide_integers import wide_integer_decoder, wide_integer_passer
 
 __all__ = [
     "check_service",
@@ -129,7 +129,7 @@ def marshal_for(
         if is_go:
             named = written if form == "named" else None
             coders = coders_in_go(coders, definition.types(), named)
-        coders = narrowed(coders, definition.types(), names, by_value=form)
+        coders = narrowed(coders, _decoded_types(definition), names, by_value=form)
         marshal = Marshal(
             definition.full_name, shape, coders, depth=depth, items=items, by_value=form, by_name=by_name
         )
@@ -271,7 +271,7 @@ def _free_name(parameters: Sequence[Parameter]) -> str:
 def _coders(
     definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_plain: bool = False
 ) -> PayloadCoders:
-    known = definition.types()
+    known = _decoded_types(definition)
     places = [f"parameter {parameter.name!r}" for parameter in definition.parameters]
     items = tuple(
         _decoder(definition, codec, kind, place) for kind, place in zip(known.parameters, places, strict=True)
@@ -288,8 +288,10 @@ def _coders(
     sent = (known.result,) if is_plain else (*known.parameters, known.result, known.message)
     encode = _encoder(codec, sent)
     if is_plain and codec.name == "json":
-        items = tuple(map(wide_integer_decoder, items, known.parameters))
-        decode_message = wide_integer_decoder(decode_message, known.message)
+        told = definition.types()
+        wide = wide_integer_passer if definition.passes_on else wide_integer_decoder
+        items = tuple(map(wide, items, told.parameters))
+        decode_message = wide(decode_message, told.message)
     return PayloadCoders(
         codec.name,
         codec_number(codec.name),
@@ -304,6 +306,17 @@ def _coders(
             _scan(codec, (known.message,)),
         ),
     )
+
+
+def _decoded_types(definition: MethodDefinition) -> MethodTypes:
+    """Return the types to which payloads are decoded: those of the method, or encoded values that go on as they are."""
+    known = definition.types()
+    if not definition.passes_on:
+        return known
+    from msgspec import Raw
+
+    message = None if definition.signature.stream is None else Raw
+    return MethodTypes((Raw,) * len(known.parameters), Raw, message)
 
 
 def _scan(codec: Codec, kinds: Sequence[Any]) -> PayloadScan | None:

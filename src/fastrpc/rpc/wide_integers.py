@@ -16,7 +16,7 @@ from msgspec import inspect as schema
 
 from fastrpc.rpc.type_graph import all_parts
 
-__all__ = ["may_hold_wide_integers", "wide_integer_decoder"]
+__all__ = ["may_hold_wide_integers", "wide_integer_decoder", "wide_integer_passer"]
 
 #: The largest integer up to which JavaScript's numbers hold all.
 _LARGEST_EXACT: Final = 2**53
@@ -111,17 +111,33 @@ def wide_integer_decoder(decode: Callable[[Any], Any], kind: Any) -> Callable[[A
             return decode(payload)
         except msgspec.ValidationError:
             given = bytes(payload)
-            if _WIDE.search(given) is None:
-                raise
-            try:
-                found = rewritten(given, _Bounds())
-            except _TooMuchError:
-                found = given
+            found = _searched(given, rewritten)
             if found is given:
                 raise
         return decode(found)
 
     return decode_wide
+
+
+def wide_integer_passer(decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
+    """Return the same for values that go on encoded, for a reader that takes no such texts; `kind` describes them.
+
+    Whether they fit the type is for the reader to say, so texts are replaced wherever the type says integer.
+    """
+    if not may_hold_wide_integers(kind):
+        return decode
+    rewritten = _Rewriters().of(schema.type_info(kind))
+    return lambda payload: decode(_searched(bytes(payload), rewritten))
+
+
+def _searched(given: bytes, rewritten: _Rewriter) -> bytes:
+    """Return a payload with numbers for texts; the same object if there is nothing to replace."""
+    if _WIDE.search(given) is None:
+        return given
+    try:
+        return rewritten(given, _Bounds())
+    except _TooMuchError:
+        return given
 
 
 def _is_wide(part: schema.Type) -> bool:

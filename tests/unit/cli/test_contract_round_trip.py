@@ -77,7 +77,7 @@ async def test_a_contract_is_what_its_service_is(name: str) -> None:
             assert type(answer) is type(others)
             # A gateway with the contract takes what the server takes.
             gateway = forwarding_service(
-                "round", forwarded_methods(service_definition(contract.Round)), client, is_typed=True
+                "round", forwarded_methods(service_definition(contract.Round)), client
             )
             async with connected(gateway) as caller:
                 assert repr(await caller.call(source.Round.give, own)) == repr(
@@ -97,7 +97,7 @@ async def test_a_gateway_takes_objects_without_their_defaults(name: str) -> None
     contract, _ = contract_of(source)
     async with connected(source.Round()) as client:
         methods = forwarded_methods(service_definition(contract.Round))
-        async with connected(forwarding_service("round", methods, client, is_typed=True)) as caller:
+        async with connected(forwarding_service("round", methods, client)) as caller:
             given = await caller.call(source.Round.told, {"first": 1, "other": 2})
             assert given == await client.call(source.Round.told, {"first": 1, "other": 2})
 

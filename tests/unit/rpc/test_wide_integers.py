@@ -8,7 +8,7 @@ import pytest
 from msgspec import Meta
 
 from fastrpc.rpc import wide_integers
-from fastrpc.rpc.wide_integers import may_hold_wide_integers, wide_integer_decoder
+from fastrpc.rpc.wide_integers import may_hold_wide_integers, wide_integer_decoder, wide_integer_passer
 
 WIDE = 2**53 + 1
 TEXT = str(WIDE)
@@ -142,3 +142,30 @@ def test_a_payload_without_such_a_text_is_not_looked_through(monkeypatch: pytest
 
 def test_many_such_texts_are_taken() -> None:
     assert decoded(list[int], [TEXT] * 9_999) == [WIDE] * 9_999
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        (int, TEXT, WIDE),
+        (
+            list[Leaf],
+            [{"id": TEXT, "name": TEXT}, 5, {"id": "x"}],
+            [{"id": WIDE, "name": TEXT}, 5, {"id": "x"}],
+        ),
+        (Dog | Cat, {"type": "Cat", "id": TEXT}, {"type": "Cat", "id": TEXT}),
+        (dict[str, int], {"a": "7", "b": TEXT, "c": [TEXT]}, {"a": "7", "b": WIDE, "c": [TEXT]}),
+    ],
+)
+def test_values_that_go_on_have_numbers_for_such_texts(kind: Any, given: Any, expected: Any) -> None:
+    passed = wide_integer_passer(msgspec.json.Decoder(msgspec.Raw).decode, kind)
+    assert msgspec.json.decode(passed(msgspec.json.encode(given))) == expected
+
+
+def test_values_that_go_on_keep_their_form_without_such_texts() -> None:
+    passed = wide_integer_passer(bytes, list[int])
+    assert passed(b' [1,  "x"] ') == b' [1,  "x"] '
+    assert passed(b"[" * 100 + TEXT.encode()) == b"[" * 100 + TEXT.encode()
+    many = msgspec.json.encode([TEXT] * 10_001)
+    assert passed(many) == many
+    assert wide_integer_passer(bytes, str) is bytes
