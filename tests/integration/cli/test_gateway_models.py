@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
 from fastrpc.config import HTTP
 from fastrpc.rpc import service_definition
 from tests.support.http_talk import HttpClient
+from tests.support.program import Program
+from tests.support.threaded_server import ThreadedServer
 from tests.unit.cli.test_contract_round_trip import imported, told
 
 pytestmark = pytest.mark.one_loop
@@ -351,3 +354,27 @@ async def test_a_refusal_of_the_server_is_told_as_its_own() -> None:
             refused, passed = [await one.ask("POST", "/models/one", body) for one in (server, gateway)]
             assert refused.status == passed.status == 400
             assert passed.value["detail"] == refused.value["detail"]
+
+
+async def test_the_command_passes_values_of_models_on(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text(written_contract(told(Models)).text)
+    closed = ServerConfig(reflection=False)
+    with Program(["-m", "fastrpc", "registry", "-a", "tcp://127.0.0.1:0"], tmp_path) as registry:
+        url = registry.wait_output(r"registry at (\S+)\n")[1]
+        options = ("--contract", "models.py", "-a", "http://127.0.0.1:0")
+        with (
+            ThreadedServer(Models(), registry=url, config=closed),
+            Program(["-m", "fastrpc", "gateway", "-r", url, *options], tmp_path) as program,
+        ):
+            origin = program.wait_output(r"gateway at (\S+)\n")[1].replace("http://", "tcp://")
+            async with await HttpClient.to(origin) as client:
+                value = {"number": WIDE, "lead": PLACE, "since": ZONED}
+                answer = await client.ask("POST", "/models/team", json.dumps({"value": value}).encode())
+                lead = {"street": "a", "number": 7}
+                assert answer.value == {
+                    "number": int(WIDE),
+                    "lead": lead,
+                    "others": [],
+                    "size": 3,
+                    "since": ZONED,
+                }
