@@ -454,9 +454,10 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef int _encode_and_send(self, object message) except -1:
         """Encode a message and send it; where the server ended the stream meanwhile it is told why not."""
-        cdef bytes payload = self.encoded(message)
+        if self.sent_wraps is not None:
+            message = self.wrapped(message)
         try:
-            if not self._send_now(payload):
+            if not self._send_now(<bytes>self.call.route.marshal.encode_message(message)):
                 self._check_output()
         except FastRPCError as error:
             mark_own(error)
@@ -500,7 +501,9 @@ cdef class BlockingCalledStream(ClientStream):
         self._next = 0
         try:
             for message in source:
-                payload = self.encoded(message)
+                if self.sent_wraps is not None:
+                    message = self.wrapped(message)
+                payload = <bytes>self.call.route.marshal.encode_message(message)
                 number = 0
                 if self.is_worth_compressing(payload):
                     payload = self.compressed(payload, &number)

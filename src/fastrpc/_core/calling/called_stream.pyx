@@ -252,8 +252,10 @@ cdef class CalledStream(ClientStream):
         """Encode a message and send it."""
         if self.output_ended:
             raise self._end_of_output()
+        if self.sent_wraps is not None:
+            message = self.wrapped(message)
         try:
-            return self.send_payload(self.encoded(message))
+            return self.send_payload(<bytes>self.call.route.marshal.encode_message(message))
         except FastRPCError as error:
             mark_own(error)
             raise

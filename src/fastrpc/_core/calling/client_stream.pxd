@@ -34,7 +34,7 @@ cdef class ClientStream(StreamChannel):
     cdef int fail_with(self, object error, int reason) except -1
 
     # The messages it sends.
-    cdef bytes encoded(self, object message)
+    cdef object wrapped(self, object message)
     cdef int hand_over(self, bytes payload, uint8_t number) except -1
     cdef bytes compressed(self, bytes payload, uint8_t* number)
     cdef bint is_worth_compressing(self, bytes payload) noexcept

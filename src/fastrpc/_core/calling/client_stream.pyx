@@ -21,14 +21,13 @@ from cpython.bytes cimport PyBytes_GET_SIZE
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t
 
-from fastrpc._core.calling.call_errors cimport mark_own
 from fastrpc._core.calling.caller_view cimport ViewOptions
 from fastrpc._core.calls.call cimport Call, Route, twin_of
 from fastrpc._core.framing.frame cimport CANCEL_USER, Frame
 from fastrpc._core.payload.metadata cimport decode_metadata
 
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.errors import DecodeError, EncodeError, FastRPCError, StreamEndedError
+from fastrpc.errors import DecodeError, EncodeError, StreamEndedError
 
 
 cdef class ClientStream(StreamChannel):
@@ -144,20 +143,16 @@ cdef class ClientStream(StreamChannel):
         if self.is_fed:
             raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
 
-    cdef bytes encoded(self, object message):
-        """Encode a message, with what the functions of interceptors make of it."""
-        if self.sent_wraps is not None:
-            try:
-                message = self.wrapped_for_sending(message)
-            except Exception as error:
-                self.fail_with(twin_of(error), CANCEL_USER)
-                raise
+    @cython.final
+    cdef object wrapped(self, object message):
+        """Return what the functions of interceptors make of a message; one that raises ends the stream."""
         try:
-            return <bytes>self.call.route.marshal.encode_message(message)
-        except FastRPCError as error:
-            mark_own(error)
+            return self.wrapped_for_sending(message)
+        except Exception as error:
+            self.fail_with(twin_of(error), CANCEL_USER)
             raise
 
+    @cython.final
     cdef int hand_over(self, bytes payload, uint8_t number) except -1:
         """Hand an encoded message to the connection, and count it."""
         cdef ClientCall call = <ClientCall>self.call
@@ -167,11 +162,13 @@ cdef class ClientStream(StreamChannel):
         call.route.totals.sent(PyBytes_GET_SIZE(payload))
         return 0
 
+    @cython.final
     cdef bint is_worth_compressing(self, bytes payload) noexcept:
         """Return whether a message is long enough to be compressed, and the call is."""
         cdef ClientCall call = <ClientCall>self.call
         return call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above
 
+    @cython.final
     cdef bytes compressed(self, bytes payload, uint8_t* number):
         """Compress a message where it pays; `number` is set to what the server calls the compressor."""
         cdef ClientCall call = <ClientCall>self.call
