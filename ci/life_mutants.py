@@ -62,8 +62,8 @@ MUTANTS = {
         "streams_end_with_their_credential",
     ),
     "credentials of calls": (
-        "if not (is_expired or exchange.own_due_ns and now >= exchange.own_due_ns):",
-        "if not is_expired:",
+        "if has_lapsed(call, now):\n                text",
+        "if has_lapsed(call, now) and not call.has_own_credential:\n                text",
         "credential_of_their_call",
     ),
     "weighing": ("if exchange.output_held == 0:", "if True:", "until_it_has_left"),
