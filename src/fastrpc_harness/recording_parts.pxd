@@ -15,8 +15,9 @@ from fastrpc._core.native.send_queue cimport SendQueue
 
 cdef class RecordingOwner(PartsOwner):
     cdef:
-        # What the parts told, in order.
+        # What the parts told, in order; what the reader told of frames that were not whole.
         readonly list events
+        readonly list part_events
 
         # The parts that were made; None: not this one.
         readonly FrameReader reader
@@ -31,6 +32,9 @@ cdef class RecordingOwner(PartsOwner):
         dict calls
         public Py_ssize_t opening_left
         public Py_ssize_t rounds_left
+
+        # Why no part of a frame is taken any more, or None.
+        public str why_full
 
     cdef Call _call_of(self, Frame* frame)
     cdef int _assemble(self, Call call, Frame* frame, bytes payload) except -1

@@ -29,6 +29,8 @@ class RecordingOwner(PartsOwner):
     opening_left: int
     #: How many times reading goes on after many frames before it has to wait.
     rounds_left: int
+    #: Why no part of a frame is taken any more: `on_part` returns it.
+    why_full: str | None
 
     def __init__(
         self,
@@ -41,6 +43,10 @@ class RecordingOwner(PartsOwner):
     @property
     def events(self) -> list[tuple[object, ...]]:
         """What the parts told: the name of the hook first."""
+
+    @property
+    def part_events(self) -> list[object]:
+        """What the reader told of frames that are not whole: id and bytes so far, the number of events, "over"."""
 
     @property
     def reader(self) -> FrameReader | None: ...

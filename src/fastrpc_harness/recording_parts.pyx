@@ -43,6 +43,7 @@ cdef extern from "Python.h":
 cdef class RecordingOwner(PartsOwner):
     def __init__(self, *parts, bint is_client=True, Settings peer=None, Settings ours=None, bint is_settled=True):
         self.events = []
+        self.part_events = []
         self.calls = {}
         self.rounds_left = PY_SSIZE_T_MAX
         self.is_client = is_client
@@ -309,6 +310,14 @@ cdef class RecordingOwner(PartsOwner):
         if not frame.flags & MORE:
             frame.total = frame.payload_size
         return Assembly(frame.total) if frame.total <= self.ours.max_message else None
+
+    cdef str on_part(self, Frame* frame, Py_ssize_t size):
+        self.part_events.append((frame.id, size))
+        return self.why_full
+
+    cdef int on_part_ended(self, bint is_over) except -1:
+        self.part_events.append("over" if is_over else len(self.events))
+        return 0
 
     cdef int violate(self, int reason, str text) except -1:
         self.is_closed = True

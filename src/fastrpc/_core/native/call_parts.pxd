@@ -26,9 +26,12 @@ cdef class ServingPart:
     cdef int on_ended(self, Call call) except -1
     cdef int on_local_end(self, Call call, int status, str text) except -1
     cdef int on_piece(self, Call call) except -1
+    cdef int on_cut(self, Py_ssize_t change) except -1
     cdef bint on_stuck(self, Call call, str text) except -1
 
     # From the connection.
+    cdef str on_part(self, Frame* frame, Py_ssize_t size)
+    cdef int on_part_ended(self, bint is_over) except -1
     cdef int on_made(self) except -1
     cdef int on_read(self) except -1
     cdef int on_stall(self) except -1

@@ -49,6 +49,17 @@ cdef class ServingPart:
     cdef int on_piece(self, Call call) except -1:
         return 0
 
+    cdef int on_cut(self, Py_ssize_t change) except -1:
+        """Stream messages of which not all is there hold so many bytes more."""
+        return 0
+
+    cdef str on_part(self, Frame* frame, Py_ssize_t size):
+        """So many bytes are here of the payload of a frame that is not whole; return why no more is taken, or None."""
+        return None
+
+    cdef int on_part_ended(self, bint is_over) except -1:
+        return 0
+
     cdef bint on_stuck(self, Call call, str text) except -1:
         """A cut message does not go on; return whether that was taken care of."""
         return False

@@ -119,6 +119,8 @@ cdef class CalleeStates:
         status[0] = RESOURCE_EXHAUSTED
         if problem is not None:
             return problem
+        if self.reader.dropped is not None:
+            return self.reader.dropped
         is_faulty[0] = True
         if frame.metadata_size:
             verdict = check_metadata(frame.metadata, frame.metadata_size, owner.ours.max_metadata)

@@ -67,6 +67,8 @@ cdef class CallerStates:
 
     cdef str _answer_text(self, uint64_t size):
         cdef uint64_t limit = (<PartsOwner>self.owner).ours.max_message
+        if self.reader.dropped is not None:
+            return self.reader.dropped
         return f"the answer has {size} bytes, this client takes {limit} (Limits.message_bytes)"
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:

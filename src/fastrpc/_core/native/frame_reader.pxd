@@ -42,6 +42,10 @@ cdef class FrameReader:
         bint sink_is_own
         readonly Py_ssize_t body_left
 
+        # What is counted of that payload; why it is skipped for want of memory, None: it is not.
+        readonly Py_ssize_t counted
+        readonly str dropped
+
         # While a held frame is handled: the begun message its payload already lies in, or that nothing was kept of it.
         Assembly arrived
         bint was_skipped
@@ -52,12 +56,14 @@ cdef class FrameReader:
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
+    cdef int drop_part(self) except -1
 
     # The parts of receiving.
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1
     cdef int _count(self, Frame* frame) except -1
     cdef int _hold(self, Frame* frame, const char* data) except -1
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1
+    cdef int _count_part(self) except -1
     cdef int _release_held(self) except -1
 
 

@@ -17,3 +17,11 @@ class FrameReader:
     @property
     def body_left(self) -> int:
         """Bytes of that payload that are missing."""
+
+    @property
+    def counted(self) -> int:
+        """Bytes of that payload that are counted as held."""
+
+    @property
+    def dropped(self) -> str | None:
+        """Why that payload is skipped for want of memory; None: it is not."""

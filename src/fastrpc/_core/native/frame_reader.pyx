@@ -5,8 +5,10 @@
     receive(bytes) ──► WireProtocol.parse ──► on_frame
          │                                        ▲
          └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is whole
+                         └── its memory counts as it comes: where there is none, the rest is skipped
 
-Nothing is decided about a frame before all of it is there, so any cut of the bytes gives the same events.
+Nothing is decided about a frame before all of it is there, so any cut of the bytes gives the same events. Memory alone is
+not asked for at the end: by then a thousand connections hold it.
 """
 
 cimport cython
@@ -29,6 +31,8 @@ from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, open_window
 cdef enum:
     # A rest shorter than this is copied: not worth a read of its own.
     LEAST_DIRECT = 4096
+    # What comes of a payload counts in steps of so much: most frames end before the first one.
+    COUNTED_STEP = 16_384
 
 
 cdef class HeldFrame:
@@ -115,7 +119,7 @@ cdef class FrameReader:
         self.sink = (<PartsOwner>self.owner).sink_for(frame)
         if self.sink is not None:
             self.sink.append(frame.payload, frame.payload_present, self.trusted)
-        return 0
+        return self._count_part()
 
     cdef Py_ssize_t _feed_body(self, const char* data, Py_ssize_t size) except -1:
         cdef Py_ssize_t part = min(size, self.body_left)
@@ -140,6 +144,24 @@ cdef class FrameReader:
         if self.body_left == 0:
             (<PartsOwner>self.owner).messages_left -= 1
             self._release_held()
+            return 0
+        return self._count_part()
+
+    cdef int _count_part(self) except -1:
+        """Count what is here of a payload; skip the rest of it where there is no memory."""
+        cdef Py_ssize_t came = self.held.frame.payload_size - self.body_left
+        if self.sink is None or came - self.counted < COUNTED_STEP:
+            return 0
+        self.counted = came
+        self.dropped = (<PartsOwner>self.owner).on_part(&self.held.frame, came)
+        return 0 if self.dropped is None else self.drop_part()
+
+    cdef int drop_part(self) except -1:
+        """Keep nothing of a frame that is not whole."""
+        self.sink = None
+        if self.counted:
+            self.counted = 0
+            (<PartsOwner>self.owner).on_part_ended(True)
         return 0
 
     cdef int _release_held(self) except -1:
@@ -153,6 +175,8 @@ cdef class FrameReader:
         self.is_counted = False
         if frame.refused:
             return (<PartsOwner>self.owner).violate(frame.refused, problem_text(frame))
+        if self.counted:
+            (<PartsOwner>self.owner).on_part_ended(False)
         if sink is None:
             self.was_skipped = True
         elif self.sink_is_own and not frame.flags & MORE:
@@ -164,8 +188,13 @@ cdef class FrameReader:
             (<PartsOwner>self.owner).on_frame(frame, payload)
         finally:
             self.arrived = None
+            self.dropped = None
             self.was_skipped = False
             self.held_at = 0
+            if self.counted:
+                # Meanwhile its message counts by itself.
+                self.counted = 0
+                (<PartsOwner>self.owner).on_part_ended(True)
         return 0
 
 

@@ -122,7 +122,9 @@ cdef class MessageAssembler:
         if incoming.head.kind == DATA:
             self.cut_messages -= 1
             call.messages_waiting += 1
-            return (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
+            (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
+            # Whoever keeps it counts it by now.
+            return (<PartsOwner>self.owner).on_cut(-incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
             return (<PartsOwner>self.owner).on_whole_request(call, &incoming.head, payload)
@@ -148,16 +150,20 @@ cdef class MessageAssembler:
             call.window.calm = 0
         if continues:
             call.incoming.cost += cost
+            (<PartsOwner>self.owner).on_cut(cost)
             return self.piece(call, frame)
         limit = min((<PartsOwner>self.owner).message_bound, <uint64_t>STREAM_MESSAGE_LIMIT)
         if size > limit or self.reader.was_skipped:
             of_whom = " to a caller without an identity" if (<PartsOwner>self.owner).keeps_window else ""
-            text = f"a stream message has {size} bytes, {limit} are allowed{of_whom} (Limits.message_bytes)"
+            text = self.reader.dropped or (
+                f"a stream message has {size} bytes, {limit} are allowed{of_whom} (Limits.message_bytes)"
+            )
             return (<PartsOwner>self.owner).end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
         if frame.flags & MORE:
             self.keep_first_piece(call, frame)
             self.cut_messages += 1
             call.incoming.cost = cost
+            (<PartsOwner>self.owner).on_cut(cost)
             self._grant_missing(call)
             return (<PartsOwner>self.owner).on_piece(call)
         if payload is None:
@@ -252,6 +258,7 @@ cdef class MessageAssembler:
         cdef Py_ssize_t reserved = call.reserved
         if call.incoming is not None and call.incoming.head.kind == DATA:
             self.cut_messages -= 1
+            (<PartsOwner>self.owner).on_cut(-call.incoming.cost)
         call.incoming = None
         call.reserved = call.granted = 0
         if call.waits_for_pool:

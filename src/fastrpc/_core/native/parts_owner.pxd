@@ -82,6 +82,8 @@ cdef class PartsOwner(Engine):
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef Assembly sink_for(self, Frame* frame)
+    cdef str on_part(self, Frame* frame, Py_ssize_t size)
+    cdef int on_part_ended(self, bint is_over) except -1
     cdef int violate(self, int reason, str text) except -1
 
     cdef int discard(self, Frame* frame) except -1
@@ -105,6 +107,7 @@ cdef class PartsOwner(Engine):
     # What the assembler tells.
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
     cdef int on_piece(self, Call call) except -1
+    cdef int on_cut(self, Py_ssize_t change) except -1
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_whole_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1

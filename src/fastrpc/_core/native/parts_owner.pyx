@@ -94,6 +94,14 @@ cdef class PartsOwner(Engine):
         """Return where the payload of a frame goes that is not whole: a new message, a begun one, or None: nowhere."""
         return None
 
+    cdef str on_part(self, Frame* frame, Py_ssize_t size):
+        """So many bytes are here of the payload of a frame that is not whole; return why no more is taken, or None."""
+        return None if self.serving is None else self.serving.on_part(frame, size)
+
+    cdef int on_part_ended(self, bint is_over) except -1:
+        """The payload is whole, or dropped; `is_over` says whether what it became part of is counted."""
+        return 0 if self.serving is None else self.serving.on_part_ended(is_over)
+
     cdef int violate(self, int reason, str text) except -1:
         """The peer broke the rules: the connection ends."""
         self.is_closed = True
@@ -192,6 +200,10 @@ cdef class PartsOwner(Engine):
     cdef int on_piece(self, Call call) except -1:
         """A piece came that did not complete its message."""
         return 0 if call.is_local or self.serving is None else self.serving.on_piece(call)
+
+    cdef int on_cut(self, Py_ssize_t change) except -1:
+        """Stream messages of which not all is there hold so many bytes more."""
+        return 0 if self.serving is None else self.serving.on_cut(change)
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
         """The last piece of a REQUEST came; `frame` has the head of its first one."""

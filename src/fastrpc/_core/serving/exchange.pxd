@@ -113,14 +113,15 @@ cdef class Exchange:
         int looks
 
         # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output, received
-        # bytes that wait for a turn of the loop, stream messages that were not taken. The largest piece of a request that
-        # may arrive beyond them: engines that receive requests in pieces set it.
+        # bytes that wait for a turn of the loop, the part of a frame that is not whole, stream messages that were not taken.
+        # The largest piece of a request that may arrive beyond them: engines that receive requests in pieces set it.
         readonly int64_t request_held
         int64_t record_held
         int64_t answer_held
         int64_t output_held
         int64_t cut_held
         int64_t tail_held
+        int64_t part_held
         int64_t stream_held
         int64_t piece_bytes
 

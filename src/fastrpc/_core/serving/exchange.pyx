@@ -65,7 +65,8 @@ cdef class Exchange:
 
     cdef inline int64_t _sum(self) noexcept:
         return (
-            self.request_held + self.record_held + self.answer_held + self.output_held + self.tail_held + self.stream_held
+            self.request_held + self.record_held + self.answer_held + self.output_held + self.tail_held + self.part_held
+            + self.stream_held
         )
 
     @property

@@ -38,6 +38,9 @@ cdef class MemoryBudget(Timed):
 
     cdef int count(self, int64_t change) except -1
     cdef int count_tail(self, Exchange exchange, Py_ssize_t change) except -1
+    cdef str count_part(self, Exchange exchange, Py_ssize_t size, bint is_new)
+    cdef int end_part(self, Exchange exchange, bint is_over) except -1
+    cdef str _part_excess(self, int64_t held, int64_t grace)
     cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
     cdef int _hold_requests(self, Exchange exchange, Py_ssize_t change, Py_ssize_t record) except -1
     cdef int _return_credit(self) except -1

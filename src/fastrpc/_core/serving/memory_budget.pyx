@@ -1,7 +1,8 @@
 """The bytes that the connections of a server hold: counted, compared with their bounds, given back.
 
-Requests, call records, answers, output, deferred reads and stream messages count (PROTOCOL.md, "Memory"). All servers of a
-process share one sum; when it is over its bound, credit is held back for a while, then the largest holder is closed.
+Requests, call records, answers, output, deferred reads, parts of frames and stream messages count (PROTOCOL.md, "Memory").
+All servers of a process share one sum; when it is over its bound, credit is held back for a while, then the largest holder
+is closed.
 
 What is decompressed counts as it grows, and has a `Room` before it begins: the size that it states. Rooms of all servers
 together take at most a quarter of `Memory.process_bytes`, and so do stream messages, decompressed, which handlers have. One
@@ -100,6 +101,30 @@ cdef class MemoryBudget(Timed):
         exchange.tail_held += change
         return self.count(change)
 
+    cdef str count_part(self, Exchange exchange, Py_ssize_t size, bint is_new):
+        """Count what is here of a frame that is not whole; return why no more of it is taken, or None."""
+        cdef int64_t change = size - exchange.part_held
+        exchange.part_held = size
+        self.count(change)
+        # A frame alone may be as large as any.
+        return self._part_excess(process_held - size, 0 if is_new else exchange.grace_bytes)
+
+    cdef int end_part(self, Exchange exchange, bint is_over) except -1:
+        """Count a frame no longer; `is_over` says whether what it became part of is counted: until then nothing follows."""
+        hold_bytes(-exchange.part_held)
+        exchange.part_held = 0
+        return self.count(0) if is_over else 0
+
+    cdef str _part_excess(self, int64_t held, int64_t grace):
+        """Return why requests that are not whole do not grow while so many bytes are held, or None."""
+        if held <= self.process_bytes + grace:
+            return None
+        # Messages that grow side by side would wait for each other, each with what it has.
+        return (
+            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
+            "(Memory.process_bytes): requests that are not whole are dropped"
+        )
+
     def count_answer(self, Exchange exchange not None, Py_ssize_t change):
         """Count bytes of an answer that is not in the output yet, or no more."""
         exchange.answer_held += change
@@ -177,17 +202,15 @@ cdef class MemoryBudget(Timed):
         cdef Exchange exchange = call.exchange
         cdef bint is_last = is_sheddable(call)
         cdef int64_t most = self.shed_above if is_last else self.refuse_above
+        cdef str problem
         if is_new and process_held > most:
             return (
                 f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
                 f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
             )
-        if not is_new and process_held > self.process_bytes + exchange.grace_bytes:
-            # Messages that grow side by side would wait for each other, each with what it has.
-            return (
-                f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
-                "(Memory.process_bytes): requests that are not whole are dropped"
-            )
+        problem = None if is_new else self._part_excess(process_held, exchange.grace_bytes)
+        if problem is not None:
+            return problem
         most = self.request_bytes
         if is_last and exchange.request_held:
             # Alone it may be as large as any.
@@ -335,7 +358,8 @@ cdef class Room:
             others = rooms_taken - self.size
         elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
             return LACK_PROCESS
-        if others and process_held + rooms_left + more > budget.refuse_above:
+        if (process_held + rooms_left + more if others else process_held - self.packed - self.held) > budget.refuse_above:
+            # The only one may be as large as any, but not follow others of which each is kept.
             return LACK_PROCESS
         if self.is_message:
             others = exchange.rooms_kept - self.kept

@@ -49,6 +49,7 @@ cdef class ServedCalls(ServingPart):
     cdef int flush_early(self) except -1
     cdef int _free_one_way(self, Call call) except -1
     cdef int drop_request(self, Call call, int status, str text) except -1
+    cdef int _end_cut(self, uint64_t id, str text) except -1
     cdef int weigh_output(self) except -1
     cdef bint _keeps_credit(self) noexcept
 

@@ -28,8 +28,9 @@ from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from fastrpc._core.calls.call cimport STATE_ASSEMBLING, STATE_CANCELLED, STATE_GONE
-from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, HEADER_SIZE, ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN
-from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, STREAM_IN, STREAM_OUT
+from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, CANCEL_LOCAL_LIMIT, CONT, HEADER_SIZE, ONE_WAY
+from fastrpc._core.framing.frame cimport OUTCOME_NOT_STARTED, OUTCOME_RAN
+from fastrpc._core.framing.frame cimport PUSHBACK_NEVER, REQUEST, STREAM_IN, STREAM_OUT
 from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.framing.settings cimport FIRST_OWN_NUMBER
 from fastrpc._core.framing.window cimport placed
@@ -396,7 +397,12 @@ cdef class ServedCalls(ServingPart):
         """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
         cdef ServerCall served = <ServerCall>call
         cdef Py_ssize_t size
+        cdef str problem
         if call.state != STATE_ASSEMBLING:
+            problem = self.gate.memory.count_part(self.exchange, 0, False)
+            if problem is not None:
+                count_refusal("memory")
+                self._end_cut(call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
         # At its first piece the whole of it has to fit, from then on what was received in fact.
@@ -409,6 +415,35 @@ cdef class ServedCalls(ServingPart):
             count_refusal("memory")
             return self.drop_request(call, RESOURCE_EXHAUSTED, problem)
         return self.gate.memory.charge(served, max(size, <Py_ssize_t>1))
+
+    cdef int on_cut(self, Py_ssize_t change) except -1:
+        self.exchange.stream_held += change
+        return self.gate.memory.count(change)
+
+    cdef str on_part(self, Frame* frame, Py_ssize_t size):
+        """Count what is here of a frame; without memory for it, its call is refused or ended."""
+        cdef str problem = self.gate.memory.count_part(self.exchange, size, frame.kind == REQUEST)
+        if problem is not None:
+            count_refusal("memory")
+            if frame.flags & CONT:
+                # What came of its message before goes as well.
+                self._end_cut(frame.id, problem)
+        return problem
+
+    cdef int on_part_ended(self, bint is_over) except -1:
+        return self.gate.memory.end_part(self.exchange, is_over)
+
+    cdef int _end_cut(self, uint64_t id, str text) except -1:
+        """End a call whose message, which came in pieces so far, is dropped. What follows of it is discarded."""
+        cdef Connection session = self.session()
+        cdef Call call = session.callee.find(id)
+        if call is None:
+            call = session.slots.find(id)
+        if call is None or call.incoming is None:
+            return 0
+        if call.state == STATE_ASSEMBLING:
+            return self.drop_request(call, RESOURCE_EXHAUSTED, text)
+        return session.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -486,6 +521,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_closed(self) except -1:
+        self.session().reader.drop_part()
         return self.gate.leave(self.exchange)
 
     cdef int on_lost(self, object error) except -1:
@@ -495,6 +531,10 @@ cdef class ServedCalls(ServingPart):
         for call in self.session().callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.gate.memory.charge(<ServerCall>call, 0)
+            elif call.incoming is not None:
+                self.on_cut(-call.incoming.cost)
+                call.incoming.cost = 0
+        self.session().reader.drop_part()
         return self.life.count_out(error)
 
 

@@ -69,6 +69,47 @@ def test_payload_that_the_owner_does_not_want_is_skipped() -> None:
     assert owner.events[0][3] == b""
 
 
+STEP = 16_384
+
+
+def test_what_is_here_of_a_long_payload_is_told_in_steps_until_its_frame_was_handled() -> None:
+    owner = reader_of_server()
+    data = request(1, bytes(60_000))
+    head = len(data) - 60_000
+    read_all(owner, [data[start : start + 10_000] for start in range(0, len(data), 10_000)])
+    assert owner.part_events == [*((1, end - head) for end in (20_000, 40_000, 60_000)), 0, "over"]
+    assert [event[0] for event in owner.events] == ["on_frame"]
+    assert owner.reader is not None
+    assert owner.reader.counted == 0
+
+
+def test_nothing_is_told_of_a_part_shorter_than_a_step_or_of_one_that_is_skipped() -> None:
+    owner = reader_of_server(max_message=30_000)
+    short, skipped = request(1, bytes(STEP + 1_000)), request(3, bytes(40_000))
+    read_all(owner, [short[:STEP], short[STEP:], skipped[:30_000], skipped[30_000:]])
+    assert owner.part_events == []
+    assert [event[2] for event in owner.events] == [1, 3]
+
+
+def test_payload_without_memory_is_dropped_and_its_rest_is_skipped() -> None:
+    owner = reader_of_server()
+    reader = owner.reader
+    assert reader is not None
+    data = request(1, bytes(60_000))
+    read_all(owner, [data[:20_000]])
+    assert (reader.counted > 0, reader.dropped) == (True, None)
+    owner.why_full = "full"
+    read_all(owner, [data[20_000:40_000]])
+    assert (reader.sink, reader.counted, reader.dropped) == (None, 0, "full")
+    assert owner.part_events[-1] == "over"
+    told = len(owner.part_events)
+    owner.why_full = None
+    read_all(owner, [data[40_000:] + request(3, b"six")])
+    assert owner.events == [("on_frame", REQUEST, 1, b""), ("on_frame", REQUEST, 3, b"six")]
+    assert (reader.dropped, reader.body_left) == (None, 0)
+    assert len(owner.part_events) == told
+
+
 def test_what_comes_before_frames_goes_to_the_owner_once_it_is_whole() -> None:
     owner = reader_of_server()
     owner.opening_left = 4

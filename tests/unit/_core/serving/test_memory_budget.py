@@ -113,6 +113,17 @@ async def test_one_payload_has_room_whatever_its_size() -> None:
         assert bytes_held() == 0
 
 
+async def test_the_only_payload_has_no_room_while_all_else_holds_the_memory() -> None:
+    async with gate_for(Shop, config=ROOMY) as gate:
+        other, alone = joined(gate).exchange, Room(joined(gate).exchange, 0, MIB)
+        gate.weigh_output(other, 14 * MIB)
+        assert alone.take() == PROCESS_FULL
+        gate.weigh_output(other, 13 * MIB)
+        assert (alone.take(), alone.grow(MIB)) == (TAKEN, None)
+        alone.close()
+        gate.weigh_output(other, 0)
+
+
 async def test_requests_of_one_connection_have_room_within_its_own_bound() -> None:
     async with gate_for(Shop, config=ROOMY) as gate:
         exchange = joined(gate).exchange
