@@ -33,7 +33,7 @@ from tests.support.wire_frames import Request
 from tests.support.wire_layout import FLAG_STREAM_OUT
 from tests.support.wire_metadata import encode_metadata
 
-__all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "lived"]
+__all__ = ["COLUMNS", "IDLE_SECONDS", "PATIENCE_SECONDS", "LivedConnection", "Way", "lived"]
 
 SECOND = 1_000_000_000
 

@@ -1,17 +1,25 @@
 """Each rule of a served connection's life, in every protocol that has it."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import Keepalive, Limits, Timeouts
+from fastrpc import HTTP, Admission, Keepalive, Limits, Server, ServerConfig, Timeouts
 from fastrpc.auth import Identity, StaticTokens
-from tests.support.lived import COLUMNS, IDLE_SECONDS, PATIENCE_SECONDS, lived
+from tests.support.frame_factory import cut
+from tests.support.lived import COLUMNS, IDLE_SECONDS, PATIENCE_SECONDS, LivedConnection, Way, lived
 from tests.support.shop import Shop
+from tests.support.socket_client import handshake
+from tests.support.socket_frames import TEXT, client_frame
+from tests.support.toy_protocol import ToyEngine
 from tests.support.waiting import eventually
+from tests.support.wire_frames import Request
+from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT
 
 pytestmark = pytest.mark.one_loop
 
@@ -279,3 +287,106 @@ async def test_a_stall_of_the_loop_holds_calls_until_all_is_read(column: str) ->
         loop.call_soon(blocked)
         await done
         assert holding[0] & HOLD_STALL
+
+
+async def test_a_websocket_with_calls_under_way_is_closed_behind_its_age() -> None:
+    shop = Shop()
+    config = ServerConfig(
+        protocols=("http",),
+        http=HTTP(websocket=True, jsonrpc=True),
+        keepalive=Keepalive(interval=None, timeout=80_000, max_age=100),
+        timeouts=Timeouts(handshake=None, idle=None, drain=50),
+    )
+    async with Server(shop, config=config) as server:
+        call = client_frame(TEXT, b'{"jsonrpc":"2.0","id":1,"method":"shop.pack","params":{"item":"apple"}}')
+        connection = LivedConnection(server, Way("http", handshake("/jsonrpc"), call, call, b""))
+        await connection.open()
+        await connection.begun()
+        connection.look(111)
+        assert (connection.drains, connection.is_over) == (True, False)
+        # Behind its age as well, so that it has calls at every instant.
+        await connection.give(call)
+        connection.look(175)
+        assert connection.is_over
+        connection.lose()
+
+
+async def test_an_engine_that_holds_its_input_back_is_given_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def one_at_a_time(engine: Any, data: bytes) -> int:
+        if engine.calls:
+            engine.hold_back(True)
+            return 0
+        line, end, _ = data.partition(b"\n")
+        if not end:
+            return 0
+        engine.take_line(line)
+        return (
+            len(line) + 1 + (one_at_a_time(engine, data[len(line) + 1 :]) if len(data) > len(line) + 1 else 0)
+        )
+
+    monkeypatch.setattr(ToyEngine, "receive_data", one_at_a_time)
+    keepalive = Keepalive(interval=10, timeout=10)
+    async with lived("toy", shop=Shop(), keepalive=keepalive, timeouts=ENDLESS) as connection:
+        await connection.give(connection.way.held * 2)
+        await eventually(lambda: connection.gate.running == 1)
+        connection.look(500)
+        assert not connection.is_over
+
+
+async def test_a_closed_connection_whose_peer_takes_nothing_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    keepalive = Keepalive(interval=10, timeout=10, max_age=100)
+    timeouts = Timeouts(handshake=None, idle=None, drain=5)
+    async with lived("toy", shop=Shop(), keepalive=keepalive, timeouts=timeouts) as connection:
+        await connection.begun()
+        connection.transport.untaken = 65_536
+        # As a transport that still has to write.
+        monkeypatch.setattr(connection.transport, "close", lambda: None)
+        connection.look(111)
+        connection.look(117)
+        assert (connection.engine.is_closed, connection.transport.is_aborted) == (True, False)
+        connection.look(118)
+        connection.look(140)
+        assert connection.transport.is_aborted
+
+
+@pytest.mark.parametrize("flags", [FLAG_STREAM_IN, FLAG_STREAM_OUT, FLAG_STREAM_IN | FLAG_STREAM_OUT])
+async def test_a_stream_in_pieces_to_no_method_ends_with_its_credential(flags: int) -> None:
+    async with lived("native", authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS) as connection:
+        connection.prove(5.0)
+        await connection.open()
+        await connection.give(cut(Request(1, b"shop.nope", bytes(1_000), codec=1, flags=flags), 300)[0])
+        assert connection.engine.stats()["calls"] == 1
+        connection.look(5.5)
+        assert connection.engine.stats()["calls"] == 0
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+async def test_connections_whose_calls_wait_start_them_by_turns(count: int) -> None:
+    calls = 40
+    starts: list[int] = []
+
+    @fastrpc.service("busy")
+    class Busy:
+        @fastrpc.method
+        async def work(self, who: int) -> None:
+            starts.append(who)
+            until = time.monotonic() + 0.001
+            while time.monotonic() < until:
+                # It holds the loop.
+                pass
+
+    settings = {"keepalive": PATIENT, "timeouts": ENDLESS, "admission": Admission(queue_age=300)}
+    async with lived("native", count=count, shop=Busy(), **settings) as connections:
+        for connection in connections:
+            await connection.open()
+        # Behind a stall they wait in the queue of the server.
+        await connections[0].give(b"", blocks=0.1)
+        for who, connection in enumerate(connections):
+            arguments = msgspec.msgpack.encode([who])
+            requests = [
+                Request(1 + 2 * number, b"busy.work", arguments, codec=1).encode() for number in range(calls)
+            ]
+            connection._receive(b"".join(requests), 0.0)
+        await eventually(lambda: len(starts) == count * calls)
+    first = starts[: count * calls // 2]
+    assert [first.count(who) >= calls // 4 for who in range(count)] == [True] * count

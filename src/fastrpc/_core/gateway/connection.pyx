@@ -281,6 +281,8 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1:
         """End the handshake of a WebSocket: what follows is no HTTP."""
+        # It may have calls under way at every instant: at its age it is closed.
+        self.life.closes_by_answers = False
         cdef SocketTalk talk = SocketTalk(self.service, call)
         self.exchange.become(talk)
         talk.begin(self, terms.subprotocol)

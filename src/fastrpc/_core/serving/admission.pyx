@@ -437,6 +437,7 @@ cdef class Admission:
         cdef list ready = []
         cdef uint64_t began = now_ns()
         cdef bint is_late = began > self.scheduled_ns + STALL_NS
+        cdef bint had_time = True
         self.is_scheduled = False
         for _ in range(len(self.turn)):
             exchange = <Exchange>self.turn.popleft()
@@ -453,10 +454,13 @@ cdef class Admission:
         for rank in range(RANK_NORMAL if not self.prioritised.high else RANK_HIGH, RANK_SHEDDABLE + 1):
             if rank == RANK_SHEDDABLE and not self.prioritised.sheddable:
                 break
-            if self._higher_rank_waits(rank) or not self._start_ready(ready, began, rank):
+            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, began, rank)
+            if not had_time:
                 break
-        # One-way calls have a share of the turn together: the next time it is another connection's before.
-        for exchange in ready[1:] + ready[:1]:
+        if had_time:
+            # One-way calls have a share of the turn together: the next time it is another connection's before.
+            ready = ready[1:] + ready[:1]
+        for exchange in ready:
             if exchange.queue is not None and not exchange.is_closed and not exchange.holding & HOLD_OUTPUT:
                 self.schedule(exchange)
         self.loop_state.turns.polls.worked(began, False)

@@ -238,7 +238,7 @@ cdef class ConnectionLife:
         cdef uint64_t due = 0
         for call in exchange.streams_under_way():
             if has_lapsed(call, now):
-                text = f"{call.method}: the credential has expired"
+                text = f"{call.method or 'the stream'}: the credential has expired"
                 (<Gate>exchange.gate).note_answered(call, UNAUTHENTICATED, text)
                 exchange.end_early(call, Failure(UNAUTHENTICATED, text))
             elif now < call.own_expires_ns:

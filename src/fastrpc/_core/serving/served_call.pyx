@@ -202,7 +202,8 @@ cdef class ServerCall(Call):
 
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
     cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.exchange.expires_ns
-    if call.route.is_public:
+    # A stream that comes in pieces may name no method of ours.
+    if call.route is not None and call.route.is_public:
         return False
     return ends != 0 and now >= ends or call.exchange.is_expired and not call.has_own_credential
 

@@ -37,7 +37,12 @@ cdef class ServedEngine(PythonEngine):
         uint64_t message_began_ns
         Py_ssize_t message_bytes
 
+        # Whether it reads no further, and since when it does again.
+        bint is_held_back
+        uint64_t resumed_ns
+
         # Its stream while that is connected: the loop holds no stream that is not read from.
         object _held
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef uint64_t _check_closed(self, uint64_t now) except? 0

@@ -96,6 +96,9 @@ class ServedEngine(PythonEngine):
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls; a protocol that can say so overrides this."""
 
+    def hold_back(self, is_held_back: bool) -> None:
+        """Read no further until this is called with False; the bytes that lie here meanwhile are not late."""
+
     @property
     def has_drained(self) -> bool:
         """Whether no call is under way and all output is sent."""

@@ -13,6 +13,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.framing.frame cimport REASON_DRAIN
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.serving.connection_life cimport Facts, new_life
@@ -144,6 +145,12 @@ cdef class ServedEngine(PythonEngine):
         if self.has_rules:
             self.schedule_check(self.life.left_due())
 
+    def hold_back(self, bint is_held_back):
+        """Read no further until this is called with False; the bytes that lie here meanwhile are not late."""
+        self.is_held_back = is_held_back
+        self.resumed_ns = now_ns()
+        PythonEngine.hold_back(self, is_held_back)
+
     @property
     def has_drained(self):
         """Whether no call is under way and all output is sent."""
@@ -201,11 +208,21 @@ cdef class ServedEngine(PythonEngine):
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = PythonEngine.check(self, now)
         if self.is_closed:
-            return due
+            return earlier(due, self._check_closed(now)) if self.has_rules else due
         due = earlier(due, self.gate.check_waiting(self.exchange, now))
         due = earlier(due, self.life.check_credentials(now))
         due = earlier(due, self.life.weigh_again(self.exchange.unsent_bytes(), now))
         return earlier(due, self._check_life(now)) if self.has_rules and not self.is_closed else due
+
+    cdef uint64_t _check_closed(self, uint64_t now) except? 0:
+        """Abort a closed connection whose peer takes nothing of its last output; return when to look again."""
+        cdef int64_t unsent = self.exchange.unsent_bytes()
+        if unsent == 0:
+            return 0
+        if self.life.is_stuck(unsent, now):
+            self.abort()
+            return 0
+        return earlier(now + self.life.look_after(), self.life.weigh_again(unsent, now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Give the life of the connection its facts; return when to look again."""
@@ -213,9 +230,9 @@ cdef class ServedEngine(PythonEngine):
         self.life.used_ns = max(self.life.used_ns, self.exchange.ended_ns)
         facts.is_busy = bool(self.exchange.held) or bool(self.exchange.queue)
         facts.is_receiving = self.message_bytes != 0
-        facts.began_ns = self.message_began_ns
-        facts.heard_ns = self.received_ns
-        if self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
+        facts.began_ns = max(self.message_began_ns, self.resumed_ns)
+        facts.heard_ns = max(self.received_ns, self.resumed_ns)
+        if self.is_held_back or self._stream is not NULL and (<ByteStream>self._stream).waits_for_turn():
             facts.began_ns = facts.heard_ns = now
         facts.received = self.message_bytes
         facts.unsent = self.exchange.unsent_bytes()
