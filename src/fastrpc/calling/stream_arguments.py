@@ -1,13 +1,12 @@
 """The stream among the arguments of a call."""
 
-from array import array
 from typing import Any
 
 from fastrpc._core.calling.caller_view import split_iterator
 from fastrpc._core.calls.call import Route
 from fastrpc.calling.route_maker import RouteMaker
 
-__all__ = ["are_there", "split_messages", "takes_stream"]
+__all__ = ["split_messages", "takes_stream"]
 
 
 def split_messages(
@@ -31,11 +30,6 @@ def split_messages(
 def takes_stream(route: Route) -> bool:
     """Return whether a method takes a stream."""
     return route.kind in {"client_stream", "both_ways"}
-
-
-def are_there(messages: Any) -> bool:
-    """Return whether all messages of an iterable are there already, so that several may leave in one write."""
-    return isinstance(messages, list | tuple | range | array)
 
 
 def _check_messages(method: str, messages: Any) -> None:

@@ -1,14 +1,15 @@
 """Messages that are there already leave together: `send_many`, and a list given as the stream parameter."""
 
 import asyncio
+import threading
 from array import array
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 import fastrpc
-from fastrpc import EncodeError, StreamEndedError
+from fastrpc import CallError, EncodeError, StreamEndedError
 from tests.support.either_client import CLIENTS, either, taken
 
 pytestmark = pytest.mark.one_loop
@@ -22,6 +23,7 @@ class Tape:
     def __init__(self) -> None:
         self.seen: list[Any] = []
         self.read = asyncio.Event()
+        self.came = threading.Event()
 
     @fastrpc.method
     async def total(self, numbers: AsyncIterator[int]) -> int:
@@ -31,6 +33,7 @@ class Tape:
     async def kept(self, words: AsyncIterator[Any]) -> int:
         async for word in words:
             self.seen.append(word)
+            self.came.set()
         return len(self.seen)
 
     @fastrpc.method
@@ -172,3 +175,43 @@ async def test_nothing_is_sent_behind_the_end(kind: str) -> None:
         async with client.stream(Tape.shout, ["one"]) as words:
             with pytest.raises(RuntimeError, match="its iterable sends the messages"):
                 await words.send_many(["two"])
+
+
+async def test_a_message_of_a_generator_may_depend_on_the_arrival_of_the_one_before() -> None:
+    served = Tape()
+
+    def words() -> Iterator[str]:
+        yield "one"
+        yield "two" if served.came.wait(10) else "too late"
+
+    async with either("sync", served) as client:
+        async with client.open(Tape.kept) as stream:
+            await stream.send_many(words())
+            await stream.end()
+            assert await stream.receive() == 2
+    assert served.seen == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("wrong", ["text", b"bytes", 7, None])
+async def test_one_text_is_no_iterable_of_messages(kind: str, wrong: Any) -> None:
+    async with either(kind, Tape()) as client:
+        async with client.open(Tape.kept) as words:
+            with pytest.raises(
+                TypeError, match=f"send_many takes an iterable of messages, not {type(wrong).__name__}"
+            ):
+                await words.send_many(wrong)
+            await words.end()
+            assert await words.receive() == 0
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize("make", [list, iter])
+async def test_a_stream_that_never_began_says_why(
+    kind: str, make: Callable[[list[str]], Iterable[str]]
+) -> None:
+    async with either(kind, Tape()) as client:
+        words = client.open(Tape.kept)
+        await words.aclose()
+        with pytest.raises(CallError, match="was cancelled here"):
+            await words.send_many(make(["one"]))

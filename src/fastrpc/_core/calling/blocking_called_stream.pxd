@@ -1,8 +1,19 @@
+cimport cython
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.calling.blocking_session cimport BlockingSession
 from fastrpc._core.calling.blocking_wait cimport Wait
 from fastrpc._core.calling.client_stream cimport ClientStream
+
+
+@cython.final
+cdef class Gathered:
+    cdef:
+        # Payloads, with the number of their compressor where they have one.
+        list messages
+        Py_ssize_t next
+
+    cdef bint is_sent(self) noexcept
 
 
 cdef class BlockingCalledStream(ClientStream):
@@ -18,11 +29,10 @@ cdef class BlockingCalledStream(ClientStream):
         bint _is_receiving
         object _source
 
-        # Whether the messages of that iterable are there already, so that several leave in one write; those that were
-        # encoded and are not sent yet, from `_next` on.
+        # Whether the messages of that iterable are there already, so that several leave in one write; those of the next
+        # write, or None.
         bint _is_there
-        list _gathered
-        Py_ssize_t _next
+        Gathered _gathered
 
     cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
     cdef object _take(self)
@@ -32,8 +42,9 @@ cdef class BlockingCalledStream(ClientStream):
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
     cdef int _feed(self) except -1
     cdef int _feed_gathered(self) except -1
-    cdef object _gather(self, object source)
-    cdef bint _send_gathered(self) except -1
+    cdef tuple _gather(self, object source)
+    cdef bint _send_gathered(self, Gathered gathered) except -1
+    cdef int _send_gathering(self, object messages) except -1
     cdef int _encode_and_send(self, object message) except -1
     cdef bint _send_now(self, bytes payload) except -1
     cdef int _flush(self, BlockingSession session) except -1

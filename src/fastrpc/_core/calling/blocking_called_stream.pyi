@@ -7,6 +7,9 @@ from fastrpc._core.calling.client_stream import ClientStream
 
 logger: Logger
 
+class Gathered:
+    """Encoded messages that leave in one write; those from `next` on are not sent yet."""
+
 class BlockingCalledStream(ClientStream):
     """The messages of a call of a `SyncClient`."""
 
@@ -31,7 +34,7 @@ class BlockingCalledStream(ClientStream):
         """Send a message, as soon as the server's window has room for it."""
 
     def send_many(self, messages: Iterable[Any], /) -> None:
-        """Send messages that are there already, in few writes; waits for room as `send` does."""
+        """Send messages, those that are there already in few writes; waits for room as `send` does."""
 
     def end(self) -> None:
         """Say that nothing more will be sent; the server may go on answering."""
@@ -51,8 +54,8 @@ class BlockingCalledStream(ClientStream):
     def _set_idle(self, seconds: float) -> None:
         """Let one wait take so many seconds, 0: any."""
 
-    def _set_source(self, source: Iterator[Any], is_there: bool) -> None:
-        """Have an iterator whose messages the thread that receives sends; several at once if they are there already."""
+    def _set_source(self, messages: Iterable[Any]) -> None:
+        """Have an iterable whose messages the thread that receives sends; several at once if they are there already."""
 
     def _drop_source(self) -> None:
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""

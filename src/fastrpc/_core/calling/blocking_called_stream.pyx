@@ -10,8 +10,11 @@ An iterable of messages is sent by the thread that receives, whenever there is r
 
 import asyncio
 import logging
+from array import array
 from collections.abc import Generator
 
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
@@ -36,8 +39,20 @@ cdef object NOTHING = object()
 
 
 cdef enum:
-    # Bytes of messages that leave in one write where they are there already.
+    # Bytes of messages that leave in one write where they are there already; what each counts besides its payload.
     GATHERED_BYTES = 65_536
+    MESSAGE_BYTES = 16
+
+
+@cython.final
+cdef class Gathered:
+    """Encoded messages that leave in one write; those from `next` on are not sent yet."""
+
+    def __cinit__(self):
+        self.messages = []
+
+    cdef bint is_sent(self) noexcept:
+        return self.next >= len(self.messages)
 
 
 cdef class BlockingCalledStream(ClientStream):
@@ -104,10 +119,10 @@ cdef class BlockingCalledStream(ClientStream):
         """Let one wait take so many seconds, 0: any."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
 
-    def _set_source(self, source, bint is_there):
-        """Have an iterator whose messages the thread that receives sends; several at once if they are there already."""
-        self._source = source
-        self._is_there = is_there
+    def _set_source(self, messages):
+        """Have an iterable whose messages the thread that receives sends; several at once if they are there already."""
+        self._source = iter(messages)
+        self._is_there = are_there(messages)
 
     def _drop_source(self):
         """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
@@ -372,7 +387,8 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     def send_many(self, messages, /):
-        """Send messages that are there already, in few writes; waits for room as `send` does."""
+        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+        self._check_iterable(messages)
         if not self.is_open:
             self.begin()
         self._check_sends()
@@ -380,19 +396,30 @@ cdef class BlockingCalledStream(ClientStream):
             raise RuntimeError(SECOND_SENDER)
         self.is_sending = True
         try:
-            source, is_last = iter(messages), False
-            while not is_last:
-                failure, is_last = self._gather(source)
-                while self._gathered:
+            if are_there(messages):
+                self._send_gathering(messages)
+            else:
+                # The next message may depend on the answer to this one.
+                for message in messages:
                     self._await_room()
-                    if not self._send_gathered():
-                        self._check_output()
-                if failure is not None:
-                    raise failure
+                    self._encode_and_send(message)
         finally:
-            # One that failed may have left some.
-            self._gathered = None
             self.is_sending = False
+
+    cdef int _send_gathering(self, object messages) except -1:
+        """Send messages that are there, as many in one write as fit; those before one that cannot be sent go out."""
+        cdef Gathered gathered
+        source, is_last = iter(messages), not len(messages)
+        while not is_last:
+            self._check_output()
+            gathered, failure, is_last = self._gather(source)
+            while not gathered.is_sent():
+                self._await_room()
+                if not self._send_gathered(gathered):
+                    self._check_output()
+            if failure is not None:
+                raise failure
+        return 0
 
     def end(self):
         """Say that nothing more will be sent; the server may go on answering."""
@@ -489,16 +516,15 @@ cdef class BlockingCalledStream(ClientStream):
         session.byte_stream.look()
         return 0
 
-    cdef object _gather(self, object source):
+    cdef tuple _gather(self, object source):
         """Encode the next messages of an iterator, up to the bytes of one write.
 
-        Return the exception of one that cannot be sent, or None, and whether it was the last one: those before it are sent.
+        Return them, the exception of the one behind them that cannot be sent, or None, and whether nothing follows.
         """
+        cdef Gathered gathered = Gathered.__new__(Gathered)
         cdef Py_ssize_t size = 0
         cdef bytes payload
         cdef uint8_t number
-        self._gathered = []
-        self._next = 0
         try:
             for message in source:
                 if self.sent_wraps is not None:
@@ -508,16 +534,16 @@ cdef class BlockingCalledStream(ClientStream):
                 if self.is_worth_compressing(payload):
                     payload = self.compressed(payload, &number)
                 check_message((<BlockingCall>self.call).session, self.call, payload)
-                self._gathered.append(payload if number == 0 else (payload, number))
-                size += len(payload)
+                gathered.messages.append(payload if number == 0 else (payload, number))
+                size += PyBytes_GET_SIZE(payload) + MESSAGE_BYTES
                 if size >= GATHERED_BYTES:
-                    return None, False
-        except BaseException as error:
+                    return gathered, None, False
+        except Exception as error:
             mark_own(error)
-            return error, True
-        return None, True
+            return gathered, error, True
+        return gathered, None, True
 
-    cdef bint _send_gathered(self) except -1:
+    cdef bint _send_gathered(self, Gathered gathered) except -1:
         """Hand the gathered messages to the connection for which there is room; False: nothing can be sent any more."""
         cdef BlockingSession session = <BlockingSession>(<BlockingCall>self.call).session
         session.enter_use()
@@ -526,9 +552,9 @@ cdef class BlockingCalledStream(ClientStream):
                 return False
             session.now = now_ns()
             try:
-                while self._next < len(self._gathered) and not self.is_full():
-                    one = self._gathered[self._next]
-                    self._next += 1
+                while not gathered.is_sent() and not self.is_full():
+                    one = gathered.messages[gathered.next]
+                    gathered.next += 1
                     if type(one) is tuple:
                         self.hand_over(<bytes>one[0], <uint8_t>one[1])
                     else:
@@ -538,27 +564,27 @@ cdef class BlockingCalledStream(ClientStream):
                 raise
             finally:
                 self._flush(session)
-            if self._next >= len(self._gathered):
-                self._gathered = None
         finally:
             session.leave_use()
         return True
 
     cdef int _feed_gathered(self) except -1:
         """Send messages of an iterable that are there, as far as there is room, and the end behind the last one."""
-        if not self._gathered:
-            failure, is_last = self._gather(self._source)
+        cdef Gathered gathered = self._gathered
+        if gathered is None or gathered.is_sent():
+            gathered, failure, is_last = self._gather(self._source)
+            self._gathered = gathered
             if failure is not None:
-                if not self._gathered:
+                if gathered.is_sent():
                     raise failure
                 self._source = map(_raise, (failure,))
             elif is_last:
                 self._source = iter(())
-                if not self._gathered:
+                if gathered.is_sent():
                     self._source = None
                     self._send_end()
-        if self._gathered:
-            self._send_gathered()
+        if not gathered.is_sent():
+            self._send_gathered(gathered)
         return 0
 
     cdef int _feed(self) except -1:
@@ -585,6 +611,11 @@ cdef class BlockingCalledStream(ClientStream):
             if not isinstance(error, Exception):
                 raise
         return 0
+
+
+cdef bint are_there(object messages) except -1:
+    """Return whether all messages of an iterable are there already, so that several may leave in one write."""
+    return isinstance(messages, (list, tuple, range, array))
 
 
 def _raise(error):

@@ -78,6 +78,9 @@ class ClientStream(StreamChannel):
     def _first_metadata(self) -> Metadata | None:
         """The initial metadata, or None as long as neither HEAD nor a message came."""
 
+    def _check_iterable(self, messages: object) -> None:
+        """Raise if messages are no iterable, or one text: its characters are not meant."""
+
     def _check_sends(self) -> None:
         """Raise if the program may not send."""
 

@@ -143,6 +143,14 @@ cdef class ClientStream(StreamChannel):
         if self.is_fed:
             raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
 
+    def _check_iterable(self, messages):
+        """Raise if messages are no iterable, or one text: its characters are not meant."""
+        if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
+            raise TypeError(
+                f"{self.origin.route.method}: send_many takes an iterable of messages, not {type(messages).__name__}; "
+                "send() takes one message"
+            )
+
     @cython.final
     cdef object wrapped(self, object message):
         """Return what the functions of interceptors make of a message; one that raises ends the stream."""

@@ -20,7 +20,6 @@ from fastrpc._core.calling.blocking_called_stream import BlockingCalledStream
 from fastrpc._core.calling.caller_view import ViewOptions
 from fastrpc._core.calls.call import Route
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.calling.stream_arguments import are_there
 from fastrpc.calling.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.errors import FastRPCError, StreamEndedError
 from fastrpc.rpc.reply import Reply
@@ -176,7 +175,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             starter = self._starter = cast(SyncStreamStarter, state.runner.streams)
             try:
                 if self._messages is not None:
-                    self._set_source(iter(self._messages), are_there(self._messages))
+                    self._set_source(self._messages)
                 starter.open(self)
             except BaseException as error:
                 if isinstance(error, FastRPCError):
