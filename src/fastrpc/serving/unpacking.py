@@ -12,8 +12,8 @@ while there is room, else it is refused. So none waits while it holds memory.
 
 The requests of a server are one `_Queue`, its stream messages another one: messages that handlers have do not hold up
 requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
-Of what is under way the smallest has most of that time, so that small payloads pass large ones; one that outgrows the
-size it states counts as what it has grown to.
+Of what is under way the smallest has most of that time, so that small payloads pass large ones. The stated size counts
+even for a payload that outgrows it: gzip of several members states its last one, and would find no room behind others.
 """
 
 from asyncio import TimerHandle
@@ -212,7 +212,7 @@ class _Queue:
         try:
             size = next(job.steps)
             if size is not None:
-                error = self._grow(job, size)
+                error = job.room.grow(size)
             if error is None:
                 self._steps_left -= 1
                 if self._steps_left == 0:
@@ -255,22 +255,10 @@ class _Queue:
         self._current = job
         return job
 
-    def _grow(self, job: _Job, size: int) -> str | None:
-        """Give a payload room for so many bytes, and the turns of one so large; return why there is none, or None."""
-        problem = job.room.grow(size)
-        if problem is None and size > job.key[0]:
-            self._drop_begun(job)
-            job.key = size, job.key[1]
-            insort(self._begun, (job.key, job), key=_key_of)
-        return problem
-
-    def _drop_begun(self, job: _Job) -> None:
-        del self._begun[bisect_left(self._begun, job.key, key=_key_of)]
-
     def _end(self, job: _Job) -> None:
         """Note that a payload is under way no longer."""
         job.line.begun.remove(job)
-        self._drop_begun(job)
+        del self._begun[bisect_left(self._begun, job.key, key=_key_of)]
         if self._current is job:
             self._current = None
 

@@ -230,26 +230,6 @@ async def test_request_that_states_too_little_goes_on_while_there_is_room(way: s
         await is_given_back(target)
 
 
-@each_way
-async def test_request_that_states_too_little_has_the_turns_of_its_true_size(way: str) -> None:
-    connect, written = WAYS[way]
-    ended: list[int] = []
-    async with bombs_served() as target, connect(target) as one, connect(target) as other:
-        asked = []
-        # Both go on at once.
-        liar, honest = HeldGzip(MIB, stated=10), HeldGzip(MIB)
-        for held, ask, size in ((liar, one, 9), (honest, other, 5)):
-            held.into(target.server)
-            asked.append(asyncio.ensure_future(ask("bombs.size", gzip.compress(written("x" * size * MIB)))))
-            asked[-1].add_done_callback(lambda _, size=size: ended.append(size))
-            await eventually(lambda held=held: held.begun == 1)
-        liar.release()
-        honest.release()
-        assert await asyncio.gather(*asked) == [Status.OK] * 2
-        await is_given_back(target)
-    assert ended == [5, 9]
-
-
 async def test_request_that_outgrows_its_room_is_told_why_and_may_be_tried_again() -> None:
     async with bombs_served() as target, Client(target) as client:
         view = client.with_options(compressor="gzip", fail_mode="failfast")
