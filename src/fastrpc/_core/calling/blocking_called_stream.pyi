@@ -1,12 +1,13 @@
 from collections.abc import Iterable, Iterator
 from logging import Logger
-from typing import Any
+from typing import Any, final
 
 from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc._core.calling.client_stream import ClientStream
 
 logger: Logger
 
+@final
 class Gathered:
     """Encoded messages that leave in one write; those from `next` on are not sent yet."""
 
