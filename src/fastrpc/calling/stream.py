@@ -95,15 +95,17 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         if loop is not None and _runs_elsewhere(loop):
             # The collector runs in any thread: this keeps the stream until its loop has ended it.
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._let_go)
+                loop.call_soon_threadsafe(_Ending(self))
         else:
             self._let_go()
 
     def _let_go(self) -> None:
         """End what is under way: the program holds the stream no more."""
-        if self._begun is not None and not self._begun.get_loop().is_closed():
-            self._stop_tasks()
-        super().__del__()
+        try:
+            if self._begun is not None and not self._begun.get_loop().is_closed():
+                self._stop_tasks()
+        finally:
+            super().__del__()
 
     async def __aenter__(self) -> Self:
         if self._is_over:
@@ -381,6 +383,24 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         _stop(self._interception)
         self._end(error)
         self.wake()
+
+
+class _Ending:
+    """Ends a stream that was dropped in another thread: in its loop, or where that stops or closes before, at once."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream[Any, Any]) -> None:
+        self._stream: Stream[Any, Any] | None = stream
+
+    def __call__(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            stream._let_go()
+
+    def __del__(self) -> None:
+        # Else the attempts would keep their borrowed pointers to the stream.
+        self()
 
 
 def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[Any]) -> None:

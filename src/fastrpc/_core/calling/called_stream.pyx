@@ -40,9 +40,14 @@ cdef class CalledStream(ClientStream):
         # Let go of by the program: it is not read any more.
         self._drop_packing()
         self.origin.streaming.detach(self.origin)
-        for attempt in list(self.attempts):
-            attempt.abandon(CANCEL_USER, None)
-            attempt.streaming.detach(attempt)
+        attempts = list(self.attempts)
+        try:
+            for attempt in attempts:
+                attempt.abandon(CANCEL_USER, None)
+        finally:
+            # Each has a borrowed pointer to this stream.
+            for attempt in attempts:
+                attempt.streaming.detach(attempt)
 
     # Its attempts
 
