@@ -313,16 +313,14 @@ async def test_a_websocket_with_calls_under_way_is_closed_behind_its_age() -> No
 
 async def test_an_engine_that_holds_its_input_back_is_given_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def one_at_a_time(engine: Any, data: bytes) -> int:
-        if engine.calls:
-            engine.hold_back(True)
-            return 0
-        line, end, _ = data.partition(b"\n")
-        if not end:
-            return 0
-        engine.take_line(line)
-        return (
-            len(line) + 1 + (one_at_a_time(engine, data[len(line) + 1 :]) if len(data) > len(line) + 1 else 0)
-        )
+        taken = 0
+        while (end := data.find(b"\n", taken)) >= 0:
+            if engine.calls:
+                engine.hold_back(True)
+                break
+            engine.take_line(data[taken:end])
+            taken = end + 1
+        return taken
 
     monkeypatch.setattr(ToyEngine, "receive_data", one_at_a_time)
     keepalive = Keepalive(interval=10, timeout=10)
