@@ -1,11 +1,13 @@
 """The extension list and the build profiles; everything else about the package is in pyproject.toml."""
 
+import itertools
 import os
 import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
 
 PROFILE = os.environ.get("FASTRPC_BUILD", "release")
 CORE = Path("src/fastrpc/_core")
@@ -78,6 +80,18 @@ def extension(name: str, source: Path) -> Extension:
     )
 
 
+class CountedBuild(build_ext):
+    """Counts the modules that are compiled, in lines as Cython prints them: `ci/build` shows the last one."""
+
+    #: Shared by the threads of a parallel build.
+    compiled = itertools.count(1)
+
+    def build_extension(self, ext: Extension) -> None:
+        super().build_extension(ext)
+        sys.stdout.write(f"[{next(self.compiled)}/{len(self.extensions)}] Compiled {ext.name}\n")
+        sys.stdout.flush()
+
+
 def settings_changed() -> bool:
     """Return whether this file is newer than any generated source: Cython compares those with its own sources only."""
     changed = Path("setup.py").stat().st_mtime
@@ -124,6 +138,7 @@ if __name__ == "__main__":  # Worker processes of cythonize may import this file
                 **directives,
             },
         ),
+        cmdclass={"build_ext": CountedBuild},
         # A tree for each profile, so that one never mixes with another.
         options={"build": {"build_base": f"build/{PROFILE}"}, "build_ext": {"parallel": os.cpu_count() or 1}},
     )

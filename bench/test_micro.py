@@ -10,9 +10,9 @@ import pytest
 from bench.conftest import MeasurePerCall
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel
-from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.native.call_table import CallTable
 from fastrpc._core.payload.prescan import prescan_payload
+from fastrpc._core.wire.native import NativeProtocol
 from fastrpc.codecs.base import codec_named
 from fastrpc_harness import hot_loops
 from fastrpc_harness.echo_connection import EchoConnection

@@ -12,13 +12,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 COPY = ROOT / "build" / "life_mutants"
-MODULE = Path("src/fastrpc/_core/serving/connection_life.pyx")
+MODULE = Path("src/fastrpc/_core/server/connection_life.pyx")
 TESTS = "tests/integration/connections/test_lives.py"
 
 #: By rule: a part of the module, what stands in its place, and the tests of the rule.
 MUTANTS = {
     "counting in": (
-        "return (<Gate>(<Exchange>self.exchange).gate).add_session(<object>self.engine)",
+        "return (<Gate>(<ServedConnection>self.connection).gate).add_session(<object>self.engine)",
         "return False",
         "counted_in_and_out or too_many",
     ),
@@ -29,7 +29,7 @@ MUTANTS = {
         "opening_takes",
     ),
     "verdict": (
-        "if gate._access is None or gate._access.authentication.opened(engine):",
+        "if gate.knows_peer(engine):",
         "if True:",
         "verdict",
     ),
@@ -52,12 +52,12 @@ MUTANTS = {
         "drains_closes",
     ),
     "credentials": (
-        "cdef bint is_expired = exchange.expires_ns and now >= exchange.expires_ns",
+        "cdef bint is_expired = connection.expires_ns and now >= connection.expires_ns",
         "cdef bint is_expired = False",
         "with_its_credential",
     ),
     "streams with a credential": (
-        "for call in exchange.streams_under_way():",
+        "for call in connection.streams_under_way():",
         "for call in ():",
         "streams_end_with_their_credential",
     ),
@@ -66,7 +66,7 @@ MUTANTS = {
         "if has_lapsed(call, now) and not call.has_own_credential:\n                text",
         "credential_of_their_call",
     ),
-    "weighing": ("if exchange.output_held == 0:", "if True:", "until_it_has_left"),
+    "weighing": ("if connection.output_held == 0:", "if True:", "until_it_has_left"),
     "lowest rate": (
         "return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns",
         "return heard_ns + 1_000_000 * SECOND",
@@ -74,7 +74,7 @@ MUTANTS = {
     ),
     "untaken output": ("return now >= self.stuck_ns + self.patience_ns", "return False", "takes_no_output"),
     "stalls": (
-        "return (<Gate>exchange.gate).note_stall(exchange, now, came_ns)",
+        "return (<Gate>connection.gate).note_stall(connection, now, came_ns)",
         "return 0",
         "stall_of_the_loop",
     ),

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc._core.calling.awaited_call import AwaitedCall
-from fastrpc._core.calling.batch_call import BatchMember
-from fastrpc._core.calling.blocking_call import BlockingCall
-from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.batch_call import BatchMember
+from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc._core.server.served_call import ServerCall
 from tests.support.source_tree import PACKAGE, ROOT, imports
 
 CORE = PACKAGE / "_core"
@@ -120,10 +120,10 @@ def imported_by(path: Path, *parts: str) -> list[str]:
 
 
 def test_byte_streams_know_no_protocol() -> None:
-    streams = [*(CORE / "io").glob("*.p*"), *(CORE / "calling").glob("blocking_stream.p*")]
+    streams = [*(CORE / "io").glob("*.p*"), *(CORE / "client").glob("blocking_stream.p*")]
     sources = [path for path in streams if path.suffix in {".pyx", ".pxd", ".pyi"}]
     assert len(sources) > 10
-    assert [path.name for path in sources if imported_by(path, "native", "framing", "calls", "serving")] == []
+    assert [path.name for path in sources if imported_by(path, "native", "wire", "calls", "server")] == []
 
 
 def test_engines_know_of_byte_streams_only_their_interface() -> None:
@@ -132,6 +132,6 @@ def test_engines_know_of_byte_streams_only_their_interface() -> None:
 
 
 def test_what_serves_reaches_no_byte_stream_past_its_interface() -> None:
-    serving = [path for path in (CORE / "serving").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
-    found = {module for path in serving for module in imported_by(path, "io")}
+    server = [path for path in (CORE / "server").glob("*.p*") if path.suffix in {".pyx", ".pxd", ".pyi"}]
+    found = {module for path in server for module in imported_by(path, "io")}
     assert found == {"fastrpc._core.io.engine", "fastrpc._core.io.python_engine"}

@@ -1,4 +1,4 @@
-"""The rules of documents: what a page holds, what links to what, how long ARCHITECTURE.md may be."""
+"""The rules of documents: what a page holds, what links to what, how long they may be."""
 
 import re
 from collections.abc import Iterator
@@ -6,20 +6,29 @@ from pathlib import Path
 
 import pytest
 
+from fastrpc import config
 from tests.support.pages import Block, blocks_of, file_name
 from tests.support.source_tree import PACKAGE, ROOT
 
 GUIDE = ROOT / "docs" / "guide"
 CHAPTERS = sorted(path for path in GUIDE.glob("*.md") if path.name != "README.md")
 PAGES = [ROOT / "README.md", GUIDE / "README.md", *CHAPTERS]
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), GUIDE / "README.md", *CHAPTERS]
+DOCUMENTS = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "bench").glob("*.md")),
+    GUIDE / "README.md",
+    *CHAPTERS,
+]
 
-ARCHITECTURE_LINES = 200
+#: The most lines of a document.
+LONGEST = {"README.md": 160, "ARCHITECTURE.md": 200}
 CHAPTER_LINES = 180
+ARCHITECTURE_WIDTH = 300
 
 #: Languages that run nothing: what is printed, what needs a network or root, and files of other programs.
 NOT_RUN = {"text", "console", "dockerfile", "ini", "js"}
 
+_SETTING = re.compile(rf"\b({'|'.join(name for name in config.__all__ if name[0].isupper())})\.([a-z]\w*)")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -61,8 +70,21 @@ def unused_files(blocks: list[Block]) -> Iterator[str]:
             yield name
 
 
-def test_architecture_is_short() -> None:
-    assert len(text_of(ROOT / "ARCHITECTURE.md").splitlines()) <= ARCHITECTURE_LINES
+@pytest.mark.parametrize("name", LONGEST)
+def test_first_documents_are_short(name: str) -> None:
+    assert len(text_of(ROOT / name).splitlines()) <= LONGEST[name]
+
+
+def test_architecture_has_short_lines() -> None:
+    lines = text_of(ROOT / "ARCHITECTURE.md").splitlines()
+    assert [line for line in lines if len(line) > ARCHITECTURE_WIDTH] == []
+
+
+def test_a_frame_kind_is_added_in_few_files() -> None:
+    (row,) = (
+        line for line in text_of(ROOT / "ARCHITECTURE.md").splitlines() if line.startswith("| frame kind |")
+    )
+    assert 4 <= len(re.findall(r"\w+\.(?:pyx|pxd|py|md)\b", row)) <= 8
 
 
 def test_files_named_in_architecture_exist() -> None:
@@ -76,10 +98,17 @@ def test_guide_has_short_chapters() -> None:
     assert [path.name for path in CHAPTERS if len(text_of(path).splitlines()) > CHAPTER_LINES] == []
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", GUIDE / "README.md"], ids=["README", "index"])
-def test_readme_and_index_link_to_every_chapter(path: Path) -> None:
-    linked = {(path.parent / link).resolve() for link in _LINK.findall(text_of(path))}
+def test_index_links_to_every_chapter() -> None:
+    linked = {(GUIDE / link).resolve() for link in _LINK.findall(text_of(GUIDE / "README.md"))}
     assert [chapter.name for chapter in CHAPTERS if chapter not in linked] == []
+
+
+def test_settings_named_in_documents_exist() -> None:
+    named = {
+        (path.name, owner, field) for path in DOCUMENTS for owner, field in _SETTING.findall(text_of(path))
+    }
+    assert len(named) > 50
+    assert sorted(name for name in named if not hasattr(getattr(config, name[1]), name[2])) == []
 
 
 def test_links_lead_somewhere() -> None:

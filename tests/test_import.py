@@ -89,12 +89,91 @@ def test_contract_of_a_service_loads_neither_client_nor_server() -> None:
 
 def test_client_loads_no_server() -> None:
     report = report_of_an_import("from fastrpc import Client, SyncClient")
-    assert {name for name in ours(report) if name.startswith("fastrpc.server")} == set()
+    loaded = {name for name in ours(report) if name.startswith(("fastrpc.server", "fastrpc.workers"))}
+    assert loaded == set()
 
 
 def test_client_loads_no_blocking_one() -> None:
     report = report_of_an_import("from fastrpc import Client")
     assert {name for name in ours(report) if name.startswith("fastrpc.client.blocking")} == set()
+
+
+#: Modules, and folders of them, that a client with one address loads for the calls that need them.
+LEFT_BY_CLIENTS = (
+    "fastrpc._core.http",
+    "fastrpc._core.http1",
+    "fastrpc._core.limiting",
+    "fastrpc._core.rpcx",
+    "fastrpc._core.server",
+    "fastrpc._core.websocket",
+    "fastrpc.auth",
+    "fastrpc.bounded_http",
+    "fastrpc.peers.peer",
+    "fastrpc.peers.stream",
+    "fastrpc.client.serving",
+    "fastrpc.codecs.msgpack",
+    "fastrpc.config.http",
+    "fastrpc.config.server",
+    "fastrpc.files",
+    "fastrpc.interceptors",
+    "fastrpc.limits",
+    "fastrpc.registries",
+    "fastrpc.rpc.definition",
+    "fastrpc.rpc.schema",
+    "fastrpc.rpc.service",
+    "fastrpc.server",
+    "fastrpc.handlers",
+    "fastrpc.tls.contexts",
+    "fastrpc.types",
+)
+#: Libraries that the first call loads, or nothing.
+LIBRARIES_LEFT_BY_CLIENTS = {"decimal", "msgspec", "platform", "typing_extensions", "uuid"}
+
+LEFT_BY_SERVERS = (
+    "fastrpc._core.http",
+    "fastrpc._core.http1",
+    "fastrpc._core.rpcx",
+    "fastrpc._core.websocket",
+    "fastrpc.auth.json_web_tokens",
+    "fastrpc.auth.static_tokens",
+    "fastrpc.client",
+    "fastrpc.files",
+    "fastrpc.registries",
+)
+
+
+def below(names: set[str], folders: tuple[str, ...]) -> set[str]:
+    """Return the names of modules that are one of these, or in one of these."""
+    return {
+        name for name in names if name.startswith(tuple(f"{each}." for each in folders)) or name in folders
+    }
+
+
+@pytest.mark.parametrize("folder", sorted({*LEFT_BY_CLIENTS, *LEFT_BY_SERVERS}))
+def test_what_clients_and_servers_leave_unloaded_exists(folder: str) -> None:
+    assert importlib.import_module(folder).__name__ == folder
+
+
+@pytest.mark.parametrize("client", ["Client", "SyncClient"])
+def test_client_of_one_address_loads_the_parts_that_every_call_needs(client: str) -> None:
+    report = report_of_an_import(f"from fastrpc import {client}\nclient = {client}('tcp://127.0.0.1:1')")
+    assert below(ours(report), LEFT_BY_CLIENTS) == set()
+    assert LIBRARIES_LEFT_BY_CLIENTS & report["modules"].keys() == set()
+
+
+def test_server_loads_no_protocol_but_the_native_one_and_no_authentication() -> None:
+    report = report_of_an_import("from fastrpc import Server\nserver = Server()")
+    assert below(ours(report), LEFT_BY_SERVERS) == set()
+
+
+@pytest.mark.parametrize("package", ["auth", "config", "failmodes", "selectors"])
+def test_names_of_a_room_come_on_first_use(package: str) -> None:
+    room = importlib.import_module(f"fastrpc.{package}")
+    assert set(room.__all__) <= set(dir(room))
+    for name in room.__all__:
+        assert getattr(room, name) is vars(room)[name]
+    with pytest.raises(AttributeError, match=rf"module 'fastrpc\.{package}' has no attribute 'Unknown'"):
+        _ = room.Unknown
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from tests.support.source_tree import (
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 # A module may import its own folder and any lower rank (ARCHITECTURE.md).
 RANKS = {
-    0: ("status", "escaping", "_version", "assigned_numbers"),
+    0: ("status", "escaping", "_version", "assigned_numbers", "first_use", "value_class"),
     1: ("errors",),
     2: (
         "bounded_http",
@@ -41,10 +41,10 @@ RANKS = {
     ),
     3: ("_core", "codecs", "compressors", "limits", "stores", "tls"),
     4: ("transports", "registries", "selectors", "rpc", "metrics", "protocols"),
-    5: ("auth", "interceptors", "failmodes", "calling", "mcp", "openapi"),
-    6: ("serving",),
+    5: ("auth", "interceptors", "failmodes", "peers", "mcp", "openapi"),
+    6: ("handlers",),
     7: ("client", "server"),
-    8: ("coordination", "files", "testing"),
+    8: ("coordination", "files", "testing", "workers"),
     9: ("cli",),
     10: ("__init__", "__main__"),
 }
@@ -53,25 +53,25 @@ RANK = {part: rank for rank, parts in RANKS.items() for part in parts}
 # The same within the compiled core: its rooms.
 CORE_RANKS = {
     0: ("base",),
-    1: ("payload", "framing", "loop", "balancing", "limiting"),
+    1: ("payload", "wire", "loop", "balancing", "limiting"),
     2: ("calls", "io"),
     3: ("native", "websocket"),
     4: ("streams",),
-    5: ("serving", "calling"),
+    5: ("server", "client"),
     6: ("http1", "rpcx"),
-    7: ("gateway",),
+    7: ("http",),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}
 
 # What the implementations of a folder may import beside its `base`.
-SHARED_BY_IMPLEMENTATIONS = {"transports": {"early_bytes", "sockets"}}
+SHARED_BY_IMPLEMENTATIONS = {"protocols": {"native_client"}, "transports": {"early_bytes", "sockets"}}
 
 # The rooms that know neither sockets nor event loops: bytes in, bytes and events out.
-SANS_IO = CORE_RANK.keys() - {"calling", "gateway", "io", "loop", "serving", "streams"}
+SANS_IO = CORE_RANK.keys() - {"client", "http", "io", "loop", "server", "streams"}
 INPUT_OUTPUT = {"asyncio", "socket", "select", "selectors", "ssl", "threading", "uvloop"}
 
 # What serves the calls of every protocol.
-OF_EVERY_PROTOCOL = {"gate", "exchange", "admission", "served_call", "handler_runner"}
+OF_EVERY_PROTOCOL = {"gate", "served_connection", "admission", "served_call", "handler_runner"}
 
 FILE_LINES = {".py": 500, ".pyi": 500, ".pyx": 700, ".pxd": 700, ".h": 700}
 FUNCTION_LINES = 40
@@ -218,10 +218,8 @@ class TestLayers:
             pytest.fail(f"modules import each other: {' → '.join(error.args[1])}")
 
     def test_the_gate_knows_no_protocol(self) -> None:
-        files = [
-            CORE / "serving" / f"{name}{kind}" for name in OF_EVERY_PROTOCOL for kind in (".pyx", ".pxd")
-        ]
-        foreign = ("fastrpc._core.native", "fastrpc._core.io", "fastrpc._core.serving.server_session")
+        files = [CORE / "server" / f"{name}{kind}" for name in OF_EVERY_PROTOCOL for kind in (".pyx", ".pxd")]
+        foreign = ("fastrpc._core.native", "fastrpc._core.io", "fastrpc._core.server.server_connection")
         found = offenders(
             files, lambda path: [item.module for item in imports(path) if item.module.startswith(foreign)]
         )

@@ -113,7 +113,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=RESULTS, help="where the results go (bench/results)")
     parser.add_argument(
-        "--readme", action="store_true", help="put the table into README.md and the plots into bench/plots"
+        "--readme",
+        action="store_true",
+        help="renew the tables of README.md and bench/RESULTS.md, and bench/plots",
     )
     parser.add_argument("--list", action="store_true", help="show peers and workloads")
     return parser.parse_args(arguments)

@@ -14,5 +14,6 @@ BUILD = ROOT / "build" / "bench"
 #: JSON, Markdown and plots of the latest run.
 RESULTS = ROOT / "bench" / "results"
 
-#: The plots that the README shows, below the root; these git keeps.
+#: The plots and tables of the documents, below the root; these git keeps.
 PLOTS = Path("bench") / "plots"
+TABLES = Path("bench") / "RESULTS.md"

@@ -1,7 +1,8 @@
-"""Puts a result into the README: `python -m bench.compare.readme [RESULT.json]`.
+"""Puts a result into the documents: `python -m bench.compare.readme [RESULT.json]`.
 
-Tables of calls, of streams, of HTTP and of rpcx stand between markers of their own, each with machine, date, versions
-and the command that made them: a result replaces those of which it has workloads.
+The tables of calls, streams, HTTP and rpcx stand in `bench/RESULTS.md` between markers of their own, each with machine,
+date, versions and the command that made them: a result replaces those of which it has workloads. The README has eight
+figures and two pictures of one result; one that has fewer leaves it as it is.
 """
 
 import json
@@ -11,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.compare.paths import PLOTS, RESULTS, ROOT
+from bench.compare.headline import headline_table, one_line
+from bench.compare.paths import PLOTS, RESULTS, ROOT, TABLES
 from bench.compare.plots import write_plots
 from bench.compare.report import TAILS_TITLE, conditions, latency_table, rate_cell, ratio_table
 from bench.compare.stream_report import stream_rates, stream_ratios
 from bench.compare.tables import NOTHING, table
 from bench.compare.tail_report import tail_table
 from bench.compare.ways_in_report import HTTP_TITLE, RPCX_TITLE, http_table, rpcx_table
-from bench.compare.workloads import CURVES, STREAMS, TABLE, TAILS
+from bench.compare.workloads import CURVES, HTTP, STREAMS, TABLE, TAILS, WORKLOADS
 
-__all__ = ["SECTIONS", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
+__all__ = ["FIGURES", "SECTIONS", "MarkerError", "Section", "calls_block", "streams_block", "write_readme"]
 
 
 class MarkerError(Exception):
@@ -29,7 +31,7 @@ class MarkerError(Exception):
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the README that results are written into."""
+    """A part of a document that results are written into."""
 
     name: str
 
@@ -56,9 +58,14 @@ CALLS = Section("comparison")
 STREAMED = Section("streams")
 OVER_HTTP = Section("http")
 OVER_RPCX = Section("rpcx")
+#: The sections of RESULTS.md, and that of the README.
 SECTIONS = (CALLS, STREAMED, OVER_HTTP, OVER_RPCX)
+FIGURES = Section("figures")
 
-#: The columns of the README's table and their heads.
+#: The pictures of the README: the first two that a result has.
+SHOWN = ("w2", "server_stream", "http_record")
+
+#: The columns of the table of calls and their heads.
 COLUMNS = {
     "W1": "32 B, one in flight (p50)",
     "W2": "32 B, 64 in flight",
@@ -73,25 +80,44 @@ COLUMNS = {
 ORDERED_BY = "W2"
 OURS = "fastrpc"
 
+_TITLES = {name.lower(): workload.title for name, workload in WORKLOADS.items()}
+
 
 def write_readme(result: Mapping[str, Any], root: Path = ROOT) -> None:
-    """Write the plots of a result to `bench/plots` and its tables into README.md."""
-    plots = write_plots(result, root / PLOTS)
-    path = root / "README.md"
-    text = path.read_text()
+    """Write the plots of a result to `bench/plots`, its tables into RESULTS.md and its figures into README.md."""
+    plots = [plot.stem for plot in write_plots(result, root / PLOTS)]
+    _write(root / TABLES, _blocks(result, plots))
+    if figures := headline_table(result):
+        shown = [name for name in SHOWN if name in plots][:2]
+        block = "\n".join([one_line(result), figures, _pictures(shown, PLOTS.as_posix())])
+        _write(root / "README.md", {FIGURES: block})
+    else:
+        print("README.md stays as it is: the result has fewer than eight of its rows", file=sys.stderr)
+
+
+def _blocks(result: Mapping[str, Any], plots: Sequence[str]) -> dict[Section, str]:
+    blocks = {}
     if any(row["workload"] == ORDERED_BY for row in result["summary"]):
-        text = CALLS.replace(text, calls_block(result, [plot.relative_to(root).as_posix() for plot in plots]))
+        blocks[CALLS] = calls_block(result, plots)
     if any(row["workload"] in {*STREAMS, *TAILS} for row in result["summary"]):
-        text = STREAMED.replace(text, streams_block(result))
+        blocks[STREAMED] = streams_block(result, plots)
     if requests := http_table(result):
-        text = OVER_HTTP.replace(text, "\n".join([conditions(result), HTTP_TITLE, requests]))
+        pictures = _pictures([name for name in plots if name in HTTP], PLOTS.name)
+        blocks[OVER_HTTP] = "\n".join([conditions(result), HTTP_TITLE, requests, pictures])
     if calls := rpcx_table(result):
-        text = OVER_RPCX.replace(text, "\n".join([conditions(result), RPCX_TITLE, calls]))
+        blocks[OVER_RPCX] = "\n".join([conditions(result), RPCX_TITLE, calls])
+    return blocks
+
+
+def _write(path: Path, blocks: Mapping[Section, str]) -> None:
+    text = path.read_text()
+    for section, block in blocks.items():
+        text = section.replace(text, block)
     path.write_text(text)
 
 
 def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
-    """Return the tables of calls; `plots` are paths that the README can show."""
+    """Return the tables of calls, with their pictures of those in `plots`."""
     parts = [
         conditions(result),
         "Calls/s, and MB/s each way for large payloads:\n",
@@ -101,17 +127,19 @@ def calls_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
         parts += ["fastrpc against the same run's grpc.aio (the faster of its loops) and C echo:\n", ratios]
     if latencies := latency_table(result):
         parts += ["The median time of a call, one in flight:\n", latencies]
-    parts.append(_pictures(plots))
+    parts.append(_pictures([name for name in plots if name not in {*STREAMS, *HTTP}], PLOTS.name))
     return "\n".join(parts)
 
 
-def streams_block(result: Mapping[str, Any]) -> str:
-    """Return the tables of streams, and of calls at fixed rates."""
+def streams_block(result: Mapping[str, Any], plots: Sequence[str]) -> str:
+    """Return the tables of streams, with their pictures of those in `plots`, and of calls at fixed rates."""
     parts = [conditions(result)]
     if streams := stream_rates(result):
         parts += ["One stream: messages/s, and MB/s (each way) for messages of 64 KiB:\n", streams]
     if ratios := stream_ratios(result):
         parts += ["fastrpc's streams against those of the same run's other stacks:\n", ratios]
+    if pictures := _pictures([name for name in plots if name in STREAMS], PLOTS.name):
+        parts.append(pictures)
     if tails := tail_table(result):
         parts += [TAILS_TITLE, tails]
     return "\n".join(parts)
@@ -135,16 +163,15 @@ def field_table(result: Mapping[str, Any]) -> str:
     return table(["", *(COLUMNS[name] for name in names)], body)
 
 
-def _pictures(plots: Sequence[str]) -> str:
-    """Show bars in the full width and curves two to a line."""
+def _pictures(names: Sequence[str], folder: str) -> str:
+    """Show bars in the full width and curves two to a line; empty without any."""
     lines = []
-    for plot in plots:
-        name = Path(plot).stem
+    for name in names:
         curve = CURVES.get(name)
-        title = curve.title if curve else TABLE[name.upper()].title
+        title = curve.title if curve else _TITLES[name]
         width = "49%" if curve else "80%"
-        lines.append(f'<img src="{plot}" width="{width}" alt="{title}">')
-    return "\n".join(lines) + "\n"
+        lines.append(f'<img src="{folder}/{name}.svg" width="{width}" alt="{title}">\n')
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -237,7 +237,7 @@ _STREAMS = (
 )
 
 #: Calls in a second, and who keeps that up where each side has one core. The highest rate is half of what tarpc reaches
-#: at 64 in flight, on the machine of the README.
+#: at 64 in flight, on the machine of RESULTS.md.
 _TAIL_PEERS = ("uvloop_echo", "fastrpc", "fastrpc_asyncio", "tarpc")
 _RATES: Mapping[int, Sequence[str]] = {
     5_000: (*_TAIL_PEERS, "tonic", "grpc_go", "grpc_uvloop"),

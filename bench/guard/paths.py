@@ -12,8 +12,8 @@ import fastrpc
 from bench.guard.tape import RecordedTransport
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel
-from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.native.call_table import CallTable
+from fastrpc._core.wire.native import NativeProtocol
 from fastrpc.transports.base import add_transport, remove_transport
 from fastrpc_harness import hot_loops
 from fastrpc_harness.echo_connection import EchoConnection

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from bench.compare.paths import ROOT
 from bench.compare.processes import ProcessFailedError
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc_harness.recording import RecordingConnection
 
 __all__ = ["Crowd", "crowd"]

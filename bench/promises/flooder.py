@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bench.compare.paths import ROOT
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc_harness.recording import RecordingConnection
 
 #: Frames written together, and bytes given to the system at a time.

@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc_harness.recording import RecordedCall, RecordingConnection
 
 ANSWER = 16 * 2**20 - 1_024

@@ -16,7 +16,7 @@ import msgspec
 import fastrpc
 from fastrpc import CallError
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import method_definition
 
 __all__ = [

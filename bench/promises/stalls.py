@@ -13,7 +13,7 @@ import uvloop
 
 import fastrpc
 from bench.promises.flooder import cancelled, request
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc_harness.recording import RecordingConnection
 
 __all__ = ["busy_connections", "longest_turn", "many_bombs", "one_read", "unknown_names"]

@@ -89,9 +89,9 @@ _NAMES = {
         "current_call",
     ),
     "_core.payload.metadata": ("Metadata",),
-    "calling.peer": ("Peer",),
-    "calling.peer_client": ("PeerClient",),
-    "calling.stream": ("Stream",),
+    "peers.peer": ("Peer",),
+    "peers.peer_client": ("PeerClient",),
+    "peers.stream": ("Stream",),
     "client.blocking.client": ("SyncClient",),
     "client.blocking.stream": ("SyncStream",),
     "client.client": ("Client",),
@@ -148,11 +148,11 @@ _NAMES = {
         "method",
         "service",
     ),
-    "server.app": ("App",),
-    "server.serve": ("serve",),
     "server.server": ("Server",),
     "status": ("Status",),
     "types.floats": ("Float32",),
+    "workers.app": ("App",),
+    "workers.serve": ("serve",),
 }
 
 _MODULES = frozenset(
@@ -197,9 +197,6 @@ if TYPE_CHECKING:
     from fastrpc import types as types
     from fastrpc._core.calls.call import Call, current_call
     from fastrpc._core.payload.metadata import Metadata
-    from fastrpc.calling.peer import Peer
-    from fastrpc.calling.peer_client import PeerClient
-    from fastrpc.calling.stream import Stream
     from fastrpc.client.blocking.client import SyncClient
     from fastrpc.client.blocking.stream import SyncStream
     from fastrpc.client.client import Client
@@ -239,16 +236,19 @@ if TYPE_CHECKING:
         StreamEndedError,
         UnavailableError,
     )
+    from fastrpc.peers.peer import Peer
+    from fastrpc.peers.peer_client import PeerClient
+    from fastrpc.peers.stream import Stream
     from fastrpc.rpc.identity import Identity
     from fastrpc.rpc.interceptor import Interceptor, Proceed
     from fastrpc.rpc.reply import Reply
     from fastrpc.rpc.scope import detached, timeout
     from fastrpc.rpc.service import method, service
-    from fastrpc.server.app import App
-    from fastrpc.server.serve import serve
     from fastrpc.server.server import Server
     from fastrpc.status import Status
     from fastrpc.types.floats import Float32
+    from fastrpc.workers.app import App
+    from fastrpc.workers.serve import serve
 else:  # Type checkers would accept any attribute name.
 
     def __getattr__(name: str) -> Any:

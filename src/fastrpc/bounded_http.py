@@ -19,11 +19,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from fastrpc.escaping import printable
+from fastrpc.value_class import value_class
 
-__all__ = ["ANSWER_BYTES", "ANSWER_SECONDS", "REST_SECONDS", "Answer", "BoundedHttpClient", "HttpError"]
+__all__ = ["ANSWER_BYTES", "ANSWER_SECONDS", "REST_SECONDS", "BoundedHttpClient", "HttpError", "Response"]
 
 #: Longest response in bytes, headers included. Ten thousand endpoints with their records fit.
 ANSWER_BYTES = 16 * 1024 * 1024
@@ -52,8 +52,8 @@ class HttpError(Exception):
         super().__init__(printable(" ".join(text[: 4 * TEXT_CHARACTERS].split()))[:TEXT_CHARACTERS])
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+@value_class
+class Response:
     """A complete response, of any status."""
 
     status: int
@@ -108,7 +108,7 @@ class BoundedHttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         held_seconds: float = 0.0,
-    ) -> Answer:
+    ) -> Response:
         """Return the response to a request.
 
         Args:
@@ -132,7 +132,7 @@ class BoundedHttpClient:
             if connected.is_ended:
                 raise HttpError("the answer ended within its head")
             self._check_head(response)
-            answer = Answer(response.status, response.headers, self._body(response))
+            answer = Response(response.status, response.headers, self._body(response))
             if response.will_close:
                 self._drop()
         except BaseException as error:

@@ -3,9 +3,8 @@
 These errors are every ConfigError, and those of an address that is not available.
 """
 
-import asyncio
+import os
 import types
-from pathlib import Path
 from typing import Final, TypeVar
 
 from fastrpc.errors import ConfigError
@@ -15,7 +14,7 @@ __all__ = ["ShownAtProgram", "mark_shown_at_program", "shown_at_program"]
 E = TypeVar("E", bound=Exception)
 
 #: Folders whose frames say nothing of the mistake: this package, the loops that run it.
-_INNER: Final = (str(Path(__file__).parent), str(Path(asyncio.__file__).parent), "uvloop")
+_INNER: Final = (os.path.dirname(__file__), os.path.join(os.path.dirname(os.__file__), "asyncio"), "uvloop")
 
 #: Of other errors than ConfigErrors: the attribute of those that are shown at the program.
 _MARK: Final = "_is_shown_at_program"

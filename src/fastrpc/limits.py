@@ -14,13 +14,14 @@ A call over a limit is refused before anything of it is decoded: it does not sta
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, TypeAlias
 
 from fastrpc.config import Limits
 from fastrpc.config.validation import LONGEST_SECONDS, check_count, check_number, wrong
 from fastrpc.errors import ConfigError
 from fastrpc.method_patterns import method_patterns
+from fastrpc.value_class import value_class
 
 __all__ = ["ConcurrencyLimit", "Limit", "RateLimit", "checked_limits", "patterns_in_vain"]
 
@@ -31,7 +32,7 @@ _HIGHEST_RATE: Final = 100_000_000
 _ADAPTIVE: Final = {"initial": 20, "floor": 4, "ceiling": 1_000}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class RateLimit:
     """At most `rate` calls a second, after `burst` at once.
 
@@ -70,7 +71,7 @@ class RateLimit:
         method_patterns(self.methods)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class ConcurrencyLimit:
     """At most `limit` calls in progress, streams included. Each worker of a server counts its own.
 

@@ -1,8 +1,8 @@
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 
 
 cdef class Alarm(Timed):
     cdef:
-        # What is called when it is woken, and when the loop looks for data; None for nothing.
+        # Callbacks for its wake-up and for each look of the loop for data; None for nothing.
         object wake
         object spin

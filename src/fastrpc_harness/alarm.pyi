@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Any, final
 
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.loop.loop_state import LoopState
 from fastrpc._core.loop.poll_clock import PollClock

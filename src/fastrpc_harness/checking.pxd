@@ -1,1 +1,1 @@
-"""What a stream does when an instant has passed, at an instant of one's choice."""
+"""The checks that a stream makes once an instant has passed, at a chosen instant."""

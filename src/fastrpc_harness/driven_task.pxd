@@ -3,7 +3,7 @@
 cimport cython
 
 from fastrpc._core.loop.handler_task cimport HandlerTask
-from fastrpc._core.loop.task_pool cimport TaskPool
+from fastrpc._core.loop.loop_state cimport TaskPool
 
 
 @cython.final

@@ -4,7 +4,7 @@ from contextvars import Context
 from typing import Any, final
 
 from fastrpc._core.loop.handler_task import HandlerTask
-from fastrpc._core.loop.task_pool import TaskPool
+from fastrpc._core.loop.loop_state import TaskPool
 
 @final
 class DrivenTask(HandlerTask):

@@ -1,13 +1,13 @@
 from typing import final
 
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.wire.settings import WireSettings
 
 @final
 class EchoConnection(Connection):
     """A connection that answers each request with its payload: what one call costs the core alone."""
 
-    def __init__(self, *, is_client: bool, settings: Settings | None = None) -> None: ...
+    def __init__(self, *, is_client: bool, settings: WireSettings | None = None) -> None: ...
     @property
     def answered(self) -> int:
         """Calls of ours that were answered."""

@@ -1,17 +1,17 @@
-"""What one call costs the core alone: both sides of a connection in a loop in C, without loop, socket or marshal."""
+"""The cost of one call in the core alone: both sides of a connection in a loop in C, without loop, socket or marshal."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.calls.call cimport Route
-from fastrpc._core.framing.settings cimport Settings
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.wire.settings cimport WireSettings
 
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 
 
 @cython.final
 cdef class EchoConnection(Connection):
-    def __init__(self, *, bint is_client, Settings settings=None):
+    def __init__(self, *, bint is_client, WireSettings settings=None):
         Connection.__init__(
             self,
             is_client=is_client,
@@ -39,7 +39,7 @@ cdef class EchoConnection(Connection):
 
     def make_calls(self, EchoConnection server not None, Py_ssize_t count, Py_ssize_t batch, bytes payload):
         """Make `count` calls, `batch` of them in each flush; return how many were answered."""
-        cdef Route route = Route.__new__(Route)
+        cdef MethodRoute route = MethodRoute.__new__(MethodRoute)
         cdef Call call
         cdef Py_ssize_t _i, _j
         route.name = b"bench.echo"

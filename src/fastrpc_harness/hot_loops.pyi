@@ -6,8 +6,8 @@ from fastrpc._core.balancing.retry_budget import RetryBudget
 from fastrpc._core.balancing.selectors import BaseSelector
 from fastrpc._core.base.histogram import MethodCounters
 from fastrpc._core.base.timer_wheel import TimerWheel
-from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.native.call_table import CallTable
+from fastrpc._core.wire.native import NativeProtocol
 
 def parse_frames(protocol: NativeProtocol, count: int, data: bytes) -> int:
     """Parse one frame `count` times; return the bytes consumed."""

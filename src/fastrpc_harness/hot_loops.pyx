@@ -5,16 +5,16 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
-from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.native.call_table cimport CallTable
 from fastrpc._core.balancing.endpoint_set cimport EndpointSet
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.balancing.hash_ring cimport HashRing, hash_key
-from fastrpc._core.base.histogram cimport MethodCounters
-from fastrpc._core.framing.native cimport NativeProtocol
 from fastrpc._core.balancing.retry_budget cimport RetryBudget
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.base.histogram cimport MethodCounters
 from fastrpc._core.base.timer_wheel cimport TICK_BITS, Timer, TimerWheel
+from fastrpc._core.native.call_table cimport CallTable
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.native cimport NativeProtocol
 
 
 def parse_frames(NativeProtocol protocol not None, Py_ssize_t count, bytes data not None):

@@ -4,8 +4,8 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.io.python_engine cimport PythonEngine
-from fastrpc._core.serving.connection_life cimport ConnectionLife
-from fastrpc._core.serving.exchange cimport Exchange
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef class LivedStream(ByteStream):
@@ -17,7 +17,7 @@ cdef class LivedStream(ByteStream):
         readonly list looks
 
 
-cdef class LivedExchange(Exchange):
+cdef class LivedConnection(ServedConnection):
     cdef:
         # The calls that stream.
         public list streams
@@ -26,7 +26,7 @@ cdef class LivedExchange(Exchange):
 cdef class LivedEngine(PythonEngine):
     cdef:
         readonly LivedStream below
-        readonly Exchange exchange
+        readonly ServedConnection connection
         ConnectionLife life
 
         # The orders, in order.

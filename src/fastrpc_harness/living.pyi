@@ -2,7 +2,7 @@ from typing import Any
 
 from fastrpc._core.io.engine import ByteStream
 from fastrpc._core.io.python_engine import PythonEngine
-from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.server.served_connection import ServedConnection
 from fastrpc.config import Keepalive, Timeouts
 
 class LivedStream(ByteStream):
@@ -15,8 +15,8 @@ class LivedStream(ByteStream):
     @property
     def looks(self) -> list[int]: ...
 
-class LivedExchange(Exchange):
-    """An exchange whose streams a test names."""
+class LivedConnection(ServedConnection):
+    """A connection whose streams a test names."""
 
     streams: list[Any]
 
@@ -29,11 +29,11 @@ class LivedEngine(PythonEngine):
     heard_ns: int
     received: int
     unsent: int
-    def __init__(self, exchange: Exchange | None = None) -> None: ...
+    def __init__(self, connection: ServedConnection | None = None) -> None: ...
     @property
     def below(self) -> LivedStream: ...
     @property
-    def exchange(self) -> Exchange | None: ...
+    def connection(self) -> ServedConnection | None: ...
     @property
     def orders(self) -> list[tuple[Any, ...]]: ...
     def live_by(self, timeouts: Timeouts, keepalive: Keepalive, *, closes_by_answers: bool = False) -> None:

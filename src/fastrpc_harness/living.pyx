@@ -1,7 +1,7 @@
 """The life of a served connection alone: facts and times go in, orders come out."""
 
 from fastrpc._core.io.engine cimport bind
-from fastrpc._core.serving.connection_life cimport Facts, new_life
+from fastrpc._core.server.connection_life cimport Facts, new_life
 
 
 cdef class LivedStream(ByteStream):
@@ -23,17 +23,17 @@ cdef class LivedStream(ByteStream):
         return self.taken
 
 
-cdef class LivedExchange(Exchange):
+cdef class LivedConnection(ServedConnection):
     cdef list streams_under_way(self):
         return list(self.streams or ())
 
 
 cdef class LivedEngine(PythonEngine):
-    def __init__(self, Exchange exchange=None):
+    def __init__(self, ServedConnection connection=None):
         self.below = LivedStream()
         bind(self, self.below)
-        self.exchange = exchange
-        self.life = new_life(self, exchange)
+        self.connection = connection
+        self.life = new_life(self, connection)
         self.orders = []
 
     def live_by(self, timeouts, keepalive, *, bint closes_by_answers=False):
@@ -56,7 +56,7 @@ cdef class LivedEngine(PythonEngine):
     def abort(self):
         self.orders.append(("abort",))
 
-    # What is told and asked
+    # Facts and questions
 
     def begin(self, uint64_t now):
         return self.life.begin(now)

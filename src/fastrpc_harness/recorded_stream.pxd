@@ -11,7 +11,7 @@ cdef class RecordedStream(StreamChannel):
         RecordingConnection _connection
         public bint has_full_output
 
-        # What `decode` does beside returning the payload; what is called when a wait took too long, how often it did.
+        # Called by `decode` with each payload; called when a wait took too long, and how often it was.
         public object decoder
         public object idle_callback
         readonly int idle_waits

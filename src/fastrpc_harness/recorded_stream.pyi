@@ -11,9 +11,9 @@ class RecordedStream(StreamChannel):
 
     #: Whether the output of the connection counts as full.
     has_full_output: bool
-    #: What is made of a payload; None: nothing.
+    #: Decodes a payload; None returns it as it is.
     decoder: Callable[[bytes], Any] | None
-    #: What is called when a wait took too long.
+    #: Called when a wait took too long.
     idle_callback: Callable[[], object] | None
 
     def __init__(
@@ -38,7 +38,7 @@ class RecordedStream(StreamChannel):
 
     @property
     def credit(self) -> tuple[int, int, int, int]:
-        """What it may send, what it may receive, what it owes of that, what it granted beyond its window."""
+        """Bytes that it may send, may receive, owes of those, and granted beyond its window."""
 
     @property
     def window_bytes(self) -> int:
@@ -46,7 +46,7 @@ class RecordedStream(StreamChannel):
 
     @property
     def waiting_cost(self) -> int:
-        """What the messages that wait have taken from the window."""
+        """Bytes that waiting messages have taken from the window."""
 
     @property
     def has_unsent(self) -> bool:
@@ -62,7 +62,7 @@ class RecordedStream(StreamChannel):
         """Return the future of a sender that waits."""
 
     def wait_now(self) -> None:
-        """Say that whoever receives waits."""
+        """Say that the reader waits."""
 
     def take_now(self) -> Any:
         """Take the oldest message."""

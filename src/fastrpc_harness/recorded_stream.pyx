@@ -16,7 +16,7 @@ cdef class RecordedStream(StreamChannel):
             self.loop_state = loop_state(loop)
         call.stream = self
 
-    # What C code asks of it, for tests
+    # Calls of C code, for tests
 
     def send_message(self, bytes payload not None):
         """Send one message."""
@@ -27,7 +27,7 @@ cdef class RecordedStream(StreamChannel):
         return self.wait_room()
 
     def wait_now(self):
-        """Say that whoever receives waits."""
+        """Say that the reader waits."""
         self.reader_waits()
 
     def take_now(self):
@@ -67,8 +67,8 @@ cdef class RecordedStream(StreamChannel):
 
     @property
     def credit(self):
-        """What it may send, what it may receive, what it owes of that, what it granted beyond its window."""
-        return self.call.send_left, self.call.window.left, self.call.window.owed, self.call.granted
+        """Bytes that it may send, may receive, owes of those, and granted beyond its window."""
+        return self.call.send_left, self.call.window.left, self.call.window.owed, self.call.window.granted
 
     @property
     def window_bytes(self):
@@ -77,7 +77,7 @@ cdef class RecordedStream(StreamChannel):
 
     @property
     def waiting_cost(self):
-        """What the messages that wait have taken from the window."""
+        """Bytes that waiting messages have taken from the window."""
         cdef Py_ssize_t i
         return sum([self._ring[(self._first + i) & (self._places - 1)].cost for i in range(self.waiting)])
 

@@ -1,8 +1,8 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.calls.call cimport Call, Route
+from fastrpc._core.calls.call cimport Call, MethodRoute
 from fastrpc._core.native.connection cimport Connection
-from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.wire.frame cimport Frame
 
 
 cdef class RecordedCall(Call):
@@ -13,12 +13,12 @@ cdef class RecordedCall(Call):
 
 cdef class RecordingConnection(Connection):
     cdef:
-        # What came and was not returned yet, the beginning of a frame that is not whole, and bytes of whole frames.
+        # Events not returned yet, the beginning of an incomplete frame, and the bytes of complete frames.
         readonly list events
         bytes tail
         readonly uint64_t consumed
 
-        # Whether what credit allows is written at once, or when it is asked for; whether nobody takes it at present.
+        # Whether what credit allows is written at once, or when it is asked for; whether it is kept at present.
         public bint sends_at_once
         public bint is_blocked
 
@@ -30,7 +30,7 @@ cdef class RecordingConnection(Connection):
     cdef int _emit(self, tuple event) except -1
     cdef tuple _control_event(self, Frame* frame)
     cdef int _flush(self) except -1
-    cdef Route _route_to(self, bytes method)
+    cdef MethodRoute _route_to(self, bytes method)
     cdef RecordedCall _call_of(self, object which)
     cdef RecordedCall _open_call_of(self, object which, str action)
     cdef RecordedCall _answerable(self, object which, str action)

@@ -1,8 +1,8 @@
 from typing import Any, Final, Literal, final
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.wire.settings import WireSettings
 
 KIND_NAMES: Final[dict[int, str]]
 STATE_NAMES: Final[dict[int, str]]
@@ -48,14 +48,14 @@ class RecordingConnection(Connection):
 
     #: Whether what credit allows is written at once (default), or when `data_to_send` asks for it.
     sends_at_once: bool
-    #: Whether nobody takes the output at present; `data_to_send` returns nothing then.
+    #: Whether the output is kept at present; `data_to_send` returns nothing then.
     is_blocked: bool
 
     def __init__(
         self,
         *,
         is_client: bool,
-        settings: Settings | None = None,
+        settings: WireSettings | None = None,
         early_calls: Literal["none", "idempotent", "all"] = "all",
         first_id: int | None = None,
         stream_pool: int = 33_554_432,
@@ -70,7 +70,7 @@ class RecordingConnection(Connection):
 
     @property
     def credit(self) -> tuple[int, int, int]:
-        """What it may send on the connection, what it may receive, and what it owes of that."""
+        """Bytes that it may send on the connection, may receive, and owes of those."""
 
     @property
     def calls(self) -> list[int]:
@@ -153,7 +153,7 @@ class RecordingConnection(Connection):
         """End the connection for a reason of ours; the peer is told."""
 
     def find_call(self, id: int) -> RecordedCall | None:
-        """Return a call that is under way, ours or the peer's; None where there is none."""
+        """Return a call that is under way, ours or the peer's, or None."""
 
     def state_of(self, id: int) -> str:
         """Name the column of the state table in which a call stands."""

@@ -14,6 +14,8 @@ from libc.string cimport memcpy
 
 from collections import deque
 
+from fastrpc._core.base.status cimport HIGHEST_STATUS, UNKNOWN
+from fastrpc._core.base.wire cimport load16, load32, load64
 from fastrpc._core.calls.call cimport (
     STATE_ANSWERING,
     STATE_ASSEMBLING,
@@ -25,7 +27,9 @@ from fastrpc._core.calls.call cimport (
     STATE_STREAMING,
     STATE_WAITING,
 )
-from fastrpc._core.framing.frame cimport (
+from fastrpc._core.native.outgoing cimport Outgoing
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.wire.frame cimport (
     ACK,
     AUTH,
     CANCEL,
@@ -47,13 +51,9 @@ from fastrpc._core.framing.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.native.outgoing cimport Outgoing
-from fastrpc._core.framing.settings cimport Settings, decode_settings
-from fastrpc._core.streams.stream_channel cimport StreamChannel
-from fastrpc._core.base.status cimport HIGHEST_STATUS, UNKNOWN
-from fastrpc._core.base.wire cimport load16, load32, load64
+from fastrpc._core.wire.settings cimport WireSettings, decode_settings
 
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc.errors import LocalProtocolError
 
 cdef extern from "Python.h":
@@ -100,7 +100,7 @@ cdef class RecordingConnection(Connection):
         self.routes = {}
 
     def __init__(
-        self, *, bint is_client, Settings settings=None, early_calls="all", first_id=None, stream_pool=33_554_432
+        self, *, bint is_client, WireSettings settings=None, early_calls="all", first_id=None, stream_pool=33_554_432
     ):
         Connection.__init__(
             self,
@@ -189,7 +189,7 @@ cdef class RecordingConnection(Connection):
             self.give_up(known, reason)
             self._flush()
 
-    # Calls of theirs
+    # Calls of the peer
 
     def respond(self, call, bytes payload not None=b"", *, bytes metadata not None=b"", uint32_t elapsed_us=0):
         """Answer with a value."""
@@ -290,10 +290,10 @@ cdef class RecordingConnection(Connection):
         """End the connection for a reason of ours; the peer is told."""
         self.close_with(reason, text)
 
-    # What can be seen
+    # State for tests
 
     def find_call(self, uint64_t id):
-        """Return a call that is under way, ours or the peer's; None where there is none."""
+        """Return a call that is under way, ours or the peer's, or None."""
         return self._call_of(id)
 
     def state_of(self, uint64_t id):
@@ -311,7 +311,7 @@ cdef class RecordingConnection(Connection):
 
     @property
     def credit(self):
-        """What it may send on the connection, what it may receive, and what it owes of that."""
+        """Bytes that it may send on the connection, may receive, and owes of those."""
         return self.sender.send_left, self.reader.received.left, self.reader.received.owed
 
     @property
@@ -456,12 +456,12 @@ cdef class RecordingConnection(Connection):
             self.sender.pump(PY_SSIZE_T_MAX, True)
         return 0
 
-    cdef Route _route_to(self, bytes method):
-        cdef Route route = self.routes.get(method)
+    cdef MethodRoute _route_to(self, bytes method):
+        cdef MethodRoute route = self.routes.get(method)
         if route is None:
             if not 1 <= len(method) <= METHOD_LIMIT:
                 raise LocalProtocolError(f"the method has {len(method)} bytes, 1 to {METHOD_LIMIT} are allowed")
-            route = self.routes[method] = Route.__new__(Route)
+            route = self.routes[method] = MethodRoute.__new__(MethodRoute)
             route.name = method
             route.method = method.decode("ascii", "backslashreplace")
             route.kind = "unary"

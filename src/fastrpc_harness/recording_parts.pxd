@@ -1,7 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
@@ -11,11 +10,12 @@ from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.message_assembler cimport MessageAssembler
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.frame cimport Frame
 
 
 cdef class RecordingOwner(PartsOwner):
     cdef:
-        # What the parts told, in order; what the reader told of frames that were not whole.
+        # Events of the parts, in order; events of the reader about incomplete frames.
         readonly list events
         readonly list part_events
 
@@ -43,10 +43,10 @@ cdef class RecordingOwner(PartsOwner):
 
 cdef class WatchedConnection(Connection):
     cdef:
-        # What its liveness told, in order.
+        # Events of its liveness, in order.
         readonly list events
 
-        # What a stream would say: bytes that it took, and bytes that it holds and the peer does not take.
+        # Answers of a stream: bytes that it took, and bytes that it holds for a peer that does not take them.
         public int64_t taken
         public uint64_t held
 

@@ -1,7 +1,6 @@
 from typing import final
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.native.callee_states import CalleeStates
 from fastrpc._core.native.caller_states import CallerStates
@@ -11,6 +10,7 @@ from fastrpc._core.native.frame_reader import FrameReader
 from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.config import Keepalive, Timeouts
 
 @final
@@ -36,17 +36,17 @@ class RecordingOwner(PartsOwner):
         self,
         *parts: str,
         is_client: bool = True,
-        peer: Settings | None = None,
-        ours: Settings | None = None,
+        peer: WireSettings | None = None,
+        ours: WireSettings | None = None,
         is_settled: bool = True,
     ) -> None: ...
     @property
     def events(self) -> list[tuple[object, ...]]:
-        """What the parts told: the name of the hook first."""
+        """Events of the parts: the name of the hook first."""
 
     @property
     def part_events(self) -> list[object]:
-        """What the reader told of frames that are not whole: id and bytes so far, the number of events, "over"."""
+        """Events of the reader about incomplete frames: id and bytes so far, the number of events, "over"."""
 
     @property
     def reader(self) -> FrameReader | None: ...
@@ -62,7 +62,7 @@ class RecordingOwner(PartsOwner):
     def caller(self) -> CallerStates | None: ...
     @property
     def control(self) -> ControlFrames | None: ...
-    def announce(self, settings: Settings) -> None:
+    def announce(self, settings: WireSettings) -> None:
         """Send SETTINGS."""
 
     def begin_drain(self, reason: int, text: str) -> None:
@@ -83,7 +83,7 @@ class RecordingOwner(PartsOwner):
         """Give bytes to the reader; return how many it consumed."""
 
     def receive_body(self, data: bytes) -> int:
-        """Write the beginning of bytes into the memory of the payload on its way; return how many, 0: there is none."""
+        """Write the beginning of bytes into the memory of the payload on its way; return how many, 0 without one."""
 
     def respond(self, call: Call, payload: bytes, metadata: bytes | None = None) -> None:
         """Answer with a value."""
@@ -145,7 +145,7 @@ class WatchedConnection(Connection):
         timeouts, keepalive: the rules; an age is a tenth longer than it says.
         is_watched: whether age and idleness are checked, as in a session of a loop.
         send_hard: bytes held above which a slow reader has less time; 0: none.
-        takes_values: whether what lies below speaks rpcx.
+        answers_prove: whether what lies below speaks rpcx.
     """
 
     #: Bytes that the stream took in all, and bytes that it holds.
@@ -163,11 +163,11 @@ class WatchedConnection(Connection):
         is_client: bool = True,
         is_watched: bool = True,
         send_hard: int = 0,
-        takes_values: bool = False,
+        answers_prove: bool = False,
     ) -> None: ...
     @property
     def events(self) -> list[tuple[object, ...]]:
-        """What its liveness told: the name of the hook first."""
+        """Events of its liveness: the name of the hook first."""
 
     def check_at(self, now: int) -> int:
         """Let an instant be; return the one to check at next, 0: never."""
@@ -188,7 +188,7 @@ class WatchedConnection(Connection):
         """Wait for the peer to close, until an instant."""
 
     def forgive(self, late: int) -> None:
-        """Give the peer back the time in which nobody looked."""
+        """Give the peer back the time in which its input was not read."""
 
     def forget_silence(self, now: int) -> None:
         """Let silence count from an instant on."""

@@ -16,12 +16,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, Route, new_stream_window
-from fastrpc._core.framing.frame cimport AUTH, GOAWAY, PING, SETTINGS
-from fastrpc._core.framing.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
-from fastrpc._core.framing.native cimport NativeProtocol
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport placed
+from fastrpc._core.calls.call cimport STATE_INPUT_ENDED, STATE_OPEN, Incoming, MethodRoute, new_stream_window
 from fastrpc._core.io.engine cimport MESSAGES_AT_ONCE
 from fastrpc._core.native.call_slots cimport new_slots
 from fastrpc._core.native.callee_states cimport new_callee
@@ -31,9 +26,14 @@ from fastrpc._core.native.frame_reader cimport OPENING_INCOMPLETE, new_reader
 from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport new_failure
 from fastrpc._core.native.send_queue cimport new_sender
+from fastrpc._core.wire.frame cimport AUTH, GOAWAY, PING, SETTINGS
+from fastrpc._core.wire.frame cimport CANCEL, CONT, DATA, END, HEAD, HEADER_SIZE, MORE, OUTCOME_RAN, REQUEST, RESPONSE
+from fastrpc._core.wire.native cimport NativeProtocol
+from fastrpc._core.wire.settings cimport WireSettings
+from fastrpc._core.wire.window cimport placed
 
-from fastrpc._core.framing.settings import usual_settings
 from fastrpc._core.native.call_slots import EARLY_CALLS
+from fastrpc._core.wire.settings import usual_settings
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -41,7 +41,7 @@ cdef extern from "Python.h":
 
 @cython.final
 cdef class RecordingOwner(PartsOwner):
-    def __init__(self, *parts, bint is_client=True, Settings peer=None, Settings ours=None, bint is_settled=True):
+    def __init__(self, *parts, bint is_client=True, WireSettings peer=None, WireSettings ours=None, bint is_settled=True):
         self.events = []
         self.part_events = []
         self.calls = {}
@@ -49,8 +49,8 @@ cdef class RecordingOwner(PartsOwner):
         self.is_client = is_client
         self.wire = NativeProtocol()
         self.wire.peer_parity = 0 if is_client else 1
-        self.peer = Settings(is_client) if peer is None else peer
-        self.ours = Settings(not is_client) if ours is None else ours
+        self.peer = WireSettings(is_client) if peer is None else peer
+        self.ours = WireSettings(not is_client) if ours is None else ours
         self.bound_messages()
         self.wire.frame_limit = self.ours.max_frame
         self.our_stream_window = self.ours.stream_window
@@ -77,7 +77,7 @@ cdef class RecordingOwner(PartsOwner):
         if "control" in parts:
             self.preface_sent = True
             self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
-            self.control.start(Settings(not is_client))
+            self.control.start(WireSettings(not is_client))
 
     def __dealloc__(self):
         # The collector may have cleared a field before.
@@ -106,7 +106,7 @@ cdef class RecordingOwner(PartsOwner):
         call.send_left = window
         if window:
             call.window = new_stream_window(window)
-        call.route = Route.__new__(Route)
+        call.route = MethodRoute.__new__(MethodRoute)
         call.route.name = b"arith.mul"
         call.route.method = "arith.mul"
         if id:
@@ -118,7 +118,7 @@ cdef class RecordingOwner(PartsOwner):
 
     # The frames of the connection itself
 
-    def announce(self, Settings settings not None):
+    def announce(self, WireSettings settings not None):
         self.control.announce(settings)
 
     def begin_drain(self, int reason, str text not None):
@@ -424,10 +424,11 @@ cdef class RecordingOwner(PartsOwner):
 @cython.final
 cdef class WatchedConnection(Connection):
     def __init__(
-        self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0, bint takes_values=False
+        self, *, timeouts, keepalive, bint is_client=True, bint is_watched=True, int64_t send_hard=0,
+        bint answers_prove=False,
     ):
         Connection.__init__(
-            self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all", takes_values=takes_values
+            self, is_client=is_client, settings=usual_settings(not is_client), early_calls="all", answers_prove=answers_prove
         )
         self.events = []
         self.liveness.set_rules(timeouts, keepalive, lambda _first, last: last)
@@ -451,7 +452,7 @@ cdef class WatchedConnection(Connection):
     def request(self, bytes method not None):
         cdef Call call = Call.__new__(Call)
         call.is_local = True
-        call.route = Route.__new__(Route)
+        call.route = MethodRoute.__new__(MethodRoute)
         call.route.name = method
         self.slots.send_request(call, b"")
         return call

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from bench.compare.paths import ROOT
-from bench.compare.readme import SECTIONS, MarkerError, Section, calls_block, write_readme
+from bench.compare.headline import CHOICE, LENGTH
+from bench.compare.paths import ROOT, TABLES
+from bench.compare.readme import FIGURES, SECTIONS, MarkerError, Section, calls_block, write_readme
+from bench.compare.workloads import WORKLOADS
 
 CALLS = SECTIONS[0]
 BEGIN, END = CALLS.begin, CALLS.end
@@ -28,18 +30,25 @@ def test_missing_or_doubled_markers_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.name)
-def test_the_projects_readme_has_the_markers(section: Section) -> None:
+def test_the_page_of_results_has_the_markers(section: Section) -> None:
+    assert "new" in section.replace((ROOT / TABLES).read_text(), "new")
+
+
+def test_the_projects_readme_has_its_figures() -> None:
     text = (ROOT / "README.md").read_text()
-    assert "new" in section.replace(text, "new")
+    assert "new" in FIGURES.replace(text, "new")
+    block = text.split(FIGURES.begin)[1].split(FIGURES.end)[0]
+    assert sum(line.startswith("| ") for line in block.splitlines()) == LENGTH + 2
+    assert block.count("<img ") == 2
 
 
 def test_the_block_tells_conditions_field_ratios_and_plots(result: Mapping[str, Any]) -> None:
-    block = calls_block(result, ["bench/plots/w2.svg", "bench/plots/payload.svg"])
+    block = calls_block(result, ["w2", "payload"])
     assert "2026-01-01, a processor, 2 cores, Linux, CPython, commit abc: `make compare`" in block
     assert "| **fastrpc, uvloop** | **16,000 (62.5 µs)** | **400,000** | **2,621 MB/s** |" in block
     assert "| 32 B, 64 in flight | 400,000 | 50 × grpc.aio | 40% |" in block
     assert "| fastrpc, uvloop | 62.5 µs | C echo | 50.0 µs | 1.25 × |" in block
-    assert '<img src="bench/plots/payload.svg" width="49%" alt="Payload, 4 in flight">' in block
+    assert '<img src="plots/payload.svg" width="49%" alt="Payload, 4 in flight">' in block
 
 
 def test_the_field_is_in_the_order_of_its_rates(result: Mapping[str, Any]) -> None:
@@ -48,12 +57,63 @@ def test_the_field_is_in_the_order_of_its_rates(result: Mapping[str, Any]) -> No
     assert field == ["C echo", "fastrpc, uvloop", "NATS & friends", "grpc.aio, uvloop"]
 
 
-def test_one_call_writes_table_and_plots(result: Mapping[str, Any], tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"# project\n{BEGIN}\n{END}\nend\n")
-    write_readme(result, tmp_path)
-    text = (tmp_path / "README.md").read_text()
-    assert text.startswith("# project\n")
-    assert text.endswith(f"{END}\nend\n")
+def written(result: Mapping[str, Any], root: Path) -> tuple[str, str]:
+    """Write a result into a README and a page of results without any figures; return both."""
+    (root / "bench").mkdir()
+    (root / "README.md").write_text(f"# project\n{FIGURES.begin}\nold\n{FIGURES.end}\nend\n")
+    sections = "\n".join(f"{section.begin}\nold\n{section.end}" for section in SECTIONS)
+    (root / TABLES).write_text(f"# results\n{sections}\nend\n")
+    write_readme(result, root)
+    return (root / "README.md").read_text(), (root / TABLES).read_text()
+
+
+def test_one_call_writes_tables_and_plots(
+    result: Mapping[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme, tables = written(result, tmp_path)
+    assert tables.startswith("# results\n")
+    assert tables.endswith("end\n")
     for name in ("w2", "w1", "payload"):
-        assert f'src="bench/plots/{name}.svg"' in text
+        assert f'src="plots/{name}.svg"' in tables
         assert (tmp_path / "bench" / "plots" / f"{name}.svg").read_text().startswith("<svg")
+    # Two of its workloads are rows of the README: too few.
+    assert "README.md stays as it is" in capsys.readouterr().err
+    assert f"{FIGURES.begin}\nold\n{FIGURES.end}" in readme
+
+
+def test_the_readme_gets_the_first_eight_rows_and_two_pictures(
+    result: Mapping[str, Any], tmp_path: Path
+) -> None:
+    readme, _ = written(
+        {
+            **result,
+            "peers": {
+                "fastrpc": {"title": "fastrpc, uvloop", "family": "fastrpc"},
+                "fastrpc_http": {"title": "fastrpc, HTTP", "family": "fastrpc, HTTP"},
+                **{name: {"title": name, "family": name} for name in ("grpc.aio", "FastAPI", "rpcx")},
+            },
+            "summary": [
+                {
+                    **result["summary"][0],
+                    "peer": peer,
+                    "workload": headline.workload,
+                    "calls_per_second": rate,
+                }
+                for headline in CHOICE
+                if headline.peer != "fastrpc_rpcx"
+                for peer, rate in (
+                    (headline.peer, 4_000.0),
+                    (WORKLOADS[headline.workload].base_family, 1_000.0),
+                )
+            ],
+        },
+        tmp_path,
+    )
+    rows = [line.split(" | ") for line in readme.splitlines() if line.startswith("| ")][2:]
+    assert [row[0].strip("| ") for row in rows] == [
+        headline.title for headline in CHOICE if headline.peer != "fastrpc_rpcx"
+    ][:LENGTH]
+    assert rows[1][1:4] == ["**4,000**", "grpc.aio: 1,000", "4.00 ×"]
+    assert readme.count("<img ") == 2
+    assert 'src="bench/plots/server_stream.svg"' in readme
+    assert "Commit abc, 2026-01-01, a processor, 2 cores, CPython: `make compare`." in readme

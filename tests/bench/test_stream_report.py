@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from bench.compare.measurement import Measurement
+from bench.compare.plots import draw_plots
 from bench.compare.readme import streams_block
 from bench.compare.report import PeerNames, build_result, markdown
 from bench.compare.rounds import Outcome
@@ -99,14 +100,21 @@ def test_the_summary_holds_the_share_of_the_one_way_limit(streams: dict[str, Any
     assert shares["fastrpc", "server_stream"] == (40.0, 0.01)
 
 
-def test_the_report_and_the_readme_show_streams(streams: dict[str, Any]) -> None:
-    for text in (markdown(streams), streams_block(streams)):
+def test_the_report_and_the_page_of_results_show_streams(streams: dict[str, Any]) -> None:
+    for text in (markdown(streams), streams_block(streams, [])):
         assert stream_rates(streams) in text
         assert stream_ratios(streams) in text
     assert (
         "- server_stream_many: server stream through `receive_many()`, 32 B; held against server_stream"
         in (markdown(streams))
     )
+
+
+def test_bars_of_streams_leave_out_the_yardstick(streams: dict[str, Any]) -> None:
+    picture = draw_plots(streams)["server_stream"]
+    assert "messages per second" in picture
+    assert "grpc-go" in picture
+    assert "C, one way" not in picture
 
 
 def test_without_streams_there_is_no_table_of_them(result: Mapping[str, Any]) -> None:

@@ -49,8 +49,8 @@ def test_a_peer_has_its_percentiles_at_each_rate(tails: dict[str, Any]) -> None:
     ]
 
 
-def test_the_report_and_the_readme_show_tails(tails: dict[str, Any]) -> None:
-    for text in (markdown(tails), streams_block(tails)):
+def test_the_report_and_the_page_of_results_show_tails(tails: dict[str, Any]) -> None:
+    for text in (markdown(tails), streams_block(tails, [])):
         assert tail_table(tails) in text
 
 

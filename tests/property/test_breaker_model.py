@@ -3,7 +3,7 @@
 import random
 from dataclasses import dataclass, field
 
-from fastrpc._core.balancing.breaker import Breaker
+from fastrpc._core.balancing.breaker import EndpointBreaker
 from fastrpc.config import Breaker as Settings
 from tests.conftest import Scale
 
@@ -93,7 +93,7 @@ def test_breaker_equals_its_model_over_random_histories(scale: Scale) -> None:
     for seed in range(scale(10_000)):
         source = random.Random(seed)
         settings = settings_of(source)
-        breaker, model = Breaker(settings), Model(settings)
+        breaker, model = EndpointBreaker(settings), Model(settings)
         # Whole milliseconds away from the edges of slots, which floating point would blur.
         now = 1_000_000_001
         fault_share = source.random()

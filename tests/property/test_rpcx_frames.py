@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from fastrpc import ClientConfig, Limits, Server, ServerConfig
 from fastrpc._core.rpcx.translation import RpcxTranslation
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.errors import RemoteProtocolError
 from fastrpc.protocols.rpcx_client import rpcx_translation
 from tests.conftest import Scale
-from tests.support.kept_exchange import gate_for
+from tests.support.kept_connection import gate_for
 from tests.support.memory_growth import resident_bytes
 from tests.support.rpcx_arith import Arith, Fn
 from tests.support.rpcx_link import ServedRpcx

@@ -17,7 +17,7 @@ import fastrpc
 from fastrpc import Client, Endpoint, Server, ServerConfig, Status, StoreError, Timeouts
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.consul.agent import Access
+from fastrpc.registries.consul.agent import AgentAccess
 from fastrpc.registries.consul.rpcx import RpcxKeys
 from tests.support.program import Program
 from tests.support.registry_servers import ConsulAgent
@@ -285,7 +285,7 @@ class TestRpcxLayout:
     def test_a_retired_key_says_inactive_until_it_is_released(
         self, consul: ConsulAgent, service: str
     ) -> None:
-        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        backend = RpcxKeys(AgentAccess(RegistryURL(consul.url)), base="rpcx")
         path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
         lease = backend.open_lease(service, endpoint(1001, weight=3))
         assert not lease.retire()
@@ -373,7 +373,7 @@ class TestRpcxLayout:
             assert "Session" in pair
 
     def test_renewing_keeps_what_an_operator_wrote(self, consul: ConsulAgent, service: str) -> None:
-        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        backend = RpcxKeys(AgentAccess(RegistryURL(consul.url)), base="rpcx")
         path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
         lease = backend.open_lease(service, endpoint(1001))
         lease.acquire()
@@ -390,7 +390,7 @@ class TestRpcxLayout:
     def test_attempt_after_a_lost_answer_never_takes_the_key_out(
         self, consul: ConsulAgent, service: str
     ) -> None:
-        backend = RpcxKeys(Access(RegistryURL(consul.url)), base="rpcx")
+        backend = RpcxKeys(AgentAccess(RegistryURL(consul.url)), base="rpcx")
         path = f"/v1/kv/rpcx/{service}/tcp@127.0.0.1:1001"
         lease = backend.open_lease(service, endpoint(1001))
         lease.acquire()

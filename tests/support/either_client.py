@@ -54,10 +54,10 @@ async def connected(kind: str, target: str, **options: Any) -> AsyncIterator[Any
 
 
 @asynccontextmanager
-async def nowhere(kind: str) -> AsyncIterator[Any]:
-    """Yield a client of a kind whose address nobody serves."""
-    async with Client("tcp://127.0.0.1:9") as client:
-        with SyncClient("tcp://127.0.0.1:9") as blocking:
+async def nowhere(kind: str, **options: Any) -> AsyncIterator[Any]:
+    """Yield a client of a kind whose address no server listens at."""
+    async with Client("tcp://127.0.0.1:9", **options) as client:
+        with SyncClient("tcp://127.0.0.1:9", **options) as blocking:
             yield client if kind == "async" else Stepped(blocking)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastrpc._core.framing.settings import LISTS, NUMBERS, Settings, usual_settings
+from fastrpc._core.wire.settings import LISTS, NUMBERS, WireSettings, usual_settings
 from fastrpc_harness.recording import RecordingConnection
 from tests.support.frame_factory import opening
 from tests.support.scenario import Cancel, Open, Respond, Scenario, run
@@ -15,7 +15,7 @@ from tests.support.wire_settings import Setting
 __all__ = ["EngineSubject", "call_ids", "client", "engine_settings", "frames", "run_engine", "server"]
 
 
-def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -> Settings:
+def engine_settings(is_server: bool, changes: Mapping[int, Any] | None = None) -> WireSettings:
     """Return the default settings of a side, with changes by their names on the wire."""
     settings = usual_settings(is_server)
     for name, value in (changes or {}).items():

@@ -16,7 +16,7 @@ import uvloop
 
 import fastrpc
 from fastrpc import Memory, Server, ServerConfig
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.files import FileService
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")

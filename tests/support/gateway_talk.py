@@ -7,17 +7,17 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from fastrpc import HTTP, Limits, ServerConfig
-from fastrpc._core.calls.call import Route
-from fastrpc._core.gateway.connection import GatewayConnection
-from fastrpc._core.gateway.http_method import HttpMethod
-from fastrpc._core.gateway.service import HttpService
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.connection import GatewayConnection
+from fastrpc._core.http.http_method import HttpMethod
+from fastrpc._core.http.service import HttpService
 from fastrpc._core.io.session import Session
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc.protocols.base import ServerParts
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient
-from tests.support.kept_exchange import gate_for
+from tests.support.kept_connection import gate_for
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
 
@@ -75,7 +75,7 @@ class GatewayTalk(HttpClient):
         self.session.connection_lost(None)
 
 
-def method_of(route: Route) -> HttpMethod:
+def method_of(route: MethodRoute) -> HttpMethod:
     """Return a method that GET may call too, with one argument, `text`, in its query."""
 
     def marshal_of(codec: str) -> Marshal:
@@ -86,7 +86,7 @@ def method_of(route: Route) -> HttpMethod:
 
 @asynccontextmanager
 async def connected(
-    make_method: Callable[[Route], HttpMethod] = method_of,
+    make_method: Callable[[MethodRoute], HttpMethod] = method_of,
     *,
     http: HTTP | None = None,
     limits: Limits | None = None,

@@ -13,8 +13,7 @@ from typing import Any
 
 import fastrpc
 from fastrpc import HTTP, TLS, Address, Server, ServerConfig
-from fastrpc._core.loop.held_sockets import HeldSockets
-from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.loop_state import HeldSockets, loop_state
 from tests.support.http_talk import request, soon
 from tests.support.socket_client import handshake
 from tests.support.socket_frames import TEXT, client_frame

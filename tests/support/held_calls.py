@@ -65,7 +65,7 @@ async def held_calls(
         [session] = target.server._gate.sessions
         client._pool.sessions[0].transport.pause_reading()
         large = asyncio.ensure_future(client.call(Bulk.answer, MUCH))
-        await eventually(lambda: session.exchange.holding)
+        await eventually(lambda: session.connection.holding)
         held = HeldCalls(target, client)
         for name, priority, size in calls:
             held.add(name, priority, size)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastrpc._core.framing.settings import Settings, usual_settings
+from fastrpc._core.wire.settings import WireSettings, usual_settings
 from fastrpc_harness.recorded_stream import RecordedStream
 from fastrpc_harness.recording import RecordingConnection
 from tests.support.wire_layout import FLAG_STREAM_IN, FLAG_STREAM_OUT
@@ -50,7 +50,7 @@ class LinkedStreams:
             self.client.receive_data(to_client)
 
 
-def _settings(is_server: bool, window: int) -> Settings:
+def _settings(is_server: bool, window: int) -> WireSettings:
     settings = usual_settings(is_server)
     settings.stream_window = window
     return settings

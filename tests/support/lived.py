@@ -155,7 +155,7 @@ class LivedConnection:
 
     @property
     def drains(self) -> bool:
-        return bool(self.engine.exchange.is_draining)
+        return bool(self.engine.connection.is_draining)
 
     def lose(self) -> None:
         """End the stream below, unless that was done."""

@@ -84,7 +84,7 @@ def forget_tables(*services: type[Any]) -> None:
     """
     from fastrpc.codecs import base as codecs
     from fastrpc.compressors import base as compressors
-    from fastrpc.rpc.schema import untyped_marshal
+    from fastrpc.rpc.marshals import untyped_marshal
     from fastrpc.rpc.service import service_definition
 
     for cached in (

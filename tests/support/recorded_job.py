@@ -5,7 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from fastrpc.serving.thread_pool import ThreadPool
+from fastrpc.handlers.thread_pool import ThreadPool
 
 __all__ = ["LONG", "BlockedJob", "RecordedJob", "begun", "pool", "submit", "until"]
 

@@ -10,10 +10,10 @@ from fastrpc._core.io.session import Session
 from fastrpc._core.rpcx.profile import RPCX, Profile
 from fastrpc._core.rpcx.server import RpcxServer
 from fastrpc._core.rpcx.translation import RpcxTranslation
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
 from fastrpc.protocols.rpcx_client import rpcx_translation
-from tests.support.kept_exchange import gate_for
+from tests.support.kept_connection import gate_for
 from tests.support.rpcx_wire import Frame, RpcxParser, frames_in
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually

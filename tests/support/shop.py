@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import fastrpc
 from fastrpc import CallError, Status, current_call
-from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.server.served_call import ServerCall
 
 __all__ = ["Shop"]
 

@@ -11,10 +11,10 @@ of their call, and come as handlers end.
 """
 
 from fastrpc import Status
-from fastrpc._core.serving.exchange import Failure
-from fastrpc._core.serving.served_call import ServerCall
-from fastrpc._core.serving.served_engine import ServedEngine
-from fastrpc.protocols.base import ServerParts, Verdict, register
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.server.served_engine import ServedEngine
+from fastrpc.protocols.base import Match, ServerParts, register
 
 __all__ = ["ToyEngine"]
 
@@ -42,12 +42,15 @@ class ToyEngine(ServedEngine):
 
     def take_line(self, line: bytes) -> None:
         if line.startswith(b"cancel "):
-            self.gate.cancel_call(self.calls[int(line[7:])])
+            call = self.calls.get(int(line[7:]))
+            # Its answer may be under way.
+            if call is not None:
+                self.gate.cancel_call(call)
             return
         head, _, argument = line.decode().partition(" ")
         method, _, milliseconds = head.partition("@")
         self.gate.begin(
-            self.exchange,
+            self.connection,
             method=method,
             payload=f"[{argument}]".encode(),
             codec="json",
@@ -70,8 +73,8 @@ class ToyEngine(ServedEngine):
         self.calls[call.id] = call
 
 
-def detect_toy(data: bytes) -> Verdict:
-    return Verdict.YES if data[:1].isalpha() else Verdict.NO
+def detect_toy(data: bytes) -> Match:
+    return Match.YES if data[:1].isalpha() else Match.NO
 
 
 register("toy", detect_toy, ToyEngine)

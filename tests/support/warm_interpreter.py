@@ -31,12 +31,19 @@ MODULES = (
     "fastrpc",
     *(
         f"fastrpc.cli.{name}"
-        for name in ("application", "benchmark", "calling", "checking", "contracting", "copying", "listing")
+        for name in (
+            "application",
+            "benchmark.command",
+            "calling.command",
+            "checking",
+            "contracts.command",
+            "copying",
+        )
     ),
-    *(f"fastrpc.cli.{name}" for name in ("registering", "serving")),
+    *(f"fastrpc.cli.{name}" for name in ("listing", "registering", "serving")),
     "fastrpc.coordination",
-    "fastrpc.server.supervisor",
-    "fastrpc.server.announcer",
+    "fastrpc.workers.supervisor",
+    "fastrpc.workers.announcer",
     "fastrpc.cli.main",
     "fastrpc.codecs.msgpack",
     "fastrpc.protocols.native",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastrpc.rpc.schema import check_service
+from fastrpc.rpc.marshals import check_service
 from fastrpc.rpc.service import service_definition
 from tests.support.source_tree import ROOT
 from tests.typing import services

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fastrpc import ServerConfig
-from fastrpc._core.framing.settings import Settings, usual_settings
+from fastrpc._core.wire.settings import WireSettings, usual_settings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS, FIRST_OWN_NUMBER, FOREIGN_CODECS, VALUE_CODECS
 from fastrpc.codecs.base import codec_named, codec_number, codec_numbers
 from fastrpc.compressors.base import compressor_named
@@ -26,12 +26,12 @@ def test_a_compressor_has_its_number(name: str) -> None:
 
 
 def test_the_floor_has_codecs_that_every_peer_knows() -> None:
-    assert Settings(True).codecs == Settings(False).codecs == {0: "raw", 1: "msgpack"}
+    assert WireSettings(True).codecs == WireSettings(False).codecs == {0: "raw", 1: "msgpack"}
 
 
 def test_c_and_the_protocol_agree_on_the_first_installed_number() -> None:
     declared = re.search(
-        r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core/framing/settings.pxd").read_text(encoding="utf-8")
+        r"FIRST_OWN_NUMBER = (\d+)", (PACKAGE / "_core/wire/settings.pxd").read_text(encoding="utf-8")
     )
     assert declared is not None
     assert int(declared[1]) == FIRST_OWN_NUMBER

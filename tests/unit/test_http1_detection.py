@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc.protocols.base import Verdict
+from fastrpc.protocols.base import Match
 from fastrpc.protocols.http.detection import detect_http1
 
 
@@ -11,10 +11,10 @@ from fastrpc.protocols.http.detection import detect_http1
     [b"GET /", b"POST /x HTTP/1.1\r\n", b"OPTIONS * HTTP/1.1", b"GET http://a/", b"DELETE /", b"PROPFIND /x"],
 )
 def test_a_method_and_the_start_of_a_target_is_http(data: bytes) -> None:
-    assert detect_http1(data) is Verdict.YES
+    assert detect_http1(data) is Match.YES
     # However few of its bytes came, it is not ruled out.
     for size in range(data.index(b" ") + 1):
-        assert detect_http1(data[:size]) is Verdict.MORE
+        assert detect_http1(data[:size]) is Match.MORE
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_a_method_and_the_start_of_a_target_is_http(data: bytes) -> None:
     ],
 )
 def test_anything_else_is_not(data: bytes) -> None:
-    assert detect_http1(data) is Verdict.NO
+    assert detect_http1(data) is Match.NO

@@ -5,13 +5,14 @@ import os
 import tomllib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
 from fastrpc.auth.name_patterns import ANONYMOUS, NamePattern
 from fastrpc.errors import ConfigError
 from fastrpc.method_patterns import MethodPattern
 from fastrpc.rpc.identity import Identity
+from fastrpc.value_class import named_value_class, value_class
 from fastrpc.watched_file import WatchedFile
 
 __all__ = ["Decision", "Findings", "Policy", "Right", "Route", "Rule", "Rules"]
@@ -30,7 +31,7 @@ MOST_RULES: Final = 10_000
 logger = logging.getLogger("fastrpc.audit")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value_class
 class Route:
     """A method, as `authorize` sees it."""
 
@@ -55,7 +56,7 @@ class Route:
         return cls(service=service, method=method)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Decision:
     """The decision of a policy about one caller and one method."""
 
@@ -67,7 +68,7 @@ class Decision:
     is_high: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Rule:
     """One rule: which callers may call which methods."""
 
@@ -84,7 +85,7 @@ class Rule:
         return any(pattern.matches(identity) for pattern in self.who)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Findings:
     """The mistakes in a policy for the services of one server."""
 

@@ -1,11 +1,11 @@
 """The question to an authenticator, and its answer."""
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
+from fastrpc.value_class import value_class
 
 __all__ = ["BEARER", "CERTIFICATE", "Answer", "Authenticator", "Presented", "Refusal", "Verdict"]
 
@@ -25,7 +25,7 @@ class Presented(Protocol):
     def certificate(self) -> Mapping[str, Any] | None: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Verdict:
     """An accepted credential."""
 
@@ -34,7 +34,7 @@ class Verdict:
     valid_until: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Refusal:
     """A refused credential.
 

@@ -1,4 +1,14 @@
 """The command line, `fastrpc COMMAND`; `application` has the table of commands.
 
+    calling/    `fastrpc call`: arguments, kinds of methods, standard streams; `http` calls by HTTP
+    contracts/  `fastrpc contract`: reads, writes and compares contracts, and the descriptions that reflection returns
+    gateway/    `fastrpc gateway`: the services of a registry by HTTP
+    benchmark/  `fastrpc bench`
+    serving, registering, listing, registry_listing, checking, copying, policies, certificates    the other commands
+    dialing, listening        the options of commands that dial, and of those that listen
+    settings, setting_places  the settings of `fastrpc run`, and the key or variable to correct
+    printing, output          results and messages;  log_output, json_lines, telemetry: logs and spans
+    import_string             the services that `module:attribute` names;  main: the entry point
+
 The only part that prints, and that loads typer and rich. May import everything below it.
 """

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from fastrpc._version import __version__
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import accept_every_character, describe_error, print_error
-from fastrpc.server.plan import ExitCode
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["application", "run_command_line"]
 
@@ -33,20 +33,26 @@ _COMMANDS = {
         "serving", "run", "serve app:services --address tcp://0.0.0.0:8972", help="The same as run."
     ),
     "dev": _Command("serving", "dev", "dev app:services"),
-    "call": _Command("calling", "call", "call tcp://127.0.0.1:8972 arith.mul 6 b=7", takes_values=True),
+    "call": _Command(
+        "calling.command", "call", "call tcp://127.0.0.1:8972 arith.mul 6 b=7", takes_values=True
+    ),
     "list": _Command("listing", "list_services", "list tcp://127.0.0.1:8972"),
     "health": _Command("checking", "health", "health tcp://127.0.0.1:8972 arith"),
     "bench": _Command(
-        "benchmark", "bench", "bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5", takes_values=True
+        "benchmark.command", "bench", "bench tcp://127.0.0.1:8972 arith.mul 6 7 -c 64 -d 5", takes_values=True
     ),
     "get": _Command("copying", "get", "get tcp://127.0.0.1:8972 reports/may.csv"),
     "put": _Command("copying", "put", "put tcp://127.0.0.1:8972 may.csv reports/may.csv"),
-    "contract": _Command("contracting", "contract", "contract --check tcp://127.0.0.1:8972 app:services"),
+    "contract": _Command(
+        "contracts.command", "contract", "contract --check tcp://127.0.0.1:8972 app:services"
+    ),
     "registry": _Command(
         "registering", "registry", "registry --address tcp://0.0.0.0:8970 --data-dir /var/lib/fastrpc"
     ),
     "gateway": _Command(
-        "gateway", "gateway", "gateway --registry registry://127.0.0.1:8970 --address http://0.0.0.0:8080"
+        "gateway.command",
+        "gateway",
+        "gateway --registry registry://127.0.0.1:8970 --address http://0.0.0.0:8080",
     ),
     "policy": _Command("policies", "policy", "policy check policy.toml app:services"),
     "certs": _Command("certificates", "certs", "certs dev certs --name localhost"),

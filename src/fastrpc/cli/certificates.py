@@ -16,7 +16,7 @@ import typer
 from fastrpc.cli.output import stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.errors import ConfigError
-from fastrpc.server.plan import ExitCode
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["certs", "dev"]
 

@@ -4,14 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
-from fastrpc.cli.calling import Address, AsJson, Timeout, run_async, target_for
+from fastrpc.cli.calling.command import Address, AsJson, Timeout, run_async, target_for
 from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
 from fastrpc.cli.output import shown, stdout
 from fastrpc.cli.printing import print_json, print_note, reported
 from fastrpc.client.probing import HEALTH_METHOD
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.reply import Reply
-from fastrpc.server.plan import ExitCode
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["HEALTH_STYLES", "health"]
 

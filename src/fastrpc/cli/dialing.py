@@ -76,6 +76,12 @@ class Dialing:
     token_path: Path | None = None
     token: str | None = field(default=None, repr=False)
 
+    @property
+    def shows_identity(self) -> bool:
+        """Whether a server may learn the identity of its caller: by a token, or by a certificate."""
+        has_certificate = self.config.tls is not None and self.config.tls.cert_file is not None
+        return has_certificate or self.token_path is not None or self.token is not None
+
     def client(self, target: str) -> Client:
         """Return a client of a server, or of a service in a registry.
 

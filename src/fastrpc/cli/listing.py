@@ -6,8 +6,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from fastrpc.cli.calling import AsJson, Timeout, run_async
-from fastrpc.cli.descriptions import (
+from fastrpc.cli.calling.command import AsJson, Timeout, run_async
+from fastrpc.cli.contracts.descriptions import (
     SERVICES_METHOD,
     MethodDescription,
     ServiceDescription,
@@ -22,8 +22,8 @@ from fastrpc.errors import CallError
 from fastrpc.registries.base.urls import names_registry
 from fastrpc.rpc.description import nearest_name
 from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["explained", "list_services"]
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from fastrpc.server.log_fallback import LOG_FORMAT, FallbackHandler
+from fastrpc.workers.log_fallback import LOG_FORMAT, FallbackHandler
 
 __all__ = ["install_logging", "lower_root_level"]
 

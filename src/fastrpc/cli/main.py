@@ -3,7 +3,7 @@
 import sys
 from typing import NoReturn
 
-from fastrpc.server.plan import ExitCode
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["main"]
 

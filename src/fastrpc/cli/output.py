@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.segment import Segment
     from rich.text import Text
 
-__all__ = ["Output", "Part", "rich_text", "shown", "stderr", "stdout"]
+__all__ = ["Part", "StyledOutput", "rich_text", "shown", "stderr", "stdout"]
 
 #: A part of a line: its text, or its text and its style.
 Part = str | tuple[str, str]
@@ -29,7 +29,7 @@ _GAP = "   "
 _STYLED_ANYWHERE = ("FORCE_COLOR", "TTY_COMPATIBLE")
 
 
-class Output:
+class StyledOutput:
     """Prints on standard output, or on standard error."""
 
     def __init__(self, *, is_error: bool = False) -> None:
@@ -102,9 +102,9 @@ def _escaping_console(*, is_error: bool) -> "Console":
 
 
 #: Answers and tables.
-stdout = Output()
+stdout = StyledOutput()
 #: Messages.
-stderr = Output(is_error=True)
+stderr = StyledOutput(is_error=True)
 
 
 def shown(text: str, style: str = "") -> tuple[str, str]:

@@ -9,8 +9,8 @@ import typer
 from fastrpc.auth.explanation import explained
 from fastrpc.auth.name_patterns import ANONYMOUS
 from fastrpc.auth.policy import Findings, Policy
-from fastrpc.cli.calling import AsJson
-from fastrpc.cli.contract_source import definitions_in
+from fastrpc.cli.calling.command import AsJson
+from fastrpc.cli.contracts.source import definitions_in
 from fastrpc.cli.output import Part, shown, stdout
 from fastrpc.cli.printing import describe_error, print_json, reported
 from fastrpc.errors import ConfigError
@@ -21,7 +21,7 @@ from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.service import service_definition
 from fastrpc.server.builtin import Reflection
 from fastrpc.server.health import Health
-from fastrpc.server.plan import ExitCode
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["check", "explain", "policy"]
 

@@ -19,9 +19,9 @@ from fastrpc.cli.output import rich_text, shown, stderr, stdout
 from fastrpc.client.reach_errors import SETTING_HINT
 from fastrpc.errors import ConfigError, ConnectError, DeadlineExceededError, FastRPCError
 from fastrpc.escaping import printable, printable_json
-from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
 from fastrpc.types.base import ARRAY_EXTENSION
+from fastrpc.workers.plan import ExitCode
 
 __all__ = [
     "EscapedFormatter",

@@ -29,10 +29,10 @@ from fastrpc.config import ServerConfig
 from fastrpc.coordination.registry_server import DEFAULT_REGISTRY_ADDRESS, registry_rights, registry_url
 from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.errors import ConfigError
-from fastrpc.server.plan import ExitCode, Plan, Started
-from fastrpc.server.serve import addresses_of
-from fastrpc.server.serve import run as run_plan
 from fastrpc.stores.memory import MOST_BYTES
+from fastrpc.workers.plan import ExitCode, Plan, Started
+from fastrpc.workers.serve import addresses_of
+from fastrpc.workers.serve import run as run_plan
 
 __all__ = ["registry"]
 

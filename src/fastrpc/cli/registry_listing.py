@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import typer
 
-from fastrpc.cli.calling import run_async
+from fastrpc.cli.calling.command import run_async
 from fastrpc.cli.checking import HEALTH_STYLES
 from fastrpc.cli.dialing import Dialing
 from fastrpc.cli.output import shown, stdout
@@ -19,8 +19,8 @@ from fastrpc.errors import CallError, ConfigError, FastRPCError, StoreError
 from fastrpc.registries.base.registry import WatchedRegistry
 from fastrpc.registries.base.urls import split_target
 from fastrpc.server.builtin import BUILTIN_PREFIX
-from fastrpc.server.plan import ExitCode
 from fastrpc.status import Status
+from fastrpc.workers.plan import ExitCode
 
 __all__ = ["list_registry"]
 

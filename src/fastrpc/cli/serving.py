@@ -47,10 +47,10 @@ from fastrpc.errors import ConfigError
 from fastrpc.registries.base.urls import UNDIALABLE, open_registry
 from fastrpc.rpc.interceptor import Interceptor, put_around_clients
 from fastrpc.server.inherited import is_inherited
-from fastrpc.server.plan import DEFAULT_ADDRESS, ExitCode, NothingToServeError, Plan, Started
-from fastrpc.server.serve import addresses_of
-from fastrpc.server.serve import run as run_plan
 from fastrpc.transports.base import transport_for
+from fastrpc.workers.plan import DEFAULT_ADDRESS, ExitCode, NothingToServeError, Plan, Started
+from fastrpc.workers.serve import addresses_of
+from fastrpc.workers.serve import run as run_plan
 
 __all__ = [
     "dev",
@@ -234,7 +234,7 @@ def dev(
     _install_logging(settings)
     # Files may change twice within a second, and bytecode caches compare whole seconds.
     sys.dont_write_bytecode = True
-    from fastrpc.server.reloader import Reloader, SourceFiles
+    from fastrpc.workers.reloader import Reloader, SourceFiles
 
     reloader = Reloader(plan, SourceFiles(Path.cwd()), _print_failure)
     raise typer.Exit(run_reported(lambda: run_plan(plan, reloader.run), settings))

@@ -20,7 +20,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.config.validation import SECRETS
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.description import nearest_name
-from fastrpc.server.plan import DEFAULT_ADDRESS
+from fastrpc.workers.plan import DEFAULT_ADDRESS
 
 __all__ = ["RunSettings", "read_settings"]
 

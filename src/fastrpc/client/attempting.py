@@ -3,50 +3,43 @@
 import asyncio
 import contextlib
 import math
-import random
 import time
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator
 from typing import Any, TypeVar, cast
 
-from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
-from fastrpc._core.balancing.selectors import EndpointState
-from fastrpc._core.calling.awaited_call import AwaitedCall
-from fastrpc._core.calling.client_session import ClientSession
-from fastrpc.client.endpoint_plan import EndpointPlan
-from fastrpc.client.key_wait import KeyWait
-from fastrpc.client.patience import Patience
-from fastrpc.client.pool import Pool
+from fastrpc._core.balancing.endpoint_set import Pick
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc.client.placing import Placing
+from fastrpc.client.plan import Patience
+from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.reach_errors import REACH_HINT, unreachable
 from fastrpc.client.subchannel import Subchannel
-from fastrpc.client.wire import carries_streams
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import (
     ConnectError,
     DeadlineExceededError,
     FastRPCError,
-    NoEndpointError,
     UnavailableError,
 )
 from fastrpc.failmodes.base import AttemptedCall, FailMode, is_sequential, was_load
+from fastrpc.peers.outcomes import status_of
+from fastrpc.protocols.base import ClientEngine
 
-__all__ = ["Attempting", "BaseAttempting", "may_retry", "name_call"]
+__all__ = ["Attempting", "BaseAttempting", "may_retry", "mode_of", "name_call"]
 
 T = TypeVar("T")
 
 
-class BaseAttempting:
+class BaseAttempting(Placing):
     """The part of a call's attempts that both clients share.
 
     Args:
         made: the error of an attempt made before the fail mode ran; None without one.
     """
 
-    #: Whether attempts go only where streams can, as far as there is such an endpoint.
-    is_stream = False
-
     def __init__(self, pool: Any, call: Any, made: FastRPCError | None) -> None:
-        self._pool = pool
-        self._call = call
+        super().__init__(pool, call)
         self._made = made
         #: Whether any attempt was sent.
         self.was_sent = made is not None
@@ -54,18 +47,6 @@ class BaseAttempting:
         self._was_attempted = made is not None and not isinstance(made, ConnectError)
         self._number = 0 if made is None else 1
         self._may_have_run = made is not None and made.processed != "no"
-        self._tried: list[Endpoint] = []
-        self._picks: list[Pick] = []
-        self._running: list[tuple[Any, Pick | None]] = []
-        #: Picks of attempts that still wait for a connection.
-        self._connecting: list[Pick] = []
-        #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
-        self._moved: dict[Endpoint, Endpoint] = {}
-        endpoint_set: EndpointSet | None = pool.endpoint_set
-        #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
-        self._key_wait = None
-        if endpoint_set is not None and endpoint_set.has_key(call):
-            self._key_wait = KeyWait(pool.config.timeouts.connect)
 
     @property
     def waits_for_list(self) -> bool:
@@ -78,14 +59,6 @@ class BaseAttempting:
             return None
         return Patience(self._pool.config.backoff.first)
 
-    @property
-    def asks_once(self) -> bool:
-        """Whether a pick stands while its endpoint may still connect.
-
-        True for user-defined selectors: they are told the outcome of each pick.
-        """
-        return bool(self._pool.endpoint_set.selector.observes_each_pick)
-
     # Each is a coroutine: those of a `SyncClient` never suspend, and `drive` runs them.
 
     async def prepare(self) -> None:
@@ -93,7 +66,10 @@ class BaseAttempting:
         raise NotImplementedError
 
     async def _start(self, endpoint: Endpoint) -> tuple[Any, Any, Pick | None]:
-        """Return an attempt on a connection, that connection, and the pick that reports the outcome."""
+        """Return an attempt on a connection, that connection, and the pick that reports the outcome.
+
+        `_note_sent` is called as the attempt begins.
+        """
         raise NotImplementedError
 
     async def _start_batch(self, batch: Any) -> tuple[Any, Pick | None]:
@@ -111,13 +87,23 @@ class BaseAttempting:
     def _check(self) -> None:
         """Refuse an attempt that must not be made."""
 
+    async def run(self, mode: FailMode) -> Any:
+        """Make the attempts that a fail mode asks for."""
+        try:
+            await self.prepare()
+            return await mode.run(self._call, self.pick, self.attempt)
+        except BaseException as error:
+            if not self.was_sent:
+                self._call._count_unsent(status_of(error))
+            raise
+
     async def attempt(self, endpoint: Endpoint) -> Any:
         """Make one attempt."""
         self._check()
         if self._made is not None:
             return self._fail_again(endpoint)
         attempt, session, pick = await self._start(endpoint)
-        self._begin(attempt, pick)
+        self._running.append((attempt, pick))
         try:
             value = await self._outcome(attempt)
         except BaseException as error:
@@ -145,21 +131,7 @@ class BaseAttempting:
         """Return the endpoint of the next attempt."""
         if self._made is not None:
             return cast(Endpoint, self._call.endpoint)
-        pinned: Address | None = self._call._options.endpoint
-        if self._pool.endpoint_set is None or pinned is not None:
-            return cast(Endpoint, self._subchannel_at(pinned).endpoint)
-        pick = self.place(None)
-        self._picks.append(pick)
-        return pick.endpoint
-
-    def _subchannel_at(self, address: Address | None) -> Any:
-        subchannel = self._pool.subchannels[0] if address is None else self._pool.subchannel_at(address)
-        if subchannel is None:
-            raise NoEndpointError(
-                f"{self._call.method}: {address} is none of the endpoints of {self._pool.target}",
-                hint="with_options(endpoint=…) takes an endpoint that its target or registry names now",
-            )
-        return subchannel
+        return super().pick()
 
     def _fail_again(self, endpoint: Endpoint) -> None:
         """Raise the error of the earlier attempt, so that the fail mode judges it."""
@@ -170,102 +142,6 @@ class BaseAttempting:
         finally:
             # The error's traceback holds this frame: a reference from the frame to the error would be a cycle.
             del made
-
-    def _taken(self, endpoint: Endpoint) -> Pick | None:
-        """Return the waiting pick of an endpoint; None if the selector did not pick that endpoint."""
-        for pick in self._picks:
-            if pick.endpoint is endpoint:
-                self._picks.remove(pick)
-                return pick
-        return None
-
-    def _went(self, endpoint: Endpoint, pick: Pick) -> None:
-        """Send later attempts at the same endpoint to where this one goes."""
-        if pick.endpoint is not endpoint:
-            self._moved[endpoint] = pick.endpoint
-
-    def place(self, pinned: Address | None) -> Pick:
-        """Place the next attempt: at this address, or where the selector says."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
-        if pinned is None:
-            # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
-            beside = [pick for _, pick in self._running if pick is not None]
-            beside += self._connecting
-            tried = [*self._tried, *(pick.endpoint for pick in beside)]
-            return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
-        return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
-
-    def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
-        endpoint_set: EndpointSet = self._pool.endpoint_set
-        return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
-
-    def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
-        """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
-
-        An endpoint that was tried is better than one that is not connected.
-        """
-        absent = self._absent()
-        there = [one.endpoint for one in absent]
-        for avoided in ([*tried, *there], there, tried):
-            pick = self._place_past(avoided)
-            if pick.endpoint_state not in absent or avoided is tried:
-                break
-            pick.undone()
-        return pick
-
-    def _absent(self) -> set[EndpointState]:
-        """Return the endpoints without a connection for calls with a key, except those that the call may wait for."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
-        ready = self._pool.ready_among(endpoint_set.left)
-        if self._key_wait is not None and not ready:
-            self._key_wait.renew()
-        return {
-            one
-            for one in endpoint_set.left
-            if one not in ready and self.key_wait_ends(one.subchannel) is None
-        }
-
-    def key_wait_ends(self, subchannel: EndpointPlan | None) -> float | None:
-        """Return the instant until which the call waits for an endpoint of its key; None if it does not."""
-        if self._key_wait is None or subchannel is None:
-            return None
-        return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
-
-    def begin_key_wait(self, subchannel: EndpointPlan) -> None:
-        """Wait for the endpoint of the key from now on."""
-        if self._key_wait is not None:
-            self._key_wait.begin(subchannel, time.monotonic(), self._seconds_left())
-
-    def _seconds_left(self) -> float | None:
-        left: float | None = self._call.remaining()
-        return left
-
-    def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
-        """Place an attempt of a stream: not where streams cannot go, even if nothing else is connected yet."""
-        endpoint_set: EndpointSet = self._pool.endpoint_set
-        config = self._pool.config
-        pick = endpoint_set.pick(self._call, tried)
-        if carries_streams(pick.endpoint, config):
-            return pick
-        able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
-        if not able:
-            # The error there says why.
-            return pick
-        pick.undone()
-        unable = [one.endpoint for one in endpoint_set.left if one not in able]
-        pick = endpoint_set.pick(self._call, [*tried, *unable])
-        if carries_streams(pick.endpoint, config):
-            return pick
-        pick.undone()
-        untried = [one for one in able if one.endpoint not in tried]
-        return endpoint_set.pick_at(self._call, random.choice(untried or able))
-
-    def candidates(self, subchannels: Sequence[T]) -> Sequence[T]:
-        """Return the subchannels that an attempt may wait for."""
-        if not self.is_stream:
-            return subchannels
-        able = [one for one in subchannels if carries_streams(cast(Any, one).endpoint, self._pool.config)]
-        return able or subchannels
 
     @contextlib.contextmanager
     def _connecting_for_call(self) -> Iterator[None]:
@@ -283,17 +159,20 @@ class BaseAttempting:
             name_call(call.method, unavailable)
             raise
 
-    def _begin(self, attempt: Any, pick: Pick | None) -> None:
+    def _note_sent(self) -> None:
         self._number += 1
         self.was_sent = self._call._may_have_run = True
-        self._running.append((attempt, pick))
+
+    def _conclude(self, attempt: Any, pick: Pick | None, error: BaseException | None) -> None:
+        """Tell the endpoint set what became of an attempt."""
+        if pick is not None:
+            pick.ended(error)
 
     def _end(self, attempt: Any, session: Any, pick: Pick | None, error: BaseException | None) -> None:
         """Record the outcome of an attempt and its connection."""
         call = self._call
         self._running.remove((attempt, pick))
-        if pick is not None:
-            pick.ended(error)
+        self._conclude(attempt, pick, error)
         if error is None:
             call._adopt(attempt)
         elif isinstance(error, FastRPCError):
@@ -307,7 +186,7 @@ class BaseAttempting:
 class Attempting(BaseAttempting):
     """The `pick` and `attempt` that a fail mode makes one call with."""
 
-    _pool: Pool
+    _pool: ConnectionPool
     _call: AwaitedCall
 
     async def prepare(self) -> None:
@@ -315,15 +194,21 @@ class Attempting(BaseAttempting):
         if self.waits_for_list:
             await self._in_time(self._pool.wait_list(call.method, wait=call._options.wait_for_ready))
 
-    async def _start(self, endpoint: Endpoint) -> tuple[AwaitedCall, ClientSession, Pick | None]:
+    async def _start(self, endpoint: Endpoint) -> tuple[AwaitedCall, ClientEngine, Pick | None]:
         session, pick = await self._connection(endpoint)
         try:
-            return self._call._attempt_on(session, self._number), session, pick
+            return await self._attempt_on(session, pick), session, pick
         except BaseException:
             # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
             if pick is not None:
                 pick.dropped()
             raise
+
+    async def _attempt_on(self, session: ClientEngine, pick: Pick | None) -> AwaitedCall:
+        """Return an attempt on a connection."""
+        attempt = self._call._attempt_on(session, self._number)
+        self._note_sent()
+        return attempt
 
     async def _start_batch(self, batch: AwaitedCall) -> tuple[AwaitedCall, Pick | None]:
         session, pick = await self._connection(self.pick())
@@ -336,7 +221,7 @@ class Attempting(BaseAttempting):
         values: list[Any] = await batch
         return values
 
-    async def _connection(self, endpoint: Endpoint) -> tuple[ClientSession, Pick | None]:
+    async def _connection(self, endpoint: Endpoint) -> tuple[ClientEngine, Pick | None]:
         """Return a connection for the next attempt, and the pick that reports its outcome."""
         pool, call = self._pool, self._call
         if pool.endpoint_set is None:
@@ -364,12 +249,12 @@ class Attempting(BaseAttempting):
             self._went(endpoint, found[1])
         return found
 
-    def _session_of(self, pick: Pick, pinned: Address | None) -> ClientSession | None:
+    def _session_of(self, pick: Pick, pinned: Address | None) -> ClientEngine | None:
         subchannel: Subchannel = pick.endpoint_state.subchannel
         is_awaited = pinned is None and self.key_wait_ends(subchannel) is not None
         return subchannel.usable(ready=is_awaited or self._call._needs_ready)
 
-    async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientSession, Pick]:
+    async def _wait_connection(self, pick: Pick, pinned: Address | None) -> tuple[ClientEngine, Pick]:
         """Pick again after each change, until the picked endpoint has a connection.
 
         A user-defined selector picks again only after its pick proved unreachable; so does a call with a key, which
@@ -449,6 +334,11 @@ def name_call(method: str, error: UnavailableError) -> None:
     if not error.message.startswith(f"{method}: "):
         error.message = f"{method}: {error.message}"
         error.args = (error.message,)
+
+
+def mode_of(call: ClientCall, mode: FailMode) -> FailMode:
+    """Return the fail mode of a call: that of its view, or that of the client."""
+    return cast(FailMode, call._options.fail_mode or mode)
 
 
 def may_retry(call: AttemptedCall, error: FastRPCError, mode: FailMode) -> bool:

@@ -9,24 +9,27 @@ Hedged calls and user-defined selectors, which may read metadata, take this path
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.calling.awaited_call import AwaitedCall
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
 from fastrpc._core.calls.interception import Chain
-from fastrpc.calling.answers import Answers
-from fastrpc.calling.outcomes import batch_result, note_failure, reply_of, status_of
-from fastrpc.calling.peer import Peer
-from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry
-from fastrpc.client.pool import Pool
-from fastrpc.client.stream_runner import StreamRunner
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc.client.attempting import Attempting, BaseAttempting, may_retry, mode_of
+from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, is_sequential
+from fastrpc.peers.answers import Answers
+from fastrpc.peers.outcomes import batch_result, note_failure, reply_of
+from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, admits_none, checked_interceptors
 from fastrpc.rpc.reply import Reply
+
+if TYPE_CHECKING:
+    from fastrpc.client.stream_runner import StreamRunner
+    from fastrpc.peers.peer import Peer
 
 __all__ = [
     "BaseCallRunner",
@@ -48,20 +51,28 @@ class BaseCallRunner:
         interceptors: Sequence[Interceptor],
         policy: RetryPolicy,
         mode: FailMode,
-        streams: Any,
+        routes: RouteMaker,
     ) -> None:
         self._pool = pool
         self._interceptors = checked_interceptors(interceptors)
         #: The interceptors around unary calls.
         self.chain = Chain(self._interceptors, self._first_attempts, note_failure, admits_none)
         self._proceed = self.chain.proceed()
-        #: The calls whose messages go one way or both.
-        self.streams = streams
-        if self._interceptors:
-            streams.proceed = Chain(self._interceptors, streams.run, note_failure, admits_none).proceed()
         self._mode = mode
+        self._routes = routes
         #: The rule for retries; all calls share its budget.
         self.policy = policy
+
+    @cached_property
+    def streams(self) -> Any:
+        """The calls whose messages go one way or both; clients without any load nothing of them."""
+        streams = self._new_streams()
+        if self._interceptors:
+            streams.proceed = Chain(self._interceptors, streams.run, note_failure, admits_none).proceed()
+        return streams
+
+    def _new_streams(self) -> Any:
+        raise NotImplementedError
 
     async def _made(self, call: ClientCall) -> Any:
         """Make a call from its first attempt; the interceptors run around all attempts, the first outermost."""
@@ -84,24 +95,13 @@ class BaseCallRunner:
 
     async def _attempts(self, call: ClientCall, error: FastRPCError | None) -> Any:
         """Run the fail mode. `error` comes from an attempt already made."""
-        attempts = self._attempting(self._pool, call, error)
-        try:
-            await attempts.prepare()
-            return await self._mode_of(call).run(call, attempts.pick, attempts.attempt)
-        except BaseException as unsent:
-            if not attempts.was_sent:
-                call._count_unsent(status_of(unsent))
-            raise
+        return await self._attempting(self._pool, call, error).run(mode_of(call, self._mode))
 
     async def _attempted(self, batch: ClientCall) -> list[Any]:
         """Make the first attempt of a batch. A failed call's error stands in place of its value."""
         attempts = self._attempting(self._pool, batch, None)
         await attempts.prepare()
         return await attempts.attempt_batch(batch)
-
-    def _mode_of(self, call: ClientCall) -> FailMode:
-        mode: FailMode = call._options.fail_mode or self._mode
-        return mode
 
     def _result(self, call: ClientCall, value: Any) -> Any:
         if call._is_one_way:  # An interceptor may have returned a value; a one-way call has none.
@@ -124,19 +124,22 @@ class CallRunner(Answers, BaseCallRunner):
     """Run the calls of one client that cannot be sent at once."""
 
     _attempting = Attempting
-    streams: StreamRunner
 
     def __init__(
         self,
-        pool: Pool,
+        pool: ConnectionPool,
         interceptors: Sequence[Interceptor],
         policy: RetryPolicy,
         mode: FailMode,
         routes: RouteMaker,
     ) -> None:
-        streams = StreamRunner(pool, mode, routes)
-        super().__init__(pool, interceptors, policy, mode, streams)
+        super().__init__(pool, interceptors, policy, mode, routes)
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
+
+    def _new_streams(self) -> "StreamRunner":
+        from fastrpc.client.stream_runner import StreamRunner
+
+        return StreamRunner(self._pool, self._mode, self._routes)
 
     def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
         """Bind the pool to the loop of the client's first use."""
@@ -151,11 +154,11 @@ class CallRunner(Answers, BaseCallRunner):
 
     def run_streamed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
         """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
-        return self.streams.call(call)
+        return cast(Coroutine[Any, Any, Any], self.streams.call(call))
 
     def retry(self, call: AwaitedCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:
         """Return the coroutine that continues after a failed first attempt; None if the failure is final."""
-        return self._again(call, error) if may_retry(call, error, self._mode_of(call)) else None
+        return self._again(call, error) if may_retry(call, error, mode_of(call, self._mode)) else None
 
     async def _first_attempts(self, call: AwaitedCall) -> Any:
         """Make the attempts of a new call; with one connected address the first one is sent at once."""
@@ -207,14 +210,16 @@ class CallRunner(Answers, BaseCallRunner):
             values[index] = result
         return batch_result(batch, values)
 
-    def peer(self, call: AwaitedCall) -> Peer:
+    def peer(self, call: AwaitedCall) -> "Peer":
         """Return the peer of a call."""
         return peer_of(
             call, [subchannel.endpoint for subchannel in self._pool.subchannels], str(self._pool.target)
         )
 
 
-def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> Peer:
+def peer_of(call: ClientCall, endpoints: Sequence[Endpoint], service: str) -> "Peer":
     """Return the peer of a call: the endpoint of its last attempt, or those it may go to."""
     endpoint = call.endpoint or (endpoints[0] if endpoints else None)
+    from fastrpc.peers.peer import Peer
+
     return Peer(Address("service", path=service) if endpoint is None else endpoint.address)

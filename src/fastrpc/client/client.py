@@ -8,43 +8,42 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc._core.calling.caller import Caller
-from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.framing.settings import Settings, WireNumbers
+from fastrpc._core.client.caller import Caller
+from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.client.caller_view import CallerView, ViewState, process_generation
 from fastrpc._core.loop.spinner import allowed_spin
-from fastrpc.calling.options import address_of, checked_options
-from fastrpc.calling.proxy import Proxy
-from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.calling.stream_verbs import StreamVerbs
+from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.client.call_runner import CallRunner
 from fastrpc.client.credentials import ClientCredentials, CredentialSource, credentials_of
 from fastrpc.client.fan_out import FanOut
 from fastrpc.client.own_call import own_call
-from fastrpc.client.pool import Pool
+from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.probing import Prober
-from fastrpc.client.reach_errors import REACH_HINT
+from fastrpc.client.reach_errors import not_known_in_time, not_ready_in_time
 from fastrpc.client.refused_options import explain_options
-from fastrpc.client.serving import ClientServices, client_services
 from fastrpc.client.target import Target, endpoint_set_for, target_of
-from fastrpc.codecs.base import codec_named
+from fastrpc.codecs.base import check_codec
 from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError
+from fastrpc.errors import ConfigError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, fail_mode_for, is_sequential
+from fastrpc.peers.options import address_of, checked_options
+from fastrpc.peers.route_maker import RouteMaker
+from fastrpc.peers.stream_verbs import StreamVerbs
 from fastrpc.rpc.interceptor import Interceptor, client_interceptors
-from fastrpc.rpc.service import method_definition
 from fastrpc.rpc.wire_numbers import announced, numbers_of_all
 from fastrpc.selectors.base import Selector
 
 if TYPE_CHECKING:
+    from fastrpc.client.serving import ClientServices
     from fastrpc.registries.base.registry import Registry
 
 __all__ = [
     "Client",
     "OptionsCheck",
+    "begin_view",
     "DEFAULT_FAIL_MODE",
     "checked_config",
     "checked_endpoints",
@@ -54,6 +53,8 @@ __all__ = [
     "name_of",
     "needs_runner",
     "prober_for",
+    "refuse_view",
+    "share_settings",
 ]
 
 S = TypeVar("S")
@@ -82,7 +83,7 @@ class Client(Caller, FanOut, StreamVerbs):
         interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
         credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is asked for
             each connection, and again before a token expires.
-        services: what the client serves on its connections: instances, classes or functions as for `Server`. It then
+        services: served on the connections of the client: instances, classes or functions as for `Server`. It then
             is entered by `async with`, which connects, keeps one connection to each endpoint, and drains at its end.
         config: the settings, see `fastrpc.config`; None: the defaults.
 
@@ -109,8 +110,8 @@ class Client(Caller, FanOut, StreamVerbs):
         endpoint_set = endpoint_set_for(where, selector, config.pool)
         prober = prober_for(endpoint_set, config)
         settings = client_settings(config, numbers)
-        serving = client_services(services, config, interceptors, numbers)
-        pool = Pool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
+        serving = _client_services(services, config, interceptors, numbers)
+        pool = ConnectionPool(where, endpoint_set, config, settings, self._sessions_changed, prober, serving)
         pool.credentials = client_credentials(credentials, config, where)
         pool.spin_microseconds = allowed_spin(config.spin_microseconds, stacklevel=3)
         policy, mode = RetryPolicy(config.pool.retries), fail_mode_for(fail_mode or DEFAULT_FAIL_MODE)
@@ -119,28 +120,22 @@ class Client(Caller, FanOut, StreamVerbs):
         state = CallerState(runner, routes, policy.budget, endpoint_set)
         state.pool = pool
         self._unclosed = _Unclosed(pool)
-        state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
-        state.compress_above = config.compress_above
-        state.numbers = numbers
-        state.message_limit = config.limits.message_bytes
+        share_settings(state, config, numbers)
         state.needs_runner = needs_runner(endpoint_set, mode)
         state.chain = runner.chain if interceptors else None
         state.kind = Client
         state.check = OptionsCheck(where)
-        codec_named(config.codec)
-        self._share(state, config.codec)
-        if config.compressor is not None:
-            self._set_options({"compressor": compressor_named(config.compressor)})
+        begin_view(self, state, config)
 
     @property
-    def _pool(self) -> Pool:
-        return cast(Pool, self._state.pool)
+    def _pool(self) -> ConnectionPool:
+        return cast(ConnectionPool, self._state.pool)
 
     def _sessions_changed(self) -> None:
         self._state.set_sessions(self._pool.sessions)
 
     async def __aenter__(self) -> Self:
-        self._refuse_view("entered")
+        refuse_view(self, "entered")
         if self._pool.serving is not None:
             await self._begin_serving(self._pool.serving)
         self._state.use()
@@ -148,7 +143,7 @@ class Client(Caller, FanOut, StreamVerbs):
             await self._pool.try_all()
         return self
 
-    async def _begin_serving(self, serving: ClientServices) -> None:
+    async def _begin_serving(self, serving: "ClientServices") -> None:
         if self._state.is_of_parent:
             raise RuntimeError("this Client was used before the fork; create it in the child")
         self._pool.check_open()
@@ -187,21 +182,14 @@ class Client(Caller, FanOut, StreamVerbs):
                 async with asyncio.timeout(timeout):
                     await self._pool.acquire(wait=True, ready=True)
             except TimeoutError:
-                errors = [
-                    subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None
-                ]
-                raise DeadlineExceededError(
-                    f"not ready within {timeout:g} s: {self._pool.tried()}",
-                    processed="no",
-                    hint=REACH_HINT,
-                ) from (errors[-1] if errors else None)
+                raise not_ready_in_time(timeout, self._pool)  # noqa: B904
 
     async def close(self) -> None:
         """Close all connections. Calls in flight fail; closing twice is allowed.
 
         Calls that the client serves may end first, within `Timeouts.drain`.
         """
-        self._refuse_view("closed")
+        refuse_view(self, "closed")
         if self._state.is_of_parent:
             # Connections and loop belong to the parent, and so do their entries in its epoll set.
             return
@@ -224,6 +212,8 @@ class Client(Caller, FanOut, StreamVerbs):
         Every method is awaited, even one that the class defines with plain `def`. Static types are right only for
         `async def`; those of `call` are right for every class.
         """
+        from fastrpc.peers.proxy import Proxy
+
         return cast(S, Proxy(self, contract))
 
     async def _endpoints_of(self, method: Any) -> list[Endpoint]:
@@ -234,9 +224,7 @@ class Client(Caller, FanOut, StreamVerbs):
             async with asyncio.timeout(self._pool.config.timeouts.call):
                 await self._pool.wait_list(route, wait=self.wait_for_ready)
         except TimeoutError:
-            raise DeadlineExceededError(
-                f"{route}: {self._pool.tried()}", processed="no", hint=REACH_HINT
-            ) from None
+            raise not_known_in_time(route, self._pool) from None
         return checked_endpoints(route, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
@@ -251,10 +239,6 @@ class Client(Caller, FanOut, StreamVerbs):
             stats["live"].update(self._pool.serving.stats())
         return stats
 
-    def _refuse_view(self, what: str) -> None:
-        if self._is_view:
-            raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
-
     def __repr__(self) -> str:
         return f"<Client of {self._pool.target}>"
 
@@ -262,7 +246,7 @@ class Client(Caller, FanOut, StreamVerbs):
 class _Unclosed:
     """Warn when an unclosed client is collected. Its views, perhaps one for each call, do not warn."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: ConnectionPool) -> None:
         self._pool = pool
         self._process = process_generation()
 
@@ -319,6 +303,39 @@ def checked_config(config: Any) -> ClientConfig:
     return config
 
 
+def _client_services(
+    services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
+) -> "ClientServices | None":
+    """Return what a client serves; None if it only calls, as most do: those load nothing that serves."""
+    if services == ():
+        return None
+    from fastrpc.client.serving import client_services
+
+    return client_services(services, config, interceptors, numbers)
+
+
+def share_settings(state: ViewState, config: ClientConfig, numbers: WireNumbers) -> None:
+    """Give the state of a client the settings that its calls read."""
+    state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
+    state.compress_above = config.compress_above
+    state.message_limit = config.limits.message_bytes
+    state.numbers = numbers
+
+
+def begin_view(client: CallerView, state: ViewState, config: ClientConfig) -> None:
+    """Attach a new client to its state, with the codec and the compressor of its settings."""
+    check_codec(config.codec)
+    client._share(state, config.codec)
+    if config.compressor is not None:
+        client._set_options({"compressor": compressor_named(config.compressor)})
+
+
+def refuse_view(client: CallerView, what: str) -> None:
+    """Raise TypeError for a view, which shares the life of its client."""
+    if client._is_view:
+        raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
+
+
 def prober_for(endpoint_set: EndpointSet | None, config: ClientConfig) -> Prober | None:
     """Return the prober of a client; None unless probes are configured and there is an endpoint set."""
     settings = config.pool.probes
@@ -338,7 +355,11 @@ def needs_runner(endpoint_set: EndpointSet | None, mode: FailMode) -> bool:
 
 def name_of(method: Any) -> str:
     """Return the full name of a method given as a text or a function."""
-    return method if isinstance(method, str) else method_definition(method).full_name
+    if isinstance(method, str):
+        return method
+    from fastrpc.rpc.service import method_definition
+
+    return method_definition(method).full_name
 
 
 def checked_endpoints(
@@ -359,12 +380,12 @@ def client_credentials(source: Any, config: ClientConfig, target: Target) -> Cli
     return found
 
 
-def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> Settings:
+def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> WireSettings:
     """Return the settings that a client announces; one with services says later that it serves calls.
 
     A client that reads only while it waits does not promise to answer PING.
     """
-    settings = announced(Settings(False), config, numbers)
+    settings = announced(WireSettings(False), config, numbers)
     settings.open_messages = config.memory.open_messages
     if not reads_always:
         settings.ping_reply_ms = 0
@@ -372,8 +393,10 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
 
 
 def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
-    """Return the sums over the connections of a client, and its totals."""
-    parts = [session.stats() for session in sessions]
+    """Return the sums over the open connections of a client, and its totals."""
+    # That of a blocking client first reads what came, which may be its end.
+    found = [(session.stats(), session) for session in sessions]
+    parts = [part for part, session in found if not session.is_closed]
     return {
         "live": {
             "connections": len(parts),

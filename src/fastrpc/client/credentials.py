@@ -47,7 +47,7 @@ class ClientCredentials:
         """Return a token for a server.
 
         Raises:
-            ConnectError: there is none, or the address is not safe for it.
+            ConnectError: no credential is available, or the address is not safe for it.
         """
         self._check_dial(address)
         try:
@@ -58,7 +58,7 @@ class ClientCredentials:
         except asyncio.CancelledError as error:
             if cast(asyncio.Task[Any], asyncio.current_task()).cancelling():
                 raise
-            # Nobody cancels this task: the function waits for another one, which was.
+            # This task is not the cancelled one: the function waits for another task, which was.
             raise _failed(error) from None
         except Exception as error:
             raise _failed(error) from None
@@ -67,7 +67,7 @@ class ClientCredentials:
         """Return a token for a server, without a loop: a coroutine that waits for one is refused.
 
         Raises:
-            ConnectError: there is none, or the address is not safe for it.
+            ConnectError: no credential is available, or the address is not safe for it.
         """
         self._check_dial(address)
         try:

@@ -9,8 +9,8 @@ import contextvars
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.endpoint_plan import CROWD_CALLS, CROWD_SECONDS
+from fastrpc.protocols.base import ClientEngine
 
 if TYPE_CHECKING:
     from fastrpc.client.subchannel import Subchannel
@@ -29,7 +29,7 @@ class Crowd:
         self._timer: asyncio.TimerHandle | None = None
         self._looks = 0
 
-    def await_at(self, sessions: Iterable[ClientSession]) -> None:
+    def await_at(self, sessions: Iterable[ClientEngine]) -> None:
         """Have these connections tell when they are crowded, if another one would be made."""
         if self._subchannel.may_widen:
             for session in sessions:

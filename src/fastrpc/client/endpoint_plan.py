@@ -138,7 +138,7 @@ class EndpointPlan:
         self._needed = self.width + 1
 
     def narrow(self) -> None:
-        """Demand no more connections than there are: one ended because nobody needed it."""
+        """Demand no more connections than there are: one ended because it was idle."""
         self._needed = max(1, len(self.lasting))
 
     # The outcome of dials and connections
@@ -166,7 +166,7 @@ class EndpointPlan:
 
         Args:
             lived: seconds since its dial.
-            hint: what is to be done about the reason, if it ended before it was ready.
+            hint: the remedy for the reason, if it ended before it was ready.
             at: the instant from which the next pause counts.
             is_replaced: whether the server asked for another one, by a GOAWAY that starts a drain.
         """

@@ -12,9 +12,8 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeAlias, TypeVar, cast, overload
 
-from fastrpc._core.calling.blocking_call import BlockingCall
 from fastrpc.client.own_call import own_call
 from fastrpc.client.plan import FORK_LOOK_SECONDS
 from fastrpc.config_errors import ShownAtProgram
@@ -22,7 +21,9 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
 from fastrpc.rpc.reply import Reply
 from fastrpc.rpc.scope import timeout
-from fastrpc.rpc.service import method_definition
+
+if TYPE_CHECKING:
+    from fastrpc._core.client.blocking_call import BlockingCall
 
 __all__ = ["BlockingFanOut", "FanOut", "OutcomeQueue", "Running"]
 
@@ -75,7 +76,7 @@ class FanOut:
         filters of the selector leave out are not called.
 
         Raises:
-            NoEndpointError: there is none.
+            NoEndpointError: there is no endpoint.
             TypeError: arguments do not fit the method's signature.
         """
         return self._broadcast(method, args, kwargs)
@@ -158,7 +159,7 @@ class _Beginning:
     async def _end(self) -> None:
         for task in self.tasks:
             task.cancel()
-        # Retrieved, so that asyncio does not report errors that nobody awaits.
+        # Retrieved, so that asyncio does not report errors that are never awaited.
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
@@ -180,7 +181,7 @@ class BlockingFanOut:
         filters of the selector leave out are not called.
 
         Raises:
-            NoEndpointError: there is none.
+            NoEndpointError: there is no endpoint.
             TypeError: arguments do not fit the method's signature.
         """
         endpoints = _endpoints_now(self, method)
@@ -219,7 +220,7 @@ class Running:
         #: Whether no attempt may begin any more.
         self.is_over = False
 
-    def add(self, attempt: BlockingCall) -> None:
+    def add(self, attempt: "BlockingCall") -> None:
         """Add a started attempt, to be cancelled with the others."""
         with self._lock:
             if not self.is_over:
@@ -237,10 +238,14 @@ class Running:
 
 async def _endpoints(client: Any, method: Any) -> list[Endpoint]:
     """Return all endpoints; a failure counts as an error of the call."""
-    if not isinstance(method, str) and method_definition(method).kind != "unary":
-        raise TypeError(
-            f"{method_definition(method).full_name} streams: broadcast and fork take methods without a stream"
-        )
+    if not isinstance(method, str):
+        from fastrpc.rpc.service import method_definition
+
+        definition = method_definition(method)
+        if definition.kind != "unary":
+            raise TypeError(
+                f"{definition.full_name} streams: broadcast and fork take methods without a stream"
+            )
     with own_call():
         return cast(list[Endpoint], await client._endpoints_of(method))
 
@@ -293,7 +298,7 @@ class OutcomeQueue:
             self._bell.release()
 
     def next(self, pool: Any) -> tuple[int, Any]:
-        """Return the next outcome. A signal handler may fork meanwhile: in the child nobody would bring one."""
+        """Return the next outcome. A signal handler may fork meanwhile: in the child none would come."""
         while True:
             try:
                 return self._ended.get_nowait()

@@ -22,11 +22,10 @@ from typing import Generic, TypeVar
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.client.endpoint_plan import EndpointPlan
-from fastrpc.client.patience import Patience
 from fastrpc.client.reach_errors import troubles
 from fastrpc.endpoint import Address, Endpoint
 
-__all__ = ["FORK_LOOK_SECONDS", "LOOK_SECONDS", "ConnectionPlan"]
+__all__ = ["FORK_LOOK_SECONDS", "LOOK_SECONDS", "ConnectionPlan", "Patience"]
 
 logger = logging.getLogger("fastrpc.client")
 
@@ -38,6 +37,34 @@ LOOK_SECONDS = 0.05
 FORK_LOOK_SECONDS = 0.1
 
 E = TypeVar("E", bound=EndpointPlan)
+
+
+class Patience:
+    """The time that a further attempt waits for a connection: until one more dial fails.
+
+    A connection that ended early is redialled only after the first pause of the backoff. A call that was on it and has
+    time left must not fail because of that pause. So the wait lasts at least that pause, however many endpoints fail
+    meanwhile.
+
+    Args:
+        least_seconds: the first pause of the backoff.
+    """
+
+    def __init__(self, least_seconds: float) -> None:
+        self._least_seconds = least_seconds
+        self._ends: float | None = None
+        self._failures: dict[EndpointPlan, int] = {}
+
+    def is_over(self, endpoints: Sequence[EndpointPlan], now: float) -> bool:
+        """Return whether an attempt without a connection fails now. The first use starts the wait."""
+        if self._ends is None:
+            self._ends = now + self._least_seconds
+            self._failures = {each: each.failures for each in endpoints}
+        if not endpoints:
+            return True
+        if now < self._ends:
+            return False
+        return any(each.failures != self._failures.get(each, each.failures) for each in endpoints)
 
 
 class ConnectionPlan(Generic[E]):

@@ -10,30 +10,30 @@ import random
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.client.dial_queue import DialQueue
 from fastrpc.client.following import Follower
 from fastrpc.client.gauges import client_gauges
-from fastrpc.client.patience import Patience
-from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan, Patience
 from fastrpc.client.probing import Prober
 from fastrpc.client.reach_errors import registry_failure, unreachable
-from fastrpc.client.serving import ClientServices
-from fastrpc.client.subchannel import Subchannel
+from fastrpc.client.subchannel import Subchannel, Waiters
 from fastrpc.client.target import Target
-from fastrpc.client.waiters import Waiters
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Address, Endpoint
 from fastrpc.errors import UnavailableError
 from fastrpc.gauges import Gauge, tells_gauges
+from fastrpc.protocols.base import ClientEngine
 
-__all__ = ["Pool"]
+if TYPE_CHECKING:
+    from fastrpc.client.serving import ClientServices
+
+__all__ = ["ConnectionPool"]
 
 #: The number of subchannels from which a pass over all of them takes noticeable time.
 MANY_LINKS = 64
@@ -43,10 +43,10 @@ TELLING_SHARE = 4
 LONGEST_PAUSE = 0.25
 
 
-class Pool:
+class ConnectionPool:
     """All subchannels of a client. `on_change` runs whenever a connection is made or lost."""
 
-    #: What connections show to servers; None: nothing.
+    #: Credentials that connections show to servers.
     credentials: ClientCredentials | None = None
 
     def __init__(
@@ -57,7 +57,7 @@ class Pool:
         settings: Any,
         on_change: Callable[[], None],
         prober: Prober | None = None,
-        serving: ClientServices | None = None,
+        serving: "ClientServices | None" = None,
     ) -> None:
         self.target = target
         self.endpoint_set = endpoint_set
@@ -129,7 +129,7 @@ class Pool:
             self._follower.start(loop)
 
     @property
-    def sessions(self) -> list[ClientSession]:
+    def sessions(self) -> list[ClientEngine]:
         """Connections that take calls. Connections still in their handshake count only while no other is ready."""
         usable = [
             session
@@ -140,7 +140,7 @@ class Pool:
         return [session for session in usable if session.is_ready] or usable
 
     @property
-    def open_sessions(self) -> list[ClientSession]:
+    def open_sessions(self) -> list[ClientEngine]:
         """All connections, including those that take no new calls."""
         return [
             session for subchannel in (*self.subchannels, *self._removed) for session in subchannel.sessions
@@ -171,7 +171,7 @@ class Pool:
     def _mark(self) -> None:
         """Tell the endpoint set which endpoints have connections, and which have none."""
         usable = set(self.sessions)
-        nowhere: list[ClientSession] = []
+        nowhere: list[ClientEngine] = []
         needs_ready = self._plan.places.places_keys
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
@@ -244,8 +244,8 @@ class Pool:
 
     async def acquire(
         self, *, wait: bool, ready: bool = False, patience: Patience | None = None, priority: int = 0
-    ) -> ClientSession:
-        """Return a usable connection, dialling if there is none.
+    ) -> ClientEngine:
+        """Return a usable connection, dialling if necessary.
 
         Args:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
@@ -273,8 +273,8 @@ class Pool:
             async with asyncio.timeout(patience):
                 await self.acquire(wait=False, ready=True)
 
-    def at_once(self, *, ready: bool) -> ClientSession | None:
-        """Return a usable connection without waiting; None if there is none."""
+    def at_once(self, *, ready: bool) -> ClientEngine | None:
+        """Return a usable connection, or None, without waiting."""
         if len(self.subchannels) == 1:
             live = self.subchannels[0].live
             if len(live) != 1:
@@ -308,7 +308,7 @@ class Pool:
             error = None if self._follower is None else self._follower.error
             if error is not None and not wait:
                 raise registry_failure(method, self.target, error)
-            # A failing registry wakes nobody, so its error is polled.
+            # A failing registry wakes no waiter, so its error is polled.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS):
                     await self.wait_changed()

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.retry_budget import RetryBudget
-from fastrpc._core.calling.awaited_call import AwaitedCall
-from fastrpc._core.calling.caller import Caller
-from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller import Caller
+from fastrpc._core.client.caller_state import CallerState
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.errors import DecodeError, FastRPCError, UnavailableError
+from fastrpc.protocols.base import ClientEngine
 from fastrpc.status import Status
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Prober:
         settings: Probes,
         endpoint_set: EndpointSet,
         config: ClientConfig,
-        resolve: Callable[[Any, str], Route],
+        resolve: Callable[[Any, str], MethodRoute],
     ) -> None:
         self.settings = settings
         self._endpoint_set = endpoint_set
@@ -76,7 +76,7 @@ class Prober:
         self._caller._set_options({"timeout": settings.timeout})
         self._warned: set[Status] = set()
 
-    def probe_on(self, session: ClientSession) -> AwaitedCall:
+    def probe_on(self, session: ClientEngine) -> AwaitedCall:
         """Return a probe for a connection."""
         call = cast(AwaitedCall, self._caller.call(HEALTH_METHOD, self.settings.service))
         probe = call._attempt_on(session, 0)
@@ -146,7 +146,7 @@ class EndpointProbes:
         self._context = contextvars.Context()
         self._timer: asyncio.Handle | None = None
         # The unanswered probe: its connection, the call, and the future that the call awaits.
-        self._under_way: tuple[ClientSession, AwaitedCall, asyncio.Future[None]] | None = None
+        self._under_way: tuple[ClientEngine, AwaitedCall, asyncio.Future[None]] | None = None
         self._is_first = True
 
     def begin(self) -> None:
@@ -204,7 +204,7 @@ class EndpointProbes:
         except FastRPCError as error:
             self._conclude(error)
 
-    def _take(self, under_way: "tuple[ClientSession, AwaitedCall, asyncio.Future[None]]") -> AwaitedCall:
+    def _take(self, under_way: "tuple[ClientEngine, AwaitedCall, asyncio.Future[None]]") -> AwaitedCall:
         session, probe, _ = under_way
         self._under_way = None
         session.end_probe(probe)

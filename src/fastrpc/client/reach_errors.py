@@ -3,10 +3,17 @@
 import errno
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import CallError, ConfigError, ConnectError, FastRPCError, NoEndpointError
+from fastrpc.errors import (
+    CallError,
+    ConfigError,
+    ConnectError,
+    DeadlineExceededError,
+    FastRPCError,
+    NoEndpointError,
+)
 
 if TYPE_CHECKING:
     from fastrpc.client.endpoint_plan import EndpointPlan
@@ -15,6 +22,8 @@ __all__ = [
     "MOST_NAMED",
     "REACH_HINT",
     "SETTING_HINT",
+    "not_known_in_time",
+    "not_ready_in_time",
     "registry_failure",
     "trouble_at",
     "troubles",
@@ -41,6 +50,22 @@ def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
         # An error of its own for each call.
         return CallError(refusals[0].status, refusals[0].message, processed="no")
     return ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
+
+
+def not_ready_in_time(seconds: float | None, pool: Any) -> DeadlineExceededError:
+    """Return the error of a client none of whose endpoints answered in time; its cause is the last error of one."""
+    error = DeadlineExceededError(
+        f"not ready within {seconds:g} s: {pool.tried()}", processed="no", hint=REACH_HINT
+    )
+    error.__cause__ = next(
+        (each.error for each in reversed(pool.subchannels) if each.error is not None), None
+    )
+    return error
+
+
+def not_known_in_time(method: str, pool: Any) -> DeadlineExceededError:
+    """Return the error of a call whose registry sent no list in time."""
+    return DeadlineExceededError(f"{method}: {pool.tried()}", processed="no", hint=REACH_HINT)
 
 
 def registry_failure(method: str, target: object, error: object) -> NoEndpointError:

@@ -6,11 +6,11 @@ import logging
 from collections import deque
 from typing import Final
 
-from fastrpc._core.calling.client_session import ClientSession
 from fastrpc.client.credentials import ClientCredentials
 from fastrpc.config import Backoff
 from fastrpc.config.delays import Delays
 from fastrpc.errors import ConnectError, FastRPCError
+from fastrpc.protocols.base import ClientEngine
 
 __all__ = ["Renewal"]
 
@@ -27,8 +27,8 @@ MINUTE: Final = 60.0
 class Renewal:
     """Shows a server another token before the one it knows expires.
 
-    A token that was shown already is none: its server would end the connection, and the calls under way with it. If
-    there is no other one in time the connection is replaced, and its calls end well.
+    A token that was shown already does not count: its server would end the connection, and the calls under way with it.
+    If no other one comes in time, the connection is replaced, and its calls end well.
 
     Args:
         shown: the token that the connection begins with.
@@ -36,7 +36,7 @@ class Renewal:
 
     def __init__(
         self,
-        session: ClientSession,
+        session: ClientEngine,
         credentials: ClientCredentials,
         shown: bytes,
         backoff: Backoff,
@@ -53,7 +53,7 @@ class Renewal:
     def accepted(self, seconds: float) -> None:
         """Renew a token that the server takes for so many seconds."""
         self.end()
-        # The context variables of whoever called first must not live as long as the connection.
+        # The context variables of the first caller must not live as long as the connection.
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
 
     def end(self) -> None:

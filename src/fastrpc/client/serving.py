@@ -5,18 +5,18 @@ import os
 from collections.abc import Sequence
 from typing import Any, cast
 
-from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.framing.settings import Settings, WireNumbers
-from fastrpc._core.serving.served_calls import serve_on
-from fastrpc.calling.peer_client import PeerCalling
+from fastrpc._core.client.client_connection import ClientConnection
+from fastrpc._core.server.served_calls import serve_on
+from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.protocols.base import Connection
+from fastrpc.handlers.life import Life
+from fastrpc.handlers.services import Services, is_inside_handler
+from fastrpc.peers.peer_client import PeerCalling
+from fastrpc.protocols.base import PeerConnection
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
-from fastrpc.serving.life import Life
-from fastrpc.serving.services import Services, is_inside_handler
 
 __all__ = ["ClientServices", "client_services"]
 
@@ -75,7 +75,7 @@ class ClientServices:
         #: Whether the sources were entered, so that calls can be served.
         self.is_entered = False
 
-    async def enter(self, settings: Settings) -> None:
+    async def enter(self, settings: WireSettings) -> None:
         """Make and enter the sources on the running loop, and announce in the client's settings that it serves.
 
         Raises:
@@ -96,7 +96,7 @@ class ClientServices:
         settings.client_id = os.urandom(16)
         self.is_entered = True
 
-    def attend(self, session: ClientSession) -> None:
+    def attend(self, session: ClientConnection) -> None:
         """Serve on a new connection."""
         serve_on(session, self._services.gate)
 
@@ -105,7 +105,7 @@ class ClientServices:
         if not self.is_entered:
             return
         gate = self._services.gate
-        for session in cast(list[ClientSession], list(gate.sessions)):
+        for session in cast(list[ClientConnection], list(gate.sessions)):
             if session.is_open:
                 session.begin_drain(_REASON_DRAIN, "the client closes")
             else:
@@ -148,6 +148,6 @@ def client_services(
     return ClientServices(services, config, interceptors, numbers) if services else None
 
 
-def _address_of(connection: Connection) -> Address:
+def _address_of(connection: PeerConnection) -> Address:
     """Return the address of the server that a client connected to."""
-    return cast(Address, cast(ClientSession, connection).endpoint.address)
+    return cast(Address, cast(ClientConnection, connection).endpoint.address)

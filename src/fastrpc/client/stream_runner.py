@@ -10,24 +10,34 @@ from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from fastrpc._core.balancing.endpoint_set import Pick
-from fastrpc._core.calling.awaited_call import AwaitedCall
-from fastrpc._core.calling.caller_state import CallerState
-from fastrpc._core.calling.client_call import ClientCall
 from fastrpc._core.calls.call import enter_call, leave_scope
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc.calling.outcomes import status_of
-from fastrpc.calling.packing import pack_arguments
-from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.calling.stream import Stream
-from fastrpc.calling.stream_arguments import takes_stream
-from fastrpc.calling.stream_maker import StreamMaker
-from fastrpc.client.attempting import Attempting, may_retry
-from fastrpc.client.pool import Pool
+from fastrpc.client.attempting import Attempting, may_retry, mode_of
+from fastrpc.client.pool import ConnectionPool
 from fastrpc.endpoint import Endpoint
 from fastrpc.errors import FastRPCError
-from fastrpc.failmodes.base import FailMode, is_sequential
+from fastrpc.failmodes.base import Attempt, AttemptedCall, FailMode, is_sequential
+from fastrpc.peers.packing import pack_arguments
+from fastrpc.peers.route_maker import RouteMaker
+from fastrpc.peers.stream import Stream
+from fastrpc.peers.stream_arguments import takes_stream
+from fastrpc.peers.stream_maker import StreamMaker
+from fastrpc.protocols.base import ClientEngine
 
-__all__ = ["BaseStreamRunner", "StreamRunner", "answer_of"]
+__all__ = ["BaseStreamRunner", "StreamRunner", "answer_of", "unbegun"]
+
+
+class _Once:
+    """The fail mode of a stream that sends: its messages cannot be sent again."""
+
+    async def run(self, call: AttemptedCall, pick: Callable[[], Endpoint], attempt: Attempt) -> Any:
+        return await attempt(pick())
+
+
+_ONCE = _Once()
 
 
 class BaseStreamRunner:
@@ -40,13 +50,12 @@ class BaseStreamRunner:
         self.proceed: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
 
     def _mode_of(self, call: ClientCall) -> FailMode:
-        mode: FailMode = call._options.fail_mode or self._mode
-        return mode
+        return _ONCE if takes_stream(call.route) else mode_of(call, self._mode)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed; the call has learned from it then."""
         call, attempt = stream.origin, stream._attempt
-        if attempt is None or stream.takes_stream or not may_retry(call, error, self._mode_of(call)):
+        if attempt is None or stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
         call._adopt(attempt)
         return True
@@ -55,7 +64,7 @@ class BaseStreamRunner:
 class StreamRunner(BaseStreamRunner, StreamMaker):
     """Runs the streams of one client."""
 
-    def __init__(self, pool: Pool, mode: FailMode, routes: RouteMaker) -> None:
+    def __init__(self, pool: ConnectionPool, mode: FailMode, routes: RouteMaker) -> None:
         BaseStreamRunner.__init__(self, pool, mode)
         StreamMaker.__init__(self, routes, pool.config.timeouts.stream_idle or 0.0)
         self._begins_plainly = pool.endpoint_set is None and is_sequential(mode)
@@ -91,7 +100,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
     async def run(self, call: AwaitedCall) -> Any:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
-        _check_wanted(call)
+        unbegun(call)
         try:
             await self._begin(call)
             while (change := _until_told(call)) is not None:
@@ -119,20 +128,10 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
             await pack_arguments(attempt)
             _start(attempt, call)
         elif takes_stream(call.route):
-            await self._attempt_once(call)
+            await self._attempted(call, None)
         else:
             stream = _wanted(call)
             await stream.wait_open(stream.attempt(self._attempts(call, None)))
-
-    async def _attempt_once(self, call: AwaitedCall) -> None:
-        attempts = _StreamAttempting(self._pool, call, None)
-        try:
-            await attempts.prepare()
-            await attempts.begin(attempts.pick(), None)
-        except BaseException as error:
-            if not attempts.was_sent:
-                call._count_unsent(status_of(error))
-            raise
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
         if not self._goes_on(stream, error):
@@ -142,16 +141,13 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
         """Attempt as the fail mode says, until one shows a sign. `error` is that of an attempt already made."""
-        attempts = _StreamAttempting(self._pool, call, error)
         try:
-            await attempts.prepare()
-            await self._mode_of(call).run(call, attempts.pick, attempts.attempt)
-        except BaseException as failure:
-            if not attempts.was_sent:
-                call._count_unsent(status_of(failure))
-            if not isinstance(failure, Exception):
-                raise
+            await self._attempted(call, error)
+        except Exception as failure:
             _finish(call, failure)
+
+    async def _attempted(self, call: AwaitedCall, error: FastRPCError | None) -> None:
+        await _StreamAttempting(self._pool, call, error).run(self._mode_of(call))
 
 
 class _StreamAttempting(Attempting):
@@ -159,74 +155,67 @@ class _StreamAttempting(Attempting):
 
     is_stream = True
 
-    def __init__(self, pool: Pool, call: AwaitedCall, made: FastRPCError | None) -> None:
+    def __init__(self, pool: ConnectionPool, call: AwaitedCall, made: FastRPCError | None) -> None:
         super().__init__(pool, call, made)
-        self._origin = call
+        #: The signs that attempts wait for.
+        self._signs: dict[AwaitedCall, asyncio.Future[None]] = {}
 
-    async def attempt(self, endpoint: Endpoint) -> Any:
-        if self._made is not None:
-            return self._fail_again(endpoint)
-        sign: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        attempt, session, pick = await self.begin(endpoint, sign)
-        self._running.append((attempt, pick))
-        try:
-            await sign
-            if not attempt._is_chosen and attempt._failure is not None:
-                raise attempt._failure
-        except BaseException as error:
+    async def _attempt_on(self, session: ClientEngine, pick: Pick | None) -> AwaitedCall:
+        call = self._call
+        # Before it counts as sent: it may be wanted no more.
+        _wanted(call)
+        attempt = call._attempt_on(session, self._number)
+        await pack_arguments(attempt)
+        self._note_sent()
+        sign = self._signs[attempt] = asyncio.get_running_loop().create_future()
+        _start(attempt, call, sign, pick)
+        return attempt
+
+    async def _outcome(self, attempt: AwaitedCall) -> None:
+        sign = self._signs.pop(attempt)
+        if attempt._is_chosen:
+            # A stream that sends belongs to its only attempt.
+            return
+        await sign
+        if not attempt._is_chosen and attempt._failure is not None:
+            raise attempt._failure
+
+    def _conclude(self, attempt: AwaitedCall, pick: Pick | None, error: BaseException | None) -> None:
+        # The attempt keeps the pick until its end, which may be now.
+        if error is not None:
             attempt._give_up()
-            self._end(attempt, session, pick, error)
-            raise
-        self._running.remove((attempt, pick))
-        self._origin._adopt(attempt)
-        for other, _ in self._running:
-            other._lose()
-        return None
-
-    async def begin(
-        self, endpoint: Endpoint, sign: asyncio.Future[None] | None
-    ) -> tuple[AwaitedCall, Any, Pick | None]:
-        """Send an attempt."""
-        session, pick = await self._connection(endpoint)
-        call = self._origin
-        try:
-            # Before it counts as sent: it may be wanted no more.
-            _wanted(call)
-            attempt = call._attempt_on(session, self._number)
-            await pack_arguments(attempt)
-            self._number += 1
-            self.was_sent = call._may_have_run = True
-            _start(attempt, call, sign, pick)
-        except BaseException:
-            if pick is not None:
-                pick.dropped()
-            raise
-        return attempt, session, pick
 
 
 # The stream of a call. None of these waits, so none of them holds it for longer than a moment.
 
 
-def _stream_of(call: AwaitedCall) -> Stream[Any, Any] | None:
-    return cast("Stream[Any, Any] | None", call._stream)
+def _stream_of(call: ClientCall) -> Any:
+    """Return the stream of a call, or None once the program has let go of it."""
+    return call._stream
 
 
-def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
-    """Return the stream of a call that is to go on."""
-    stream = _stream_of(call)
-    if stream is None:
-        raise RuntimeError(f"{call.method}: the stream was dropped")
-    # It may have been cancelled while this waited for a connection: then nothing is sent.
-    stream._check_failure()
-    return stream
+def unbegun(call: ClientCall) -> Any:
+    """Return the stream of a call for which `proceed` was called.
 
-
-def _check_wanted(call: AwaitedCall) -> None:
+    Raises:
+        RuntimeError: the stream began before, or was dropped.
+    """
     stream = _stream_of(call)
     if stream is None or stream.is_open:
         raise RuntimeError(
             f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
         )
+    return stream
+
+
+def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
+    """Return the stream of a call that is to go on."""
+    stream: Stream[Any, Any] | None = _stream_of(call)
+    if stream is None:
+        raise RuntimeError(f"{call.method}: the stream was dropped")
+    # It may have been cancelled while this waited for a connection: then nothing is sent.
+    stream._check_failure()
+    return stream
 
 
 def _start(
@@ -253,7 +242,7 @@ def _failure_of(call: AwaitedCall) -> BaseException | None:
 
 def answer_of(call: ClientCall) -> Any:
     """Return what the innermost interceptor gets: the one answer of a method that streams its input only."""
-    stream = call._stream
+    stream = _stream_of(call)
     if stream is None or stream.gives_stream or stream._attempt is None:
         return None
     return stream._attempt._answer()
@@ -266,7 +255,7 @@ def _adopt(call: AwaitedCall) -> None:
 
 
 def _give_up(call: AwaitedCall) -> None:
-    """End the attempt of a stream that nobody goes on with."""
+    """End the attempt of a stream that is not continued."""
     stream = _stream_of(call)
     attempt = None if stream is None else stream._attempt
     if attempt is not None and not attempt._is_over:

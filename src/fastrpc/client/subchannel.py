@@ -8,27 +8,52 @@ import contextvars
 import logging
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.base.priority_queue import RANKS
 from fastrpc.client.crowd import Crowd
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.probing import EndpointProbes
 from fastrpc.client.renewal import Renewal
-from fastrpc.client.waiters import Waiters
-from fastrpc.client.wire import early_bytes_on, wire_of
+from fastrpc.client.wire import protocol_of
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError, FastRPCError
-from fastrpc.protocols.base import StreamSession
+from fastrpc.errors import ConfigError, ConnectError, FastRPCError
+from fastrpc.protocols.base import ClientEngine, ClientParts, Protocol, client_engine, client_stream
 from fastrpc.transports.base import dial_options, transport_for
 
 if TYPE_CHECKING:
-    from fastrpc.client.pool import Pool
-    from fastrpc.protocols.rpcx_client import RpcxStream
+    from fastrpc.client.pool import ConnectionPool
 
-__all__ = ["Subchannel"]
+__all__ = ["Subchannel", "Waiters"]
 
 logger = logging.getLogger("fastrpc.client")
+
+
+class Waiters:
+    """Calls that wait for a change of their endpoints.
+
+    They are woken together, by priority and then in the order of arrival: where a new connection has fewer slots than
+    calls wait, the first ones take them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[asyncio.Future[None], int] = {}
+
+    async def wait(self, loop: asyncio.AbstractEventLoop, priority: int) -> None:
+        """Wait for the next change."""
+        waiter: asyncio.Future[None] = loop.create_future()
+        self._waiting[waiter] = RANKS[priority]
+        try:
+            await waiter
+        finally:
+            self._waiting.pop(waiter, None)
+
+    def wake(self) -> None:
+        """Announce a change to all that wait."""
+        waiting, self._waiting = self._waiting, {}
+        for waiter in sorted(waiting, key=waiting.__getitem__):
+            if not waiter.done():
+                waiter.set_result(None)
 
 
 class Subchannel(EndpointPlan):
@@ -36,13 +61,13 @@ class Subchannel(EndpointPlan):
 
     logs_early_ends = False
 
-    def __init__(self, pool: "Pool", endpoint: Endpoint) -> None:
+    def __init__(self, pool: "ConnectionPool", endpoint: Endpoint) -> None:
         # A client that serves calls keeps one connection: the server calls it there.
         width = pool.config.pool.connections_per_endpoint if pool.serving is None else 1
         super().__init__(endpoint, pool.config.backoff, width=width)
         #: Connections that take calls, as far as is known; the list is replaced, never changed.
-        self.live: list[ClientSession] = []
-        #: Whether a connection ended because nobody needed it: the next call makes another.
+        self.live: list[ClientEngine] = []
+        #: Whether a connection ended because no call needed it: the next call makes another.
         self.is_dormant = False
         self._pool = pool
         self._task: asyncio.Task[bool] | None = None
@@ -52,14 +77,14 @@ class Subchannel(EndpointPlan):
         self._probes: EndpointProbes | None = None
         self._crowd = Crowd(self)
         # The renewal of each connection's credential, where that expires.
-        self._renewals: dict[ClientSession, Renewal] = {}
+        self._renewals: dict[ClientEngine, Renewal] = {}
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
         # The instant each connection was made, including those that take no new calls; None once its end is noted.
-        self._sessions: dict[ClientSession, float | None] = {}
+        self._sessions: dict[ClientEngine, float | None] = {}
 
     @property
-    def connections(self) -> list[ClientSession]:
+    def connections(self) -> list[ClientEngine]:
         """The connections that take calls, as far as is known."""
         return self.live
 
@@ -122,7 +147,7 @@ class Subchannel(EndpointPlan):
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
             self.put_off(self._pool.loop.time())
-        # First: what is still under way cannot ask for another dial.
+        # First: calls that are still under way cannot ask for another dial.
         self._pool.dials.ended(self)
         # The connection may have ended meanwhile, which demands a pause as well.
         self.start()
@@ -138,17 +163,24 @@ class Subchannel(EndpointPlan):
             self._ask()
         self._changed()
 
-    async def _dial(self) -> ClientSession:
+    async def _dial(self) -> ClientEngine:
         address = self.endpoint.address
         config = self._pool.config
-        wire = wire_of(self.endpoint, config)
+        protocol = protocol_of(self.endpoint, config)
+        if self._pool.serving is not None and not protocol.traits.serves:
+            raise ConfigError(
+                f"{address} is called by {protocol.name}, by which it cannot call this client",
+                hint="leave out services=, or call it by the native protocol",
+            )
         credentials, has_token = self._pool.credentials, False
         try:
             async with asyncio.timeout(config.timeouts.connect):
                 token = None if credentials is None else await credentials.current(address)
                 has_token = True
                 _, stream = await transport_for(address).dial(
-                    address, partial(self._new_stream, token, wire), dial_options(config, wire)
+                    address,
+                    partial(self._new_stream, token, protocol),
+                    dial_options(config, protocol.agreed[0]),
                 )
         except TimeoutError:
             if not has_token:
@@ -161,41 +193,31 @@ class Subchannel(EndpointPlan):
                 hint="check the address, or raise Timeouts.connect if the network is slow",
             ) from None
         self._pool.totals.connections += 1
-        return cast(ClientSession, stream.engine)
+        return cast(ClientEngine, stream.engine)
 
-    def _new_stream(self, credential: bytes | None, wire: str) -> "StreamSession | RpcxStream":
-        config = self._pool.config
-        session = ClientSession(
+    def _new_stream(self, credential: bytes | None, protocol: Protocol) -> Any:
+        config, loop = self._pool.config, self._pool.loop
+        parts = ClientParts(
+            protocol=protocol,
             endpoint=self.endpoint,
-            owner=self,
-            loop=self._pool.loop,
+            config=config,
             timeouts=replace(config.timeouts, idle=None) if self.is_warm else config.timeouts,
-            keepalive=config.keepalive,
             settings=self._pool.settings.copy(),
-            early_calls=config.early_calls,
-            early_bytes=early_bytes_on(wire, self.endpoint),
+            owner=self,
+            loop=loop,
             credential=credential,
-            stream_pool=config.memory.stream_pool,
-            takes_values=wire != "native",
+            serves=self._pool.serving is not None,
         )
+        session = client_engine(parts)
         if self._pool.serving is not None:
             self._pool.serving.attend(session)
         credentials = self._pool.credentials
         if credential is not None and credentials is not None and credentials.can_renew:
-            self._renewals[session] = Renewal(
-                session, credentials, credential, config.backoff, self._pool.loop
-            )
-        self._sessions[session] = self._pool.loop.time()
-        stream = StreamSession(session, loop=self._pool.loop, spin_microseconds=self._pool.spin_microseconds)
-        if wire == "native":
-            return stream
-        # Imported on first use: most clients speak the native protocol.
-        from fastrpc.protocols.rpcx_client import rpcx_stream
+            self._renewals[session] = Renewal(session, credentials, credential, config.backoff, loop)
+        self._sessions[session] = loop.time()
+        return client_stream(parts, session, self._pool.spin_microseconds)
 
-        takes_pushes = self._pool.serving is not None
-        return rpcx_stream(stream, config, self._pool.loop, wire=wire, takes_pushes=takes_pushes)
-
-    def _note_end(self, session: ClientSession, reason: object) -> None:
+    def _note_end(self, session: ClientEngine, reason: object) -> None:
         """Record the end of a connection that was wanted, once."""
         made, now = self._sessions.get(session), self._pool.loop.time()
         if made is not None and not self.is_removed and not self._pool.is_closed:
@@ -223,7 +245,7 @@ class Subchannel(EndpointPlan):
 
     # Reports of sessions
 
-    def session_ready(self, session: ClientSession) -> None:
+    def session_ready(self, session: ClientEngine) -> None:
         """Record that SETTINGS arrived."""
         self.answered()
         self.workers = session.peer.workers
@@ -237,13 +259,13 @@ class Subchannel(EndpointPlan):
             self._probes = self._probes or EndpointProbes(prober, self, self._pool.loop)
             self._probes.begin()
 
-    def session_accepted(self, session: ClientSession, seconds: float) -> None:
+    def session_accepted(self, session: ClientEngine, seconds: float) -> None:
         """Renew a credential that the server takes for so many seconds, while the connection is used."""
         renewal = self._renewals.get(session)
         if renewal is not None:
             renewal.accepted(seconds)
 
-    def session_aged(self, session: ClientSession) -> None:
+    def session_aged(self, session: ClientEngine) -> None:
         """Replace an aged connection, which takes calls until then."""
         if self.is_removed or (session.is_dispensable and not self.is_warm):
             session.retire()
@@ -256,20 +278,20 @@ class Subchannel(EndpointPlan):
         for session in self.replaced(self.width):
             session.retire()
 
-    def session_crowded(self, session: ClientSession) -> None:
+    def session_crowded(self, session: ClientEngine) -> None:
         """Look whether all connections have too many calls."""
         self._crowd.look_soon(self._pool.loop)
 
-    def session_draining(self, session: ClientSession) -> None:
+    def session_draining(self, session: ClientEngine) -> None:
         """Stop new calls on this connection; calls in flight may finish there."""
         self._leave(session)
         self._changed()
 
-    def session_used(self, session: ClientSession) -> None:
+    def session_used(self, session: ClientEngine) -> None:
         """Wake dormant subchannels: a call goes out after a quiet time."""
         self._pool.wake()
 
-    def session_lost(self, session: ClientSession, error: BaseException | None) -> None:
+    def session_lost(self, session: ClientEngine, error: BaseException | None) -> None:
         """Record the loss of a connection."""
         if not session.is_ready:
             self._note_end(session, session.closed_text or error or "the server closed it")
@@ -280,7 +302,7 @@ class Subchannel(EndpointPlan):
         self._sessions.pop(session, None)
         self._changed()
 
-    def _leave(self, session: ClientSession) -> None:
+    def _leave(self, session: ClientEngine) -> None:
         if session not in self.live:
             return
         self.live = [other for other in self.live if other is not session]
@@ -299,12 +321,12 @@ class Subchannel(EndpointPlan):
             self._pool.loop.call_soon(self.start)
 
     @property
-    def usable_sessions(self) -> list[ClientSession]:
+    def usable_sessions(self) -> list[ClientEngine]:
         """Connections that take calls. Connections still in their handshake count only while no other is ready."""
         usable = [session for session in self.live if session.is_usable]
         return [session for session in usable if session.is_ready] or usable
 
-    def usable(self, *, ready: bool = False) -> ClientSession | None:
+    def usable(self, *, ready: bool = False) -> ClientEngine | None:
         """Return the next connection in turn; with `ready` only one whose SETTINGS arrived."""
         if len(self.live) == 1:
             session = self.live[0]
@@ -351,6 +373,6 @@ class Subchannel(EndpointPlan):
             session.abort()
 
     @property
-    def sessions(self) -> frozenset[ClientSession]:
+    def sessions(self) -> frozenset[ClientEngine]:
         """All open connections of this subchannel, including those that take no new calls."""
         return frozenset(self._sessions)

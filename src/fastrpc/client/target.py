@@ -5,7 +5,6 @@ its error. A `Pool.breaker` other than the default asks for a breaker all the sa
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
@@ -15,6 +14,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.escaping import without_secrets
 from fastrpc.selectors.base import selector_for
 from fastrpc.transports.base import names_transport, transport_for
+from fastrpc.value_class import value_class
 
 if TYPE_CHECKING:
     from fastrpc.registries.base.registry import Registry
@@ -26,7 +26,7 @@ __all__ = ["Target", "endpoints_of", "endpoint_set_for", "target_of"]
 _OF_HTTP = {"http": "tcp", "https": "tls"}
 
 
-@dataclass(frozen=True, slots=True)
+@value_class
 class Target:
     """The place where calls may go."""
 
@@ -51,7 +51,7 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     `tls` are the client's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it is none of these, no transport or registry supports it, or the registry cannot hold the name.
+        ConfigError: it is another thing, no transport or registry supports it, or the registry cannot hold the name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:

@@ -1,30 +1,25 @@
 """The wire protocol of a connection: that of the client's settings, else one that the endpoint's record lists."""
 
 from fastrpc.config import ClientConfig
+from fastrpc.config.validation import WIRE_PROTOCOLS
 from fastrpc.endpoint import Endpoint
+from fastrpc.protocols.base import Protocol, client_protocol
 
-__all__ = ["carries_streams", "early_bytes_on", "wire_of"]
-
-#: What is spoken with an endpoint whose record lists several.
-_PREFERRED = ("native", "rpcx", "phobos")
-
-#: A client would else write all requests of a turn before its server sees the first one, and sleep while that handles
-#: them.
-_EARLY_BYTES = 1_024
+__all__ = ["carries_streams", "protocol_of", "wire_of"]
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
-    """Return the protocol of connections to an endpoint: the native one, if nobody says that it is not spoken there."""
+    """Return the name of the protocol of connections to an endpoint: the first, if its record lists none."""
     if config.wire_protocol is not None:
         return config.wire_protocol
-    return next((wire for wire in _PREFERRED if wire in endpoint.protocols), "native")
+    return next((wire for wire in WIRE_PROTOCOLS if wire in endpoint.protocols), WIRE_PROTOCOLS[0])
+
+
+def protocol_of(endpoint: Endpoint, config: ClientConfig) -> Protocol:
+    """Return the protocol of connections to an endpoint."""
+    return client_protocol(wire_of(endpoint, config))
 
 
 def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
     """Return whether streams can go to an endpoint: rpcx and Phobos have none."""
-    return wire_of(endpoint, config) == "native"
-
-
-def early_bytes_on(wire: str, endpoint: Endpoint) -> int:
-    """Return how many bytes of short requests wait for the end of a turn of the loop; 0: all do, in few TLS records."""
-    return 0 if wire == "native" and endpoint.address.scheme == "tls" else _EARLY_BYTES
+    return protocol_of(endpoint, config).traits.has_streams

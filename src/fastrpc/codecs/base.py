@@ -18,6 +18,7 @@ __all__ = [
     "Codec",
     "HookedCodec",
     "Payload",
+    "check_codec",
     "codec_label",
     "codec_named",
     "codec_names",
@@ -41,6 +42,8 @@ _BUILT_IN = {
     "json": (CODECS["json"], "fastrpc.codecs.json", "JsonCodec"),
     "protobuf": (CODECS["protobuf"], "fastrpc.codecs.protobuf", "ProtobufCodec"),
 }
+
+_ALWAYS_THERE = frozenset({"raw", "msgpack", "json"})
 
 
 class Codec(Protocol):
@@ -111,6 +114,12 @@ class BaseCodec(ABC):
 
     @abstractmethod
     def decoder(self, type: Any = Any) -> Callable[[Payload], Any]: ...
+
+
+def check_codec(name: str) -> None:
+    """Refuse the name of no codec, as `codec_named` does; codecs whose packages are always there are not imported."""
+    if name not in _ALWAYS_THERE:
+        codec_named(name)
 
 
 @cache

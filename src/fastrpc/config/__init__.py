@@ -8,13 +8,9 @@ socket and no event loop, so settings can be built before a fork and shared betw
     ServerConfig   Timeouts, Keepalive, Limits, Memory, Admission, HTTP, TLS; what is accepted and shown
 """
 
-from fastrpc.config.bounds import Admission, Limits, Memory
-from fastrpc.config.certificates import TLS
-from fastrpc.config.client import ClientConfig, Pool
-from fastrpc.config.http import HTTP, HTTPLimits
-from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
-from fastrpc.config.server import ServerConfig
-from fastrpc.config.timing import Keepalive, Timeouts
+from typing import TYPE_CHECKING
+
+from fastrpc.first_use import names_on_first_use
 
 __all__ = [
     "HTTP",
@@ -34,3 +30,29 @@ __all__ = [
     "ServerConfig",
     "Timeouts",
 ]
+
+if TYPE_CHECKING:
+    from fastrpc.config.bounds import Admission, Limits, Memory
+    from fastrpc.config.certificates import TLS
+    from fastrpc.config.client import ClientConfig, Pool
+    from fastrpc.config.http import HTTP, HTTPLimits
+    from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
+    from fastrpc.config.server import ServerConfig
+    from fastrpc.config.timing import Keepalive, Timeouts
+else:  # Type checkers would accept any attribute name.
+    __getattr__ = names_on_first_use(
+        __name__,
+        {
+            "bounds": "Admission Limits Memory",
+            "certificates": "TLS",
+            "client": "ClientConfig Pool",
+            "http": "HTTP HTTPLimits",
+            "resilience": "Backoff Breaker Outlier Probes Retries",
+            "server": "ServerConfig",
+            "timing": "Keepalive Timeouts",
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ from fastrpc.config.resilience import Backoff, Breaker, Outlier, Probes, Retries
 from fastrpc.config.timing import Keepalive, Timeouts
 from fastrpc.config.validation import (
     LARGEST_SIZE,
+    WIRE_PROTOCOLS,
     Settings,
     check_choice,
     check_count,
@@ -21,7 +22,6 @@ from fastrpc.config.validation import (
 
 __all__ = ["ClientConfig", "Pool"]
 
-_WIRE_PROTOCOLS = (None, "native", "rpcx", "phobos")
 _EARLY_CALLS = ("idempotent", "all", "none")
 
 
@@ -75,7 +75,8 @@ class ClientConfig(Settings):
             that hardly shrink, too high leaves network unsaved.
         wire_protocol: language spoken on the connections: "native", or "rpcx" or "phobos" for servers of Go, without
             streams and without cancelling calls on the server. None asks the `protocols` of each endpoint, which a
-            registry lists: the first of these three that they have is spoken.
+            registry lists: the first of these three that they have is spoken. A protocol that is registered with an
+            engine for clients has its name here, too.
         timeouts: the timeouts of each phase.
         keepalive: the detection of silent peers.
         limits: the limits for one peer.
@@ -116,7 +117,7 @@ class ClientConfig(Settings):
         if self.compressor is not None:
             check_name(self, "compressor")
         check_count(self, "compress_above", 0, LARGEST_SIZE)
-        check_choice(self, "wire_protocol", _WIRE_PROTOCOLS)
+        check_choice(self, "wire_protocol", (None, *WIRE_PROTOCOLS))
         check_parts(self, timeouts=Timeouts, keepalive=Keepalive, limits=Limits, pool=Pool)
         check_parts(self, backoff=Backoff, tls=TLS, memory=Memory, admission=Admission)
         check_choice(self, "early_calls", _EARLY_CALLS)

@@ -2,12 +2,13 @@
 
 import functools
 import os
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, field, fields
 from math import isfinite
 from typing import Any, TypeVar, cast, dataclass_transform
 
 from fastrpc.config.unknown_names import unknown_setting
 from fastrpc.errors import ConfigError
+from fastrpc.value_class import frozen_class
 
 __all__ = [
     "LARGEST_COUNT",
@@ -15,6 +16,7 @@ __all__ = [
     "LONGEST_SECONDS",
     "SECRETS",
     "SERVER_PROTOCOLS",
+    "WIRE_PROTOCOLS",
     "Settings",
     "check_choice",
     "check_count",
@@ -39,6 +41,9 @@ _Kind = TypeVar("_Kind")
 
 #: The names for `ServerConfig.protocols`; `fastrpc.protocols.base.register` adds to them.
 SERVER_PROTOCOLS = ["native", "http", "rpcx", "phobos"]
+
+#: The names for `ClientConfig.wire_protocol`, the first of which is spoken where a record lists several.
+WIRE_PROTOCOLS = ["native", "rpcx", "phobos"]
 
 # The parts of a configuration that may be left out.
 _OPTIONAL_PARTS = frozenset({"tls", "breaker", "outlier", "probes"})
@@ -90,7 +95,7 @@ def _default_of(field: Any) -> Any:
 # Type checkers follow `dataclass_transform` only where it decorates a function.
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def settings_class(cls: type[_Kind]) -> type[_Kind]:
-    made = dataclass(frozen=True, kw_only=True, slots=True, repr=False, eq=False)(cls)
+    made = frozen_class(cls, kw_only=True)
     _NAMES[made.__name__] = names = tuple(cast(Any, made).__dataclass_fields__)
     _explain(made, names)
     return made

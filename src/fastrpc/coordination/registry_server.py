@@ -10,8 +10,8 @@ from fastrpc.coordination.registry_service import RegistryService
 from fastrpc.coordination.rights import RegistryRights
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.auth.access_options import Authenticate
 from fastrpc.server.server import Server
-from fastrpc.serving.access_options import Authenticate
 from fastrpc.stores.memory import MOST_BYTES
 
 __all__ = ["DEFAULT_REGISTRY_ADDRESS", "RegistryServer", "registry_rights", "registry_url"]

@@ -7,8 +7,8 @@ from fastrpc._core.calls.call import current_call
 from fastrpc.auth.name_patterns import ANONYMOUS
 from fastrpc.auth.policy import Decision, Policy, Right, Rules
 from fastrpc.errors import CallError, ConfigError
+from fastrpc.handlers.auth.audit import Audit
 from fastrpc.rpc.identity import Identity
-from fastrpc.serving.audit import Audit
 from fastrpc.status import Status
 
 __all__ = ["RegistryRights"]

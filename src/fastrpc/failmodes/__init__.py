@@ -3,11 +3,9 @@
 Depends on calls and endpoints, not on clients or the network: picking and attempting are passed in.
 """
 
-from fastrpc.failmodes.base import Attempts, FailMode, RetryPolicy, fail_mode_for
-from fastrpc.failmodes.failbackup import FailBackup
-from fastrpc.failmodes.failfast import FailFast
-from fastrpc.failmodes.failover import FailOver
-from fastrpc.failmodes.failtry import FailTry
+from typing import TYPE_CHECKING
+
+from fastrpc.first_use import names_on_first_use
 
 __all__ = [
     "Attempts",
@@ -19,3 +17,25 @@ __all__ = [
     "RetryPolicy",
     "fail_mode_for",
 ]
+
+if TYPE_CHECKING:
+    from fastrpc.failmodes.base import Attempts, FailMode, RetryPolicy, fail_mode_for
+    from fastrpc.failmodes.failbackup import FailBackup
+    from fastrpc.failmodes.failfast import FailFast
+    from fastrpc.failmodes.failover import FailOver
+    from fastrpc.failmodes.failtry import FailTry
+else:  # Type checkers would accept any attribute name.
+    __getattr__ = names_on_first_use(
+        __name__,
+        {
+            "base": "Attempts FailMode RetryPolicy fail_mode_for",
+            "failbackup": "FailBackup",
+            "failfast": "FailFast",
+            "failover": "FailOver",
+            "failtry": "FailTry",
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from fastrpc.calling.peer_client import PeerClient
-from fastrpc.calling.stream import Stream
 from fastrpc.client.client import Client
 from fastrpc.errors import StreamEndedError
 from fastrpc.files.information import FileDigest
@@ -19,6 +17,8 @@ from fastrpc.files.reader import FileReader
 from fastrpc.files.refusals import check_client
 from fastrpc.files.service import SERVICE_NAME
 from fastrpc.files.transfer import Download, Progress, Upload
+from fastrpc.peers.peer_client import PeerClient
+from fastrpc.peers.stream import Stream
 
 __all__ = ["MESSAGES_AT_ONCE", "download", "upload"]
 

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, Self, TypeVar
 
 from fastrpc._core.calls.call import current_call
-from fastrpc._core.serving.memory_budget import HeldPieces
-from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.server.memory_budget import HeldPieces
+from fastrpc._core.server.served_call import ServerCall
 from fastrpc.errors import CallError
 from fastrpc.files.hashing import Digests
 from fastrpc.files.information import FileDigest, FileInfo

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.conversion import holds_arrays
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.json_schema import JsonSchema, SchemaSet, arguments_schema
-from fastrpc.rpc.schema import codec_for
+from fastrpc.rpc.marshals import codec_for
+from fastrpc.rpc.schema.conversion import holds_arrays
+from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema
 
 __all__ = ["Tool", "tool_name", "tools_of"]
 

@@ -6,12 +6,12 @@ from typing import Any, Final, get_args, get_origin
 from fastrpc._version import __version__
 from fastrpc.errors import ConfigError
 from fastrpc.openapi.problems import HTTP_STATUS, PROBLEM
-from fastrpc.rpc.conversion import holds_arrays
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
-from fastrpc.rpc.schema import codec_for
+from fastrpc.rpc.marshals import codec_for
+from fastrpc.rpc.schema.conversion import holds_arrays
+from fastrpc.rpc.schema.json_schema import JsonSchema, SchemaSet, arguments_schema, object_schema
+from fastrpc.rpc.schema.text_values import has_plain_texts, without_none
 from fastrpc.rpc.service import BUILTIN_PREFIX
-from fastrpc.rpc.text_values import has_plain_texts, without_none
 
 __all__ = ["openapi_document"]
 

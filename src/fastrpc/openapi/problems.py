@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from fastrpc.rpc.json_schema import JsonSchema, object_schema
+from fastrpc.rpc.schema.json_schema import JsonSchema, object_schema
 from fastrpc.status import Status
 
 __all__ = ["HTTP_STATUS", "PROBLEM"]

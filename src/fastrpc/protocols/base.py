@@ -1,40 +1,49 @@
-"""The interface of a protocol: a name, a detector of its first bytes, and an engine."""
+"""The interface of a protocol: a name, a detector of its first bytes, and an engine for each side."""
 
 import asyncio
 import importlib
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.io.session import Session
-from fastrpc._core.serving.exchange import Exchange
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
-from fastrpc.config import ServerConfig
-from fastrpc.config.validation import SERVER_PROTOCOLS
+from fastrpc._core.loop.loop_state import LoopState, loop_state
+from fastrpc._core.wire.settings import WireSettings
+from fastrpc.config.validation import SERVER_PROTOCOLS, WIRE_PROTOCOLS
 from fastrpc.errors import ConfigError
+from fastrpc.value_class import named_value_class, value_class
 
 if TYPE_CHECKING:
-    from fastrpc._core.gateway.service import HttpService
+    from fastrpc._core.http.service import HttpService
+    from fastrpc._core.server.gate import Gate
+    from fastrpc._core.server.openings import Openings
+    from fastrpc._core.server.served_connection import ServedConnection
+    from fastrpc.config import ClientConfig, ServerConfig, Timeouts
+    from fastrpc.endpoint import Endpoint
 
 __all__ = [
-    "Connection",
+    "ClientEngine",
+    "ClientParts",
+    "ClientTraits",
+    "Match",
+    "PeerConnection",
     "Protocol",
     "ServerEngine",
     "ServerParts",
     "StreamSession",
-    "Verdict",
+    "client_engine",
+    "client_protocol",
+    "client_stream",
     "protocol_named",
     "register",
     "server_stream",
 ]
 
 
-class Verdict(Enum):
+class Match(Enum):
     """The result of detection: whether the first bytes match a protocol."""
 
     YES = auto()
@@ -45,16 +54,20 @@ class Verdict(Enum):
     MORE = auto()
 
 
-@dataclass(frozen=True, kw_only=True)
+# The name of former versions.
+Verdict = Match
+
+
+@named_value_class
 class ServerParts:
     """The parts that all connections of a server share."""
 
     loop: asyncio.AbstractEventLoop
-    gate: Gate
-    openings: Openings
-    config: ServerConfig
+    gate: "Gate"
+    openings: "Openings"
+    config: "ServerConfig"
     #: The settings that the native protocol announces, and how long it polls.
-    settings: Settings
+    settings: WireSettings
     spin_microseconds: int
     #: Whether callers may list the services.
     reveals_services: bool
@@ -68,7 +81,7 @@ class StreamSession(Session, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-class Connection(typing.Protocol):
+class PeerConnection(typing.Protocol):
     """A connection, as far as its peer can be named."""
 
     @property
@@ -79,11 +92,11 @@ class Connection(typing.Protocol):
     def transport(self) -> asyncio.BaseTransport | None: ...
 
 
-class ServerEngine(Connection, typing.Protocol):
+class ServerEngine(PeerConnection, typing.Protocol):
     """The interface of a server's `Engine`, beside bytes.
 
-    `connected` calls `Gate.connection_made`, and `lost` calls `Gate.session_lost`. `ServedEngine` does this for engines
-    in Python.
+    `connected` calls `ConnectionLife.count_in`, and `lost` calls `count_out`. `ServedEngine` does this for engines in
+    Python.
     """
 
     @property
@@ -91,11 +104,11 @@ class ServerEngine(Connection, typing.Protocol):
         """The byte stream, or None."""
 
     @property
-    def exchange(self) -> Exchange:
+    def connection(self) -> "ServedConnection":
         """The calls of this connection; its `held_bytes` and `return_credit` are for memory that runs short."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls, and call `Exchange.note_drain`; the reason is one of GOAWAY in PROTOCOL.md."""
+        """Take no new calls, and call `ServedConnection.note_drain`; the reason is one of GOAWAY in PROTOCOL.md."""
 
     @property
     def has_drained(self) -> bool:
@@ -114,57 +127,256 @@ class ServerEngine(Connection, typing.Protocol):
         """Return `calls`, `one_way`, `buffered` and `credit`: counts, and bytes of output and of the peer's window."""
 
 
-@dataclass(frozen=True)
+class ClientEngine(PeerConnection, typing.Protocol):
+    """The interface of a client's `Engine`, beside bytes and its `calling`; `CallingEngine` has all of it.
+
+    It tells its owner, where it has one: `session_ready`, `session_draining` and `session_lost` (with the error),
+    `session_used` if `announces_calls`, `session_aged`, `session_crowded` after `await_crowd`, and `session_accepted`
+    (with seconds) of a credential that expires. Each gets the engine first.
+    """
+
+    announces_calls: bool
+
+    @property
+    def endpoint(self) -> Any:
+        """Where it leads."""
+
+    @property
+    def peer(self) -> WireSettings:
+        """The limits of the server."""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it takes new calls."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server has answered the opening."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is over."""
+
+    @property
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does."""
+
+    @property
+    def is_dispensable(self) -> bool:
+        """Whether it ended because no call needed it."""
+
+    @property
+    def closed_text(self) -> str | None:
+        """Why it ended, as far as that was said."""
+
+    @property
+    def auth_status(self) -> int:
+        """The status of the server's verdict about the credential; -1 before there is one."""
+
+    @property
+    def auth_text(self) -> str | None:
+        """The text of that verdict."""
+
+    @property
+    def peer_replaces(self) -> bool:
+        """Whether the server asks for another connection in place of this one."""
+
+    @property
+    def calls_in_flight(self) -> int:
+        """The calls of ours that are under way."""
+
+    def await_crowd(self, calls: int) -> None:
+        """Tell the owner, once, when a call is sent beside so many others; 0: never."""
+
+    def begin_probe(self, call: Any) -> None:
+        """Note that a call only asks for health; an engine may answer it by a ping of its protocol."""
+
+    def end_probe(self, call: Any) -> None:
+        """Note that such a call ended, or was not sent."""
+
+    def present(self, token: bytes) -> None:
+        """Show the server another token, once it has accepted one that expires."""
+
+    def retire(self) -> None:
+        """Take no new calls, and close once those under way ended."""
+
+    def close(self) -> None:
+        """Close once all output is sent; calls under way fail."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def stats(self) -> dict[str, int]:
+        """Return `calls`, `waiting`, `buffered` and `credit`."""
+
+
+@named_value_class
+class ClientParts:
+    """The parts of one connection of a client, for its engine."""
+
+    protocol: "Protocol"
+    endpoint: "Endpoint"
+    config: "ClientConfig"
+    #: Those of the configuration, without `idle` where the connection stays open.
+    timeouts: "Timeouts"
+    #: The settings that the native protocol announces.
+    settings: WireSettings
+    #: Hears how the connection fares; None for threads, which look at it.
+    owner: Any = None
+    #: The loop of the connection; None for threads.
+    loop: asyncio.AbstractEventLoop | None = None
+    #: A token to show, or None.
+    credential: bytes | None = None
+    #: Whether the client serves calls of its servers.
+    serves: bool = False
+
+    @property
+    def loop_state(self) -> LoopState | None:
+        """The state of the loop, which watches deadlines."""
+        return None if self.loop is None else loop_state(self.loop)
+
+
+@named_value_class
+class ClientTraits:
+    """The properties of a protocol of clients that are known without a connection."""
+
+    #: Whether the payload of a call is one value, not an array of its arguments.
+    takes_values: bool = False
+    has_streams: bool = False
+    #: Whether a client can serve calls of its servers.
+    serves: bool = False
+    #: Make the layer between an engine's stream and its transport, where another protocol is translated; None: none.
+    stream_layer: Callable[[ClientParts, StreamSession], Any] | None = None
+    io_layer: Callable[[ClientParts, BlockingIO], BlockingIO] | None = None
+
+
+@value_class
 class Protocol:
-    """A protocol that servers can speak."""
+    """A protocol that servers or clients can speak, or both."""
 
     name: str
     #: Takes the bytes received so far, at most 256. The first YES in the order of `ServerConfig.protocols` is final,
     #: even if a protocol before it asked for more.
-    detect: Callable[[bytes], Verdict]
-    server_engine: Callable[[ServerParts], Engine]
+    detect: Callable[[bytes], Match] | None = None
+    server_engine: Callable[[ServerParts], Engine] | None = None
+    client_engine: Callable[[ClientParts], Engine] | None = None
+    #: The names that TLS may agree to by ALPN, the client's first; None for no name.
+    agreed: tuple[str | None, ...] = (None,)
+    traits: ClientTraits = ClientTraits()
 
 
 _protocols: dict[str, Protocol] = {}
 
-#: The modules of our protocols, which register them. They are imported on first use.
-_BUILT_IN = {
+#: The modules of our protocols, which register their halves. They are imported on first use.
+_SERVERS = {
     "native": "fastrpc.protocols.native",
     "http": "fastrpc.protocols.http.gateway",
     "rpcx": "fastrpc.protocols.rpcx",
     "phobos": "fastrpc.protocols.rpcx",
 }
+_CLIENTS = {
+    "native": "fastrpc.protocols.native_client",
+    "rpcx": "fastrpc.protocols.rpcx_client",
+    "phobos": "fastrpc.protocols.rpcx_client",
+}
 
 
 def register(
     name: str,
-    detect: Callable[[bytes], Verdict],
-    server_engine: Callable[[ServerParts], Engine],
+    detect: Callable[[bytes], Match] | None = None,
+    server_engine: Callable[[ServerParts], Engine] | None = None,
+    client_engine: Callable[[ClientParts], Engine] | None = None,
+    *,
+    agreed: tuple[str | None, ...] | None = None,
+    traits: ClientTraits | None = None,
 ) -> None:
-    """Register a protocol for servers: `ServerConfig(protocols=("native", name))`.
+    """Register a protocol: `ServerConfig(protocols=("native", name))`, `ClientConfig(wire_protocol=name)`.
+
+    Its two halves may be registered one after the other.
 
     Args:
-        detect: tells by the first bytes of a connection whether it speaks the protocol.
+        detect: tells by the first bytes of a server's connection whether it speaks the protocol.
         server_engine: makes the engine of a server's connection; it fits `ServerEngine`.
+        client_engine: makes the engine of a client's connection, of a loop or of threads; it fits `ClientEngine`.
+        agreed: the names that TLS may agree to by ALPN, the one that clients offer first, and None in it for no name;
+            left out, those of the other half, else none.
+        traits: the properties of the client half.
 
     Raises:
-        ConfigError: another protocol has that name.
+        ConfigError: another protocol has that name, or a half is missing.
     """
-    protocol = Protocol(name, detect, server_engine)
-    if _protocols.setdefault(name, protocol) != protocol:
+    if (detect is None) != (server_engine is None) or (server_engine is None and client_engine is None):
+        raise ConfigError(
+            f"protocol {name!r} has no engine", hint="give detect and server_engine, or client_engine, or all"
+        )
+    if agreed is None:
+        agreed = _protocols[name].agreed if name in _protocols else (None,)
+    elif not agreed:
+        raise ConfigError(f"protocol {name!r} agrees to nothing by ALPN", hint="give (None,) for no name")
+    given = Protocol(name, detect, server_engine, client_engine, agreed, traits or ClientTraits())
+    known = _protocols.get(name, given)
+    merged = Protocol(
+        name,
+        detect or known.detect,
+        server_engine or known.server_engine,
+        client_engine or known.client_engine,
+        agreed,
+        known.traits if client_engine is None else given.traits,
+    )
+    if not _extends(merged, known):
         raise ConfigError(f"protocol {name!r} is registered already", hint="choose another name")
-    if name not in SERVER_PROTOCOLS:
-        SERVER_PROTOCOLS.append(name)
+    _protocols[name] = merged
+    for engine, names in ((server_engine, SERVER_PROTOCOLS), (client_engine, WIRE_PROTOCOLS)):
+        if engine is not None and name not in names:
+            names.append(name)
+
+
+def _extends(merged: Protocol, known: Protocol) -> bool:
+    """Return whether a protocol has all that was known of it."""
+    if known.client_engine is not None and merged.traits != known.traits:
+        return False
+    return merged.agreed == known.agreed and all(
+        had is None or had == has
+        for had, has in (
+            (known.detect, merged.detect),
+            (known.server_engine, merged.server_engine),
+            (known.client_engine, merged.client_engine),
+        )
+    )
 
 
 def protocol_named(name: str) -> Protocol:
-    """Return a registered protocol; `ServerConfig` has already refused unknown names."""
-    if name not in _protocols and name in _BUILT_IN:
-        importlib.import_module(_BUILT_IN[name])
+    """Return a registered protocol of servers; `ServerConfig` has already refused unknown names."""
+    known = _protocols.get(name)
+    if (known is None or known.server_engine is None) and name in _SERVERS:
+        importlib.import_module(_SERVERS[name])
+    return _protocols[name]
+
+
+def client_protocol(name: str) -> Protocol:
+    """Return a registered protocol of clients; `ClientConfig` has already refused unknown names."""
+    known = _protocols.get(name)
+    if (known is None or known.client_engine is None) and name in _CLIENTS:
+        importlib.import_module(_CLIENTS[name])
     return _protocols[name]
 
 
 def server_stream(protocol: Protocol, parts: ServerParts) -> StreamSession:
     """Make the byte stream of a server's connection, with its engine."""
+    assert protocol.server_engine is not None
     engine = protocol.server_engine(parts)
     return StreamSession(engine, loop=parts.loop, spin_microseconds=parts.spin_microseconds)
+
+
+def client_engine(parts: ClientParts) -> Any:
+    """Make the engine of a client's connection."""
+    assert parts.protocol.client_engine is not None
+    return parts.protocol.client_engine(parts)
+
+
+def client_stream(parts: ClientParts, engine: Engine, spin_microseconds: int) -> Any:
+    """Make the byte stream of a client's connection on a loop, with the layer of its protocol."""
+    assert parts.loop is not None
+    stream = StreamSession(engine, loop=parts.loop, spin_microseconds=spin_microseconds)
+    layer = parts.protocol.traits.stream_layer
+    return stream if layer is None else layer(parts, stream)

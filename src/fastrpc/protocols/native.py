@@ -1,22 +1,23 @@
 """The native protocol of PROTOCOL.md, on the server side."""
 
 from fastrpc._core.native.connection import MAGIC
-from fastrpc._core.serving.server_session import ServerSession
-from fastrpc.protocols.base import ServerParts, Verdict, register
+from fastrpc._core.server.server_connection import ServerConnection
+from fastrpc.protocols.base import Match, ServerParts, register
+from fastrpc.tls import ALPN
 
 __all__ = ["detect_native", "native_engine"]
 
 
-def detect_native(data: bytes) -> Verdict:
+def detect_native(data: bytes) -> Match:
     """Return whether a connection begins with the magic."""
     if data[: len(MAGIC)] != MAGIC[: len(data)]:
-        return Verdict.NO
-    return Verdict.YES if len(data) >= len(MAGIC) else Verdict.MORE
+        return Match.NO
+    return Match.YES if len(data) >= len(MAGIC) else Match.MORE
 
 
-def native_engine(parts: ServerParts) -> ServerSession:
+def native_engine(parts: ServerParts) -> ServerConnection:
     """Make the engine of a connection."""
-    engine = ServerSession(
+    engine = ServerConnection(
         gate=parts.gate,
         openings=parts.openings,
         timeouts=parts.config.timeouts,
@@ -24,8 +25,8 @@ def native_engine(parts: ServerParts) -> ServerSession:
         settings=parts.settings,
         stream_pool=parts.config.memory.stream_pool,
     )
-    engine.exchange.reveals_services = parts.reveals_services
+    engine.connection.reveals_services = parts.reveals_services
     return engine
 
 
-register("native", detect_native, native_engine)
+register("native", detect_native, native_engine, agreed=(ALPN,))

@@ -4,21 +4,21 @@ from functools import partial
 
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX, Profile
 from fastrpc._core.rpcx.server import RpcxServer
-from fastrpc.protocols.base import ServerParts, Verdict, register
+from fastrpc.protocols.base import Match, ServerParts, register
 
 __all__ = ["detect", "server_engine"]
 
 
-def detect(profile: Profile, data: bytes) -> Verdict:
+def detect(profile: Profile, data: bytes) -> Match:
     """Return whether a connection begins with the magic of a profile; the engine judges the rest.
 
     A process that speaks Phobos and ever served frames of rpcx begins with the magic of rpcx.
     """
     if not data:
-        return Verdict.MORE
+        return Match.MORE
     if data[0] == profile.magic:
-        return Verdict.YES
-    return Verdict.OTHERWISE if profile.is_loose and data[0] == RPCX.magic else Verdict.NO
+        return Match.YES
+    return Match.OTHERWISE if profile.is_loose and data[0] == RPCX.magic else Match.NO
 
 
 def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
@@ -33,7 +33,7 @@ def server_engine(profile: Profile, parts: ServerParts) -> RpcxServer:
         limits=parts.config.limits,
         derived=PHOBOS if is_shared else None,
     )
-    engine.exchange.reveals_services = parts.reveals_services
+    engine.connection.reveals_services = parts.reveals_services
     return engine
 
 

@@ -1,18 +1,20 @@
-"""rpcx, and Phobos, on the client side: a stream that translates for a session of the native protocol."""
+"""rpcx, and Phobos, on the client side: a translation below a native connection."""
 
 import asyncio
+from typing import Any
 
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.blocking_io import BlockingIO
 from fastrpc._core.rpcx.layer import RpcxLayer
 from fastrpc._core.rpcx.profile import PHOBOS, RPCX
 from fastrpc._core.rpcx.rpcx_blocking_io import RpcxBlockingIO
 from fastrpc._core.rpcx.translation import RpcxTranslation
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.assigned_numbers import CODECS, COMPRESSORS
 from fastrpc.config import ClientConfig
-from fastrpc.protocols.base import StreamSession
+from fastrpc.protocols.base import ClientParts, ClientTraits, StreamSession, register
+from fastrpc.protocols.native_client import EARLY_BYTES, native_connection
 
-__all__ = ["RpcxStream", "rpcx_io", "rpcx_stream", "rpcx_translation"]
+__all__ = ["RpcxStream", "rpcx_client_engine", "rpcx_io", "rpcx_stream", "rpcx_translation"]
 
 #: Calls under way on one connection; a server of Go has no such limit and announces none.
 _MOST_CALLS = 10_000
@@ -36,7 +38,7 @@ def rpcx_translation(
         wire: "rpcx" or "phobos".
         takes_pushes: whether the client serves what its server pushes; else pushes are dropped.
     """
-    settings = Settings(True)
+    settings = WireSettings(True)
     settings.max_frame = 1_048_576
     # Bounded by the peer alone, which does not announce it.
     settings.max_message = 2**31
@@ -74,3 +76,26 @@ def rpcx_stream(
 def rpcx_io(io: BlockingIO, config: ClientConfig, wire: str) -> RpcxBlockingIO:
     """Return the I/O of a blocking connection that speaks rpcx; it owns `io`, which carries the bytes."""
     return RpcxBlockingIO(io, rpcx_translation(config, wire))
+
+
+def rpcx_client_engine(parts: ClientParts) -> Any:
+    """Make the engine of a connection: a native one, whose peer is the translation below it."""
+    # Each answer of the translation follows a whole request: pacing gains nothing, and its frames prove nothing.
+    return native_connection(parts, EARLY_BYTES, is_paced=False, answers_prove=True)
+
+
+def _stream_layer(parts: ClientParts, stream: StreamSession) -> RpcxStream:
+    assert parts.loop is not None
+    return rpcx_stream(stream, parts.config, parts.loop, wire=parts.protocol.name, takes_pushes=parts.serves)
+
+
+def _io_layer(parts: ClientParts, io: BlockingIO) -> RpcxBlockingIO:
+    return rpcx_io(io, parts.config, parts.protocol.name)
+
+
+for _name in _PROFILES:
+    register(
+        _name,
+        client_engine=rpcx_client_engine,
+        traits=ClientTraits(takes_values=True, serves=True, stream_layer=_stream_layer, io_layer=_io_layer),
+    )

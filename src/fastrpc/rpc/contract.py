@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.annotation import type_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.schema.annotation import type_text
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter
 
 __all__ = ["check_implements", "check_override", "differences", "is_accepted"]

@@ -13,9 +13,9 @@ import msgspec
 from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames
-from fastrpc.rpc.annotation import evaluate, item_type, substitute, type_text, type_variables
-from fastrpc.rpc.conversion import holds_arrays
 from fastrpc.rpc.method_options import MethodOptions
+from fastrpc.rpc.schema.annotation import evaluate, item_type, substitute, type_text, type_variables
+from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
 
 __all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]

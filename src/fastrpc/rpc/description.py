@@ -5,14 +5,14 @@ from typing import Any
 
 from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc.errors import ConfigError
-from fastrpc.rpc.annotation import UNANNOTATED
-from fastrpc.rpc.default_text import default_text
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.rpc.payload_classes import payload_classes
+from fastrpc.rpc.schema.annotation import UNANNOTATED
+from fastrpc.rpc.schema.default_text import default_text
+from fastrpc.rpc.schema.payload_classes import payload_classes
+from fastrpc.rpc.schema.type_description import describe_type, describe_types, method_types
+from fastrpc.rpc.schema.type_names import TypeNames
 from fastrpc.rpc.service import service_definition
 from fastrpc.rpc.signature import Parameter
-from fastrpc.rpc.type_description import describe_type, describe_types, method_types
-from fastrpc.rpc.type_names import TypeNames
 
 __all__ = ["describe", "describe_services", "nearest_name", "signature_text"]
 

@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar, get_origin, overload
 
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames, checked_aliases, checked_rpcx
-from fastrpc.rpc.annotation import Scope, captured_names
 from fastrpc.rpc.claiming import METHOD_MARK, MethodMark, claim_methods, marked_attributes, watch_subclasses
 from fastrpc.rpc.contract import check_implements, check_override
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
@@ -29,6 +28,7 @@ from fastrpc.rpc.method_options import (
     checked_timeout,
 )
 from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.rpc.schema.annotation import Scope, captured_names
 from fastrpc.rpc.signature import HandlerSignature, check_raw, read_signature, warn_of_mutable_defaults
 
 __all__ = [

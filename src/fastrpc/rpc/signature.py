@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, NamedTuple, NoReturn
 
-from fastrpc.rpc.annotation import (
+from fastrpc.rpc.schema.annotation import (
     UNANNOTATED,
     Scope,
     StreamForm,

@@ -5,13 +5,16 @@ object: numbers stay at the edge, where a frame is written or read.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from fastrpc._core.framing.settings import LIST_LIMIT, Settings, WireNumbers
+from fastrpc._core.wire.settings import LIST_LIMIT, WireNumbers, WireSettings
 from fastrpc._version import __version__
 from fastrpc.codecs.base import codec_number, codec_numbers
 from fastrpc.compressors.base import compressor_numbers
-from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fastrpc.config import ClientConfig, ServerConfig
 
 __all__ = ["announced", "compressor_list", "numbers_of", "numbers_of_all"]
 
@@ -38,7 +41,9 @@ def compressor_list(numbers: WireNumbers) -> dict[int, str]:
     return {number: compressor.name for number, compressor in numbers.compressors.items()}
 
 
-def announced(settings: Settings, config: ClientConfig | ServerConfig, numbers: WireNumbers) -> Settings:
+def announced(
+    settings: WireSettings, config: "ClientConfig | ServerConfig", numbers: WireNumbers
+) -> WireSettings:
     """Fill in the settings that clients and servers share, and return them."""
     limits = config.limits
     settings.max_frame = limits.frame_bytes

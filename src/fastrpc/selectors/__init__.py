@@ -6,14 +6,9 @@ one.
 Depends on endpoints and the core, not on the network or clients.
 """
 
-from fastrpc.selectors.base import Filter, Selector, selector_for
-from fastrpc.selectors.consistent_hash import ConsistentHash
-from fastrpc.selectors.filters import labels, subset, version, zone
-from fastrpc.selectors.jump_hash import DoubleJump, JumpHash
-from fastrpc.selectors.least_loaded import LeastLoaded
-from fastrpc.selectors.random import Random
-from fastrpc.selectors.round_robin import RoundRobin
-from fastrpc.selectors.smooth_weighted import SmoothWeighted
+from typing import TYPE_CHECKING
+
+from fastrpc.first_use import names_on_first_use
 
 __all__ = [
     "ConsistentHash",
@@ -31,3 +26,31 @@ __all__ = [
     "version",
     "zone",
 ]
+
+if TYPE_CHECKING:
+    from fastrpc.selectors.base import Filter, Selector, selector_for
+    from fastrpc.selectors.consistent_hash import ConsistentHash
+    from fastrpc.selectors.filters import labels, subset, version, zone
+    from fastrpc.selectors.jump_hash import DoubleJump, JumpHash
+    from fastrpc.selectors.least_loaded import LeastLoaded
+    from fastrpc.selectors.random import Random
+    from fastrpc.selectors.round_robin import RoundRobin
+    from fastrpc.selectors.smooth_weighted import SmoothWeighted
+else:  # Type checkers would accept any attribute name.
+    __getattr__ = names_on_first_use(
+        __name__,
+        {
+            "base": "Filter Selector selector_for",
+            "consistent_hash": "ConsistentHash",
+            "filters": "labels subset version zone",
+            "jump_hash": "DoubleJump JumpHash",
+            "least_loaded": "LeastLoaded",
+            "random": "Random",
+            "round_robin": "RoundRobin",
+            "smooth_weighted": "SmoothWeighted",
+        },
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

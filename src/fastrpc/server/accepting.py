@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.framing.settings import WireNumbers
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
+from fastrpc._core.wire.settings import WireNumbers
 from fastrpc.config import ServerConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.config_errors import ShownAtProgram

@@ -5,15 +5,20 @@ import logging
 from collections.abc import Iterable
 
 from fastrpc._core.calls.call import current_call
-from fastrpc._core.serving.access import Access
-from fastrpc._core.serving.gate import Gate
+from fastrpc._core.server.access import Access
+from fastrpc._core.server.gate import Gate
 from fastrpc.auth.policy import Policy, Rules
 from fastrpc.auth.verdict import BEARER
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.auth.access_options import (
+    Authenticate,
+    Authorize,
+    checked_authenticate,
+    checked_authorize,
+)
+from fastrpc.handlers.auth.authentication import Authentication
+from fastrpc.handlers.auth.own_credentials import OwnCredentials
 from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
-from fastrpc.serving.access_options import Authenticate, Authorize, checked_authenticate, checked_authorize
-from fastrpc.serving.authentication import Authentication
-from fastrpc.serving.own_credentials import OwnCredentials
 
 __all__ = ["ServerAccess"]
 

@@ -28,8 +28,8 @@ class Reflection:
     @method(idempotent=True)
     async def services(self) -> list[dict[str, Any]]:
         """Return every service: name, version, documentation, and the methods that the caller may call."""
-        exchange: Any = getattr(current_call(), "exchange", None)
-        if exchange is not None and not exchange.reveals_services:
+        connection: Any = getattr(current_call(), "connection", None)
+        if connection is not None and not connection.reveals_services:
             # The text for any unknown name: a caller without access cannot tell that reflection exists.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
         # Bare functions are there for callers from Go alone. The types of the other methods would reveal them.

@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.serving.gate import Gate
-from fastrpc.calling.peer import Peer
-from fastrpc.serving.life import Life
+from fastrpc._core.server.gate import Gate
+from fastrpc.handlers.life import Life
+from fastrpc.peers.peer import Peer
 
 if TYPE_CHECKING:
     from fastrpc.server.accepting import Accepting
@@ -98,7 +98,7 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
         moved: the connections that have moved; the chosen one is added.
     """
     found = itertools.islice((one for one in gate.sessions if one not in moved), _MOST_COMPARED)
-    session = min(found, key=lambda one: len(one.exchange.running), default=None)
+    session = min(found, key=lambda one: len(one.connection.running), default=None)
     if session is not None:
         moved.add(session)
         session.begin_drain(_REASON_MAX_AGE, "the connection moves to another worker process")
@@ -149,7 +149,7 @@ def connected_peers(gate: Gate | None) -> list[Peer]:
     if gate is None:
         return []
     sessions = [session for session in gate.sessions if getattr(session, "is_open", True)]
-    return [peer for session in sessions if (peer := session.exchange.describe_peer()) is not None]
+    return [peer for session in sessions if (peer := session.connection.describe_peer()) is not None]
 
 
 def connection_stats(gate: Gate | None) -> dict[str, Any]:

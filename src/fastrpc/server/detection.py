@@ -7,8 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from fastrpc.protocols.base import Protocol, ServerParts, Verdict, server_stream
-from fastrpc.tls.contexts import agreed_names
+from fastrpc.protocols.base import Match, Protocol, ServerParts, server_stream
 from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.early_bytes import replay
 
@@ -69,15 +68,19 @@ class UndecidedConnection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         self._early += self._place[:nbytes]
-        verdicts = [(protocol, protocol.detect(self._early)) for protocol in self._detection.protocols]
+        verdicts = [
+            (protocol, protocol.detect(self._early))
+            for protocol in self._detection.protocols
+            if protocol.detect is not None
+        ]
         # A YES is final, even if a protocol before it could match more bytes.
-        for wanted in (Verdict.YES, Verdict.OTHERWISE):
+        for wanted in (Match.YES, Match.OTHERWISE):
             for protocol, verdict in verdicts:
                 if verdict is wanted:
                     if self._fits_alpn(protocol):
                         self._hand_over(protocol)
                     return
-        if all(verdict is Verdict.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
+        if all(verdict is Match.NO for _, verdict in verdicts) or len(self._early) >= _FIRST_BYTES:
             names = ", ".join(protocol.name for protocol in self._detection.protocols)
             self._refuse(f"its first bytes match none of the protocols {names}")
             return
@@ -93,7 +96,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")
-        if agreed in agreed_names(protocol.name):
+        if agreed in protocol.agreed:
             return True
         self._refuse(f"it speaks {protocol.name}, and TLS agreed to {agreed or 'no protocol'} (ALPN)")
         return False

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fastrpc.config import TLS, ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
-from fastrpc.tls.contexts import agreed_names
+from fastrpc.protocols.base import protocol_named
 from fastrpc.tls.ends import ServerEnd
 from fastrpc.transports.base import SessionFactory
 from fastrpc.transports.sockets import encrypted
@@ -38,7 +38,7 @@ class Encryption:
         self._tls = config.tls
         #: The names that clients and the server may agree to by ALPN; None for no name.
         self.agreed = tuple(
-            dict.fromkeys(name for protocol in config.protocols for name in agreed_names(protocol))
+            dict.fromkeys(name for protocol in config.protocols for name in protocol_named(protocol).agreed)
         )
         self._end: ServerEnd | None = None
 

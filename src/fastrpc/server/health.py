@@ -69,9 +69,9 @@ class Health:
     @method(idempotent=True)
     async def check(self, service: str = "") -> str:
         """Return SERVING, NOT_SERVING or SERVICE_UNKNOWN; an empty name asks for the whole server."""
-        exchange: Any = getattr(current_call(), "exchange", None)
-        if exchange is not None:
-            exchange.note_probe()
+        connection: Any = getattr(current_call(), "connection", None)
+        if connection is not None:
+            connection.note_probe()
         return self._state.of(service)
 
     @method(idempotent=True)

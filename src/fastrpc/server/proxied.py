@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeAlias, cast
 from fastrpc.transports.base import SessionFactory
 from fastrpc.transports.early_bytes import replay
 
-__all__ = ["ProxiedConnection", "Proxies", "parse_header"]
+__all__ = ["ProxiedConnection", "ProxyRegister", "parse_header"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
@@ -103,7 +103,7 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
     return size, (socket.inet_ntop(kind, body[:width]), port)
 
 
-class Proxies(Protocol):
+class ProxyRegister(Protocol):
     """The proxies of a server."""
 
     @property
@@ -136,7 +136,7 @@ def _trusts(networks: Sequence[_Network], peer_name: Any) -> bool:
 class ProxiedConnection(asyncio.BufferedProtocol):
     """A connection until its header is whole."""
 
-    def __init__(self, proxies: Proxies, session_factory: SessionFactory) -> None:
+    def __init__(self, proxies: ProxyRegister, session_factory: SessionFactory) -> None:
         self._proxies = proxies
         self._session_factory = session_factory
         self._early = b""

@@ -2,8 +2,8 @@
 
 import ipaddress
 
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.server.proxied import ProxiedConnection
@@ -13,7 +13,7 @@ __all__ = ["Proxies"]
 
 
 class Proxies:
-    """The trusted proxies of a server; fits `fastrpc.server.proxied.Proxies`."""
+    """The trusted proxies of a server; fits `fastrpc.server.proxied.ProxyRegister`."""
 
     def __init__(self, config: ServerConfig, gate: Gate, openings: Openings) -> None:
         self.networks = [ipaddress.ip_network(text) for text in config.proxy_protocol]

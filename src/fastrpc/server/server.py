@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Self
 
 from fastrpc._core.limiting.rate_limiter import RateLimiter
 from fastrpc._core.loop.spinner import allowed_spin
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.handler_runner import ServerTask
-from fastrpc.calling.peer import Peer
-from fastrpc.calling.peer_client import PeerCalling
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.handler_runner import ServerTask
 from fastrpc.config import ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.config_errors import ShownAtProgram
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.handlers.auth.access_options import Authenticate, Authorize
+from fastrpc.handlers.life import Life
+from fastrpc.handlers.services import Services, is_inside_handler
+from fastrpc.handlers.sources import is_service
 from fastrpc.limits import Limit, checked_limits
+from fastrpc.peers.peer import Peer
+from fastrpc.peers.peer_client import PeerCalling
 from fastrpc.rpc.definition import ServiceDefinition
 from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
 from fastrpc.rpc.refused_arguments import explain_arguments
@@ -41,10 +45,6 @@ from fastrpc.server.health import Health, ServingState
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
 from fastrpc.server.ownership import Ownership
 from fastrpc.server.settings import checked_config
-from fastrpc.serving.access_options import Authenticate, Authorize
-from fastrpc.serving.life import Life
-from fastrpc.serving.services import Services, is_inside_handler
-from fastrpc.serving.sources import is_service
 from fastrpc.transports.base import BACKLOG, Listener, drain_listeners, reload_listeners
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc._core.framing.settings import Settings, WireNumbers
+from fastrpc._core.wire.settings import WireNumbers, WireSettings
 from fastrpc.codecs.base import codec_number
 from fastrpc.config import HTTP, ServerConfig
 from fastrpc.errors import ConfigError
@@ -40,9 +40,9 @@ def checked_config(config: Any) -> ServerConfig:
     return config
 
 
-def server_settings(config: ServerConfig, numbers: WireNumbers) -> Settings:
+def server_settings(config: ServerConfig, numbers: WireNumbers) -> WireSettings:
     """Return the settings that a server announces."""
-    settings, limits = announced(Settings(True), config, numbers), config.limits
+    settings, limits = announced(WireSettings(True), config, numbers), config.limits
     settings.max_calls = limits.concurrent_calls
     settings.max_streams = min(limits.streams, limits.concurrent_calls)
     settings.open_messages = config.memory.open_messages

@@ -7,16 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 from fastrpc._core.calls.call import enter_call, leave_scope
-from fastrpc._core.serving.served_call import ServerCall, detached_call
-from fastrpc.calling.peer import Peer
+from fastrpc._core.server.served_call import ServerCall, detached_call
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address
+from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
-from fastrpc.serving.access_options import Authenticate
 
 __all__ = ["connected", "handling"]
 

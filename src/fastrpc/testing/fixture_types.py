@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastrpc.client.client import Client
 from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.handlers.auth.access_options import Authenticate, Authorize
 from fastrpc.limits import Limit
 from fastrpc.rpc.identity import Identity
 from fastrpc.rpc.interceptor import Interceptor
-from fastrpc.serving.access_options import Authenticate, Authorize
 from fastrpc.testing.connected import connected
 
 __all__ = ["ConnectedFixture", "Connecting", "ServedAddress", "ServingFixture"]

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from fastrpc.config import ServerConfig
+from fastrpc.handlers.auth.access_options import Authenticate, Authorize
 from fastrpc.limits import Limit
 from fastrpc.rpc.interceptor import Interceptor
 from fastrpc.server.server import Server
-from fastrpc.serving.access_options import Authenticate, Authorize
 
 __all__ = ["serving"]
 

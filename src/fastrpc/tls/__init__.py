@@ -2,3 +2,14 @@
 
 Knows nothing of connections: transports, registries and HTTP clients use it. It may not import them.
 """
+
+from typing import Final
+
+__all__ = ["ALPN", "HTTP_AGREED", "HTTP_ALPN"]
+
+#: The names of the native protocol and of HTTP in ALPN (RFC 7301).
+ALPN: Final = "fastrpc/1"
+HTTP_ALPN: Final = "http/1.1"
+
+#: The names that connections of HTTP may agree to; None stands for no name.
+HTTP_AGREED: Final = (HTTP_ALPN, None)

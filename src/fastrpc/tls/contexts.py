@@ -10,23 +10,17 @@ from typing import NoReturn
 
 from fastrpc.config import TLS
 from fastrpc.errors import ConfigError
+from fastrpc.tls import ALPN
 from fastrpc.tls.certificate import Period, period_of
 from fastrpc.tls.resumption import TwinContext
 
 __all__ = [
-    "ALPN",
-    "HTTP_ALPN",
     "ContextSource",
-    "agreed_names",
     "client_context",
     "client_contexts",
     "server_context",
     "server_contexts",
 ]
-
-#: The names of the native protocol and of HTTP in ALPN (RFC 7301).
-ALPN = "fastrpc/1"
-HTTP_ALPN = "http/1.1"
 
 #: Seconds between two looks at the files. Too low costs system calls, too high uses old certificates for longer.
 LOOK_SECONDS = 1.0
@@ -40,13 +34,6 @@ _BEGIN_CRL = b"-----BEGIN X509 CRL-----"
 logger = logging.getLogger("fastrpc.audit")
 
 _Fingerprint = tuple[tuple[int, ...] | None, ...]
-
-
-def agreed_names(protocol: str) -> tuple[str | None, ...]:
-    """Return the names that connections of a protocol may agree to by ALPN; None stands for no name."""
-    if protocol == "native":
-        return (ALPN,)
-    return (HTTP_ALPN, None) if protocol == "http" else (None,)
 
 
 class ContextSource:

@@ -5,8 +5,9 @@ import ssl
 from typing import Protocol
 
 from fastrpc.config import TLS
+from fastrpc.tls import ALPN, HTTP_ALPN
 from fastrpc.tls.certificate import alternative_names
-from fastrpc.tls.contexts import ALPN, HTTP_ALPN, ContextSource, client_contexts, server_contexts
+from fastrpc.tls.contexts import ContextSource, client_contexts, server_contexts
 from fastrpc.tls.failures import HandshakeError, explained
 from fastrpc.tls.resumption import TwinContext, check_full, offered_session
 

@@ -8,7 +8,6 @@ scheme. Socket transports share `sockets.py`.
 import asyncio
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast, runtime_checkable
 
@@ -16,7 +15,8 @@ from fastrpc.config import TLS, ClientConfig
 from fastrpc.config.delays import silence_seconds
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
-from fastrpc.tls.contexts import ALPN
+from fastrpc.tls import ALPN
+from fastrpc.value_class import named_value_class
 
 if TYPE_CHECKING:
     from fastrpc._core.io.blocking_io import BlockingIO
@@ -26,7 +26,7 @@ __all__ = [
     "SILENCE_SECONDS",
     "BlockingTransport",
     "DialOptions",
-    "Draining",
+    "DrainingListener",
     "ListenOptions",
     "Listener",
     "Reloading",
@@ -57,7 +57,7 @@ SessionFactory = Callable[[], asyncio.BufferedProtocol]
 _Socket = socket.socket
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value_class
 class DialOptions:
     """The options of `Transport.dial` and `BlockingTransport.connect`.
 
@@ -75,7 +75,7 @@ class DialOptions:
     agreed: str | None = ALPN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@named_value_class
 class ListenOptions:
     """The options of `Transport.listen`.
 
@@ -135,7 +135,7 @@ def reload_listeners(listeners: Iterable[Listener]) -> None:
 
 
 @runtime_checkable
-class Draining(Protocol):
+class DrainingListener(Protocol):
     """A listener behind a queue of connections that were not accepted yet."""
 
     def drain(self) -> None:
@@ -145,7 +145,7 @@ class Draining(Protocol):
 def drain_listeners(listeners: Iterable[Listener]) -> None:
     """Stop accepting, without losing connections that wait to be accepted."""
     for listener in listeners:
-        if isinstance(listener, Draining):
+        if isinstance(listener, DrainingListener):
             listener.drain()
         else:
             listener.close()
@@ -208,9 +208,8 @@ _ADVICE = {
 _loaded: dict[str, Transport] = {}
 
 
-def dial_options(config: ClientConfig, wire: str = "native") -> DialOptions:
-    """Return the dial options of a client's settings, for a connection that speaks this wire protocol."""
-    agreed = ALPN if wire == "native" else None
+def dial_options(config: ClientConfig, agreed: str | None = ALPN) -> DialOptions:
+    """Return the dial options of a client's settings, for a protocol of this name in ALPN; None for no name."""
     return DialOptions(silence_seconds=silence_seconds(config.keepalive), tls=config.tls, agreed=agreed)
 
 

@@ -5,16 +5,18 @@ import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from fastrpc._core.io.tls_layer import TLSLayer
 from fastrpc.config_errors import mark_shown_at_program
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConnectError
-from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.tls.failures import HandshakeError
 from fastrpc.transports.base import BACKLOG, Listener, SessionFactory
 from fastrpc.transports.early_bytes import replay
+
+if TYPE_CHECKING:
+    from fastrpc.tls.ends import ClientEnd, ServerEnd
 
 __all__ = [
     "Handover",
@@ -106,7 +108,7 @@ class _Layer(TLSLayer, asyncio.BufferedProtocol):
     __slots__ = ()
 
 
-def encrypted(session_factory: SessionFactory, end: ServerEnd) -> SessionFactory:
+def encrypted(session_factory: SessionFactory, end: "ServerEnd") -> SessionFactory:
     """Return the session factory for accepted connections with TLS.
 
     The session is connected before the handshake, so that its limits and its timeout hold during it.
@@ -122,7 +124,7 @@ def encrypted(session_factory: SessionFactory, end: ServerEnd) -> SessionFactory
 
 
 async def encrypted_session(
-    handover: Handover, end: ClientEnd, session_factory: Callable[[], S]
+    handover: Handover, end: "ClientEnd", session_factory: Callable[[], S]
 ) -> tuple[asyncio.Transport, S]:
     """Open TLS on a new connection; return the transport above it and its session.
 
@@ -152,7 +154,7 @@ class _Listener:
         sockets: Sequence[socket.socket],
         session_factory: SessionFactory,
         before_close: Callable[[], None] | None,
-        end: ServerEnd | None,
+        end: "ServerEnd | None",
     ) -> None:
         self.address = address
         self._servers = servers
@@ -224,7 +226,7 @@ async def open_listener(
     session_factory: SessionFactory,
     backlog: int,
     before_close: Callable[[], None] | None = None,
-    end: ServerEnd | None = None,
+    end: "ServerEnd | None" = None,
 ) -> Listener:
     """Accept connections on bound sockets, which the listener then owns. A failure closes them.
 

@@ -6,14 +6,12 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
-from fastrpc._core.io.tls_blocking_io import TLSBlockingIO
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError, ConnectError
-from fastrpc.tls.ends import ClientEnd, ServerEnd
 from fastrpc.transports.base import SILENCE_SECONDS, DialOptions, Listener, ListenOptions, SessionFactory
 from fastrpc.transports.sockets import (
     Handover,
@@ -24,6 +22,9 @@ from fastrpc.transports.sockets import (
     listen_error,
     open_listener,
 )
+
+if TYPE_CHECKING:
+    from fastrpc.tls.ends import ClientEnd
 
 __all__ = ["ENCRYPTED", "TRANSPORT", "TcpTransport", "bind", "set_options"]
 
@@ -60,7 +61,7 @@ class TcpTransport:
         """Connect to the first address of the host that answers."""
         started = time.monotonic()
         failures: list[_Failure] = []
-        end = ClientEnd(options.tls, address.host, options.agreed) if self._is_encrypted else None
+        end = self._end_for(address, options)
         try:
             places = await _resolve(address)
         except (OSError, UnicodeError) as failure:
@@ -97,8 +98,11 @@ class TcpTransport:
                 set_options(bound, options.silence_seconds)
             host, port = sockets[0].getsockname()[:2]
             shown = Address(self.scheme, host=address.host or host, port=port, path=address.path)
-            end = ServerEnd(options.tls or TLS(), agreed=options.agreed) if self._is_encrypted else None
-            if end is not None:
+            end = None
+            if self._is_encrypted:
+                from fastrpc.tls.ends import ServerEnd
+
+                end = ServerEnd(options.tls or TLS(), agreed=options.agreed)
                 session_factory = encrypted(session_factory, end)
             if options.wrap is not None:
                 # The header of a proxy comes first, in plain bytes.
@@ -109,6 +113,15 @@ class TcpTransport:
             if isinstance(failure, OSError):
                 raise listen_error(address, failure) from None
             raise
+
+    def _end_for(self, address: Address, options: DialOptions) -> "ClientEnd | None":
+        """Return our end of an encrypted connection."""
+        if not self._is_encrypted:
+            return None
+        # Imported on first use: most connections within a machine or a cluster are plain.
+        from fastrpc.tls.ends import ClientEnd
+
+        return ClientEnd(options.tls, address.host, options.agreed)
 
     def _check_places(self, address: Address, places: Sequence[_Place], options: DialOptions) -> None:
         """Refuse to send unencrypted bytes beyond this machine for a client that has certificates."""
@@ -121,7 +134,7 @@ class TcpTransport:
 
     def connect(self, address: Address, timeout: float | None, options: DialOptions) -> BlockingIO:
         """Connect without an event loop. `timeout` does not bound the name lookup."""
-        end = ClientEnd(options.tls, address.host, options.agreed) if self._is_encrypted else None
+        end = self._end_for(address, options)
         started = time.monotonic()
         failures: list[_Failure] = []
         try:
@@ -142,7 +155,7 @@ class TcpTransport:
 
 
 def _connected(
-    place: _Place, seconds: float | None, end: ClientEnd | None, options: DialOptions
+    place: _Place, seconds: float | None, end: "ClientEnd | None", options: DialOptions
 ) -> BlockingIO:
     """Connect to one numeric address, the handshake of TLS included."""
     due = None if seconds is None else time.monotonic() + seconds
@@ -152,6 +165,8 @@ def _connected(
         set_options(connected, options.silence_seconds)
         if end is None:
             return SocketIO(connected)
+        from fastrpc._core.io.tls_blocking_io import TLSBlockingIO
+
         io = TLSBlockingIO(connected, end)
         io.open(None if due is None else max(0.0, due - time.monotonic()))
         return io

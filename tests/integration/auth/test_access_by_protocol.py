@@ -14,7 +14,7 @@ import pytest
 
 from fastrpc import HTTP, Status
 from fastrpc.config.validation import SERVER_PROTOCOLS
-from fastrpc.serving import failed_logins
+from fastrpc.handlers.auth import failed_logins
 from tests.support.access_table import SHORT_LIFE, Counted, rows
 from tests.support.certificates import Authority
 from tests.support.waiting import eventually

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Status
-from fastrpc.serving import failed_logins
+from fastrpc.handlers.auth import failed_logins
 from tests.support.access_table import SHORT_LIFE, Counted, rows, services_of_the_package
 from tests.support.certificates import Authority
 from tests.support.raw_peer import RawPeer, raw_client

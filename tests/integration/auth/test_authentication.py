@@ -13,7 +13,7 @@ from fastrpc import Client, ClientConfig, ConfigError, Peer, Server, Status, Tim
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
 from fastrpc.client import renewal
-from fastrpc.serving import authentication
+from fastrpc.handlers.auth import authentication
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import ADA, TOKENS, Shop, calling, guarded, refusal
 from tests.support.served import SCHEMES

@@ -12,9 +12,9 @@ import fastrpc
 from fastrpc import Client, ConfigError, Server, Status
 from fastrpc.auth import AnyOf, Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
-from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
-from tests.support.kept_exchange import KeptExchange, gate_for
+from fastrpc.peers.peer import Peer
+from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.one_loop
@@ -194,8 +194,8 @@ async def test_a_change_that_leaves_the_life_as_it_is_ends_nothing() -> None:
 class Seat:
     """What the gate knows of a connection."""
 
-    def __init__(self, exchange: KeptExchange) -> None:
-        self.exchange = exchange
+    def __init__(self, connection: KeptConnection) -> None:
+        self.connection = connection
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["of connections", "of calls"])
@@ -203,17 +203,17 @@ async def test_ten_thousand_credentials_are_verified_again_without_holding_the_l
     dated, count = Dated(None), 200
     async with gate_for(Desk(), authenticate=dated) as gate:
         assert gate.access is not None
-        exchanges = [KeptExchange(gate) for _ in range(1 if own else count)]
-        for number, exchange in enumerate(exchanges):
-            exchange.peer_info = Peer(Address("memory"), "bearer", f"token-{number}")
-            exchange.identity = ADA
+        connections = [KeptConnection(gate) for _ in range(1 if own else count)]
+        for number, connection in enumerate(connections):
+            connection.peer_info = Peer(Address("memory"), "bearer", f"token-{number}")
+            connection.identity = ADA
         if own:
             for number in range(count):
-                exchanges[0].call("desk.rest", metadata={"authorization": f"Bearer {number}"})
-            await eventually(lambda: len(exchanges[0].running) == count)
+                connections[0].call("desk.rest", metadata={"authorization": f"Bearer {number}"})
+            await eventually(lambda: len(connections[0].running) == count)
         asked, dated.takes, dated.version = dated.asked, 0.002, 1
         gate.access.look()
-        gate.access.renew([Seat(exchange) for exchange in exchanges])
+        gate.access.renew([Seat(connection) for connection in connections])
         turns = []
         async with asyncio.timeout(60):
             while dated.asked < asked + count:
@@ -223,7 +223,7 @@ async def test_ten_thousand_credentials_are_verified_again_without_holding_the_l
         # Four milliseconds of each turn, and no less than one of them.
         assert all(after - before <= 4 for before, after in zip([asked, *turns], turns, strict=False))
         if own:
-            gate.end_calls(exchanges[0], "the test is over")
+            gate.end_calls(connections[0], "the test is over")
 
 
 class Later:

@@ -12,11 +12,11 @@ import fastrpc
 from fastrpc import Client, ClientConfig, Limits, OverloadedError, Server, ServerConfig, Status
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
-from fastrpc.serving import failed_logins
-from fastrpc.serving.own_credentials import MOST_LATE
+from fastrpc.handlers.auth import failed_logins
+from fastrpc.handlers.auth.own_credentials import MOST_LATE
 from tests.support.either_client import CLIENTS
 from tests.support.guarded import TOKENS, Shop, calling, guarded, refusal
-from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.served import SCHEMES
 from tests.support.waiting import eventually
 
@@ -168,68 +168,78 @@ async def test_a_call_whose_deadline_passes_before_its_verdict_does_not_start(ki
 async def test_a_verdict_that_hangs_ends_in_a_refusal_at_the_deadline(method: str) -> None:
     held, shop = Held(), Shop()
     async with gate_for(shop, authenticate=held) as gate:
-        exchange = KeptExchange(gate)
-        exchange.call(method, "apple", metadata=bearer("of-eve"), timeout=0.05)
+        connection = KeptConnection(gate)
+        connection.call(method, "apple", metadata=bearer("of-eve"), timeout=0.05)
         async with asyncio.timeout(20):
-            await exchange.wait()
+            await connection.wait()
         # The same text whether there is such a method or not.
         text = "the deadline passed while its credential was verified; the call was not started"
-        assert exchange.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
-        assert (exchange.running, exchange.held_bytes) == ((), 0)
+        assert connection.refusals == [(Status.DEADLINE_EXCEEDED, text, False)]
+        assert (connection.running, connection.held_bytes) == ((), 0)
         held.go.set()
         await eventually(lambda: gate.access.authentication.is_idle)
-        assert (shop.started, exchange.answers, exchange.failures, len(exchange.refusals)) == ([], [], [], 1)
+        assert (shop.started, connection.answers, connection.failures, len(connection.refusals)) == (
+            [],
+            [],
+            [],
+            1,
+        )
 
 
 async def test_short_deadlines_start_no_verification_above_the_limits_of_a_connection() -> None:
     held = Held()
     config = ServerConfig(limits=Limits(concurrent_calls=20))
     async with gate_for(Shop, authenticate=held, config=config) as gate:
-        exchange = KeptExchange(gate)
+        connection = KeptConnection(gate)
         for number in range(MOST_LATE + 10):
-            exchange.call("shop.who", metadata=bearer(f"of-eve-{number}"), timeout=0)
-            await eventually(lambda number=number: len(exchange.refusals) > min(number, MOST_LATE - 1))
-        assert len(exchange.running) == 10
+            connection.call("shop.who", metadata=bearer(f"of-eve-{number}"), timeout=0)
+            await eventually(lambda number=number: len(connection.refusals) > min(number, MOST_LATE - 1))
+        assert len(connection.running) == 10
         held.go.set()
-        await eventually(lambda: not exchange.running)
-        assert {status for status, *_ in exchange.refusals} == {Status.DEADLINE_EXCEEDED}
-        assert len(exchange.refusals) == MOST_LATE + 10
+        await eventually(lambda: not connection.running)
+        assert {status for status, *_ in connection.refusals} == {Status.DEADLINE_EXCEEDED}
+        assert len(connection.refusals) == MOST_LATE + 10
         # The next ones are answered early again.
         held.go.clear()
-        exchange.call("shop.who", metadata=bearer("of-eve-again"), timeout=0)
-        await eventually(lambda: len(exchange.refusals) == MOST_LATE + 11)
+        connection.call("shop.who", metadata=bearer("of-eve-again"), timeout=0)
+        await eventually(lambda: len(connection.refusals) == MOST_LATE + 11)
 
 
 async def test_calls_that_wait_for_a_verdict_end_with_the_server() -> None:
     held, shop = Held(), Shop()
     async with gate_for(shop, authenticate=held) as gate:
-        exchange = KeptExchange(gate)
-        calls = [exchange.call("shop.price", "apple", metadata=bearer("of-eve")) for _ in range(3)]
+        connection = KeptConnection(gate)
+        calls = [connection.call("shop.price", "apple", metadata=bearer("of-eve")) for _ in range(3)]
         await held.until_asked()
-        assert set(exchange.running) == set(calls)
-        gate.end_calls(exchange, "the server stops")
-        assert [(one.status, one.has_run) for one in exchange.failures] == [(Status.UNAVAILABLE, False)] * 3
+        assert set(connection.running) == set(calls)
+        gate.end_calls(connection, "the server stops")
+        assert [(one.status, one.has_run) for one in connection.failures] == [(Status.UNAVAILABLE, False)] * 3
         held.go.set()
         await asyncio.sleep(0.05)
-        assert (shop.started, exchange.answers, exchange.refusals, len(exchange.failures)) == ([], [], [], 3)
-        assert (exchange.running, exchange.held_bytes) == ((), 0)
+        assert (shop.started, connection.answers, connection.refusals, len(connection.failures)) == (
+            [],
+            [],
+            [],
+            3,
+        )
+        assert (connection.running, connection.held_bytes) == ((), 0)
 
 
 async def test_calls_that_wait_for_a_verdict_count_on_the_limits_of_their_connection() -> None:
     held = Held()
     config = ServerConfig(limits=Limits(concurrent_calls=20))
     async with gate_for(Shop, authenticate=held, config=config) as gate:
-        exchange = KeptExchange(gate)
+        connection = KeptConnection(gate)
         for number in range(30):
-            exchange.call("shop.price", "a" * 1000, metadata=bearer(f"of-eve-{number}"))
-        assert [status for status, *_ in exchange.refusals] == [Status.RESOURCE_EXHAUSTED] * 10
-        assert len(exchange.running) == 20
-        assert exchange.held_bytes > 20 * 1000
+            connection.call("shop.price", "a" * 1000, metadata=bearer(f"of-eve-{number}"))
+        assert [status for status, *_ in connection.refusals] == [Status.RESOURCE_EXHAUSTED] * 10
+        assert len(connection.running) == 20
+        assert connection.held_bytes > 20 * 1000
         held.go.set()
         async with asyncio.timeout(10):
-            while exchange.running:
-                await exchange.wait()
-        assert exchange.held_bytes == 0
+            while connection.running:
+                await connection.wait()
+        assert connection.held_bytes == 0
 
 
 async def test_a_call_without_a_method_that_is_served_waits_as_the_others_do() -> None:

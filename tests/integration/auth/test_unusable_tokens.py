@@ -9,7 +9,7 @@ import pytest
 
 from fastrpc import HTTP, CallError, Server, ServerConfig, Status
 from fastrpc.auth import JWT
-from fastrpc.serving import failed_logins
+from fastrpc.handlers.auth import failed_logins
 from tests.support.either_client import CLIENTS, connected
 from tests.support.guarded import Shop
 from tests.support.ways_in import WAYS, Asked

@@ -21,7 +21,7 @@ from fastrpc import (
     SyncClient,
     current_call,
 )
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.auth import Policy
 from tests.support.guarded import TOKENS
 from tests.support.held_calls import held_calls

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastrpc import Call, Client, DeadlineExceededError, FastRPCError, Proceed, method, service
-from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.client.client_connection import ClientConnection
 from tests.support.served import served
 
 
@@ -28,7 +28,7 @@ async def test_an_overdue_request_that_is_written_may_still_run() -> None:
     async with served(ledger) as target, Client(target) as client:
         await client.call(Ledger.note, 0)
         [session] = [
-            found for found in gc.get_objects() if isinstance(found, ClientSession) and found.transport
+            found for found in gc.get_objects() if isinstance(found, ClientConnection) and found.transport
         ]
         session.stream.pause_writing()
         with pytest.raises(DeadlineExceededError) as caught:

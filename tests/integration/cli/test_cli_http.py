@@ -13,7 +13,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, CallError, ServerConfig, Status, current_call
 from fastrpc.auth import Identity, StaticTokens
-from fastrpc.cli.standard_streams import LONGEST_LINE
+from fastrpc.cli.calling.standard_streams import LONGEST_LINE
 from tests.support.certificates import Authority
 from tests.support.program import Finished, Program
 from tests.support.threaded_server import ThreadedServer

@@ -17,14 +17,14 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Server, ServerConfig
-from fastrpc.cli.contract_text import written_contract
-from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
+from fastrpc.cli.contracts.text import written_contract
+from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
 from fastrpc.config import HTTP
-from fastrpc.rpc import service_definition
+from fastrpc.rpc.service import service_definition
 from tests.support.http_talk import HttpClient
 from tests.support.program import Program
 from tests.support.threaded_server import ThreadedServer
-from tests.unit.cli.test_contract_round_trip import imported, told
+from tests.unit.cli.contracts.test_round_trip import imported, told
 
 pytestmark = pytest.mark.one_loop
 

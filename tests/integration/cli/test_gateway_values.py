@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from fastrpc import Client, Server, ServerConfig
-from fastrpc.cli.forwarding import forwarded_methods, forwarding_service
-from fastrpc.rpc import service_definition
+from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.rpc.service import service_definition
 from tests.support.contract_kinds import EVERY
 from tests.support.http_talk import HttpClient
-from tests.unit.cli.test_contract_round_trip import contract_of, imported, source_of
+from tests.unit.cli.contracts.test_round_trip import contract_of, imported, source_of
 
 pytestmark = pytest.mark.one_loop
 

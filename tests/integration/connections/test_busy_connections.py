@@ -12,7 +12,7 @@ import fastrpc
 from fastrpc import Admission, Client, Keepalive, ServerConfig, Timeouts
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.protocols.base import ServerEngine
 from tests.support.frame_factory import opening, request
 from tests.support.served import Served, served
@@ -267,7 +267,8 @@ async def test_nobody_is_taken_for_dead_whose_bytes_wait(scheme: str) -> None:
     work, connections = Work(), 90
     # None of these peers answers a ping: only what they sent shows that they live.
     keepalive = Keepalive(interval=0.05, timeout=0.05, minimum_interval=0.001)
-    async with served(work, scheme=scheme, config=ServerConfig(keepalive=keepalive)) as target:
+    config = ServerConfig(admission=PATIENT.admission, keepalive=keepalive)
+    async with served(work, scheme=scheme, config=config) as target:
         with crowded_loop(), opened(target, connections) as sockets:
             for stream in sockets:
                 stream.sendall(burns([1]))

@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Backoff, Client, ClientConfig, Keepalive, Server, ServerConfig, SyncClient, Timeouts
-from fastrpc.client.pool import Pool as ConnectionPool
+from fastrpc.client.pool import ConnectionPool
 from fastrpc.client.subchannel import Subchannel
 from fastrpc.config import Pool
 from fastrpc.registries import StaticRegistry

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fastrpc import Client, SyncClient, method, service
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calling.client_session import ClientSession
+from fastrpc._core.client.blocking_connection import BlockingConnection
+from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc.config import Limits, ServerConfig
 from fastrpc.testing import serving
 from tests.support.served import served
@@ -35,7 +35,7 @@ async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_
     config = ServerConfig(limits=Limits(concurrent_calls=concurrent_calls, streams=1))
     async with served(Numbers(), config=config) as target, Client(target) as client:
         await client.call(Numbers.echo, 0)
-        session = only(ClientSession)
+        session = only(ClientConnection)
         session.slots.next_id = LAST_ID - 4
 
         assert await asyncio.gather(
@@ -48,7 +48,7 @@ async def test_calls_behind_the_last_id_go_out_on_another_connection(concurrent_
 def test_threads_behind_the_last_id_use_another_connection() -> None:
     with serving(Numbers()) as address, SyncClient(address) as client:
         client.call(Numbers.echo, 0)
-        session = only(BlockingSession)
+        session = only(BlockingConnection)
         session.slots.next_id = LAST_ID - 4
 
         patient = client.with_options(wait_for_ready=True)

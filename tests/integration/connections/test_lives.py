@@ -47,7 +47,7 @@ async def test_a_connection_is_counted_in_and_out(column: str) -> None:
         connection.lose()
         await eventually(lambda: shop.cancelled == 1)
         assert len(connection.gate.sessions) == 0
-        assert (connection.engine.exchange.is_closed, connection.engine.exchange.held_bytes) == (True, 0)
+        assert (connection.engine.connection.is_closed, connection.engine.connection.held_bytes) == (True, 0)
 
 
 @ALL
@@ -165,14 +165,14 @@ async def test_a_connection_that_rests_is_closed(column: str) -> None:
 @ALL
 async def test_an_identity_ends_with_its_credential(column: str) -> None:
     async with lived(column, authenticate=TOKENS, keepalive=PATIENT, timeouts=ENDLESS) as connection:
-        exchange = connection.engine.exchange
+        served = connection.engine.connection
         connection.prove(60.0)
         await connection.open()
         await connection.begun()
         connection.look(50)
-        assert exchange.identity is not None
+        assert served.identity is not None
         connection.look(61)
-        assert (exchange.identity, exchange.is_expired) == (None, True)
+        assert (served.identity, served.is_expired) == (None, True)
 
 
 @fastrpc.service("feed")
@@ -214,7 +214,7 @@ async def test_streams_end_with_the_credential_of_their_call(column: str) -> Non
     ) as connection:
         await connection.give(connection.way.own_stream)
         await eventually(lambda: feed.started == 1)
-        [call] = connection.engine.exchange.running
+        [call] = connection.engine.connection.running
         connection.look(1)
         await asyncio.sleep(0)
         assert feed.ended == 0
@@ -228,15 +228,15 @@ async def test_output_counts_until_it_has_left(column: str) -> None:
     """The transport writes the last of it by itself, and no flush follows."""
     async with lived(column, keepalive=PATIENT, timeouts=ENDLESS) as connection:
         await connection.open()
-        exchange = connection.engine.exchange
-        before = exchange.held_bytes
+        served = connection.engine.connection
+        before = served.held_bytes
         connection.transport.untaken = 65_536
-        connection.gate.weigh_output(exchange, 65_536)
+        connection.gate.weigh_output(served, 65_536)
         connection.look(1)
-        assert exchange.held_bytes == before + 65_536
+        assert served.held_bytes == before + 65_536
         connection.transport.untaken = 0
         connection.look(2)
-        assert exchange.held_bytes == before
+        assert served.held_bytes == before
 
 
 @FOREIGN
@@ -281,7 +281,7 @@ async def test_a_stall_of_the_loop_holds_calls_until_all_is_read(column: str) ->
 
         def blocked() -> None:
             connection._receive(connection.way.held, 0.2)
-            holding.append(engine.exchange.holding)
+            holding.append(engine.connection.holding)
             done.set_result(None)
 
         loop.call_soon(blocked)

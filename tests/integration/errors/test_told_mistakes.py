@@ -447,10 +447,14 @@ async def test_hint_for_a_value_over_a_limit_advises_to_stream() -> None:
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize(
     ("served", "spoken", "told"),
-    [("rpcx", "native", 'wire_protocol="rpcx"'), ("native", "rpcx", "does it speak rpcx?")],
+    [
+        ("rpcx", "native", 'wire_protocol="rpcx"'),
+        ("native", "rpcx", "does it speak rpcx?"),
+        ("native", "phobos", "does it speak phobos?"),
+    ],
 )
 async def test_a_server_of_another_protocol_is_explained(
-    kind: str, served: str, spoken: Literal["native", "rpcx"], told: str
+    kind: str, served: str, spoken: Literal["native", "rpcx", "phobos"], told: str
 ) -> None:
     config = ClientConfig(wire_protocol=spoken)
 

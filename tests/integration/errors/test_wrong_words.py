@@ -10,6 +10,7 @@ import pytest
 import fastrpc
 from fastrpc import App, Client, ConfigError, Server, ServerConfig, SyncClient
 from fastrpc.testing import ConnectedFixture, connected, serving
+from tests.support.either_client import CLIENTS, either
 
 pytestmark = pytest.mark.one_loop
 
@@ -59,6 +60,16 @@ async def test_a_stream_used_as_another_object_says_how_it_is_used(use: Callable
             await stream.aclose()
         async with client.stream(Feed.count, 3) as numbers:
             assert [number async for number in numbers] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_open_with_the_stream_among_its_arguments_says_how_to_give_it(kind: str) -> None:
+    async with either(kind, Feed) as client:
+        told = r"open\(\) .* feed\.add without its stream 'numbers': .*client\.call"
+        with pytest.raises(TypeError, match=told):
+            client.open(Feed.add, [1])
+        with pytest.raises(TypeError, match=told):
+            client.open(Feed.add, numbers=[1])
 
 
 async def test_a_stream_of_a_blocking_client_is_not_awaited() -> None:

@@ -13,7 +13,7 @@ import uvloop
 import fastrpc
 from fastrpc import Client, Server, current_call
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.endpoint import Address
 from tests.support.ledger import Journal
 from tests.support.noted import Noted
@@ -39,12 +39,12 @@ class Hasty:
 
     @fastrpc.method
     async def close_connection(self) -> str:
-        current_call().exchange.session.close()  # type: ignore[attr-defined]
+        current_call().connection.session.close()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method
     async def abort_connection(self) -> str:
-        current_call().exchange.session.abort()  # type: ignore[attr-defined]
+        current_call().connection.session.abort()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method

@@ -8,7 +8,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Limits, Memory, Server, ServerConfig
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import WAIT_SECONDS, request
 from tests.support.rpcx_wire import JSON, call

@@ -22,7 +22,7 @@ from fastrpc import (
     Status,
     Timeouts,
 )
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.frame_factory import cut, opening, request
 from tests.support.raw_peer import RawPeer, raw_client
 from tests.support.served import served
@@ -119,10 +119,10 @@ async def test_output_is_counted_until_it_has_left_and_no_longer(scheme: str) ->
             for size in (3 * MIB, 5 * MIB, 8 * MIB):
                 reading.pause_reading()
                 answer = asyncio.ensure_future(client.call(Bulk.answer, size))
-                await eventually(lambda: session.exchange.held_bytes > size // 8)  # noqa: B023 - awaited at once
+                await eventually(lambda: session.connection.held_bytes > size // 8)  # noqa: B023 - awaited at once
                 reading.resume_reading()
                 assert len(await answer) == size
-                await eventually(lambda: bytes_held() == session.exchange.held_bytes == 0)
+                await eventually(lambda: bytes_held() == session.connection.held_bytes == 0)
 
 
 async def test_calls_that_wait_behind_a_little_output_start_once_it_has_left() -> None:
@@ -145,7 +145,7 @@ async def test_calls_that_wait_behind_a_little_output_start_once_it_has_left() -
             reading.resume_reading()
             assert len(await large) == 8 * MIB
             assert await asyncio.gather(*later) == [b"\0"] * 3
-            await eventually(lambda: bytes_held() == session.exchange.held_bytes == 0)
+            await eventually(lambda: bytes_held() == session.connection.held_bytes == 0)
 
 
 async def test_two_clients_in_opposite_directions_end(scale: Any) -> None:
@@ -245,7 +245,7 @@ async def test_above_send_soft_no_handler_starts_until_the_peer_reads(scale: Any
             assert [answer.id for answer in answers] == list(ids)
             assert all(answer.status == Status.OK for answer in answers)
             assert bulk.started == count
-            assert session.exchange.holding == 0
+            assert session.connection.holding == 0
         await eventually(lambda: target.server.stats()["live"]["waiting"] == 0)
 
 
@@ -253,7 +253,7 @@ async def output_to_wait(server: Server) -> None:
     """Wait until the system takes no more of what the one connection has to send."""
     [session] = sessions(server)
     # Before it is full, the system takes what waits and room for more comes.
-    await eventually(lambda: session.stream.is_write_paused and session.exchange.holding)
+    await eventually(lambda: session.stream.is_write_paused and session.connection.holding)
 
 
 async def test_what_waits_too_long_behind_send_soft_is_refused() -> None:
@@ -334,7 +334,7 @@ async def test_requests_over_their_budget_are_refused_and_named(compressor: str 
         assert str(MIB) in str(refused[0])
         assert 3 * 300 * KIB <= bulk.most_running * 300 * KIB <= MIB
         [session] = sessions(target.server)
-        await eventually(lambda: session.exchange.request_held == 0)
+        await eventually(lambda: session.connection.request_held == 0)
         assert await client.call(Bulk.echo, bytes(500 * KIB)) == bytes(500 * KIB)
         await eventually(lambda: bytes_held() == 0)
 
@@ -348,9 +348,9 @@ async def test_requests_in_pieces_count_as_they_come() -> None:
         pieces = [cut(Request(id, b"bulk.keep", bytes(700 * KIB)), 60 * KIB) for id in (1, 3)]
         # Both fit by themselves; what is there of the first grows until both together are too much.
         peer.send(pieces[0][0], *pieces[1][:6])
-        await eventually(lambda: session.exchange.request_held == 7 * 60 * KIB)
+        await eventually(lambda: session.connection.request_held == 7 * 60 * KIB)
         peer.send(*pieces[0][1:])
-        await eventually(lambda: session.exchange.request_held == 6 * 60 * KIB)
+        await eventually(lambda: session.connection.request_held == 6 * 60 * KIB)
         answer = await peer.next(Response)
         assert (answer.id, answer.status, answer.outcome) == (1, Status.RESOURCE_EXHAUSTED, 1)
         peer.send(*pieces[1][6:])

@@ -11,7 +11,7 @@ import pytest
 
 from fastrpc import TLS, Identity, Peer, Server, Timeouts
 from fastrpc._core.loop.loop_state import loop_state
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.certificates import Authority
 from tests.support.descriptors import descriptors_come_back_to, open_descriptors
 from tests.support.frame_factory import opening

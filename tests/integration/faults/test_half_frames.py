@@ -10,7 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, Limits, Memory, Server, ServerConfig
-from fastrpc._core.serving.memory_budget import MemoryBudget, bytes_held
+from fastrpc._core.server.memory_budget import MemoryBudget, bytes_held
 from tests.support.frame_factory import cut, opening
 from tests.support.http_talk import WAIT_SECONDS, request
 from tests.support.rpcx_wire import JSON, call
@@ -136,12 +136,12 @@ async def connected(name: str) -> AsyncIterator[tuple[Sender, MemoryBudget]]:
 @contextlib.contextmanager
 def held_by_others(memory: MemoryBudget, size: int) -> Iterator[None]:
     (session, *_) = memory.sessions
-    exchange: Any = session.exchange
-    memory.count_answer(exchange, size)
+    connection: Any = session.connection
+    memory.count_answer(connection, size)
     try:
         yield
     finally:
-        memory.count_answer(exchange, -size)
+        memory.count_answer(connection, -size)
 
 
 @each_way

@@ -11,7 +11,7 @@ import pytest
 import fastrpc
 from fastrpc import HTTP, Address, CallError, Client, Memory, ServerConfig, Status, SyncClient, Timeouts
 from fastrpc._core.base.histogram import REFUSALS
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.config.validation import SERVER_PROTOCOLS
 from tests.support.http_talk import HttpClient
 from tests.support.served import Served, served

@@ -17,7 +17,7 @@ from tests.support.wire_frames import Data
 MIB = 1024 * 1024
 
 #: What a call, its messages and its connection are made of.
-KINDS = ("NativeExchange", "Outgoing", "ServedStream", "ServerCall", "ServerSession")
+KINDS = ("NativeServedConnection", "Outgoing", "ServedStream", "ServerCall", "ServerConnection")
 
 
 @fastrpc.service("line")

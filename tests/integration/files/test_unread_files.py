@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from fastrpc import HTTP, CallError, Client, Limits, Memory, OverloadedError, Server, ServerConfig
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.files import FileService
 from fastrpc.files.reader import FileReader
 from fastrpc.files.rpcx import RpcxFiles
 from tests.support.http_talk import HttpClient, request
-from tests.support.kept_exchange import joined
+from tests.support.kept_connection import joined
 from tests.support.raw_streams import stream_peer
 from tests.support.socket_client import opened_socket
 from tests.support.transfers import PIECE, content
@@ -93,7 +93,7 @@ async def test_one_piece_is_read_for_a_peer_that_returns_no_credit(root: Path, r
             for _ in range(50):
                 await client.call("files.stat", "much")
         assert reads.count == 20
-        held = max(session.exchange.held_bytes for session in server._gate.sessions)
+        held = max(session.connection.held_bytes for session in server._gate.sessions)
         # Each stream may send 64 KiB at first.
         assert 20 * (PIECE - 65_536) <= held <= 20 * PIECE + MIB
         peer.peer.close()
@@ -142,7 +142,7 @@ async def test_an_unread_download_by_other_ways_is_counted(way: str, root: Path,
         await eventually(lambda: reads.count >= 2)
         await all_stands(reads)
         (session,) = server._gate.sessions
-        assert PIECE <= session.exchange.held_bytes <= 6 * PIECE
+        assert PIECE <= session.connection.held_bytes <= 6 * PIECE
         assert reads.count < MUCH // PIECE
 
 
@@ -150,7 +150,7 @@ async def test_an_unread_download_by_other_ways_is_counted(way: str, root: Path,
 async def test_a_download_is_refused_as_any_call_by_other_ways(way: str, root: Path, reads: Reads) -> None:
     async with serving(FileService(root)) as (server, address), await HttpClient.to(address) as http:
         other = joined(server._gate)
-        server._gate.weigh_output(other.exchange, PROCESS_BYTES * 9 // 10)
+        server._gate.weigh_output(other.connection, PROCESS_BYTES * 9 // 10)
         if way == "http":
             answer = await http.post("/files/read", {"path": "file"})
             assert (answer.status, answer.value["processed"]) == (503, "no")
@@ -162,7 +162,7 @@ async def test_a_download_is_refused_as_any_call_by_other_ways(way: str, root: P
         assert told["code"] == "RESOURCE_EXHAUSTED"
         assert "Memory.process_bytes" in json.dumps(told)
         assert reads.count == 0
-        server._gate.weigh_output(other.exchange, 0)
+        server._gate.weigh_output(other.connection, 0)
         other.abort()
 
 
@@ -184,7 +184,7 @@ async def test_a_transfer_by_rpcx_is_refused_as_any_call(root: Path, reads: Read
     async with serving(RpcxFiles(root)) as (server, address), Client(address) as client:
         answer = await client.call("_filetransfer.DownloadFile", {"FileName": "file"})
         other = joined(server._gate)
-        server._gate.weigh_output(other.exchange, PROCESS_BYTES * 9 // 10)
+        server._gate.weigh_output(other.connection, PROCESS_BYTES * 9 // 10)
         host, _, port = answer["Addr"].rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(answer["Token"])
@@ -192,7 +192,7 @@ async def test_a_transfer_by_rpcx_is_refused_as_any_call(root: Path, reads: Read
             await reader.read()
         writer.close()
         assert reads.count == 0
-        server._gate.weigh_output(other.exchange, 0)
+        server._gate.weigh_output(other.connection, 0)
         other.abort()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from fastrpc import HTTP, Identity, Server, ServerConfig
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
+from fastrpc.auth import StaticTokens
 from tests.support.http_shop import Shop
 from tests.support.http_talk import HttpClient, request
 from tests.support.waiting import eventually
@@ -80,6 +81,21 @@ async def test_a_request_without_a_body_whose_sender_is_found_out_slowly_is_answ
 ) -> None:
     async with serving(authenticate=slow_verdict) as client:
         assert (await client.ask("GET", "/mcp", **fields, **ADA)).status == 405
+
+
+@pytest.mark.parametrize(
+    "verify", [slow_verdict, StaticTokens({"ada-token": Identity("ada")})], ids=["slow", "quick"]
+)
+@pytest.mark.parametrize("text", ["x", TEXT], ids=["short", "long"])
+async def test_a_decision_that_fails_is_told_the_same_whatever_the_size(verify: Any, text: str) -> None:
+    def authorize(identity: Any, route: Any) -> bool:
+        raise ValueError("no decision")
+
+    async with serving(authenticate=verify, authorize=authorize) as client:
+        client.send(request("POST", "/shop.v1/echo", {"text": text}, **ADA))
+        response = await client.response()
+        assert response.status == 500
+        assert "shop.v1.echo: it could not be decided whether the call may start" in response.body.decode()
 
 
 async def test_who_shows_a_wrong_token_sends_no_long_body() -> None:

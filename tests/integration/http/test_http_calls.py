@@ -394,10 +394,10 @@ async def test_a_large_body_and_a_large_answer_go_through() -> None:
 
 
 async def test_a_compressed_body_is_bounded() -> None:
+    bomb = gzip.compress(b'{"text": "' + b"a" * (40 << 20) + b'"}')
     async with serving() as client:
         body = gzip.compress(b'{"text": "abc"}')
         assert (await client.post(ECHO, body, Content_Encoding="gzip")).value == "abc"
-        bomb = gzip.compress(b'{"text": "' + b"a" * (40 << 20) + b'"}')
         answer = await client.post(ECHO, bomb, Content_Encoding="gzip")
         assert answer.status in (400, 413)
         assert (await client.post(ECHO, b"broken", Content_Encoding="gzip")).status == 400

@@ -102,9 +102,9 @@ async def test_bodies_that_are_not_whole_count_as_memory() -> None:
             client.send(request("POST", ECHO, b"x" * 1_000_000, Content_Length="2000000"))
             await eventually(lambda: server._gate.sessions)
             (session,) = server._gate.sessions
-            await eventually(lambda: session.exchange.request_held >= 900_000)
+            await eventually(lambda: session.connection.request_held >= 900_000)
         await eventually(lambda: not server._gate.sessions)
-        assert session.exchange.held_bytes == 0
+        assert session.connection.held_bytes == 0
 
 
 async def test_a_drain_answers_the_last_request_and_closes() -> None:
@@ -116,7 +116,7 @@ async def test_a_drain_answers_the_last_request_and_closes() -> None:
             busy.send(request("POST", "/shop.v1/wait", {}))
             await soon(shop.started)
             draining = asyncio.ensure_future(server.drain())
-            await eventually(lambda: all(session.exchange.is_draining for session in server._gate.sessions))
+            await eventually(lambda: all(session.connection.is_draining for session in server._gate.sessions))
             answer = await idle.post(ECHO, {"text": "b"})
             assert (answer.value, answer["connection"]) == ("b", "close")
             assert await idle.is_closed()

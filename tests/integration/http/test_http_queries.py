@@ -130,6 +130,12 @@ async def test_queries_that_do_not_fit_are_refused(query: str) -> None:
         assert (await client.get("/find/all")).value == [1, 2]
 
 
+async def test_a_refusal_names_the_argument_and_the_forms_it_takes() -> None:
+    async with serving() as client:
+        answer = await client.get("/find/books?title=a&exact=True")
+        assert answer.value["detail"] == "find.books: exact: 'True' must be written as true or false"
+
+
 async def test_a_head_has_no_body() -> None:
     async with serving() as client:
         answer = await client.ask("HEAD", "/find/all")

@@ -154,7 +154,7 @@ async def test_a_slow_reader_holds_the_handler() -> None:
                 await asyncio.sleep(0)
         assert feed.sent < 300
         (session,) = server._gate.sessions
-        assert session.exchange.held_bytes < 4_000_000
+        assert session.connection.held_bytes < 4_000_000
         messages, code = await socket.rest()
         assert (len(messages), messages[-1], code) == (601, {"end": {"metadata": {}}}, 1000)
 
@@ -168,7 +168,7 @@ async def test_a_slow_handler_holds_its_peer() -> None:
         for _ in range(3_000):
             await asyncio.sleep(0)
         (session,) = server._gate.sessions
-        assert session.exchange.held_bytes < 1_000_000
+        assert session.connection.held_bytes < 1_000_000
         feed.go.set()
         socket.send({"end": True})
         assert await socket.rest() == ([{"value": 10_000_000}, {"end": {"metadata": {}}}], 1000)
@@ -182,7 +182,7 @@ async def test_what_expires_ends_with_its_code() -> None:
             socket.send({})
             assert await socket.receive() == {"value": 1}
             (session,) = server._gate.sessions
-            (call,) = session.exchange.running
+            (call,) = session.connection.running
             server._gate.access.expire_call(call)
             messages, code = await socket.rest()
             assert (messages[0]["error"]["code"], code) == ("UNAUTHENTICATED", 1008)
@@ -216,7 +216,7 @@ async def test_half_a_message_outlasts_no_drain(path: str) -> None:
         async with opened(url, path) as socket:
             socket.http.send(client_frame(TEXT, b'{"argu', final=False))
             (session,) = server._gate.sessions
-            await eventually(lambda: session.exchange.held_bytes)
+            await eventually(lambda: session.connection.held_bytes)
             draining = asyncio.ensure_future(server.drain())
             assert await socket.rest() == ([], 1012)
             assert await draining

@@ -302,7 +302,7 @@ async def test_a_caller_that_sends_faster_than_its_handler_reads_is_held_back() 
             for _ in range(3_000):
                 await asyncio.sleep(0)
             (session,) = server._gate.sessions
-            assert session.exchange.held_bytes < 1_000_000
+            assert session.connection.held_bytes < 1_000_000
             sink.go.set()
             client.send(b"0\r\n\r\n")
             assert (await client.response()).value == 30_000_000
@@ -324,11 +324,11 @@ async def test_messages_of_a_few_bytes_count_what_they_cost() -> None:
             client.send(chunked("/sink/total", *[{"value": 1}] * 500, is_whole=False))
             await eventually(lambda: server._gate.sessions)
             (session,) = server._gate.sessions
-            await eventually(lambda: session.exchange.held_bytes >= 500 * 64)
+            await eventually(lambda: session.connection.held_bytes >= 500 * 64)
             go.set()
             client.send(b"0\r\n\r\n")
             assert (await client.response()).value == 500
-            await eventually(lambda: session.exchange.held_bytes == 0)
+            await eventually(lambda: session.connection.held_bytes == 0)
 
 
 async def test_a_malformed_chunk_cancels_the_call() -> None:

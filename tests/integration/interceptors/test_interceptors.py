@@ -23,6 +23,7 @@ from fastrpc import (
 )
 from fastrpc.testing import connected
 from tests.support.arith import Arith
+from tests.support.either_client import CLIENTS, either, nowhere
 from tests.support.served import served
 from tests.support.waiting import eventually
 
@@ -31,13 +32,25 @@ pytestmark = pytest.mark.one_loop
 Around = Callable[..., Any]
 
 
-@pytest.fixture(params=["client", "server"])
+@pytest.fixture(params=["client", "sync_client", "server"])
 def around(request: pytest.FixtureRequest) -> Around:
     """Return what serves Arith with interceptors on one side and connects to it."""
 
-    def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,), **options: Any) -> Any:
+    def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,)) -> Any:
+        if request.param == "sync_client":
+            return either("sync", *sources, scheme="memory", interceptors=interceptors)
         side = "client_interceptors" if request.param == "client" else "interceptors"
-        return connected(*sources, **{side: interceptors, **options})
+        return connected(*sources, **{side: interceptors})
+
+    return connect
+
+
+@pytest.fixture(params=CLIENTS)
+def around_calls(request: pytest.FixtureRequest) -> Around:
+    """Return what serves Arith and connects to it by a client of either kind with interceptors."""
+
+    def connect(*interceptors: Interceptor, sources: tuple[Any, ...] = (Arith,), **options: Any) -> Any:
+        return either(request.param, *sources, scheme="memory", interceptors=interceptors, **options)
 
     return connect
 
@@ -168,7 +181,7 @@ async def test_raising_on_the_server_refuses_before_the_start(
     assert arith.ran == 0
 
 
-async def test_raising_on_the_client_comes_out_as_it_is() -> None:
+async def test_raising_on_the_client_comes_out_as_it_is(around_calls: Around) -> None:
     class OwnError(Exception):
         pass
 
@@ -176,7 +189,7 @@ async def test_raising_on_the_client_comes_out_as_it_is() -> None:
         raise OwnError("not today")
 
     arith = Arith()
-    async with connected(arith, client_interceptors=[refuse]) as client:
+    async with around_calls(refuse, sources=(arith,)) as client:
         with pytest.raises(OwnError, match="not today"):
             await client.call(Arith.mul, 6, 7)
         with pytest.raises(OwnError):
@@ -185,7 +198,9 @@ async def test_raising_on_the_client_comes_out_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("error", [CallError(Status.ABORTED, "no"), DeadlineExceededError("no")])
-async def test_what_the_client_refuses_before_sending_did_not_run(error: fastrpc.FastRPCError) -> None:
+async def test_what_the_client_refuses_before_sending_did_not_run(
+    around_calls: Around, error: fastrpc.FastRPCError
+) -> None:
     seen: list[str] = []
 
     async def outer(call: Call, proceed: Proceed) -> Any:
@@ -199,7 +214,7 @@ async def test_what_the_client_refuses_before_sending_did_not_run(error: fastrpc
         raise error
 
     arith = Arith()
-    async with connected(arith, client_interceptors=[outer, refuse]) as client:
+    async with around_calls(outer, refuse, sources=(arith,)) as client:
         with pytest.raises(type(error)) as refused:
             await client.call(Arith.mul, 6, 7)
     assert (refused.value.processed, seen, arith.ran) == ("no", ["no"], 0)
@@ -218,7 +233,21 @@ async def test_a_refusal_instead_of_a_connection_did_not_run_either() -> None:
     assert refused.value.processed == "no"
 
 
-async def test_what_the_client_refuses_after_sending_says_what_it_says() -> None:
+@pytest.mark.parametrize("kind", CLIENTS)
+async def test_an_interceptor_answers_and_refuses_without_a_connection(kind: str) -> None:
+    async def answer(call: Call, proceed: Proceed) -> Any:
+        if call.method == "arith.mul":
+            return 1
+        raise CallError(Status.PERMISSION_DENIED, "not that")
+
+    async with nowhere(kind, interceptors=[answer]) as client:
+        assert await client.call(Arith.mul, 6, 7) == 1
+        with pytest.raises(CallError, match="not that") as refused:
+            await client.call(Arith.add, 6, 7)
+        assert refused.value.processed == "no"
+
+
+async def test_what_the_client_refuses_after_sending_says_what_it_says(around_calls: Around) -> None:
     async def too_late(call: Call, proceed: Proceed) -> Any:
         await proceed(call)
         raise CallError(Status.ABORTED, "too late")
@@ -231,13 +260,14 @@ async def test_what_the_client_refuses_after_sending_says_what_it_says() -> None
             raise CallError(Status.ABORTED, "too slow", processed="unknown") from None
 
     arith = Arith()
-    async with connected(arith, client_interceptors=[too_late]) as client:
+    async with around_calls(too_late, sources=(arith,)) as client:
         with pytest.raises(CallError) as refused:
             await client.call(Arith.mul, 6, 7)
     assert refused.value.processed == "yes"
-    async with connected(arith, client_interceptors=[impatient]) as client:
+    # Nothing else ends a call of a thread in the middle.
+    async with connected(arith, client_interceptors=[impatient]) as waiting:
         with pytest.raises(CallError) as refused:
-            await client.call(Arith.fail, "hang")
+            await waiting.call(Arith.fail, "hang")
     assert (refused.value.processed, arith.ran) == ("unknown", 2)
 
 
@@ -348,7 +378,7 @@ async def test_a_cancelled_caller_is_seen_on_both_sides() -> None:
     assert client_side[1] == (Status.CANCELLED, asyncio.CancelledError)
 
 
-async def test_a_client_interceptor_changes_what_is_sent() -> None:
+async def test_a_client_interceptor_changes_what_is_sent(around_calls: Around) -> None:
     async def sign(call: Call, proceed: Proceed) -> Any:
         call.metadata["token"] = "t"
         call.metadata.binary["trace-bin"] = b"\x01"
@@ -356,10 +386,10 @@ async def test_a_client_interceptor_changes_what_is_sent() -> None:
         assert call.reply_metadata["from"] == "handler"
         return value
 
-    async with connected(Arith, client_interceptors=[sign]) as client:
+    async with around_calls(sign) as client:
         view = client.with_options(metadata={"tenant": "acme"})
         assert await view.call(Arith.metadata) == {"tenant": "acme", "token": "t"}
-        assert view.metadata == {"tenant": "acme"}
+        assert getattr(view, "client", view).metadata == {"tenant": "acme"}
 
 
 async def test_a_server_interceptor_changes_what_the_handler_and_the_caller_see() -> None:
@@ -405,7 +435,8 @@ async def test_an_object_with_call_is_an_interceptor(around: Around) -> None:
     assert counter.count == 5
 
 
-async def test_an_interceptor_may_wait_and_make_calls_of_its_own(around: Around) -> None:
+@pytest.mark.parametrize("side", ["client_interceptors", "interceptors"])
+async def test_an_interceptor_may_wait_and_make_calls_of_its_own(side: str) -> None:
     async with served(Arith) as other, Client(other) as helper:
 
         async def ask(call: Call, proceed: Proceed) -> Any:
@@ -413,11 +444,11 @@ async def test_an_interceptor_may_wait_and_make_calls_of_its_own(around: Around)
             factor = await helper.call(Arith.mul, 2, 5)
             return factor * await proceed(call)
 
-        async with around(ask) as client:
+        async with connected(Arith, **{side: [ask]}) as client:  # type: ignore[arg-type]
             assert await client.call(Arith.mul, 6, 7) == 420
 
 
-async def test_a_client_interceptor_runs_once_around_all_attempts() -> None:
+async def test_a_client_interceptor_runs_once_around_all_attempts(around_calls: Around) -> None:
     log: list[str] = []
 
     async def refuse_first(call: Call, proceed: Proceed) -> Any:
@@ -426,19 +457,17 @@ async def test_a_client_interceptor_runs_once_around_all_attempts() -> None:
             raise CallError(Status.UNAVAILABLE, "try again")
         return await proceed(call)
 
-    async with connected(
-        Arith, interceptors=[refuse_first], client_interceptors=[logging(log, "client")]
-    ) as client:
+    async with around_calls(logging(log, "client"), server_interceptors=[refuse_first]) as client:
         reply = await client.request(Arith.mul, 6, 7)
         assert (reply.value, reply.attempts) == (42, 2)
     assert log == ["client in", "server 0", "server 1", "client out"]
 
 
-async def test_an_interceptor_may_proceed_again() -> None:
+async def test_an_interceptor_may_proceed_again(around_calls: Around) -> None:
     async def twice(call: Call, proceed: Proceed) -> Any:
         return await proceed(call) + await proceed(call)
 
-    async with connected(Arith, client_interceptors=[twice]) as client:
+    async with around_calls(twice) as client:
         assert await client.call(Arith.mul, 6, 7) == 84
 
 

@@ -9,7 +9,7 @@ import pytest
 import fastrpc
 from fastrpc import Client, DeadlineExceededError, Limits, ServerConfig
 from tests.support.either_client import CLIENTS, either
-from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.served import served
 
 pytestmark = pytest.mark.one_loop
@@ -71,7 +71,7 @@ async def test_call_ends_at_the_earlier_of_both(kind: str, timeout: float | None
 async def test_method_caps_further_but_not_less(method: str, longest: float) -> None:
     slow = Slow()
     async with gate_for(slow, config=ServerConfig(limits=Limits(longest_call=50))) as gate:
-        KeptExchange(gate).call(method, timeout=90)
+        KeptConnection(gate).call(method, timeout=90)
         assert slow.seen[0] is not None
         assert longest - 10 < slow.seen[0] <= longest
 
@@ -101,7 +101,7 @@ async def test_built_in_streams_go_on() -> None:
 async def test_without_it_a_patient_caller_has_no_end() -> None:
     slow = Slow()
     async with gate_for(slow) as gate:
-        call: Any = KeptExchange(gate).call("slow.wait", timeout=float("inf"))
+        call: Any = KeptConnection(gate).call("slow.wait", timeout=float("inf"))
         assert slow.seen == [None]
         gate.cancel_call(call)
 

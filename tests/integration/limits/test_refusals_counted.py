@@ -11,7 +11,7 @@ from fastrpc import Client
 from fastrpc._core.base.histogram import REFUSALS
 from fastrpc.limits import ConcurrencyLimit, RateLimit
 from fastrpc.metrics import collector
-from tests.support.kept_exchange import KeptExchange, gate_for
+from tests.support.kept_connection import KeptConnection, gate_for
 from tests.support.served import served
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
@@ -56,12 +56,12 @@ async def test_limits_count_by_their_kind() -> None:
 async def test_arguments_queue_and_drain_have_reasons_of_their_own() -> None:
     config = fastrpc.ServerConfig(admission=fastrpc.Admission(queue_length=1))
     async with gate_for(Shop, config=config) as gate:
-        exchange = KeptExchange(gate)
-        exchange.call("shop.price", 7)
-        gate.weigh_output(exchange, 64 << 20)
-        exchange.call("shop.price", "tea")
-        exchange.call("shop.price", "tea")
-        exchange.note_drain()
-        exchange.call("shop.price", "tea")
+        connection = KeptConnection(gate)
+        connection.call("shop.price", 7)
+        gate.weigh_output(connection, 64 << 20)
+        connection.call("shop.price", "tea")
+        connection.call("shop.price", "tea")
+        connection.note_drain()
+        connection.call("shop.price", "tea")
         assert counted() == {"decode": 1, "queue": 1, "drain": 1}
-        gate.connection_lost(exchange)
+        gate.connection_lost(connection)

@@ -28,10 +28,10 @@ from fastrpc import (
     SyncClient,
 )
 from fastrpc._core.base.histogram import CounterRegistry, count_refusal
-from fastrpc.calling.peer import Peer
 from fastrpc.config import Admission, Breaker, Pool
 from fastrpc.limits import ConcurrencyLimit, RateLimit
 from fastrpc.metrics import collector
+from fastrpc.peers.peer import Peer
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Backend, Lease, Lookup
 from tests.support.certificates import Authority

@@ -14,7 +14,7 @@ import fastrpc
 from fastrpc import CallError, Client, DecodeError, Status, SyncClient
 from fastrpc._core.payload.arguments import BoundArguments
 from fastrpc.codecs.base import codec_named
-from fastrpc.rpc.schema import marshal_for, untyped_marshal
+from fastrpc.rpc.marshals import marshal_for, untyped_marshal
 from fastrpc.rpc.service import method_definition
 from fastrpc.testing import connected
 from tests.support.colliding import alike_decimals, alike_numbers, colliding_numbers, colliding_set_values

@@ -7,7 +7,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, DecodeError, Limits, Memory, ServerConfig, Status, SyncClient
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import method_definition
 from fastrpc.testing import connected
 from tests.support.people import nested_people, person_class

@@ -25,7 +25,7 @@ from fastrpc import (
     current_call,
 )
 from fastrpc._core.base.histogram import default_registry
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from fastrpc.compressors.base import Payload, compressor_numbers
 from tests.support.held_compressor import HeldCompressor, install
 from tests.support.proxy import FaultProxy
@@ -234,9 +234,9 @@ async def test_where_memory_is_used_up_an_answer_goes_as_it_is(held: type[HeldCo
         await eventually(lambda: held.begun == [LONG])
         memory = gate_of(target).memory
         [session] = gate_of(target).sessions
-        memory.count_answer(session.exchange, MIB)
+        memory.count_answer(session.connection, MIB)
         assert len(await asked) == LONG
-        memory.count_answer(session.exchange, -MIB)
+        memory.count_answer(session.connection, -MIB)
         await eventually(lambda: bytes_held() == 0)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, EncodeError, ServerConfig, Status
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.held_compressor import HeldCompressor, install
 from tests.support.served import Served, served
 from tests.support.waiting import eventually

@@ -22,7 +22,7 @@ from fastrpc import (
     ServerConfig,
     Status,
 )
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.bombs import MIB, WAYS, Bombs
 from tests.support.either_client import CLIENTS, connected
 from tests.support.held_gzip import HeldGzip

@@ -7,7 +7,7 @@ import pytest
 
 FORGOTTEN_POOL = """
 import asyncio
-from fastrpc.serving.thread_pool import ThreadPool
+from fastrpc.handlers.thread_pool import ThreadPool
 
 class Job:
     expired = False

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastrpc import Client
-from fastrpc.server.systemd import Systemd
+from fastrpc.workers.systemd import Systemd
 from tests.support.program import WAIT_SECONDS, Program
 from tests.support.running_workers import PROGRAM, running
 
@@ -108,7 +108,7 @@ def test_a_state_waits_for_a_service_manager_that_is_behind(
     systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Longer than a machine stalls.
-    monkeypatch.setattr("fastrpc.server.systemd.STATE_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr("fastrpc.workers.systemd.STATE_SECONDS", WAIT_SECONDS)
     path = systemd.getsockname()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others:
         others.setblocking(False)

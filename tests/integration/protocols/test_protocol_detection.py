@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 import pytest
 
 from fastrpc import Admission, Client, ConfigError, Server, ServerConfig, Timeouts
-from fastrpc._core.serving.server_session import ServerSession
+from fastrpc._core.server.server_connection import ServerConnection
 from fastrpc.endpoint import Address
-from fastrpc.protocols.base import Verdict, register
+from fastrpc.protocols.base import Match, register
 from fastrpc.protocols.native import detect_native
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
@@ -75,7 +75,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
             writer.write(bytes([byte]))
             await writer.drain()
             await eventually(lambda: undecided(target.server) or sessions(target.server))
-        await eventually(lambda: sessions(target.server) == [ServerSession])
+        await eventually(lambda: sessions(target.server) == [ServerConnection])
         assert undecided(target.server) == 0
         writer.close()
         await eventually(lambda: not sessions(target.server))
@@ -83,7 +83,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
 
 def sessions(server: Server) -> list[type]:
     assert server._gate is not None
-    return [ToyEngine if isinstance(one, ToyEngine) else ServerSession for one in server._gate.sessions]
+    return [ToyEngine if isinstance(one, ToyEngine) else ServerConnection for one in server._gate.sessions]
 
 
 async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) -> None:
@@ -218,9 +218,9 @@ async def test_a_match_is_final_even_if_a_protocol_before_it_asks_for_more() -> 
 sizes: list[int] = []
 
 
-def detect_slow(data: bytes) -> Verdict:
+def detect_slow(data: bytes) -> Match:
     sizes.append(len(data))
-    return Verdict.MORE if data[:1] in (b"~", b"s") else Verdict.NO
+    return Match.MORE if data[:1] in (b"~", b"s") else Match.NO
 
 
 register("slow", detect_slow, ToyEngine)
@@ -259,7 +259,7 @@ def broken(parts: object) -> NoReturn:
     raise ZeroDivisionError
 
 
-register("broken", lambda data: Verdict.YES if data[:1] == b"!" else Verdict.NO, broken)
+register("broken", lambda data: Match.YES if data[:1] == b"!" else Match.NO, broken)
 
 
 def test_a_name_stands_for_one_protocol() -> None:
@@ -270,13 +270,13 @@ def test_a_name_stands_for_one_protocol() -> None:
 @pytest.mark.parametrize(
     ("data", "verdict"),
     [
-        (b"\xf5", Verdict.MORE),
-        (b"\xf5FR", Verdict.MORE),
-        (b"\xf5FRP", Verdict.YES),
-        (b"\xf5FRP\x01\x01", Verdict.YES),
-        (b"\xf5FRX", Verdict.NO),
-        (b"G", Verdict.NO),
+        (b"\xf5", Match.MORE),
+        (b"\xf5FR", Match.MORE),
+        (b"\xf5FRP", Match.YES),
+        (b"\xf5FRP\x01\x01", Match.YES),
+        (b"\xf5FRX", Match.NO),
+        (b"G", Match.NO),
     ],
 )
-def test_the_native_protocol_is_told_by_its_magic(data: bytes, verdict: Verdict) -> None:
+def test_the_native_protocol_is_told_by_its_magic(data: bytes, verdict: Match) -> None:
     assert detect_native(data) is verdict

@@ -11,9 +11,9 @@ import pytest
 import fastrpc
 from fastrpc import Admission, Client, Limits, Server, ServerConfig, Timeouts, current_call
 from fastrpc._core.base.histogram import default_registry
-from fastrpc._core.serving.exchange import Exchange
+from fastrpc._core.server.served_connection import ServedConnection
 from tests.support.frame_factory import opening, request
-from tests.support.kept_exchange import KeptExchange
+from tests.support.kept_connection import KeptConnection
 from tests.support.raw_peer import raw_client
 from tests.support.served import SCHEMES, served
 from tests.support.shop import Shop
@@ -71,7 +71,7 @@ class Probe:
     """Tells what a call brought along, and hands calls on to the gate of its own server."""
 
     def __init__(self) -> None:
-        self.exchange: KeptExchange | None = None
+        self.connection: KeptConnection | None = None
 
     @fastrpc.method
     async def look(self, text: str) -> tuple[int, int, bool]:
@@ -81,9 +81,9 @@ class Probe:
 
     @fastrpc.method
     async def hand_on(self, method: str, argument: str) -> bool:
-        assert self.exchange is not None
+        assert self.connection is not None
         before = asyncio.current_task()
-        self.exchange.call(method, argument)
+        self.connection.call(method, argument)
         return before is not None and before is asyncio.current_task()
 
 
@@ -108,7 +108,7 @@ async def test_a_handler_may_hand_a_call_on_in_its_first_step(scheme: str, metho
     shop, probe = Shop(), Probe()
     async with served(shop, probe, scheme=scheme) as target, Client(target) as client:
         assert target.server._gate is not None
-        probe.exchange = KeptExchange(target.server._gate)
+        probe.connection = KeptConnection(target.server._gate)
         async with asyncio.timeout(20):
             for _ in range(3):
                 assert await client.call(Probe.hand_on, method, "apple")
@@ -117,7 +117,7 @@ async def test_a_handler_may_hand_a_call_on_in_its_first_step(scheme: str, metho
             assert all(await asyncio.gather(*tasks))
             shop.go_on.set()
             await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
-            ends = len(probe.exchange.answers) + len(probe.exchange.refusals)
+            ends = len(probe.connection.answers) + len(probe.connection.refusals)
             assert ends == 23
 
 
@@ -199,7 +199,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
         talk.say('shop.price "apple"')
         assert await talk.hear() == "1 OK 5"
         [session] = [one for one in target.server._gate.sessions if isinstance(one, ToyEngine)]  # type: ignore[union-attr]
-        session.gate.weigh_output(session.exchange, 64 << 20)
+        session.gate.weigh_output(session.connection, 64 << 20)
         talk.say('shop.price "apple"', 'shop.price "apple"')
         assert (await talk.hear()).startswith("3 RESOURCE_EXHAUSTED 1 calls wait for their start")
         assert await client.call(Shop.price, "fig") == 3
@@ -241,9 +241,9 @@ async def test_calls_count_by_the_protocol_they_came_by() -> None:
         await client.call(Shop.price, "apple")
         after = [answered("shop.price", protocol) for protocol in BOTH]
         assert [now - then for then, now in zip(before, after, strict=True)] == [1, 2]
-        assert {exchange.protocol for exchange in exchanges(target.server)} == set(BOTH)
+        assert {connection.protocol for connection in connections(target.server)} == set(BOTH)
 
 
-def exchanges(server: Server) -> list[Exchange]:
+def connections(server: Server) -> list[ServedConnection]:
     assert server._gate is not None
-    return [one.exchange for one in server._gate.sessions]
+    return [one.connection for one in server._gate.sessions]

@@ -12,8 +12,8 @@ import pytest
 from fastrpc import ConfigError, Endpoint, Status, StoreError, watched_file
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.consul.agent import Access
-from fastrpc.registries.consul.catalogue import Catalogue
+from fastrpc.registries.consul.agent import AgentAccess
+from fastrpc.registries.consul.catalogue import ConsulCatalogue
 from fastrpc.registries.consul.rpcx import RpcxKeys
 from tests.support.hostile_http import HostileHttpServer, Reply, answer, dripping
 
@@ -54,10 +54,10 @@ def hostile(name: str) -> Reply:
 
 
 def backend_of(server: HostileHttpServer, layout: str) -> Any:
-    access = Access(RegistryURL(f"consul://{server.place}"))
+    access = AgentAccess(RegistryURL(f"consul://{server.place}"))
     if layout == "rpcx":
         return RpcxKeys(access, base="rpcx")
-    return Catalogue(access, tags=[], check="tcp", ttl_seconds=10)
+    return ConsulCatalogue(access, tags=[], check="tcp", ttl_seconds=10)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -209,7 +209,7 @@ def test_key_is_ours_only_if_the_agent_says_true(taken: Any) -> None:
 def test_key_of_an_earlier_run_is_taken_over_in_its_datacenter_or_later() -> None:
     locked = answer({"Results": None, "Errors": [{"What": "invalid session"}]}, status="409 Conflict")
     with HostileHttpServer(answer(True), answer({"ID": "session"}), answer(False), locked) as server:
-        backend = RpcxKeys(Access(RegistryURL(f"consul://{server.place}?dc=far")), base="rpcx")
+        backend = RpcxKeys(AgentAccess(RegistryURL(f"consul://{server.place}?dc=far")), base="rpcx")
         with pytest.raises(StoreError, match="invalid session") as caught:
             backend.open_lease("arith", ENDPOINT).acquire()
         backend.close()

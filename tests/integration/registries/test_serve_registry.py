@@ -23,8 +23,8 @@ import sys
 
 import fastrpc
 from fastrpc.endpoint import Address
-from fastrpc.server.plan import Plan
-from fastrpc.server.serve import run
+from fastrpc.workers.plan import Plan
+from fastrpc.workers.serve import run
 
 
 @fastrpc.service("work", version="3")

@@ -8,7 +8,7 @@ import pytest
 
 from fastrpc import CallError, ClientConfig, Server, ServerConfig
 from fastrpc.auth import Identity
-from fastrpc.calling.peer import Peer
+from fastrpc.peers.peer import Peer
 from tests.support.either_client import CLIENTS, connected
 from tests.support.guarded import TOKENS, Shop
 from tests.support.rpcx_talk import RpcxTalk, rpcx_talk

@@ -403,7 +403,7 @@ async def test_a_drain_serves_on_until_a_second_without_calls() -> None:
             talk.send(call("slow", "wait", sequence=1))
             await eventually(lambda: server._gate.running == 1)
             stopping = asyncio.ensure_future(server.drain())
-            await eventually(lambda: next(iter(server._gate.sessions)).exchange.is_draining)
+            await eventually(lambda: next(iter(server._gate.sessions)).connection.is_draining)
             assert (await talk.ask(call("shop", "hello", sequence=2))).sequence == 2
             release.set()
             assert (await talk.hear()).sequence == 1

@@ -85,8 +85,8 @@ import sys
 import services
 from fastrpc import ServerConfig, Timeouts
 from fastrpc.endpoint import Address
-from fastrpc.server.plan import Plan
-from fastrpc.server.serve import run
+from fastrpc.workers.plan import Plan
+from fastrpc.workers.serve import run
 
 logging.basicConfig()
 source, workers, drain, *addresses = sys.argv[1:]

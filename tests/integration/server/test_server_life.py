@@ -12,8 +12,8 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, Server, ServerConfig, SyncClient, Timeouts
+from fastrpc.handlers import life
 from fastrpc.registries import StaticRegistry
-from fastrpc.serving import life
 from tests.support.program import Program
 from tests.support.served import served
 from tests.support.waiting import eventually

@@ -9,7 +9,7 @@ import pytest
 
 import fastrpc
 from fastrpc import Client, Memory, ServerConfig, SyncClient
-from fastrpc._core.serving.memory_budget import bytes_held
+from fastrpc._core.server.memory_budget import bytes_held
 from tests.support.feed import Feed
 from tests.support.served import served
 from tests.support.threaded_server import ThreadedServer
@@ -77,7 +77,7 @@ def test_window_of_a_blocking_client_grows_while_it_reads_and_goes_back() -> Non
     with ThreadedServer(Feed()) as server, SyncClient(server.address) as client:
         with client.stream(Feed.endless, SIZE) as blocks:
             blocks.receive()
-            assembler = client._pool.sessions[0].assembler  # type: ignore[attr-defined]
+            assembler = client._pool.sessions[0].engine.assembler
             least = POOL
             # The two share an interpreter: a window that is not needed may have gone back at the end.
             for _ in range(10 * MESSAGES):

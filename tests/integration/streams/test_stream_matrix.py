@@ -1,6 +1,8 @@
 """Every kind of stream between a real client and a real server, on every transport, and many at once."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from fastrpc import Admission, Client, ClientConfig, ServerConfig, UnavailableError
 from fastrpc.config import Backoff
 from tests.conftest import SCALE
+from tests.support.either_client import CLIENTS, connected, either, taken
 from tests.support.feed import Feed
 from tests.support.served import SCHEMES, Served, served
 from tests.support.waiting import eventually
@@ -17,7 +20,7 @@ from tests.support.waiting import eventually
 PATIENT = ServerConfig(admission=Admission(queue_age=60))
 
 
-async def both_are_at_base(target: Served, client: Client) -> None:
+async def both_are_at_base(target: Served, client: Any) -> None:
     """Wait until neither side has anything under way."""
     await eventually(lambda: not target.server.stats()["live"]["calls"])
     await eventually(lambda: not client.stats()["live"]["calls"])
@@ -26,45 +29,69 @@ async def both_are_at_base(target: Served, client: Client) -> None:
     await eventually(lambda: all(one.assembler.stream_pool_left == 33_554_432 for one in sessions))
 
 
+@asynccontextmanager
+async def at_base(kind: str, source: Any, scheme: str) -> AsyncIterator[Any]:
+    """Serve a source and yield a client of a kind; at the end neither side may have anything under way."""
+    async with served(source, scheme=scheme) as target, connected(kind, target) as client:
+        yield client
+        await both_are_at_base(target, client)
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
 @pytest.mark.parametrize("scheme", SCHEMES)
 class TestKinds:
     @pytest.mark.parametrize("method", [Feed.count, Feed.lines, Feed.inline])
-    async def test_server_stream(self, scheme: str, method: object) -> None:
-        async with served(Feed, scheme=scheme) as target, Client(target) as client:
-            async with client.stream(method, 5_000) as numbers:  # type: ignore[call-overload]
-                assert [number async for number in numbers] == list(range(5_000))
-            await both_are_at_base(target, client)
+    async def test_server_stream(self, kind: str, scheme: str, method: object) -> None:
+        async with at_base(kind, Feed, scheme) as client, client.stream(method, 5_000) as numbers:
+            assert await taken(numbers) == list(range(5_000))
 
-    async def test_client_stream(self, scheme: str) -> None:
-        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+    async def test_client_stream(self, kind: str, scheme: str) -> None:
+        async with at_base(kind, Feed, scheme) as client:
             assert await client.call(Feed.total, range(5_000), 7) == 7 + sum(range(5_000))
-            await both_are_at_base(target, client)
 
-    async def test_both_ways(self, scheme: str) -> None:
-        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+    async def test_both_ways(self, kind: str, scheme: str) -> None:
+        async with at_base(kind, Feed, scheme) as client:
             async with client.stream(Feed.scale, range(5_000), 3) as numbers:
-                assert [number async for number in numbers] == [3 * number for number in range(5_000)]
-            await both_are_at_base(target, client)
+                assert await taken(numbers) == [3 * number for number in range(5_000)]
 
-    async def test_messages_over_the_window(self, scheme: str) -> None:
+    async def test_both_ways_by_hand(self, kind: str, scheme: str) -> None:
+        async with at_base(kind, Feed, scheme) as client, client.open(Feed.scale, 3) as stream:
+            for number in range(100):
+                await stream.send(number)
+                assert await stream.receive() == 3 * number
+            await stream.end()
+            assert await taken(stream) == []
+
+    async def test_messages_over_the_window(self, kind: str, scheme: str) -> None:
         sizes = [200_000, 0, 70_000, 1_000_000]
-        async with served(Feed, scheme=scheme) as target, Client(target) as client:
+        async with at_base(kind, Feed, scheme) as client:
             async with client.stream(Feed.sized, sizes) as blocks:
                 assert [len(block) async for block in blocks] == sizes
             async with client.stream(Feed.mirror, (bytes(size) for size in sizes)) as blocks:
                 assert [len(block) async for block in blocks] == sizes
-            await both_are_at_base(target, client)
 
     @pytest.mark.parametrize("method", [Feed.endless, Feed.blocks])
-    async def test_leaving_ends_the_generator(self, scheme: str, method: object) -> None:
+    async def test_leaving_ends_the_generator(self, kind: str, scheme: str, method: object) -> None:
         feed = Feed()
-        async with served(feed, scheme=scheme) as target, Client(target) as client:
-            async with client.stream(method, 100) as blocks:  # type: ignore[call-overload]
+        async with at_base(kind, feed, scheme) as client:
+            async with client.stream(method, 100) as blocks:
                 async for _ in blocks:
                     break
             await eventually(lambda: feed.ends)
             assert feed.ends[0] == "CancelledError"
-            await both_are_at_base(target, client)
+
+
+@pytest.mark.one_loop
+async def test_many_threads_share_a_connection() -> None:
+    async with either("sync", Feed) as client:
+
+        def read() -> list[int]:
+            with client.client.stream(Feed.count, 500) as messages:
+                return list(messages)
+
+        found = await asyncio.gather(*(asyncio.to_thread(read) for _ in range(8)))
+        assert found == [list(range(500))] * 8
+        assert client.stats()["live"]["connections"] == 1
 
 
 async def test_a_thousand_streams_at_once_all_complete_in_order() -> None:

@@ -253,7 +253,7 @@ def test_server_that_reads_only_while_it_waits_is_not_pinged(server: ReferenceSe
 
 def test_answer_that_does_not_go_on_fails_its_call_alone(server: ReferenceServer, client: SyncClient) -> None:
     connection = opened(server, client)
-    client._pool.sessions[0].liveness.piece_wait_ns = 100_000_000
+    client._pool.sessions[0].engine.liveness.piece_wait_ns = 100_000_000
     answer = server.start(client.with_options(timeout=None).call, "arith.mul", 6, 7)
     call_id = connection.next("request")[1]
     first, *rest = cut(Response(call_id, 0, bytes(100_000), codec=1), 60_000)
@@ -282,12 +282,12 @@ def test_one_way_call_is_handed_over_and_not_waited_for(server: ReferenceServer,
 def test_one_way_call_that_another_thread_sends_is_handed_over(
     server: ReferenceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, begun = SyncAttempting._begin, 0
+    real, begun = SyncAttempting._note_sent, 0
 
-    def begin(self: SyncAttempting, attempt: Any, pick: Any) -> None:
+    def note_sent(self: SyncAttempting) -> None:
         # Between the start of an attempt and the wait for it.
         nonlocal begun
-        real(self, attempt, pick)
+        real(self)
         begun += 1
         if begun == 1:
             server.start(patient.notify, "arith.mul", 2, 2).result()
@@ -300,7 +300,7 @@ def test_one_way_call_that_another_thread_sends_is_handed_over(
     with SyncClient(server.address, config=config, interceptors=[interceptor]) as client:
         connection = opened(server, client)
         patient = client.with_options(timeout=20)
-        monkeypatch.setattr(SyncAttempting, "_begin", begin)
+        monkeypatch.setattr(SyncAttempting, "_note_sent", note_sent)
         patient.notify("arith.mul", 1, 1)
         requests = [connection.next("request") for _ in range(2)]
     assert [msgspec.msgpack.decode(request[-1]) for request in requests] == [[1, 1], [2, 2]]
@@ -328,7 +328,7 @@ def test_output_blocked_before_a_rest_does_not_end_the_connection_after_it(
 ) -> None:
     connection = opened(server, client)
     (session,) = client._pool.sessions
-    session.liveness.write_wait_ns = 1_000_000_000
+    session.engine.liveness.write_wait_ns = 1_000_000_000
     raw = client.with_options(timeout=20, codec="raw")
     # The server reads all that comes but returns no credit: the second call gets the last of it, the third gets none.
     for _ in range(3):

@@ -6,9 +6,10 @@ import threading
 import time
 
 from fastrpc import DeadlineExceededError, SyncClient, method, service
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.client.blocking_connection import BlockingConnection
+from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.io.blocking_io import SocketIO
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.testing import serving
 
@@ -22,13 +23,13 @@ def settings_frame() -> bytes:
 
 def new_session(*, linger: float = 1.0) -> tuple[BlockingSession, socket.socket]:
     near, far = socket.socketpair()
-    session = BlockingSession(
-        io=SocketIO(near),
+    engine = BlockingConnection(
         endpoint="test",
         timeouts=Timeouts(linger=linger),
         keepalive=Keepalive(),
         settings=usual_settings(False),
     )
+    session = BlockingSession(engine, io=SocketIO(near), endpoint="test", linger=linger)
     return session, far
 
 

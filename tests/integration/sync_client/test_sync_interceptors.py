@@ -1,4 +1,7 @@
-"""Interceptors of a blocking client: the same functions, without a loop."""
+"""Interceptors of a blocking client: the same functions, without a loop, which most of them do not notice.
+
+`tests/integration/interceptors/test_interceptors.py` has what holds for both clients.
+"""
 
 import asyncio
 import time
@@ -37,79 +40,6 @@ def with_one(address: str, interceptor: Interceptor) -> SyncClient:
     return SyncClient(address, interceptors=[interceptor])
 
 
-def test_first_interceptor_is_outermost(address: str) -> None:
-    order = []
-
-    def named(name: str) -> Interceptor:
-        async def interceptor(call: Call, proceed: Proceed) -> Any:
-            order.append(f"{name} before")
-            value = await proceed(call)
-            order.append(f"{name} after")
-            return value
-
-        return interceptor
-
-    with SyncClient(address, interceptors=[named("outer"), named("inner")]) as client:
-        assert client.call(Desk.mul, 6, 7) == 42
-    assert order == ["outer before", "inner before", "inner after", "outer after"]
-
-
-def test_interceptor_sees_the_call_and_how_it_ended(address: str) -> None:
-    seen: list[Any] = []
-
-    async def watch(call: Call, proceed: Proceed) -> Any:
-        assert fastrpc.current_call() is call
-        seen.extend((call.method, call.kind, call.side, call.arguments, call.attempt))
-        try:
-            return await proceed(call)
-        finally:
-            seen.extend((call.status, type(call.error)))
-
-    with with_one(address, watch) as client:
-        client.call(Desk.mul, 6, b=7)
-        assert seen == ["desk.mul", "unary", "client", (6, 7), 0, Status.OK, type(None)]
-        seen.clear()
-        with pytest.raises(CallError):
-            client.call(Desk.fail)
-        assert seen[-2:] == [Status.NOT_FOUND, CallError]
-    with pytest.raises(LookupError):
-        fastrpc.current_call()
-
-
-def test_interceptor_changes_metadata_and_answer(address: str) -> None:
-    async def mark(call: Call, proceed: Proceed) -> Any:
-        call.metadata["mark"] = "x"
-        return {**await proceed(call), "more": "y"}
-
-    with with_one(address, mark) as client:
-        assert client.call(Desk.seen) == {"mark": "x", "more": "y"}
-        assert client.request(Desk.seen).value == {"mark": "x", "more": "y"}
-
-
-def test_interceptor_refuses_and_answers_without_a_connection() -> None:
-    async def answer(call: Call, proceed: Proceed) -> Any:
-        if call.method == "desk.mul":
-            return 1
-        raise CallError(Status.PERMISSION_DENIED, "not that")
-
-    with with_one("tcp://127.0.0.1:9", answer) as client:
-        assert client.call(Desk.mul, 6, 7) == 1
-        with pytest.raises(CallError, match="not that") as refused:
-            client.call(Desk.fail)
-        assert refused.value.processed == "no"
-
-
-def test_an_interceptor_that_fails_after_proceeding_says_so(address: str) -> None:
-    async def too_late(call: Call, proceed: Proceed) -> Any:
-        await proceed(call)
-        raise CallError(Status.ABORTED, "too late")
-
-    with with_one(address, too_late) as client:
-        with pytest.raises(CallError, match="too late") as failed:
-            client.call(Desk.mul, 6, 7)
-    assert failed.value.processed == "yes"
-
-
 @pytest.mark.measures
 def test_interceptor_may_sleep_and_try_again(address: str) -> None:
     attempts = 0
@@ -142,19 +72,6 @@ def test_interceptor_may_be_an_object_and_await_functions_of_its_own(address: st
 
     with with_one(address, Doubling()) as client:
         assert client.call(Desk.mul, 6, 7) == 84
-
-
-def test_batches_and_notifications_go_through_interceptors(address: str) -> None:
-    methods: list[str] = []
-
-    async def watch(call: Call, proceed: Proceed) -> Any:
-        methods.append(call.method)
-        return await proceed(call)
-
-    with with_one(address, watch) as client:
-        assert client.call_many(Desk.mul, [(1, 2), (3, 4)]) == [2, 12]
-        client.notify(Desk.mul, 1, 2)
-    assert methods == ["desk.mul"] * 3
 
 
 async def naps(call: Call, proceed: Proceed) -> Any:

@@ -306,7 +306,7 @@ def test_streams_left_at_random_points_leave_nothing_behind() -> None:
         until(client, lambda: not client.stats()["live"]["calls"])
         for session in client._pool.sessions:
             assert session.users == 0
-            assert session.assembler.stream_pool_left == 33_554_432  # type: ignore[attr-defined]
+            assert session.engine.assembler.stream_pool_left == 33_554_432
         assert client.stats()["buffered"] == 0
 
 

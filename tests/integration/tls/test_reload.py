@@ -11,7 +11,8 @@ import pytest
 
 from fastrpc import TLS, Client, ClientConfig, Server, ServerConfig
 from fastrpc.endpoint import Address
-from fastrpc.tls.contexts import ALPN, client_contexts
+from fastrpc.tls import ALPN
+from fastrpc.tls.contexts import client_contexts
 from tests.support.arith import Arith
 from tests.support.certificates import Authority, shown_certificate
 from tests.support.program import command_line

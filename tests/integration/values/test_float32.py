@@ -10,7 +10,7 @@ import pytest
 
 import fastrpc
 from fastrpc import HTTP, ClientConfig, EncodeError, Float32, ServerConfig
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import method_definition
 from tests.support.either_client import CLIENTS, either, taken
 from tests.support.http_talk import HttpClient

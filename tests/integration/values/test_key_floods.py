@@ -14,7 +14,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, Client, DecodeError, Status
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
 from fastrpc.rpc.service import method_definition
 from fastrpc.testing import connected
 from fastrpc.types import register

@@ -238,7 +238,7 @@ def test_a_union_of_models_is_refused_with_the_way_out() -> None:
             @fastrpc.method
             async def feed(self, pet: Cat | Dog) -> None: ...
 
-        from fastrpc.rpc.schema import check_service
+        from fastrpc.rpc.marshals import check_service
         from fastrpc.rpc.service import service_definition
 
         check_service(service_definition(Pets))

@@ -14,7 +14,7 @@ import pytest
 
 import fastrpc
 from fastrpc import CallError, ConfigError, EncodeError, ServerConfig, Status, SyncClient
-from fastrpc.rpc.schema import check_service
+from fastrpc.rpc.marshals import check_service
 from fastrpc.rpc.service import method, service, service_definition
 from fastrpc.testing import connected, serving
 from fastrpc.types import register

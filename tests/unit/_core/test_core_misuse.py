@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.framing.native import NativeProtocol
-from fastrpc._core.framing.settings import Settings, decode_settings, usual_settings
 from fastrpc._core.native.connection import Connection
+from fastrpc._core.wire.native import NativeProtocol
+from fastrpc._core.wire.settings import WireSettings, decode_settings, usual_settings
 from fastrpc.errors import LocalProtocolError, RemoteProtocolError
 from fastrpc_harness.echo_connection import EchoConnection
 from fastrpc_harness.recording import RecordedCall, RecordingConnection
@@ -139,7 +139,7 @@ def test_protocol_writes_no_nonsense(fields: dict[str, object]) -> None:
 
 
 def test_settings_keep_to_their_types() -> None:
-    settings = Settings(True)
+    settings = WireSettings(True)
     for name in ("max_frame", "max_message", "open_messages"):
         with pytest.raises((TypeError, OverflowError)):
             setattr(settings, name, -1)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastrpc._core.framing.native import NativeProtocol
+from fastrpc._core.wire.native import NativeProtocol
 from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import opening, request

@@ -12,7 +12,7 @@ import pytest
 import fastrpc
 from fastrpc._core.base.timer_wheel import Schedule, ScheduledValue
 from fastrpc._core.loop.loop_state import LoopState, loop_state
-from fastrpc._core.serving.served_call import ServerCall, detached_call
+from fastrpc._core.server.served_call import ServerCall, detached_call
 from fastrpc.testing import connected
 
 MAKE_WITHOUT_INIT = """
@@ -86,7 +86,7 @@ async def test_call_that_a_connection_does_not_wait_for_is_refused() -> None:
     async with connected(raw) as client:
         await client.call(Raw.echo, b"x")
         ended = raw.calls[0]
-        gate = ended.exchange.gate
+        gate = ended.connection.gate
         for call in (ended, detached_call(ServerCall, {}, None, None)):
             for value, error in ((b"1", None), (None, KeyError("y"))):
                 with pytest.raises(ValueError, match="does not run in a thread"):

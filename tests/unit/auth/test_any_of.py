@@ -7,9 +7,9 @@ import pytest
 
 from fastrpc.auth import JWT, AnyOf, ClientCertificates, Identity, StaticTokens
 from fastrpc.auth.verdict import Answer, Presented, Refusal, Verdict
-from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.peers.peer import Peer
 from fastrpc.status import Status
 
 ADDRESS = Address.parse("tcp://127.0.0.1:4000")

@@ -6,9 +6,9 @@ import pytest
 
 from fastrpc.auth import ClientCertificates
 from fastrpc.auth.verdict import Refusal, Verdict
-from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.peers.peer import Peer
 
 CERTIFICATE: dict[str, Any] = {
     "subject": ((("countryName", "DE"),), (("organizationName", "Corp, Inc"),), (("commonName", "billing"),)),

@@ -25,10 +25,10 @@ from fastrpc.auth.key_set import (
     UNKNOWN_SECONDS,
 )
 from fastrpc.auth.verdict import Answer, Refusal, Verdict
-from fastrpc.calling.peer import Peer
 from fastrpc.config import TLS
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.peers.peer import Peer
 from fastrpc.status import Status
 from tests.support.certificates import Authority
 from tests.support.key_server import KeyServer, key_server

@@ -9,9 +9,9 @@ import pytest
 
 from fastrpc.auth import Identity, StaticTokens
 from fastrpc.auth.verdict import Refusal, Verdict
-from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.peers.peer import Peer
 
 ADA = Identity("ada", roles={"admin"})
 SECRET = "planted-5ecret"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fastrpc.cli.output import Output, Part, rich_text, shown
+from fastrpc.cli.output import Part, StyledOutput, rich_text, shown
 
 PARTS: dict[str, tuple[Part, ...]] = {
     "plain": ("serving at tcp://127.0.0.1:1",),
@@ -31,7 +31,7 @@ def nothing_chooses_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
 
 
-def printed(output: Output, file: io.StringIO, monkeypatch: pytest.MonkeyPatch, *parts: Part) -> str:
+def printed(output: StyledOutput, file: io.StringIO, monkeypatch: pytest.MonkeyPatch, *parts: Part) -> str:
     monkeypatch.setattr(sys, "stdout", file)
     output.print(*parts)
     return file.getvalue()
@@ -41,45 +41,50 @@ def printed(output: Output, file: io.StringIO, monkeypatch: pytest.MonkeyPatch, 
 def test_a_pipe_gets_the_text_that_rich_would_write(
     parts: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = printed(Output(), io.StringIO(), monkeypatch, *parts)
+    plain = printed(StyledOutput(), io.StringIO(), monkeypatch, *parts)
     drawn = io.StringIO()
     monkeypatch.setattr(sys, "stdout", drawn)
-    Output().draw(rich_text(*parts))
+    StyledOutput().draw(rich_text(*parts))
     assert plain == drawn.getvalue()
     assert "\x1b" not in plain
 
 
 def test_a_terminal_gets_styles(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert printed(Output(), Terminal(), monkeypatch, ("error: ", "bold"), "x") == "\x1b[1merror: \x1b[0mx\n"
+    assert (
+        printed(StyledOutput(), Terminal(), monkeypatch, ("error: ", "bold"), "x")
+        == "\x1b[1merror: \x1b[0mx\n"
+    )
 
 
 def test_a_terminal_gets_no_control_characters_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert printed(Output(), Terminal(), monkeypatch, shown("\x1b[2Jx")) == "\\x1b[2Jx\n"
+    assert printed(StyledOutput(), Terminal(), monkeypatch, shown("\x1b[2Jx")) == "\\x1b[2Jx\n"
 
 
 def test_a_pipe_gets_styles_where_the_environment_wants_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    assert "\x1b[1m" in printed(Output(), io.StringIO(), monkeypatch, ("x", "bold"))
+    assert "\x1b[1m" in printed(StyledOutput(), io.StringIO(), monkeypatch, ("x", "bold"))
 
 
 def test_nothing_is_written_where_standard_output_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    Output().print("x")
+    StyledOutput().print("x")
 
 
 def test_a_pipe_gets_a_line_for_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
     file = io.StringIO()
     monkeypatch.setattr(sys, "stdout", file)
     long = "word " * 50 + "end"
-    Output().table([[["a", ("bc", "red")], [shown("\x1b", "dim")], [""]], [["d"], [long], [("x", "dim")]]])
-    Output().table([])
+    StyledOutput().table(
+        [[["a", ("bc", "red")], [shown("\x1b", "dim")], [""]], [["d"], [long], [("x", "dim")]]]
+    )
+    StyledOutput().table([])
     assert file.getvalue() == f"abc   \\x1b\nd     {long}   x\n"
 
 
 def test_a_terminal_gets_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     file = Terminal()
     monkeypatch.setattr(sys, "stdout", file)
-    Output().table([[["a"], [("b", "bold")]]])
+    StyledOutput().table([[["a"], [("b", "bold")]]])
     assert file.getvalue() == "a   \x1b[1mb\x1b[0m\n"
 
 
@@ -115,12 +120,12 @@ def loaded() -> dict[str, set[str]]:
 #: A command, ended by an argument that is wrong, and its module.
 WRONG = {
     "run": (["run", "no-import-string"], "serving"),
-    "call": (["call", "nowhere", "a.b"], "calling"),
+    "call": (["call", "nowhere", "a.b"], "calling.command"),
     "list": (["list", "nowhere"], "listing"),
     "health": (["health", "nowhere"], "checking"),
-    "bench": (["bench", "nowhere", "a.b"], "benchmark"),
+    "bench": (["bench", "nowhere", "a.b"], "benchmark.command"),
     "put": (["put", "nowhere", "/none/file"], "copying"),
-    "contract": (["contract", "a:b", "c:d"], "contracting"),
+    "contract": (["contract", "a:b", "c:d"], "contracts.command"),
     "registry": (["registry", "-a", "nowhere"], "registering"),
 }
 
@@ -132,8 +137,9 @@ def test_a_command_loads_neither_rich_nor_what_only_others_need(
     modules, module = loaded[name], WRONG[name][1]
     assert f"fastrpc.cli.{module}" in modules
     assert {name for name in modules if name.startswith("rich.") and name != "rich._extension"} == set()
-    needed = {"listing": {"calling", "checking"}, "contracting": {"calling", "checking", "listing"}}
-    shared = {"calling"} if module in {"checking", "benchmark", "copying"} else set()
+    needed = {"listing": {"calling.command", "checking"}}
+    needed["contracts.command"] = {"calling.command", "checking", "listing"}
+    shared = {"calling.command"} if module in {"checking", "benchmark.command", "copying"} else set()
     shared |= {"serving"} if module == "registering" else set()
     commands = {f"fastrpc.cli.{name}" for _, name in WRONG.values()}
     assert modules & commands == {

@@ -7,8 +7,7 @@ import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc.client.endpoint_plan import EndpointPlan
-from fastrpc.client.patience import Patience
-from fastrpc.client.plan import ConnectionPlan
+from fastrpc.client.plan import ConnectionPlan, Patience
 from fastrpc.client.reach_errors import MOST_NAMED, unreachable
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint

@@ -9,7 +9,6 @@ import pytest
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.probing import EndpointProbes, Prober
 from fastrpc.config import ClientConfig, Probes
 from fastrpc.endpoint import Endpoint
@@ -22,6 +21,7 @@ from fastrpc.errors import (
     OverloadedError,
     UnavailableError,
 )
+from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.selectors import RoundRobin
 from fastrpc.status import Status
 

@@ -11,7 +11,7 @@ from fastrpc.bounded_http import HttpError
 from fastrpc.registries import open_registry
 from fastrpc.registries.base.record import RecordError
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.consul.agent import Access, Index
+from fastrpc.registries.consul.agent import AgentAccess, Index
 from fastrpc.registries.consul.catalogue import read_instance
 from fastrpc.registries.consul.rpcx import read_key
 
@@ -185,7 +185,7 @@ def test_error_of_the_system_is_reported_without_the_wrappers_of_the_http_client
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         place = f"127.0.0.1:{closed.getsockname()[1]}"
-        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        agent = AgentAccess(RegistryURL(f"consul://{place}")).connect()
         with pytest.raises(StoreError) as caught, agent.errors():
             agent.client.kv.get("key")
         agent.close()
@@ -195,7 +195,7 @@ def test_error_of_the_system_is_reported_without_the_wrappers_of_the_http_client
 def test_agent_that_is_not_an_http_server_is_named_in_the_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"127.0.0.1:{listener.getsockname()[1]}"
-        agent = Access(RegistryURL(f"consul://{place}")).connect()
+        agent = AgentAccess(RegistryURL(f"consul://{place}")).connect()
         answering = threading.Thread(target=lambda: listener.accept()[0].close())
         answering.start()
         with pytest.raises(StoreError) as caught, agent.errors():

@@ -7,8 +7,8 @@ import pytest
 
 import fastrpc
 from fastrpc import ConfigError
-from fastrpc.rpc import describe
 from fastrpc.rpc.aliases import MOST_ALIASES, go_name
+from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import method_definition, service_definition
 
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Optional, Protocol
 
 import pytest
 
-from fastrpc.rpc import method, method_definition, service, service_definition
 from fastrpc.rpc.contract import is_accepted
+from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 
 @service("arith")

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, NotRequired, TypedDict
 import msgspec
 import pytest
 
-from fastrpc.rpc import describe, method, method_definition, nearest_name, service, service_definition
-from fastrpc.rpc.description import signature_text
+from fastrpc.rpc.description import describe, nearest_name, signature_text
+from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from fastrpc.calling.peer import Peer
 from fastrpc.endpoint import Address
 from fastrpc.errors import ConfigError
+from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 
 ADA = Identity("ada", roles=("admin",), claims={"tenant": "acme"})

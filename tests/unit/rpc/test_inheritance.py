@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc import method, method_definition, service, service_definition
+from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 T = TypeVar("T")
 U = TypeVar("U")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastrpc.errors import ConfigError
-from fastrpc.rpc import method, service
+from fastrpc.rpc.service import method, service
 
 
 class Base:

@@ -6,7 +6,7 @@ from typing import Protocol
 import pytest
 
 import fastrpc
-from fastrpc.rpc import describe
+from fastrpc.rpc.description import describe
 from fastrpc.rpc.service import method_definition, service_definition
 
 

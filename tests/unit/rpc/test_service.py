@@ -7,8 +7,8 @@ from typing import Any, Generic, Self, TypeVar
 
 import pytest
 
-from fastrpc.rpc import method, method_definition, service, service_definition
 from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.service import method, method_definition, service, service_definition
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import pytest
 
-from fastrpc.rpc import method, method_definition, service
+from fastrpc.rpc.service import method, method_definition, service
 
 
 @service("stubs")

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from fastrpc.codecs.base import codec_named
-from fastrpc.rpc.conversion import hooks_for
-from fastrpc.rpc.schema import marshal_for
+from fastrpc.rpc.marshals import marshal_for
+from fastrpc.rpc.schema.conversion import hooks_for
 from fastrpc.rpc.service import method, method_definition, service
 
 USES_ALL_BUT_THEM = """

@@ -14,7 +14,7 @@ cdef enum:
 
 
 @cython.final
-cdef class Breaker:
+cdef class EndpointBreaker:
     cdef:
         # The settings; 0 in the first two disables the rule.
         int64_t _consecutive

@@ -6,14 +6,14 @@ from fastrpc import config
 STATES: tuple[str, ...]
 
 @final
-class Breaker:
+class EndpointBreaker:
     """The circuit breaker of one method at one endpoint.
 
     A call takes a ticket with `acquire` and ends with `record`, or with `release` if its outcome tells nothing about
     the endpoint, such as a cancellation. Instants are seconds of any one monotonic clock.
     """
 
-    def __init__(self, settings: config.Breaker) -> None: ...
+    def __init__(self, settings: config.EndpointBreaker) -> None: ...
     @property
     def state(self) -> str:
         """One of `STATES`."""

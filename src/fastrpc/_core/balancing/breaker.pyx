@@ -29,7 +29,7 @@ cdef uint64_t nanoseconds(double seconds) noexcept:
 
 
 @cython.final
-cdef class Breaker:
+cdef class EndpointBreaker:
 
     def __init__(self, settings):
         self._consecutive = settings.consecutive or 0

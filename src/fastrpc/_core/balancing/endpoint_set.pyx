@@ -46,7 +46,7 @@ from random import getrandbits
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.balancing.breaker cimport Breaker
+from fastrpc._core.balancing.breaker cimport EndpointBreaker
 from fastrpc._core.balancing.endpoint_health cimport OutlierDetector
 from fastrpc._core.balancing.key_selectors cimport DoubleJumpSelector, JumpHashSelector, KeySelector
 from fastrpc._core.balancing.selectors cimport BaseSelector, EndpointState
@@ -371,7 +371,7 @@ cdef class EndpointSet:
     cdef tuple _held_back(self, str method, uint64_t now):
         """Return the endpoints whose breakers refuse calls of this method now."""
         cdef EndpointState endpoint_state
-        cdef Breaker breaker
+        cdef EndpointBreaker breaker
         held = []
         for endpoint_state in self.selector.endpoint_states:
             if endpoint_state.breakers is not None:
@@ -382,14 +382,14 @@ cdef class EndpointSet:
 
     cdef int64_t _enter(self, EndpointState endpoint_state, str method, uint64_t now) except -2:
         """Return the ticket of the breaker, 0 without a breaker, -1 if it refuses the call."""
-        cdef Breaker breaker = endpoint_state.breakers.get(method)
+        cdef EndpointBreaker breaker = endpoint_state.breakers.get(method)
         if breaker is None:
             return 0
         return breaker.enter(now) or -1
 
     def _held(self, list endpoint_states, str method, uint64_t now):
         cdef EndpointState endpoint_state
-        cdef Breaker breaker
+        cdef EndpointBreaker breaker
         waits = []
         for endpoint_state in endpoint_states[:NAMED_BREAKERS]:
             breaker = None if endpoint_state.breakers is None else endpoint_state.breakers.get(method)
@@ -415,7 +415,7 @@ cdef class EndpointSet:
     cdef int _forget(self, EndpointState endpoint_state, str method, int64_t ticket) except -1:
         """Release the ticket, so that another attempt may probe."""
         cdef dict breakers = endpoint_state.breakers
-        cdef Breaker breaker = breakers.get(method) if ticket and breakers is not None else None
+        cdef EndpointBreaker breaker = breakers.get(method) if ticket and breakers is not None else None
         if breaker is not None:
             breaker.forget(ticket)
         return 0
@@ -449,7 +449,7 @@ cdef class EndpointSet:
         self, EndpointState endpoint_state, str method, int64_t ticket, bint is_fault, double seconds, uint64_t now
     ) except -1:
         """Count an attempt whose outcome concerns its endpoint."""
-        cdef Breaker breaker
+        cdef EndpointBreaker breaker
         cdef double units = 0.0
         if self._detector is not None and not is_fault:
             units = self._detector.units_of(method, seconds)
@@ -460,7 +460,7 @@ cdef class EndpointSet:
             endpoint_state.breakers = {}
         breaker = endpoint_state.breakers.get(method)
         if breaker is None and is_fault:
-            breaker = endpoint_state.breakers[method] = Breaker(self._breaker_settings)
+            breaker = endpoint_state.breakers[method] = EndpointBreaker(self._breaker_settings)
             breaker.begin(self._generation)
         if breaker is not None:
             # An attempt from before the breaker belongs to its first generation.

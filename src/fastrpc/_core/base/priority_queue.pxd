@@ -1,4 +1,4 @@
-from fastrpc._core.base.queue cimport Queue
+cimport cython
 
 cdef enum Priority:
     # As a REQUEST states it.
@@ -14,6 +14,20 @@ cdef enum Rank:
     RANKS_IN_ALL
 
 
+@cython.final
+cdef class Queue:
+    cdef:
+        # A deque that is not empty, or None.
+        object _items
+
+    cpdef int append(self, object item) except -1
+    cpdef int appendleft(self, object item) except -1
+    cpdef object popleft(self)
+    cpdef int remove(self, object item) except -1
+    cpdef int replace(self, list items) except -1
+
+
+@cython.final
 cdef class PriorityQueue:
     cdef:
         # By priority; the queues of the other two are None until one of their items waits.

@@ -12,7 +12,7 @@ cdef class Bell:
 
 
 @cython.final
-cdef class Gate:
+cdef class ThreadGate:
     cdef:
         # Owned; held except between `open` and the end of the `wait` that it ends.
         void* _lock

@@ -22,7 +22,7 @@ class Bell:
         """Make it unreadable again. For the loop; does not block."""
 
 @final
-class Gate:
+class ThreadGate:
     """A gate at which one thread waits until another opens it."""
 
     def __init__(self) -> None: ...

@@ -56,7 +56,7 @@ cdef class Bell:
 
 
 @cython.final
-cdef class Gate:
+cdef class ThreadGate:
     def __cinit__(self):
         self._lock = PyThread_allocate_lock()
         if self._lock is NULL:

@@ -1,4 +1,4 @@
-"""A hierarchical timer wheel over timers that live inside their owners."""
+"""A hierarchical timer wheel over timers that live inside their owners, and the base of objects that a loop wakes."""
 
 cimport cython
 from libc.stdint cimport uint64_t
@@ -22,6 +22,18 @@ cdef struct Timer:
     Timer* previous
     uint64_t tick                        # due at tick << TICK_BITS nanoseconds
     void* owner                          # borrowed; the wheel never dereferences it
+
+
+cdef class Timed:
+    cdef:
+        # Linked into a wheel while it runs; the wheel then holds a reference to this object (LoopState.start_timer).
+        Timer timer
+
+    cdef int on_timer(self) except -1
+    cdef bint on_spin(self) except -1
+    cdef bint on_turn(self, uint64_t ends_ns) except -1
+    cdef int held_descriptor(self) except -2
+    cdef int on_hang_up(self, bint is_reset) except -1
 
 
 @cython.final

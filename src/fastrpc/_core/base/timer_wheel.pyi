@@ -1,5 +1,11 @@
 from typing import Any, final
 
+class Timed:
+    """An object that a loop wakes: a call at its deadline, a connection for checks, spinning and the end of its peer.
+
+    It carries its own timer, so that starting and stopping one allocates nothing.
+    """
+
 @final
 class TimerWheel:
     """A timer wheel for hundreds of thousands of deadlines, without a Python object for each.

@@ -15,7 +15,7 @@ All slots in use therefore lie after the current one, no level wraps around, and
 per level.
 
 Timers live inside their owners, and one loop timer drives all of them. While a timer is linked the wheel holds a
-reference to its owner, so none can dangle.
+reference to its owner, so none can dangle. Most owners are a `Timed`, which the loop also wakes for other reasons.
 """
 
 cimport cython
@@ -30,6 +30,30 @@ cdef extern from "base/bits.h" nogil:
 cdef enum:
     SLOT_MASK = (1 << SLOT_BITS) - 1
     SPAN_BITS = LEVELS * SLOT_BITS       # ticks that differ above these bits are DISTANT from each other
+
+
+cdef class Timed:
+    """Carries its own timer, so that starting and stopping one allocates nothing."""
+
+    cdef int on_timer(self) except -1:
+        """The timer expired; it is no longer linked."""
+        return 0
+
+    cdef bint on_spin(self) except -1:
+        """Poll the socket while the loop spins. Return whether it had data."""
+        return False
+
+    cdef bint on_turn(self, uint64_t ends_ns) except -1:
+        """Continue deferred work, up to about that instant. Return whether there is more."""
+        return False
+
+    cdef int held_descriptor(self) except -2:
+        """Return the socket whose input is held; -1: it is read again, and no longer watched."""
+        return -1
+
+    cdef int on_hang_up(self, bint is_reset) except -1:
+        """The peer of that socket sends no more, or has reset the connection."""
+        return 0
 
 
 @cython.final

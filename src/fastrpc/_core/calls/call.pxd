@@ -1,10 +1,10 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.base.histogram cimport CallTotals, MethodCounters
+from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.payload.marshal cimport Marshal
 from fastrpc._core.payload.parameter_names cimport ParameterNames
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.wire.frame cimport Frame
 
 cdef enum CallState:
     # Callee: the highest id seen and the table tell "new" and "gone"; see PROTOCOL.md "Calls".
@@ -49,7 +49,7 @@ cdef class CurrentCall:
         Call call
 
 
-cdef class Route:
+cdef class MethodRoute:
     cdef:
         # The method; the same on both sides.
         readonly str method
@@ -69,7 +69,7 @@ cdef class Route:
         # Client only. Whether a payload is one value, as in rpcx; the same method for connections of the other kind, once
         # it was called there, and the function that makes it.
         readonly bint by_value
-        Route _twin
+        MethodRoute _twin
         object _make_twin
 
         # Server only. The accepted hashes of parameter names.
@@ -84,7 +84,7 @@ cdef class Route:
         bint takes_stream
         bint gives_stream
 
-    cdef Route twin(self)
+    cdef MethodRoute twin(self)
 
 
 cdef class RouteTable:
@@ -103,7 +103,7 @@ cdef class RouteTable:
         # The place found last: the next call is most often of the same method.
         uint32_t _last
 
-    cdef Route find(self, const char* name, Py_ssize_t size)
+    cdef MethodRoute find(self, const char* name, Py_ssize_t size)
 
 
 cdef class Incoming:
@@ -136,6 +136,12 @@ cdef class StreamWindow:
         bint held_up
         int64_t returned
         int64_t calm
+
+        # Messages that the application has not taken; bytes reserved of the stream pool and granted beyond the window for
+        # the oldest of them, or for the one being received.
+        Py_ssize_t waiting
+        int64_t reserved
+        int64_t granted
 
 cdef StreamWindow new_stream_window(int64_t size)
 
@@ -179,12 +185,6 @@ cdef class Call(Timed):
         int64_t send_left
         StreamWindow window
 
-        # Stream messages that the application has not taken; bytes reserved of the stream pool and granted beyond the
-        # window for the oldest of them, or for the one being received.
-        Py_ssize_t messages_waiting
-        int64_t reserved
-        int64_t granted
-
         # A message being received in pieces; the last outgoing message that waits to be sent, or None.
         Incoming incoming
         object unsent
@@ -211,7 +211,7 @@ cdef class Call(Timed):
         # The bytes of its payloads in both directions, so far.
         uint64_t moved_bytes
 
-        readonly Route route
+        readonly MethodRoute route
 
         # Of a `timeout` block the call around it, if any; None in a call, to which it would be a cycle.
         Call owner

@@ -5,11 +5,11 @@ from types import TracebackType
 from typing import Any, Final, Literal, final
 
 from fastrpc._core.base.histogram import CallTotals, MethodCounters
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc._core.payload.parameter_names import ParameterNames
-from fastrpc.calling.peer import Peer
+from fastrpc.peers.peer import Peer
 from fastrpc.rpc.definition import MethodDefinition
 from fastrpc.rpc.identity import Identity
 from fastrpc.status import Status
@@ -24,7 +24,7 @@ class CurrentCall:
     """The current call of a context that several handlers use in turn."""
 
 @final
-class Route:
+class MethodRoute:
     """The route of one method: its marshal, handler and counters.
 
     Args:
@@ -45,7 +45,7 @@ class Route:
         timeout: float | None = None,
         sent_as: str | None = None,
     ) -> None: ...
-    def set_form(self, by_value: bool, make_twin: Callable[[], Route] | None) -> None:
+    def set_form(self, by_value: bool, make_twin: Callable[[], MethodRoute] | None) -> None:
         """Set the form of payloads on a client.
 
         Args:
@@ -84,7 +84,7 @@ class Route:
 class RouteTable:
     """The methods of a server, found by the bytes of a frame."""
 
-    def add(self, *routes: Route) -> None:
+    def add(self, *routes: MethodRoute) -> None:
         """Add routes, or none of them.
 
         Raises:
@@ -92,14 +92,14 @@ class RouteTable:
             TypeError: a name is an alias of one method and means another one as well.
         """
 
-    def remove(self, *routes: Route) -> None:
+    def remove(self, *routes: MethodRoute) -> None:
         """Remove routes, with all of their names."""
 
-    def get(self, method: str) -> Route | None:
+    def get(self, method: str) -> MethodRoute | None:
         """Return the route of a full method name."""
 
     def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[Route]: ...
+    def __iter__(self) -> Iterator[MethodRoute]: ...
 
 @final
 class Draining(Coroutine[Any, Any, Literal[True]]):
@@ -144,7 +144,7 @@ class Call(Timed):
         """Full name, `service.method`."""
 
     @property
-    def route(self) -> Route: ...
+    def route(self) -> MethodRoute: ...
     @property
     def kind(self) -> Literal["unary", "client_stream", "server_stream", "both_ways"]: ...
     @property

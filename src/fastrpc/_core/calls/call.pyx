@@ -5,8 +5,8 @@
     Call              one RPC on one connection: wire state, deadline, metadata
     ├── ClientCall    (client_call) a call of ours; `client.call` returns one that can be awaited
     └── ServerCall    (served_call) what `current_call()` returns
-    Route             method → marshal, handler, counters; built once
-    RouteTable        method name as it lies on the wire → Route
+    MethodRoute             method → marshal, handler, counters; built once
+    RouteTable        method name as it lies on the wire → MethodRoute
 
 The call that a server runs travels in a context variable: calls made inside inherit its deadline. Child tasks of a handler
 inherit it because contexts are copied. The block of `fastrpc.timeout` is a bare `Call` that is never sent.
@@ -23,9 +23,9 @@ from cpython.ref cimport Py_DECREF, PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp
 
-from fastrpc._core.framing.frame cimport ONE_WAY
-from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
+from fastrpc._core.wire.frame cimport ONE_WAY
 
 from fastrpc._core.payload.metadata import Metadata
 from fastrpc.errors import ConfigError, FastRPCError
@@ -107,7 +107,7 @@ def current_call():
 
 
 @cython.final
-cdef class Route:
+cdef class MethodRoute:
     """The route of one method: its marshal, handler and counters."""
 
     def __init__(
@@ -146,7 +146,7 @@ cdef class Route:
         self.by_value = by_value
         self._make_twin = make_twin
 
-    cdef Route twin(self):
+    cdef MethodRoute twin(self):
         """Return the route of the same method on connections whose payloads have the other form."""
         if self._twin is None and self._make_twin is not None:
             self._twin = self._make_twin()
@@ -163,7 +163,7 @@ cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil
     return value
 
 
-cdef object clash(str name, Route one, Route other):
+cdef object clash(str name, MethodRoute one, MethodRoute other):
     """Return the error for a name of two methods."""
     if one.method == other.method:
         return ConfigError(f"two handlers for {name!r}", hint="give one service another name")
@@ -173,7 +173,7 @@ cdef object clash(str name, Route one, Route other):
 
 @cython.final
 cdef class RouteTable:
-    """Method name → Route, looked up by the bytes of a frame; an alias gives the route of its method."""
+    """Method name → MethodRoute, looked up by the bytes of a frame; an alias gives the route of its method."""
 
     def __cinit__(self):
         self._routes = []
@@ -190,11 +190,11 @@ cdef class RouteTable:
             ConfigError: a route of this name is there already.
             TypeError: a name is an alias of one method and means another one as well.
         """
-        cdef Route route
+        cdef MethodRoute route
         known = dict(zip(self._names, self._routes))
         found = []
         for each in routes:
-            route = <Route?>each
+            route = <MethodRoute?>each
             for method in (route.method, *route.definition.aliases):
                 name = (<str>method).encode()
                 if name in known:
@@ -226,14 +226,14 @@ cdef class RouteTable:
         cdef bytes name = method.encode()
         return self.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
 
-    cdef Route find(self, const char* name, Py_ssize_t size):
+    cdef MethodRoute find(self, const char* name, Py_ssize_t size):
         cdef uint32_t place
         cdef uint32_t slot
-        cdef Route route
+        cdef MethodRoute route
         cdef bytes known
         if self._slots is NULL:
             return None
-        route = <Route>self._routes[self._last]
+        route = <MethodRoute>self._routes[self._last]
         if PyBytes_GET_SIZE(route.name) == size and memcmp(PyBytes_AS_STRING(route.name), name, size) == 0:
             return route
         place = hash_name(name, size) & self._mask
@@ -244,7 +244,7 @@ cdef class RouteTable:
             known = <bytes>self._names[slot - 1]
             if PyBytes_GET_SIZE(known) == size and memcmp(PyBytes_AS_STRING(known), name, size) == 0:
                 self._last = slot - 1
-                return <Route>self._routes[slot - 1]
+                return <MethodRoute>self._routes[slot - 1]
             place = (place + 1) & self._mask
 
     def _rebuild(self):

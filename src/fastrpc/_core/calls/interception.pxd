@@ -20,12 +20,12 @@ cdef class Chain:
     cdef object fault_of(self, Py_ssize_t position, object call, object value)
 
 
-cdef class Proceed:
+cdef class RestOfChain:
     cdef:
         # The next interceptor is the one at `position`; the innermost function follows the last one.
         Chain chain
         Py_ssize_t position
-        Proceed next
+        RestOfChain next
 
     cdef object begin(self, object call)
 
@@ -33,7 +33,7 @@ cdef class Proceed:
 cdef class Proceeding:
     cdef:
         # The chain, its call, and the coroutine that runs; None before and after.
-        Proceed origin
+        RestOfChain origin
         object call
         object inner
         bint is_over

@@ -19,11 +19,11 @@ class Chain:
         note_failure: Callable[[Any, BaseException], None],
         admits_none: Callable[[Any], bool] | None = None,
     ) -> None: ...
-    def proceed(self) -> Proceed:
+    def proceed(self) -> RestOfChain:
         """Return the `proceed` of the whole chain: `await proceed(call)` runs it."""
 
 @final
-class Proceed:
+class RestOfChain:
     """The `proceed` of an interceptor: the rest of the chain."""
 
     def __call__(self, call: Any) -> Proceeding: ...
@@ -31,6 +31,10 @@ class Proceed:
 @final
 class Proceeding(Coroutine[Any, Any, Any]):
     """The rest of the chain, for one call: a coroutine object."""
+
+    cr_running: bool
+    cr_frame: None
+    cr_code: None
 
     def send(self, value: Any) -> Any:
         """Take one step, as a coroutine does."""

@@ -21,18 +21,11 @@ from types import GeneratorType
 cimport cython
 from cpython.ref cimport Py_DECREF
 
+from fastrpc._core.base.coroutine cimport PYGEN_NEXT, RETURNED, YIELDED, PyIter_Send, PySendResult, install_coroutine
+
 from fastrpc.status import Status
 
-cdef extern from "calling/coroutine.h":
-    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
-    int install_send "fastrpc_install_send"(object type, step_function step) except -1
-
 cdef extern from "Python.h":
-    ctypedef enum PySendResult:
-        PYGEN_RETURN
-        PYGEN_ERROR
-        PYGEN_NEXT
-    PySendResult PyIter_Send(object iterator, object value, PyObject** result) except PYGEN_ERROR
     bint PyCoro_CheckExact(object value) noexcept
 
 cdef extern from *:
@@ -44,10 +37,6 @@ cdef extern from *:
     }
     """
     bint is_awaitable "fastrpc_is_awaitable"(object value) noexcept
-
-cdef enum:
-    YIELDED = 0
-    RETURNED = 1
 
 cdef object OK = Status.OK
 cdef str ADVICE = "`return await proceed(call)`"
@@ -93,10 +82,10 @@ cdef class Chain:
 
     def proceed(self):
         """Return the `proceed` of the whole chain: `await proceed(call)` runs it."""
-        cdef Proceed following = None, proceed
+        cdef RestOfChain following = None, proceed
         cdef Py_ssize_t position
         for position in range(len(self.interceptors), -1, -1):
-            proceed = Proceed.__new__(Proceed)
+            proceed = RestOfChain.__new__(RestOfChain)
             proceed.chain = self
             proceed.position = position
             proceed.next = following
@@ -105,7 +94,7 @@ cdef class Chain:
 
 
 @cython.final
-cdef class Proceed:
+cdef class RestOfChain:
     def __call__(self, call):
         cdef Proceeding proceeding = Proceeding.__new__(Proceeding)
         proceeding.origin = self
@@ -143,19 +132,6 @@ cdef class Proceeding:
     def cr_await(self):
         """The inner coroutine while it runs, or None."""
         return self.inner
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return take_step(self, None)
-
-    def send(self, value):
-        """Take one step, as a coroutine does."""
-        return take_step(self, value)
 
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception at the await of the inner coroutine."""
@@ -245,20 +221,10 @@ cdef str kind_of(object value):
     return "None" if value is None else f"a {type(value).__name__}"
 
 
-cdef object take_step(Proceeding proceeding, object value):
-    cdef PyObject* produced = NULL
-    cdef int done = proceeding.step(value, &produced)
-    result = <object>produced
-    Py_DECREF(result)
-    if done == YIELDED:
-        return result
-    raise StopIteration(result)
-
-
 cdef int step_of(PyObject* proceeding, PyObject* value, PyObject** result) except -1:
     # The interpreter holds references to both for the length of the step.
     return (<Proceeding>proceeding).step(<object>value, result)
 
 
-install_send(Proceeding, step_of)
+install_coroutine(Proceeding, step_of)
 collections.abc.Coroutine.register(Proceeding)

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.http1.body cimport BodyReader
 from fastrpc._core.http1.head cimport RequestHead, RequestLimits
 from fastrpc._core.io.python_engine cimport PythonEngine
-from fastrpc._core.serving.connection_life cimport ConnectionLife
+from fastrpc._core.server.connection_life cimport ConnectionLife
 
 
 cdef class HttpConnection(PythonEngine):
@@ -88,7 +88,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1
     cdef bint _ends_at_rest(self) except -1
-    cdef int _wait(self, double seconds) except -1
+    cdef int _wait(self, uint64_t span_ns) except -1
     cdef int _wait_until(self, uint64_t due_ns) except -1
     cdef int64_t _untaken_bytes(self) except -1
     cdef bint _may_parse(self) noexcept

@@ -14,7 +14,7 @@ the clock is asked behind every request.
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
 waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
 they arrive at a lowest rate. The instants are here, the rules that give them in
-`serving/connection_life`.
+`handlers/connection_life`.
 
 A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
 hooks beside them, and uses the functions that make no Python object of a field.
@@ -28,10 +28,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
+from fastrpc._core.base.instants cimport nanoseconds
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.http1.head cimport VERB_HEAD, head_size, parse_head
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.serving.connection_life cimport new_life
+from fastrpc._core.server.connection_life cimport new_life
 
 from fastrpc._core.http1.head import RequestRefusedError
 
@@ -40,9 +41,6 @@ cdef enum:
     AHEAD_BYTES = 65_536
     # Digits of the largest size.
     MOST_DIGITS = 20
-
-# The time in which the peer may read the last answer of a connection.
-cdef double LINGER_SECONDS = 1.0
 
 cdef bytes CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 cdef bytes CLOSES = b"Connection: close\r\n"
@@ -69,9 +67,9 @@ cdef class HttpConnection(PythonEngine):
     def __init__(self, RequestLimits limits not None):
         self.limits = limits
         self.life = new_life(self, None)
-        self.life.handshake_ns = in_ns(limits.header_seconds)
-        self.life.idle_ns = in_ns(limits.idle_seconds)
-        self.life.patience_ns = in_ns(limits.body_idle_seconds)
+        self.life.handshake_ns = nanoseconds(limits.header_seconds)
+        self.life.idle_ns = nanoseconds(limits.idle_seconds)
+        self.life.patience_ns = nanoseconds(limits.body_idle_seconds)
         self.life.closes_by_answers = True
 
     # Hooks of a subclass in Python
@@ -222,7 +220,7 @@ cdef class HttpConnection(PythonEngine):
             self._due_ns = 0
             return 0
         self._body_began_ns = now_ns()
-        self._wait(self.limits.body_idle_seconds)
+        self._wait(self.life.patience_ns)
         return self._go_on()
 
     def begin_drain(self):
@@ -260,7 +258,7 @@ cdef class HttpConnection(PythonEngine):
         elif self.is_closed or self.is_stuck:
             self._untaken = self._untaken_bytes()
             if self._stream is not NULL:
-                self._wait(self.limits.body_idle_seconds)
+                self._wait(self.life.patience_ns)
         elif self.is_upgraded:
             self._due_ns = self.upgraded_due(now)
         elif self._rests:
@@ -279,7 +277,7 @@ cdef class HttpConnection(PythonEngine):
         self._left_ns = max(self._due_ns, self.now) - self.now if self._due_ns else 0
         self.life.stuck_ns = 0
         self.life.is_stuck(1, self.now)
-        self._wait(self.limits.body_idle_seconds)
+        self._wait(self.life.patience_ns)
         return self._due_ns
 
     cdef int unblocked(self) except -1:
@@ -386,7 +384,7 @@ cdef class HttpConnection(PythonEngine):
         """Start the time for the head of a request, at its first byte."""
         if self._rests or self._due_ns == 0:
             self._rests = False
-            self._wait(self.limits.header_seconds)
+            self._wait(self.life.handshake_ns)
 
     def _await_body(self, RequestHead head, int64_t most):
         """Wait for the body of a request; one that is taken in parts is handed over now."""
@@ -402,7 +400,7 @@ cdef class HttpConnection(PythonEngine):
         if head.expects_continue and head.has_body:
             self.send(CONTINUE)
         self._body_began_ns = now_ns()
-        self._wait(self.limits.body_idle_seconds)
+        self._wait(self.life.patience_ns)
         if self.takes_parts:
             self._hand_over(b"")
         if self.body is not None and self.body.is_whole:
@@ -463,17 +461,20 @@ cdef class HttpConnection(PythonEngine):
     cdef int _end(self) except -1:
         """Close once the output is sent; further bytes of the peer are read and dropped, so that it gets the answer."""
         cdef ByteStream stream
+        cdef bint lingers = self.life.linger_ns != 0
         if self.is_closed or self._stream is NULL:
             return 0
         self.is_closed = True
         self.is_answering = False
         stream = <ByteStream>self._stream
-        stream.finish(True)
+        stream.finish(lingers)
         # Bytes that came ahead are dropped now.
         stream.release_input()
         self.life.has_taken()
         self._untaken = self._untaken_bytes()
-        return self._wait(self.limits.body_idle_seconds if self._untaken else LINGER_SECONDS)
+        if self._untaken or not lingers:
+            return self._wait(self.life.patience_ns)
+        return self._wait_until(self.life.linger(now_ns()))
 
     cdef bint _ends_at_rest(self) except -1:
         """Close between two requests, unless the next one is here unread; return whether it closes."""
@@ -488,19 +489,15 @@ cdef class HttpConnection(PythonEngine):
 
     # Time
 
-    cdef int _wait(self, double seconds) except -1:
+    cdef int _wait(self, uint64_t span_ns) except -1:
         """Start the peer's time for its next step."""
-        return self._wait_until(now_ns() + in_ns(seconds))
+        return self._wait_until(now_ns() + span_ns)
 
     cdef int _wait_until(self, uint64_t due_ns) except -1:
         self._due_ns = due_ns
         if self._stream is not NULL and due_ns:
             (<ByteStream>self._stream).schedule_check(self._due_ns)
         return 0
-
-
-cdef uint64_t in_ns(double seconds) noexcept:
-    return <uint64_t>(seconds * 1e9)
 
 
 cdef bytes field_lines(object fields):

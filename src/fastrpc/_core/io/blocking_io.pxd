@@ -6,7 +6,7 @@ from fastrpc._core.io.socket_io cimport iovec
 
 cdef class BlockingIO:
     cdef:
-        # What is polled: that of the socket, whatever becomes of its bytes. -1 once it is closed.
+        # The descriptor of the socket, for polls, also below layers. -1 once it is closed.
         readonly int descriptor
 
         # The error behind a negative size, in words; None where its number says all.
@@ -26,7 +26,7 @@ cdef class BlockingIO:
     # Bytes that `send` took, and that lie before the socket.
     cdef Py_ssize_t unsent(self) noexcept
 
-    # The end. Nobody is in one of the others when it is closed.
+    # The end. No other method runs when it is closed.
     cdef int shut_down(self, int how) except -1
     cpdef object close(self)
 
@@ -39,7 +39,7 @@ cdef class SocketIO(BlockingIO):
 
 cdef class LayeredIO(BlockingIO):
     cdef:
-        # What carries the bytes, owned; how many are worked on before the first of them leave.
+        # The I/O that carries the bytes, owned; how many are worked on before the first of them leave.
         readonly BlockingIO below
         Py_ssize_t part_bytes
 
@@ -51,15 +51,15 @@ cdef class LayeredIO(BlockingIO):
         # Whether bytes may be had without the socket.
         bint has_more
 
-        # What is ready to leave and was not taken yet, from `_left_at` on. `_owes`: the last byte of the caller among it was
-        # reported as not sent, so that the caller comes again for it; it is skipped then.
+        # Bytes that are ready to leave and not taken yet, from `_left_at` on. `_owes`: the last byte of the caller among
+        # them was reported as not sent, so that the caller comes again for it; it is skipped then.
         bytes _left
         Py_ssize_t _left_at
         bint _owes
 
     cdef int rest_on(self, BlockingIO below, Py_ssize_t part_bytes) except -1
 
-    # What a layer implements.
+    # A layer implements these.
     cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1
     cdef int work_on(self, const char* data, Py_ssize_t size) except -1
     cdef bytes worked(self)

@@ -2,7 +2,7 @@ import socket as sockets
 from typing import final
 
 class BlockingIO:
-    """What a blocking connection reads and writes; by itself it is closed.
+    """The input and output of a blocking connection; by itself it is closed.
 
     Compiled subclasses do the work: their methods run without the GIL. Python only makes and closes them.
     """
@@ -37,7 +37,7 @@ class LayeredIO(BlockingIO):
 
     @property
     def below(self) -> BlockingIO:
-        """What carries the bytes; owned."""
+        """The I/O that carries the bytes; owned."""
 
     def close(self) -> None:
         """Close the socket, without a word to the peer. Closing twice is fine."""

@@ -51,7 +51,7 @@ cdef extern from "Python.h":
 
 
 cdef class BlockingIO:
-    """What a blocking connection reads and writes."""
+    """The input and output of a blocking connection."""
 
     def __cinit__(self, *arguments):
         self.descriptor = -1
@@ -155,7 +155,7 @@ cdef class LayeredIO(BlockingIO):
         self.part_bytes = part_bytes
         return 0
 
-    # What a layer implements, called with the GIL and the lock
+    # A layer implements these, called with the GIL and the lock
 
     cdef Py_ssize_t take_in(self, char* place, Py_ssize_t room) except? -1:
         """Receive from below and work on it; return as `receive` does."""
@@ -185,7 +185,7 @@ cdef class LayeredIO(BlockingIO):
         if not PyThread_acquire_lock(self._lock, NOWAIT_LOCK):
             if self._holder == thread:
                 return False
-            # `self` is kept alive by whoever called.
+            # The caller keeps `self` alive.
             with nogil:
                 PyThread_acquire_lock(self._lock, WAIT_LOCK)
         self._holder = thread

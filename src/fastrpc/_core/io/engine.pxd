@@ -1,18 +1,18 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 
 cdef enum:
     # Bytes of ours that may lie in the stream while an engine still chooses what comes next.
     STREAM_SHARE = 262_144
     # So many messages are handled without a look at the clock.
     MESSAGES_AT_ONCE = 32
-    # What is handled so many nanoseconds after its date is late.
+    # Work that is handled so many nanoseconds after its date is late.
     LATE_NS = 1_000_000
 
 cdef enum:
-    # What a further pump may find: nothing, no more than may leave in the same turn of the loop, or more.
+    # A further pump may find: nothing, no more than may leave in the same turn of the loop, or more.
     NOTHING
     LITTLE
     MUCH
@@ -23,7 +23,7 @@ cdef class ByteStream(Timed):
         # Its engine, borrowed, NULL once it is gone. Whichever of the two is freed first clears the other's pointer.
         PyObject* _engine
 
-    # What an engine asks and tells.
+    # Questions and orders of an engine.
     cdef int on_output(self) except -1
     cdef int flush(self) except -1
     cdef int push(self) except -1
@@ -43,12 +43,17 @@ cdef class ByteStream(Timed):
     cdef int cut_off(self) except -1
     cdef int hold_back(self, bint is_held_back) except -1
     cdef bint is_ending(self) except -1
+    cdef int engine_ready(self) except -1
 
 
 cdef class Engine:
     cdef:
         # The stream that brings it bytes and time: borrowed, NULL before there is one and once it is gone.
         PyObject* _stream
+
+        # Where an object that may outlive the engine keeps a borrowed pointer to it; NULL: nowhere. Whichever of the two is
+        # freed first clears the other's pointer.
+        PyObject** _known_at
 
         # Set by the stream before each use: the instant, that of the last bytes, and that at which the peer may have sent
         # what is handled now: nothing of it was there before (0: not told, it came now).
@@ -77,11 +82,17 @@ cdef class Engine:
         # Whether the connection is over.
         readonly bint is_closed
 
-    # Bytes in. What `receive` leaves is presented again, with more behind it; a place is valid until the next call.
+        # Whether calls of ours may go out: connected, and the peer takes new ones. The part that makes them, a CallingPart
+        # (`calls/calling_part`, which this room does not know); None where no calls of ours are made.
+        readonly bint is_usable
+        readonly object calling
+
+    # Bytes in. Bytes that `receive` leaves are presented again, with more behind them; a place is valid until the next call.
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1
     cdef char* body_place(self, Py_ssize_t* room) except? NULL
     cdef int body_received(self, Py_ssize_t size) except -1
     cdef bint completes_body(self, Py_ssize_t size) noexcept
+    cdef object body_owner(self)
     cdef int eof(self) except -1
     cdef bint hears_rest_first(self) except -1
     cdef int lost(self, object error) except -1
@@ -100,7 +111,7 @@ cdef class Engine:
     # Time: compare every running instant with now; return the next one, 0 = none.
     cdef uint64_t check(self, uint64_t now) except? 0
 
-    # What the stream tells.
+    # Events of the stream.
     cdef int connected(self) except -1
     cdef int read_done(self) except -1
     cdef int heard_below(self) except -1
@@ -115,13 +126,13 @@ cdef class Engine:
     cdef bint may_spin(self) noexcept
     cdef int crash(self) except -1
 
-    # For engines and exchanges: a message of this read was work without an answer. The stream is asked sooner.
+    # For engines and served connections: a message of this read was work without an answer. The stream is asked sooner.
     cdef inline int note_unanswered(self) noexcept:
         self.is_unanswered = True
         self.messages_left -= MESSAGES_AT_ONCE // 8 - 1
         return 0
 
-    # For streams and exchanges: log an internal error, and `crash`.
+    # For streams and served connections: log an internal error, and `crash`.
     cdef int report_crash(self, object error) except -1
 
     # For streams: end a connection whose peer sends a message without an end.

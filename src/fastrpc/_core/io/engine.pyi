@@ -2,7 +2,7 @@ from asyncio import BaseTransport
 from logging import Logger
 from typing import Any
 
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 
 logger: Logger
 
@@ -12,13 +12,21 @@ class ByteStream(Timed):
 class Engine:
     """The protocol of one connection, without input and output."""
 
-    #: The time, nanoseconds of a monotonic clock; whoever drives the engine sets it before each use.
+    #: The time, nanoseconds of a monotonic clock; the driver of the engine sets it before each use.
     now: int
     #: When the last bytes came, nanoseconds.
     received_ns: int
 
     @property
     def is_closed(self) -> bool: ...
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls of ours may go out: it is connected, and the peer takes new ones."""
+
+    @property
+    def calling(self) -> Any:
+        """The `CallingPart` that makes calls of ours, or None."""
+
     @property
     def stream(self) -> Any:
         """The stream below, or None."""
@@ -29,7 +37,7 @@ class Engine:
 
     @property
     def peer_name(self) -> Any:
-        """What the transport calls the other side, or None."""
+        """The name that the transport has for the other side, or None."""
 
     def abort(self) -> None:
         """Close at once; unsent bytes are lost."""

@@ -8,12 +8,12 @@
                       └◄──────── on_output, schedule_check, finish, cut_off ────────┘
 
 A `Session` holds its engine, which borrows its stream: users of a connection, such as calls and pools, hold the engine, so
-it may outlive the stream. A `BlockingStream` is held by its engine, and borrows that. Between the two there are only bytes
+it may outlive the stream. So does a `BlockingStream`. Between the two there are only bytes
 and instants: a layer that encrypts lies below the stream.
 
 A read costs ten crossings, however many calls it carries: body_place, receive, read_done; pump, has_output twice,
 plain_output, skip_output, rest, flushed. A small rest of large messages costs some more, and `on_output` crosses only where
-no read is handled. That is a read of `Session`; `BlockingStream` never tells connected, read_done, blocked and unblocked.
+no read is handled. That is a read of `Session`; `BlockingStream` never tells read_done, blocked and unblocked.
 
 `Session` is the stream of an event loop, `BlockingStream` that of the blocking client. `Connection` is the engine of the
 native protocol. `PythonEngine` is the base of engines written in Python.
@@ -36,7 +36,7 @@ cdef class ByteStream(Timed):
             (<Engine>self._engine)._stream = NULL
 
     cdef int on_hang_up(self, bint is_reset) except -1:
-        """The peer is gone, and its input held: end as reading on would. What lies unread is dropped."""
+        """The peer is gone, and its input held: end as reading on would. Unread bytes are dropped."""
         cdef Engine engine
         if self._engine is NULL or self.is_ending():
             return 0
@@ -129,6 +129,10 @@ cdef class ByteStream(Timed):
         """Return whether nothing more is read: the stream is lost, or about to be."""
         return False
 
+    cdef int engine_ready(self) except -1:
+        """The peer has shown what it takes: its opening is over."""
+        return 0
+
 
 cdef class Engine:
     """The protocol of one connection, without input and output."""
@@ -136,6 +140,8 @@ cdef class Engine:
     def __dealloc__(self):
         if self._stream is not NULL:
             (<ByteStream>self._stream)._engine = NULL
+        if self._known_at is not NULL:
+            self._known_at[0] = NULL
 
     @property
     def stream(self):
@@ -149,7 +155,7 @@ cdef class Engine:
 
     @property
     def peer_name(self):
-        """What the transport calls the other side, or None."""
+        """The name that the transport has for the other side, or None."""
         return None if self._stream is NULL else getattr(<object>self._stream, "peer_name", None)
 
     def abort(self):
@@ -169,12 +175,16 @@ cdef class Engine:
         return size
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
-        """Return the final memory of a long payload, to receive the next bytes into; NULL: there is none."""
+        """Return the final memory of a long payload, to receive the next bytes into, or NULL."""
         return NULL
 
     cdef int body_received(self, Py_ssize_t size) except -1:
         """So many bytes were received at the last place."""
         return 0
+
+    cdef object body_owner(self):
+        """Return the owner of the last place: it has to live while a system call writes there."""
+        return None
 
     cdef bint completes_body(self, Py_ssize_t size) noexcept:
         """Return whether so many bytes complete the payload, so that they make work."""
@@ -232,7 +242,7 @@ cdef class Engine:
         """Compare every running instant with now; return the next one at which something is due, 0 = none."""
         return 0
 
-    # What the stream tells
+    # Events of the stream
 
     cdef int connected(self) except -1:
         """The stream is connected."""
@@ -263,11 +273,11 @@ cdef class Engine:
         return 0
 
     cdef int stalled(self) except -1:
-        """What this read brings waited for its turn (`came_ns`); or the loop was blocked, or nothing watches it."""
+        """The bytes of this read waited for their turn (`came_ns`), the loop was blocked, or nothing watches it."""
         return 0
 
     cdef int was_late(self, uint64_t late) except -1:
-        """Nobody read for so long: silence of the peer proves nothing."""
+        """Input was not read for so long: silence of the peer proves nothing."""
         return 0
 
     cdef int tail_changed(self, Py_ssize_t change) except -1:

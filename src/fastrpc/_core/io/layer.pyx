@@ -23,7 +23,7 @@ cdef class Layer:
         self._place = self.loop_state.whole_view[:PLACE_BYTES]
         return 0
 
-    # What a layer implements
+    # A layer implements these
 
     cdef int hand_over(self) except -1:
         """Hand over what waits for the protocol above, as long as that wants any."""
@@ -42,7 +42,7 @@ cdef class Layer:
         self._is_scheduled = False
         self.hand_over()
 
-    # What the transport below calls
+    # Calls of the transport below
 
     def get_buffer(self, Py_ssize_t sizehint):
         """Where the transport is to receive: the loop's shared buffer, which is copied from at once."""
@@ -56,7 +56,7 @@ cdef class Layer:
         if self._protocol is not None:
             self._protocol.resume_writing()
 
-    # What the protocol above calls, as of an `asyncio.Transport`
+    # Calls of the protocol above, as of an `asyncio.Transport`
 
     def set_protocol(self, protocol):
         """Take another protocol above."""

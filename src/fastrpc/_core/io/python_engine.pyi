@@ -13,9 +13,9 @@ class PythonEngine(Engine):
     def receive_data(self, data: bytes) -> int:
         """Handle received bytes; return how many were consumed.
 
-        The rest is presented again with what follows, so an incomplete message needs no buffer. What is left of 393,216
-        bytes, as many as are received at once, may not be all of them: the connection is closed. And each time the
-        rest is copied, so a protocol with long messages takes them over in parts.
+        The rest is presented again with what follows, so an incomplete message needs no buffer. At most 393,216 bytes
+        are received at once: a rest of that length closes the connection. The rest is copied each time, so a protocol
+        with long messages takes them over in parts.
         """
 
     def check_at(self, now: int) -> int:
@@ -37,7 +37,7 @@ class PythonEngine(Engine):
         """Have `check_at` called at an instant, or before."""
 
     def hold_back(self, is_held_back: bool) -> None:
-        """Read no further until this is called with False. What was received already still comes."""
+        """Read no further until this is called with False. Bytes that were received already still come."""
 
     def unsent_bytes(self) -> int:
         """Return the bytes of output that the peer has not taken."""

@@ -21,7 +21,7 @@ cdef class PythonEngine(Engine):
     def __cinit__(self, *arguments, **options):
         self._output = []
 
-    # What an engine in Python implements
+    # An engine in Python implements these
 
     def connection_made(self):
         """The stream is connected."""
@@ -40,7 +40,7 @@ cdef class PythonEngine(Engine):
     def connection_lost(self, error):
         """The stream is gone."""
 
-    # What it uses
+    # It calls these
 
     def send(self, bytes data not None):
         """Send bytes: at the end of the read that is handled now, else in the next turn of the loop."""
@@ -57,8 +57,8 @@ cdef class PythonEngine(Engine):
         return self.messages_left < 0 and self.has_to_wait()
 
     def schedule_check(self, uint64_t due_ns):
-        """Have `check_at` called at an instant, or before."""
-        if self._stream is not NULL:
+        """Have `check_at` called at an instant, or before; 0: at none."""
+        if self._stream is not NULL and due_ns:
             (<ByteStream>self._stream).schedule_check(due_ns)
 
     def hold_back(self, bint is_held_back):

@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint64_t
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.loop_state cimport LoopState
 from fastrpc._core.loop.poll_clock cimport PollClock
+from fastrpc._core.loop.turns cimport Turns
 
 
 cdef class ReceiveTail:
@@ -36,7 +37,8 @@ cdef class ReceiveTail:
     cdef Py_ssize_t give(self, Engine engine) except -1
     cdef Py_ssize_t take_up(self, Engine engine, bint* in_body) except -1
     cdef int end(self) noexcept
-    cdef Py_ssize_t recount(self) noexcept
+    cdef Py_ssize_t recount(self, Turns turns) noexcept
+    cdef Py_ssize_t room(self, LoopState loop_state) noexcept
     cdef uint64_t dated(self, LoopState loop_state, uint64_t now, object transport, Py_ssize_t most) except 0
     cdef uint64_t _dated_back(self, LoopState loop_state, uint64_t now) noexcept
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1

@@ -6,9 +6,9 @@
     what a turn has no time left for ─────► put off: kept, counted and dated until the connection goes on
     the end of a payload, for that reason ► put off where it lies
 
-What is read is dated: it came after the last instant at which the socket was known to be empty. That is the last read that
-emptied it, or the return of the last poll that did not report it (`loop/poll_clock`), whichever is later. So time for which
-bytes lie in the socket because the loop is busy counts as time that their calls waited.
+Each read has a date: its bytes came after the last instant at which the socket was known to be empty. That is the later of
+the last read that emptied it and the return of the last poll that did not report it (`loop/poll_clock`). So the time that
+bytes spend in the socket of a busy loop counts as waiting time of their calls.
 """
 
 cimport cython
@@ -19,6 +19,11 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.io.tls_layer cimport TLSLayer
 from fastrpc._core.io.transport_socket cimport unread_bytes
 from fastrpc._core.loop.poll_clock cimport PollClock
+
+cdef enum:
+    # With so many bytes deferred, a read of one more connection takes SHORT_READ at most: a thousand hold 48 MiB, not 500.
+    MANY_DEFERRED = 16_777_216
+    SHORT_READ = 32_768
 
 
 @cython.final
@@ -95,11 +100,17 @@ cdef class ReceiveTail:
         self.put_off_ns = 0
         return 0
 
-    cdef Py_ssize_t recount(self) noexcept:
+    cdef Py_ssize_t recount(self, Turns turns) noexcept:
         """Count what is put off; return by how many bytes that is more than before."""
         cdef Py_ssize_t before = self.counted
         self.counted = self.size if self.is_put_off else 0
+        turns.deferred_bytes += self.counted - before
         return self.counted - before
+
+    cdef Py_ssize_t room(self, LoopState loop_state) noexcept:
+        """Return how many bytes a read may add: few where many connections wait for a slice with what they sent."""
+        cdef Py_ssize_t left = loop_state.buffer.capacity - self.size
+        return left if loop_state.turns.deferred_bytes < MANY_DEFERRED else min(left, <Py_ssize_t>SHORT_READ)
 
     # The date of what is read
 
@@ -133,7 +144,7 @@ cdef class ReceiveTail:
     cdef int _leave_rest(self, uint64_t now, object transport, Py_ssize_t size) except -1:
         """A read took as much as fits: what it left has the same date, and what comes behind that a later one."""
         if isinstance(transport, TLSLayer):
-            # What the socket holds is encrypted, and longer than what came of it.
+            # The bytes in the socket are encrypted, and longer than those that came of it.
             size = (<TLSLayer>transport).take_received()
         if self.is_behind:
             self.behind_bytes -= size

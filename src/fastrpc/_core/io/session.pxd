@@ -8,7 +8,7 @@ from fastrpc._core.loop.spinner cimport Spinner
 
 cdef class Session(ByteStream):
     cdef:
-        # Who knows the protocol.
+        # The protocol.
         readonly Engine engine
 
         # The transport below and the loop it lives on; None before connection_made and after connection_lost. The callback
@@ -20,7 +20,7 @@ cdef class Session(ByteStream):
         object _flush_callback
         readonly object peer_name
 
-        # Who keeps the loop from sleeping while this connection is busy, and for how long; None where nobody does.
+        # Keeps the loop from sleeping while this connection is busy, and for how long; None without spinning.
         Spinner spinner
         uint64_t spin_ns
 
@@ -32,7 +32,7 @@ cdef class Session(ByteStream):
         # Whether a `TLSLayer` is the transport.
         bint is_encrypted
 
-        # What was received and is not handled yet. It lies in the loop's buffer only while that is handled. Whether the
+        # Input that is not handled yet. It lies in the loop's buffer only while that is handled. Whether the
         # last place given out was that of a long payload.
         ReceiveTail tail
         bint in_body
@@ -76,7 +76,7 @@ cdef class Session(ByteStream):
     cdef int _heard(self) except -1
     cdef int _handle(self, Py_ssize_t size) except -1
     cdef int _hand_over(self, Py_ssize_t size) except -1
-    cdef bint _keep_unseen(self, Py_ssize_t size) except -1
+    cdef int _add_to_turns(self) except -1
     cdef int _put_off(self) except -1
     cdef int _yield_loop(self) except -1
     cdef int _recount_tail(self) except -1

@@ -21,7 +21,7 @@ class Session(ByteStream):
     def __init__(self, engine: Engine, *, loop: AbstractEventLoop, spin_microseconds: int = 0) -> None: ...
     @property
     def engine(self) -> Engine:
-        """Who knows the protocol."""
+        """The protocol of the connection."""
 
     @property
     def transport(self) -> Transport | None:
@@ -31,7 +31,7 @@ class Session(ByteStream):
     def loop_state(self) -> LoopState: ...
     @property
     def peer_name(self) -> Any:
-        """What the transport calls the other side."""
+        """The name that the transport has for the other side."""
 
     @property
     def descriptor(self) -> int:

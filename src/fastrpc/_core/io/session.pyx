@@ -6,7 +6,7 @@
     transport ◄── write, or the socket ◄──────── Session ◄── Engine.pump, take_output
 
 An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the final
-memory of a long payload. What a turn of the loop has no time for waits here, with reading paused.
+memory of a long payload. Input for which a turn of the loop has no time waits here, with reading paused.
 
 Bytes come in at `_took_in` and leave at `_write_output`. TLS lies below: `TLSLayer` is a transport as well.
 """
@@ -38,9 +38,11 @@ cdef enum:
     DIRECT_BYTES = 65_536
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
-    # What is left of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
+    # The rest of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
     # of answered calls. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
+    # A shorter deferred read is some two hundred calls: it goes before longer ones.
+    SHORT_TAIL = 16_384
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
@@ -71,7 +73,7 @@ cdef class Session(ByteStream):
     def is_put_off(self):
         return self.tail.is_put_off
 
-    # What the transport calls
+    # Calls of the transport
 
     def connection_made(self, transport):
         """Begin: the engine says what."""
@@ -91,7 +93,7 @@ cdef class Session(ByteStream):
         """Where the transport is to receive: a long payload's memory, else the loop's shared buffer."""
         cdef Py_ssize_t room = 0
         cdef char* place = self._place(&room)
-        if place is self.loop_state.buffer.data:
+        if place is self.loop_state.buffer.data and room == self.loop_state.buffer.capacity:
             return self.loop_state.whole_view
         return PyMemoryView_FromMemory(place, room, PyBUF_WRITE)
 
@@ -116,7 +118,7 @@ cdef class Session(ByteStream):
             return place
         if self.tail.size:
             memcpy(buffer.data, self.tail.data, self.tail.size)
-        self.place_size = room[0] = buffer.capacity - self.tail.size
+        self.place_size = room[0] = self.tail.room(self.loop_state)
         return buffer.data + self.tail.size
 
     cdef int _took_in(self, Py_ssize_t size) except -1:
@@ -128,7 +130,7 @@ cdef class Session(ByteStream):
         engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
         engine.turn_ends_ns = turns.read_until(now)
         if now >= engine.turn_ends_ns or self.tail.is_put_off:
-            if self._keep_unseen(size):
+            if self.tail.keep_unseen(engine, self.loop_state.buffer.data, size, self.in_body):
                 self._put_off()
                 # It is handled later, and late then.
                 engine.came_ns = now
@@ -211,7 +213,7 @@ cdef class Session(ByteStream):
             return self.engine.end_endless(size)
         return 0
 
-    # What is received and cannot be handled in one turn of the loop
+    # Input that one turn of the loop cannot handle
 
     cdef bint ends_turn(self) except -1:
         cdef Engine engine = self.engine
@@ -245,8 +247,7 @@ cdef class Session(ByteStream):
         self.is_input_held = False
         self.tail.released()
         if self.tail.is_put_off and not self.has_turn and self.transport is not None:
-            self.has_turn = True
-            return self.loop_state.turns.add(self)
+            return self._add_to_turns()
         return 0
 
     cdef bint waits_for_turn(self) noexcept:
@@ -265,10 +266,6 @@ cdef class Session(ByteStream):
     cdef bint has_unread(self) except -1:
         return self.tail.is_put_off or self.transport is not None and unread_bytes(self.transport) > 0
 
-    cdef bint _keep_unseen(self, Py_ssize_t size) except -1:
-        """Put off what was received without a look at it; False: it makes no work, hand it over."""
-        return self.tail.keep_unseen(self.engine, self.loop_state.buffer.data, size, self.in_body)
-
     cdef int _put_off(self) except -1:
         """Let others have their turn before the rest is handled; until then nothing more is read."""
         self.tail.put_off_ns = self.tail.put_off_ns or self.engine.came_ns or self.engine.now
@@ -277,11 +274,14 @@ cdef class Session(ByteStream):
             return 0
         if not self.transport.is_closing():
             self.transport.pause_reading()
+        return self._add_to_turns()
+
+    cdef int _add_to_turns(self) except -1:
         self.has_turn = True
-        return self.loop_state.turns.add(self)
+        return self.loop_state.turns.add(self, self.tail.size + self.tail.placed > SHORT_TAIL)
 
     cdef int _recount_tail(self) except -1:
-        cdef Py_ssize_t change = self.tail.recount()
+        cdef Py_ssize_t change = self.tail.recount(self.loop_state.turns)
         return self.engine.tail_changed(change) if change else 0
 
     cdef bint on_turn(self, uint64_t ends_ns) except -1:
@@ -392,7 +392,7 @@ cdef class Session(ByteStream):
         try:
             self.loop_state.call_soon(self._flush_callback)
         except RuntimeError:
-            # The loop was closed around us: there is nobody left to write.
+            # The loop was closed around us: nothing is left to write.
             if not self.loop_state.loop.is_closed():
                 raise
             return 0
@@ -542,7 +542,7 @@ cdef class Session(ByteStream):
         return sent > 0
 
     cdef int leave_closed_loop(self) except -1:
-        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, and told nobody.
+        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, without a callback.
 
         The number of the descriptor may be that of another connection by now.
         """
@@ -613,7 +613,7 @@ cdef class Session(ByteStream):
         self.is_write_paused = False
         self.leave_closed_loop()
         if self.tail.is_put_off:
-            # What it had still to say is dropped, but read: see below.
+            # The rest of its input is dropped, but read: see below.
             self.tail.drop()
             self._read_on()
         if self.engine.has_output():

@@ -18,7 +18,7 @@
 #define MSG_NOSIGNAL 0 /* macOS: the interpreter ignores SIGPIPE */
 #endif
 
-/* What came instead of bytes; an error of the system is -errno, far above these. */
+/* Results in place of bytes; an error of the system is -errno, far above these. */
 #define FRPC_TIMED_OUT (-100001)
 #define FRPC_INTERRUPTED (-100002)
 #define FRPC_WRITABLE (-100003)
@@ -48,7 +48,7 @@ static inline int frpc_wait(int descriptor, short events, uint64_t due_ns)
     return errno == EINTR ? FRPC_INTERRUPTED : -errno;
 }
 
-/* What one receive without waiting gives: bytes, 0 at the end of the stream, -EAGAIN when nothing is there. */
+/* The result of one receive without waiting: bytes, 0 at the end of the stream, -EAGAIN when nothing is there. */
 static inline ssize_t frpc_receive_now(int descriptor, char *place, size_t room)
 {
     ssize_t received;

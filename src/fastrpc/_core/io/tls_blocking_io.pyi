@@ -5,7 +5,7 @@ from typing import Protocol, final
 from fastrpc._core.io.blocking_io import LayeredIO
 
 class _End(Protocol):
-    """What makes an SSL object, checks the open connection, and finds words for failures."""
+    """Makes an SSL object, checks the open connection, and finds words for failures."""
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...
     def check(self, ssl_object: ssl.SSLObject) -> None: ...

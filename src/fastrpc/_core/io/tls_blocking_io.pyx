@@ -60,9 +60,9 @@ cdef class TLSBlockingIO(LayeredIO):
                     self.ssl_object.do_handshake()
                     break
                 except WantRead:
-                    self._exchange(due)
+                    self._connection(due)
             self._end.check(self.ssl_object)
-            self._exchange(due, False)
+            self._connection(due, False)
         except TimeoutError:
             raise TimeoutError("no TLS handshake in time") from None
         except (OSError, ValueError) as error:
@@ -71,7 +71,7 @@ cdef class TLSBlockingIO(LayeredIO):
             raise self._end.explain(error, False) from None
         self.socket.settimeout(None)
 
-    def _exchange(self, due, bint receives=True):
+    def _connection(self, due, bint receives=True):
         """Send what the handshake has made, and wait for more of the peer's."""
         if due is not None:
             left = due - time.monotonic()
@@ -110,7 +110,7 @@ cdef class TLSBlockingIO(LayeredIO):
             if came < 0:
                 return came
             if self._has_said_end:
-                # Whoever said the end discards what still comes.
+                # After its own end a side discards all input.
                 return min(came, room)
             if came == 0:
                 self._incoming.write_eof()

@@ -15,7 +15,7 @@ cdef class TLSLayer(Layer):
         object _read
         object _encrypt
 
-        # What came so far, where the first bytes of the peer choose the SSL object; None once they did, or need not.
+        # The input so far, where the first bytes of the peer choose the SSL object; None once they did, or need not.
         bytes _hello
 
         # The socket to write past the transport (-1 where that cannot be), whether that may hold bytes of ours.
@@ -23,12 +23,12 @@ cdef class TLSLayer(Layer):
         bint transport_holds
 
         # Whether the protocol above has a place for what is received, and what it is told by that bytes of the handshake
-        # came; None where it does not care. What it writes before the handshake has ended waits in `_early`.
+        # came; None where it does not care. Output from before the end of the handshake waits in `_early`.
         bint _is_buffered
         object _heard_below
         list _early
 
-        # Done once the handshake has ended, with the error that ended it; None where nobody waits.
+        # Done once the handshake has ended, with the error that ended it; None without a waiter.
         object _opened
         readonly bint is_open
         readonly object failure
@@ -44,7 +44,7 @@ cdef class TLSLayer(Layer):
         Py_ssize_t _barren
         bint _rests
 
-        # What was asked for before the handshake had ended, and is done then: to write no more, to close.
+        # Orders from before the end of the handshake, carried out then: to write no more, to close.
         bint ends_when_open
         bint closes_when_open
 

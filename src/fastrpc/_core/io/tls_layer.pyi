@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from fastrpc._core.io.layer import Layer
 
 class _End(Protocol):
-    """What makes an SSL object, checks the open connection, and finds words for failures."""
+    """Makes an SSL object, checks the open connection, and finds words for failures."""
 
     reads_hello: bool
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject: ...

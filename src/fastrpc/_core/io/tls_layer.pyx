@@ -70,7 +70,7 @@ cdef class TLSLayer(Layer):
         self._encrypt = inner.write
         return 0
 
-    # What the transport below calls
+    # Calls of the transport below
 
     def connection_made(self, transport):
         """Connect the protocol above, if it is there, and begin the handshake."""
@@ -84,7 +84,7 @@ cdef class TLSLayer(Layer):
         """`nbytes` encrypted bytes were received."""
         cdef uint64_t began = now_ns()
         if self.is_closed or self.has_peer_end:
-            # Nobody wants it any more, or nothing may come.
+            # It is not wanted any more, or nothing may come.
             return
         self.has_heard = True
         self.is_full = nbytes == self._most
@@ -324,7 +324,7 @@ cdef class TLSLayer(Layer):
         self.abort()
         return 0
 
-    # What the protocol above calls, as of an `asyncio.Transport`
+    # Calls of the protocol above, as of an `asyncio.Transport`
 
     def set_protocol(self, protocol):
         """Take another protocol above; `connection_made` of the first one follows with that of the transport below."""
@@ -416,7 +416,7 @@ cdef class TLSLayer(Layer):
         return 0
 
     cdef int _say_end(self) except -1:
-        """Say close_notify once: nothing more will be written. What the peer says until its own can still be read."""
+        """Say close_notify once: nothing more will be written. Input can be read until the peer says it, too."""
         if self.has_said_end or not self.is_open:
             return 0
         self.has_said_end = True

@@ -33,13 +33,13 @@ cdef int plain_descriptor(object transport) except -2:
 
 
 cdef int socket_of(object transport) except -2:
-    """The socket below a transport, whatever lies between; -1: there is none, or it is closed."""
+    """The socket below a transport, whatever lies between; -1 without one, or if it is closed."""
     opened = transport.get_extra_info("socket")
     return -1 if opened is None else opened.fileno()
 
 
 cdef int64_t unsent_bytes(object transport) except? -1:
-    """Bytes in the system's send buffer below a transport, or 0 where it does not tell or there is none."""
+    """Bytes in the system's send buffer below a transport, or 0 where it does not tell, or has no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None else unsent_in_socket(opened.fileno())
 
@@ -50,7 +50,7 @@ cdef int64_t unsent_in_socket(int descriptor) except? -1:
 
 
 cdef int64_t unread_bytes(object transport) except? -1:
-    """Bytes that the system has received and that nobody has read, or 0 where it does not tell or there is no socket."""
+    """Bytes that the system has received and that are not read yet, or 0 where it does not tell or there is no socket."""
     opened = transport.get_extra_info("socket")
     return 0 if opened is None or termios is None else bytes_of(opened.fileno(), termios.FIONREAD)
 

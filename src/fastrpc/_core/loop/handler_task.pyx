@@ -9,7 +9,7 @@ are those of `task_step_impl` in CPython's Modules/_asynciomodule.c.
 
     HandlerTask       begin(), the hooks, and the parts of asyncio.Task in common use
       ServerTask      runs the handler of a served call (serving.handler_runner)
-    TaskPool          idle tasks of one loop (task_pool)
+    TaskPool          idle tasks of one loop (loop_state)
 
 Where a HandlerTask differs from asyncio.Task, on purpose:
 

@@ -1,17 +1,51 @@
+cimport cython
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport ReadBuffer
-from fastrpc._core.loop.held_sockets cimport HeldSockets
-from fastrpc._core.loop.task_pool cimport TaskPool
+from fastrpc._core.loop.handler_task cimport HandlerTask
 from fastrpc._core.loop.spinner cimport Spinner
-from fastrpc._core.base.timed cimport Timed
-from fastrpc._core.base.timer_wheel cimport TimerWheel
+from fastrpc._core.base.timer_wheel cimport Timed, TimerWheel
 from fastrpc._core.loop.turns cimport Turns
 
 
 cdef enum:
     # A loop that ran none of these callbacks for longer was blocked: the sockets hold unread bytes.
     STALL_NS = 20_000_000
+    POOLED_TASKS = 64                    # as many handlers as one read of a busy connection starts
+
+
+@cython.final
+cdef class HeldSockets:
+    cdef:
+        # The loop, its callback, and the context of that.
+        object _loop
+        object _look
+        object _context
+
+        # The streams whose input is, or was until a moment ago, held; the next look, None without such streams.
+        set _owners
+        object _handle
+
+    cdef int add(self, Timed owner) except -1
+    cdef int drop(self, Timed owner) except -1
+    cdef int _schedule(self) except -1
+    cdef int _descriptor_of(self, Timed owner) except -2
+    cdef int _tell(self, Timed owner, bint is_reset) except -1
+
+
+@cython.final
+cdef class TaskPool:
+    cdef:
+        # The first _count of POOLED_TASKS places hold idle tasks, the others None; never resized.
+        list _idle
+        Py_ssize_t _count
+
+        # factory(loop) makes a task of the pooled class for the pool's loop.
+        readonly object loop
+        object _factory
+
+    cpdef HandlerTask acquire(self)
+    cpdef bint release(self, HandlerTask task) except -1
 
 
 cdef class LoopState(Timed):

@@ -1,13 +1,43 @@
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import final
 from weakref import WeakValueDictionary
 
-from fastrpc._core.base.timed import Timed
-from fastrpc._core.loop.held_sockets import HeldSockets
+from fastrpc._core.base.timer_wheel import Timed
+from fastrpc._core.loop.handler_task import HandlerTask
 from fastrpc._core.loop.spinner import Spinner
 from fastrpc._core.loop.turns import Turns
 
 states: WeakValueDictionary[int, LoopState]
+
+@final
+class HeldSockets:
+    """The sockets of one loop whose input is held, asked once a second whether their peer is gone."""
+
+    def __init__(self, loop: AbstractEventLoop) -> None: ...
+    def __len__(self) -> int: ...
+    def look(self) -> None:
+        """Notify the streams whose peer is gone; called by the loop."""
+
+@final
+class TaskPool:
+    """Keep up to 64 ended tasks of one loop for the next calls."""
+
+    loop: AbstractEventLoop
+
+    def __init__(
+        self, loop: AbstractEventLoop, factory: Callable[[AbstractEventLoop], HandlerTask] = ...
+    ) -> None: ...
+    def __len__(self) -> int: ...
+    def acquire(self) -> HandlerTask:
+        """Return an idle task without other references; a new one if the pool has no such task."""
+
+    def release(self, task: HandlerTask) -> bool:
+        """Take back a task that ended, and return whether it will be used again.
+
+        The caller must hold the only reference, which is possible in C alone, and forget it. If others hold
+        one too, or a weak one, or set an attribute, the task stays as it ended and the pool drops it.
+        """
 
 @final
 class LoopState(Timed):

@@ -1,4 +1,6 @@
-"""The state that all connections of one event loop share: receive buffer, timers, stall watch.
+"""The state that all connections of one event loop share: receive buffer, timers, stall watch, held sockets.
+
+The handler tasks of a loop wait here, too, in a `TaskPool`.
 
 The thread and `loop.is_running()` tell whether a client is used in its own loop. `asyncio.get_running_loop` would call
 `getpid` on Python 3.11, twice a call.
@@ -7,15 +9,28 @@ The thread and `loop.is_running()` tell whether a client is used in its own loop
 import contextvars
 import sys
 import weakref
+from asyncio.exceptions import InvalidStateError
 
 cimport cython
 from cpython.buffer cimport PyBUF_WRITE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
 from fastrpc._core.base.timer_wheel cimport LISTS, Timer
 from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.loop.handler_task cimport PENDING
+
+cdef extern from "<poll.h>" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+
+cdef extern from "loop/hang_up.h" nogil:
+    const int RESET "FRPC_RESET"
+    int look_for_ends "frpc_look_for_ends"(pollfd* entries, size_t count)
 
 cdef extern from "Python.h":
     # Declared here because cpython.object lets them raise, which a traversal must not.
@@ -36,6 +51,9 @@ cdef enum:
     LATE_TICK_NS = 1_000_000
     # A timer is armed so much later than it is due, see `_arm`.
     ARMED_NS = 1_000_000
+
+# Seconds between two looks at the held sockets.
+cdef double LOOK_SECONDS = 1.0
 
 # The time of the stalls of all loops of this process.
 cdef uint64_t blocked_ns = 0
@@ -257,3 +275,130 @@ def wrong_loop(kind, own, other):
 cdef str loop_label(loop):
     # Two loops can have the same repr: their addresses tell them apart.
     return f"{loop!r} at {id(loop):#x}"
+
+
+@cython.final
+cdef class HeldSockets:
+    """The sockets of one loop whose input is held, asked once a second whether their peer is gone.
+
+    A connection that is not read, as its stream has a full window or its peer takes no answers, does not notice the end of
+    that peer: the FIN or the reset lies behind unread bytes, where neither a read nor MSG_PEEK shows it. `poll` does. One
+    call checks all of them, so that thousands cost a millisecond a second.
+
+    A peer that vanished without either is noticed by the system's keepalive (`transports/tcp`), which ends in an error here.
+    """
+
+    def __cinit__(self, loop):
+        self._loop = loop
+        self._look = self.look
+        # Otherwise each look would keep the context of the first stream that was held.
+        self._context = contextvars.Context()
+        self._owners = set()
+
+    def __len__(self):
+        return len(self._owners)
+
+    cdef int add(self, Timed owner) except -1:
+        """Watch a stream until its `held_descriptor` is -1, or it is dropped."""
+        self._owners.add(owner)
+        return self._schedule() if self._handle is None else 0
+
+    cdef int drop(self, Timed owner) except -1:
+        """Watch a stream no longer: its socket is about to be closed."""
+        self._owners.discard(owner)
+        return 0
+
+    cdef int _schedule(self) except -1:
+        try:
+            self._handle = self._loop.call_later(LOOK_SECONDS, self._look, context=self._context)
+        except RuntimeError:
+            # The loop was closed before its connections.
+            if not self._loop.is_closed():
+                raise
+        return 0
+
+    def look(self):
+        """Notify the streams whose peer is gone."""
+        cdef Py_ssize_t count = 0, i
+        cdef int descriptor
+        cdef list asked = []
+        # Freed below; `poll` keeps no pointer into it.
+        cdef pollfd* entries = <pollfd*>PyMem_Malloc(max(1, len(self._owners)) * sizeof(pollfd))
+        if entries is NULL:
+            raise MemoryError()
+        try:
+            for owner in list(self._owners):
+                descriptor = self._descriptor_of(<Timed>owner)
+                if descriptor < 0:
+                    self._owners.discard(owner)
+                    continue
+                entries[count].fd = descriptor
+                asked.append(owner)
+                count += 1
+            if count and look_for_ends(entries, <size_t>count) > 0:
+                for i in range(count):
+                    if entries[i].revents:
+                        self._tell(<Timed>asked[i], entries[i].revents & RESET)
+        finally:
+            PyMem_Free(entries)
+            if self._handle is not None:
+                self._handle.cancel()
+                self._handle = None
+            if self._owners:
+                self._schedule()
+
+    cdef int _descriptor_of(self, Timed owner) except -2:
+        try:
+            return owner.held_descriptor()
+        except Exception as error:
+            # The others are checked all the same.
+            self._loop.call_exception_handler({"message": f"{owner!r} does not tell its socket", "exception": error})
+            return -1
+
+    cdef int _tell(self, Timed owner, bint is_reset) except -1:
+        try:
+            owner.on_hang_up(is_reset)
+        except Exception as error:
+            # The others are notified all the same.
+            self._loop.call_exception_handler({"message": f"{owner!r} cannot end with its peer", "exception": error})
+        return 0
+
+
+@cython.final
+cdef class TaskPool:
+    """Idle handler tasks, kept for the next calls: to make one costs more than most handlers take."""
+
+    def __init__(self, loop, factory=HandlerTask):
+        self.loop = loop
+        self._factory = factory
+        self._idle = [None] * POOLED_TASKS
+
+    def __len__(self):
+        return self._count
+
+    cpdef HandlerTask acquire(self):
+        # A variable that still holds a released task keeps that task from being found.
+        cdef HandlerTask task
+        while self._count:
+            self._count -= 1
+            task = <HandlerTask>self._idle[self._count]
+            self._idle[self._count] = None
+            if task.is_reusable():
+                return task
+        return self._factory(self.loop)
+
+    cpdef bint release(self, HandlerTask task) except -1:
+        # The caller has one reference and forgets the task now. Inside finished() the bound method that the loop calls
+        # has it, so the caller drops its own before. A broken future could keep that method and wake the next call with
+        # it: therefore acquire() checks again.
+        if task._phase == PENDING:
+            raise InvalidStateError(f"only a task that ended can be released, not {task!r}")
+        if task._loop is not self.loop or not task.is_reusable():
+            return False
+        task.rearm()
+        # Checked after rearm(): the objects that it released may have run code that used this pool.
+        if self._count == POOLED_TASKS:
+            return False
+        self._idle[self._count] = task
+        self._count += 1
+        return True

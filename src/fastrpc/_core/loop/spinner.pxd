@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 
 
 cdef class Spinner:

@@ -18,7 +18,7 @@ import warnings
 
 cimport cython
 
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.base.wire cimport now_ns
 
 

@@ -1,6 +1,6 @@
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.loop.poll_clock cimport PollClock
 
 
@@ -26,6 +26,7 @@ cdef class Turns:
         object _fresh
         object _begun
         bint _is_fresh_next
+        bint _is_fresh_slice
 
         # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted.
         uint64_t ends_ns
@@ -36,15 +37,18 @@ cdef class Turns:
         # The instants at which the loop's polls returned.
         readonly PollClock polls
 
+        # Received bytes of all connections that wait for a slice.
+        int64_t deferred_bytes
+
         # Frames that all connections together handle until the beginning of a turn is noted.
         int frames_left
 
-    cdef int add(self, Timed owner) except -1
+    cdef int add(self, Timed owner, bint is_long=*) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept
     cdef uint64_t read_until(self, uint64_t now) except 0
     cdef Py_ssize_t _waiting(self) except -1
-    cdef uint64_t _slice_ns(self) except 0
+    cdef uint64_t _slice_ns(self, bint is_begun) except 0
     cdef object _next(self)
     cdef int _schedule(self) except -1
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1

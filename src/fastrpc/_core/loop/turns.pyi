@@ -1,7 +1,7 @@
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.loop.poll_clock import PollClock
 
 class Turns:

@@ -14,7 +14,8 @@ a turn is noted only when there is something to count: every NOTED_FRAMES frames
 slow handler. A callback for each turn would cost an almost idle loop too much.
 
 Work without a slice so far goes first, so a short call does not wait for two hundred decompressions. Every second slice
-is for the others, so a stream of short calls does not starve them.
+is for the others, so a stream of short calls does not starve them. A long deferred read counts as work that had a slice: a
+few calls do not wait for a thousand connections that each send as much as they can.
 
 Work without an answer is in no budget of the wire: one-way calls, refusals by deadline, heartbeats. Its caller does not
 wait, and sends as fast as it is read. So all of it together has UNANSWERED_NS of a turn; the rest is deferred, and
@@ -23,7 +24,7 @@ hundred notifications, so none begins once the share is used up.
 
 A connection with a deferred read is not read from meanwhile. So the rest is at most one buffer, and order, end of stream
 and flow control stay intact. The rest keeps its instant of arrival: deadlines do not start anew. The memory of
-decompressions is bounded where they wait to begin (`serving/unpacking.py`).
+decompressions is bounded where they wait to begin (`handlers/unpacking.py`).
 """
 
 import contextvars
@@ -39,9 +40,12 @@ cdef enum:
     # Refusals of unknown methods are the slowest frames: so many take 6 ms at most.
     NOTED_FRAMES = 64
 
-# The time of all slices in one turn of the loop, and the shortest slice: below it the switching costs more.
+# The time of all slices in one turn of the loop, and the shortest slice of a few owners. A round of a thousand would take a
+# second: then further slices are shorter, so that it takes ROUND_NS, as long as LEAST_NS pays for the switching.
 cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
+cdef uint64_t ROUND_NS = 200_000_000
+cdef uint64_t LEAST_NS = 100_000
 # A read that takes longer begins a turn by itself.
 cdef uint64_t UNNOTED_NS = 250_000
 
@@ -85,13 +89,18 @@ cdef class Turns:
         self.unanswered_ns -= min(self.unanswered_ns, nanoseconds)
         return self.unanswered_ns != 0
 
-    cdef uint64_t _slice_ns(self) except 0:
+    cdef uint64_t _slice_ns(self, bint is_begun) except 0:
         """Return the length of the next slice."""
-        return max(SHORTEST_NS, TURN_NS // (1 + <uint64_t>self._waiting()))
+        cdef uint64_t owners = 1 + <uint64_t>self._waiting()
+        cdef uint64_t shortest = min(SHORTEST_NS, max(LEAST_NS, ROUND_NS // owners)) if is_begun else SHORTEST_NS
+        return max(TURN_NS // owners, shortest)
 
-    cdef int add(self, Timed owner) except -1:
-        """Queue an owner for slices from the next turn of the loop on, in the current context."""
-        self._fresh.append((owner, contextvars.copy_context()))
+    cdef int add(self, Timed owner, bint is_long=False) except -1:
+        """Queue an owner for slices from the next turn of the loop on, in the current context.
+
+        Long work is queued with that which had a slice.
+        """
+        (self._begun if is_long else self._fresh).append((owner, contextvars.copy_context()))
         return self._schedule()
 
     cdef int _schedule(self) except -1:
@@ -103,9 +112,8 @@ cdef class Turns:
     cdef object _next(self):
         """Return the owner of the next slice, removed from the queue."""
         self._is_fresh_next = not self._is_fresh_next
-        if self._fresh and (self._is_fresh_next or not self._begun):
-            return self._fresh.popleft()
-        return self._begun.popleft()
+        self._is_fresh_slice = self._fresh and (self._is_fresh_next or not self._begun)
+        return (self._fresh if self._is_fresh_slice else self._begun).popleft()
 
     def run(self):
         """Run slices for one turn of the loop; called by the loop."""
@@ -120,7 +128,7 @@ cdef class Turns:
                 owner, context = self._next()
                 PyContext_Enter(context)
                 try:
-                    if self._give_slice(<Timed>owner, now + self._slice_ns()):
+                    if self._give_slice(<Timed>owner, now + self._slice_ns(not self._is_fresh_slice)):
                         self._begun.append((owner, context))
                 except BaseException:
                     # An interrupt leaves the loop, as from any callback; the work is not finished.

@@ -4,7 +4,9 @@ from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.settings cimport WireSettings
 
 
 cdef class ServingPart:
@@ -12,7 +14,7 @@ cdef class ServingPart:
         # The connection, borrowed: NULL once it is gone.
         PyObject* owner
 
-    cdef object exchange_of(self)
+    cdef object connection_of(self)
 
     # From the states of calls.
     cdef Call new_call(self)
@@ -46,17 +48,7 @@ cdef class ServingPart:
     cdef int on_lost(self, object error) except -1
 
 
-cdef class CallingPart:
-    cdef:
-        # The connection, borrowed: NULL once it is gone. What errors call the other side.
-        PyObject* owner
-        readonly object endpoint
-
-    # From calls.
-    cdef int start(self, Call call, bytes payload) except -1
-    cdef int send(self, Call call, bytes payload) except -1
-    cdef int abandon(self, Call call, int reason) except -1
-
+cdef class NativeCalling(CallingPart):
     # From the states of calls.
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
@@ -66,6 +58,8 @@ cdef class CallingPart:
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
 
-    # From the connection: no new calls may go out; all calls are over.
+    # From the connection: what it announced, and what the other side did; no new calls may go out; all calls are over.
+    cdef int know_limits(self, WireSettings ours) except -1
+    cdef int know_peer(self, WireSettings peer) except -1
     cdef int stop(self) except -1
     cdef int fail_all(self, str why) except -1

@@ -1,11 +1,7 @@
-from typing import Any
+from fastrpc._core.calls.calling_part import CallingPart
 
 class ServingPart:
     """What a connection does with calls of theirs."""
 
-class CallingPart:
-    """What a connection does with calls of ours."""
-
-    @property
-    def endpoint(self) -> Any:
-        """What errors call the other side."""
+class NativeCalling(CallingPart):
+    """The part of a native connection that makes calls of ours."""

@@ -2,17 +2,20 @@
 
 ::
 
-    Connection ──► ServingPart   (serving/served_calls)   of a server, of a client that serves: gate, exchange, limits
-                └─► CallingPart   (calling/own_calls)      of a client, of a server that calls a client that serves
+    Connection ──► ServingPart   (handlers/served_calls)   of a server, of a client that serves: gate, connection, limits
+                └─► NativeCalling (peers/own_calls)      of a client, of a server that calls a client that serves
 
 Either side of a connection may hold both. These classes are the interface that the connection knows.
+A NativeCalling is a CallingPart as well: that is the interface that calls of ours know.
 """
+
+cimport cython
 
 
 cdef class ServingPart:
     """What a connection does with calls of theirs."""
 
-    cdef object exchange_of(self):
+    cdef object connection_of(self):
         """Return what the gate knows of the connection."""
         return None
 
@@ -109,20 +112,8 @@ cdef class ServingPart:
         return 0
 
 
-cdef class CallingPart:
-    """What a connection does with calls of ours."""
-
-    cdef int start(self, Call call, bytes payload) except -1:
-        """Send a call; its deadline runs. The connection's `now` has been set."""
-        return 0
-
-    cdef int send(self, Call call, bytes payload) except -1:
-        """Send a call whose deadline somebody else watches."""
-        return 0
-
-    cdef int abandon(self, Call call, int reason) except -1:
-        """Nobody waits for this call any more: tell the other side, once."""
-        return 0
+cdef class NativeCalling(CallingPart):
+    """The part of a native connection that makes calls of ours."""
 
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         return 0
@@ -143,6 +134,19 @@ cdef class CallingPart:
         return 0
 
     cdef int on_not_started(self, Call call) except -1:
+        return 0
+
+    @cython.final
+    cdef int know_limits(self, WireSettings ours) except -1:
+        """These are the limits of this side from now on."""
+        self.most_bytes = ours.max_message
+        return 0
+
+    @cython.final
+    cdef int know_peer(self, WireSettings peer) except -1:
+        """The other side has announced these settings."""
+        self.peer = peer
+        self.is_settled = True
         return 0
 
     cdef int stop(self) except -1:

@@ -2,15 +2,14 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
-from fastrpc._core.base.priority_queue cimport PriorityQueue
-from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.framing.window cimport Budget
 from fastrpc._core.native.call_table cimport CallTable
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
     # How often it is looked whether the peer's budget has room again: it grows by a hundred calls meanwhile.

@@ -18,16 +18,16 @@ from cpython.ref cimport PyObject
 
 from fastrpc._core.base.histogram cimport client_waits
 from fastrpc._core.base.priority_queue cimport RANKS_IN_ALL
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_GIVEN_UP, STATE_GONE, STATE_WAITING, new_stream_window
-from fastrpc._core.framing.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
-from fastrpc._core.framing.frame cimport STREAM_IN, STREAM_OUT
 from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, fill_request, forget_dropped, new_item, too_large
 from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
-from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
-from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget
-from fastrpc._core.framing.window cimport owe, spend, widen
-from fastrpc._core.base.wire cimport SECOND
+from fastrpc._core.wire.frame cimport HEADER_SIZE, IDEMPOTENT, ONE_WAY, OUTCOME_NOT_STARTED, PUSHBACK_NEVER, REQUEST
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
+from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, IDLE_CALLS_PER_SECOND, open_budget
+from fastrpc._core.wire.window cimport owe, spend, widen
 
 cdef enum:
     EARLY_NONE = 0

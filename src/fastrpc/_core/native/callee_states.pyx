@@ -23,7 +23,9 @@ from fastrpc._core.calls.call cimport (
     STATE_OPEN,
     new_stream_window,
 )
-from fastrpc._core.framing.frame cimport (
+from fastrpc._core.native.outgoing cimport Outgoing, new_failure
+from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.wire.frame cimport (
     CANCEL_DEADLINE,
     CANCEL_LOCAL_LIMIT,
     CONT,
@@ -37,10 +39,8 @@ from fastrpc._core.framing.frame cimport (
     STREAM_IN,
     STREAM_OUT,
 )
-from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SECOND, give, open_budget
-from fastrpc._core.framing.window cimport spend
-from fastrpc._core.native.outgoing cimport Outgoing, new_failure
-from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, IDLE_CALLS, IDLE_CALLS_PER_SECOND, give, open_budget
+from fastrpc._core.wire.window cimport spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets".

@@ -3,11 +3,11 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.message_assembler cimport MessageAssembler
 from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final

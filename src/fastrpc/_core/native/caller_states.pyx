@@ -12,8 +12,8 @@ from cpython.ref cimport Py_DECREF
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.status cimport INTERNAL, RESOURCE_EXHAUSTED
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_GIVEN_UP, STATE_GONE, STATE_STREAMING, STATE_WAITING
-from fastrpc._core.framing.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, MORE, REASON_PROTOCOL, STREAM_OUT
 from fastrpc._core.payload.metadata cimport METADATA_OK, METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.wire.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, MORE, REASON_PROTOCOL, STREAM_OUT
 
 
 cdef class CallerStates:
@@ -150,7 +150,7 @@ cdef class CallerStates:
             call.is_untold = False
         if call.unsent is not None:
             self.slots.sender.drop_unsent(call)
-        if call.incoming is not None or call.reserved or call.window is not None:
+        if call.incoming is not None or call.window is not None:
             self.assembler.end_window(call)
         self.slots.return_slot(call)
         return (<PartsOwner>self.owner).on_forgotten(call)

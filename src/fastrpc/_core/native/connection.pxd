@@ -1,7 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
@@ -11,6 +10,7 @@ from fastrpc._core.native.liveness cimport Liveness
 from fastrpc._core.native.message_assembler cimport MessageAssembler
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.frame cimport Frame
 
 
 cdef class Connection(PartsOwner):
@@ -36,9 +36,6 @@ cdef class Connection(PartsOwner):
         readonly str auth_text
         readonly uint32_t auth_valid_seconds
 
-        # Whether the payload of a call of ours is one value: what lies below speaks rpcx.
-        readonly bint takes_values
-
         # Whether the peer read nothing of ours, as its first bytes showed, or a refusal of TLS: no call of ours ran there.
         bint is_unreadable
 
@@ -47,13 +44,12 @@ cdef class Connection(PartsOwner):
     cdef int hold_input(self) except -1
     cdef int release_input(self) except -1
     cdef int on_verdict(self) except -1
-    cdef int note_unread(self, object error) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef bint was_handed(self, Call call) noexcept
     cdef bint was_written(self, Call call) noexcept
+    cdef bint may_have_left(self, Call call) noexcept
     cdef bint has_cut_messages(self) noexcept
     cdef bint is_idle(self) noexcept
-    cdef bint is_violated(self) noexcept
 
     # Calls that add to our output.
     cdef bint output_is_full(self, Call call) noexcept

@@ -1,6 +1,5 @@
 from typing import Final, Literal
 
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.native.call_slots import CallSlots
 from fastrpc._core.native.callee_states import CalleeStates
 from fastrpc._core.native.caller_states import CallerStates
@@ -10,6 +9,7 @@ from fastrpc._core.native.liveness import Liveness
 from fastrpc._core.native.message_assembler import MessageAssembler
 from fastrpc._core.native.parts_owner import PartsOwner
 from fastrpc._core.native.send_queue import SendQueue
+from fastrpc._core.wire.settings import WireSettings
 
 MAGIC: Final[bytes]
 PREFACE: Final[bytes]
@@ -19,24 +19,25 @@ class Connection(PartsOwner):
     """The connection multiplexer: protocol state of one byte stream, without the stream.
 
     Bytes in, hooks out, bytes to send. The hooks are C functions that the two sides override.
+
+    Args:
+        is_paced: whether the early bytes of a turn follow the pace of calls.
+        answers_prove: whether only the answer to a PING proves that the peer lives.
     """
 
     def __init__(
         self,
         *,
         is_client: bool,
-        settings: Settings,
+        settings: WireSettings,
         early_calls: Literal["none", "idempotent", "all"] = "idempotent",
         early_bytes: int = 0,
         first_id: int | None = None,
         stream_pool: int = 33_554_432,
-        takes_values: bool = False,
+        is_paced: bool = True,
+        answers_prove: bool = False,
     ) -> None: ...
-    @property
-    def takes_values(self) -> bool:
-        """Whether the payload of a call of ours is one value: what lies below speaks rpcx."""
-
-    def announce(self, settings: Settings) -> None:
+    def announce(self, settings: WireSettings) -> None:
         """Send SETTINGS; what they lower binds the peer once it acknowledged them, what they raise counts at once.
 
         The settings belong to the connection from here on.

@@ -6,7 +6,7 @@
     └── PartsOwner    what the parts share, and the hooks they call
         └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; which part a frame of a call is for
             ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
-            ├── ServerSession, ClientSession   the two sides of a connection on an event loop
+            ├── ServerConnection, ClientConnection   the two sides of a connection on an event loop
             └── BlockingSession                the client's side of one that blocks
 
     reader: FrameReader           bytes → frames
@@ -18,7 +18,7 @@
     sender: SendQueue             what is sent: order, credit, pieces
     liveness: Liveness            when it counts as dead
     serving: ServingPart          calls of theirs, of a connection that serves
-    calling: CallingPart          calls of ours, on an event loop
+    calling: NativeCalling        calls of ours
 
 A unary call crosses nine times between parts and their owner. Server: on_frame, callee.request, new_call, on_request;
 sender.send_response, on_answered, callee.answered, on_ended, expect_late (on_output, too, if its handler suspended).
@@ -36,12 +36,10 @@ from libc.string cimport memcpy
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport UNIMPLEMENTED
+from fastrpc._core.base.wire cimport SECOND, load16, load32, now_ns, store32
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, Call
-from fastrpc._core.framing.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE, REASON_AUTHENTICATION, REASON_CALM_DOWN
-from fastrpc._core.framing.frame cimport REASON_CREDIT, REASON_FRAME_SIZE, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
-from fastrpc._core.framing.frame cimport REASON_SETTINGS
-from fastrpc._core.framing.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
 from fastrpc._core.io.engine cimport NOTHING, STREAM_SHARE, ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.call_slots cimport WITHHELD_NS, new_slots
 from fastrpc._core.native.callee_states cimport new_callee
 from fastrpc._core.native.caller_states cimport new_caller
@@ -52,10 +50,12 @@ from fastrpc._core.native.message_assembler cimport new_assembler
 from fastrpc._core.native.outgoing cimport Outgoing, new_failure
 from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND, PHASE_CLOSED, PHASE_OPEN, PHASE_PREFACE, PHASE_SETTINGS
 from fastrpc._core.native.send_queue cimport new_sender
-from fastrpc._core.framing.native cimport NativeProtocol, stranger_of
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, placed
-from fastrpc._core.base.wire cimport SECOND, load16, load32, now_ns, store32
+from fastrpc._core.wire.frame cimport CREDIT, HEADER_SIZE, PREFACE_SIZE
+from fastrpc._core.wire.frame cimport REASON_AUTHENTICATION, REASON_INTERNAL, REASON_MAX_AGE, REASON_PROTOCOL
+from fastrpc._core.wire.frame cimport ACK, CANCEL, CONT, DATA, END, HEAD, MORE, OUTCOME_RAN, REQUEST, RESPONSE
+from fastrpc._core.wire.native cimport NativeProtocol, stranger_of
+from fastrpc._core.wire.settings cimport WireSettings
+from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, open_budget, placed
 
 from fastrpc._core.native.call_slots import EARLY_CALLS
 from fastrpc._core.native.control_frames import NO_LAST_ID, NOT_CONFIGURED
@@ -87,7 +87,7 @@ cdef class Connection(PartsOwner):
         self.caller = new_caller(self, self.reader, self.assembler, self.slots)
         self.liveness = new_liveness(self)
         self.control = new_control(self, self.callee, self.caller, self.slots, self.sender)
-        self.peer = self.ours = Settings(False)
+        self.peer = self.ours = WireSettings(False)
         self.our_stream_window = self.ours.stream_window
         self.closed_reason = self.auth_status = -1
 
@@ -95,12 +95,13 @@ cdef class Connection(PartsOwner):
         self,
         *,
         bint is_client,
-        Settings settings not None,
+        WireSettings settings not None,
         early_calls="idempotent",
         Py_ssize_t early_bytes=0,
         first_id=None,
         Py_ssize_t stream_pool=USUAL_STREAM_POOL,
-        bint takes_values=False,
+        bint is_paced=True,
+        bint answers_prove=False,
     ):
         cdef uint64_t first = (1 if is_client else 2) if first_id is None else first_id
         if (first & 1) != <uint64_t>is_client or first == 0 or first > NO_LAST_ID:
@@ -108,14 +109,14 @@ cdef class Connection(PartsOwner):
         self.is_client = self.reads_to_end = is_client
         self.ours = settings
         self.our_stream_window = settings.stream_window
-        self.takes_values = self.liveness.is_translated = takes_values
-        self.peer = Settings(is_client)
+        self.liveness.answers_prove = answers_prove
+        self.peer = WireSettings(is_client)
         self.wire.peer_parity = 0 if is_client else 1
         self.wire.needs_settings = True
-        self.control.start(Settings(not is_client))
+        self.control.start(WireSettings(not is_client))
         self.slots.early_calls = EARLY_CALLS[early_calls]
         self.slots.early_bytes = early_bytes
-        self.slots.is_paced = not takes_values
+        self.slots.is_paced = is_paced
         self.slots.next_id = first
         self.assembler.open_pool(stream_pool)
 
@@ -169,6 +170,10 @@ cdef class Connection(PartsOwner):
         """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
         return call.handed_at != 0
 
+    cdef bint may_have_left(self, Call call) noexcept:
+        """Whether the peer may have the REQUEST, or get it, now that the connection is over."""
+        return self.was_handed(call)
+
     # Opening
 
     cdef int open(self) except -1:
@@ -198,7 +203,7 @@ cdef class Connection(PartsOwner):
     cdef int release_input(self) except -1:
         return 0 if self._stream is NULL else (<ByteStream>self._stream).release_input()
 
-    def announce(self, Settings settings not None):
+    def announce(self, WireSettings settings not None):
         """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once.
 
         Raises:
@@ -256,15 +261,10 @@ cdef class Connection(PartsOwner):
         return self.open()
 
     cdef int lost(self, object error) except -1:
-        self.note_unread(error)
+        # The opening may end with the news that the peer has decrypted nothing of ours.
+        self.is_unreadable |= not self.settled and getattr(error, "is_unread", False)
         PartsOwner.lost(self, error)
         return self.sender.forget_all(self.callee.calls.entries() + self.slots.opened.entries())
-
-    cdef int note_unread(self, object error) except -1:
-        """Note whether the error that ended the opening tells that the peer has decrypted nothing of ours."""
-        if not self.settled and getattr(error, "is_unread", False):
-            self.is_unreadable = True
-        return 0
 
     # The frames of calls
 
@@ -442,12 +442,6 @@ cdef class Connection(PartsOwner):
         """Whether no call is under way in either direction."""
         return self.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
 
-    cdef bint is_violated(self) noexcept:
-        """Whether it ended because the peer broke the rules of the wire."""
-        return not self.closed_by_peer and self.closed_reason in (
-            REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
-        )
-
     # What its stream tells: the rest goes to the parts
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
@@ -461,6 +455,9 @@ cdef class Connection(PartsOwner):
             return 0
         self.reader.sink.filled += size
         return self.reader.body_received(size)
+
+    cdef object body_owner(self):
+        return self.reader.sink
 
     cdef bint completes_body(self, Py_ssize_t size) noexcept:
         return size == self.reader.body_left
@@ -587,7 +584,7 @@ cdef class Connection(PartsOwner):
             stream = <ByteStream>self._stream
             if stream.finish(self.liveness.linger_ns != 0):
                 self.schedule_check(self.liveness.linger(self.now))
-        return 0 if self.calling is None else self.calling.fail_all(self.closed_text or "it was closed")
+        return 0 if self.calling is None else (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed")
 
     # What its liveness asks
 

@@ -2,15 +2,15 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
-from fastrpc._core.base.queue cimport Queue
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport Budget
+from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.native.call_slots cimport CallSlots
 from fastrpc._core.native.callee_states cimport CalleeStates
 from fastrpc._core.native.caller_states cimport CallerStates
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.settings cimport WireSettings
+from fastrpc._core.wire.window cimport Budget
 
 
 @cython.final
@@ -26,7 +26,7 @@ cdef class ControlFrames:
         # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
         bint was_announced
         Queue unacknowledged
-        Settings acknowledged
+        WireSettings acknowledged
         uint32_t ping_gap_ms
 
         # PINGs of ours that wait for their answer, when the peer's last one came and how many were too early.
@@ -56,10 +56,10 @@ cdef class ControlFrames:
         Budget skip_budget
         readonly uint64_t skipped_frames
 
-    cdef int start(self, Settings acknowledged) except -1
+    cdef int start(self, WireSettings acknowledged) except -1
     cdef int take(self, Frame* frame) except -1
     cdef int credit(self, Frame* frame) except -1
-    cdef int announce(self, Settings settings) except -1
+    cdef int announce(self, WireSettings settings) except -1
     cdef int send_ping(self, bytes body) except -1
     cdef int start_drain(self, int reason, str text) except -1
     cdef int finish_drain(self) except -1

@@ -14,7 +14,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.wire cimport MINUTE, SECOND, load16, load32, load64
 from fastrpc._core.calls.call cimport STATE_ANSWERING, STATE_CANCELLED, STATE_GIVEN_UP, Call
-from fastrpc._core.framing.frame cimport (
+from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+from fastrpc._core.wire.frame cimport (
     ACK,
     AUTH,
     FINAL,
@@ -28,9 +30,8 @@ from fastrpc._core.framing.frame cimport (
     REASON_SETTINGS,
     SETTINGS,
 )
-from fastrpc._core.framing.settings cimport decode_settings
-from fastrpc._core.framing.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, spend, widen
-from fastrpc._core.native.parts_owner cimport PHASE_OPEN
+from fastrpc._core.wire.settings cimport decode_settings
+from fastrpc._core.wire.window cimport IDLE_CALLS, IDLE_CALLS_PER_SLOT, fill, open_budget, spend, widen
 
 from fastrpc.errors import LocalProtocolError
 
@@ -53,13 +54,13 @@ cdef class ControlFrames:
 
     def __cinit__(self):
         self.unacknowledged = Queue()
-        self.acknowledged = Settings(False)
+        self.acknowledged = WireSettings(False)
         self.pings = Queue()
         open_budget(&self.settings_budget, 32, 32, MINUTE)
         open_budget(&self.auth_budget, 10, 10, MINUTE)
         open_budget(&self.skip_budget, 1000, 330, SECOND)
 
-    cdef int start(self, Settings acknowledged) except -1:
+    cdef int start(self, WireSettings acknowledged) except -1:
         """Begin with the settings that the peer may count on before ours came."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self.acknowledged = acknowledged
@@ -115,7 +116,7 @@ cdef class ControlFrames:
 
     # SETTINGS
 
-    cdef int announce(self, Settings settings) except -1:
+    cdef int announce(self, WireSettings settings) except -1:
         """Send SETTINGS; what they lower binds the peer behind its ACK, what they raise counts at once."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint first = not self.was_announced
@@ -126,6 +127,8 @@ cdef class ControlFrames:
             )
         self.was_announced = True
         owner.ours = settings
+        if owner.calling is not None:
+            (<NativeCalling>owner.calling).know_limits(settings)
         owner.bound_messages()
         self.callee.most_calls = max(self.callee.most_calls, <Py_ssize_t>settings.max_calls)
         self.callee.serves_calls = self.callee.most_calls > 0
@@ -137,7 +140,7 @@ cdef class ControlFrames:
     cdef int _enforce(self) except -1:
         """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef Settings announced
+        cdef WireSettings announced
         owner.wire.frame_limit = self.acknowledged.max_frame
         owner.open_messages = self.acknowledged.open_messages
         self.callee.call_bound = self.acknowledged.max_calls
@@ -154,7 +157,7 @@ cdef class ControlFrames:
 
     cdef int _settings(self, Frame* frame) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
-        cdef Settings peer
+        cdef WireSettings peer
         if frame.flags & ACK:
             return self._settings_acknowledged()
         if not spend(&self.settings_budget, 1, owner.now):
@@ -165,6 +168,8 @@ cdef class ControlFrames:
         except ValueError as problem:
             return owner.violate(REASON_SETTINGS, str(problem))
         owner.peer = peer
+        if owner.calling is not None:
+            (<NativeCalling>owner.calling).know_peer(peer)
         self.slots.know_slots(peer.max_calls)
         # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
         self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")

@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint32_t
 
-from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.outgoing cimport Outgoing
 

@@ -22,7 +22,7 @@ turn more often. An id that has sent nothing in this turn has a quantum at once:
 cimport cython
 
 from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
-from fastrpc._core.framing.frame cimport REQUEST, RESPONSE
+from fastrpc._core.wire.frame cimport REQUEST, RESPONSE
 
 cdef enum:
     # What is shared out in one turn of the connection.

@@ -3,9 +3,9 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
-from fastrpc._core.framing.frame cimport Frame, WireProtocol
-from fastrpc._core.framing.window cimport Window
 from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.wire.frame cimport Frame, WireProtocol
+from fastrpc._core.wire.window cimport Window
 
 cdef enum:
     # What `on_opening` returns until all of the opening is there; -1 is an exception.

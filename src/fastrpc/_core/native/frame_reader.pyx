@@ -15,7 +15,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport PyObject
 
-from fastrpc._core.framing.frame cimport (
+from fastrpc._core.wire.frame cimport (
     BODY_REFUSED,
     CONT,
     DATA,
@@ -26,7 +26,7 @@ from fastrpc._core.framing.frame cimport (
     REQUEST,
     RESPONSE,
 )
-from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, open_window
+from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, open_window
 
 cdef enum:
     # A rest shorter than this is copied: not worth a read of its own.

@@ -40,9 +40,9 @@ cdef class Liveness:
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether a translation into rpcx lies between, whose own frames prove nothing: only the answer to a ping does, which
-        # follows the next byte of the server, and output that the server takes. Behind a long request it answers no ping.
-        bint is_translated
+        # Whether a translation lies between, whose own frames prove nothing: only the answer to a ping does, which follows
+        # the next byte of the server, and output that the server takes. Behind a long request it answers no ping.
+        bint answers_prove
 
         # Whether the peer may read nothing for as long as it likes: it pauses between two messages of a stream.
         bint is_pausing
@@ -53,6 +53,7 @@ cdef class Liveness:
         uint64_t probes
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1
+    cdef int set_pings(self, object timeouts, object keepalive) except -1
     cdef uint64_t connected(self, uint64_t now) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept
     cdef uint64_t check(self, uint64_t now) except? 0

@@ -6,7 +6,7 @@
          │              the instant of the next look; 0 = never
          └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
 
-Opening, age and rest here are those of a connection that a client made: served ones have `serving/connection_life`.
+Opening, age and rest here are those of a connection that a client made: served ones have `handlers/connection_life`.
 
 The session of a loop has it called by a timer. A blocking client has no timer: the thread that reads calls it between two
 reads, and only while a call is under way. So two things differ there. Age and idleness are looked at before the next
@@ -18,8 +18,8 @@ read for in a loop of its own.
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.base.instants cimport earlier, nanoseconds
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.framing.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN, PHASE_PREFACE
+from fastrpc._core.wire.frame cimport DATA, REASON_HANDSHAKE, REASON_KEEPALIVE, REASON_SLOW_READER
 
 # PROTOCOL.md, "Limits": nothing writable for 10 s, or 1 s above send_hard; 10 s without a piece; FINAL at most 1 s
 # after GOAWAY.
@@ -41,17 +41,22 @@ cdef class Liveness:
         self.piece_wait_ns = PIECE_WAIT_NS
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
-        """Set the rules of a connection that is made now."""
-        cdef PartsOwner owner = <PartsOwner>self.owner
-        self.made_ns = owner.answered_ns = owner.now
+        """Set the rules of a connection of ours that is made now."""
+        self.set_pings(timeouts, keepalive)
         self.handshake_ns = nanoseconds(timeouts.handshake)
-        self.linger_ns = nanoseconds(timeouts.linger)
         self.idle_ns = nanoseconds(timeouts.idle)
-        self.ping_interval_ns = nanoseconds(keepalive.interval)
-        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         if keepalive.max_age is not None:
             # Connections made together, after a restart say, must not all end together.
             self.age_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+        return 0
+
+    cdef int set_pings(self, object timeouts, object keepalive) except -1:
+        """Set the rules that served connections have as well."""
+        cdef PartsOwner owner = <PartsOwner>self.owner
+        self.made_ns = owner.answered_ns = owner.now
+        self.linger_ns = nanoseconds(timeouts.linger)
+        self.ping_interval_ns = nanoseconds(keepalive.interval)
+        self.ping_timeout_ns = nanoseconds(keepalive.timeout)
         return 0
 
     cdef uint64_t connected(self, uint64_t now) noexcept:
@@ -115,7 +120,7 @@ cdef class Liveness:
             self.is_pausing = False
             return 0
         taken = owner.taken_bytes()
-        if self.is_translated and self.blocked_ns and taken > self.blocked_taken:
+        if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
             # It was not looked at before, or the peer took something: a slow reader is still a reader.
@@ -244,7 +249,7 @@ cdef class Liveness:
     cdef uint64_t _heard_ns(self) noexcept:
         """Return when the peer last proved that it lives."""
         cdef PartsOwner owner = <PartsOwner>self.owner
-        return owner.answered_ns if self.is_translated else owner.received_ns
+        return owner.answered_ns if self.answers_prove else owner.received_ns
 
     cdef int _hear(self, uint64_t now) noexcept:
         """Count silence from here."""

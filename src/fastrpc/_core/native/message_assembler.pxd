@@ -2,13 +2,13 @@ cimport cython
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t
 
-from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
-from fastrpc._core.framing.window cimport Budget
 from fastrpc._core.native.frame_reader cimport FrameReader
 from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.native.send_queue cimport SendQueue
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.window cimport Budget
 
 
 @cython.final

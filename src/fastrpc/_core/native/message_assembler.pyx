@@ -19,9 +19,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.block_pool cimport copied
 from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport SECOND
 from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GIVEN_UP, STATE_GONE, STATE_OPEN, STATE_STREAMING
 from fastrpc._core.calls.call cimport Incoming, StreamWindow
-from fastrpc._core.framing.frame cimport (
+from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
+from fastrpc._core.wire.frame cimport (
     CANCEL_LOCAL_LIMIT,
     CONT,
     DATA,
@@ -35,10 +38,7 @@ from fastrpc._core.framing.frame cimport (
     STREAM_MESSAGE_LIMIT,
     WAITED,
 )
-from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
-from fastrpc._core.native.parts_owner cimport LATE_BYTES_PER_SECOND
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, give, open_budget, spend
+from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
@@ -78,6 +78,9 @@ cdef class MessageAssembler:
         if frame.kind != DATA and frame.metadata_size:
             incoming.metadata = PyBytes_FromStringAndSize(frame.metadata, frame.metadata_size)
             incoming.head.metadata = PyBytes_AS_STRING(incoming.metadata)
+            if frame.kind == REQUEST:
+                # It counts with the record of the call, from its first piece on.
+                call.received_metadata = incoming.metadata
         if assembly is None:
             assembly = Assembly(frame.total)
             assembly.append(frame.payload, frame.payload_size, self.reader.trusted)
@@ -121,7 +124,7 @@ cdef class MessageAssembler:
         self.reader.trusted = max(self.reader.trusted, PyBytes_GET_SIZE(payload))
         if incoming.head.kind == DATA:
             self.cut_messages -= 1
-            call.messages_waiting += 1
+            call.window.waiting += 1
             (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
             # Whoever keeps it counts it by now.
             return (<PartsOwner>self.owner).on_cut(-incoming.cost)
@@ -168,19 +171,21 @@ cdef class MessageAssembler:
             return (<PartsOwner>self.owner).on_piece(call)
         if payload is None:
             payload = copied(frame.payload, frame.payload_size)
-        call.messages_waiting += 1
+        call.window.waiting += 1
         return (<PartsOwner>self.owner).on_message(call, frame, payload, cost)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
         """The application took a message: its window credit goes back, less what was granted beyond the window."""
-        cdef Py_ssize_t reserved = call.reserved
-        call.messages_waiting -= 1
+        # The message came in it.
+        cdef StreamWindow window = call.window
+        cdef Py_ssize_t reserved = window.reserved
+        window.waiting -= 1
         if call.state == STATE_GONE or call.state == STATE_CANCELLED or call.state == STATE_GIVEN_UP:
             return 0
-        call.window.owed += cost - call.granted
-        call.reserved = call.granted = 0
+        window.owed += cost - window.granted
+        window.reserved = window.granted = 0
         if call.is_local or call.state == STATE_OPEN:
-            if call.window.owed * 2 >= call.window.size:
+            if window.owed * 2 >= window.size:
                 self._return_credit(call)
             self._grant_missing(call)
         return self._return_to_pool(reserved) if reserved else 0
@@ -218,7 +223,7 @@ cdef class MessageAssembler:
         window.was_short = False
         returned = window.returned + window.owed
         # What waited for the window as it was before says nothing of the present one.
-        if 4 * returned < 3 * window.size or call.messages_waiting:
+        if 4 * returned < 3 * window.size or window.waiting:
             return 0
         if not window.held_up or returned > HELD_UP_AGAIN * window.size:
             window.held_up = True
@@ -255,12 +260,15 @@ cdef class MessageAssembler:
 
     cdef int drop_incoming(self, Call call) except -1:
         """Nobody wants the messages of this call any more."""
-        cdef Py_ssize_t reserved = call.reserved
+        cdef StreamWindow window = call.window
+        cdef Py_ssize_t reserved = 0
         if call.incoming is not None and call.incoming.head.kind == DATA:
             self.cut_messages -= 1
             (<PartsOwner>self.owner).on_cut(-call.incoming.cost)
         call.incoming = None
-        call.reserved = call.granted = 0
+        if window is not None:
+            reserved = window.reserved
+            window.reserved = window.granted = 0
         if call.waits_for_pool:
             call.waits_for_pool = False
             self.pool_waiters.remove(call)
@@ -286,19 +294,20 @@ cdef class MessageAssembler:
     cdef bint _grant_missing(self, Call call) except -1:
         """Grant what the message on its way lacks, out of the stream pool, when its reader has nothing else to read."""
         cdef Assembly assembly
+        cdef StreamWindow window = call.window
         cdef int64_t missing
-        if call.incoming is None or call.incoming.head.kind != DATA or call.messages_waiting or call.reserved:
+        if call.incoming is None or call.incoming.head.kind != DATA or window.waiting or window.reserved:
             return False
         assembly = <Assembly>call.incoming.assembly
-        missing = assembly.total - assembly.filled - call.window.left
+        missing = assembly.total - assembly.filled - window.left
         if self.reader.body_left and self.reader.sink is assembly:
             # Of a frame that is not whole yet the window knows nothing.
             missing += self.reader.held.frame.payload_size - self.reader.body_left
         if missing <= 0 or not self._reserve(call, assembly.total):
             return False
-        call.reserved = assembly.total
-        call.granted = missing
-        call.window.left += missing
+        window.reserved = assembly.total
+        window.granted = missing
+        window.left += missing
         self.sender.send_credit(call.id, <uint32_t>missing)
         return True
 

@@ -6,7 +6,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.framing.frame cimport CONT, DATA, HEADER_SIZE, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
+from fastrpc._core.wire.frame cimport CONT, DATA, HEADER_SIZE, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
 
 from fastrpc.errors import EncodeError
 

@@ -2,7 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
-from fastrpc._core.framing.frame cimport Frame, WireProtocol
+from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
 
 cdef class Output:

@@ -5,8 +5,8 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memset
 
 from fastrpc._core.base.wire cimport store16, store32
-from fastrpc._core.framing.frame cimport CANCEL, CREDIT
 from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.wire.frame cimport CANCEL, CREDIT
 
 cdef enum:
     # A payload part this long is handed to the transport as it is instead of being copied into `out`.

@@ -2,12 +2,12 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.buffer cimport Assembly
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame, WireProtocol
-from fastrpc._core.framing.settings cimport Settings
-from fastrpc._core.framing.window cimport Budget
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.loop.loop_state cimport LoopState
-from fastrpc._core.native.call_parts cimport CallingPart, ServingPart
+from fastrpc._core.native.call_parts cimport ServingPart
+from fastrpc._core.wire.frame cimport Frame, WireProtocol
+from fastrpc._core.wire.settings cimport WireSettings
+from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
     # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded or be short pieces.
@@ -31,9 +31,9 @@ cdef class PartsOwner(Engine):
         readonly int drain_step
 
         # What the peer accepts and whether it said so; what we announced last; the window that streams get from us.
-        readonly Settings peer
+        readonly WireSettings peer
         bint settled
-        readonly Settings ours
+        readonly WireSettings ours
         uint32_t our_stream_window
 
         # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on. How many
@@ -50,19 +50,17 @@ cdef class PartsOwner(Engine):
         readonly bint peer_sent_final
         bint preface_sent
 
-        # Its parts that know calls of theirs and of ours, each None on a side that has none of these.
+        # Its part that knows calls of theirs, None on a side that has none; `calling` of Engine is a NativeCalling or None.
         ServingPart serving
-        CallingPart calling
 
         # The longest message that the peer may send: what we announced, or the floor for a caller that is not authenticated.
         # Whether the connection window waits for that.
         uint64_t message_bound
         bint keeps_window
 
-        # The loop that watches the deadlines of calls, None where there is none. Whether calls of ours may go out:
-        # connected, and the peer takes new ones; whether somebody wants to hear of the next one.
+        # The loop that watches the deadlines of calls, None where there is none; whether somebody wants to hear of the next
+        # call of ours.
         readonly LoopState loop_state
-        readonly bint is_usable
         public bint announces_calls
 
         # When the peer last answered a PING.
@@ -163,6 +161,7 @@ cdef class PartsOwner(Engine):
     cdef int on_crowd(self) except -1
     cdef int on_ids_used_up(self) except -1
 
-    # Calls of ours: none go out any more; one does, where somebody wanted to hear of it.
+    # Calls of ours: none go out any more; one does, where somebody wanted to hear of it; whether a thread may make one.
     cdef int stop_calls(self) except -1
     cdef int on_used(self) except -1
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1

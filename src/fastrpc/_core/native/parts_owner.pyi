@@ -1,22 +1,22 @@
 from typing import Any
 
-from fastrpc._core.framing.settings import Settings
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.wire.settings import WireSettings
 
 class PartsOwner(Engine):
     """The state that the parts of a connection share, and the hooks they call."""
 
     @property
-    def peer(self) -> Settings:
+    def peer(self) -> WireSettings:
         """What the peer accepts; the floor until its SETTINGS came."""
 
     @property
-    def ours(self) -> Settings:
+    def ours(self) -> WireSettings:
         """What we announced last."""
 
     @property
-    def exchange(self) -> Any:
+    def connection(self) -> Any:
         """What the gate knows of this connection; None on a side that serves nothing."""
 
     @property

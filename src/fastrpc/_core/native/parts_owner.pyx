@@ -17,9 +17,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from fastrpc._core.base.status cimport DEADLINE_EXCEEDED
 from fastrpc._core.base.wire cimport SECOND
-from fastrpc._core.framing.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
-from fastrpc._core.framing.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, give, open_budget, spend
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.call_parts cimport NativeCalling
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, DATA, HEAD, HEADER_SIZE, REASON_CALM_DOWN, REQUEST
+from fastrpc._core.wire.window cimport CONNECTION_WINDOW, FIRST_CONNECTION_WINDOW, fill, give, open_budget, spend
 
 cdef enum:
     # PROTOCOL.md, "Budgets".
@@ -41,14 +42,14 @@ cdef class PartsOwner(Engine):
         if self.serving is not None:
             self.serving.owner = NULL
         if self.calling is not None:
-            self.calling.owner = NULL
+            (<NativeCalling>self.calling).owner = NULL
 
     # For whoever holds the connection
 
     @property
-    def exchange(self):
+    def connection(self):
         """What the gate knows of this connection; None on a side that serves nothing."""
-        return None if self.serving is None else self.serving.exchange_of()
+        return None if self.serving is None else self.serving.connection_of()
 
     def end_calls(self, str text not None):
         """Answer every call that is still under way, and stop its handler."""
@@ -73,12 +74,12 @@ cdef class PartsOwner(Engine):
         if not why:
             other = "server" if self.is_client else "client"
             why = str(error) if error is not None else f"the {other} closed it"
-        return self.calling.fail_all(why)
+        return (<NativeCalling>self.calling).fail_all(why)
 
     cdef int stop_calls(self) except -1:
         """No new calls of ours go out here."""
         self.is_usable = False
-        return 0 if self.calling is None else self.calling.stop()
+        return 0 if self.calling is None else (<NativeCalling>self.calling).stop()
 
     # Of the reader
 
@@ -163,11 +164,12 @@ cdef class PartsOwner(Engine):
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
         """The initial metadata of a stream of ours came."""
-        return 0 if self.calling is None else self.calling.on_head(call, metadata)
+        return 0 if self.calling is None else (<NativeCalling>self.calling).on_head(call, metadata)
 
+    @cython.nonecheck(False)
     cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
         """The final answer to a call of ours; the call is gone already."""
-        return 0 if self.calling is None else self.calling.on_response(call, frame, payload)
+        return 0 if self.calling is None else (<NativeCalling>self.calling).on_response(call, frame, payload)
 
     cdef int on_freed(self, Call call) except -1:
         """The RESPONSE to a call of ours came that had been given up."""
@@ -175,7 +177,7 @@ cdef class PartsOwner(Engine):
 
     cdef int on_not_started(self, Call call) except -1:
         """The peer never saw this call of ours."""
-        return 0 if self.calling is None else self.calling.on_not_started(call)
+        return 0 if self.calling is None else (<NativeCalling>self.calling).on_not_started(call)
 
     cdef int on_forgotten(self, Call call) except -1:
         """A call of ours is gone, whatever became of it."""
@@ -184,17 +186,18 @@ cdef class PartsOwner(Engine):
     cdef int on_local_end(self, Call call, int status, str text) except -1:
         """What the peer sent on this call cannot be used; the call ended with this status."""
         if call.is_local:
-            return 0 if self.calling is None else self.calling.on_local_end(call, status, text)
+            return 0 if self.calling is None else (<NativeCalling>self.calling).on_local_end(call, status, text)
         return 0 if self.serving is None else self.serving.on_local_end(call, status, text)
 
     # Of the assembler
 
+    @cython.nonecheck(False)
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
         application has it.
         """
         if call.is_local:
-            return 0 if self.calling is None else self.calling.on_message(call, frame, payload, cost)
+            return 0 if self.calling is None else (<NativeCalling>self.calling).on_message(call, frame, payload, cost)
         return 0 if self.serving is None else self.serving.on_message(call, frame, payload, cost)
 
     cdef int on_piece(self, Call call) except -1:
@@ -249,12 +252,12 @@ cdef class PartsOwner(Engine):
 
     cdef int on_unsendable(self, Call call, object error) except -1:
         """A waiting call of ours turned out to be over the limits the peer has now announced."""
-        return 0 if self.calling is None else self.calling.on_unsendable(call, error)
+        return 0 if self.calling is None else (<NativeCalling>self.calling).on_unsendable(call, error)
 
     cdef int on_sendable(self, Call call) except -1:
         """All messages of a call whose sender waits are written. Nothing may be sent from in here."""
         if call.is_local:
-            return 0 if self.calling is None else self.calling.on_sendable(call)
+            return 0 if self.calling is None else (<NativeCalling>self.calling).on_sendable(call)
         return 0 if self.serving is None else self.serving.on_sendable(call)
 
     # Of the frames that no part keeps
@@ -398,3 +401,7 @@ cdef class PartsOwner(Engine):
     cdef int on_used(self) except -1:
         """A call of ours goes out, and somebody wanted to hear of it."""
         return 0
+
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
+        """Return whether a new call of a thread may go out here (CallingPart)."""
+        return True

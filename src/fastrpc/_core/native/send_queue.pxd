@@ -1,15 +1,14 @@
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from fastrpc._core.base.priority_queue cimport PriorityQueue
-from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.base.priority_queue cimport PriorityQueue, Queue
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.io.engine cimport LITTLE, MUCH, NOTHING
 from fastrpc._core.native.deficit_ring cimport DeficitRing
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.output cimport Output
 from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
     # What is not larger is copied into the write buffer and goes before every piece of a larger message.

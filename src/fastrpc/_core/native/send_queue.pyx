@@ -19,18 +19,18 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from fastrpc._core.base.histogram cimport client_waits
-from fastrpc._core.base.queue cimport Queue
+from fastrpc._core.base.priority_queue cimport Queue
+from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport STATE_CANCELLED
-from fastrpc._core.framing.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
-from fastrpc._core.framing.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
-from fastrpc._core.framing.settings cimport Settings
 from fastrpc._core.io.engine cimport STREAM_SHARE
 from fastrpc._core.native.deficit_ring cimport MOST_OWED, QUANTUM
 from fastrpc._core.native.outgoing cimport FEW_DROPPED, TURN, any_waits, fill_frame, forget_dropped, head_too_large
 from fastrpc._core.native.outgoing cimport let_go_of_all, new_failure, new_item, room_for, too_large
-from fastrpc._core.base.status cimport CANCELLED, RESOURCE_EXHAUSTED
-from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.framing.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
+from fastrpc._core.wire.frame cimport CANCEL_LOCAL_LIMIT, DATA, END, HEAD, HEADER_SIZE
+from fastrpc._core.wire.frame cimport MORE, OUTCOME_RAN, REQUEST, RESPONSE, STREAM_MESSAGE_LIMIT
+from fastrpc._core.wire.settings cimport WireSettings
+from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 
 from fastrpc.errors import EncodeError
 
@@ -67,7 +67,7 @@ cdef class SendQueue(Output):
         """
         assert call is not None and payload is not None
         cdef Outgoing item
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole
         cdef bint never_waited = self.small is None and self.ring is None
         if call.state == STATE_CANCELLED:
@@ -116,7 +116,7 @@ cdef class SendQueue(Output):
             EncodeError: the peer takes less.
         """
         cdef Outgoing item = new_item(call, HEAD, b"")
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t limit = min(peer.max_metadata, peer.max_frame)
         if PyBytes_GET_SIZE(metadata) > limit:
             raise EncodeError(
@@ -134,7 +134,7 @@ cdef class SendQueue(Output):
         """
         cdef Outgoing item
         cdef Frame frame
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(payload), whole = HEADER_SIZE + size
         cdef uint64_t limit = min(peer.max_message, <uint64_t>STREAM_MESSAGE_LIMIT)
         if (<PartsOwner>self.owner).settled and <uint64_t>size > limit:
@@ -329,7 +329,7 @@ cdef class SendQueue(Output):
         """Write a message in one frame, if its credit allows it."""
         cdef Frame frame
         cdef Call call = item.call
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), whole
         if item.kind == DATA and call.is_local and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
@@ -380,7 +380,7 @@ cdef class SendQueue(Output):
         """Write the next frame of a large message, as long as the share of its call; a small rest goes with it."""
         cdef Frame frame
         cdef Call call = item.call
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef Py_ssize_t size = PyBytes_GET_SIZE(item.payload), left = size - item.offset, head, room
         if item.kind == DATA and call.is_local and not item.is_cut and <uint64_t>size > peer.max_message:
             return self._over_limit_now(item)
@@ -449,7 +449,7 @@ cdef class SendQueue(Output):
         """The metadata of a message leaves no room for a piece in a frame the peer takes: say so instead."""
         cdef Call call = item.call
         cdef int done
-        cdef Settings peer = (<PartsOwner>self.owner).peer
+        cdef WireSettings peer = (<PartsOwner>self.owner).peer
         cdef object error = head_too_large(head, peer.max_frame)
         if item.kind == REQUEST:
             self.drop_unsent(call)

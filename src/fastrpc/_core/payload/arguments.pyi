@@ -44,3 +44,9 @@ class ArgumentShape:
     ) -> None: ...
     def arity_text(self, got: int) -> str:
         """Describe the number of arguments that the method takes, and the number received."""
+
+def described_error(error: BaseException, root: str, names: tuple[str, ...]) -> str:
+    """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
+
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
+    """

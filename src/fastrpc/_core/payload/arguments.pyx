@@ -139,3 +139,34 @@ cdef object split_untyped(dict items):
 
 cdef object refusal(str message, str hint=None, object status=None):
     return CallError(status or Status.INVALID_ARGUMENT, message, processed="no", hint=hint)
+
+
+def described_error(error, str root not None, tuple names not None):
+    """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
+
+    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
+    """
+    cdef str text, place
+    if isinstance(error, RecursionError):
+        text, place = "nested too deep", ""
+    else:
+        text, place = _without_places(str(error) or type(error).__name__)
+    if text.partition(" ")[0].istitle():
+        text = text[0].lower() + text[1:]
+    if root:
+        return f"{place.replace('$', root, 1) or root}: {text}"
+    before, opened, rest = place.partition("$[")
+    number, closed, rest = rest.partition("]")
+    if opened and closed and number.isdigit() and int(number) < len(names):
+        return f"{before}{names[int(number)]}{rest}: {text}"
+    return f"the arguments: {text}"
+
+
+cdef tuple _without_places(str text):
+    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": a decoder inside another names its place first."""
+    cdef str outer, place = ""
+    while text.endswith("`") and " - at `" in text:
+        text, _, outer = text.rpartition(" - at `")
+        outer = outer.replace("`", "")
+        place = outer.replace("$", place, 1) if place else outer
+    return text, place

@@ -8,8 +8,6 @@ end of a map its keys are compared, each with each where they are few, else sort
 equal to one without: such a payload is read again by the json module.
 """
 
-import json
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint64_t
 from libc.stdlib cimport free, qsort, realloc
@@ -160,6 +158,8 @@ def _check_pairs(pairs):
 
 
 def _double_in_json(bytes payload):
+    import json  # On first use: few payloads have an escape in a key.
+
     try:
         json.loads(payload, object_pairs_hook=_check_pairs)
     except _DoubleKeyError as error:

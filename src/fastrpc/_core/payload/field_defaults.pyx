@@ -4,7 +4,7 @@ For a missing field of a dataclass, msgspec finds the default as an attribute of
 But it encodes the object's `__dict__`: a forwarded value loses the field, and the next reader applies its own default.
 Here each such object gets all its fields.
 
-Fillers form a graph like the types (`rpc/defaults.py`); a type without such dataclasses has none.
+Fillers form a graph like the types (`rpc/schema/defaults.py`); a type without such dataclasses has none.
 """
 
 cimport cython

@@ -13,7 +13,7 @@ cdef enum:
 
 
 @cython.final
-cdef class KeyTable:
+cdef class HashModel:
     cdef:
         # Whether it models Python's set or its dict; never changes.
         bint _is_set
@@ -61,10 +61,10 @@ cdef class HashFloodGuard:
 
     # `left`: bytes that may still be decoded separately; below 0 none are, and the result is KEYS_OVERLAP.
     cdef int _weigh_group(
-        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+        self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1
     cdef int _weigh(
-        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+        self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1
     cdef object _decoded(self, object decode, bytes payload, const Py_ssize_t* left)
     cdef bint _can_begin(self, object decode, const char* data, const Span* span, Py_ssize_t* left) except -1

@@ -2,7 +2,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, final
 
 @final
-class KeyTable:
+class HashModel:
     """A model of Python's hash tables, slots only, that counts collisions."""
 
     seen: int

@@ -2,8 +2,9 @@
 
 Python seeds the hash of text and bytes, but not that of numbers, nor of values made of numbers: a sender can choose half
 a million keys so that each insertion into a dict probes all earlier ones, for minutes. The types of a method determine
-which keys with such hashes its payloads may have (`rpc/scans.py`). If the pre-scan finds a long map, its keys are decoded
-separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a dict or a set.
+which keys with such hashes its payloads may have (`rpc/schema/scans.py`). If the pre-scan finds a long map, its keys are
+decoded separately, once for each such type, and hashed by Python itself. Then they are inserted into a model of a dict or
+a set.
 
 The bounds:
 
@@ -36,8 +37,6 @@ from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
 from typing import Any
-
-import msgspec
 
 cdef enum:
     MSGPACK = 1
@@ -81,7 +80,7 @@ cdef double UNSEEN_COMPARISONS = 1 << 15
 
 
 @cython.final
-cdef class KeyTable:
+cdef class HashModel:
     def __cinit__(self, *, bint is_set):
         self._is_set = is_set
         self.restart()
@@ -222,12 +221,12 @@ cdef class HashFloodGuard:
     cdef int look_at(self, const char* data, Py_ssize_t size, const KeyLog* log) except -1:
         cdef Py_ssize_t left = (len(self.keys) + len(self.values) + SPARE_SIZES) * size, number
         cdef const Group* group
-        cdef KeyTable table
+        cdef HashModel table
         cdef int found
         if log.comparisons < UNSEEN_COMPARISONS:
             return KEYS_PASS
-        of_maps = [(decode, KeyTable(is_set=False)) for decode in self.keys]
-        of_arrays = [(decode, KeyTable(is_set=True)) for decode in self.values]
+        of_maps = [(decode, HashModel(is_set=False)) for decode in self.keys]
+        of_arrays = [(decode, HashModel(is_set=True)) for decode in self.values]
         # Inner containers ended first and so come first: no dict or set within an entry is a flood when that is decoded.
         for number in range(log.group_count):
             group = &log.groups[number]
@@ -239,7 +238,7 @@ cdef class HashFloodGuard:
         return KEYS_PASS
 
     cdef int _weigh_group(
-        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+        self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1:
         """Add the entries of one container to the table: the first alone, then more and more at a time."""
         cdef Py_ssize_t at = 0, taken, most = KEYS_AT_ONCE
@@ -259,7 +258,7 @@ cdef class HashFloodGuard:
         return found
 
     cdef int _weigh(
-        self, KeyTable table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
+        self, HashModel table, object decode, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left
     ) except -1:
         """Add some entries to the table, up to the first one that is not of this type: the decoder stops there as well."""
         cdef Py_ssize_t tried = count
@@ -307,11 +306,9 @@ cdef class HashFloodGuard:
         payload = self._payload_of(data, &head, 1, left)
         try:
             decode(payload[:len(payload) - 1])
-        except msgspec.ValidationError:
-            return False
-        except Exception:
-            # It is cut off.
-            return True
+        except Exception as error:
+            # Otherwise it is cut off.
+            return not _is_of_another_type(error)
         return True
 
     cdef bytes _payload_of(self, const char* data, const Span* spans, Py_ssize_t count, Py_ssize_t* left):
@@ -379,8 +376,16 @@ cdef Py_ssize_t trimmed(const char* text, Py_ssize_t size) noexcept:
     return size
 
 
+cdef bint _is_of_another_type(error) except -1:
+    import msgspec
+
+    return isinstance(error, msgspec.ValidationError)
+
+
 def key_decoder(int codec_id, type, *, is_key=True, dec_hook=None):
     """Return the decoder of many keys, or values of a set, of one type; the hook is msgspec's, for other classes."""
+    import msgspec  # On first use: a client that makes no call loads nothing of it.
+
     if codec_id == MSGPACK:
         return msgspec.msgpack.Decoder(dict[tuple[type, ...], Any], dec_hook=dec_hook).decode
     # Keys are text in JSON; for a number, the number in the text counts.

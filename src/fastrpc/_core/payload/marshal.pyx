@@ -17,7 +17,7 @@ from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
 from fastrpc._core.payload.double_keys cimport double_key
-from fastrpc._core.payload.payload_scan cimport PayloadScan, scan_hint, scan_limit, scan_text
+from fastrpc._core.payload.payload_scan cimport PayloadScan, details_scan, scan_hint, scan_limit, scan_text
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_JSON,
     PRESCAN_MSGPACK,
@@ -25,10 +25,8 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_TOO_MANY_ITEMS,
 )
 
-from msgspec import MsgspecError
-
 from fastrpc._core.payload.arguments import MISSING as NO_ARGUMENT
-from fastrpc._core.payload.hash_flood import untyped_guard
+from fastrpc._core.payload.arguments import described_error
 from fastrpc.errors import CodecError, DecodeError, EncodeError
 from fastrpc.status import Status
 
@@ -58,16 +56,12 @@ cdef dict FORMS = {"whole": FORM_WHOLE, "named": FORM_NAMED, "either": FORM_EITH
 cdef dict NOTHING = {PRESCAN_MSGPACK: b"\xc0", PRESCAN_JSON: b"null"}
 cdef dict EMPTY_MAP = {PRESCAN_MSGPACK: b"\x80", PRESCAN_JSON: b"{}"}
 
-# The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. The errors
-# of msgspec are no ValueErrors before 0.21.
-cdef tuple DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
+# The errors of codecs for bytes that do not fit; any other is a mistake in the user's own type and passes. Set by the
+# first coders: a client that makes no call does not load msgspec.
+cdef tuple DECODE_FAILURES = None
 
 # As a C global: an import would be looked up in the module's dictionary at each use.
 cdef object MISSING = NO_ARGUMENT
-
-# The scan of the details of an error, which may be any value.
-cdef PayloadScan MSGPACK_DETAILS = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
-cdef PayloadScan JSON_DETAILS = PayloadScan(PRESCAN_JSON)
 
 
 @cython.final
@@ -84,6 +78,12 @@ cdef class PayloadCoders:
         tuple items not None,
         tuple scan not None,
     ):
+        global DECODE_FAILURES
+        if DECODE_FAILURES is None:
+            # Its errors are no ValueErrors before 0.21.
+            from msgspec import MsgspecError
+
+            DECODE_FAILURES = (ValueError, TypeError, OverflowError, RecursionError, CodecError, MsgspecError)
         self.codec = codec
         self.codec_id = codec_id
         self.encode_arguments, self.encode_result, self.encode_message = encode
@@ -211,7 +211,7 @@ cdef class Marshal:
         try:
             return self._decode_result(payload)
         except Exception as error:
-            raise DecodeError(f"{self.method}: {_described(error, 'result', ())}") from error
+            raise DecodeError(f"{self.method}: {described_error(error, 'result', ())}") from error
 
     cdef int check_result(self, object value, bytes payload) except -1:
         cdef object decoded
@@ -221,7 +221,7 @@ cdef class Marshal:
             # Not `decode_result`: the limits apply only to payloads of a peer.
             decoded = self._decode_result(payload)
         except Exception as error:
-            raise TypeError(f"{self.method}: {_described(error, 'result', ())}") from None
+            raise TypeError(f"{self.method}: {described_error(error, 'result', ())}") from None
         if self._layout == LAYOUT_MESSAGE and type(decoded) is not type(value):
             # The bytes of two kinds of messages may be equal.
             expected, got = type(decoded).__name__, type(value).__name__
@@ -244,7 +244,7 @@ cdef class Marshal:
         try:
             return self.coders.decode_message(payload)
         except Exception as error:
-            raise refusal(_described(error, "message", ())) from None
+            raise refusal(described_error(error, "message", ())) from None
 
     cdef object _encode_slowly(self, tuple args, dict kwargs, uint64_t* names):
         """Encode arguments given by name, or the only one of a payload that is no array; refuse a misfit."""
@@ -388,7 +388,7 @@ cdef class Marshal:
                     return self._bind([self.coders.items[0](EMPTY_MAP[self.codec_id])])
                 except DECODE_FAILURES:
                     pass  # The first error is clearer.
-            raise refusal(_described(error, self.shape.names[0], ())) from None
+            raise refusal(described_error(error, self.shape.names[0], ())) from None
 
     cdef object _decode_exactly(self, object payload):
         """Return the tuple in a JSON array of the one length that fits, None for a map or another length."""
@@ -435,7 +435,7 @@ cdef class Marshal:
             return self._bind([self.coders.items[0](payload)])
         except Exception as error:  # each protobuf library has an error class of its own
             name = "message" if self.shape is None else self.shape.names[0]
-            raise refusal(_described(error, name, ())) from None
+            raise refusal(described_error(error, name, ())) from None
 
     cdef object _decode_list(self, object items):
         cdef Py_ssize_t at, count = len(items)
@@ -472,7 +472,7 @@ cdef class Marshal:
         try:
             return self.coders.items[at](item)
         except DECODE_FAILURES as error:
-            raise refusal(_described(error, self.shape.names[at], ())) from None
+            raise refusal(described_error(error, self.shape.names[at], ())) from None
 
     cdef object _bind(self, list values):
         return tuple(values) if self.shape is None else self.shape.bind(values)
@@ -505,9 +505,8 @@ cdef class Marshal:
 
     cdef bint takes_details(self, bytes payload, int codec_id) except -1:
         """Return whether the details of an error are within the limits of all values."""
-        cdef PayloadScan scan = JSON_DETAILS if codec_id == PRESCAN_JSON else MSGPACK_DETAILS
         cdef Py_ssize_t charge = 0
-        return scan.find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
+        return details_scan(codec_id).find(payload, self._depth, self._item_limit, &charge) == PRESCAN_OK
 
 
 cdef int _layout_of(int codec_id) noexcept:
@@ -552,38 +551,7 @@ cdef bytes _as_bytes(object value):
 
 cdef object _arguments_refused(Marshal marshal, object error):
     names = () if marshal.shape is None else marshal.shape.names
-    return refusal(_described(error, "", names))
-
-
-cdef str _described(object error, str root, tuple names):
-    """Turn "Expected `int`, got `str` - at `$[1].x`" into "b.x: expected `int`, got `str`".
-
-    `root` is what `$` stands for; if it is empty, `$[n]` is the parameter names[n].
-    """
-    cdef str text, place
-    if isinstance(error, RecursionError):
-        text, place = "nested too deep", ""
-    else:
-        text, place = _without_places(str(error) or type(error).__name__)
-    if text.partition(" ")[0].istitle():
-        text = text[0].lower() + text[1:]
-    if root:
-        return f"{place.replace('$', root, 1) or root}: {text}"
-    before, opened, rest = place.partition("$[")
-    number, closed, rest = rest.partition("]")
-    if opened and closed and number.isdigit() and int(number) < len(names):
-        return f"{before}{names[int(number)]}{rest}: {text}"
-    return f"the arguments: {text}"
-
-
-cdef tuple _without_places(str text):
-    """Split "no - at `$.b` - at `$[0].a`" into "no" and "$[0].a.b": a decoder inside another names its place first."""
-    cdef str outer, place = ""
-    while text.endswith("`") and " - at `" in text:
-        text, _, outer = text.rpartition(" - at `")
-        outer = outer.replace("`", "")
-        place = outer.replace("$", place, 1) if place else outer
-    return text, place
+    return refusal(described_error(error, "", names))
 
 
 cdef object _encode_failure(Marshal marshal, str part, object value, object error):

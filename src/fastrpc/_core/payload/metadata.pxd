@@ -9,3 +9,12 @@ cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noe
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
 cdef bint has_any_key(bytes data, frozenset keys) except -1
+
+# Return whether a key of a protocol of Go programs, in small letters, is one of ours as well.
+cdef bint has_form(bytes key) except -1
+
+# Count entries that were left out, and log the first one unless that was told before.
+cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1
+
+# Return the beginning of a key for a text.
+cdef str shown_key(bytes key)

@@ -3,6 +3,9 @@
 Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0-9._-]` and unique; values are text,
 or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
 (RFC 9113, 6.5.2), so that many tiny entries are charged for their overhead.
+
+Protocols of Go programs allow keys of any bytes. A call goes on without an entry whose key has another form than ours: the
+entry is counted, and the first one is logged. That holds for rpcx, Phobos and both of their header gateways.
 """
 
 import os
@@ -14,18 +17,22 @@ from libc.string cimport memcmp, memset
 
 from fastrpc._core.base.wire cimport load16, utf8_valid
 
+from fastrpc._core.base.histogram import count_dropped
+
 cdef enum:
     ENTRY_HEAD = 4
     ENTRY_COST = 32
     # Up to so many bytes the keys are simply compared; above, those only whose bit in a filter is set already.
     FEW_BYTES = 256
     NOTED_BITS = 14
+    LONGEST_KEY = 255
 
 # Odd and secret: no peer can choose keys that collide in the filter.
 cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
 
 RESERVED_PREFIX = "frpc-"
 KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+cdef frozenset FOREIGN_KEY_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 
 
 cdef inline bint key_valid(const char* key, Py_ssize_t size) noexcept nogil:
@@ -262,3 +269,20 @@ class BinaryMetadata(MutableMapping):
 
     def __repr__(self):
         return f"BinaryMetadata({dict(self)!r})"
+
+
+cdef bint has_form(bytes key) except -1:
+    return 0 < len(key) <= LONGEST_KEY and FOREIGN_KEY_BYTES.issuperset(key)
+
+
+cdef int note_dropped(list dropped, str protocol, object logger, bint is_told) except -1:
+    for _ in dropped:
+        count_dropped(protocol)
+    if not is_told:
+        text = "%s: the metadata entry %s is left out, keys are 1 to 255 of a-z 0-9 . _ - in either case (told once)"
+        logger.warning(text, protocol, shown_key(dropped[0]))
+    return 0
+
+
+cdef str shown_key(bytes key):
+    return ascii(key[:100].decode("utf-8", "replace"))

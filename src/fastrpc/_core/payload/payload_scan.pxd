@@ -25,6 +25,9 @@ cdef class PayloadScan:
     ) except -1
 
 
+# Returns the scan of the details of an error, which may be any value.
+cdef PayloadScan details_scan(int codec_id)
+
 # Returns the reason of a refusal in words, and a hint for the sender; None without a reason.
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec)
 cdef str scan_limit(int found)

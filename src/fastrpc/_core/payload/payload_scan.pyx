@@ -15,6 +15,8 @@ from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
 from fastrpc._core.payload.key_log cimport release
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
+    PRESCAN_JSON,
+    PRESCAN_MSGPACK,
     PRESCAN_NAMES,
     PRESCAN_NO_MEMORY,
     PRESCAN_OK,
@@ -23,6 +25,12 @@ from fastrpc._core.payload.prescan cimport (
     PRESCAN_TOO_MANY_ITEMS,
     prescan,
 )
+
+from fastrpc._core.payload.hash_flood import untyped_guard
+
+# None until the first details of their codec.
+cdef PayloadScan msgpack_details = None
+cdef PayloadScan json_details = None
 
 
 @cython.final
@@ -81,6 +89,17 @@ cdef class PayloadScan:
             return PRESCAN_OVERLAPPING_KEYS if found == KEYS_OVERLAP else PRESCAN_OK
         finally:
             release(&log)
+
+
+cdef PayloadScan details_scan(int codec_id):
+    global json_details, msgpack_details
+    if codec_id == PRESCAN_JSON:
+        if json_details is None:
+            json_details = PayloadScan(PRESCAN_JSON)
+        return json_details
+    if msgpack_details is None:
+        msgpack_details = PayloadScan(PRESCAN_MSGPACK, guard=untyped_guard())
+    return msgpack_details
 
 
 cdef str scan_text(int found, str what, int max_depth, Py_ssize_t max_items, str codec):

@@ -50,14 +50,14 @@ cdef class RpcxEngine(Engine):
     cdef Py_ssize_t _feed(self, const char* data, Py_ssize_t size) except -1
     cdef Py_ssize_t _begin_frame(self, const char* data, Py_ssize_t size) except -1
 
-    # What a side implements.
+    # A side implements these.
     cdef int on_frame(self, RpcxFrame* frame) except -1
     cdef int on_violation(self, object error) except -1
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef int on_held(self, Py_ssize_t change) except -1
     cdef bint refuses_rest(self) except -1
 
-    # What it uses.
+    # It calls these.
     cdef int send_payload(self, bytes payload) except -1
     cdef int written(self) except -1
     cdef Py_ssize_t unsent_bytes(self) except? -1

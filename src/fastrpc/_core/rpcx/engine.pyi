@@ -11,7 +11,7 @@ class RpcxEngine(Engine):
         """Whether nothing more is taken."""
     @property
     def frame_began_ns(self) -> int:
-        """When the frame began that is not whole; 0: there is none."""
+        """When the incomplete frame began, or 0."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
         """Close once all output is sent; the protocol has no word of goodbye."""

@@ -31,7 +31,7 @@ cdef class RpcxEngine(Engine):
         self.buffer = WriteBuffer.__new__(WriteBuffer)
         self.parts = []
 
-    # What a side implements
+    # A side implements these
 
     cdef int on_frame(self, RpcxFrame* frame) except -1:
         """Handle a whole frame; its bytes are valid only during this call."""

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 
 cdef struct Reserved:
-    # What a block says to the protocol itself: the token, NULL where there is none, and the milliseconds left.
+    # Entries of a block for the protocol itself: the token or NULL, and the milliseconds left.
     const char* token
     Py_ssize_t token_size
     bint has_timeout

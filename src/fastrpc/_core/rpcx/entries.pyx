@@ -7,7 +7,7 @@
 
 Keys are lower-cased: Go's are case exact, of two that differ by case only the last counts. `__AUTH` becomes `authorization`,
 as a bearer token unless it names another scheme. `__ServerTimeout` becomes the deadline where the protocol states one. An
-entry whose key has no native form is left out (`payload/foreign_keys`); what else has none is refused with the reason.
+entry whose key has no native form is left out (`payload/metadata`); what else has none is refused with the reason.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -15,7 +15,7 @@ from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp
 
 from fastrpc._core.base.wire cimport load16
-from fastrpc._core.payload.foreign_keys cimport has_form, shown_key
+from fastrpc._core.payload.metadata cimport has_form, shown_key
 from fastrpc._core.rpcx.frames cimport LENGTH_BYTES, load32_big
 
 from fastrpc.errors import RemoteProtocolError
@@ -31,7 +31,7 @@ cdef bytes SERVER_TIMEOUT = b"__ServerTimeout"
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes BEARER = b"bearer "
 cdef bytes RESERVED_PREFIX = b"frpc-"
-# What a request may say of the native names of ours.
+# Native names of ours that a request may have.
 cdef frozenset PASSED_ON = frozenset({b"frpc-request-id"})
 
 
@@ -77,7 +77,7 @@ cdef int find_reserved(const char* block, Py_ssize_t size, bint states_deadlines
 
 
 cdef bint take_number(const char* text, Py_ssize_t size, int64_t* number) noexcept:
-    """Read a decimal number; False: it is none, and Go ignores such a text as well."""
+    """Read a decimal number; False for another text, which Go ignores as well."""
     cdef Py_ssize_t at = 1 if size and text[0] == c"-" else 0
     cdef int64_t value = 0
     if size == at or size - at > MOST_DIGITS:

@@ -1,7 +1,7 @@
 """The frames of rpcx: how they are read.
 
-A frame has no checksum, and a connection has neither a handshake nor a word of goodbye: whoever meets a frame that makes no
-sense can only close. So every violation is a `RemoteProtocolError` that names what was announced and its bound. Nothing is
+A frame has no checksum, and a connection has neither a handshake nor a goodbye: after a frame that makes no sense a side
+can only close. So every violation is a `RemoteProtocolError` that names what was announced and its bound. Nothing is
 allocated for what a length announces: a frame of 2 GiB is refused by its header.
 """
 

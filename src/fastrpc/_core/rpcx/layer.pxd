@@ -6,7 +6,7 @@ from fastrpc._core.rpcx.translation cimport RpcxTranslation
 
 cdef class RpcxLayer(Layer):
     cdef:
-        # What translates for the stream above.
+        # The translation for the stream above.
         readonly RpcxTranslation translation
 
         # Why the stream below ended, where the transport does not tell.

@@ -29,7 +29,7 @@ cdef class RpcxLayer(Layer):
         """The connection above."""
         return self._protocol.engine
 
-    # What the transport below calls
+    # Calls of the transport below
 
     def connection_made(self, transport):
         """Begin: the connection above opens at once."""
@@ -68,7 +68,7 @@ cdef class RpcxLayer(Layer):
     cdef int hand_over(self) except -1:
         cdef Py_ssize_t size
         if self._is_handing_over:
-            # What it sends meanwhile may have answers of ours: the loop below takes them.
+            # Its output meanwhile may have answers of ours: the loop below takes them.
             return 0
         self._is_handing_over = True
         try:
@@ -95,7 +95,7 @@ cdef class RpcxLayer(Layer):
             return Layer.hand_over_soon(self)
         return 0
 
-    # What the stream above calls, as of an `asyncio.Transport`
+    # Calls of the stream above, as of an `asyncio.Transport`
 
     def write(self, data):
         """Translate and send."""

@@ -9,7 +9,7 @@ from libc.stdint cimport uint16_t
 from libc.string cimport memcpy
 
 from fastrpc._core.base.wire cimport store16, store32, store64
-from fastrpc._core.framing.frame cimport HEADER_SIZE, MESSAGE_LIMIT
+from fastrpc._core.wire.frame cimport HEADER_SIZE, MESSAGE_LIMIT
 
 
 cdef void put_header(char* at, uint8_t kind, uint8_t flags, int codec, int compressor, uint64_t id, uint32_t size) noexcept:

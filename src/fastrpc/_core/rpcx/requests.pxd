@@ -1,15 +1,14 @@
-"""From the frames of requests to calls: what `RpcxServer` and `SenderCheck` share."""
+"""From the frames of requests to calls: what `RpcxServer` knows of each."""
 
-from cpython.ref cimport PyObject
 from libc.stdint cimport uint64_t
 
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
-from fastrpc._core.serving.connection_life cimport ConnectionLife
-from fastrpc._core.serving.engine_exchange cimport EngineExchange
-from fastrpc._core.serving.exchange cimport Exchange, Failure
-from fastrpc._core.serving.gate cimport Gate
-from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure
 
 cdef enum:
     # A longer name is that of no method.
@@ -18,11 +17,9 @@ cdef enum:
 
 cdef class RpcxRequests(RpcxEngine):
     cdef:
-        # What all connections of the server share; what the gate knows of this one, and the same borrowed. Whichever of
-        # the two is freed first clears the pointer that the other has to it.
+        # Shared by all connections of the server; the state of this one for the gate.
         readonly Gate gate
-        readonly EngineExchange exchange
-        PyObject* _exchange
+        readonly EngineServedConnection connection
 
         # Its life. The last use of the connection is the last call, or its end.
         ConnectionLife life
@@ -35,8 +32,9 @@ cdef class RpcxRequests(RpcxEngine):
     cdef bint takes_metadata(self, ServerCall call, RpcxFrame* frame, bint is_whole) except -1
     cdef int refuse(self, ServerCall call, Py_ssize_t name_size, int status, str text) except -1
 
-    # What RpcxServer implements, for the exchange.
+    # RpcxServer implements these, for the served connection.
     cdef int send_answer(self, ServerCall call, bytes payload) except -1
     cdef int send_failure(self, ServerCall call, Failure failure) except -1
     cdef int refused_token(self) except -1
     cdef int after_call(self, bint was_let_in) except -1
+    cdef int sender_known(self, int verdict) except -1

@@ -1,4 +1,4 @@
-"""From the frames of requests to calls: what `RpcxServer` and `SenderCheck` share."""
+"""From the frames of requests to calls: what `RpcxServer` knows of each."""
 
 import logging
 
@@ -9,12 +9,11 @@ from libc.string cimport memchr, memcpy
 from fastrpc._core.base.codec_numbers cimport codec_of
 from fastrpc._core.base.status cimport INVALID_ARGUMENT, RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.framing.frame cimport ONE_WAY, TIMEOUT_NONE
 from fastrpc._core.io.engine cimport ByteStream
-from fastrpc._core.payload.foreign_keys cimport note_dropped
-from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
 from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
+from fastrpc._core.wire.frame cimport ONE_WAY, TIMEOUT_NONE
 
 logger = logging.getLogger("fastrpc.server")
 
@@ -25,7 +24,7 @@ cdef uint64_t MOST_MILLISECONDS = 1_000_000_000_000
 cdef class RpcxRequests(RpcxEngine):
     """Makes calls of the frames of one connection; `RpcxServer` hands them to the gate."""
 
-    # What RpcxServer implements
+    # RpcxServer implements these
 
     cdef int send_answer(self, ServerCall call, bytes payload) except -1:
         """Send the answer to a call."""
@@ -36,21 +35,25 @@ cdef class RpcxRequests(RpcxEngine):
         return 0
 
     cdef int refused_token(self) except -1:
-        """A call was refused as nobody's."""
+        """A call was refused as unauthenticated."""
         return 0
 
     cdef int after_call(self, bint was_let_in) except -1:
         """A call has ended."""
         return 0
 
+    cdef int sender_known(self, int verdict) except -1:
+        """The verdict about the sender of a long frame is there."""
+        return 0
+
     # From the frame to the call
 
     cdef ServerCall call_of(self, RpcxFrame* frame, int compressor):
         """Make the call of a request; its metadata follows."""
-        cdef Exchange exchange = self.exchange
+        cdef ServedConnection connection = self.connection
         cdef ServerCall call = ServerCall.__new__(ServerCall)
         cdef Py_ssize_t size = self.find_name(frame)
-        call.exchange = exchange
+        call.connection = connection
         call.id = frame.sequence
         call.flags = ONE_WAY if frame.flags & IS_ONE_WAY else 0
         call.codec = codec_of(frame.kinds >> 4)
@@ -63,9 +66,9 @@ cdef class RpcxRequests(RpcxEngine):
         # A peer that states none has no deadline: the server's default is for protocols in which every caller can state one.
         call.stated_timeout_us = TIMEOUT_NONE
         call.started_ns = self.life.used_ns = self.came_ns or self.now
-        exchange.now = self.now
-        exchange.received_ns = self.received_ns
-        exchange.is_reading = self.is_reading
+        connection.now = self.now
+        connection.received_ns = self.received_ns
+        connection.is_reading = self.is_reading
         return call
 
     cdef Py_ssize_t find_name(self, RpcxFrame* frame) noexcept:

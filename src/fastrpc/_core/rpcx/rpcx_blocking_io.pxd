@@ -6,7 +6,7 @@ from fastrpc._core.rpcx.translation cimport RpcxTranslation
 
 cdef class RpcxBlockingIO(LayeredIO):
     cdef:
-        # What translates the bytes of the connection; used with the lock held.
+        # The translation of the bytes of the connection; used with the lock held.
         readonly RpcxTranslation translation
 
         # Where bytes of the server are received.

@@ -8,7 +8,7 @@ class RpcxBlockingIO(LayeredIO):
     """The bytes of a native connection, which lie below as rpcx.
 
     Args:
-        below: what carries rpcx; owned from then on.
+        below: carries rpcx; owned from then on.
         translation: that of this connection.
     """
 

@@ -5,8 +5,9 @@ from libc.stdint cimport uint8_t, uint64_t
 from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.rpcx.profile cimport Profile
 from fastrpc._core.rpcx.requests cimport RpcxRequests
-from fastrpc._core.serving.openings cimport Openings
-from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.server.openings cimport Openings
+from fastrpc._core.server.sender_check cimport SenderCheck
+from fastrpc._core.server.served_call cimport ServerCall
 
 
 cdef class RpcxServer(RpcxRequests):
@@ -25,15 +26,16 @@ cdef class RpcxServer(RpcxRequests):
         # Whether nothing is read, as the peer takes no output.
         bint is_held_back
 
-        # Pushes so far, which number them. What hears that there is room for further ones, and that there never will be;
-        # None: nobody pushes.
+        # Pushes so far, which number them. The receiver of room for further ones and of the end, or None.
         uint64_t pushes
         public object pusher
 
-        # Looks at the beginnings of long frames, None: of none yet.
-        object sender_check
+        # Judges the senders of long frames, None: of none yet; a verdict that took time, until its frame is presented again.
+        SenderCheck sender_check
+        int sender_verdict
 
     cdef ServerCall _call_of(self, const char* data)
+    cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1
     cdef int _echo(self, RpcxFrame* frame) except -1

@@ -1,12 +1,12 @@
 from typing import Any
 
-from fastrpc._core.calling.client_call import ClientCall
+from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.rpcx.profile import Profile
 from fastrpc._core.rpcx.requests import RpcxRequests
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.openings import Openings
-from fastrpc.calling.peer import Peer
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
 from fastrpc.config import Keepalive, Limits, Timeouts
+from fastrpc.peers.peer import Peer
 from fastrpc.rpc.identity import Identity
 
 class RpcxServer(RpcxRequests):
@@ -33,7 +33,7 @@ class RpcxServer(RpcxRequests):
     def takes_pushes(self) -> bool:
         """Whether the peer took so much of the output that a push may be added."""
     pusher: Any
-    """What hears that there is room for pushes, `on_room()`, and that there never will be, `on_end()`; or None."""
+    """Receiver of `on_room()`, if there is room for pushes, and `on_end()`, once there never will be; or None."""
 
     def push(self, call: ClientCall) -> None:
         """Send a one-way call of ours: to the peer it is a message of its server.
@@ -43,7 +43,7 @@ class RpcxServer(RpcxRequests):
         """
 
     def describe_peer(self) -> Peer:
-        """Who is on the other side."""
+        """Return the other side of the connection."""
 
     def identify(
         self,
@@ -69,4 +69,4 @@ class RpcxServer(RpcxRequests):
         """Close once all output is sent; the protocol has no word of goodbye."""
 
     def stats(self) -> dict[str, Any]:
-        """What is under way on this connection, as plain data."""
+        """Return the calls under way on this connection, as plain data."""

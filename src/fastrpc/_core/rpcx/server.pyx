@@ -4,7 +4,7 @@
 
     frame ──► RpcxServer ──► Gate.pass_in ──► handler          heartbeat ──► the same frame, as an answer
                                                 │ answer, fail, refuse
-    frame ◄── RpcxServer ◄── RpcxExchange ◄─────┘
+    frame ◄── RpcxServer ◄── RpcxServedConnection ◄─────┘
 
 A request names its method by path and method, `Arith` and `Mul` for `Arith.Mul`. Its payload is one value: `by_value` of
 `payload/marshal` says how arguments lie in it. A token comes with each call, so the gate verifies it as the credential of
@@ -24,12 +24,10 @@ from fastrpc._core.base.codec_numbers cimport serialize_of
 from fastrpc._core.base.instants cimport earlier
 from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calling.client_call cimport ClientCall
-from fastrpc._core.framing.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE
+from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS, SHORT_FRAME
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved
-from fastrpc._core.rpcx.engine cimport LONG_DROPPED, LONG_TAKEN, LONG_WAITS
-from fastrpc._core.rpcx.exchange cimport RpcxExchange
 from fastrpc._core.rpcx.frames cimport (
     COMPRESSION_BITS,
     FLAGS_AT,
@@ -42,18 +40,20 @@ from fastrpc._core.rpcx.frames cimport (
     REST_AT,
     STATUS_BITS,
     STATUS_ERROR,
+    parse_head,
     put_text,
     store32_big,
     store64_big,
 )
 from fastrpc._core.rpcx.profile cimport Profile
-from fastrpc._core.rpcx.requests cimport RpcxRequests
-from fastrpc._core.rpcx.sender_check cimport FOUND_ADMITTED, FOUND_REFUSED, SenderCheck, check_heartbeat
-from fastrpc._core.serving.connection_life cimport Facts, new_life
-from fastrpc._core.serving.engine_exchange cimport EngineExchange
-from fastrpc._core.serving.exchange cimport Exchange, Failure, process_held
-from fastrpc._core.serving.gate cimport Gate
-from fastrpc._core.serving.served_call cimport ServerCall
+from fastrpc._core.rpcx.requests cimport LONGEST_NAME, RpcxRequests
+from fastrpc._core.rpcx.rpcx_served_connection cimport RpcxServedConnection
+from fastrpc._core.server.connection_life cimport Facts, new_life
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.sender_check cimport SENDER_ADMITTED, SENDER_REFUSED, SENDER_WAITS, SenderCheck
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure, process_held
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, REASON_DRAIN, REASON_HANDSHAKE
 
 from fastrpc._core.base.histogram import count_refusal
 from fastrpc.errors import EncodeError, RemoteProtocolError
@@ -67,7 +67,7 @@ cdef uint64_t SECOND = 1_000_000_000
 cdef uint64_t STAY_NS = 10 * SECOND
 # Until nothing more is taken, so long before that time is over.
 cdef uint64_t DEAF_NS = SECOND
-# What answers of a connection that drains tell clients of ours: call elsewhere.
+# Tells clients of ours, in answers of a connection that drains, to call elsewhere.
 cdef bytes GO_AWAY = entry(b"frpc-goaway", b"1")
 
 
@@ -76,24 +76,18 @@ cdef class RpcxServer(RpcxRequests):
 
     def __init__(self, Profile profile not None, *, Gate gate not None, Openings openings not None, timeouts, keepalive,
                  limits, Profile derived=None):
-        if self._exchange is not NULL:
-            raise RuntimeError("an engine is initialised once")
+        cdef RpcxServedConnection connection = RpcxServedConnection(gate, profile.name)
+        connection.join(self)
+        connection.takes_values = True
+        self.connection = connection
         self.profile = profile
         self.derived = derived
         self.gate = gate
         self.openings = openings
-        self.exchange = RpcxExchange(gate, profile.name)
-        self.exchange.takes_values = True
-        self.exchange.join(self, &self._exchange)
         # Path and method, which the limit of metadata holds as well.
         self.most_frame = limits.message_bytes + 2 * limits.metadata_bytes + HEADER_BYTES + 4 * LENGTH_BYTES
-        self.life = new_life(self, self.exchange)
+        self.life = new_life(self, self.connection)
         self.life.set_rules(timeouts, keepalive)
-
-    def __dealloc__(self):
-        # The collector may have cleared `exchange` before, while a call still holds it.
-        if self._exchange is not NULL:
-            (<EngineExchange>self._exchange)._engine = NULL
 
     # From the frame to the gate
 
@@ -101,7 +95,7 @@ cdef class RpcxServer(RpcxRequests):
         cdef int compressor = (frame.flags & COMPRESSION_BITS) >> 2
         if compressor > GZIP:
             raise RemoteProtocolError(f"a frame has the compressor {compressor}, only {<int>GZIP} (gzip) is known")
-        if self.is_opening and self.gate.access is None:
+        if self.is_opening and not self.gate.asks_access():
             self.leave_opening()
         if frame.flags & IS_HEARTBEAT:
             return self._echo(frame)
@@ -109,12 +103,13 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef int _take_call(self, RpcxFrame* frame, int compressor) except -1:
         """Hand a request to the gate."""
-        cdef Exchange exchange = self.exchange
+        cdef ServedConnection connection = self.connection
         cdef ServerCall call = self.call_of(frame, compressor)
         cdef Py_ssize_t size = self.find_name(frame), calls
         if call.flags & ONE_WAY:
             self.note_unanswered()
-        calls = (0 if exchange.held is None else len(exchange.held)) + (0 if exchange.queue is None else len(exchange.queue))
+        calls = 0 if connection.held is None else len(connection.held)
+        calls += 0 if connection.queue is None else len(connection.queue)
         if calls >= self.gate.concurrent_calls:
             text = f"this connection has {calls} calls in progress, the limit is {self.gate.concurrent_calls}"
             return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
@@ -124,7 +119,7 @@ cdef class RpcxServer(RpcxRequests):
             text = f"the request has {frame.payload_size} bytes, the limit is {self.gate.message_bytes}"
             return self.refuse(call, size, RESOURCE_EXHAUSTED, f"{text} (Limits.message_bytes)")
         self.gate.pass_in(call, self.name, size, 0, PyBytes_FromStringAndSize(frame.payload, frame.payload_size))
-        if exchange.ended_ns > self.turn_ends_ns:
+        if connection.ended_ns > self.turn_ends_ns:
             self.messages_left = 0
         # Its handler may go on in the next turn of the loop.
         self.woke = True
@@ -135,7 +130,7 @@ cdef class RpcxServer(RpcxRequests):
         cdef Reserved found
         cdef char* at
         self.note_unanswered()
-        if self.gate.access is not None:
+        if self.gate.asks_access():
             check_heartbeat(frame.size)
         # Checks the lengths: an answer has to be a frame.
         find_reserved(frame.metadata, frame.metadata_size, False, &found)
@@ -145,36 +140,67 @@ cdef class RpcxServer(RpcxRequests):
         return self.written()
 
     cdef int takes_long_frame(self, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
-        """Refuse a frame over a limit by its header, and one of nobody by its metadata, before anything is kept of it."""
+        """Refuse a frame over a limit by its header, an unauthenticated one by its metadata, before any byte is kept."""
         cdef ServerCall call = self._call_of(data)
-        cdef int found
+        cdef int verdict
         if whole > self.most_frame:
             text = f"a frame announces {whole} bytes, the limit is {self.most_frame} (Limits.message_bytes)"
             self.gate.refuse(call, RESOURCE_EXHAUSTED, text, True)
             raise RemoteProtocolError(text)
-        if self.gate.access is not None:
-            if self.sender_check is None:
-                self.sender_check = SenderCheck()
-            found = (<SenderCheck>self.sender_check).look(self, call, data, size, whole)
-            if found != FOUND_ADMITTED:
-                return LONG_DROPPED if found == FOUND_REFUSED else LONG_WAITS
+        if self.gate.asks_access():
+            verdict = self._sender_of(call, data, size, whole)
+            if verdict != SENDER_ADMITTED:
+                return LONG_DROPPED if verdict == SENDER_REFUSED else LONG_WAITS
         # All of it may take longer than an opening.
         self.leave_opening()
         return LONG_TAKEN if self._has_room(call, whole, True) else LONG_DROPPED
 
+    cdef int _sender_of(self, ServerCall nameless, const char* data, Py_ssize_t size, Py_ssize_t whole) except -1:
+        """Judge who sends a long frame of which not all is here; SENDER_WAITS: present the same beginning again.
+
+        A call that is refused before its names are known is `nameless`.
+        """
+        cdef RpcxFrame frame
+        cdef ServerCall call
+        cdef Py_ssize_t longest
+        cdef int verdict = self.sender_verdict
+        if self.sender_check is None:
+            self.sender_check = SenderCheck.__new__(SenderCheck)
+        if self.sender_check.call is not None:
+            return SENDER_WAITS
+        if verdict != SENDER_WAITS:
+            self.sender_verdict = SENDER_WAITS
+            return verdict
+        if <uint8_t>data[FLAGS_AT] & IS_HEARTBEAT:
+            check_heartbeat(whole)
+        if not parse_head(data, size, whole, &frame):
+            longest = HEADER_BYTES + 3 * LENGTH_BYTES + LONGEST_NAME + <Py_ssize_t>self.gate.metadata_bytes
+            if size < longest:
+                return SENDER_WAITS
+            # It would be presented again with each read, and no call that long is taken.
+            text = f"path, method and metadata have more than {longest} bytes (Limits.metadata_bytes)"
+            self.gate.refuse(nameless, RESOURCE_EXHAUSTED, text, True)
+            return SENDER_REFUSED
+        call = self.call_of(&frame, 0)
+        if frame.metadata_size and not self.takes_metadata(call, &frame, False):
+            return SENDER_REFUSED
+        size = self.find_name(&frame)
+        call.route = self.gate.routes.find(self.name, size)
+        return self.sender_check.judge(call, self.name[:size].decode("utf-8", "replace"))
+
     cdef bint refuses_rest(self) except -1:
         if process_held <= self.gate.memory.process_bytes:
             return False
-        # What is there of it is counted already. The body owns the block.
+        # The bytes that are there are counted already. The body owns the block.
         return not self._has_room(self._call_of(PyBytes_AS_STRING(<bytes>self.body._block)), 0, False)
 
     cdef ServerCall _call_of(self, const char* data):
         """Return a call that stands for a frame of which the header is here, to refuse it."""
         cdef ServerCall call = ServerCall.__new__(ServerCall)
-        call.exchange = self.exchange
+        call.connection = self.connection
         call.head = data[:HEADER_BYTES] + bytes(2 * LENGTH_BYTES)
         call.flags = ONE_WAY if <uint8_t>data[FLAGS_AT] & IS_ONE_WAY else 0
-        call.started_ns = self.exchange.now = self.now
+        call.started_ns = self.connection.now = self.now
         return call
 
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size, bint is_new) except -1:
@@ -186,21 +212,21 @@ cdef class RpcxServer(RpcxRequests):
         return False
 
     cdef int on_held(self, Py_ssize_t change) except -1:
-        return self.gate.memory.count_tail(self.exchange, change)
+        return self.gate.memory.count_tail(self.connection, change)
 
-    # From the exchange to the wire
+    # From the served connection to the wire
 
     cdef int send_answer(self, ServerCall call, bytes payload) except -1:
         cdef bytes entries = b"" if call.sent_metadata is None else block_of(call.sent_metadata)
         cdef uint8_t flags = <uint8_t>PyBytes_AS_STRING(call.head)[FLAGS_AT] & ~COMPRESSION_BITS | IS_RESPONSE
-        if self.exchange.is_draining:
+        if self.connection.is_draining:
             entries += GO_AWAY
         if call.compressor:
             flags |= IS_GZIP
         self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
         self.send_payload(payload)
         if self.has_output() > self.gate.send_soft:
-            self.gate.weigh(self.exchange, self.unsent_bytes())
+            self.gate.weigh(self.connection, self.unsent_bytes())
         return self.after_call(True)
 
     cdef int send_failure(self, ServerCall call, Failure failure) except -1:
@@ -222,7 +248,7 @@ cdef class RpcxServer(RpcxRequests):
             parts.append(entry(b"frpc-retry-after-ms", seconds.encode()))
         if failure.details:
             parts.append(entry(b"frpc-details-bin", failure.details))
-        if self.exchange.is_draining:
+        if self.connection.is_draining:
             parts.append(GO_AWAY)
         if call.sent_metadata is not None:
             parts.append(block_of(call.sent_metadata))
@@ -244,14 +270,19 @@ cdef class RpcxServer(RpcxRequests):
         return 0
 
     cdef int refused_token(self) except -1:
-        """A call was refused as nobody's: take nothing more, and close once the calls under way have ended."""
+        """A call was refused as unauthenticated: take nothing more, and close once the calls under way have ended."""
         if self.profile.closes_on_refusal:
             self.ignores_input = True
         return 0
 
+    cdef int sender_known(self, int verdict) except -1:
+        self.sender_verdict = verdict
+        self.go_on()
+        return 0
+
     cdef int after_call(self, bint was_let_in) except -1:
         """A call has ended."""
-        self.life.used_ns = max(self.life.used_ns, self.exchange.now, self.exchange.stepped_ns)
+        self.life.used_ns = max(self.life.used_ns, self.connection.now, self.connection.stepped_ns)
         if self.ignores_input:
             return 0 if self._is_busy() else self.end(True)
         if self.pause_from_ns and not self.is_reading:
@@ -260,7 +291,7 @@ cdef class RpcxServer(RpcxRequests):
 
     cdef bint _is_busy(self) noexcept:
         """Return whether a call is under way."""
-        return bool(self.exchange.held) or bool(self.exchange.queue)
+        return bool(self.connection.held) or bool(self.connection.queue)
 
     # Pushes
 
@@ -298,22 +329,22 @@ cdef class RpcxServer(RpcxRequests):
             pusher.on_end()
         return 0
 
-    # Who the peer is
+    # The peer
 
     def describe_peer(self):
-        """Who is on the other side."""
-        return self.exchange.describe_peer()
+        """Return the other side of the connection."""
+        return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
         """Note who the peer proved to be by its certificate, and until when; a call's own token comes before it."""
-        self.exchange.certify(identity, valid_seconds, generation)
+        self.connection.certify(identity, valid_seconds, generation)
         return True
 
     # Opening and leaving
 
     cdef int connected(self) except -1:
         self.now = now_ns()
-        self.exchange.peer_info = self.gate.dispatcher.describe_peer(self)
+        self.connection.peer_info = self.gate.dispatcher.describe_peer(self)
         if self.life.count_in():
             return self.end(True)
         self.is_opening = True
@@ -343,7 +374,7 @@ cdef class RpcxServer(RpcxRequests):
             self.pause_from_ns = now + (STAY_NS if span == 0 else min(STAY_NS, span // 2))
             if span:
                 self.last_call_ns = now + span - min(DEAF_NS, span // 4)
-        self.exchange.note_drain()
+        self.connection.note_drain()
         self.life.begin_drain(0)
         if self._stream is not NULL and not self.is_closed:
             (<ByteStream>self._stream).schedule_check(max(now, self.life.left_due()))
@@ -357,7 +388,7 @@ cdef class RpcxServer(RpcxRequests):
 
     def end_calls(self, text):
         """Answer every call that is still under way, and stop its handler."""
-        self.gate.end_calls(self.exchange, text)
+        self.gate.end_calls(self.connection, text)
 
     def close(self, reason=0, text=""):
         """Close once all output is sent; the protocol has no word of goodbye."""
@@ -369,7 +400,7 @@ cdef class RpcxServer(RpcxRequests):
         self.leave_opening()
         self.life.linger(now_ns())
         # Before the stream is told, which may bring its end at once.
-        self.gate.leave(self.exchange)
+        self.gate.leave(self.connection)
         RpcxRequests.end(self, lingers and self.life.linger_ns != 0)
         self._tell_pusher()
         if self._stream is not NULL:
@@ -377,27 +408,27 @@ cdef class RpcxServer(RpcxRequests):
         return self.gate.runner.tell_watcher()
 
     cdef int on_violation(self, object error) except -1:
-        self.gate.dispatcher.stranger(self.exchange.describe_peer(), f"{self.profile.name}: {error}")
+        self.gate.dispatcher.stranger(self.connection.describe_peer(), f"{self.profile.name}: {error}")
         self.ignores_input = True
         return self.after_call(False)
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
-        return self.exchange.stats(self.unsent_bytes())
+        """Return the calls under way on this connection, as plain data."""
+        return self.connection.stats(self.unsent_bytes())
 
-    # What the stream tells
+    # Events of the stream
 
     cdef int read_done(self) except -1:
-        self.exchange.received_ns = self.received_ns
-        self.exchange.read_ended()
+        self.connection.received_ns = self.received_ns
+        self.connection.read_ended()
         if self.is_opening and not self.is_closed:
             self.openings.add_undecided(self)
         return self.gate.runner.leave_task()
 
     cdef int flushed(self) except -1:
         cdef Py_ssize_t unsent = self.unsent_bytes()
-        if unsent or self.exchange.output_held:
-            self.life.weigh(0 if self.exchange.is_closed else unsent, self.now)
+        if unsent or self.connection.output_held:
+            self.life.weigh(0 if self.connection.is_closed else unsent, self.now)
         self._heed_output(unsent, self.now)
         if self.pause_from_ns and not self.is_reading:
             # Only now an answer may be with the peer.
@@ -436,18 +467,14 @@ cdef class RpcxServer(RpcxRequests):
     # Time
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        cdef uint64_t due
-        cdef Py_ssize_t unsent
+        cdef uint64_t due = 0
         if self.is_closed:
             return self._check_life(now)
-        due = earlier(self.gate.check_waiting(self.exchange, now), self.life.check_credentials(now))
-        if self.exchange.output_held:
-            unsent = self.unsent_bytes()
-            due = earlier(due, self.life.weigh_again(unsent, now))
-            self._heed_output(unsent, now)
+        if self.connection.output_held:
+            self._heed_output(self.unsent_bytes(), now)
         if self.sender_check is not None:
-            due = earlier(due, (<SenderCheck>self.sender_check).check(self, now))
-        if self.is_opening and any((<ServerCall>call).given is not None for call in self.exchange.held or ()):
+            due = self.sender_check.check(now)
+        if self.is_opening and any((<ServerCall>call).given is not None for call in self.connection.held or ()):
             # Its handler runs, so it was let in.
             self.leave_opening()
         due = earlier(due, self._check_last_call(now))
@@ -473,7 +500,7 @@ cdef class RpcxServer(RpcxRequests):
             return 0
         if now < self.last_call_ns:
             return self.last_call_ns
-        # What is not read was not processed, and its caller may know that it can be repeated.
+        # Unread calls were not processed, and their callers may know that they can be repeated.
         self.ignores_input = True
         if not (self._is_busy() or self.unsent_bytes()):
             self.end(True)
@@ -486,3 +513,11 @@ cdef class RpcxServer(RpcxRequests):
         if self._is_busy() or self.unsent_bytes() or self.is_partial or (<ByteStream>self._stream).has_unread():
             return 0
         return self.end(True)
+
+
+cdef int check_heartbeat(Py_ssize_t size) except -1:
+    """End a connection by a long heartbeat, whole or not: it names no sender."""
+    if size > SHORT_FRAME:
+        text = f"a heartbeat has {size} bytes, at most {<int>SHORT_FRAME} are taken where tokens are asked for"
+        raise RemoteProtocolError(text)
+    return 0

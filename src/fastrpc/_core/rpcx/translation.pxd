@@ -9,7 +9,7 @@ from fastrpc._core.rpcx.profile cimport Profile
 
 
 cdef struct RpcxCall:
-    # What a REQUEST says of its call; the metadata lies behind the method.
+    # The fields of a REQUEST; the metadata lies behind the method.
     uint8_t flags
     uint8_t kinds
     uint64_t timeout_us
@@ -46,7 +46,7 @@ cdef class RpcxTranslation:
         readonly WriteBuffer down
         readonly WriteBuffer up
 
-        # What came of a frame that is not whole, from above and from below; whether anything came from below.
+        # The bytes of incomplete frames, from above and from below; whether anything came from below.
         bytearray cut_above
         bytearray cut_below
         bint has_received

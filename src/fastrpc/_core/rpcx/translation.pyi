@@ -9,7 +9,7 @@ class OpenRequest:
 
 @final
 class RpcxTranslation:
-    """What lies between a native connection of a client and a stream that speaks rpcx.
+    """The translation between a native connection of a client and a stream that speaks rpcx.
 
     Args:
         settings: the body of the SETTINGS that the connection above gets: what rpcx can carry.

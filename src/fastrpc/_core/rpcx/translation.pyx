@@ -2,9 +2,9 @@
 
 ::
 
-    ClientSession ──► preface, SETTINGS, AUTH, REQUEST, PING, CANCEL ──► send ────► down ──► requests, heartbeats
-    ClientSession ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
-    ClientSession ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
+    ClientConnection ──► preface, SETTINGS, AUTH, REQUEST, PING, CANCEL ──► send ────► down ──► requests, heartbeats
+    ClientConnection ◄── SETTINGS, CREDIT, RESPONSE, PING with ACK ◄── up ◄── receive ◄──── answers
+    ClientConnection ◄── one-way REQUEST ◄──────────────────────────── up ◄── receive ◄──── pushes
 
 A client that speaks rpcx is a native client above this translation: its calls, deadlines, retries, batches, pings and limits
 are those of every client. To the connection above this is the other side: it opens it at once, returns its credit, holds
@@ -34,28 +34,7 @@ from fastrpc._core.base.codec_numbers cimport (
 )
 from fastrpc._core.base.status cimport CANCELLED, INTERNAL, UNAUTHENTICATED, UNIMPLEMENTED, UNKNOWN
 from fastrpc._core.base.wire cimport MINUTE, load16, load32, load64, now_ns, store16, store64
-from fastrpc._core.framing.frame cimport (
-    ACK,
-    AUTH,
-    CANCEL,
-    CONT,
-    CREDIT,
-    DATA,
-    GOAWAY,
-    HEADER_SIZE,
-    MESSAGE_LIMIT,
-    MORE,
-    ONE_WAY,
-    PING,
-    PREFACE_SIZE,
-    REQUEST,
-    RESPONSE,
-    SETTINGS,
-    STREAM_IN,
-    STREAM_OUT,
-    TIMEOUT_NONE,
-)
-from fastrpc._core.payload.foreign_keys cimport note_dropped
+from fastrpc._core.payload.metadata cimport note_dropped
 from fastrpc._core.rpcx.entries cimport Reserved, block_of, entry, find_reserved, native_answer, native_entries
 from fastrpc._core.rpcx.entries cimport pause_of, without_token
 from fastrpc._core.rpcx.frames cimport (
@@ -77,6 +56,27 @@ from fastrpc._core.rpcx.frames cimport (
     store64_big,
 )
 from fastrpc._core.rpcx.native_frames cimport HEAD_WORDS, RESPONSE_HEAD, answer_head, frame_of, put_header
+from fastrpc._core.wire.frame cimport (
+    ACK,
+    AUTH,
+    CANCEL,
+    CONT,
+    CREDIT,
+    DATA,
+    GOAWAY,
+    HEADER_SIZE,
+    MESSAGE_LIMIT,
+    MORE,
+    ONE_WAY,
+    PING,
+    PREFACE_SIZE,
+    REQUEST,
+    RESPONSE,
+    SETTINGS,
+    STREAM_IN,
+    STREAM_OUT,
+    TIMEOUT_NONE,
+)
 
 from fastrpc._core.native.connection import MAGIC
 from fastrpc.errors import RemoteProtocolError
@@ -100,7 +100,7 @@ cdef enum:
     PIECE = 49_152
     LONGEST_METADATA = 65_535
     GZIP = 1
-    # What a first piece may have beside metadata: text, or name, and some payload.
+    # The most of a first piece beside metadata: text, or name, and some payload.
     BESIDE_METADATA = RESPONSE_HEAD + MESSAGE_LIMIT + TOTAL_BYTES + 64
 
 # Serialize types as the codecs of native frames.
@@ -112,9 +112,9 @@ cdef bytes NO_MORE_CALLS = (2**63 - 1).to_bytes(8, "little") + bytes(8)
 cdef bytes AUTHORIZATION = b"authorization"
 cdef bytes AUTH_KEY = b"__AUTH"
 cdef bytes TIMEOUT_KEY = b"__ServerTimeout"
-# What begins up to 4 GiB of bytes in msgpack.
+# Begins up to 4 GiB of bytes in msgpack.
 cdef bytes BIN32 = b"\xc6"
-# What an error may say that it is.
+# The statuses that an error may have.
 cdef dict STATUSES = {status.name.encode(): int(status) for status in Status if status is not Status.OK}
 
 
@@ -125,7 +125,7 @@ cdef class OpenRequest:
 
 @cython.final
 cdef class RpcxTranslation:
-    """What lies between a native connection of a client and a stream that speaks rpcx."""
+    """The translation between a native connection of a client and a stream that speaks rpcx."""
 
     def __init__(self, Profile profile not None, *, bytes settings not None, Py_ssize_t message_bytes,
                  Py_ssize_t metadata_bytes, Py_ssize_t frame_bytes, bint takes_pushes=False):
@@ -376,7 +376,9 @@ cdef class RpcxTranslation:
 
     cdef str silence(self):
         """Return what to say of a server that ends the connection before it sent anything; None if it sent something."""
-        return None if self.has_received else "the server closed it without an answer: does it speak rpcx?"
+        if self.has_received:
+            return None
+        return f"the server closed it without an answer: does it speak {self.profile.name}?"
 
     def receive(self, data):
         """Translate what the server sends.
@@ -396,7 +398,7 @@ cdef class RpcxTranslation:
             rest = bytes(self.cut_below[:HEADER_BYTES])
             whole = self._whole_size(PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
             if whole == 0 or whole > PyByteArray_GET_SIZE(self.cut_below):
-                # What came of a long frame is looked at once it is whole.
+                # A long frame is looked at once it is whole.
                 return
             data = self.cut_below
             self.cut_below = bytearray()
@@ -526,7 +528,7 @@ cdef class RpcxTranslation:
         )
 
     cdef int _drop_push(self, str why) except -1:
-        """Log a push that nobody can serve: the first one, then at most one in a minute, with the number of the others."""
+        """Log a push that cannot be served: the first one, then at most one in a minute, with the number of the others."""
         cdef uint64_t now = now_ns()
         self.untold_pushes += 1
         if self.told_push_ns == 0 or now >= self.told_push_ns + <uint64_t>MINUTE:

@@ -1,17 +1,17 @@
-"""The messages of one stream, in both directions, as whoever uses the stream sends and receives them."""
+"""The messages of one stream, in both directions, as its user sends and receives them."""
 
 cimport cython
 from cpython.object cimport PyObject
 from libc.stdint cimport uint8_t, uint64_t
 
-from fastrpc._core.base.timed cimport Timed
+from fastrpc._core.base.timer_wheel cimport Timed
 from fastrpc._core.calls.call cimport Call
-from fastrpc._core.framing.frame cimport Frame
 from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.wire.frame cimport Frame
 
 
 cdef enum:
-    # Messages of `receive_many` where nobody says how many.
+    # Messages of `receive_many` where no number is given.
     MOST_AT_ONCE = 4096
 
 
@@ -25,7 +25,7 @@ cdef struct Message:
 
 cdef class StreamChannel(Timed):
     cdef:
-        # The call, whose `stream` this is until `close`; the loop of whoever waits, None for the blocking client.
+        # The call, whose `stream` this is until `close`; the loop of its waiters, None for the blocking client.
         readonly Call call
         LoopState loop_state
 
@@ -35,7 +35,7 @@ cdef class StreamChannel(Timed):
         Py_ssize_t _first
         readonly Py_ssize_t waiting
 
-        # The decompression of the oldest message in short steps, None while there is none; the error it ended with; how
+        # The decompression of the oldest message in short steps, or None; the error it ended with; how
         # often in a row it had no time.
         object _steps
         object _unpacking_error
@@ -66,14 +66,14 @@ cdef class StreamChannel(Timed):
         Receiving _receiver
         uint64_t _receiving_ns
 
-        # The instant at which whoever receives lets others have their turn, though messages are there; 0: not set.
+        # The instant at which the reader lets others have their turn, though messages are there; 0: not set.
         uint64_t _turn_ends_ns
 
         # The future that a sender waits for, and since when.
         object _room
         uint64_t _sending_ns
 
-        # The compression of the message sent last (calling.packing), None while there is none.
+        # The compression of the message sent last (calling.packing), or None.
         object _packing
 
         # Nanoseconds that one wait may take (`Timeouts.stream_idle`), 0: as long as it likes.
@@ -105,7 +105,7 @@ cdef class StreamChannel(Timed):
     # The end of both.
     cdef int close(self, object error) except -1
 
-    # What the side that the channel is on does.
+    # Implemented for each side of a call.
     cdef object decode(self, bytes payload, int codec, int compressor)
     cdef object unpacking(self, bytes payload, int compressor)
     cdef int leave_packed(self) except -1
@@ -133,7 +133,7 @@ cdef class StreamChannel(Timed):
 
 
 cdef enum Wanted:
-    # What an awaitable returns: one message for `async for`, one for `receive`, all that are there.
+    # The result of an awaitable: one message for `async for`, one for `receive`, all that are there.
     WANTED_NEXT = 0
     WANTED_ONE = 1
     WANTED_MANY = 2
@@ -142,7 +142,7 @@ cdef enum Wanted:
 @cython.final
 cdef class Receiving:
     cdef:
-        # Whose message it waits for, what it returns, and at most how many.
+        # The stream of its message, the kind of its result, and at most how many.
         StreamChannel channel
         int wanted
         Py_ssize_t limit

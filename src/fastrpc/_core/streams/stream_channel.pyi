@@ -1,7 +1,7 @@
 from collections.abc import AsyncIterator, Coroutine
 from typing import Any, final
 
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.calls.call import Call
 
 class StreamChannel(Timed):
@@ -41,6 +41,10 @@ class StreamChannel(Timed):
 class Receiving(Coroutine[Any, Any, Any]):
     """The awaitable of one message, or of all that are there: it suspends only where none is there."""
 
+    cr_running: bool
+    cr_frame: None
+    cr_code: None
+
     def __await__(self) -> Receiving: ...
     def __iter__(self) -> Receiving: ...
     def __next__(self) -> Any: ...
@@ -56,10 +60,3 @@ class Receiving(Coroutine[Any, Any, Any]):
     @property
     def cr_await(self) -> Any:
         """The future it waits for, or None."""
-
-    @property
-    def cr_running(self) -> bool: ...
-    @property
-    def cr_frame(self) -> None: ...
-    @property
-    def cr_code(self) -> None: ...

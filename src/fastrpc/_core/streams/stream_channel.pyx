@@ -1,4 +1,4 @@
-"""The messages of one stream, in both directions, as whoever uses the stream sends and receives them.
+"""The messages of one stream, in both directions, as its user sends and receives them.
 
 ::
 
@@ -7,13 +7,13 @@
     send_payload ──► emit ──► the connection; full: wait_room ◄── on_sendable
                         └──► long and to be compressed: in slices; until it is sent the channel is full
 
-A message is decoded when it is taken, so a stream that nobody reads holds its encoded window and no more. No queue of
+A message is decoded when it is taken, so an unread stream holds its encoded window and no more. No queue of
 asyncio and no task stands between the connection and its reader: while messages are there, `async for` and `receive` get
 them without a suspension; a reader that has to wait waits for one future of its loop.
 
 `Receiving` is a compiled coroutine object that answers `PyIter_Send` through its type slot, and costs no allocation.
 
-What a stream failed with is raised each time it is asked: first the error itself, then twins of it. The channel keeps
+The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps
 one that was never raised, since a raised one holds the frames of the program, which hold the stream.
 
 The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
@@ -27,19 +27,14 @@ cimport cython
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
 
+from fastrpc._core.base.coroutine cimport RETURNED, YIELDED, install_coroutine
 from fastrpc._core.base.wire cimport now_ns, tick_ns
 from fastrpc._core.calls.call cimport twin_of, unmistakable
 
 from fastrpc.errors import StreamEndedError
 
-cdef extern from "calling/coroutine.h":
-    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
-    int install_send "fastrpc_install_send"(object type, step_function step) except -1
-
 cdef enum:
-    # What became of one step of an awaitable, and how far it is.
-    YIELDED = 0
-    RETURNED = 1
+    # How far an awaitable is.
     PHASE_NEW = 0
     PHASE_WAITING = 1
     PHASE_CLOSED = 2
@@ -89,7 +84,7 @@ cdef class StreamChannel(Timed):
         cdef Message* ring = <Message*>PyMem_Realloc(self._ring, places * sizeof(Message))
         if ring is NULL:
             raise MemoryError()
-        # What stood in front of the first one continues behind the old end.
+        # The places in front of the first one continue behind the old end.
         for i in range(self._first):
             ring[self._places + i] = ring[i]
         self._ring = ring
@@ -206,7 +201,7 @@ cdef class StreamChannel(Timed):
         return messages
 
     cdef int drop_messages(self) except -1:
-        """Forget what nobody will take; its credit goes back."""
+        """Forget untaken messages; their credit goes back."""
         cdef Message message
         self._steps = self._unpacking_error = None
         while self.waiting:
@@ -250,7 +245,7 @@ cdef class StreamChannel(Timed):
         return self.call.unsent is not None or self._packing is not None or self.output_is_full()
 
     cdef int send_payload(self, bytes payload) except -1:
-        """Send one encoded message; whoever sends while the channel is full makes it wait here."""
+        """Send one encoded message; it waits here while the channel is full."""
         if self.output_ended:
             raise self._end_of_output()
         return self.emit(payload)
@@ -331,7 +326,7 @@ cdef class StreamChannel(Timed):
     # The end of both
 
     cdef int close(self, object error) except -1:
-        """Drop what was not taken and let go of the call; whoever waits is told the error."""
+        """Drop untaken messages and let go of the call; waiters get the error."""
         if self.is_closed:
             return 0
         self.is_closed = True
@@ -351,7 +346,7 @@ cdef class StreamChannel(Timed):
             self.call.stream = None
         return 0
 
-    # What the side that the channel is on does
+    # Implemented for each side of a call
 
     cdef object decode(self, bytes payload, int codec, int compressor):
         """Return the message that a payload stands for."""
@@ -382,7 +377,7 @@ cdef class StreamChannel(Timed):
         return 0
 
     cdef int reader_waits(self) except -1:
-        """Whoever receives has taken all there was, and waits: perhaps for the credit that the sender has."""
+        """The reader has taken all messages and waits, perhaps for credit that the sender needs."""
         return 0
 
     cdef int emit(self, bytes payload) except -1:
@@ -410,14 +405,14 @@ cdef class StreamChannel(Timed):
         return self.wake_sender()
 
     cdef int wake_receiver(self) except -1:
-        """Let whoever waits for a message look again."""
+        """Wake the reader, so that it looks again."""
         self._receiving_ns = 0
         if self._receiver is None or self._receiver.future is None:
             return 0
         return settle(self._receiver.future)
 
     cdef int wake_sender(self) except -1:
-        """Let whoever waits to send look again."""
+        """Wake the sender, so that it looks again."""
         cdef object room = self._room
         if self._packing is not None and not self.output_ended:
             return 0
@@ -436,7 +431,7 @@ cdef class StreamChannel(Timed):
     cdef int on_timer(self) except -1:
         cdef uint64_t since = self._receiving_ns
         if self._room is not None and self._room.done():
-            # Whoever waited to send was cancelled: nobody waits.
+            # The waiting sender was cancelled.
             self._room = None
             self._sending_ns = 0
         if self._sending_ns and (since == 0 or self._sending_ns < since):
@@ -471,19 +466,6 @@ cdef int settle(object future) except -1:
 cdef class Receiving:
     """The awaitable of one message, or of all that are there."""
 
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __next__(self):
-        return take_step(self)
-
-    def send(self, value):
-        """Take one step, as a coroutine does."""
-        return take_step(self)
-
     def throw(self, kind, value=None, traceback=None):
         """Raise an exception where it waits; no message is lost."""
         self.leave()
@@ -506,18 +488,6 @@ cdef class Receiving:
     def cr_await(self):
         """The future it waits for, or None."""
         return self.future
-
-    @property
-    def cr_running(self):
-        return False
-
-    @property
-    def cr_frame(self):
-        return None
-
-    @property
-    def cr_code(self):
-        return None
 
     cdef int step(self, PyObject** result) except -1:
         cdef StreamChannel channel = self.channel
@@ -590,7 +560,7 @@ cdef class Receiving:
         if self.channel._receiver is self:
             self.channel._receiver = None
             self.channel._receiving_ns = 0
-        # Whoever waited for the future is told otherwise, by an exception or by what this returns.
+        # The waiter of the future learns it otherwise, by an exception or by the result of this.
         self.future = None
         self.phase = PHASE_CLOSED
         return 0
@@ -604,20 +574,10 @@ cdef Receiving new_receiving(StreamChannel channel, int wanted, Py_ssize_t limit
     return receiving
 
 
-cdef object take_step(Receiving receiving):
-    cdef PyObject* produced = NULL
-    cdef int done = receiving.step(&produced)
-    result = <object>produced
-    Py_DECREF(result)
-    if done == YIELDED:
-        return result
-    raise StopIteration(result)
-
-
 cdef int step_of(PyObject* receiving, PyObject* value, PyObject** result) except -1:
     # The interpreter holds a reference for the length of the step.
     return (<Receiving>receiving).step(result)
 
 
-install_send(Receiving, step_of)
+install_coroutine(Receiving, step_of)
 collections.abc.Coroutine.register(Receiving)

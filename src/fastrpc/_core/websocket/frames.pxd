@@ -35,7 +35,7 @@ cdef enum Taken:
 
 
 @cython.final
-cdef class FrameReader:
+cdef class WebSocketReader:
     cdef:
         # The most bytes of a message; the kinds of messages that are taken, as bits 1 << opcode.
         readonly uint64_t most_bytes

@@ -9,7 +9,7 @@ class SocketViolationError(Exception):
     def __init__(self, code: int, text: str) -> None: ...
 
 @final
-class FrameReader:
+class WebSocketReader:
     """Makes messages from the bytes that a client sends.
 
     Args:

@@ -17,10 +17,8 @@ small part of WebSocket: the handshake is a request like any other, and compress
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE, PyByteArray_Resize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
-
-from fastrpc._core.websocket.text_check cimport UTF8_WHOLE, UTF8_WRONG, check_text
 
 cdef enum:
     FINAL_BIT = 0x80
@@ -36,7 +34,24 @@ cdef enum:
     CONTROL_BYTES = 125
     HEADER_BYTES = 10
 
+# The state of a text in UTF-8: the bytes that may come next.
+cdef enum:
+    # The text may end here.
+    UTF8_WHOLE = 0
+    # No text begins so.
+    UTF8_WRONG = 0xFF
+    # So many bytes must follow, each 80 to BF.
+    ONE_MORE = 1
+    TWO_MORE = 2
+    THREE_MORE = 3
+    # Of the next byte only a part of these: behind E0, ED, F0, F4.
+    BEHIND_E0 = 4
+    BEHIND_ED = 5
+    BEHIND_F0 = 6
+    BEHIND_F4 = 7
+
 cdef uint64_t TOP_BIT = <uint64_t>1 << 63
+cdef uint64_t HIGH_BITS = 0x8080808080808080
 
 # Names of the completed parts, by Taken.
 cdef tuple TAKEN_NAMES = ("", "message", "ping", "pong", "close")
@@ -53,7 +68,7 @@ class SocketViolationError(Exception):
 
 
 @cython.final
-cdef class FrameReader:
+cdef class WebSocketReader:
 
     def __init__(self, uint64_t most_bytes, *, bint takes_text=True, bint takes_binary=True):
         self.most_bytes = most_bytes
@@ -281,3 +296,62 @@ def server_frame(int opcode, bytes payload not None):
 
 def close_payload(int code, str reason not None=""):
     return close_content(code, reason)
+
+
+cdef uint32_t check_text(uint32_t state, const char* data, Py_ssize_t size) noexcept nogil:
+    """Return the state after further bytes of a text.
+
+    It begins as UTF8_WHOLE; any other but UTF8_WRONG is within a character. A wrong byte is reported on arrival, not at the
+    end of its message (RFC 6455, section 8.1). The table of well-formed sequences (The Unicode Standard, table 3-7) has no
+    overlong forms, no surrogates, nothing above U+10FFFF.
+    """
+    cdef Py_ssize_t at = 0
+    cdef uint64_t word
+    while at < size:
+        if state == UTF8_WHOLE:
+            # Most texts are ASCII.
+            while size - at >= 8:
+                memcpy(&word, data + at, 8)
+                if word & HIGH_BITS:
+                    break
+                at += 8
+            if at == size:
+                return state
+            state = _after_first(<uint8_t>data[at])
+        else:
+            state = _after_next(state, <uint8_t>data[at])
+        if state == UTF8_WRONG:
+            return state
+        at += 1
+    return state
+
+
+cdef inline uint32_t _after_first(uint8_t byte) noexcept nogil:
+    if byte < 0x80:
+        return UTF8_WHOLE
+    if byte < 0xC2 or byte > 0xF4:
+        return UTF8_WRONG
+    if byte < 0xE0:
+        return ONE_MORE
+    if byte < 0xF0:
+        return BEHIND_E0 if byte == 0xE0 else BEHIND_ED if byte == 0xED else TWO_MORE
+    return BEHIND_F0 if byte == 0xF0 else BEHIND_F4 if byte == 0xF4 else THREE_MORE
+
+
+cdef inline uint32_t _after_next(uint32_t state, uint8_t byte) noexcept nogil:
+    cdef uint8_t least = 0x80, most = 0xBF
+    if state == BEHIND_E0:
+        least = 0xA0
+    elif state == BEHIND_ED:
+        most = 0x9F
+    elif state == BEHIND_F0:
+        least = 0x90
+    elif state == BEHIND_F4:
+        most = 0x8F
+    if not least <= byte <= most:
+        return UTF8_WRONG
+    if state == ONE_MORE:
+        return UTF8_WHOLE
+    if state == TWO_MORE or state == BEHIND_E0 or state == BEHIND_ED:
+        return ONE_MORE
+    return TWO_MORE

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import Pick
-from fastrpc._core.calling.blocking_call import BlockingCall
-from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc.client.attempting import BaseAttempting
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.subchannel import SyncSubchannel
@@ -57,11 +57,13 @@ class SyncAttempting(BaseAttempting):
                     pick.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
-                attempt = call._attempt_on(session, self._number)
+                # That of a stream keeps the pick until its end.
+                attempt = call._attempt_on(session, self._number, pick)
             finally:
                 # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
                 if attempt is None and pick is not None:
                     pick.dropped()
+        self._note_sent()
         if running is not None:
             running.add(attempt)
         return attempt, session, pick

@@ -1,20 +1,19 @@
 """The slow path of a blocking call: waiting for a connection, interceptors, further attempts."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from fastrpc._core.calling.blocking_call import BlockingCall
-from fastrpc.calling.outcomes import batch_result
-from fastrpc.calling.peer import Peer
-from fastrpc.calling.route_maker import RouteMaker
+from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc.client.attempting import may_retry, mode_of
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import drive
-from fastrpc.client.blocking.pool import SyncPool
-from fastrpc.client.blocking.stream_runner import SyncStreamRunner
-from fastrpc.client.call_runner import BaseCallRunner, may_retry, peer_of
+from fastrpc.client.call_runner import BaseCallRunner, peer_of
 from fastrpc.errors import FastRPCError
-from fastrpc.failmodes.base import FailMode, RetryPolicy
-from fastrpc.rpc.interceptor import Interceptor
+from fastrpc.peers.outcomes import batch_result
+
+if TYPE_CHECKING:
+    from fastrpc.client.blocking.stream_runner import SyncStreamRunner
+    from fastrpc.peers.peer import Peer
 
 __all__ = ["SyncCallRunner"]
 
@@ -24,15 +23,10 @@ class SyncCallRunner(BaseCallRunner):
 
     _attempting = SyncAttempting
 
-    def __init__(
-        self,
-        pool: SyncPool,
-        interceptors: Sequence[Interceptor],
-        policy: RetryPolicy,
-        mode: FailMode,
-        routes: RouteMaker,
-    ) -> None:
-        super().__init__(pool, interceptors, policy, mode, SyncStreamRunner(pool, mode, routes))
+    def _new_streams(self) -> "SyncStreamRunner":
+        from fastrpc.client.blocking.stream_runner import SyncStreamRunner
+
+        return SyncStreamRunner(self._pool, self._mode, self._routes)
 
     def run(self, call: BlockingCall) -> Any:
         """Make a call from its first attempt."""
@@ -40,7 +34,7 @@ class SyncCallRunner(BaseCallRunner):
 
     def retry(self, call: BlockingCall, error: FastRPCError) -> Any:
         """Continue after a failed first attempt, or raise its error if the failure is final."""
-        if not may_retry(call, error, self._mode_of(call)):
+        if not may_retry(call, error, mode_of(call, self._mode)):
             raise error
         return drive(self._again(call, error))
 
@@ -70,6 +64,6 @@ class SyncCallRunner(BaseCallRunner):
         except FastRPCError as error:
             return error
 
-    def peer(self, call: BlockingCall) -> Peer:
+    def peer(self, call: BlockingCall) -> "Peer":
         """Return the peer of a call."""
         return peer_of(call, [subchannel.endpoint for subchannel in self._pool.subchannels], "")

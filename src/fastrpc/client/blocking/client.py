@@ -11,17 +11,16 @@ from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
-from fastrpc._core.calling.blocking_caller import BlockingCaller
-from fastrpc._core.calling.blocking_state import BlockingState
+from fastrpc._core.client.blocking_caller import BlockingCaller
+from fastrpc._core.client.blocking_state import BlockingState
 from fastrpc._core.loop.spinner import allowed_spin
-from fastrpc.calling.proxy import Proxy
-from fastrpc.calling.route_maker import RouteMaker
 from fastrpc.client.blocking.call_runner import SyncCallRunner
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream_verbs import BlockingStreamVerbs
 from fastrpc.client.client import (
     DEFAULT_FAIL_MODE,
     OptionsCheck,
+    begin_view,
     checked_config,
     checked_endpoints,
     client_credentials,
@@ -29,21 +28,22 @@ from fastrpc.client.client import (
     client_stats,
     name_of,
     needs_runner,
+    refuse_view,
+    share_settings,
 )
 from fastrpc.client.credentials import CredentialSource
 from fastrpc.client.endpoint_plan import CROWD_CALLS, MOST_AUTOMATIC
 from fastrpc.client.fan_out import BlockingFanOut
 from fastrpc.client.own_call import own_call
-from fastrpc.client.reach_errors import REACH_HINT
+from fastrpc.client.reach_errors import not_known_in_time, not_ready_in_time
 from fastrpc.client.refused_options import explain_options
 from fastrpc.client.target import endpoint_set_for, target_of
-from fastrpc.codecs.base import codec_named
-from fastrpc.compressors.base import compressor_named
 from fastrpc.config import ClientConfig
 from fastrpc.config.validation import check_timeout
 from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConfigError, DeadlineExceededError
+from fastrpc.errors import ConfigError
 from fastrpc.failmodes.base import FailMode, RetryPolicy, blocking_fail_mode_for
+from fastrpc.peers.route_maker import RouteMaker
 from fastrpc.rpc.interceptor import Interceptor, client_interceptors
 from fastrpc.rpc.wire_numbers import numbers_of_all
 from fastrpc.selectors.base import Selector
@@ -94,10 +94,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         _check_probes(config)
         width = config.pool.connections_per_endpoint
         state = BlockingState(MOST_AUTOMATIC, CROWD_CALLS) if width == "auto" else BlockingState(width)
-        state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
-        state.compress_above = config.compress_above
-        state.numbers = numbers_of_all()
-        state.message_limit = config.limits.message_bytes
+        share_settings(state, config, numbers_of_all())
         state.kind = SyncClient
         spin = allowed_spin(config.spin_microseconds, stacklevel=3)
         parts = _Parts(
@@ -112,17 +109,14 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         )
         parts.give(state)
         state.remake = partial(parts.renew, state)
-        codec_named(config.codec)
-        self._share(state, config.codec)
-        if config.compressor is not None:
-            self._set_options({"compressor": compressor_named(config.compressor)})
+        begin_view(self, state, config)
 
     @property
     def _pool(self) -> SyncPool:
         return cast(SyncPool, self._state.pool)
 
     def __enter__(self) -> Self:
-        self._refuse_view("entered")
+        refuse_view(self, "entered")
         self._state.use()
         return self
 
@@ -164,18 +158,11 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
                         return
                 except TimeoutError:
                     break
-            errors = [
-                subchannel.error for subchannel in self._pool.subchannels if subchannel.error is not None
-            ]
-            raise DeadlineExceededError(
-                f"not ready within {timeout:g} s: {self._pool.tried()}",
-                processed="no",
-                hint=REACH_HINT,
-            ) from (errors[-1] if errors else None)
+            raise not_ready_in_time(timeout, self._pool)
 
     def close(self) -> None:
         """Close all connections. Calls of other threads fail; closing twice is allowed."""
-        self._refuse_view("closed")
+        refuse_view(self, "closed")
         if self._state.is_of_parent:
             # Connections and registry belong to the parent, and a lock may be held by a thread that the child lacks.
             self._pool.detach()
@@ -201,6 +188,8 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
 
             client.bind(Prices).price("tea")
         """
+        from fastrpc.peers.proxy import Proxy
+
         return cast(S, Proxy(self, contract))
 
     def _endpoints_of(self, method: Any) -> list[Endpoint]:
@@ -213,9 +202,7 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
             until = None if timeout is None else time.monotonic() + timeout
             self._pool.wait_list(name, until, wait=self.wait_for_ready)
         except TimeoutError:
-            raise DeadlineExceededError(
-                f"{name}: {self._pool.tried()}", processed="no", hint=REACH_HINT
-            ) from None
+            raise not_known_in_time(name, self._pool) from None
         return checked_endpoints(name, self._pool.endpoint_set, self._pool.wanted)
 
     def stats(self) -> dict[str, Any]:
@@ -228,10 +215,6 @@ class SyncClient(BlockingCaller, BlockingStreamVerbs, BlockingFanOut):
         if self._state.is_of_parent:
             self._state.use()
         return client_stats(self._pool.sessions, self._pool.totals)
-
-    def _refuse_view(self, what: str) -> None:
-        if self._is_view:
-            raise TypeError(f"a view made by with_options() cannot be {what}; use the client itself")
 
     def __repr__(self) -> str:
         return f"<SyncClient of {self._pool}>"

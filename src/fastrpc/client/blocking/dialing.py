@@ -4,14 +4,15 @@ import math
 import time
 from collections.abc import Callable
 
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calling.reentry import ReentryGuard
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.reentry import ReentryGuard
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.client.credentials import ClientCredentials
-from fastrpc.client.wire import wire_of
+from fastrpc.client.wire import protocol_of
 from fastrpc.config import ClientConfig
 from fastrpc.endpoint import Endpoint
-from fastrpc.errors import ConnectError, ConnectionLostError
+from fastrpc.errors import ConnectError
+from fastrpc.protocols.base import ClientParts, client_engine
 from fastrpc.transports.base import dial_options
 from fastrpc.transports.blocking import connect
 
@@ -25,10 +26,10 @@ SPARE_SECONDS = 0.25
 class Dialer:
     """Makes the connections of a blocking client."""
 
-    def __init__(self, config: ClientConfig, settings: Settings, reentry: ReentryGuard) -> None:
+    def __init__(self, config: ClientConfig, settings: WireSettings, reentry: ReentryGuard) -> None:
         #: How long a reading thread polls; shorter than the setting where polling cannot help.
         self.spin_microseconds = 0
-        #: What connections show to servers; None: nothing.
+        #: Credentials that connections show to servers.
         self.credentials: ClientCredentials | None = None
         self._config = config
         self._settings = settings
@@ -55,31 +56,33 @@ class Dialer:
         left = None if until is None else max(0.0, until - time.monotonic())
         limits = [limit for limit in (config.timeouts.connect, spare_seconds, left) if limit is not None]
         token = None if self.credentials is None else self.credentials.current_blocking(endpoint.address)
-        wire = wire_of(endpoint, config)
-        io = connect(endpoint.address, min(limits, default=None), dial_options(config, wire))
-        if wire != "native":
-            # Imported on first use: most clients speak the native protocol.
-            from fastrpc.protocols.rpcx_client import rpcx_io
-
-            io = rpcx_io(io, config, wire)
+        protocol = protocol_of(endpoint, config)
+        options = dial_options(config, protocol.agreed[0])
+        parts = ClientParts(
+            protocol=protocol,
+            endpoint=endpoint,
+            config=config,
+            timeouts=config.timeouts,
+            settings=self._settings.copy(),
+            credential=token,
+        )
+        io = connect(endpoint.address, min(limits, default=None), options)
         try:
+            if protocol.traits.io_layer is not None:
+                io = protocol.traits.io_layer(parts, io)
+            # A signal handler may have forked meanwhile: then the parent uses the same socket.
             check_process()
-        except ConnectionLostError:
-            # A signal handler forked meanwhile: the parent uses the same socket.
+            return BlockingSession(
+                client_engine(parts),
+                io=io,
+                endpoint=endpoint,
+                linger=config.timeouts.linger or 0.0,
+                spin_microseconds=self.spin_microseconds,
+                reentry=self._reentry,
+            )
+        except BaseException:
             io.close()
             raise
-        return BlockingSession(
-            io=io,
-            endpoint=endpoint,
-            timeouts=config.timeouts,
-            keepalive=config.keepalive,
-            settings=self._settings.copy(),
-            early_calls=config.early_calls,
-            spin_microseconds=self.spin_microseconds,
-            reentry=self._reentry,
-            credential=token,
-            takes_values=wire != "native",
-        )
 
 
 def seconds_until(ends: float | None) -> float | None:

@@ -8,171 +8,50 @@ up to the system. Priority orders their calls from there on, in the call slots.
 """
 
 import math
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from fastrpc._core.balancing.endpoint_set import EndpointSet
 from fastrpc._core.balancing.selectors import EndpointState
 from fastrpc._core.base.histogram import CallTotals
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.calling.caller_view import process_generation
-from fastrpc._core.calling.reentry import ReentryGuard
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.client.blocking.dialing import SPARE_SECONDS, Dialer, opened, seconds_until, spare_seconds_until
-from fastrpc.client.blocking.following import SyncFollower
+from fastrpc.client.blocking.endpoints import SyncEndpoints
 from fastrpc.client.blocking.subchannel import SyncSubchannel
 from fastrpc.client.gauges import client_gauges
-from fastrpc.client.patience import Patience
-from fastrpc.client.plan import FORK_LOOK_SECONDS, LOOK_SECONDS, ConnectionPlan
-from fastrpc.client.reach_errors import registry_failure, unreachable
+from fastrpc.client.plan import FORK_LOOK_SECONDS, Patience
+from fastrpc.client.reach_errors import unreachable
 from fastrpc.client.target import Target
 from fastrpc.config import ClientConfig
-from fastrpc.endpoint import Address, Endpoint
-from fastrpc.errors import ConnectionLostError, FastRPCError, UnavailableError
+from fastrpc.errors import FastRPCError
 from fastrpc.gauges import Gauge, tells_gauges
 
 __all__ = ["SyncPool"]
 
 
-class SyncPool:
+class SyncPool(SyncEndpoints):
     """All subchannels of a blocking client."""
 
     def __init__(
-        self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: Settings
+        self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig, settings: WireSettings
     ) -> None:
-        self.target = target
-        self.endpoint_set = endpoint_set
-        self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
-            target, endpoint_set, config.pool.warm, self._new_subchannel
-        )
-        self._follower = None if target.registry is None else SyncFollower(target, target.registry)
+        super().__init__(target, endpoint_set, config)
         #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: Makes the next call ask the pool first.
-        self.on_need: Callable[[], object] = lambda: None
         #: Takes how many connections an endpoint may have: calls ask the pool while all there are have too many.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
-        self.config = config
-        self._changed = threading.Condition()
         self._turn = 0
-        #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
-        self.is_closed = False
-        #: The threads that wait in the pool or in one of its connections.
-        self.reentry = ReentryGuard()
         self.dialer = Dialer(config, settings, self.reentry)
-        self._process = process_generation()
-        if endpoint_set is None:
-            self._plan.take_one(target.endpoints)
-        else:
-            endpoint_set.on_narrowed = self._take_left
-            self._update(target.endpoints)
+        self._begin()
         tells_gauges(self)
-
-    def _new_subchannel(self, endpoint: Endpoint) -> SyncSubchannel:
-        width = self.config.pool.connections_per_endpoint
-        return SyncSubchannel(endpoint, self.config.backoff, width=width)
-
-    @property
-    def subchannels(self) -> list[SyncSubchannel]:
-        """The subchannels of all endpoints."""
-        return self._plan.subchannels
-
-    @property
-    def wanted(self) -> list[SyncSubchannel]:
-        """Subchannels that pass the selector's filters."""
-        return self._plan.wanted
-
-    @property
-    def has_list(self) -> bool:
-        """Whether the list of endpoints is known; without a registry it always is."""
-        return self._follower is None or self._follower.has_list
-
-    @property
-    def has_news(self) -> bool:
-        """Whether the registry has a list that the pool has not taken, or is not followed yet."""
-        return self._follower is not None and self._follower.has_news
-
-    @property
-    def is_watching(self) -> bool:
-        """Whether the registry's lists are followed already."""
-        return self._follower is not None and self._follower.is_open
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
         return () if self.is_closed else client_gauges(self.target, self.subchannels)
-
-    def follow(self) -> None:
-        """Take the latest list of the registry."""
-        follower = self._follower
-        if follower is None:
-            return
-        with self.reentry, self._lock():
-            if not self.is_closed:
-                follower.open()
-            news = follower.news
-            if news is not None:
-                try:
-                    self._update(news.endpoints)
-                    # Only after the update: while a filter raises, each call runs it again.
-                    follower.note_taken(news)
-                finally:
-                    self._publish()
-                    self._changed.notify_all()
-
-    def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
-        """Wait until the registry has sent a list; with `wait` until the list has an endpoint.
-
-        Raises:
-            NoEndpointError: the registry failed.
-            TimeoutError: the deadline has passed.
-        """
-        while not self.has_list or (wait and not self.subchannels):
-            follower = self._follower
-            self._check_open()
-            assert follower is not None
-            if follower.error is not None and not wait:
-                raise registry_failure(method, self.target, follower.error)
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimeoutError
-            # A failing registry wakes nobody, so its error is polled.
-            with self.reentry:
-                follower.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
-            self.check_process()
-            self.follow()
-
-    def _update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Make these the endpoints; what is under way at those that are gone ends there."""
-        try:
-            self._plan.take(endpoints)
-        finally:
-            for subchannel in self._plan.take_gone():
-                subchannel.remove()
-            self._mark()
-            self._take_left()
-        before = set(self.wanted)
-        self._plan.choose()
-        if not before.issuperset(self.wanted):
-            self.on_need()
-
-    def _take_left(self) -> None:
-        """Have the next call connect where the filters let calls go now.
-
-        A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
-        """
-        if self._plan.take_left():
-            self.on_need()
-
-    def _mark(self) -> bool:
-        return self._plan.mark(lambda subchannel: bool(subchannel.sessions))
-
-    def subchannel_at(self, address: Address) -> SyncSubchannel | None:
-        """Return the subchannel of one endpoint."""
-        return self._plan.find(address)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
         """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read what came."""
@@ -200,7 +79,7 @@ class SyncPool:
     def acquire(
         self, until: float | None, *, wait: bool, choice: Any = None, patience: Patience | None = None
     ) -> BlockingSession:
-        """Return a usable connection, dialling if there is none.
+        """Return a usable connection, after a dial if necessary.
 
         Args:
             until: the deadline, an instant of `time.monotonic()`, or None.
@@ -251,7 +130,7 @@ class SyncPool:
                 has_dialed = True
                 made = self._dial(claimed, until, *self._dial_times(until, key_ends, session))
             finally:
-                # Also for a signal handler that raises anywhere above: else nobody ever dials there again.
+                # Also for a signal handler that raises anywhere above: otherwise no call ever dials there again.
                 if claimed is not None:
                     self._announce(claimed, made)
 
@@ -310,10 +189,6 @@ class SyncPool:
             if choice.is_pinned or not self._mark():
                 choice.release()
                 return None, subchannels
-
-    def _check_open(self) -> None:
-        if self.is_closed:
-            raise UnavailableError("the client is closed", processed="no", retryable=False)
 
     def _in_turn(self) -> list[SyncSubchannel]:
         start = self._turn % max(1, len(self.wanted))
@@ -402,7 +277,7 @@ class SyncPool:
             return None
 
     def _announce(self, subchannel: SyncSubchannel, session: BlockingSession | None) -> None:
-        """Announce the outcome of a dial: the connection, or that there is none."""
+        """Announce the outcome of a dial: the connection, or None."""
         with self._lock():
             subchannel.is_dialing, subchannel.was_dialed = False, True
             self._changed.notify_all()
@@ -427,10 +302,6 @@ class SyncPool:
         groups = [list(subchannel.sessions) for subchannel in self.subchannels if subchannel.sessions]
         self.on_change(groups, self._plan.next_look())
 
-    def tried(self) -> str:
-        """Return the state of each address, for the message of an error."""
-        return self._plan.tried(None if self._follower is None else self._follower.error)
-
     def close(self) -> None:
         """Close every connection for good."""
         for session in self._drop_all():
@@ -447,25 +318,6 @@ class SyncPool:
             self._publish()
             self._changed.notify_all()
         return sessions
-
-    @property
-    def is_of_parent(self) -> bool:
-        """Whether this is the child of a fork, so that the connections belong to the parent."""
-        return self._process != process_generation()
-
-    def check_process(self) -> None:
-        """End a call during which its thread forked.
-
-        Raises:
-            ConnectionLostError: this is the child; only the parent learns the outcome of the call.
-        """
-        if self.is_of_parent:
-            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
-
-    def _lock(self) -> threading.Condition:
-        """Return the pool's lock. Refuse it in the child of a fork, where a thread of the parent may hold it."""
-        self.check_process()
-        return self._changed
 
     def detach(self) -> None:
         """Leave the connections to the parent: close only the descriptors, without locks or callbacks."""

@@ -6,7 +6,7 @@
                                                                             │
                                                             another attempt, or interceptors
 
-Whoever receives, leaves the stream or asks for its reply finds that the attempt ended, and goes on from there.
+A thread that receives, leaves the stream or asks for its reply notices the end of the attempt, and goes on from there.
 """
 
 import asyncio
@@ -16,12 +16,12 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, cast
 
-from fastrpc._core.calling.blocking_called_stream import BlockingCalledStream
-from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calls.call import Route
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.blocking_called_stream import BlockingCalledStream
+from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc._core.payload.metadata import Metadata
-from fastrpc.calling.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.errors import FastRPCError, StreamEndedError
+from fastrpc.peers.stream_outcome import NO_VALUE, StreamOutcome
 from fastrpc.rpc.reply import Reply
 
 __all__ = ["Interception", "SyncStream", "SyncStreamStarter"]
@@ -34,7 +34,7 @@ class SyncStreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     def open(self, stream: "SyncStream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise why there is none."""
+        """Return once an attempt is under way, or raise the reason why it is not."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed with `error`; it has shown a sign then."""
@@ -47,7 +47,7 @@ class Interception(Protocol):
         """Let them go on at the end of the stream; return or raise what they make of it."""
 
     def leave(self) -> None:
-        """Cancel them: nobody holds the stream any more."""
+        """Cancel them: the program dropped the stream."""
 
 
 class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
@@ -66,7 +66,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         self,
         options: ViewOptions,
         hash_key: Any,
-        route: Route,
+        route: MethodRoute,
         given: tuple[tuple[Any, ...], dict[str, Any]],
         *,
         messages: Any = None,
@@ -125,7 +125,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             self._await_messages()
         return cast(T_co, self._answer_once())
 
-    # What is known of it
+    # State
 
     @property
     def metadata(self) -> Metadata:
@@ -199,7 +199,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 error = self._attempt._failure if self._attempt is not None else cancelled
                 is_clean = error is None
             if is_clean and self.waiting:
-                # Messages that nobody will take are no clean end.
+                # An end with unread messages is not clean.
                 error = cancelled
             try:
                 if self._is_over:
@@ -233,7 +233,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             attempt = self._attempt
             if self._is_over or attempt is None or not self.attempt_ended:
                 return
-            # The attempt keeps its own, which nobody raises.
+            # The attempt keeps its own error, which is never raised.
             error: BaseException | None = self._kept(attempt._failure)
             attempt._end_pick(error)
             if isinstance(error, FastRPCError) and not self.has_sign and self._starter is not None:
@@ -251,6 +251,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         self._interception = None
         if attempt is not None:
             attempt._end_pick(asyncio.CancelledError() if was_left else error)
+            attempt._count_end(error)
             self.origin._adopt(attempt)
         value = NO_VALUE
         if interception is not None:

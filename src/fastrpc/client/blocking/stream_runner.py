@@ -13,21 +13,20 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
-from fastrpc._core.calling.blocking_call import BlockingCall
-from fastrpc._core.calling.caller_view import ViewOptions
-from fastrpc._core.calls.call import Route, enter_call
-from fastrpc.calling.outcomes import status_of
-from fastrpc.calling.route_maker import RouteMaker
-from fastrpc.calling.stream_arguments import takes_stream
-from fastrpc.calling.stream_maker import BaseStreamMaker
+from fastrpc._core.balancing.endpoint_set import Pick
+from fastrpc._core.calls.call import MethodRoute, enter_call
+from fastrpc._core.client.blocking_call import BlockingCall
+from fastrpc._core.client.caller_view import ViewOptions
 from fastrpc.client.blocking.attempting import SyncAttempting
 from fastrpc.client.blocking.driving import advance, drive
 from fastrpc.client.blocking.pool import SyncPool
 from fastrpc.client.blocking.stream import SyncStream
-from fastrpc.client.stream_runner import BaseStreamRunner, answer_of
-from fastrpc.endpoint import Endpoint
+from fastrpc.client.stream_runner import BaseStreamRunner, answer_of, unbegun
 from fastrpc.errors import FastRPCError
 from fastrpc.failmodes.base import FailMode
+from fastrpc.peers.route_maker import RouteMaker
+from fastrpc.peers.stream_arguments import takes_stream
+from fastrpc.peers.stream_maker import BaseStreamMaker
 
 __all__ = ["SyncStreamRunner"]
 
@@ -40,7 +39,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         BaseStreamMaker.__init__(self, routes, pool.config.timeouts.stream_idle or 0.0)
 
     def _stream(
-        self, options: ViewOptions, hash_key: Any, route: Route, given: Any, messages: Any
+        self, options: ViewOptions, hash_key: Any, route: MethodRoute, given: Any, messages: Any
     ) -> SyncStream[Any, Any]:
         if messages is not None and not hasattr(messages, "__iter__"):
             raise TypeError(
@@ -49,7 +48,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return SyncStream(options, hash_key, route, given, messages=messages)
 
     def call(
-        self, view: Any, route: Route, args: tuple[Any, ...], kwargs: dict[str, Any], wants_reply: bool
+        self, view: Any, route: MethodRoute, args: tuple[Any, ...], kwargs: dict[str, Any], wants_reply: bool
     ) -> Any:
         """Call a method that streams its input only, and return its one answer."""
         method = route.definition.function if takes_stream(route) else route.method
@@ -60,11 +59,11 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     # Attempts
 
     def open(self, stream: SyncStream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise why there is none."""
+        """Return once an attempt is under way, or raise the reason why it is not."""
         stream._set_idle(self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
-            self._begin(stream)
+            self._attempt(stream, None)
             return
         interception = _Interception(self.proceed(stream.origin), stream.origin)
         stream.intercept(interception)
@@ -74,38 +73,25 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
 
     async def run(self, call: BlockingCall) -> Any:
         """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
-        # No name is kept for the stream: it holds this coroutine, and is cancelled where nobody else holds it.
-        self._begin(_wanted(call))
+        # No name is kept for the stream: it holds this coroutine, and is cancelled where it has no other holder.
+        self._attempt(unbegun(call), None)
         await _AtTheEnd()
         return answer_of(call)
-
-    def _begin(self, stream: SyncStream[Any, Any]) -> None:
-        call = stream.origin
-        attempts = _StreamAttempting(self._pool, stream, None)
-        try:
-            drive(attempts.prepare())
-            if stream.takes_stream:
-                drive(attempts.attempt(attempts.pick()))
-            else:
-                self._run(call, attempts)
-        except BaseException as error:
-            if not attempts.was_sent:
-                call._count_unsent(status_of(error))
-            raise
 
     def retry(self, stream: SyncStream[Any, Any], error: FastRPCError) -> bool:
         """Return whether another attempt followed the one that failed with `error`, and showed a sign."""
         if not self._goes_on(stream, error):
             return False
-        self._run(stream.origin, _StreamAttempting(self._pool, stream, error))
+        self._attempt(stream, error)
         return True
 
-    def _run(self, call: BlockingCall, attempts: "_StreamAttempting") -> None:
-        drive(self._mode_of(call).run(call, attempts.pick, attempts.attempt))
+    def _attempt(self, stream: SyncStream[Any, Any], error: FastRPCError | None) -> None:
+        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        drive(_StreamAttempting(self._pool, stream, error).run(self._mode_of(stream.origin)))
 
 
 class _StreamAttempting(SyncAttempting):
-    """The attempts of one stream, for a fail mode."""
+    """The attempts of one stream, for a fail mode: the first one is sent, each further one shows a sign."""
 
     is_stream = True
 
@@ -113,55 +99,17 @@ class _StreamAttempting(SyncAttempting):
         super().__init__(pool, stream.origin, made)
         self._stream = stream
 
-    async def attempt(self, endpoint: Endpoint) -> Any:
-        """Send an attempt; all but the first one wait for a sign of the server."""
-        self._check()
-        if self._made is not None:
-            return self._fail_again(endpoint)
-        call, stream, attempt = self._call, self._stream, None
-        is_first = not self.was_sent
-        while attempt is None:
-            # A connection may end just before the send: then take the next one.
-            session, pick = self._connection(endpoint)
-            try:
-                attempt = call._attempt_on(session, self._number, pick)
-            finally:
-                if attempt is None and pick is not None:
-                    pick.dropped()
-        self._number += 1
-        self.was_sent = call._may_have_run = True
-        if not is_first:
+    async def _outcome(self, attempt: BlockingCall) -> None:
+        stream = self._stream
+        if self._number > 1:
             stream._await_sign_of_attempt()
-        error = attempt._failure if stream.attempt_ended and not stream.has_sign else None
-        if error is not None:
-            self._note_failed(attempt, session, error)
-            raise error
-        call._adopt(attempt)
-        return None
+        if attempt._failure is not None and stream.attempt_ended and not stream.has_sign:
+            raise attempt._failure
 
-    def _note_failed(self, attempt: BlockingCall, session: Any, error: BaseException) -> None:
-        attempt._end_pick(error)
+    def _conclude(self, attempt: BlockingCall, pick: Pick | None, error: BaseException | None) -> None:
+        # The attempt keeps the pick until its end, which may be now.
         if isinstance(error, FastRPCError):
-            self._may_have_run = self._may_have_run or error.processed != "no"
-            self._was_attempted = self._was_attempted or session.is_ready or error.processed != "no"
-            call = self._call
-            call._may_have_run = self._may_have_run
-            call._adopt(attempt)
-            self._tried.append(cast(Endpoint, attempt.endpoint))
-
-
-def _stream_of(call: BlockingCall) -> SyncStream[Any, Any] | None:
-    return cast("SyncStream[Any, Any] | None", call._stream)
-
-
-def _wanted(call: BlockingCall) -> SyncStream[Any, Any]:
-    """Return the stream of a call that is to begin."""
-    stream = _stream_of(call)
-    if stream is None or stream.is_open:
-        raise RuntimeError(
-            f"{call.method}: `proceed` of a stream can be called once, while the stream is wanted"
-        )
-    return stream
+            attempt._end_pick(error)
 
 
 _END = object()
@@ -201,7 +149,7 @@ class _Interception:
         return self.value
 
     def leave(self) -> None:
-        """Cancel them: nobody holds the stream any more."""
+        """Cancel them: the program dropped the stream."""
         with suppress(asyncio.CancelledError):
             self.end(asyncio.CancelledError())
         if self._call.error is not None:

@@ -1,9 +1,10 @@
 """The verbs of a `SyncClient` whose messages go one way or both."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
-from fastrpc.client.blocking.stream import SyncStream
+if TYPE_CHECKING:
+    from fastrpc.client.blocking.stream import SyncStream
 
 __all__ = ["BlockingStreamVerbs"]
 
@@ -23,17 +24,17 @@ class BlockingStreamVerbs:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> SyncStream[S, T]: ...
+    ) -> "SyncStream[S, T]": ...
     @overload
     def stream(
         self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> SyncStream[Any, T]: ...
+    ) -> "SyncStream[Any, T]": ...
     @overload
     def stream(
         self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
-    ) -> SyncStream[Any, T]: ...
+    ) -> "SyncStream[Any, T]": ...
     @overload
-    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> "SyncStream[Any, Any]": ...
     def stream(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method that streams its answers.
 
@@ -60,7 +61,7 @@ class BlockingStreamVerbs:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> SyncStream[S, T]: ...
+    ) -> "SyncStream[S, T]": ...
     @overload
     def open(
         self,
@@ -68,9 +69,9 @@ class BlockingStreamVerbs:
         /,
         *args: P.args,
         **kwargs: P.kwargs,
-    ) -> SyncStream[S, T]: ...
+    ) -> "SyncStream[S, T]": ...
     @overload
-    def open(self, method: str, /, *args: Any, **kwargs: Any) -> SyncStream[Any, Any]: ...
+    def open(self, method: str, /, *args: Any, **kwargs: Any) -> "SyncStream[Any, Any]": ...
     def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method that takes a stream, to send its messages by hand; its arguments come without the stream.
 

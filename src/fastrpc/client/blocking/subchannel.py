@@ -6,7 +6,7 @@
 import time
 from typing import Literal
 
-from fastrpc._core.calling.blocking_session import BlockingSession
+from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc.client.endpoint_plan import CROWD_CALLS, CROWD_SECONDS, MOST_AUTOMATIC, EndpointPlan
 from fastrpc.config import Backoff
 from fastrpc.endpoint import Endpoint
@@ -35,7 +35,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def is_untried(self) -> bool:
-        """Whether no dial has ended: without a loop nobody sees SETTINGS arrive at once."""
+        """Whether no dial has ended: without a loop SETTINGS are read only at the next wait."""
         return self.is_new
 
     def refresh(self) -> None:
@@ -60,8 +60,9 @@ class SyncSubchannel(EndpointPlan):
             self.narrow()
             self.spent()
             return
-        if session.auth_status > 0:
-            self.note_refusal(session.auth_status, session.auth_text, time.monotonic())
+        engine = session.engine
+        if engine.auth_status > 0:
+            self.note_refusal(engine.auth_status, engine.auth_text, time.monotonic())
             return
         self.ended(
             was_ready=session.is_ready,
@@ -69,14 +70,14 @@ class SyncSubchannel(EndpointPlan):
             reason=session.lost_because or "the server drains",
             hint=session.lost_hint,
             at=used_at if session.is_ready else time.monotonic(),
-            is_replaced=session.peer_replaces,
+            is_replaced=engine.peer_replaces,
         )
 
     @property
     def asks_below(self) -> int:
         """The number of connections below which calls ask for another one, if those there are have too many."""
         if self.is_automatic and not any(session.is_ready for session in self.sessions):
-            # Nobody has read how many workers there are.
+            # The number of workers is not read yet.
             return MOST_AUTOMATIC
         return self.most
 
@@ -86,7 +87,7 @@ class SyncSubchannel(EndpointPlan):
         Args:
             users: the threads on it now; each call of such a crowd asks.
         """
-        self.workers = max((one.peer.workers for one in self.sessions if one.is_ready), default=1)
+        self.workers = max((one.engine.peer.workers for one in self.sessions if one.is_ready), default=1)
         has_all = len(self.sessions) >= self.most
         if users <= CROWD_CALLS or has_all or now - self._looked_at > CROWD_SECONDS:
             self._crowded_since = now

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import cast
 
 from fastrpc._core.calls.call import current_call
-from fastrpc._core.serving.exchange import Failure
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.served_call import ServerCall
-from fastrpc._core.serving.served_engine import ServedEngine
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure
+from fastrpc._core.server.served_engine import ServedEngine
 from fastrpc.errors import CallError
 from fastrpc.files.rpcx.tickets import TOKEN_BYTES, Ticket, Tickets
 from fastrpc.protocols.base import StreamSession
@@ -99,7 +99,7 @@ class TransferConnection(ServedEngine):
     """The engine of one transfer's connection."""
 
     def __init__(self, gate: Gate, accepted: Accepted) -> None:
-        super().__init__(_Parts(gate), PROTOCOL)
+        super().__init__(_Parts(gate), PROTOCOL, has_rules=False)
         # The last byte of a file is not that of the transfer: it is stored then.
         self.outlasts_input = True
         self._accepted = accepted
@@ -207,7 +207,7 @@ class TransferConnection(ServedEngine):
     def _begin(self, ticket: Ticket) -> None:
         """Go on with the method that gave the ticket."""
         self.act_for(ticket.caller)
-        shown = self.exchange.peer_info
+        shown = self.connection.peer_info
         if shown is not None and ticket.peer is not None:
             # Verified again when a file of tokens changes.
             shown.scheme, shown.credentials = ticket.peer.scheme, ticket.peer.credentials
@@ -215,7 +215,7 @@ class TransferConnection(ServedEngine):
         takes_msgpack = "msgpack" in self.gate.codecs.values()
         # An empty map of arguments: the ticket has them.
         codec, payload = ("msgpack", b"\x91\x80") if takes_msgpack else ("json", b"[{}]")
-        self.gate.begin(self.exchange, method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
+        self.gate.begin(self.connection, method=ticket.method, payload=payload, codec=codec, timeout=math.inf)
         if self._drains is not None:
             super().begin_drain(*self._drains)
 

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self, cast
 
 from fastrpc._core.calls.call import current_call
-from fastrpc._core.serving.gate import Gate
-from fastrpc._core.serving.served_call import ServerCall
-from fastrpc._core.serving.served_engine import Caller
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_engine import ProvenCaller
 from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
@@ -29,8 +29,8 @@ from fastrpc.files.rpcx.connection import Accepted, TransferConnection
 from fastrpc.files.rpcx.tickets import Ticket, Tickets
 from fastrpc.files.service import DIGEST_SECONDS, pieces_of_call, write_all
 from fastrpc.files.write_behind import WriteBehind
+from fastrpc.handlers.auth.own_credentials import peer_of
 from fastrpc.rpc.service import method, service
-from fastrpc.serving.own_credentials import peer_of
 from fastrpc.status import Status
 from fastrpc.transports.base import Listener, ListenOptions, transport_for
 
@@ -167,12 +167,12 @@ class RpcxFiles:
             text = "transfers are not encrypted, and this connection is (RpcxFiles.allow_plain)"
             raise CallError(Status.FAILED_PRECONDITION, text)
         assert self._listener is not None
-        self._gate = gate = call.exchange.gate
-        caller = Caller(call)
+        self._gate = gate = call.connection.gate
+        caller = ProvenCaller(call)
         if peer is not None and caller.has_own_credential:
             peer = peer_of(call, call.metadata.get("authorization", ""))
         name = None if caller.identity is None else caller.identity.name
-        holder = f"peer {gate.dispatcher.peer_name(call.exchange)!r}" if name is None else f"name {name}"
+        holder = f"peer {gate.dispatcher.peer_name(call.connection)!r}" if name is None else f"name {name}"
         ticket = Ticket(call.method, caller, path, size, sha256, version, peer, holder)
         token = self._accepted.tickets.give(ticket)
         place = self._advertise or str(self._listener.address).partition("://")[2]
@@ -273,7 +273,7 @@ class _Refused(asyncio.Protocol):
 
 def _connection_of_call() -> TransferConnection | None:
     """Return the connection of the transfer that the current call is; None for a call that asks for one."""
-    engine = getattr(cast(ServerCall, current_call()).exchange, "engine", None)
+    engine = getattr(cast(ServerCall, current_call()).connection, "engine", None)
     return engine if isinstance(engine, TransferConnection) else None
 
 

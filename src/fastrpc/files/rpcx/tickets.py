@@ -6,9 +6,9 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fastrpc._core.serving.served_engine import Caller
-from fastrpc.calling.peer import Peer
+from fastrpc._core.server.served_engine import ProvenCaller
 from fastrpc.errors import CallError
+from fastrpc.peers.peer import Peer
 from fastrpc.status import Status
 
 __all__ = ["TOKEN_BYTES", "Ticket", "Tickets"]
@@ -33,7 +33,7 @@ class Ticket:
     """
 
     method: str
-    caller: Caller
+    caller: ProvenCaller
     path: str
     size: int
     sha256: str = ""

@@ -3,7 +3,7 @@
 import asyncio
 
 from fastrpc._core.http1.connection import HttpConnection
-from fastrpc.protocols.base import StreamSession, Verdict
+from fastrpc.protocols.base import Match, StreamSession
 
 __all__ = ["detect_http1", "http1_stream"]
 
@@ -14,14 +14,14 @@ _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _MOST_LETTERS = 16
 
 
-def detect_http1(data: bytes) -> Verdict:
+def detect_http1(data: bytes) -> Match:
     """Return whether a connection begins with a method in capital letters, a space and the start of a target."""
     method, space, target = data.partition(b" ")
     if not _LETTERS.issuperset(method) or len(method) > _MOST_LETTERS or (space and not method):
-        return Verdict.NO
+        return Match.NO
     if not target:
-        return Verdict.MORE
-    return Verdict.YES if target[:1] in (b"/", b"*", b"h", b"H") else Verdict.NO
+        return Match.MORE
+    return Match.YES if target[:1] in (b"/", b"*", b"h", b"H") else Match.NO
 
 
 def http1_stream(connection: HttpConnection, loop: asyncio.AbstractEventLoop) -> StreamSession:

@@ -1,8 +1,9 @@
 """The HTTP gateway as a protocol of servers."""
 
-from fastrpc._core.gateway.connection import GatewayConnection
+from fastrpc._core.http.connection import GatewayConnection
 from fastrpc.protocols.base import ServerParts, register
 from fastrpc.protocols.http.detection import detect_http1
+from fastrpc.tls import HTTP_AGREED
 
 __all__ = ["gateway_engine"]
 
@@ -13,4 +14,4 @@ def gateway_engine(parts: ServerParts) -> GatewayConnection:
     return GatewayConnection(parts.http, parts)
 
 
-register("http", detect_http1, gateway_engine)
+register("http", detect_http1, gateway_engine, agreed=HTTP_AGREED)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from fastrpc.endpoint import Endpoint
 
-__all__ = ["CONFIRM_SECONDS", "MOST_ENDPOINTS", "SETTLE_SECONDS", "Decision", "ListRules"]
+__all__ = ["CONFIRM_SECONDS", "MOST_ENDPOINTS", "SETTLE_SECONDS", "ListDecision", "ListRules"]
 
 #: Most endpoints of one service; more are a mistake or an attack.
 MOST_ENDPOINTS = 10_000
@@ -28,7 +28,7 @@ SETTLE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class ListDecision:
     """The decision about a list."""
 
     #: The list to publish, possibly the last published one; None while none is accepted.
@@ -68,7 +68,7 @@ class ListRules:
         self._is_away = True
         self._doubted_since = None
 
-    def decide(self, endpoints: Sequence[Endpoint], now: float) -> Decision:
+    def decide(self, endpoints: Sequence[Endpoint], now: float) -> ListDecision:
         """Decide about a list from the registry, in which each address occurs once."""
         if self._is_away:
             self._is_away = False
@@ -87,23 +87,23 @@ class ListRules:
         everything = tuple(sorted([*new, *missing], key=str))
         if is_settling:
             self._believed = self._published = everything
-            return Decision(everything, self._settled_at - now)
+            return ListDecision(everything, self._settled_at - now)
         if 2 * len(missing) < len(self._believed):
             return self._believe(new)
         return self._doubt(new, everything, now)
 
     def _doubt(
         self, new: tuple[Endpoint, ...], meanwhile: tuple[Endpoint, ...] | None, now: float
-    ) -> Decision:
+    ) -> ListDecision:
         if self._doubted_since is None:
             self._doubted_since = now
         left = self._doubted_since + self._confirm_seconds - now
         if left <= 0:
             return self._believe(new)
         self._published = meanwhile or ()
-        return Decision(meanwhile, left)
+        return ListDecision(meanwhile, left)
 
-    def _believe(self, new: tuple[Endpoint, ...]) -> Decision:
+    def _believe(self, new: tuple[Endpoint, ...]) -> ListDecision:
         self._believed = self._published = new
         self._doubted_since = None
-        return Decision(new, None)
+        return ListDecision(new, None)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from fastrpc.registries.base.backed import BackedRegistry
 from fastrpc.registries.base.backend import Backend
 from fastrpc.registries.base.urls import RegistryURL
-from fastrpc.registries.consul.agent import Access
-from fastrpc.registries.consul.catalogue import Catalogue
+from fastrpc.registries.consul.agent import AgentAccess
+from fastrpc.registries.consul.catalogue import ConsulCatalogue
 from fastrpc.registries.consul.rpcx import RpcxKeys
 
 __all__ = ["open_consul"]
@@ -27,13 +27,13 @@ def open_consul(url: RegistryURL) -> BackedRegistry:
     Raises:
         ConfigError: an option is wrong, or py-consul is not installed.
     """
-    access = Access(url)
+    access = AgentAccess(url)
     layout = url.take("layout", "catalogue", _one_of("catalogue", "rpcx"))
     backend: Backend
     if layout == "rpcx":
         backend = RpcxKeys(access, base=url.take("base", "rpcx", str))
     else:
-        backend = Catalogue(
+        backend = ConsulCatalogue(
             access,
             tags=url.take_all("tag"),
             check=url.take("check", "ttl", _one_of("ttl", "tcp")),

@@ -17,7 +17,7 @@ from fastrpc.status import Status
 from fastrpc.tls.ends import HttpEnd
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["KEY_CHARACTERS", "Access", "Agent", "Index", "typed"]
+__all__ = ["KEY_CHARACTERS", "Agent", "AgentAccess", "Index", "typed"]
 
 logger = logging.getLogger("fastrpc.audit")
 
@@ -37,7 +37,7 @@ _GREATEST_INDEX = 2**64 - 1
 _Params = Sequence[tuple[str, Any]] | None
 
 
-class Access:
+class AgentAccess:
     """The agent's address and credentials; makes clients."""
 
     def __init__(self, url: RegistryURL) -> None:
@@ -122,7 +122,7 @@ def _checked(token: str) -> str:
 class Agent:
     """A client of the agent, for one thread; another thread may call `close`, which interrupts a request."""
 
-    def __init__(self, client: Any, http: BoundedHttpClient, access: Access) -> None:
+    def __init__(self, client: Any, http: BoundedHttpClient, access: AgentAccess) -> None:
         self.client = client
         #: The error of py-consul for a status 404 that does not mean an empty answer.
         self.not_found: type[Exception] = access.not_found

@@ -15,10 +15,10 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import RECORD_FORMAT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import KEY_CHARACTERS, Access, Agent, Index, typed
+from fastrpc.registries.consul.agent import KEY_CHARACTERS, Agent, AgentAccess, Index, typed
 from fastrpc.status import Status
 
-__all__ = ["Catalogue", "InstanceLease", "InstanceLookup", "read_instance"]
+__all__ = ["ConsulCatalogue", "InstanceLease", "InstanceLookup", "read_instance"]
 
 #: The metadata key that marks an instance as ours; its value is the format of the record.
 FORMAT_KEY = "fastrpc-record"
@@ -62,7 +62,7 @@ class _Instance(msgspec.Struct):
     node: _Node | None = msgspec.field(name="Node", default=None)
 
 
-class Catalogue:
+class ConsulCatalogue:
     """A backend over the services of an agent.
 
     Args:
@@ -71,7 +71,7 @@ class Catalogue:
         ttl_seconds: silence after which the check is critical; a `tcp` check tries three times within it.
     """
 
-    def __init__(self, access: Access, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
+    def __init__(self, access: AgentAccess, *, tags: Sequence[str], check: str, ttl_seconds: int) -> None:
         self._access = access
         self._tags = list(tags)
         self._check = check

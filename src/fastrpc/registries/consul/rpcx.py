@@ -20,7 +20,7 @@ from fastrpc.endpoint import Endpoint
 from fastrpc.errors import ConfigError, StoreError
 from fastrpc.registries.base.backend import Entry, Lease, Listing
 from fastrpc.registries.base.record import GREATEST_WEIGHT, RecordError, read_texts, to_texts
-from fastrpc.registries.consul.agent import KEY_CHARACTERS, Access, Agent, Index, typed
+from fastrpc.registries.consul.agent import KEY_CHARACTERS, Agent, AgentAccess, Index, typed
 
 __all__ = ["KeyLease", "KeyLookup", "RpcxKeys", "read_key"]
 
@@ -55,7 +55,7 @@ class _Pair(msgspec.Struct):
 class RpcxKeys:
     """A backend over keys below a base path; a leading slash is dropped, as in rpcx."""
 
-    def __init__(self, access: Access, *, base: str) -> None:
+    def __init__(self, access: AgentAccess, *, base: str) -> None:
         self._access = access
         self._base = base.strip("/")
         if not self._base:

@@ -12,7 +12,7 @@ from fastrpc._core.http1.head import RequestHead
 from fastrpc.errors import ConfigError
 from fastrpc.watched_file import WatchedFile
 
-__all__ = ["Access", "Token"]
+__all__ = ["AdminAccess", "Token"]
 
 #: A Host: a name, or an address of version 6 in brackets; a port may follow.
 HOST = re.compile(r"(?:\[(?P<inner>[0-9A-Fa-f:.]+)\]|(?P<name>[^\[\]:]+))(?::[0-9]{1,5})?")
@@ -79,7 +79,7 @@ def _token_in(text: str) -> bytes:
     return token.encode()
 
 
-class Access:
+class AdminAccess:
     """Decides about a request for a page other than a probe.
 
     Beyond loopback the token is required. On loopback a page of any site could ask by a browser, under a host name that

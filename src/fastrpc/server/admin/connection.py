@@ -5,7 +5,7 @@ from typing import Any
 
 from fastrpc._core.http1.connection import HttpConnection
 from fastrpc._core.http1.head import RequestHead, RequestLimits
-from fastrpc.server.admin.access import Access
+from fastrpc.server.admin.access import AdminAccess
 from fastrpc.server.admin.pages import Page, Pages
 
 __all__ = ["AdminConnection"]
@@ -34,7 +34,7 @@ class AdminConnection(HttpConnection):
     def __init__(
         self,
         pages: Pages,
-        access: Access,
+        access: AdminAccess,
         on_gone: Callable[["AdminConnection"], None],
         on_asked: Callable[["AdminConnection"], None],
         *,

@@ -10,7 +10,7 @@ from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address, is_local
 from fastrpc.errors import ConfigError
 from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
-from fastrpc.tls.contexts import agreed_names
+from fastrpc.tls import HTTP_AGREED
 from fastrpc.transports.base import Listener, ListenOptions, reload_listeners, transport_for
 
 if TYPE_CHECKING:
@@ -116,14 +116,14 @@ class Admin:
         """
         # Imported on first use, as above.
         from fastrpc.protocols.http.detection import http1_stream
-        from fastrpc.server.admin.access import Access, Token
+        from fastrpc.server.admin.access import AdminAccess, Token
         from fastrpc.server.admin.connection import AdminConnection
         from fastrpc.server.admin.pages import Pages
 
         address, token, loop = self._wanted, self._config.admin_token, asyncio.get_running_loop()
         assert address is not None
         self._token = None if token is None else Token(token)
-        access = Access(
+        access = AdminAccess(
             self._token,
             is_local=is_local(address),
             has_host=address.scheme != "unix",
@@ -136,7 +136,7 @@ class Admin:
             return http1_stream(connection, loop)
 
         for bound in sockets:
-            options = ListenOptions(tls=self._config.tls, agreed=agreed_names("http"), socket=bound)
+            options = ListenOptions(tls=self._config.tls, agreed=HTTP_AGREED, socket=bound)
             listener = await transport_for(address).listen(address, accepted, options)
             self._listeners.append(listener)
         place = str(self._listeners[0].address)

@@ -132,7 +132,10 @@ class ServerState:
         live = [
             (call, state, session)
             for session in list(self._gate.sessions)
-            for state, calls in (("running", session.exchange.running), ("waiting", session.exchange.waiting))
+            for state, calls in (
+                ("running", session.connection.running),
+                ("waiting", session.connection.waiting),
+            )
             for call in calls
         ]
         oldest = heapq.nlargest(MOST_ROWS, live, key=lambda one: one[0].age_seconds)
@@ -142,9 +145,9 @@ class ServerState:
                 "state": state,
                 "age_seconds": call.age_seconds,
                 "remaining_seconds": call.remaining(),
-                "peer": str(session.exchange.describe_peer()),
+                "peer": str(session.connection.describe_peer()),
                 "identity": None if call.identity is None else call.identity.name,
-                "protocol": session.exchange.protocol,
+                "protocol": session.connection.protocol,
             }
             for call, state, session in oldest
         ]
@@ -155,14 +158,14 @@ class ServerState:
         rows = []
         total = 0
         for session in list(self._gate.sessions):
-            exchange = session.exchange
-            peer = exchange.describe_peer() if getattr(session, "is_open", True) else None
+            connection = session.connection
+            peer = connection.describe_peer() if getattr(session, "is_open", True) else None
             if peer is not None:
                 total += 1
                 if total <= MOST_ROWS:
-                    identity = None if exchange.identity is None else exchange.identity.name
-                    row = {"peer": str(peer), "protocol": exchange.protocol, "identity": identity}
-                    rows.append(row | session.stats() | {"held_bytes": exchange.held_bytes})
+                    identity = None if connection.identity is None else connection.identity.name
+                    row = {"peer": str(peer), "protocol": connection.protocol, "identity": identity}
+                    rows.append(row | session.stats() | {"held_bytes": connection.held_bytes})
         return {"total": total, "connections": rows}
 
     def services(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fastrpc._core.serving.gate import Gate
+from fastrpc._core.server.gate import Gate
 from fastrpc.auth.verdict import BEARER
 from fastrpc.config import ServerConfig
 from fastrpc.errors import ConfigError

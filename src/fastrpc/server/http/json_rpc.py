@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from fastrpc._core.gateway.problems import problem
+from fastrpc._core.http.problems import problem
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.payload.payload_scan import PayloadScan
-from fastrpc._core.serving.exchange import Failure
+from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.server.http.paths import HttpAnswer, HttpRequest, Outcome, Path
 from fastrpc.status import Status

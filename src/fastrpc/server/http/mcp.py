@@ -7,10 +7,10 @@ a caller that may not call a tool does not see it.
 from collections.abc import Sequence
 from typing import Final
 
-from fastrpc._core.gateway.problems import problem
+from fastrpc._core.http.problems import problem
 from fastrpc._core.payload.double_keys import find_double_key
 from fastrpc._core.payload.payload_scan import PayloadScan
-from fastrpc._core.serving.exchange import Failure
+from fastrpc._core.server.served_connection import Failure
 from fastrpc.assigned_numbers import CODECS
 from fastrpc.mcp.messages import Answer, Conversation, ToolCall, refused_body, tool_failure, tool_result
 from fastrpc.mcp.tools import Tool, tools_of

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from fastrpc._core.calls.call import Route
-from fastrpc._core.gateway.http_method import HttpMethod
-from fastrpc._core.gateway.service import HttpService
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.http_method import HttpMethod
+from fastrpc._core.http.service import HttpService
 from fastrpc._core.payload.marshal import Marshal
-from fastrpc._core.serving.gate import Gate
+from fastrpc._core.server.gate import Gate
 from fastrpc.config import ServerConfig
 from fastrpc.endpoint import Address
 from fastrpc.errors import CallError, ConfigError
 from fastrpc.rpc.definition import ServiceDefinition
-from fastrpc.rpc.schema import codec_for, marshal_for
+from fastrpc.rpc.marshals import codec_for, marshal_for
 from fastrpc.server.http.fixed_paths import fixed_paths
 from fastrpc.server.http.query import QueryArguments
 from fastrpc.status import Status
@@ -37,7 +37,7 @@ def http_service(
         advertised: the host by which callers reach the address, beside its own.
     """
 
-    def make_method(route: Route) -> HttpMethod:
+    def make_method(route: MethodRoute) -> HttpMethod:
         definition = route.definition
         carried_by = codec_for(definition, "json")
 

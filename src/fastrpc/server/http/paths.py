@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fastrpc._core.calls.call import Route, RouteTable
-from fastrpc._core.gateway.connection import GatewayConnection
-from fastrpc._core.gateway.http_call import Outcome
+from fastrpc._core.calls.call import MethodRoute, RouteTable
+from fastrpc._core.http.connection import GatewayConnection
+from fastrpc._core.http.http_call import Outcome
 from fastrpc._core.http1.head import RequestHead
-from fastrpc._core.serving.served_call import ServerCall
+from fastrpc._core.server.served_call import ServerCall
 from fastrpc.rpc.identity import Identity
 
 __all__ = ["HttpAnswer", "HttpRequest", "Outcome", "Path"]
@@ -54,14 +54,14 @@ class HttpRequest:
     @property
     def reveals_services(self) -> bool:
         """Whether callers may list the services."""
-        return self._connection.exchange.reveals_services
+        return self._connection.connection.reveals_services
 
     @property
     def routes(self) -> RouteTable:
         """The methods of the server."""
         return self._connection.gate.routes
 
-    def may_call(self, route: Route) -> bool:
+    def may_call(self, route: MethodRoute) -> bool:
         """Return whether the sender may call a method."""
         return self._connection.may_call(self.identity, route)
 
@@ -77,13 +77,13 @@ class HttpRequest:
             self._connection.answer_path(answer.status, fields, answer.content)
         # An answer that is large counts before the next one is made.
         if len(answer.content) > _LARGE_ANSWER:
-            exchange = self._connection.exchange
-            exchange.gate.weigh_output(exchange, self._connection.unsent_bytes())
+            served = self._connection.connection
+            served.gate.weigh_output(served, self._connection.unsent_bytes())
 
     def count_answer(self, change: int) -> None:
         """Count bytes of an answer that does not go yet, or no more."""
-        exchange = self._connection.exchange
-        exchange.gate.memory.count_answer(exchange, change)
+        served = self._connection.connection
+        served.gate.memory.count_answer(served, change)
 
     def call(
         self,

@@ -7,7 +7,7 @@ import msgspec
 
 from fastrpc.errors import CallError
 from fastrpc.rpc.definition import MethodDefinition
-from fastrpc.rpc.text_values import TextValue, without_none
+from fastrpc.rpc.schema.text_values import TextValue, without_none
 from fastrpc.status import Status
 
 __all__ = ["QueryArguments"]
@@ -82,8 +82,8 @@ class _Parameter:
 def _value(name: str, kind: TextValue, text: str) -> msgspec.Raw:
     try:
         return msgspec.Raw(kind.json(text))
-    except ValueError:
-        raise _refusal(f"{name}: {text!r:.100} must be written as JSON") from None
+    except ValueError as error:
+        raise _refusal(f"{name}: {text!r:.100} {error}") from None
 
 
 def _text(part: str) -> str:

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from fastrpc._core.balancing.breaker import Breaker
+from fastrpc._core.balancing.breaker import EndpointBreaker
 from fastrpc.config import Breaker as Settings
 
 
-def opened(settings: Settings, *, now: float = 0.0) -> Breaker:
+def opened(settings: Settings, *, now: float = 0.0) -> EndpointBreaker:
     """Return a breaker that faults in a row have opened."""
-    breaker = Breaker(settings)
+    breaker = EndpointBreaker(settings)
     assert settings.consecutive is not None
     for _ in range(settings.consecutive):
         breaker.record(breaker.acquire(now), True, now)
@@ -19,7 +19,7 @@ def opened(settings: Settings, *, now: float = 0.0) -> Breaker:
 
 
 def test_faults_in_a_row_open_it() -> None:
-    breaker = Breaker(Settings(consecutive=3))
+    breaker = EndpointBreaker(Settings(consecutive=3))
     for is_fault in (True, True, False, True, True):
         breaker.record(breaker.acquire(0.0), is_fault, 0.0)
     assert breaker.state == "closed"
@@ -29,7 +29,7 @@ def test_faults_in_a_row_open_it() -> None:
 
 
 def test_rate_of_faults_opens_it() -> None:
-    breaker = Breaker(Settings(consecutive=None, fault_rate=0.5, minimum_calls=10))
+    breaker = EndpointBreaker(Settings(consecutive=None, fault_rate=0.5, minimum_calls=10))
     for number in range(9):
         breaker.record(breaker.acquire(0.0), number % 2 == 0, 0.0)
     assert breaker.state == "closed"
@@ -38,7 +38,7 @@ def test_rate_of_faults_opens_it() -> None:
 
 
 def test_faults_outside_the_window_are_forgotten() -> None:
-    breaker = Breaker(Settings(consecutive=None, fault_rate=0.5, minimum_calls=4, window=10))
+    breaker = EndpointBreaker(Settings(consecutive=None, fault_rate=0.5, minimum_calls=4, window=10))
     for _ in range(3):
         breaker.record(breaker.acquire(0.0), True, 0.0)
     breaker.record(breaker.acquire(10.0), True, 10.0)
@@ -100,7 +100,7 @@ def test_probe_that_was_given_up_makes_room_for_another() -> None:
 
 
 def test_late_end_of_an_earlier_call_decides_nothing() -> None:
-    breaker = Breaker(Settings(consecutive=1))
+    breaker = EndpointBreaker(Settings(consecutive=1))
     early = breaker.acquire(0.0)
     breaker.record(breaker.acquire(0.0), True, 0.0)
     probe = breaker.acquire(1.0)
@@ -112,7 +112,7 @@ def test_late_end_of_an_earlier_call_decides_nothing() -> None:
 
 
 def test_rules_can_be_left_out() -> None:
-    breaker = Breaker(Settings(consecutive=None, fault_rate=None))
+    breaker = EndpointBreaker(Settings(consecutive=None, fault_rate=None))
     for _ in range(100):
         breaker.record(breaker.acquire(0.0), True, 0.0)
     assert breaker.state == "closed"

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fastrpc._core.base.queue import Queue
+from fastrpc._core.base.priority_queue import Queue
 
 
 def queue_of(*items: object) -> Queue:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from fastrpc._core.base.thread_gate import Bell, Gate
+from fastrpc._core.base.thread_gate import Bell, ThreadGate
 
 
 def is_readable(descriptor: int) -> bool:
@@ -15,18 +15,18 @@ def is_readable(descriptor: int) -> bool:
 
 
 def test_gate_opened_before_the_wait_lets_one_through() -> None:
-    gate = Gate()
+    gate = ThreadGate()
     gate.open()
     assert gate.wait(0)
     assert not gate.wait(0)
 
 
 def test_closed_gate_ends_the_wait_in_time() -> None:
-    assert not Gate().wait(0.001)
+    assert not ThreadGate().wait(0.001)
 
 
 def test_gate_wakes_a_thread_that_waits_without_limit() -> None:
-    gate = Gate()
+    gate = ThreadGate()
     passed: Future[bool] = Future()
     thread = threading.Thread(target=lambda: passed.set_result(gate.wait(-1)))
     thread.start()
@@ -36,7 +36,7 @@ def test_gate_wakes_a_thread_that_waits_without_limit() -> None:
 
 
 def test_threads_take_turns_through_two_gates() -> None:
-    there, back = Gate(), Gate()
+    there, back = ThreadGate(), ThreadGate()
     turns: list[int] = []
 
     def answer() -> None:
@@ -66,7 +66,7 @@ def test_bell_is_readable_between_ring_and_answer() -> None:
 
 
 def test_waiting_rings_on_the_way() -> None:
-    gate, bell = Gate(), Bell()
+    gate, bell = ThreadGate(), Bell()
     gate.open()
     assert gate.wait(-1, bell)
     assert is_readable(bell.descriptor)
@@ -95,6 +95,6 @@ def test_descriptors_live_as_long_as_the_bell(monkeypatch: pytest.MonkeyPatch, h
 
 def test_wrong_arguments_are_refused() -> None:
     with pytest.raises(TypeError):
-        Gate().wait(0, "bell")  # type: ignore[arg-type]
+        ThreadGate().wait(0, "bell")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        Gate().wait(None)  # type: ignore[arg-type]
+        ThreadGate().wait(None)  # type: ignore[arg-type]

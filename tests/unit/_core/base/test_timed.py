@@ -6,7 +6,7 @@ import sys
 import time
 import weakref
 
-from fastrpc._core.base.timed import Timed
+from fastrpc._core.base.timer_wheel import Timed
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc_harness.alarm import Alarm, join_spinner, leave_spinner, start_timer, stop_timer, touch_spinner
 

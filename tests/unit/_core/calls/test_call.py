@@ -14,7 +14,7 @@ from fastrpc._core.calls.call import (
     STYLES,
     Call,
     Draining,
-    Route,
+    MethodRoute,
     RouteTable,
     current_call,
     enter_call,
@@ -56,14 +56,14 @@ class Named:
         self.aliases = aliases
 
 
-def route(method: Any, **options: Any) -> Route:
+def route(method: Any, **options: Any) -> MethodRoute:
     definition: Any = Named(method) if isinstance(method, str) else method_definition(method)
-    return Route(definition, untyped(), MethodCounters(definition.full_name, "server"), **options)
+    return MethodRoute(definition, untyped(), MethodCounters(definition.full_name, "server"), **options)
 
 
-def aliased(*names: str) -> Route:
+def aliased(*names: str) -> MethodRoute:
     definition: Any = Named(*names)
-    return Route(definition, untyped(), MethodCounters(names[0], "server"))
+    return MethodRoute(definition, untyped(), MethodCounters(names[0], "server"))
 
 
 class TestRoute:
@@ -92,7 +92,7 @@ class TestRoute:
     def test_marshal_and_counters_are_required(self, missing: str) -> None:
         parts: dict[str, Any] = {"marshal": untyped(), "counters": MethodCounters("arith.mul", "client")}
         with pytest.raises(TypeError):
-            Route(method_definition(Arith.mul), **(parts | {missing: None}))
+            MethodRoute(method_definition(Arith.mul), **(parts | {missing: None}))
 
     def test_every_kind_and_every_style_is_known(self) -> None:
         assert set(KIND_FLAGS) == {"unary", "client_stream", "server_stream", "both_ways"}

@@ -6,7 +6,7 @@ import pytest
 
 from fastrpc import Call
 from fastrpc._core.calls.call_log import CallLog, request_id_of
-from fastrpc._core.serving.served_call import ServerCall, detached_call
+from fastrpc._core.server.served_call import ServerCall, detached_call
 from fastrpc.status import Status
 
 

@@ -10,9 +10,10 @@ import pytest
 
 import fastrpc
 from fastrpc import ClientConfig, ConnectionLostError, SyncClient, Timeouts
-from fastrpc._core.calling.blocking_session import BlockingSession
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.client.blocking_connection import BlockingConnection
+from fastrpc._core.client.blocking_session import BlockingSession
 from fastrpc._core.io.blocking_io import BlockingIO, SocketIO
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import DialOptions, add_transport, remove_transport
@@ -77,14 +78,11 @@ def test_the_interface_by_itself_is_closed() -> None:
 
 def test_a_session_takes_no_raw_socket(pair: tuple[socket.socket, socket.socket]) -> None:
     for wrong in (pair[0], pair[0].fileno(), None):
+        engine = BlockingConnection(
+            endpoint="test", timeouts=Timeouts(), keepalive=Keepalive(), settings=usual_settings(False)
+        )
         with pytest.raises(TypeError, match="io"):
-            BlockingSession(
-                io=wrong,  # type: ignore[arg-type]
-                endpoint="test",
-                timeouts=Timeouts(),
-                keepalive=Keepalive(),
-                settings=usual_settings(False),
-            )
+            BlockingSession(engine, io=wrong, endpoint="test")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("size", [10, 100_000, 3_000_000])

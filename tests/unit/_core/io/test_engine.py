@@ -119,7 +119,7 @@ async def test_an_engine_without_a_protocol_takes_everything_and_says_nothing() 
 FEED_WITHOUT_INIT = """
 import asyncio, importlib, inspect, pkgutil
 import fastrpc._core as core
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.wire.settings import usual_settings
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.io.session import Session
 from tests.support.frame_factory import opening, request
@@ -176,7 +176,7 @@ def test_no_engine_that_was_never_initialised_crashes_the_interpreter() -> None:
         "PythonEngine",
         "Connection",
         "ServedEngine",
-        "ServerSession",
-        "ClientSession",
-        "BlockingSession",
+        "ServerConnection",
+        "ClientConnection",
+        "BlockingConnection",
     }

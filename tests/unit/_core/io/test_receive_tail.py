@@ -8,17 +8,20 @@ from typing import Any, cast
 import pytest
 
 from fastrpc import Keepalive, Timeouts
-from fastrpc._core.calling.client_session import ClientSession
-from fastrpc._core.framing.settings import usual_settings
+from fastrpc._core.client.client_connection import ClientConnection
 from fastrpc._core.io.session import Session
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
+from fastrpc._core.wire.settings import usual_settings
 from tests.support.frame_factory import opening
 from tests.support.still_transport import StillTransport
 from tests.support.waiting import eventually
-from tests.support.wire_frames import Goaway, Ping
+from tests.support.wire_frames import Data, Goaway, Ping
 
 DRAINS = Goaway(2**63 - 1, 0).encode()
+
+#: The bytes that a loop receives at once, alone and where so many wait for their turn already.
+READ_BLOCK, SHORT_READ, MANY_DEFERRED = 393_216, 32_768, 16 * 1024 * 1024
 
 
 class Owner:
@@ -28,15 +31,15 @@ class Owner:
         self.heard: list[str] = []
         self.fails = False
 
-    def session_ready(self, session: ClientSession) -> None:
+    def session_ready(self, session: ClientConnection) -> None:
         self.heard.append("ready")
 
-    def session_draining(self, session: ClientSession) -> None:
+    def session_draining(self, session: ClientConnection) -> None:
         self.heard.append("draining")
         if self.fails:
             raise ValueError("the owner fails")
 
-    def session_lost(self, session: ClientSession, error: Exception | None) -> None:
+    def session_lost(self, session: ClientConnection, error: Exception | None) -> None:
         self.heard.append("lost")
 
 
@@ -63,7 +66,7 @@ def use_up_the_turn() -> Turns:
 def open_session() -> tuple[Session, StillTransport, Owner]:
     owner, stream = Owner(), StillTransport()
     loop = asyncio.get_running_loop()
-    engine = ClientSession(
+    engine = ClientConnection(
         endpoint="nowhere",
         owner=owner,
         loop=loop,
@@ -152,8 +155,43 @@ async def test_a_session_that_closes_while_it_waits_reads_on() -> None:
     session, _, owner = open_session()
     use_up_the_turn()
     receive(session, DRAINS)
-    cast(ClientSession, session.engine).close()
+    cast(ClientConnection, session.engine).close()
     assert not session.is_put_off
     await asyncio.sleep(0)
     assert owner.heard == ["ready", "draining"]
     session.connection_lost(None)
+
+
+async def test_a_short_read_goes_before_long_ones() -> None:
+    order: list[str] = []
+    opened = [open_session() for _ in range(2)]
+    use_up_the_turn()
+    long = DRAINS + Data(1, bytes(100_000)).encode()[:20_000]
+    for (session, _, owner), name, data in zip(opened, ("long", "short"), (long, DRAINS), strict=True):
+        owner.session_draining = lambda _, name=name: order.append(name)  # type: ignore[method-assign, misc]
+        receive(session, data)
+    await eventually(lambda: len(order) == 2)
+    assert order == ["short", "long"]
+    for session, _, _ in opened:
+        session.connection_lost(None)
+
+
+async def test_reads_are_short_once_many_bytes_wait_for_their_turn() -> None:
+    """Each of many connections defers what it has read: together they take no more than sixteen MiB at once."""
+    sessions = []
+    for _ in range(60):
+        sessions.append(open_session()[0])
+        await asyncio.sleep(0)
+    use_up_the_turn()
+    deferred = 0
+    for session in sessions:
+        place = session.get_buffer(-1)
+        assert len(place) == (READ_BLOCK if deferred < MANY_DEFERRED else SHORT_READ)
+        session.buffer_updated(len(place))
+        deferred += len(place)
+    assert deferred < MANY_DEFERRED + READ_BLOCK + len(sessions) * SHORT_READ
+    *others, last = sessions
+    for session in others:
+        session.connection_lost(None)
+    assert len(last.get_buffer(-1)) == READ_BLOCK - SHORT_READ
+    last.connection_lost(None)

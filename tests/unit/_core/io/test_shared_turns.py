@@ -7,16 +7,16 @@ from typing import Any
 import fastrpc
 from fastrpc import Client, ClientConfig, Limits
 from fastrpc._core.io.session import Session
-from fastrpc._core.serving.gate import Gate
+from fastrpc._core.server.gate import Gate
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import ListenOptions
 from fastrpc.transports.memory import TRANSPORT
 from tests.support.frame_factory import answer, cut, opening
-from tests.support.kept_exchange import gate_for
+from tests.support.kept_connection import gate_for
 from tests.support.recording_session import RecordingSession
 from tests.support.still_transport import StillTransport
 from tests.support.wire_frames import Credit, Data, Request
-from tests.unit._core.serving.test_served_calls import serving_stream
+from tests.unit._core.server.test_served_calls import serving_stream
 
 KIB, MIB = 1024, 1024 * 1024
 

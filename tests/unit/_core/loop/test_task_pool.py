@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fastrpc._core.loop.handler_task import HandlerTask
-from fastrpc._core.loop.task_pool import TaskPool
+from fastrpc._core.loop.loop_state import TaskPool
 from fastrpc_harness.driven_task import DrivenTask, TaskDriver
 from tests.support.handler_tasks import LOOP_FACTORIES, begin, new_loop, outside_tasks
 

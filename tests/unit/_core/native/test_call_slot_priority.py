@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
 from tests.support.frame_factory import answer
@@ -14,7 +14,7 @@ STREAM = FLAG_STREAM_IN | FLAG_STREAM_OUT
 
 def client(*, is_settled: bool = True, **limits: int) -> RecordingOwner:
     """Return the call slots of a client, whose server takes one call at a time with changes."""
-    peer = Settings(True)
+    peer = WireSettings(True)
     for name, value in {"max_calls": 1, "max_frame": 65_536, "max_message": 100_000, **limits}.items():
         setattr(peer, name, value)
     return RecordingOwner("sender", "slots", peer=peer, is_settled=is_settled)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.errors import EncodeError
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import call_ids, frames
@@ -12,7 +12,7 @@ from tests.support.wire_layout import FLAG_IDEMPOTENT, FLAG_ONE_WAY, FLAG_STREAM
 
 def slots_of_client(*, is_settled: bool = True, **limits: int) -> RecordingOwner:
     """Return the call slots of a client, whose server accepts the floor with changes."""
-    peer = Settings(True)
+    peer = WireSettings(True)
     for name, value in {"max_calls": 2, "max_frame": 65_536, "max_message": 100_000, **limits}.items():
         setattr(peer, name, value)
     return RecordingOwner("sender", "slots", peer=peer, is_settled=is_settled)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
 from tests.support.frame_factory import cut, request
@@ -12,7 +12,7 @@ from tests.support.wire_layout import FLAG_ONE_WAY, Kind
 
 def callee(**limits: int) -> RecordingOwner:
     """Return the callee's states of a server that announced two calls at a time, with changes."""
-    ours = Settings(True)
+    ours = WireSettings(True)
     for name, value in {"max_calls": 2, "max_frame": 65_536, "max_message": 65_536, **limits}.items():
         setattr(ours, name, value)
     return RecordingOwner("reader", "sender", "assembler", "callee", is_client=False, ours=ours)
@@ -105,7 +105,7 @@ def test_many_calls_opened_to_be_cancelled_are_a_flood() -> None:
 
 def test_request_above_the_message_limit_is_refused_with_size_limit_side_and_setting() -> None:
     for is_client, side in ((False, "server"), (True, "client")):
-        ours = Settings(True)
+        ours = WireSettings(True)
         ours.max_message = 4_096
         owner = RecordingOwner("reader", "sender", "assembler", "callee", is_client=is_client, ours=ours)
         owner.receive_data(request(2 if is_client else 1, bytes(5_000)))

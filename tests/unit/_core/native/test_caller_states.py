@@ -1,7 +1,7 @@
 """The caller's states alone, with the parts they work with: answers, what is given up, what cannot be used."""
 
 from fastrpc._core.calls.call import Call
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
 from tests.support.frame_factory import answer, cut
@@ -10,7 +10,7 @@ from tests.support.wire_frames import Cancel, Head, Response
 
 def caller() -> tuple[RecordingOwner, Call]:
     """Return the caller's states of a client and a call that was sent."""
-    peer, ours = Settings(True), Settings(False)
+    peer, ours = WireSettings(True), WireSettings(False)
     peer.max_calls = ours.open_messages = 1
     peer.max_message = ours.max_message = ours.max_frame = 65_536
     owner = RecordingOwner("reader", "sender", "assembler", "slots", "caller", peer=peer, ours=ours)

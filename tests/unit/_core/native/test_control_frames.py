@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fastrpc._core.framing.settings import Settings, usual_settings
+from fastrpc._core.wire.settings import WireSettings, usual_settings
 from fastrpc.errors import LocalProtocolError
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
@@ -16,7 +16,7 @@ PARTS = ("reader", "sender", "slots", "assembler", "callee", "caller", "control"
 
 def client(**options: bool) -> RecordingOwner:
     """Return the client's side of a connection, with nothing sent."""
-    peer, ours = Settings(True), usual_settings(False)
+    peer, ours = WireSettings(True), usual_settings(False)
     peer.max_calls = 2
     peer.max_message = 65_536
     return RecordingOwner(*PARTS, peer=peer, ours=ours, **options)

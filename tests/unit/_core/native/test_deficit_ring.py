@@ -3,7 +3,7 @@
 from collections import Counter
 from random import Random
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
 from tests.support.wire_frames import Data, Frame, Response
@@ -15,7 +15,7 @@ TURN = 256 * KIB
 
 def sender(*, is_client: bool = False, credit: int = 2**30, **limits: int) -> RecordingOwner:
     """Return the sender of one side, whose peer accepts much with changes."""
-    peer = Settings(is_client)
+    peer = WireSettings(is_client)
     for name, value in {"max_frame": 256 * KIB, "max_message": 2**30, "open_messages": 4, **limits}.items():
         setattr(peer, name, value)
     owner = RecordingOwner("sender", is_client=is_client, peer=peer)

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.frame_factory import answer, header, request
 from tests.support.wire_layout import Kind
@@ -15,7 +15,7 @@ REQUEST, RESPONSE = int(Kind.REQUEST), int(Kind.RESPONSE)
 
 def reader_of_server(**limits: int) -> RecordingOwner:
     """Return the reader of a server that announced the usual with changes."""
-    ours = Settings(True)
+    ours = WireSettings(True)
     for name, value in {"max_frame": 1_000_000, "max_message": 1_000_000, **limits}.items():
         setattr(ours, name, value)
     return RecordingOwner("reader", is_client=False, ours=ours)

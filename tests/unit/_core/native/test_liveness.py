@@ -92,7 +92,7 @@ class TestPings:
         assert connection.take() == b""
 
     def test_output_that_is_taken_is_a_sign_of_life_over_rpcx(self) -> None:
-        connection = opened(keepalive=Keepalive(interval=3, timeout=2), takes_values=True)
+        connection = opened(keepalive=Keepalive(interval=3, timeout=2), answers_prove=True)
         connection.held = 100
         for second in range(1, 60):
             connection.taken += 1

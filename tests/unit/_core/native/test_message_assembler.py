@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import frames
 from tests.support.frame_factory import cut, piece
@@ -13,7 +13,7 @@ METHOD = b"arith.mul"
 
 def assembler(*, is_client: bool = False, **limits: int) -> RecordingOwner:
     """Return the assembler of a side that announced the usual with changes."""
-    ours = Settings(not is_client)
+    ours = WireSettings(not is_client)
     for name, value in {"max_frame": 200_000, "max_message": 200_000, **limits}.items():
         setattr(ours, name, value)
     return RecordingOwner("reader", "sender", "assembler", is_client=is_client, ours=ours)

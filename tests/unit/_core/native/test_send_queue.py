@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fastrpc._core.framing.settings import Settings
+from fastrpc._core.wire.settings import WireSettings
 from fastrpc.errors import EncodeError
 from fastrpc_harness.recording_parts import RecordingOwner
 from tests.support.engine import call_ids, frames
@@ -13,7 +13,7 @@ from tests.support.wire_frames import Credit, Data, End, Response
 
 def sender_of_server(**limits: int) -> RecordingOwner:
     """Return the sender of a server, whose client accepts the usual with changes."""
-    peer = Settings(False)
+    peer = WireSettings(False)
     for name, value in {"max_frame": 65_536, "max_message": 1_000_000, **limits}.items():
         setattr(peer, name, value)
     return RecordingOwner("sender", is_client=False, peer=peer)

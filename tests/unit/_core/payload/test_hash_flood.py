@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from fastrpc._core.payload.hash_flood import HashFloodGuard, KeyTable, key_decoder, untyped_guard
+from fastrpc._core.payload.hash_flood import HashFloodGuard, HashModel, key_decoder, untyped_guard
 from fastrpc._core.payload.payload_scan import PayloadScan
 from tests.support.colliding import alike_decimals, alike_numbers, colliding_numbers, colliding_set_values
 from tests.support.colliding_payloads import json_map, packed_map
@@ -258,7 +258,7 @@ def test_thousands_of_keys_pass_with_up_to_sixty_four_of_each_hash(kind: Any, ke
 def test_sets_of_many_hashes_with_sixty_four_keys_each_cost_no_more_than_is_allowed() -> None:
     """The work grows with the keys, not with their square."""
     for is_set, each in ((False, 64), (True, 256)):
-        table = KeyTable(is_set=is_set)
+        table = HashModel(is_set=is_set)
         assert table.weigh(Decimal(n + k * MODULUS) for n in range(1_000) for k in range(64))
         # What one key may add to before it is seen: it meets 64 of its hash, some of them twice.
         assert table.misses < 2_500_000 + each * table.seen + 5_000
@@ -320,13 +320,13 @@ def test_an_error_of_a_comparison_is_the_programs() -> None:
 
 def test_the_work_for_keys_that_pass_is_in_proportion() -> None:
     for is_set in (False, True):
-        table = KeyTable(is_set=is_set)
+        table = HashModel(is_set=is_set)
         assert not table.weigh(range(50_000))
         assert table.misses <= 2 * table.seen == 100_000
 
 
 def test_the_work_for_keys_that_collide_ends_early() -> None:
-    table = KeyTable(is_set=False)
+    table = HashModel(is_set=False)
     assert table.weigh(alike_decimals(100_000))
     assert table.seen == 65
 
@@ -353,8 +353,8 @@ def test_refusals_are_fast_for_payloads_that_would_take_long(
 ) -> None:
     """Should a dict or a set walk otherwise some day, these keys would be nothing special and the count wrong."""
     hostile = make()
-    assert KeyTable(is_set=is_set).weigh(hostile)
+    assert HashModel(is_set=is_set).weigh(hostile)
     honest = list(range(len(hostile)))
     filling = seconds_of(lambda: collect(hostile))
     assert filling > 10 * seconds_of(lambda: collect(honest))
-    assert seconds_of(lambda: KeyTable(is_set=is_set).weigh(hostile)) < filling
+    assert seconds_of(lambda: HashModel(is_set=is_set).weigh(hostile)) < filling

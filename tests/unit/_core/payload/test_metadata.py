@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrpc._core.framing.native import NativeProtocol
 from fastrpc._core.payload.metadata import (
     KEY_CHARACTERS,
     RESERVED_PREFIX,
@@ -16,6 +15,7 @@ from fastrpc._core.payload.metadata import (
     decode_metadata,
     encode_metadata,
 )
+from fastrpc._core.wire.native import NativeProtocol
 from fastrpc_harness.recording import RecordingConnection
 from tests.support.engine import engine_settings
 from tests.support.frame_factory import opening

@@ -58,15 +58,15 @@ async def test_frames_of_every_length_arrive_and_leave_whole_and_in_order(size: 
         frames = await talk.hear(4)
         assert [frame.sequence for frame in frames] == [7, 1, 2, 3]
         assert [len(frame.payload) for frame in frames] == [1, size, 2, size]
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 async def test_a_long_frame_is_counted_while_it_comes_and_given_back_when_the_stream_ends() -> None:
     async with served_rpcx(Arith()) as talk:
         await talk.send(echo(500_000).encode()[:300_000])
-        assert talk.engine.exchange.held_bytes == 300_000
+        assert talk.engine.connection.held_bytes == 300_000
         talk.lose()
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 async def test_a_frame_without_room_in_memory_is_skipped_to_its_last_byte() -> None:
@@ -96,7 +96,7 @@ async def test_a_frame_that_comes_below_the_lowest_rate_ends_the_connection(size
         check(talk.engine, now)
         assert talk.is_over
         talk.lose()
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 @pytest.mark.parametrize("behind", [b"\x42", Frame().encode()[:12] + bytes(4)])
@@ -113,7 +113,7 @@ async def test_a_long_frame_whose_parts_do_not_fit_ends_the_connection() -> None
     async with served_rpcx(Arith()) as talk:
         await talk.send(bytes(data), size=50_000)
         assert (talk.answers(), talk.is_over) == ([], True)
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 async def test_values_of_arguments_are_not_looked_at_before_the_frame_is_whole() -> None:

@@ -95,7 +95,7 @@ async def test_a_frame_over_the_limit_is_answered_by_its_header_and_ends_the_con
         assert refused.metadata["frpc-retry-after-ms"] == "never"
         assert "announces 4294967311 bytes, the limit is" in refused.metadata["__rpcx_error__"]
         assert talk.is_over
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 @pytest.mark.parametrize(("profile", "closes"), [(RPCX, True), (PHOBOS, False)])
@@ -146,7 +146,7 @@ async def test_connections_made_together_reach_their_age_at_different_times() ->
         for seconds in (80, 100, 111):
             for talk in talks:
                 check(talk.engine, time.monotonic_ns() + seconds * SECOND)
-            ends.append(sum(talk.engine.exchange.is_draining for talk in talks))
+            ends.append(sum(talk.engine.connection.is_draining for talk in talks))
         assert (ends[0], 0 < ends[1] < 40, ends[2]) == (0, True, 40)
 
 
@@ -239,11 +239,11 @@ async def test_a_connection_is_read_again_once_a_little_output_has_left() -> Non
         talk.engine.pusher = pusher
         await talk.send(Frame(heartbeat=True))
         assert (talk.transport.is_paused, pusher.rooms) == (True, 0)
-        assert talk.engine.exchange.held_bytes == 65_536
+        assert talk.engine.connection.held_bytes == 65_536
         talk.transport.untaken = 0
         await eventually(lambda: not talk.transport.is_paused)
         assert pusher.rooms == 1
-        assert talk.engine.exchange.held_bytes == 0
+        assert talk.engine.connection.held_bytes == 0
 
 
 async def test_the_time_in_which_a_connection_is_not_read_is_no_silence() -> None:
@@ -275,7 +275,7 @@ async def test_a_connection_that_moves_ends_no_calls_until_the_server_drains() -
         talk.engine.begin_drain(1, "the connection moves to another worker process")
         beat(talk)
         check(talk.engine, time.monotonic_ns())
-        assert (talk.engine.exchange.is_draining, talk.engine.ignores_input, talk.is_over) == (
+        assert (talk.engine.connection.is_draining, talk.engine.ignores_input, talk.is_over) == (
             True,
             False,
             False,
@@ -303,13 +303,13 @@ async def test_the_end_of_the_stream_stops_every_call_and_frees_the_engine() -> 
     async with served_rpcx(service) as talk:
         await talk.send(call("slow", "wait", sequence=1))
         await eventually(lambda: service.started == 1)
-        exchange = talk.engine.exchange
+        connection = talk.engine.connection
         talk.lose()
         await eventually(lambda: service.cancelled == 1)
         del talk.engine, talk.session
         gc.collect()
-        exchange.note_drain()
-        assert exchange.held_bytes == 0
+        connection.note_drain()
+        assert connection.held_bytes == 0
         talk.lose = lambda: None  # type: ignore[method-assign]
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import pytest
 
-from fastrpc._core.websocket.frames import FrameReader, SocketViolationError, close_payload, server_frame
+from fastrpc._core.websocket.frames import SocketViolationError, WebSocketReader, close_payload, server_frame
 from tests.support.socket_frames import (
     BINARY,
     CONTINUATION,
@@ -37,7 +37,7 @@ PIECE = b"Fragment"
 
 def events_of(chunks: Iterable[bytes], most: int = MOST) -> list[Event]:
     """Return what a reader makes of bytes that come so, up to the end of the connection."""
-    reader, kept, found = FrameReader(most), b"", list[Event]()
+    reader, kept, found = WebSocketReader(most), b"", list[Event]()
     for chunk in chunks:
         kept += chunk
         size = -1
@@ -320,7 +320,7 @@ def test_what_no_client_may_send_is_refused(data: bytes, code: int) -> None:
 
 
 def test_a_message_of_a_kind_that_is_not_taken_is_refused() -> None:
-    reader = FrameReader(100, takes_text=False)
+    reader = WebSocketReader(100, takes_text=False)
     assert reader.take_data(client_frame(BINARY, b"hi")) == (8, "message")
     with pytest.raises(SocketViolationError, match="messages of text are not taken here") as caught:
         reader.take_data(text(b"hi"))
@@ -328,7 +328,7 @@ def test_a_message_of_a_kind_that_is_not_taken_is_refused() -> None:
 
 
 def test_what_is_kept_is_what_came_not_what_was_announced() -> None:
-    reader = FrameReader(1 << 40)
+    reader = WebSocketReader(1 << 40)
     head = client_frame(BINARY, width=8, length=1 << 40)
     assert reader.take_data(head + b"12345") == (len(head) + 5, "")
     assert (reader.held, reader.opcode) == (5, BINARY)

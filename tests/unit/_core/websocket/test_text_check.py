@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from fastrpc._core.websocket.frames import FrameReader, SocketViolationError
+from fastrpc._core.websocket.frames import SocketViolationError, WebSocketReader
 from tests.support.socket_frames import TEXT, client_frame
 
 #: The ends of every range of the table of well-formed sequences, and their neighbours.
@@ -16,7 +16,7 @@ ENDS = [b"", b"\x80", b"\x80\x80", b"\xa0\x80", b"\x80\x80\x80", b"\x90\x80\x80"
 
 def taken_of(data: bytes) -> int | None:
     """Return how many bytes of a text without an end are taken before one is wrong; None: all are."""
-    reader = FrameReader(1_000)
+    reader = WebSocketReader(1_000)
     head = client_frame(TEXT, b"", length=100)
     # Masked with zeros: what is sent is the text.
     reader.take_data(head[:-4] + bytes(4))

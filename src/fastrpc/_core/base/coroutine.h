@@ -1,0 +1,91 @@
+/* Compiled coroutine objects: awaiting one costs no StopIteration object, as its type answers PyIter_Send directly.
+
+   A type brings `throw`, `close`, `cr_await` and one step; `install_coroutine` gives it the rest of a coroutine. */
+
+#ifndef FASTRPC_COROUTINE_H
+#define FASTRPC_COROUTINE_H
+
+#include <Python.h>
+
+enum { FASTRPC_YIELDED = 0, FASTRPC_RETURNED = 1 };
+
+/* Takes one step: 1 returned, 0 yielded, -1 raised. Each module that includes this has one, for its only such type. */
+typedef int (*fastrpc_step_function)(PyObject *, PyObject *, PyObject **);
+static fastrpc_step_function fastrpc_step;
+
+static PySendResult fastrpc_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    int done;
+    *result = NULL;
+    done = fastrpc_step(self, value, result);
+    return done < 0 ? PYGEN_ERROR : done == FASTRPC_RETURNED ? PYGEN_RETURN : PYGEN_NEXT;
+}
+
+/* One step as Python code takes it: what was returned travels in a StopIteration. */
+static PyObject *fastrpc_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result, *end;
+    PySendResult sent = fastrpc_send(self, value, &result);
+    if (sent != PYGEN_RETURN)
+        return sent == PYGEN_NEXT ? result : NULL;
+    end = PyObject_CallOneArg(PyExc_StopIteration, result);
+    Py_DECREF(result);
+    if (end != NULL) {
+        PyErr_SetObject(PyExc_StopIteration, end);
+        Py_DECREF(end);
+    }
+    return NULL;
+}
+
+static PyObject *fastrpc_next(PyObject *self)
+{
+    return fastrpc_send_method(self, Py_None);
+}
+
+static PyObject *fastrpc_next_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return fastrpc_next(self);
+}
+
+static PyObject *fastrpc_self_method(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    return Py_NewRef(self);
+}
+
+static PyAsyncMethods fastrpc_coroutine_slots = {PyObject_SelfIter, NULL, NULL, fastrpc_send};
+static PyMethodDef fastrpc_coroutine_methods[] = {
+    {"__await__", fastrpc_self_method, METH_NOARGS, NULL},
+    {"__iter__", fastrpc_self_method, METH_NOARGS, NULL},
+    {"__next__", fastrpc_next_method, METH_NOARGS, NULL},
+    {"send", fastrpc_send_method, METH_O, "Take one step, as a coroutine does."},
+    {NULL, NULL, 0, NULL},
+};
+
+/* The type is final and ready, so nothing has inherited its slots; its dict is filled as Cython itself fills it. */
+static int fastrpc_install_coroutine(PyObject *type, fastrpc_step_function step)
+{
+    PyTypeObject *object = (PyTypeObject *)type;
+    PyMethodDef *method;
+    fastrpc_step = step;
+    object->tp_as_async = &fastrpc_coroutine_slots;
+    object->tp_iter = PyObject_SelfIter;
+    object->tp_iternext = fastrpc_next;
+    for (method = fastrpc_coroutine_methods; method->ml_name != NULL; method++) {
+        PyObject *descriptor = PyDescr_NewMethod(object, method);
+        int failed = descriptor == NULL || PyDict_SetItemString(object->tp_dict, method->ml_name, descriptor) < 0;
+        Py_XDECREF(descriptor);
+        if (failed)
+            return -1;
+    }
+    /* It runs only inside a step, and shows no frame. */
+    if (PyDict_SetItemString(object->tp_dict, "cr_running", Py_False) < 0
+        || PyDict_SetItemString(object->tp_dict, "cr_frame", Py_None) < 0
+        || PyDict_SetItemString(object->tp_dict, "cr_code", Py_None) < 0)
+        return -1;
+    PyType_Modified(object);
+    return 0;
+}
+
+#endif

@@ -1,0 +1,18 @@
+"""Compiled coroutine objects: a final class with `throw`, `close`, `cr_await` and one step becomes a coroutine."""
+
+from cpython.object cimport PyObject
+
+cdef extern from "base/coroutine.h":
+    enum:
+        # The outcome of one step.
+        YIELDED "FASTRPC_YIELDED"
+        RETURNED "FASTRPC_RETURNED"
+    ctypedef int (*step_function "fastrpc_step_function")(PyObject*, PyObject*, PyObject**) except -1
+    int install_coroutine "fastrpc_install_coroutine"(object type, step_function step) except -1
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN
+        PYGEN_ERROR
+        PYGEN_NEXT
+    PySendResult PyIter_Send(object iterator, object value, PyObject** result) except PYGEN_ERROR

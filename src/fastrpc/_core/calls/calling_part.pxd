@@ -1,0 +1,52 @@
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.wire.settings cimport WireSettings
+
+
+cdef class CallingPart:
+    cdef:
+        # The connection, borrowed: NULL once it is gone. The name of the other side in errors.
+        PyObject* owner
+        readonly object endpoint
+
+        # The limits and numbers of the other side, and whether it has announced them: before that they are the floor.
+        readonly WireSettings peer
+        readonly bint is_settled
+
+        # The longest message that this side sends.
+        uint64_t most_bytes
+
+        # Whether the payload of a call is one value, not an array of arguments.
+        readonly bint takes_values
+
+        # Whether the other side has said that it leaves.
+        bint peer_leaves
+
+        # Watches the deadlines of calls; None where threads wait for them.
+        readonly LoopState loop_state
+
+    # The connection: whether it takes a new call; whether its output waits, and who is told once it has left.
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1
+    cdef bint output_waits(self) except -1
+    cdef int await_output(self, Call call) except -1
+
+    # A call: its beginning and its end.
+    cdef int start(self, Call call, bytes payload) except -1
+    cdef int send(self, Call call, bytes payload) except -1
+    cdef int abandon(self, Call call, int reason) except -1
+
+    # Its messages, and the credit of those received.
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
+    cdef int send_end(self, Call call) except -1
+    cdef bint output_is_full(self, Call call) noexcept
+    cdef int await_turn(self, Call call) except -1
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef int reader_waits(self, Call call) except -1
+
+    # The state of its request; its error where the connection does not answer it.
+    cdef bint was_written(self, Call call) noexcept
+    cdef bint was_handed(self, Call call) noexcept
+    cdef object error_of_end(self, Call call, bint handed, str why)

@@ -1,0 +1,56 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.client.client_stream cimport ClientStream
+from fastrpc._core.io.engine cimport Engine
+
+
+@cython.final
+cdef class EncodedRequest:
+    cdef:
+        # The encoded arguments of a call by this route, and the hash of their names; whether the compression is over, and
+        # whether it made them smaller.
+        MethodRoute route
+        uint64_t names
+        bytes payload
+        bint is_packed
+        bint is_smaller
+
+
+@cython.final
+cdef class AwaitedCall(ClientCall):
+    cdef:
+        # How far the coroutine is, what it waits on, and the coroutine that does the work on the slow path.
+        int phase
+        object future
+        object inner
+
+    # The coroutine.
+    cdef int step(self, object value, PyObject** result) except -1
+    cdef int begin(self, PyObject** result) except -1
+    cdef int resume(self, PyObject** result) except -1
+    cdef int abandon(self, int reason, object error) except -1
+    cdef int wait(self, PyObject** result) except -1
+    cdef int delegate(self, object inner, PyObject** result) except -1
+    cdef object _thrown(self, object error)
+    cdef int _delegated(self, object value, PyObject** result) except -1
+
+    # The request.
+    cdef Engine place(self, uint64_t now)
+    cdef bytes prepare(self, uint64_t now)
+    cdef bint send_on(self, Engine session, uint64_t now) except -1
+    cdef object finish(self)
+
+    cdef int wake(self) except -1
+
+    # The attempt of a stream.
+    cdef int start(self, ClientStream stream) except -1
+    cdef int _settle_stream(self) except -1
+
+
+cdef AwaitedCall new_stream_call(ClientStream stream)
+cdef EncodedRequest new_encoded(AwaitedCall call, bytes payload, bint is_packed=*, bint is_smaller=*)
+cdef int expire(ClientCall call, Engine session) except -1

@@ -1,0 +1,100 @@
+from asyncio import Future
+from collections.abc import Coroutine, Generator
+from types import TracebackType
+from typing import Any, final
+
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.client.client_stream import ClientStream
+from fastrpc.compressors.base import Compressor
+from fastrpc.errors import DeadlineExceededError
+
+async def slept(seconds: float) -> None:
+    """Sleep for no less than so many seconds."""
+
+@final
+class EncodedRequest:
+    """The arguments of a call, encoded, and compressed once that is done."""
+
+@final
+class AwaitedCall(ClientCall):
+    """A call that a task awaits: nothing is sent before the first step."""
+
+    cr_running: bool
+    cr_frame: None
+    cr_code: None
+
+    @property
+    def cr_await(self) -> Any:
+        """The object it waits on, or None."""
+
+    def __await__(self) -> Generator[Any, Any, Any]: ...
+    def __iter__(self) -> Generator[Any, Any, Any]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any) -> Any:
+        """Take one step, as a coroutine does."""
+
+    def throw(
+        self,
+        kind: type[BaseException] | BaseException,
+        value: BaseException | object = None,
+        traceback: TracebackType | None = None,
+    ) -> Any:
+        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+
+    def close(self) -> None:
+        """End without a result: what is under way is cancelled on the server."""
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait, in an interceptor."""
+
+    # For the runner
+
+    @property
+    def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+
+    def _finish_unpacked(self) -> Any:
+        """Return what the answer stands for, now that it is decompressed."""
+
+    def _await_output(self, session: Any, future: Future[None]) -> bool:
+        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+
+    def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
+        """Return attempt `number` on a connection: a coroutine, or of a stream what `_begin` starts."""
+
+    def _overdue(self) -> DeadlineExceededError:
+        """Return the error of an attempt whose deadline passed before it was sent."""
+
+    @property
+    def _to_pack(self) -> tuple[Compressor, bytes]:
+        """The compressor and the encoded arguments, which are to be compressed in slices."""
+
+    def _stream_to_pack(self) -> tuple[Compressor, bytes] | None:
+        """Return `_to_pack` of the attempt of a stream; None where its arguments are compressed as it begins."""
+
+    def _take_packed(self, payload: bytes, is_smaller: bool) -> None:
+        """Have the arguments of a stream as they are now.
+
+        Raises:
+            UnavailableError: its connection takes no calls any more.
+        """
+
+    def _with_packed(self, payload: bytes, is_smaller: bool) -> AwaitedCall:
+        """Return the attempt that sends the arguments as they are now.
+
+        Raises:
+            UnavailableError: its connection takes no calls any more.
+        """
+
+    def _begin(self, stream: ClientStream, sign: Any = None, pick: Any = None) -> None:
+        """Send the attempt; `sign`, a future, is done at the first sign of the server."""
+
+    def _give_up(self, error: BaseException | None = None) -> None:
+        """End the attempt, if it is not over: it is not wanted any more."""
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the attempt ended, by its answer or otherwise."""
+
+    @property
+    def _is_chosen(self) -> bool:
+        """Whether its stream takes its messages."""

@@ -1,0 +1,569 @@
+"""A call of ours that a task awaits: what `client.call`, `request` and `notify` return, and the attempts of a stream.
+
+::
+
+    await …              AwaitedCall.begin   route → encoded arguments → OwnCalls.start → future
+      (the answer comes) OwnCalls.on_response → settle → the future wakes the task
+    …                    AwaitedCall.resume  decodes the answer in the caller's own turn
+
+A compiled object that stands in for a coroutine: no frame, no StopIteration, one C future that the task waits on. Tasks
+have a fast path for the loop's own futures that nothing home-made has. It answers `PyIter_Send` through its type slot, so
+awaiting it makes no StopIteration. It is registered as `collections.abc.Coroutine`, so `TaskGroup.create_task` takes it.
+
+The call of a stream is never stepped: the stream (`client_stream`) starts its attempts.
+"""
+
+import asyncio
+import collections.abc
+import warnings
+from asyncio import InvalidStateError
+
+cimport cython
+from cpython.ref cimport Py_INCREF
+
+from fastrpc._core.base.coroutine cimport PYGEN_NEXT, RETURNED, YIELDED, PyIter_Send, PySendResult, install_coroutine
+from fastrpc._core.base.status cimport CANCELLED, UNKNOWN
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.batch_call cimport BatchCall
+from fastrpc._core.client.call_errors cimport mark_own
+from fastrpc._core.client.caller_state cimport CallerState
+from fastrpc._core.client.caller_view cimport VERB_NOTIFY, VERB_REQUEST, ViewOptions, route_on, sends_stream
+from fastrpc._core.client.client_stream cimport new_streaming
+from fastrpc._core.client.own_calls cimport next_usable
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER, ONE_WAY, STREAM_OUT
+
+from fastrpc.errors import FastRPCError
+
+cdef extern from "Python.h":
+    object PyObject_Call(object function, object arguments, object options)
+
+cdef enum:
+    PHASE_NEW = 0
+    PHASE_WAITING = 1
+    PHASE_DELEGATING = 2
+    PHASE_CLOSED = 3
+
+cdef object Future = asyncio.Future
+
+cdef double LONGEST_SLEEP = 1e9
+
+
+async def slept(seconds):
+    """Sleep for no less than so many seconds."""
+    cdef uint64_t until, now
+    if not 0 < seconds < LONGEST_SLEEP:
+        await asyncio.sleep(seconds)
+        return
+    until = now_ns() + <uint64_t>(<double>seconds * 1e9)
+    # uvloop counts whole milliseconds from the start of its turn: its timers may be early.
+    while True:
+        await asyncio.sleep(seconds)
+        now = now_ns()
+        if now >= until:
+            return
+        seconds = <double>(until - now) / 1e9
+
+
+@cython.final
+cdef class EncodedRequest:
+    """The arguments of a call, encoded, and compressed once that is done."""
+
+
+@cython.final
+cdef class AwaitedCall(ClientCall):
+    """A call that a task awaits: nothing is sent before the first step."""
+
+    def throw(self, kind, value=None, traceback=None):
+        """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
+        if self.phase == PHASE_DELEGATING:
+            if value is None and isinstance(kind, BaseException):
+                return self._thrown(kind)
+            return self.inner.throw(kind, value, traceback)
+        if self.phase == PHASE_WAITING:
+            self.abandon(CANCEL_USER, None)
+            self.future.cancel()
+        self.phase = PHASE_CLOSED
+        if isinstance(kind, BaseException):
+            raise kind
+        if value is None:
+            value = kind()
+        elif not isinstance(value, BaseException):
+            value = kind(value)
+        raise value.with_traceback(traceback) if traceback is not None else value
+
+    cdef object _thrown(self, object error):
+        """Raise an exception in the coroutine that finishes this call: it may make something else of it."""
+        try:
+            return self.inner.throw(error)
+        except FastRPCError as raised:
+            mark_own(raised)
+            raise
+
+    def close(self):
+        """End without a result: what is under way is cancelled on the server."""
+        if self.phase == PHASE_DELEGATING:
+            self.inner.close()
+        elif self.phase == PHASE_WAITING:
+            self.abandon(CANCEL_USER, None)
+            self.future.cancel()
+        self.phase = PHASE_CLOSED
+
+    def __dealloc__(self):
+        if self.phase == PHASE_NEW and self.route is not None:
+            warn_unawaited(self.route)
+        if self.is_counted:
+            self.count_unread()
+
+    cdef str stage(self):
+        if self.phase == PHASE_NEW:
+            return "not awaited"
+        return "over" if self.phase == PHASE_CLOSED else ClientCall.stage(self)
+
+    @property
+    def __name__(self):
+        return "call"
+
+    @property
+    def __qualname__(self):
+        return f"Client.call({self.method})"
+
+    @property
+    def cr_await(self):
+        """The object it waits on, or None."""
+        return self.inner if self.phase == PHASE_DELEGATING else self.future
+
+    cdef int step(self, object value, PyObject** result) except -1:
+        if self.phase == PHASE_NEW:
+            if value is not None:
+                raise TypeError("can't send non-None value to a just-started coroutine")
+            self.phase = PHASE_CLOSED
+            return self.begin(result)
+        if self.phase == PHASE_WAITING:
+            if not self.is_settled and not self.future.done():
+                raise RuntimeError("await wasn't used with future")
+            self.phase = PHASE_CLOSED
+            self.future = None
+            return self.resume(result)
+        if self.phase == PHASE_DELEGATING:
+            return self._delegated(value, result)
+        raise RuntimeError("cannot reuse already awaited coroutine")
+
+    cdef int wait(self, PyObject** result) except -1:
+        """Let the task wait for `settle`."""
+        self.phase = PHASE_WAITING
+        self.future._asyncio_future_blocking = True
+        Py_INCREF(self.future)
+        result[0] = <PyObject*>self.future
+        return YIELDED
+
+    cdef int delegate(self, object inner, PyObject** result) except -1:
+        """Let another coroutine finish this call."""
+        self.inner = inner
+        self.phase = PHASE_DELEGATING
+        return self._delegated(None, result)
+
+    cdef int _delegated(self, object value, PyObject** result) except -1:
+        cdef PySendResult sent
+        try:
+            sent = PyIter_Send(self.inner, value, result)
+        except BaseException as error:
+            self.phase = PHASE_CLOSED
+            self.inner = None
+            mark_own(error)
+            raise
+        if sent == PYGEN_NEXT:
+            return YIELDED
+        self.phase = PHASE_CLOSED
+        self.inner = None
+        return RETURNED
+
+    # A unary call
+
+    cdef int begin(self, PyObject** result) except -1:
+        cdef ViewOptions options = self.options
+        cdef CallerState state = <CallerState>options.shared
+        cdef Engine session = self.session
+        cdef uint64_t now
+        if self.batch is not None:
+            return (<BatchCall>self.batch).begin(self, result)
+        state.check_use()
+        now = now_ns()
+        if sends_stream(self.route, self.args, self.kwargs):
+            return self.delegate(state.runner.run_streamed(self), result)
+        if session is None and not options.needs_runner and not state.takes_slow_path():
+            session = state.pick() if state.endpoint_set is None else self.place(now)
+        if session is None or (not (<CallingPart>session.calling).is_settled and not self.is_attempt and self._needs_ready):
+            self.undo()
+            return self.delegate(state.runner.run(self), result)
+        if state.bounds_output and not self.is_attempt and (<CallingPart>session.calling).output_waits():
+            return self.delegate(state.runner.run_later(self), result)
+        try:
+            if not self.send_on(session, now):
+                self.undo()
+                return self.delegate(state.runner.pack(self) if self.is_attempt else state.runner.run_packed(self), result)
+        except BaseException as error:
+            self.undo()
+            mark_own(error)
+            raise
+        if self.verb == VERB_NOTIFY:
+            # That it was handed over says nothing about who is to run it.
+            self.drop()
+            Py_INCREF(None)
+            result[0] = <PyObject*>None
+            return RETURNED
+        return self.wait(result)
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef Engine place(self, uint64_t now):
+        """Return the session of the endpoint picked for the call; None if the runner has to connect first."""
+        self.endpoint_set = (<CallerState>self.options.shared).endpoint_set
+        self.endpoint_state = self.endpoint_set.choose(self, self.hash_key, self.route.method, None, now, &self.ticket)
+        return None if self.endpoint_state is None else next_usable(self.endpoint_state.sessions, &self.endpoint_state.turn)
+
+    cdef bytes prepare(self, uint64_t now):
+        """Give the call its options and encode its arguments."""
+        cdef EncodedRequest encoded = <EncodedRequest>self.prepared
+        cdef bytes payload
+        if encoded is None or encoded.route is not self.route:
+            payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        else:
+            payload = encoded.payload
+            self.names = encoded.names
+        self.apply_options(self.route, now)
+        if self.verb == VERB_NOTIFY:
+            self.flags |= ONE_WAY
+        return payload
+
+    @cython.nonecheck(False)
+    cdef bint send_on(self, Engine session, uint64_t now) except -1:
+        """Send on a connection; the call keeps what it needs for another attempt. False: its arguments are packed before."""
+        cdef CallingPart part = <CallingPart>session.calling
+        cdef bytes payload
+        cdef EncodedRequest encoded
+        self.route = route_on(self.route, session)
+        payload = self.prepare(now)
+        self.session = session
+        encoded = <EncodedRequest>self.prepared
+        if self.options.compressor is not None and (encoded is None or not encoded.is_packed):
+            if self.options.packs_later(payload, part.peer, part.is_settled):
+                self.prepared = new_encoded(self, payload)
+                return False
+        if not self.is_attempt:
+            (<CallerState>self.options.shared).budget.count_call(self.started_ns)
+        if self.verb != VERB_NOTIFY:
+            self.future = PyObject_Call(Future, (), (<CallerState>self.options.shared).future_options)
+        try:
+            if encoded is None or not encoded.is_packed:
+                payload = self.pack(payload, part.peer, part.is_settled)
+            else:
+                self.take_packed(part.peer, encoded.is_smaller)
+            self.count_start(payload)
+            session.now = self.started_ns
+            part.start(self, payload)
+        except BaseException as error:
+            self.forget(error.status if isinstance(error, FastRPCError) else UNKNOWN)
+            raise
+        if self.verb == VERB_NOTIFY:
+            self.is_settled = True
+            self._count(0, self.started_ns)
+        return True
+
+    cdef int settle(self) except -1:
+        if self.streaming is not None:
+            return self._settle_stream()
+        if self.batch is not None:
+            return (<BatchCall>self.batch).settle(self)
+        # Here and not where the task goes on: it may never do that.
+        try:
+            if self.endpoint_state is not None:
+                self.leave(self.failure, self.ended_ns)
+        finally:
+            self.wake()
+        return 0
+
+    @cython.final
+    cdef int wake(self) except -1:
+        """Wake the task."""
+        if self.future is not None:
+            try:
+                self.future.set_result(None)
+            except InvalidStateError:
+                # The task was cancelled in this very turn of the loop, and is told so first.
+                pass
+        return 0
+
+    cdef int resume(self, PyObject** result) except -1:
+        cdef object value
+        if self.batch is not None:
+            return (<BatchCall>self.batch).resume(self, result)
+        if self.failure is not None:
+            inner = None if self.is_attempt else (<CallerState>self.options.shared).runner.retry(self, self.failure)
+            if inner is not None:
+                return self.delegate(inner, result)
+            try:
+                raise self.failure
+            finally:
+                self.failure = None
+        if self.answer_compressor:
+            return self.delegate((<CallerState>self.options.shared).runner.unpack(self), result)
+        try:
+            value = self.finish()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+        Py_INCREF(value)
+        result[0] = <PyObject*>value
+        return RETURNED
+
+    cdef object finish(self):
+        value = self.value()
+        if self.verb == VERB_REQUEST:
+            return (<CallerState>self.options.shared).runner.reply(self, value)
+        return value
+
+    cdef int abandon(self, int reason, object error) except -1:
+        """Give the call up: the server is told, what still comes for it is dropped."""
+        if self.batch is not None:
+            return (<BatchCall>self.batch).abandon(self, reason)
+        if self.streaming is not None:
+            if self.is_settled or self.session is None:
+                return 0
+            self.streaming.detach(self)
+        self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
+        if error is None:
+            error = asyncio.CancelledError()
+        if self.streaming is not None:
+            self.end_pick(error)
+        elif self.endpoint_state is not None:
+            self.leave(error, self.ended_ns)
+        return (<CallingPart>self.session.calling).abandon(self, CANCEL_LOST_HEDGE if self.has_lost else reason)
+
+    cdef int on_timer(self) except -1:
+        """The deadline passed."""
+        if self.batch is not None:
+            return (<BatchCall>self.batch).expire(self)
+        return 0 if self.is_settled else expire(self, self.session)
+
+    cdef int may_send(self) except -1:
+        if self.streaming is not None:
+            return ClientCall.may_send(self)
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+        return 0
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return slept(seconds)
+
+    # For the runner
+
+    def _await_output(self, Engine session not None, future not None):
+        """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
+        cdef CallingPart part = <CallingPart>session.calling
+        if not part.output_waits():
+            return False
+        self.future = future
+        part.await_output(self)
+        return True
+
+    @property
+    def _streamed(self):
+        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
+
+    def _finish_unpacked(self):
+        """Return what the answer stands for, now that it is decompressed."""
+        if self.answer is None or self.answer_compressor:
+            raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
+        return self.finish()
+
+    def _attempt_on(self, Engine session not None, int number):
+        """Return attempt `number` of this call on a connection: a coroutine, or of a stream what `_begin` starts."""
+        cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
+        attempt.become_attempt(self, session, number)
+        if self.streaming is not None:
+            attempt.streaming = new_streaming(NULL)
+            attempt.phase = PHASE_CLOSED
+        elif isinstance(self.prepared, EncodedRequest):
+            # Its first attempt takes it over.
+            attempt.prepared, self.prepared = self.prepared, None
+        return attempt
+
+    def _overdue(self):
+        """Return the error of an attempt whose deadline passed before it was sent."""
+        return self.overdue(self.session, False)
+
+    # Arguments that are compressed in slices
+
+    @property
+    def _to_pack(self):
+        """The compressor and the encoded arguments."""
+        return self.options.compressor, (<EncodedRequest?>self.prepared).payload
+
+    def _stream_to_pack(self):
+        """Return `_to_pack` of the attempt of a stream; None where its arguments are compressed as it begins."""
+        cdef CallingPart part = <CallingPart>self.session.calling
+        cdef bytes payload
+        if self.options.compressor is None:
+            return None
+        payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        if not self.options.packs_later(payload, part.peer, part.is_settled):
+            return None
+        self.prepared = new_encoded(self, payload)
+        return self._to_pack
+
+    def _take_packed(self, bytes payload not None, bint is_smaller):
+        """Have the arguments of a stream as they are now; raise if its connection takes no calls any more."""
+        self._check_connection()
+        self.prepared = new_encoded(self, payload, True, is_smaller)
+
+    def _with_packed(self, bytes payload not None, bint is_smaller):
+        """Return the attempt that sends the arguments as they are now; raise if its connection takes no calls any more."""
+        cdef AwaitedCall sending
+        self._check_connection()
+        sending = self._attempt_on(self.session, self.attempt_number)
+        sending.began_ns = self.began_ns or self.started_ns
+        sending.prepared = new_encoded(self, payload, True, is_smaller)
+        sending.has_lost = self.has_lost
+        self.prepared = sending
+        return sending
+
+    def _check_connection(self):
+        """Raise if the connection closed or takes no calls any more, now that the arguments are compressed."""
+        cdef Engine session = self.session
+        if session.is_closed:
+            why = "it closed while the arguments were compressed"
+            raise (<CallingPart>session.calling).error_of_end(self, False, why)
+        if not session.is_usable:
+            raise (<CallingPart>session.calling).error_of_end(self, False, None)
+
+    # The attempt of a stream
+
+    cdef int start(self, ClientStream stream) except -1:
+        """Send the attempt; from here on it tells the stream what comes.
+
+        Raises:
+            TypeError: the arguments do not fit the method.
+            EncodeError: they cannot travel.
+        """
+        cdef uint64_t now = now_ns()
+        cdef EncodedRequest encoded = <EncodedRequest>self.prepared
+        cdef CallingPart part = <CallingPart>self.session.calling
+        cdef bytes payload
+        if encoded is None:
+            payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
+        else:
+            payload = encoded.payload
+        self.apply_options(self.route, now)
+        if encoded is None or not encoded.is_packed:
+            payload = self.pack_for_stream(payload, part.peer, part.is_settled)
+        else:
+            self.take_packed(part.peer, encoded.is_smaller)
+        self.prepared = None
+        self.count_start(payload)
+        self.streaming.stream = <PyObject*>stream
+        stream.attach(self)
+        try:
+            self.session.now = now
+            part.start(self, payload)
+        except BaseException as error:
+            self.streaming.detach(self)
+            self.forget(error.status if isinstance(error, FastRPCError) else CANCELLED)
+            raise
+        return 0
+
+    cdef int _settle_stream(self) except -1:
+        cdef ClientStream stream = None
+        if self.streaming.stream is not NULL:
+            # It may lose its last other reference on the way.
+            stream = <ClientStream>self.streaming.stream
+        # Messages that are not read yet may turn out not to be readable (`_count_end`).
+        if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
+            self.count_outcome(0)
+        try:
+            self.end_pick(self.failure)
+        finally:
+            if stream is not None:
+                stream.attempt_over(self)
+        return 0
+
+    cdef bint choose(self) except -1:
+        """The server showed a sign: return whether the stream takes this attempt, and gives all others up."""
+        if self.streaming.is_chosen:
+            return True
+        if not (<ClientStream>self.streaming.stream).take_attempt(self):
+            self.has_lost = True
+            self.abandon(CANCEL_LOST_HEDGE, None)
+            return False
+        self.streaming.is_chosen = True
+        return True
+
+    def _begin(self, ClientStream stream not None, sign=None, pick=None):
+        """Send the attempt; `sign`, a future, is done at the first sign of the server."""
+        self.streaming.sign = sign
+        # Before it is sent: it may end at once, and tells the endpoint set then.
+        self.streaming.pick = pick
+        try:
+            self.start(stream)
+        except BaseException:
+            # The maker of the attempt takes the pick back.
+            self.streaming.pick = None
+            raise
+
+    def _give_up(self, error=None):
+        """End the attempt, if it is not over: it is not wanted any more."""
+        self.abandon(CANCEL_USER, error)
+
+    @property
+    def _is_over(self):
+        """Whether the attempt ended, by its answer or otherwise."""
+        return bool(self.is_settled)
+
+    @property
+    def _is_chosen(self):
+        """Whether its stream takes its messages."""
+        return self.streaming is not None and bool(self.streaming.is_chosen)
+
+
+cdef AwaitedCall new_stream_call(ClientStream stream):
+    """Return the call of a stream, as interceptors see it: nothing awaits it."""
+    cdef AwaitedCall call = AwaitedCall.__new__(AwaitedCall)
+    call.phase = PHASE_CLOSED
+    call.streaming = new_streaming(<PyObject*>stream)
+    return call
+
+
+cdef EncodedRequest new_encoded(AwaitedCall call, bytes payload, bint is_packed=False, bint is_smaller=False):
+    cdef EncodedRequest encoded = EncodedRequest.__new__(EncodedRequest)
+    encoded.route = call.route
+    encoded.names = call.names
+    encoded.payload = payload
+    encoded.is_packed = is_packed
+    encoded.is_smaller = is_smaller
+    return encoded
+
+
+cdef int expire(ClientCall call, Engine session) except -1:
+    """The deadline of a call of ours passed: the caller is told at once, the server too."""
+    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    cdef bint handed = (<CallingPart>session.calling).was_written(call)
+    (<CallingPart>session.calling).abandon(call, CANCEL_DEADLINE)
+    return call.failed(call.overdue(session, handed))
+
+
+cdef int step_of(PyObject* call, PyObject* value, PyObject** result) except -1:
+    # The interpreter holds references to both for the length of the step.
+    return (<AwaitedCall>call).step(<object>value, result)
+
+
+cdef int warn_unawaited(MethodRoute route) except -1:
+    """Say that a call was made and never awaited, as Python does for any coroutine."""
+    method = "…" if route is None else route.method
+    warnings.warn(f"coroutine 'Client.call({method})' was never awaited", RuntimeWarning, stacklevel=2)
+    return 0
+
+
+install_coroutine(AwaitedCall, step_of)
+collections.abc.Coroutine.register(AwaitedCall)

@@ -1,0 +1,45 @@
+from cpython.object cimport PyObject
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.wire.settings cimport WireSettings
+
+
+cdef class BatchMember(ClientCall):
+    cdef:
+        # The call that stands for the batch, as long as the member is under way.
+        ClientCall head
+
+    cdef bint make_new(self) noexcept
+
+
+cdef class BatchCall:
+    cdef:
+        # The arguments of each call; whether errors are results.
+        list argument_tuples
+        bint return_exceptions
+
+        # The calls under way on a connection, None before and after; how many answers are missing.
+        list members
+        Py_ssize_t missing
+
+        # The encoded arguments, if they were looked at before they are sent.
+        list payloads
+
+    # Of both clients.
+    cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1
+    cdef list encoded(self, MethodRoute route)
+    cdef list begin_members(self, ClientCall head)
+    cdef bytes take_in(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare)
+    cdef list collected(self, list spare, bint* failed)
+    cdef object first_failure(self)
+    cdef tuple item(self, Py_ssize_t index)
+    cdef int check_head(self, ClientCall head) except -1
+
+    # Done by the waiting half.
+    cdef ClientCall new_call(self)
+    cdef int begin(self, ClientCall head, PyObject** result) except -1
+    cdef int resume(self, ClientCall head, PyObject** result) except -1
+    cdef int settle(self, ClientCall head) except -1
+    cdef int abandon(self, ClientCall head, int reason) except -1
+    cdef int expire(self, ClientCall head) except -1

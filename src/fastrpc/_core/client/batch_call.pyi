@@ -1,0 +1,24 @@
+from typing import Any, final
+
+from fastrpc._core.client.client_call import ClientCall
+
+@final
+class BatchMember(ClientCall):
+    """One call of a batch."""
+
+class BatchCall:
+    """The calls of a batch, and what they send."""
+
+    @property
+    def size(self) -> int:
+        """How many calls it is."""
+
+    @property
+    def returns_errors(self) -> bool:
+        """Whether errors are results."""
+
+    def single(self, head: ClientCall, index: int) -> Any:
+        """Return one of the calls, to be made from its beginning within the batch's deadline."""
+
+    def attempted(self, head: ClientCall, index: int) -> Any:
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""

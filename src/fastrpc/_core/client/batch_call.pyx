@@ -1,0 +1,219 @@
+"""Many calls of ours at once, of either client: what `call_many` makes, one write and one wake-up for all of them.
+
+::
+
+    ClientCall            the head: options, deadline, timer and one pick; it is what waits
+    └── BatchCall         what is sent, and the members
+        └── BatchMember   one call on the wire
+
+    BatchCall
+    ├── AwaitedBatch      (awaited_batch) the head is an AwaitedCall
+    └── BlockingBatch     (blocking_batch) the head is a BlockingCall
+"""
+
+cimport cython
+from cpython.tuple cimport PyTuple_GET_SIZE
+from cpython.ref cimport Py_REFCNT
+
+from fastrpc._core.calls.call cimport STATE_NEW
+from fastrpc._core.client.call_errors cimport mark_own
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
+
+from fastrpc.errors import FastRPCError
+
+cdef enum:
+    # Members that a client keeps; no more of them, some 250 KiB.
+    SPARE_MEMBERS = 512
+
+
+@cython.final
+cdef class BatchMember(ClientCall):
+    """One call of a batch."""
+
+    def __dealloc__(self):
+        if self.is_counted:
+            self.count_unread()
+
+    cdef bint make_new(self) noexcept:
+        """Become as good as new, if the call went the plain way; what `copy_options` and the table set may stay."""
+        if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():
+            return False
+        self.id = 0
+        self.state = STATE_NEW
+        self.handed_at = 0
+        self.is_settled = False
+        self.answer = None
+        self.early_request = None
+        self.route = None
+        self.numbers = None
+        self.options = None
+        self.ended_ns = 0
+        return True
+
+    cdef int settle(self) except -1:
+        cdef ClientCall head = self.head
+        cdef BatchCall batch = <BatchCall>head.batch
+        # The batch holds its members: an answer that is not read must not hold the batch.
+        self.head = None
+        batch.missing -= 1
+        return head.settle() if batch.missing == 0 else 0
+
+
+cdef int take_back(list spare, list members) except -1:
+    """Keep members of a batch that ended, so that the next one allocates none; `members` is given up."""
+    cdef BatchMember member
+    while members and len(spare) < SPARE_MEMBERS:
+        member = <BatchMember>members.pop()
+        if Py_REFCNT(member) == 1 and member.make_new():
+            spare.append(member)
+    return 0
+
+
+cdef class BatchCall:
+    """The calls of a batch, and what they send."""
+
+    cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1:
+        """Let a new call stand for the batch."""
+        self.argument_tuples = argument_tuples
+        self.return_exceptions = return_exceptions
+        # Its first call stands for the batch where it is placed by its arguments.
+        head.args = <tuple>argument_tuples[0] if argument_tuples else ()
+        head.batch = self
+        return 0
+
+    cdef list encoded(self, MethodRoute route):
+        """Encode the arguments of all calls."""
+        cdef Marshal marshal = route.marshal
+        return [marshal.encode_arguments(given, None) for given in self.argument_tuples]
+
+    cdef list begin_members(self, ClientCall head):
+        """Return the payloads of the calls that `take_in` makes next."""
+        cdef list payloads = self.payloads if self.payloads is not None else self.encoded(head.route)
+        self.payloads = None
+        self.members = []
+        self.missing = len(payloads)
+        return payloads
+
+    @cython.final
+    cdef bytes take_in(self, ClientCall head, bytes payload, WireSettings peer, bint is_ready, list spare):
+        """Make the next call, with the options of the head; return its payload as it is sent, None if it failed."""
+        cdef BatchMember member = <BatchMember>spare.pop() if spare else <BatchMember>BatchMember.__new__(BatchMember)
+        member.head = head
+        member.copy_options(head)
+        member.names = head.route.marshal.names_at(PyTuple_GET_SIZE(<tuple>self.argument_tuples[len(self.members)]))
+        self.members.append(member)
+        if head.options.compressor is None and head.codec < FIRST_OWN_NUMBER:
+            return payload
+        member.options = head.options
+        try:
+            return member.pack(payload, peer, is_ready)
+        except FastRPCError as error:
+            # The others go on: this one's error is its result.
+            member.failed(error)
+            return None
+
+    cdef list collected(self, list spare, bint* failed):
+        """Return what the calls came to, errors in place of values; `failed` is set if there is one."""
+        cdef BatchMember member
+        cdef list values = []
+        for member in self.members:
+            if member.failure is not None:
+                failed[0] = True
+                values.append(member.failure)
+                continue
+            try:
+                values.append(member.value())
+            except FastRPCError as error:
+                failed[0] = True
+                mark_own(error)
+                values.append(error)
+        member = None
+        if spare is not None:
+            take_back(spare, self.members)
+        self.members = None
+        return values
+
+    cdef object first_failure(self):
+        """Return the first error of a call, or None: the whole batch is one attempt, and this is what it came to."""
+        cdef BatchMember member
+        for member in self.members:
+            if member.failure is not None:
+                return member.failure
+        return None
+
+    cdef tuple item(self, Py_ssize_t index):
+        """Return the arguments of one call."""
+        if not 0 <= index < len(self.argument_tuples):
+            raise IndexError(f"the batch has no call {index}")
+        return <tuple>self.argument_tuples[index]
+
+    cdef int check_head(self, ClientCall head) except -1:
+        """Raise if another call stands for this batch: its client may be of the other kind."""
+        if head.batch is not self:
+            raise ValueError(f"{head!r} does not stand for this batch")
+        return 0
+
+    # Done by the waiting half
+
+    cdef ClientCall new_call(self):
+        """Return a call of the kind of the head, not awaited by anything yet."""
+        raise NotImplementedError
+
+    cdef int begin(self, ClientCall head, PyObject** result) except -1:
+        """The first step of the head."""
+        raise NotImplementedError
+
+    cdef int resume(self, ClientCall head, PyObject** result) except -1:
+        """All answers are there."""
+        raise NotImplementedError
+
+    cdef int settle(self, ClientCall head) except -1:
+        """The last call ended."""
+        return 0
+
+    cdef int abandon(self, ClientCall head, int reason) except -1:
+        """The batch is given up."""
+        return 0
+
+    cdef int expire(self, ClientCall head) except -1:
+        """The deadline passed."""
+        return 0
+
+    # For the runner
+
+    @property
+    def size(self):
+        """How many calls it is."""
+        return len(self.argument_tuples)
+
+    @property
+    def returns_errors(self):
+        """Whether errors are results."""
+        return self.return_exceptions
+
+    def single(self, ClientCall head not None, Py_ssize_t index):
+        """Return one of the calls, to be made from its beginning within the batch's deadline."""
+        cdef tuple args = self.item(index)
+        cdef ClientCall call
+        self.check_head(head)
+        call = self.new_call()
+        call.args = args
+        call.route = head.route
+        call.options = head.options
+        call.hash_key = head.hash_key
+        call.deadline_ns = head.deadline_ns
+        return call
+
+    def attempted(self, ClientCall head not None, Py_ssize_t index):
+        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        cdef tuple args = self.item(index)
+        cdef ClientCall call
+        self.check_head(head)
+        call = self.new_call()
+        call.args = args
+        call.copy_options(head)
+        call.options = head.options
+        call.hash_key = head.hash_key
+        call.session = head.session
+        return call

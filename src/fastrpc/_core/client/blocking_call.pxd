@@ -1,0 +1,25 @@
+from fastrpc._core.client.blocking_session cimport BlockingSession
+from fastrpc._core.client.blocking_wait cimport Wait
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.client.client_stream cimport ClientStream
+from libc.stdint cimport uint64_t
+
+
+cdef class BlockingCall(ClientCall):
+    cdef:
+        # The session that its threads share. The wait of its thread, None for a stream; whether the session counts a stream
+        # among its users.
+        BlockingSession byte_stream
+        Wait wait
+        bint is_used
+
+    cdef bint start_on(self, BlockingSession session, uint64_t now) except -1
+    cdef int conclude(self, object error) except -1
+    cdef object end(self)
+    cdef object outcome(self)
+
+    # The attempt of a stream.
+    cdef bint start(self, ClientStream stream) except -1
+
+
+cdef BlockingCall new_stream_call(ClientStream stream)

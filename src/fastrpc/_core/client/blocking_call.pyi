@@ -1,0 +1,28 @@
+from typing import Any, final
+
+from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.client_call import ClientCall
+
+@final
+class BlockingCall(ClientCall):
+    """A call of a thread, or one attempt of it."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, in an interceptor: blocks the thread, as everything here does."""
+
+    # For the runner
+
+    def _attempt_on(self, session: BlockingSession, number: int, pick: Any = None) -> BlockingCall | None:
+        """Start attempt `number` of this call on a connection; None when that takes no calls any more.
+
+        It has the call's deadline. `_finish` has to follow but for a stream, which keeps `pick` until its end.
+        """
+
+    def _finish(self) -> Any:
+        """Return the answer to an attempt that was started, or raise its error."""
+
+    def _cancel(self) -> None:
+        """Give up an attempt that another thread waits for, and let that thread go."""
+
+    def _end_pick(self, error: BaseException | None) -> None:
+        """Tell the endpoint set what became of the attempt, if it was not told yet."""

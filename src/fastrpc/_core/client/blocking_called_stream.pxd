@@ -1,0 +1,42 @@
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastrpc._core.client.blocking_session cimport BlockingSession
+from fastrpc._core.client.blocking_wait cimport Wait
+from fastrpc._core.client.client_stream cimport ClientStream
+from fastrpc._core.client.gathered cimport Gathered
+
+
+cdef class BlockingCalledStream(ClientStream):
+    cdef:
+        # Whether the attempt ended; set under the guard of its session.
+        readonly bint attempt_ended
+
+        # The waits for a message or the end, and for room to send; one thread may do both.
+        Wait _reader_wait
+        Wait _sender_wait
+
+        # Whether a thread receives; what is still to be sent of an iterable by the thread that receives, or None.
+        bint _is_receiving
+        object _source
+
+        # Whether the messages of that iterable are there already, so that several leave in one write; those of the next
+        # write, or None.
+        bint _is_there
+        Gathered _gathered
+
+    cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor)
+    cdef object _take(self)
+    cdef object _decoded(self, bytes payload, int codec, int compressor)
+    cdef uint64_t _due(self) except? 0
+    cdef bint _await_change(self, bint or_room) except -1
+    cdef int _overdue(self, uint64_t due_ns, bint sends) except -1
+    cdef int _feed(self) except -1
+    cdef int _feed_gathered(self) except -1
+    cdef bint _send_gathered(self, Gathered gathered) except -1
+    cdef int _send_gathering(self, object messages) except -1
+    cdef int _encode_and_send(self, object message) except -1
+    cdef bint _send_now(self, bytes payload) except -1
+    cdef int _flush(self, BlockingSession session) except -1
+    cdef int _check_output(self) except -1
+    cdef int _await_room(self) except -1
+    cdef bytes _decompressed(self, bytes payload, int number)

@@ -1,0 +1,565 @@
+"""The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread of its own.
+
+The thread that reads the connection puts messages into the channel, under the guard of the session; the one that receives
+takes them out, under the guard too, and decodes them without it. Nothing ends a stream but a thread that uses it: the one
+that reads notes that the attempt ended, and wakes the one that receives, which goes on from there
+(`client/blocking/stream.py`).
+
+An iterable of messages is sent by the thread that receives, whenever there is room and no message waits for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Generator
+
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Call, twin_of, unmistakable
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.blocking_call cimport BlockingCall, new_stream_call
+from fastrpc._core.client.blocking_wait cimport Wait, new_wait
+from fastrpc._core.client.call_errors cimport check_message, idle_error, mark_own
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.client.gathered cimport are_there, gather
+from fastrpc._core.streams.stream_channel cimport MOST_AT_ONCE, Message
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_DECODE, CANCEL_USER
+
+from fastrpc._core.client.called_stream import FEED_FAILED
+from fastrpc.errors import DecodeError, FastRPCError, StreamEndedError
+
+logger = logging.getLogger("fastrpc.client")
+
+cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
+cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
+
+# Stands for "no message is there": None is one.
+cdef object NOTHING = object()
+
+
+cdef class BlockingCalledStream(ClientStream):
+    """The messages of a call of a `SyncClient`."""
+
+    cdef ClientCall new_origin(self):
+        return new_stream_call(self)
+
+    def __del__(self):
+        cdef BlockingCall attempt
+        if self.origin is None:
+            return
+        # Let go of by the program: it is not read any more.
+        self.origin.streaming.detach(self.origin)
+        if self.call is not self.origin:
+            attempt = <BlockingCall>self.call
+            attempt.streaming.detach(attempt)
+            if not attempt.is_settled:
+                attempt.byte_stream.let_go(attempt)
+            attempt.end_pick(asyncio.CancelledError())
+
+    # Its attempts. The guard of the session is held.
+
+    cdef int attach(self, ClientCall attempt) except -1:
+        self.attempt_ended = False
+        self.call = attempt
+        return 0
+
+    cdef int withdraw(self, Call before) except -1:
+        self.call = before
+        # An attempt follows only one that ended.
+        self.attempt_ended = before is not self.origin
+        return 0
+
+    cdef int show_sign(self) except -1:
+        self.has_sign = True
+        return self.wake_receiver()
+
+    cdef int attempt_over(self, ClientCall attempt) except -1:
+        self.attempt_ended = True
+        self.wake_receiver()
+        return self.wake_sender()
+
+    cdef int fail_with(self, object error, int reason) except -1:
+        self.fail(error)
+        return 0
+
+    cdef int wake_receiver(self) except -1:
+        return 0 if self._reader_wait is None else self._reader_wait.came()
+
+    cdef int wake_sender(self) except -1:
+        return 0 if self._sender_wait is None else self._sender_wait.came()
+
+    @property
+    def _is_waited_for(self):
+        """Whether a thread waits for a message, or for room to send."""
+        return self._reader_wait is not None or self._sender_wait is not None
+
+    # Done by its runner
+
+    def begin(self):
+        """Start the call, if it did not begin yet."""
+        raise NotImplementedError
+
+    def settle_attempt(self):
+        """The attempt ended: make another one, or end the stream."""
+        raise NotImplementedError
+
+    def _set_idle(self, double seconds):
+        """Let one wait take so many seconds, 0: any."""
+        self.idle_ns = <uint64_t>(seconds * 1e9)
+
+    def _set_source(self, messages):
+        """Have an iterable whose messages the thread that receives sends; several at once if they are there already."""
+        self._source = iter(messages)
+        self._is_there = are_there(messages)
+
+    def _drop_source(self):
+        """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
+        if self._is_receiving:
+            # It may be running: the thread that receives drops it.
+            return
+        source, self._source = self._source, None
+        self._gathered = None
+        if self.is_open and isinstance(source, Generator):
+            try:
+                source.close()
+            except Exception as error:
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
+
+    def _cancel_attempt(self, error):
+        """End the attempt that is under way; the server is told."""
+        cdef BlockingCall call = <BlockingCall>self.call
+        if call is not self.origin and not self.attempt_ended:
+            reason = CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER
+            call.byte_stream.end_stream(call, reason, error)
+
+    def _drop(self, error):
+        """Drop the messages that are there; all waits end with the error."""
+        cdef BlockingSession session
+        cdef BlockingCall call = <BlockingCall>self.call
+        if call is self.origin:
+            self.close(error)
+            return
+        session = call.byte_stream
+        session.enter_use()
+        try:
+            self.close(error)
+        finally:
+            session.leave_use()
+
+    # Receiving
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        cdef object message = NOTHING
+        if self.gives_stream:
+            if self.waiting:
+                message = self._take()
+            if message is not NOTHING:
+                return message
+        try:
+            return self.receive()
+        except StreamEndedError:
+            if self.input_error is not None:
+                raise
+        raise StopIteration
+
+    def receive(self):
+        """Return the next message; of a method that streams its input only, the one answer."""
+        cdef object message
+        if not self.gives_stream:
+            return self._receive_answer()
+        while True:
+            if not self.waiting:
+                self._await_messages()
+            message = self._take()
+            if message is not NOTHING:
+                return message
+
+    def receive_many(self, limit=MOST_AT_ONCE):
+        """Return the messages that are there, at least one and at most `limit`."""
+        cdef list messages = []
+        if not isinstance(limit, int) or limit < 1:
+            raise ValueError(f"limit is {limit!r}, it must be a whole number from 1")
+        if not self.gives_stream:
+            return [self._receive_answer()]
+        while not messages:
+            if not self.waiting:
+                self._await_messages()
+            while self.waiting and len(messages) < limit:
+                try:
+                    message = self._take()
+                except Exception:
+                    # It is raised next time.
+                    if not messages:
+                        raise
+                    break
+                if message is NOTHING:
+                    break
+                messages.append(message)
+        return messages
+
+    def _receive_answer(self):
+        """Return the one answer of a method that only takes a stream; `client/blocking/stream.py` does."""
+        raise NotImplementedError
+
+    def _await_messages(self):
+        """Return once a message is there; raise what lies behind the last one. Messages of ours are sent meanwhile."""
+        if self._is_receiving:
+            raise RuntimeError(SECOND_RECEIVER)
+        if not self.is_open:
+            self.begin()
+        self._is_receiving = True
+        try:
+            while not self.waiting:
+                if self.input_ended:
+                    raise self.end_of_input(StreamEndedError)
+                if self.attempt_ended:
+                    self.settle_attempt()
+                elif self._source is not None and not self.is_full():
+                    self._feed()
+                else:
+                    self._await_change(self._source is not None)
+        finally:
+            self._is_receiving = False
+            if self.output_ended and self._source is not None:
+                self._drop_source()
+
+    def _await_sign(self):
+        """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""
+        if self._is_receiving:
+            raise RuntimeError(SECOND_RECEIVER)
+        self._is_receiving = True
+        try:
+            self._await_sign_of_attempt()
+        finally:
+            self._is_receiving = False
+
+    def _await_sign_of_attempt(self):
+        """As `_await_sign`, for a thread that receives already."""
+        while not self.has_sign and not self.attempt_ended and not self.input_ended:
+            if self._source is not None and not self.is_full():
+                self._feed()
+            else:
+                self._await_change(self._source is not None)
+
+    cdef object _take(self):
+        """Return the oldest message, decoded, or NOTHING."""
+        cdef uint8_t codec = 0, compressor = 0
+        cdef bytes payload = self._taken_payload(&codec, &compressor)
+        return NOTHING if payload is None else self._decoded(payload, codec, compressor)
+
+    cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor):
+        """Take the oldest message out of the channel, and give its credit back."""
+        cdef Message message
+        cdef bytes payload
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        session.enter_use()
+        try:
+            if self.waiting == 0:
+                return None
+            payload = self._pop(&message)
+            self.taken(message.cost)
+        finally:
+            session.leave_use()
+        codec[0] = message.codec
+        compressor[0] = message.compressor
+        return payload
+
+    cdef object _decoded(self, bytes payload, int codec, int compressor):
+        """Decode a message; one that cannot be read ends the stream."""
+        try:
+            value = self.decode(payload, codec, compressor)
+            if self.received_wraps is not None:
+                for wrap in reversed(self.received_wraps):
+                    value = wrap(value)
+        except BaseException as error:
+            failure = unmistakable(error, self.call)
+            mark_own(failure)
+            kept = twin_of(failure)
+            self.fail(kept)
+            self._drop(kept)
+            raise failure
+        return value
+
+    def fail(self, error):
+        """End the stream from this side: the server is told, messages that are there come first."""
+        raise NotImplementedError
+
+    cdef object decode(self, bytes payload, int codec, int compressor):
+        return ClientStream.decode(self, self._decompressed(payload, compressor) if compressor else payload, codec, 0)
+
+    cdef bytes _decompressed(self, bytes payload, int number):
+        cdef BlockingCall call = <BlockingCall>self.call
+        call.answer_compressor = <uint8_t>number
+        compressor = call.compressor_of_answer()
+        try:
+            return compressor.decompress(payload, call.message_limit)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise call._unpacking_failed(error)
+
+    # Waiting
+
+    cdef uint64_t _due(self) except? 0:
+        """Until when one wait may take: the deadline of the call, or `Timeouts.stream_idle` from now on."""
+        cdef uint64_t due_ns = self.call.deadline_ns
+        return min(due_ns, now_ns() + self.idle_ns) if self.idle_ns else due_ns
+
+    cdef bint _await_change(self, bint or_room) except -1:
+        """Wait until a message, HEAD or the end comes; with `or_room` also until there is room to send."""
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef uint64_t due_ns = self._due()
+        cdef Wait wait = new_wait(1, due_ns)
+        cdef bint waits = False, had_sign = self.has_sign
+        session.reentry.check()
+        session.enter_use()
+        try:
+            waits = not self.waiting and not self.attempt_ended and not self.input_ended and had_sign == self.has_sign
+            waits = waits and (not or_room or self.is_full())
+            if waits:
+                self._reader_wait = wait
+                (<CallingPart>session.engine.calling).reader_waits(self.call)
+                if or_room:
+                    self._ask_for_room(wait)
+        finally:
+            if waits:
+                session.leave()
+            else:
+                session.leave_use()
+        if not waits:
+            return False
+        try:
+            if not session.wait(wait):
+                self._overdue(due_ns, False)
+        finally:
+            self._reader_wait = None
+            if or_room:
+                self._sender_wait = None
+        return True
+
+    def _ask_for_room(self, Wait wait not None):
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        self._sender_wait = wait
+        if self.call.unsent is not None:
+            self.call.waits_to_send = True
+        else:
+            session.room_waits.append(wait)
+
+    cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
+        """A wait ended without what it waited for: for its time, or with the connection."""
+        cdef BlockingCall call = <BlockingCall>self.call
+        cdef BlockingSession session = call.byte_stream
+        if self.attempt_ended or self.is_closed:
+            return 0
+        if due_ns == call.deadline_ns:
+            error = call.overdue(session.engine, (<CallingPart>session.engine.calling).was_written(call))
+        else:
+            error = idle_error(call.route.method, self.idle_ns, sends)
+        return session.end_stream(call, CANCEL_DEADLINE, error)
+
+    # Sending
+
+    def send(self, message, /):
+        """Send a message, as soon as the server's window has room for it."""
+        if not self.is_open:
+            self.begin()
+        self.check_sends()
+        if self.is_sending:
+            raise RuntimeError(SECOND_SENDER)
+        self.is_sending = True
+        try:
+            self._await_room()
+            self._encode_and_send(message)
+        finally:
+            self.is_sending = False
+
+    def send_many(self, messages, /):
+        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+        self._check_iterable(messages)
+        if not self.is_open:
+            self.begin()
+        self.check_sends()
+        if self.is_sending:
+            raise RuntimeError(SECOND_SENDER)
+        self.is_sending = True
+        try:
+            if are_there(messages):
+                self._send_gathering(messages)
+            else:
+                # The next message may depend on the answer to this one.
+                for message in messages:
+                    self._await_room()
+                    self._encode_and_send(message)
+        finally:
+            self.is_sending = False
+
+    cdef int _send_gathering(self, object messages) except -1:
+        """Send messages that are there, as many in one write as fit; those before one that cannot be sent go out."""
+        cdef Gathered gathered
+        cdef bint is_last = not len(messages)
+        source = iter(messages)
+        while not is_last:
+            self._check_output()
+            gathered = gather(self, source)
+            while not gathered.is_sent():
+                self._await_room()
+                if not self._send_gathered(gathered):
+                    self._check_output()
+            if gathered.failure is not None:
+                raise gathered.failure
+            is_last = gathered.is_last
+        return 0
+
+    def end(self):
+        """Say that nothing more will be sent; the server may go on answering."""
+        if not self.is_open:
+            self.begin()
+        self.check_sends()
+        self._send_end()
+
+    def _send_end(self):
+        cdef BlockingCall call = <BlockingCall>self.call
+        cdef BlockingSession session = call.byte_stream
+        if self.output_ended:
+            return
+        self.end_output(None)
+        session.enter_use()
+        try:
+            if not self.attempt_ended:
+                (<CallingPart>session.engine.calling).send_end(call)
+        finally:
+            session.leave_use()
+
+    cdef int _check_output(self) except -1:
+        """Raise why nothing can be sent any more, if that is so."""
+        if self.attempt_ended and not self.output_ended:
+            self._end_sending((<BlockingCall>self.call).failure)
+        if self.output_ended:
+            raise self._end_of_output()
+        return 0
+
+    cdef int _await_room(self) except -1:
+        """Wait until the channel is not full."""
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef uint64_t due_ns
+        cdef Wait wait
+        cdef bint waits = False
+        while True:
+            self._check_output()
+            if not self.is_full():
+                return 0
+            due_ns = self._due()
+            wait = new_wait(1, due_ns)
+            session.reentry.check()
+            session.enter_use()
+            try:
+                waits = self.is_full() and not self.attempt_ended and not self.output_ended
+                if waits:
+                    self._ask_for_room(wait)
+            finally:
+                if waits:
+                    session.leave()
+                else:
+                    session.leave_use()
+            if not waits:
+                continue
+            try:
+                if not session.wait(wait):
+                    self._overdue(due_ns, True)
+            finally:
+                self._sender_wait = None
+
+    cdef int _encode_and_send(self, object message) except -1:
+        """Encode a message and send it; where the server ended the stream meanwhile it is told why not."""
+        if self.sent_wraps is not None:
+            message = self.wrapped(message)
+        try:
+            if not self._send_now(<bytes>self.call.route.marshal.encode_message(message)):
+                self._check_output()
+        except FastRPCError as error:
+            mark_own(error)
+            raise
+        return 0
+
+    cdef bint _send_now(self, bytes payload) except -1:
+        """Hand a message to the connection, and look what came; False: nothing can be sent any more."""
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        cdef uint8_t number = 0
+        if self.is_worth_compressing(payload):
+            payload = self.compressed(payload, &number)
+        check_message(<CallingPart>session.engine.calling, self.call, payload)
+        session.enter_use()
+        try:
+            if self.attempt_ended or self.output_ended:
+                return False
+            session.engine.now = now_ns()
+            self.hand_over(payload, number)
+            self._flush(session)
+        finally:
+            session.leave_use()
+        return True
+
+    cdef int _flush(self, BlockingSession session) except -1:
+        """Let what was handed over leave, and look what came."""
+        if session.has_news and not session.is_sending:
+            session.send_all(False)
+        session.look()
+        return 0
+
+    cdef bint _send_gathered(self, Gathered gathered) except -1:
+        """Hand the gathered messages to the connection for which there is room; False: nothing can be sent any more."""
+        cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
+        session.enter_use()
+        try:
+            if self.attempt_ended or self.output_ended:
+                return False
+            session.engine.now = now_ns()
+            try:
+                gathered.hand_over(self)
+            finally:
+                self._flush(session)
+        finally:
+            session.leave_use()
+        return True
+
+    cdef int _feed_gathered(self) except -1:
+        """Send messages of an iterable that are there, as far as there is room, and the end behind the last one."""
+        cdef Gathered gathered = self._gathered
+        if gathered is None:
+            gathered = self._gathered = gather(self, self._source)
+        if not gathered.is_sent():
+            self._send_gathered(gathered)
+        if gathered.is_sent():
+            self._gathered = None
+            if gathered.failure is not None:
+                raise gathered.failure
+            if gathered.is_last:
+                self._source = None
+                self._send_end()
+        return 0
+
+    cdef int _feed(self) except -1:
+        """Send the next message of the iterable, or the end; an exception in it ends the stream and is its error."""
+        cdef bint is_over = False
+        try:
+            if self._is_there:
+                return 0 if self.attempt_ended else self._feed_gathered()
+            try:
+                message = next(self._source)
+            except StopIteration:
+                is_over = True
+            if is_over:
+                self._source = None
+                self._send_end()
+            elif not self.attempt_ended:
+                self._encode_and_send(message)
+        except BaseException as error:
+            if not self.attempt_ended:
+                self.fail(error)
+            elif isinstance(error, Exception):
+                # The end of the attempt counts.
+                logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
+            if not isinstance(error, Exception):
+                raise
+        return 0

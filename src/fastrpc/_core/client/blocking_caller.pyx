@@ -1,0 +1,158 @@
+"""The compiled base of `SyncClient`: its verbs, and what one call goes through when nothing stands in its way.
+
+::
+
+    client.call(Arith.mul, 6, 7)      BlockingCaller.make     route → encoded arguments → BlockingSession.start
+                                      BlockingSession.wait    this thread sends and receives, or another one for it
+                                      BlockingCall.end        decodes the answer
+
+Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.blocking.call_runner`).
+"""
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.client.blocking_batch cimport BlockingBatch, new_batch
+from fastrpc._core.client.blocking_state cimport BlockingState
+from fastrpc._core.client.call_errors cimport mark_own
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST, argument_tuples_of, sends_stream
+
+from fastrpc.config_errors import shown_at_program
+from fastrpc.errors import ConfigError, FastRPCError
+
+
+cdef class BlockingCaller(CallerView):
+    """The compiled part of SyncClient: the verbs whose every call counts."""
+
+    @property
+    def _state(self):
+        """What the client and its views share."""
+        return self.options.shared
+
+    cdef object make(self, object method, tuple args, dict kwargs, int verb):
+        try:
+            return self._made(method, args, kwargs, verb)
+        except FastRPCError as error:
+            mark_own(error)
+            if isinstance(error, ConfigError):
+                raise shown_at_program(error)
+            raise
+
+    cdef object _made(self, object method, tuple args, dict kwargs, int verb):
+        cdef BlockingState state = <BlockingState>self.options.shared
+        cdef BlockingSession session
+        cdef BlockingCall call
+        cdef uint64_t now
+        cdef bint is_started = False
+        state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
+        call = BlockingCall.__new__(BlockingCall)
+        call.route = self.route_of(method)
+        if sends_stream(call.route, args, kwargs):
+            if verb == VERB_NOTIFY:
+                raise TypeError(
+                    f"{call.route.method} takes a stream, which a notification cannot send: write client.call(…)"
+                )
+            return state.runner.streams.call(self, call.route, args, kwargs, verb == VERB_REQUEST)
+        call.options = self.options
+        call.hash_key = self.hash_key
+        call.args = args
+        call.kwargs = kwargs
+        call.verb = verb
+        now = now_ns()
+        session = self.place(call, now)
+        try:
+            if session is not None and (session._is_ready() or not call._needs_ready):
+                is_started = call.start_on(session, now)
+        finally:
+            if not is_started:
+                call.undo()
+        if not is_started:
+            return state.runner.run(call)
+        state.budget.count_call(call.started_ns)
+        return call.end()
+
+    cdef BlockingSession place(self, BlockingCall call, uint64_t now):
+        """Return the connection of a call; None if the runner has to look first."""
+        cdef BlockingState state = <BlockingState>self.options.shared
+        if self.options.needs_runner or state.takes_slow_path():
+            return None
+        if state.endpoint_set is None:
+            return state.pick(now)
+        call.endpoint_set = state.endpoint_set
+        call.endpoint_state = state.choose(call, self.hash_key, call.route.method, now, &call.ticket)
+        return None if call.endpoint_state is None else state.least_used(call.endpoint_state.sessions)
+
+    # The verbs
+
+    def call(self, method, /, *args, **kwargs):
+        """Call a method and return its answer; blocks until it is there.
+
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
+        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
+
+        Raises:
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            CallError: the server refused, or the handler failed.
+            DeadlineExceededError: the time was over, here or there.
+            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot travel, or not with that size.
+            DecodeError: the answer does not fit the method's annotation.
+            RuntimeError: the client belongs to the process before a fork.
+        """
+        return self.make(method, args, kwargs, VERB_CALL)
+
+    def request(self, method, /, *args, **kwargs):
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds.
+
+        Otherwise as `call`, errors included.
+        """
+        return self.make(method, args, kwargs, VERB_REQUEST)
+
+    def notify(self, method, /, *args, **kwargs):
+        """Call a method without an answer; returns when the bytes are handed over.
+
+        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        """
+        return self.make(method, args, kwargs, VERB_NOTIFY)
+
+    def call_many(self, method, arguments, /, *, bint return_exceptions=False, **unknown):
+        """Call a method once for each tuple of arguments: one write, answers in order.
+
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
+        the list. The time of one `call` is there for all of them together.
+        """
+        try:
+            return self._made_many(method, argument_tuples_of(arguments, unknown), return_exceptions)
+        except FastRPCError as error:
+            mark_own(error)
+            if isinstance(error, ConfigError):
+                raise shown_at_program(error)
+            raise
+
+    cdef list _made_many(self, object method, list arguments, bint return_exceptions):
+        cdef BlockingState state = <BlockingState>self.options.shared
+        cdef BlockingSession session
+        cdef BlockingCall head = new_batch(arguments, return_exceptions)
+        cdef BlockingBatch batch = <BlockingBatch>head.batch
+        cdef bint is_started = False
+        state.check_use()
+        if state.looks_for_loop:
+            state.look_for_loop()
+        head.options = self.options
+        head.hash_key = self.hash_key
+        head.route = self.route_of(method)
+        if head.route.takes_stream:
+            raise TypeError(
+                f"{head.route.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+            )
+        if not arguments:
+            return []
+        head.apply_options(head.route, now_ns(), len(arguments))
+        session = self.place(head, head.started_ns)
+        try:
+            if session is not None and (session._is_ready() or not head._needs_ready):
+                is_started = batch.start_on(head, session, len(arguments))
+        finally:
+            if not is_started:
+                head.undo()
+        return batch.end(head) if is_started else state.runner.run_batch(head)

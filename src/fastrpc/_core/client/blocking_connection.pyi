@@ -1,0 +1,40 @@
+from typing import Any
+
+from fastrpc._core.native.connection import Connection
+from fastrpc.config import Keepalive, Timeouts
+from fastrpc.endpoint import Endpoint
+
+class BlockingConnection(Connection):
+    """The client's side of one connection to one endpoint, for a `BlockingSession`.
+
+    Args:
+        endpoint: where it leads; errors name it.
+        timeouts, keepalive: the rules of its life.
+        credential: a token that it shows in front of its first call.
+        takes_values: whether payloads of calls are one value each, as in rpcx.
+        options: those of `Connection`.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint | str,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        credential: bytes | None = None,
+        takes_values: bool = False,
+        **options: Any,
+    ) -> None: ...
+    @property
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it ended for its age, or as it was not used."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Say why, and close: the stream writes the last words."""
+
+    def stats(self) -> dict[str, int]:
+        """Return what is under way as plain data: calls, waiting, buffered, credit."""

@@ -1,0 +1,77 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.client.blocking_stream cimport BlockingStream
+from fastrpc._core.client.blocking_wait cimport Wait
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.client.reentry cimport ReentryGuard
+from fastrpc._core.io.engine cimport Engine
+
+
+@cython.final
+cdef class BlockingSession(BlockingStream):
+    cdef:
+        # Why the connection ended, and what its error says to do about it; whether the last words wait to be read.
+        readonly str lost_because
+        readonly object lost_hint
+        bint lingers
+        uint64_t linger_ns
+
+        # The turns besides the receiver's: whether that one also watches for room to send; who watches only for that.
+        bint receiver_pushes
+        Wait pusher
+
+        # The next instant at which the engine is to be checked, and until when the receiver waits.
+        uint64_t look_due_ns
+        uint64_t receiver_due_ns
+
+        # Which threads wait here, or elsewhere in the same client.
+        ReentryGuard reentry
+
+        # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
+        readonly Py_ssize_t users
+
+        # What is waited for apart from answers: the server's settings; that one-way calls are handed over.
+        list ready_waits
+        list hand_overs
+
+        # Who waits for all output to leave before a stream adds to it; the calls of streams that nobody holds any more.
+        list room_waits
+        list left_calls
+
+        # For how long it is spun on; when it was made, since when nobody uses it, and when it ended.
+        uint64_t spin_ns
+        uint64_t made_ns
+        uint64_t rests_ns
+        uint64_t ended_ns
+
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1
+    cdef bint start_many(self, list calls, list payloads) except -1
+    cdef bint wait(self, Wait wait) except -1
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=*) except -1
+
+    # Streams.
+    cdef int enter_use(self) except -1
+    cdef int leave_use(self) except -1
+    cdef int end_stream(self, ClientCall call, int reason, object error) except -1
+    cdef int let_go(self, ClientCall call) except -1
+    cdef int _drop_left_calls(self) except -1
+
+    # The turns.
+    cdef bint _takes_call(self, uint64_t now) except -1
+    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1
+    cdef int _take_over(self, ClientCall call, bytes payload) except -1
+    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1
+    cdef int _push(self, Wait wait) except -1
+    cdef int _sleep(self, Wait wait) except -1
+    cdef bint _wants_pusher(self) noexcept
+    cdef int _go(self, bint refused=*) except -1
+    cdef int _settle_down(self) except -1
+
+    # The checks and the end.
+    cdef uint64_t _check(self) except? 0
+    cdef int _note_end(self, str why) except -1
+    cdef object _lost_error(self, ClientCall call)
+    cdef bint _leaves(self, ClientCall call) noexcept
+    cdef bint _is_ready(self) noexcept
+    cdef int _wake_one(self) except -1

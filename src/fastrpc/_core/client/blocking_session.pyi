@@ -1,0 +1,94 @@
+from typing import Any, final
+
+from fastrpc._core.client.blocking_stream import BlockingStream
+from fastrpc._core.client.reentry import ReentryGuard
+from fastrpc._core.io.blocking_io import BlockingIO
+from fastrpc._core.io.engine import Engine
+from fastrpc.endpoint import Endpoint
+
+@final
+class BlockingSession(BlockingStream):
+    """One connection to one endpoint, used by any number of threads at once: a byte stream.
+
+    It has neither a loop nor a thread: the threads that wait for answers take turns in sending and receiving for all
+    of them.
+
+    Args:
+        engine: the protocol; its `calling` makes the calls.
+        io: what it reads and writes, connected.
+        endpoint: where it leads; errors name it.
+        linger: how many seconds a close waits for the server to close, too.
+        spin_microseconds: how long a reading thread asks again and again before it sleeps.
+        reentry: knows which threads wait in the client that it belongs to.
+
+    Raises:
+        TypeError: the engine makes no calls.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        io: BlockingIO,
+        endpoint: Endpoint | str,
+        linger: float = 0.0,
+        spin_microseconds: int = 0,
+        reentry: ReentryGuard | None = None,
+    ) -> None: ...
+    @property
+    def is_usable(self) -> bool:
+        """Whether it takes new calls."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is over."""
+
+    @property
+    def is_aged(self) -> bool:
+        """Whether it is older than its age: it takes calls until its successor does."""
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether it ended for its age, or as it was not used."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the server has shown its settings."""
+
+    @property
+    def lost_because(self) -> str | None:
+        """Why the connection ended; None while it stands."""
+
+    @property
+    def lost_hint(self) -> str | None:
+        """What is to be done about that; None where the error does not say."""
+
+    @property
+    def users(self) -> int:
+        """How many threads have a call here."""
+
+    @property
+    def used_at(self) -> float:
+        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds from the connection's making to its end, or to now."""
+
+    def catch_up(self) -> None:
+        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+
+    def wait_ready(self, deadline: float | None) -> bool:
+        """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
+
+    def retire(self) -> None:
+        """Take no new calls; the connection closes with the last call under way."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Say goodbye and close; calls of other threads fail. Waits up to `Timeouts.linger` for the server to close."""
+
+    def detach(self) -> None:
+        """Close the descriptor without a word to the server: for a child process, whose parent goes on using it."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way as plain data: calls, waiting, buffered, credit."""

@@ -1,0 +1,580 @@
+"""The session of a client that blocks: no loop, and no thread of its own. The threads that wait for answers do the work.
+
+::
+
+    start(call)     the request is taken over, nothing is sent yet
+    wait(wait)      until nothing is missing or the time is over, again and again one of these turns:
+                      send    as much as the system takes at once
+                      read    unless another thread does: one thread receives for all
+                      push    where the system took only a part, unless another thread does: watch until it takes more
+                      sleep   until another thread wakes this one: its answer came, or a turn is free
+
+A thread that leaves wakes a sleeper if it leaves a turn behind that no other thread would take.
+
+A thread that waits until the socket takes more cannot be woken by the one that read for it and left. So it checks
+every 10 ms whether another thread is reading: a server that reads nothing before its own output is taken would wait
+for both.
+
+The session knows no protocol: its engine has a `CallingPart`, which sends calls and gives them up.
+"""
+
+cimport cython
+from cpython.pythread cimport PY_LOCK_ACQUIRED, PY_LOCK_INTR, PyLockStatus
+
+from fastrpc._core.base.buffer cimport ReadBuffer
+from fastrpc._core.base.status cimport UNKNOWN
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.blocking_wait cimport new_wait
+from fastrpc._core.client.call_errors cimport overdue_error
+from fastrpc._core.client.caller_view cimport fork_generation
+from fastrpc._core.client.reentry cimport Stay, end
+from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
+from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER
+
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.status import Status
+
+# How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
+cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
+
+
+@cython.final
+cdef class BlockingSession(BlockingStream):
+    """One connection to one endpoint, used by any number of threads at once."""
+
+    def __init__(
+        self, Engine engine not None, *, BlockingIO io not None, endpoint, double linger=0.0, spin_microseconds=0,
+        ReentryGuard reentry=None,
+    ):
+        if not isinstance(engine.calling, CallingPart):
+            raise TypeError(f"{type(engine).__name__} makes no calls: its `calling` is {engine.calling!r}")
+        BlockingStream.__init__(self, engine, io, endpoint)
+        self.reentry = reentry or ReentryGuard()
+        self.ready_waits = []
+        self.hand_overs = []
+        self.room_waits = []
+        self.left_calls = []
+        self.linger_ns = <uint64_t>(linger * 1e9)
+        self.spin_ns = spin_microseconds * 1000
+        self.made_ns = self.rests_ns = engine.now
+        # What it writes leaves together with the first request.
+        engine.connected()
+
+    # Calls
+
+    @cython.nonecheck(False)
+    cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1:
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew.
+
+        `handed` is told once a one-way call was handed over; None for others.
+        """
+        cdef bint is_started = False, takes_call
+        self.enter()
+        self.users += 1
+        try:
+            takes_call = self._takes_call(call.started_ns)
+            if not self.look_before(call.started_ns, call.deadline_ns):
+                self._came_too_late(call, payload)
+                is_started = True
+            elif takes_call and self.engine.is_usable:
+                self._take_over(call, payload)
+                is_started = True
+                if handed is not None:
+                    # Before anybody else has the guard, and sends it.
+                    self.hand_overs.append((call, handed))
+        finally:
+            if is_started:
+                self.leave()
+            else:
+                self._go(True)
+        return is_started
+
+    cdef bint start_many(self, list calls, list payloads) except -1:
+        """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
+        cdef Py_ssize_t i
+        cdef bint is_started = False, takes_call
+        self.enter()
+        self.users += 1
+        try:
+            takes_call = self._takes_call(now_ns())
+            if calls and not self.look_before(self.engine.now, (<ClientCall>calls[0]).deadline_ns):
+                for i in range(len(calls)):
+                    self._came_too_late(<ClientCall>calls[i], <bytes>payloads[i])
+                is_started = True
+            elif takes_call and self.engine.is_usable:
+                for i in range(len(calls)):
+                    self._take_over(<ClientCall>calls[i], <bytes>payloads[i])
+                is_started = True
+        finally:
+            if is_started:
+                self.leave()
+            else:
+                self._go(True)
+        return is_started
+
+    @cython.nonecheck(False)
+    cdef bint _takes_call(self, uint64_t now) except -1:
+        """Whether a new call may go out here, by the age of the connection and by its rest."""
+        cdef Engine engine = self.engine
+        engine.now = max(engine.now, now)
+        return (<CallingPart>engine.calling).takes_call(engine.now, self.rests_ns if self.users == 1 else 0)
+
+    cdef int _came_too_late(self, ClientCall call, bytes payload) except -1:
+        """The deadline passed while what the server had sent before was read: nothing is sent any more."""
+        call.count_start(payload)
+        return call.failed(overdue_error(call, self.endpoint, False, call.began_ns))
+
+    @cython.nonecheck(False)
+    cdef int _take_over(self, ClientCall call, bytes payload) except -1:
+        call.count_start(payload)
+        try:
+            (<CallingPart>self.engine.calling).send(call, payload)
+        except FastRPCError as error:
+            call.failed(error)
+        except BaseException:
+            # Of an engine in Python: the call counts no longer as under way.
+            call.forget(UNKNOWN)
+            raise
+        return 0
+
+    @cython.nonecheck(False)
+    cdef bint wait(self, Wait wait) except -1:
+        """Return whether everything came before the deadline, or the end of the connection."""
+        cdef uint64_t due_ns
+        cdef Stay stay
+        self.enter()
+        self.reentry.begin(&stay)
+        try:
+            if self.has_news and not self.is_sending and not self.engine.is_closed:
+                # At once, whatever is to be checked: meanwhile it is under way.
+                self.send_all(False)
+            while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
+                due_ns = self._check() if self.receiver is None else NO_DEADLINE
+                if self.has_news and not self.is_sending:
+                    self.send_all(False)
+                if wait.missing <= 0 or self.engine.is_closed:
+                    break
+                if self.receiver is None:
+                    self._read_for_all(wait, due_ns)
+                elif self._wants_pusher():
+                    self._push(wait)
+                else:
+                    self._sleep(wait)
+            return wait.missing <= 0
+        finally:
+            end(&stay)
+            self._go()
+
+    # Streams
+
+    cdef int enter_use(self) except -1:
+        """Take the guard for one step of a stream; `leave_use` or `wait` has to follow."""
+        self.enter()
+        self.users += 1
+        return 0
+
+    cdef int leave_use(self) except -1:
+        """Give up the guard after a step of a stream; what it has left to be sent is sent."""
+        return self._go()
+
+    cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
+        """End a call that streams from this side, and tell the server; what is settled keeps its outcome."""
+        self.enter_use()
+        try:
+            self.engine.now = now_ns()
+            if call.is_settled:
+                return 0
+            if self.engine.is_closed:
+                error = self._lost_error(call)
+            else:
+                (<CallingPart>self.engine.calling).abandon(call, reason)
+            call.failed(error)
+        finally:
+            self._go()
+        return 0
+
+    cdef int let_go(self, ClientCall call) except -1:
+        """Cancel the call of a stream that nobody holds any more: at once, or with whoever has the guard.
+
+        A finalizer runs anywhere, so it must not wait for the guard.
+        """
+        self.left_calls.append(call)
+        if self.generation == fork_generation() and self.enter_now():
+            self.users += 1
+            self._go()
+        return 0
+
+    cdef int _drop_left_calls(self) except -1:
+        cdef ClientCall call
+        cdef list left = self.left_calls
+        self.left_calls = []
+        self.engine.now = now_ns()
+        for call in left:
+            if not call.is_settled:
+                (<CallingPart>self.engine.calling).abandon(call, CANCEL_USER)
+                call.failed(CallError(Status.CANCELLED, f"{call.route.method}: the stream was dropped"))
+        return 0
+
+    cdef object _lost_error(self, ClientCall call):
+        """Return the error of a call that the end of the connection left without an answer."""
+        cdef CallingPart part = <CallingPart>self.engine.calling
+        return part.error_of_end(call, self._leaves(call), self.lost_because or "it was closed")
+
+    def wait_ready(self, deadline):
+        """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
+        cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
+        self.enter()
+        if self._is_ready() or not self.engine.is_usable:
+            self.leave()
+            return self._is_ready() and self.engine.is_usable
+        self.users += 1
+        self.ready_waits.append(wait)
+        self.leave()
+        self.wait(wait)
+        return self._is_ready() and self.engine.is_usable
+
+    def catch_up(self):
+        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+        self.enter()
+        self.users += 1
+        try:
+            if not self.engine.is_closed and self.receiver is None:
+                self.engine.now = now_ns()
+                self.look()
+                if not self.engine.is_closed:
+                    self._check()
+        finally:
+            # That is no use of the connection.
+            self._go(True)
+
+    cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
+        """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
+
+        What is settled keeps its outcome.
+        """
+        cdef ClientCall call
+        cdef int reason
+        self.enter()
+        self.users += 1
+        try:
+            self.engine.now = now_ns()
+            for call in calls:
+                if call.is_settled:
+                    continue
+                handed = self._leaves(call)
+                reason = CANCEL_LOST_HEDGE if call.has_lost else CANCEL_USER
+                (<CallingPart>self.engine.calling).abandon(call, CANCEL_DEADLINE if is_overdue else reason)
+                if error is not None:
+                    call.failed(error)
+                elif not is_overdue:
+                    call.forget()
+                elif self.engine.is_closed and (self.is_left_behind or self.engine.now < call.deadline_ns):
+                    call.failed(self._lost_error(call))
+                else:
+                    call.failed(overdue_error(call, self.endpoint, handed, call.began_ns))
+        finally:
+            self._go()
+        return 0
+
+    # The turns
+
+    @cython.nonecheck(False)
+    cdef int _read_for_all(self, Wait wait, uint64_t due_ns) except -1:
+        """Receive once; until then this thread is the receiver."""
+        cdef Py_ssize_t came = 0, room = 0
+        cdef char* place = self.place_for(&room)
+        # What `place` points into; nobody else touches either while there is a receiver.
+        cdef ReadBuffer _block = self.block
+        cdef object _body = self.engine.body_owner() if self.in_body else None
+        cdef BlockingIO io = self.io
+        cdef uint64_t spin_ns = self.spin_ns
+        cdef bint fill = self.in_body
+        cdef bint push = self.has_news or (len(self.parts) > 0 and not self.is_sending)
+        due_ns = min(due_ns, wait.deadline_ns)
+        self.receiver = wait
+        self.receiver_due_ns = due_ns
+        self.receiver_pushes = push
+        self.system_calls += 1
+        self.leave()
+        try:
+            # Also before: a signal may have ended the last turn together with bytes.
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    came = io.receive_until(place, room, fill, push, due_ns, spin_ns)
+                if came == INTERRUPTED:
+                    self.check_signals()
+        finally:
+            self.enter()
+            self.receiver = None
+            self.receiver_pushes = False
+            self.system_calls -= 1
+        if came == WRITABLE:
+            self.has_news = True
+        elif came != TIMED_OUT and came != INTERRUPTED:
+            self.took_in(came)
+        return 0
+
+    cdef int _push(self, Wait wait) except -1:
+        """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
+
+        Where calls wait for the peer's budget the moment is what they wait for.
+
+        A server that reads nothing before its own output was taken would else wait for us, and we for it.
+        """
+        cdef int ready = 0
+        cdef BlockingIO io = self.io
+        cdef uint64_t due_ns = min(wait.deadline_ns, self._check())
+        cdef short events = POLLOUT if len(self.parts) else 0
+        if self.engine.is_closed or self.has_news:
+            return 0
+        self.pusher = wait
+        self.system_calls += 1
+        self.leave()
+        try:
+            self.check_signals()
+            if not self.is_left_behind:
+                with nogil:
+                    ready = io.wait(events, min(due_ns, now_ns() + PUSHER_LOOKS_NS))
+                if ready == INTERRUPTED:
+                    self.check_signals()
+        finally:
+            self.enter()
+            self.pusher = None
+            self.system_calls -= 1
+        if ready > 0:
+            self.has_news = True
+        return 0
+
+    cdef int _sleep(self, Wait wait) except -1:
+        """Let others work until one of them wakes us."""
+        cdef PyLockStatus status = PY_LOCK_ACQUIRED
+        wait.park(self.sleepers)
+        self.leave()
+        try:
+            self.check_signals()
+            status = PY_LOCK_INTR if self.is_left_behind else wait.sleep()
+            if status == PY_LOCK_INTR:
+                self.check_signals()
+        finally:
+            self.enter()
+            wait.unpark(status == PY_LOCK_ACQUIRED)
+        return 0
+
+    @cython.nonecheck(False)
+    cdef bint _wants_pusher(self) noexcept:
+        """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that.
+
+        The receiver watches the time, too, but not the instants that were named since it began.
+        """
+        if self.is_sending or self.pusher is not None or self.write_error is not None:
+            return False
+        if self.look_due_ns < self.receiver_due_ns:
+            return True
+        return not self.receiver_pushes and (self.has_news or len(self.parts) > 0)
+
+    @cython.nonecheck(False)
+    cdef int _go(self, bint refused=False) except -1:
+        """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
+        self.users -= 1
+        if self.users == 0 and not refused:
+            self.rests_ns = self.engine.now
+        try:
+            self._settle_down()
+        finally:
+            self.leave()
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int _settle_down(self) except -1:
+        """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
+        if self.left_calls:
+            self._drop_left_calls()
+        if self.has_news and not self.is_sending and not self.engine.is_closed:
+            self.send_all(False)
+        if not self.engine.is_usable and not self.engine.is_closed and self.users == 0:
+            self.engine.now = now_ns()
+            self.engine.close()
+        if self.engine.is_closed:
+            self.wind_up(self.lingers)
+        if self.sleepers and (self.receiver is None or self._wants_pusher()):
+            self._wake_one()
+        return self.return_block()
+
+    # What the engine tells
+
+    cdef int schedule_check(self, uint64_t due_ns) except -1:
+        self.look_due_ns = min(self.look_due_ns, due_ns)
+        return 0
+
+    cdef int engine_ready(self) except -1:
+        cdef Wait wait
+        for wait in self.ready_waits:
+            wait.came()
+        self.ready_waits = []
+        return 0
+
+    cdef bint finish(self, bint lingers) except -1:
+        if self.ended_ns == 0:
+            self._note_end(getattr(self.engine, "closed_text", None) or "it was closed")
+        return False
+
+    cdef int on_lost(self, object error) except -1:
+        self.lost_hint = getattr(error, "hint", None)
+        return self._note_end(str(error) if error is not None else "the server closed it")
+
+    cdef int leave_behind(self) except -1:
+        self.lost_because = "this process was forked, and the connection is the parent's"
+        self.pusher = None
+        self.receiver_pushes = False
+        self.hand_overs = []
+        self.ready_waits = []
+        self.room_waits = []
+        return BlockingStream.leave_behind(self)
+
+    @cython.nonecheck(False)
+    cdef int output_left(self) except -1:
+        cdef ClientCall call
+        cdef Wait wait
+        cdef list left
+        cdef CallingPart part = <CallingPart>self.engine.calling
+        if self.room_waits:
+            for wait in self.room_waits:
+                wait.came()
+            self.room_waits = []
+        if not self.hand_overs:
+            return 0
+        left = []
+        for call, wait in self.hand_overs:
+            if part.was_handed(call):
+                wait.came()
+            elif not call.is_settled:
+                left.append((call, wait))
+        self.hand_overs = left
+        return 0
+
+    # Checks
+
+    @cython.nonecheck(False)
+    cdef uint64_t _check(self) except? 0:
+        """Compare every running instant with now, and return the next one at which something is due."""
+        cdef uint64_t due_ns
+        self.engine.now = now_ns()
+        self.look_due_ns = NO_DEADLINE
+        due_ns = self.engine.check(self.engine.now) or NO_DEADLINE
+        self.look_due_ns = due_ns = min(due_ns, self.look_due_ns)
+        return due_ns
+
+    # The end
+
+    cdef int _note_end(self, str why) except -1:
+        """The connection is over, and its engine has failed the calls; end the waits for anything else."""
+        cdef ClientCall call
+        cdef Wait wait
+        cdef list waits = self.hand_overs
+        self.lost_because = why
+        self.ended_ns = now_ns()
+        self.hand_overs = []
+        for call, wait in waits:
+            call.failed(self._lost_error(call))
+            wait.came()
+        for wait in self.ready_waits:
+            wait.came()
+        self.ready_waits = []
+        # Nothing will be missing any more, whatever it was.
+        while self.sleepers:
+            self._wake_one()
+        return 0
+
+    cdef bint _leaves(self, ClientCall call) noexcept:
+        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        cdef CallingPart part = <CallingPart>self.engine.calling
+        if self.is_left_behind:
+            # The parent makes the same call.
+            return True
+        return part.was_handed(call) if self.is_lost else part.was_written(call)
+
+    cdef int _wake_one(self) except -1:
+        """Wake the thread that has slept longest."""
+        return (<Wait>next(iter(self.sleepers))).wake()
+
+    def close(self, int reason=0, str text=""):
+        """Say goodbye and close; calls of other threads fail. Waits up to `linger` for the server to close too."""
+        self.enter()
+        self.users += 1
+        try:
+            if not self.engine.is_closed:
+                self.engine.now = now_ns()
+                self.lingers = self.system_calls == 0
+                self.engine.close(reason, text)
+                self.wind_up(self.lingers)
+                if self.lingers and not self.is_lost:
+                    self.linger(now_ns() + self.linger_ns)
+        finally:
+            self.lingers = False
+            self._go()
+
+    def detach(self):
+        """Close the stream without a word to the server: for a child process, whose parent goes on using it."""
+        self.leave_behind()
+
+    def retire(self):
+        """Take no new calls; the connection closes with the last call under way."""
+        self.enter()
+        self.users += 1
+        self.engine.is_usable = False
+        self._go()
+
+    # Views
+
+    cdef bint _is_ready(self) noexcept:
+        return (<CallingPart>self.engine.calling).is_settled
+
+    @property
+    def is_ready(self):
+        """Whether the server has shown its settings."""
+        return self._is_ready()
+
+    @property
+    def is_usable(self):
+        """Whether it takes new calls."""
+        return self.engine.is_usable
+
+    @property
+    def is_closed(self):
+        """Whether the connection is over."""
+        return self.engine.is_closed
+
+    @property
+    def is_aged(self):
+        """Whether it is older than its age, and waits for its successor."""
+        return self.engine.is_aged
+
+    @property
+    def is_spent(self):
+        """Whether it ended for its age, or as it was not used."""
+        return self.engine.is_spent
+
+    @property
+    def used_at(self):
+        """Instant of `time.monotonic()` at which the last use ended; the present one while there is a call."""
+        return (now_ns() if self.users else self.rests_ns) / 1e9
+
+    @property
+    def lifetime(self):
+        """Seconds from the connection's making to its end, or to now."""
+        return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
+
+    def stats(self):
+        """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
+        self.enter()
+        self.users += 1
+        try:
+            self.engine.now = now_ns()
+            self.look()
+            return self.engine.stats()
+        finally:
+            self._go()

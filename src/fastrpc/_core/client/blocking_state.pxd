@@ -1,0 +1,42 @@
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.balancing.selectors cimport EndpointState
+from fastrpc._core.client.blocking_session cimport BlockingSession
+from fastrpc._core.client.caller_view cimport ViewState
+from fastrpc._core.client.reentry cimport ReentryGuard
+
+
+cdef class BlockingState(ViewState):
+    cdef:
+        # The process it was made for, as a count of forks; what makes its parts anew in the child of one, and the thread
+        # that is about it.
+        uint64_t fork_generation
+        public object remake
+        unsigned long renewing
+
+        # Whether the next call looks for an event loop that it would block; whether that was said already.
+        bint looks_for_loop
+        bint has_warned
+
+        # Which threads wait inside it; each process has another one.
+        readonly ReentryGuard reentry
+
+        # Usable connections, a list for each endpoint that has one; how many an endpoint may have, and the threads on the
+        # least used one beside which there might be another; the instant from which the runner has to look after them
+        # first.
+        list groups
+        public Py_ssize_t width
+        Py_ssize_t crowd
+        Py_ssize_t turn
+        uint64_t look_after_ns
+
+        # Whether its endpoints come of a registry.
+        public bint follows
+
+    cdef int _renew(self) except -1
+    cdef int look_for_loop(self) except -1
+    cdef BlockingSession pick(self, uint64_t now)
+    cdef bint _is_settled(self, uint64_t now) except -1
+    cdef BlockingSession least_used(self, list group)
+    cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket)
+    cdef int check_use(self) except -1

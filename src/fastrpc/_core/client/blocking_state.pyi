@@ -1,0 +1,70 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.blocking_session import BlockingSession
+from fastrpc._core.client.caller_view import ViewState
+from fastrpc._core.client.reentry import ReentryGuard
+
+@final
+class BlockingState(ViewState):
+    """What a SyncClient and its views share.
+
+    Args:
+        width: connections that an endpoint may have.
+        crowd: threads on the least used one beside which there might be another.
+    """
+
+    #: Connections that an endpoint may have: the runner is asked while there are fewer.
+    width: int
+
+    #: Gives it new parts by `take_parts`: in the child of a fork those there are belong to the parent.
+    remake: Callable[[], object]
+
+    #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
+    follows: bool
+
+    def __init__(self, width: int, crowd: int = 0) -> None: ...
+    def take_parts(
+        self,
+        runner: Any,
+        resolve: Callable[[Any, str], MethodRoute],
+        reentry: ReentryGuard,
+        budget: RetryBudget,
+        endpoint_set: EndpointSet | None = None,
+    ) -> None:
+        """Work with these parts from now on; views follow.
+
+        Args:
+            runner: Python's part of the client, asked for all that does not happen in every call.
+            resolve: method and codec name -> MethodRoute.
+            reentry: knows which threads wait inside.
+            budget: counts the calls.
+            endpoint set: picks the endpoint of each call where there are several; None where there is one.
+        """
+
+    @property
+    def reentry(self) -> ReentryGuard: ...
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is the child of a fork, and the client was not used in it yet."""
+
+    def set_sessions(self, groups: list[list[BlockingSession]], look_after: float | None) -> None:
+        """Replace the connections that calls go out on.
+
+        Args:
+            groups: a list for each endpoint.
+            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+        """
+
+    def look_now(self) -> None:
+        """Have the next call ask the runner first."""
+
+    def use(self) -> None:
+        """Make its parts anew in the child of a fork.
+
+        Raises:
+            RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
+        """

@@ -1,0 +1,180 @@
+"""The state that a SyncClient and its views share: the connections for calls, and the runner of all the rest.
+
+In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
+pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
+tells, before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count wherever a
+signal handler may have run.
+"""
+
+import asyncio
+import os
+import threading
+import warnings
+import weakref
+
+cimport cython
+
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
+from fastrpc._core.calls.call cimport NO_DEADLINE
+from fastrpc._core.client.caller_view cimport fork_generation
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef object get_running_loop = asyncio._get_running_loop
+
+# The event loops on which a client was used, and warned of.
+cdef object warned_loops = weakref.WeakSet()
+
+# Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
+cdef object renewal = threading.RLock()
+
+
+def _forked():
+    # A thread of the parent may hold the old one for ever.
+    global renewal
+    renewal = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+@cython.final
+cdef class BlockingState(ViewState):
+    """What a SyncClient and its views share."""
+
+    def __init__(self, Py_ssize_t width, Py_ssize_t crowd=0):
+        ViewState.__init__(self, None)
+        self.fork_generation = fork_generation()
+        self.width = width
+        self.crowd = crowd
+        self.groups = []
+        self.looks_for_loop = True
+
+    def take_parts(
+        self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, EndpointSet endpoint_set=None
+    ):
+        """Work with these parts from now on; views follow."""
+        self.runner = runner
+        self.reentry = reentry
+        self.budget = budget
+        self.endpoint_set = endpoint_set
+        self.groups = []
+        self.turn = 0
+        self.look_after_ns = 0
+        self.resolve = resolve
+        # The same dicts: views hold them.
+        for routes in self.routes.values():
+            routes.clear()
+
+    cdef BlockingSession pick(self, uint64_t now):
+        """The connection whose turn it is, or None when the runner has to look first."""
+        cdef Py_ssize_t count = len(self.groups)
+        if count == 0 or not self._is_settled(now):
+            return None
+        self.turn += 1
+        if self.turn >= count:
+            self.turn = 0
+        return self.least_used(<list>self.groups[self.turn])
+
+    cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket):
+        """Where the endpoint set sends a call, or None when the runner has to look first."""
+        if not self._is_settled(now):
+            return None
+        return self.endpoint_set.choose(call, key, method, None, now, ticket)
+
+    cdef bint _is_settled(self, uint64_t now) except -1:
+        """Whether there is nothing to look after: a connection that is due, another list of the registry."""
+        if self.look_after_ns != NO_DEADLINE and now >= self.look_after_ns:
+            return False
+        return not self.follows or not self.pool.has_news
+
+    cdef BlockingSession least_used(self, list group):
+        """The connection with the fewest threads on it, or None when one is over or there might be another one."""
+        cdef BlockingSession session, chosen = None
+        for session in group:
+            if not session.engine.is_usable:
+                return None
+            if chosen is None or session.users < chosen.users:
+                chosen = session
+        if chosen is not None and chosen.users > self.crowd and len(group) < self.width:
+            return None
+        return chosen
+
+    def set_sessions(self, groups, look_after):
+        """Replace the connections that calls go out on.
+
+        Args:
+            groups: a list for each endpoint.
+            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+        """
+        cdef list checked = []
+        cdef BlockingSession session
+        for group in groups:
+            for session in group:
+                if session is None:
+                    raise TypeError("a connection is None, it must be a BlockingSession")
+            checked.append(list(group))
+        self.look_after_ns = NO_DEADLINE if look_after is None else <uint64_t>(max(0.0, look_after) * 1e9)
+        self.groups = checked
+        self.looks_for_loop = not self.has_warned
+
+    def look_now(self):
+        """Have the next call ask the runner first."""
+        self.look_after_ns = 0
+
+    cdef int check_use(self) except -1:
+        if self.fork_generation != fork_generation():
+            self._renew()
+        return self.reentry.check()
+
+    cdef int look_for_loop(self) except -1:
+        """Warn, once for each loop, of clients that are used in its coroutines: a cell of a notebook makes many.
+
+        Not for each call: asking costs a system call on 3.11.
+        """
+        self.looks_for_loop = False
+        loop = None if self.has_warned else get_running_loop()
+        if loop is None:
+            return 0
+        self.has_warned = True
+        if loop not in warned_loops:
+            warned_loops.add(loop)
+            warnings.warn(
+                "a SyncClient blocks the event loop that it is called on: use `async with fastrpc.Client(…)` and await its "
+                "calls, or make these in a thread: await asyncio.to_thread(client.call, …)",
+                RuntimeWarning,
+                stacklevel=1,
+            )
+        return 0
+
+    cdef int _renew(self) except -1:
+        """Make all parts anew: those there are belong to the parent of this process, locks and connections above all."""
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        cdef uint64_t process = fork_generation()
+        if self.renewing == thread:
+            raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
+        with renewal:
+            if self.fork_generation == process:
+                return 0
+            self.renewing = thread
+            try:
+                self.remake()
+            finally:
+                self.renewing = 0
+            self.fork_generation = process
+        return 0
+
+    def use(self):
+        """Make its parts anew in the child of a fork.
+
+        Raises:
+            RuntimeError: this thread waits inside the client already, or a registry was used before the fork.
+        """
+        self.check_use()
+
+    @property
+    def is_of_parent(self):
+        """Whether this is the child of a fork, and the client was not used in it yet."""
+        return self.fork_generation != fork_generation()

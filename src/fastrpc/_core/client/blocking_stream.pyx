@@ -1,0 +1,473 @@
+"""The byte stream of a blocking connection, shared by the threads that use it: one at a time, one receives, one sends.
+
+A thread holds the guard while it touches the connection and gives it up, and the GIL with it, around every system call
+that waits. Small output is sent with both held: that takes microseconds, and getting the GIL back can take longer.
+"""
+
+import logging
+import os
+import socket
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.pythread cimport (
+    NOWAIT_LOCK,
+    PyThread_acquire_lock,
+    PyThread_allocate_lock,
+    PyThread_free_lock,
+    PyThread_release_lock,
+    WAIT_LOCK,
+)
+from libc.errno cimport EAGAIN
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memmove
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.client.caller_view cimport fork_generation
+from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.engine cimport bind
+from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLIN
+from fastrpc._core.io.transport_socket cimport unsent_in_socket
+
+cdef extern from "pythread.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef extern from "Python.h":
+    Py_buffer* PyMemoryView_GET_BUFFER(object view)
+
+cdef enum:
+    # What is received at once, and room for the largest head.
+    READ_BLOCK = 262_144
+    # Blocks kept for the next receiver; more threads may read at a time, each on a connection of its own.
+    KEPT_BLOCKS = 8
+    # Parts of the output in one system call.
+    PARTS = 16
+    # Output up to this size is sent without giving up the GIL.
+    SENT_INSIDE = 32_768
+    # How often a thread sends, or looks, before it does something else.
+    ROUNDS = 16
+    # How often that is done to read all that came before nothing could be written any more: some 256 MiB.
+    READ_AT_THE_END = 64
+
+# Where a rest, a time so long without a byte, left so much unread, more is on its way, with the end of the stream behind
+# it perhaps. Every piece of it is waited for so long. Messages of a stream that come all the time are no rest.
+cdef uint64_t REST_NS = 20_000_000
+cdef Py_ssize_t MUCH_UNREAD = 65_536
+cdef uint64_t FOLLOWS_NS = 5_000_000
+
+# A connection read from so recently is not looked at before writing: what came since may as well be under way.
+cdef uint64_t FRESH_NS = 20_000
+
+cdef list free_blocks = []
+
+logger = logging.getLogger("fastrpc.client")
+
+
+cdef class BlockingStream(ByteStream):
+    """The input and output of one blocking connection. It holds its engine."""
+
+    def __cinit__(self, *arguments, **options):
+        self.guard = PyThread_allocate_lock()
+        if self.guard is NULL:
+            raise MemoryError
+        # Sound also where __init__ was never called: hot paths do not look for None.
+        self.engine = Engine.__new__(Engine)
+        self.io = BlockingIO.__new__(BlockingIO)
+        self.sleepers = {}
+        self.parts = []
+
+    def __init__(self, Engine engine not None, BlockingIO io not None, endpoint):
+        bind(engine, self)
+        self.engine = engine
+        self.io = io
+        self.endpoint = endpoint
+        self.generation = fork_generation()
+        engine.now = engine.received_ns = now_ns()
+
+    def __dealloc__(self):
+        if self.guard is not NULL:
+            PyThread_free_lock(self.guard)
+
+    cdef int enter(self) except -1:
+        """Take the guard."""
+        cdef unsigned long thread = PyThread_get_thread_ident()
+        self.check_process()
+        if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
+            if self.holder == thread:
+                raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
+            # `self` is kept alive by whoever called.
+            with nogil:
+                PyThread_acquire_lock(self.guard, WAIT_LOCK)
+        self.holder = thread
+        return 0
+
+    cdef bint enter_now(self) noexcept:
+        """Take the guard if nobody has it, and return whether that was so."""
+        if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
+            return False
+        self.holder = PyThread_get_thread_ident()
+        return True
+
+    cdef int leave(self) except -1:
+        self.holder = 0
+        PyThread_release_lock(self.guard)
+        return 0
+
+    cdef int check_signals(self) except -1:
+        """Run signal handlers, without the guard. One may have forked: this thread then returns in the child, too."""
+        PyErr_CheckSignals()
+        return self.check_process()
+
+    cdef int leave_behind(self) except -1:
+        """In the child of a fork: leave the stream to the parent, which goes on using it; nothing is written or shut.
+
+        Threads of the parent are not here. What they hold and wait for is not touched.
+        """
+        # One of them may hold the guard for ever.
+        cdef PyThread_type_lock guard = PyThread_allocate_lock()
+        if guard is NULL:
+            raise MemoryError
+        self.guard = guard
+        self.holder = 0
+        self.generation = fork_generation()
+        self.is_left_behind = self.is_lost = self.is_shut = True
+        self.is_sending = self.has_news = False
+        self.receiver = None
+        self.sleepers = {}
+        self.parts = []
+        self.part_at = 0
+        self.engine.is_closed = True
+        self.engine.left_behind()
+        self.io.close()
+        return 0
+
+    # Receiving
+
+    @cython.nonecheck(False)
+    cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1:
+        """Before writing at an instant that has just been: look until nothing is left, unless something came right before.
+
+        The end of the stream may stand behind any amount of bytes. A peer that never stops is read until `due_ns`: then
+        it returns False.
+        """
+        cdef Engine engine = self.engine
+        engine.now = max(engine.now, now)
+        if engine.now < engine.received_ns + FRESH_NS:
+            return True
+        if self.look():
+            return True
+        while not self.look(MUCH_UNREAD):
+            if now_ns() >= due_ns:
+                return False
+            # Others get their turn, and so do signals.
+            self.leave()
+            try:
+                self.check_signals()
+                with nogil:
+                    pass
+            finally:
+                self.enter()
+        return True
+
+    @cython.nonecheck(False)
+    cdef bint look(self, Py_ssize_t unread=0) except -1:
+        """Where nobody reads: obey what came meanwhile, the end of the stream too. Return whether that was all.
+
+        `unread` is how much was there already, where this goes on with it.
+        """
+        cdef Py_ssize_t came, room = 0
+        cdef int rounds = 0, ready = 0
+        cdef bint goes_on = unread > 0
+        cdef BlockingIO io = self.io
+        cdef Engine engine = self.engine
+        cdef uint64_t heard_ns = engine.received_ns
+        if self.receiver is not None or engine.is_closed:
+            return True
+        engine.was_late(0)
+        while not engine.is_closed and rounds < ROUNDS:
+            came = io.receive(self.place_for(&room), room)
+            if came == -EAGAIN:
+                if unread < MUCH_UNREAD or not (goes_on or engine.received_ns > heard_ns + REST_NS):
+                    return True
+                # With the guard held: another thread could do no better meanwhile.
+                with nogil:
+                    ready = io.wait(POLLIN, now_ns() + FOLLOWS_NS)
+                if ready <= 0:
+                    return True
+                continue
+            unread += max(came, 0)
+            self.took_in(came)
+            rounds += 1
+        return engine.is_closed
+
+    @cython.nonecheck(False)
+    cdef char* place_for(self, Py_ssize_t* room) except NULL:
+        """Where to receive: a long payload's memory, else the block behind what it holds already."""
+        cdef char* place
+        try:
+            place = self.engine.body_place(room)
+        except MemoryError:
+            # What was received of the payload went with the block that could not grow: what follows is no whole any more.
+            self.engine.crash()
+            raise
+        self.in_body = place is not NULL
+        if self.in_body:
+            return place
+        if self.block is None:
+            self.block = <ReadBuffer>free_blocks.pop() if free_blocks else ReadBuffer(READ_BLOCK)
+        room[0] = self.block.capacity - self.tail
+        return self.block.data + self.tail
+
+    @cython.nonecheck(False)
+    cdef int took_in(self, Py_ssize_t came) except -1:
+        """Bytes lie in the last place, or the stream ended, or an error did it (-errno)."""
+        cdef Py_ssize_t size, consumed
+        cdef Engine engine = self.engine
+        if engine.is_closed:
+            return 0
+        if came <= 0:
+            return self.lose(None if came == 0 else self.io.failure or OSError(-came, os.strerror(-came)))
+        engine.now = engine.received_ns = now_ns()
+        try:
+            if self.in_body:
+                engine.body_received(came)
+                return 0
+            size = self.tail + came
+            consumed = engine.receive(self.block.data, size)
+            self.tail = size - consumed
+            if self.tail and consumed:
+                memmove(self.block.data, self.block.data + consumed, self.tail)
+        except BaseException as error:
+            # Half a frame was taken over: what follows cannot be understood.
+            if isinstance(error, Exception):
+                logger.error("fastrpc: internal error on a connection to %s", self.endpoint, exc_info=error)
+            engine.crash()
+            if not isinstance(error, Exception):
+                raise
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int return_block(self) except -1:
+        """Give the block back when nobody needs it."""
+        if self.block is not None and self.tail == 0 and self.receiver is None:
+            if len(free_blocks) < KEPT_BLOCKS:
+                free_blocks.append(self.block)
+            self.block = None
+        return 0
+
+    # Sending
+
+    cdef int on_output(self) except -1:
+        self.has_news = True
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int send_all(self, bint stays_inside) except -1:
+        """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
+        cdef iovec[PARTS] vectors
+        cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
+        cdef Engine engine = self.engine
+        self.check_process()
+        while not self.is_shut and self.write_error is None:
+            if not self.parts:
+                self.has_news = False
+                if not engine.is_closed:
+                    engine.pump()
+                if not engine.has_output():
+                    return 0
+                if self._send_plain(engine, &sent):
+                    continue
+                output = engine.take_output()
+                self.parts = <list>output if type(output) is list else [output]
+                if sent > 0:
+                    self._sent(sent)
+            count = gather(self.parts, self.part_at, vectors, &size)
+            if stays_inside or size <= SENT_INSIDE:
+                sent = self.io.send_parts(vectors, <int>count)
+            else:
+                sent = self._send_outside(vectors, <int>count)
+            if sent == -EAGAIN:
+                self.has_news = False
+                return 0
+            if sent < 0:
+                return self._cannot_write(<int>-sent)
+            self._sent(sent)
+            rounds += 1
+            if rounds >= ROUNDS and self.sleepers and not self.parts:
+                # More may wait, also what others have put there meanwhile: somebody has to go on.
+                self.has_news = True
+                return 0
+        return 0
+
+    @cython.nonecheck(False)
+    cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
+        """Send output that lies in one piece; False: not all of it could go so, only `sent` bytes. The common case."""
+        cdef Py_ssize_t size = 0
+        cdef const char* data = engine.plain_output(&size)
+        sent[0] = 0
+        if data is NULL or size > SENT_INSIDE:
+            return False
+        sent[0] = self.io.send(data, size)
+        if sent[0] != size:
+            return False
+        engine.skip_output()
+        self.written += size
+        self._sent(0)
+        return True
+
+    cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
+        cdef Py_ssize_t sent
+        cdef BlockingIO io = self.io
+        # Keeps what the vectors point to; who sends is alone with it.
+        cdef list _parts = self.parts
+        self.is_sending = True
+        self.system_calls += 1
+        self.leave()
+        with nogil:
+            sent = io.send_parts(vectors, count)
+        self.enter()
+        self.system_calls -= 1
+        self.is_sending = False
+        return sent
+
+    @cython.nonecheck(False)
+    cdef int _sent(self, Py_ssize_t size) except -1:
+        """The system took `size` bytes."""
+        cdef Py_ssize_t done = 0, left
+        self.written += size
+        size += self.part_at
+        while done < len(self.parts):
+            left = len(self.parts[done])
+            if size < left:
+                break
+            size -= left
+            done += 1
+        self.part_at = size
+        del self.parts[:done]
+        self.engine.flushed()
+        return 0 if self.parts else self.output_left()
+
+    cdef int output_left(self) except -1:
+        """The system has all output that there was."""
+        return 0
+
+    cdef bint is_stuck(self) noexcept:
+        return len(self.parts) > 0
+
+    cdef int _cannot_write(self, int number) except -1:
+        """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
+        self.write_error = self.io.failure or OSError(number, os.strerror(number))
+        self.parts = []
+        self.part_at = 0
+        self.has_news = False
+        self.engine.eof()
+        if self.receiver is not None:
+            # It reads what is left, then it finds the end.
+            self.shut(socket.SHUT_RDWR)
+            return 0
+        # As far as it goes: no more than a peer can have sent before.
+        for _ in range(READ_AT_THE_END):
+            if self.look(MUCH_UNREAD):
+                break
+        return 0 if self.engine.is_closed else self.lose(self.write_error)
+
+    cdef int64_t untaken_bytes(self) except? -1:
+        return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
+
+    cdef int64_t taken_bytes(self) except? -1:
+        # As in a session of a loop: what the system keeps has not left.
+        return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
+
+    # The end
+
+    cdef int lose(self, object error) except -1:
+        """The stream is gone."""
+        cdef Engine engine = self.engine
+        if engine.is_closed:
+            return 0
+        engine.is_closed = self.is_lost = True
+        try:
+            engine.lost(self.write_error if error is None else error)
+        finally:
+            self.on_lost(self.write_error if error is None else error)
+        return 0
+
+    cdef int cut_off(self) except -1:
+        return self.lose(ConnectionAbortedError("it was aborted"))
+
+    cdef int on_lost(self, object error) except -1:
+        """The connection is over, and its engine knows it."""
+        return 0
+
+    cdef int wind_up(self, bint lingers) except -1:
+        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
+        if self.io.descriptor < 0 or self.is_sending:
+            return 0
+        if not self.is_shut:
+            if not self.is_lost:
+                self.send_all(True)
+            self.is_shut = True
+            self.parts = []
+            self.part_at = 0
+            # Others who wait on it have to wake up.
+            self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
+        if self.system_calls == 0 and not lingers:
+            self.io.close()
+        return 0
+
+    cdef int linger(self, uint64_t due_ns) except -1:
+        """Read and discard until the server closes, so that no reset eats our last words."""
+        cdef Py_ssize_t came = 1, room = 0
+        cdef BlockingIO io = self.io
+        cdef char* place
+        cdef ReadBuffer block
+        self.tail = 0
+        place = self.place_for(&room)
+        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        block = self.block
+        self.block = None
+        while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
+            self.system_calls += 1
+            self.leave()
+            try:
+                with nogil:
+                    came = io.receive_until(place, room, False, False, due_ns, 0)
+                if came == INTERRUPTED:
+                    self.check_signals()
+            finally:
+                self.enter()
+                self.system_calls -= 1
+        self.block = block
+        return 0
+
+    cdef int shut(self, int how) except -1:
+        try:
+            self.io.shut_down(how)
+        except OSError:
+            # The peer was faster.
+            self.is_lost = True
+        return 0
+
+
+cdef int gather(list parts, Py_ssize_t at, iovec* vectors, Py_ssize_t* size) except -1:
+    """Describe the first parts, bytes or memoryviews, from `at` on; return how many. They have to stay alive."""
+    cdef int count = 0
+    cdef char* data
+    cdef Py_ssize_t length
+    size[0] = 0
+    for part in parts:
+        if count == PARTS:
+            break
+        if type(part) is bytes:
+            data = PyBytes_AS_STRING(part)
+            length = PyBytes_GET_SIZE(part)
+        else:
+            data = <char*>PyMemoryView_GET_BUFFER(part).buf
+            length = PyMemoryView_GET_BUFFER(part).len
+        vectors[count].iov_base = data + at
+        vectors[count].iov_len = length - at
+        size[0] += length - at
+        at = 0
+        count += 1
+    return count

@@ -1,0 +1,19 @@
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.client.client_stream cimport ClientStream
+
+
+cdef class CalledStream(ClientStream):
+    cdef:
+        # The attempts that point to the stream.
+        set attempts
+
+        # Whether the end of what is sent follows the message that is being compressed.
+        bint owes_end
+
+        # Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
+        public bint is_intercepted
+
+    cdef int send_out(self, object message) except -1
+    cdef int send_end(self) except -1
+    cdef int _emit_as(self, bytes payload, uint8_t number) except -1

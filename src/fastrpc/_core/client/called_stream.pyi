@@ -1,0 +1,98 @@
+from collections.abc import Coroutine, Generator, Iterable
+from logging import Logger
+from typing import Any
+
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller_view import ViewOptions
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.client.client_stream import ClientStream
+from fastrpc._core.loop.loop_state import LoopState
+from fastrpc.compressors.base import Compressor
+from fastrpc.errors import FastRPCError
+
+logger: Logger
+FEED_FAILED: str
+
+class CalledStream(ClientStream):
+    """The messages of a call of ours, awaited."""
+
+    #: Whether the end of the attempt is not yet the end of the stream: interceptors stand around the call.
+    is_intercepted: bool
+
+    def __init__(
+        self,
+        options: ViewOptions,
+        hash_key: str | bytes | int | None,
+        route: MethodRoute,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None: ...
+    def __del__(self) -> None: ...
+    def __anext__(self) -> Coroutine[Any, Any, Any]: ...
+    def receive(self) -> Coroutine[Any, Any, Any]:
+        """Return the next message; of a method that streams its input only, the one answer."""
+
+    def receive_many(self, limit: int = 4096) -> Coroutine[Any, Any, list[Any]]:
+        """Return the messages that are there, at least one and at most `limit`."""
+
+    async def send(self, message: Any, /) -> None:
+        """Send a message, as soon as the server's window has room for it."""
+
+    async def send_many(self, messages: Iterable[Any], /) -> None:
+        """Send messages, those that are there already in few writes; waits for room as `send` does."""
+
+    async def end(self) -> None:
+        """Say that nothing more will be sent; the server may go on answering."""
+
+    async def begin(self) -> None:
+        """Start the call, if it did not begin yet."""
+
+    # Done by its runner
+
+    def on_sign(self) -> None:
+        """The server showed a sign: a message or the initial metadata."""
+
+    def tries_again(self, error: FastRPCError) -> bool:
+        """Return whether another attempt follows the first one, which failed."""
+
+    def unpack_message(
+        self, call: ClientCall, payload: bytes, most: int
+    ) -> Generator[int | None, None, bytes]:
+        """Return a generator that decompresses a message in short steps."""
+
+    def pack_message(self, compressor: Compressor, payload: bytes) -> Any:
+        """Begin the compression of a message in slices; `_packed` gets the result, unless it is told to `stop`."""
+
+    def finish(self, error: BaseException | None) -> None:
+        """End the stream: its last attempt is over, or none could be made."""
+
+    def drained(self) -> None:
+        """The last message was taken of those that are there, as `_tell_drained` asked to be told."""
+
+    def _drop(self, error: BaseException | None) -> None:
+        """End the stream at once: messages that are there are dropped, everybody who waits gets the error."""
+
+    def _tell_drained(self) -> None:
+        """Have `drained` called once no message is there, which may be now."""
+
+    def _drop_messages(self) -> None:
+        """Drop the messages that are there, and let the rest go on."""
+
+    def _set_loop(self, state: LoopState, idle_seconds: float) -> None:
+        """Belong to a loop; a wait for a message may take so many seconds, 0: any."""
+
+    @property
+    def _attempt(self) -> AwaitedCall | None:
+        """The attempt it takes messages of, or took last; None before there is one."""
+
+    def _message(self) -> Coroutine[Any, Any, Any]: ...
+    def _messages(self, limit: int) -> Coroutine[Any, Any, list[Any]]: ...
+
+async def feed(call: AwaitedCall, messages: Any) -> None:
+    """Send every message of an iterable, then the end; an exception in it ends the stream and is its error.
+
+    A generator is closed at the end, an iterable of another kind is left to the program.
+    """
+
+async def close_fed(call: AwaitedCall, iterator: Any) -> None: ...

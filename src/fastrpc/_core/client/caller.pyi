@@ -1,0 +1,153 @@
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+
+from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.client.caller_view import CallerView
+from fastrpc.errors import FastRPCError
+from fastrpc.rpc.reply import Reply
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+class _UseStream:
+    """What `call` and `request` say they return for a method that streams: awaiting it is a type error.
+
+    Use `stream`, or `open` to send as well.
+    """
+
+class Caller(CallerView):
+    """The compiled part of `Client`: the verbs whose every call counts.
+
+    A method is given as `Arith.mul`, and then arguments and result are typed as that method is; or by its
+    full name, `"arith.mul"`, untyped. Its parameters may have any names, `method` too.
+
+    Every verb returns a coroutine object. Nothing is sent before it is first awaited, `asyncio.create_task` and
+    `TaskGroup.create_task` take it, and one never awaited warns. Calls awaited in one turn of the loop
+    share few writes. Cancelling the task that awaits one cancels the handler.
+    """
+
+    @property
+    def _state(self) -> CallerState:
+        """What the client and its views share."""
+
+    # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
+    @overload
+    def call(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]:
+        """Call a method and return its answer.
+
+        Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
+        take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
+        What is returned is a coroutine: nothing is sent before it is awaited.
+
+        Raises:
+            TypeError: arguments do not fit the method's signature; nothing was sent.
+            CallError: the server refused, or the handler failed.
+            DeadlineExceededError: the time was over, here or there.
+            UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
+            EncodeError: an argument cannot travel, or not with that size.
+            DecodeError: the answer does not fit the method's annotation.
+            RuntimeError: the client belongs to another loop, or to the process before a fork.
+        """
+
+    @overload
+    def call(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def call(
+        self, method: Callable[Concatenate[Any, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, _T]: ...
+    @overload
+    def call(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def request(
+        self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, Reply[_T]]:
+        """Call a method and return its answer with metadata, endpoint, attempts and seconds.
+
+        Otherwise as `call`, errors included.
+        """
+
+    @overload
+    def request(  # type: ignore[overload-overlap]
+        self,
+        method: Callable[Concatenate[Any, _P], AsyncIterator[Any] | Iterator[Any]],
+        /,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
+    ) -> _UseStream: ...
+    @overload
+    def request(
+        self, method: Callable[Concatenate[Any, _P], _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, Reply[_T]]: ...
+    @overload
+    def request(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Reply[Any]]: ...
+    @overload
+    def notify(
+        self, method: Callable[Concatenate[Any, _P], Any], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Coroutine[Any, Any, None]:
+        """Call a method without an answer; done when the bytes are handed over.
+
+        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        """
+
+    @overload
+    def notify(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, None]: ...
+    @overload
+    def call_many(
+        self,
+        method: Callable[[Any, Unpack[_Ts]], Awaitable[_T]],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> Coroutine[Any, Any, list[_T]]:
+        """Call a method once for each tuple of arguments: one write, one wake-up, answers in order.
+
+        Without `return_exceptions` the first error is raised after all calls ended; with it errors stand in
+        the list. The time of one `call` is there for all of them together.
+        """
+
+    @overload
+    def call_many(
+        self,
+        method: Callable[[Any, Unpack[_Ts]], Awaitable[_T]],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
+        /,
+        *,
+        return_exceptions: Literal[True],
+    ) -> Coroutine[Any, Any, list[_T | FastRPCError]]: ...
+    @overload
+    def call_many(
+        self,
+        method: Callable[[Any, Unpack[_Ts]], _T],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
+        /,
+        *,
+        return_exceptions: Literal[False] = False,
+    ) -> Coroutine[Any, Any, list[_T]]: ...
+    @overload
+    def call_many(
+        self,
+        method: Callable[[Any, Unpack[_Ts]], _T],
+        arguments: Iterable[tuple[Unpack[_Ts]]],
+        /,
+        *,
+        return_exceptions: Literal[True],
+    ) -> Coroutine[Any, Any, list[_T | FastRPCError]]: ...
+    @overload
+    def call_many(
+        self,
+        method: str,
+        arguments: Iterable[tuple[Any, ...]],
+        /,
+        *,
+        return_exceptions: bool = False,
+    ) -> Coroutine[Any, Any, list[Any]]: ...

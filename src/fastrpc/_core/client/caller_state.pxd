@@ -1,0 +1,25 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.client.caller_view cimport ViewState
+from fastrpc._core.io.engine cimport Engine
+
+
+cdef class CallerState(ViewState):
+    cdef:
+        # The loop of its first use, how to ask whether it runs, its thread, and the fork it was used before.
+        readonly object loop
+        uint64_t fork_generation
+        unsigned long thread
+        object is_running
+        dict future_options
+
+        # Whether calls wait for room in the output; connections calls may go out on.
+        public bint bounds_output
+        list sessions
+        Py_ssize_t turn
+
+        # Members of batches that ended, to be used again.
+        list spare
+
+    cdef Engine pick(self)
+    cdef int check_use(self) except -1

@@ -1,0 +1,96 @@
+"""The state that a client and its views share: its loop, the connections for calls, and the runner of all the rest."""
+
+import asyncio
+
+cimport cython
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.caller_view cimport fork_generation
+from fastrpc._core.client.own_calls cimport next_usable
+
+from fastrpc._core.loop.loop_state import no_loop, wrong_loop
+
+cdef extern from "Python.h":
+    unsigned long PyThread_get_thread_ident()
+
+cdef object get_running_loop = asyncio._get_running_loop
+
+
+@cython.final
+cdef class CallerState(ViewState):
+    """What a client and its views share."""
+
+    def __init__(self, runner, resolve, RetryBudget budget not None, EndpointSet endpoint_set=None):
+        ViewState.__init__(self, resolve)
+        self.runner = runner
+        self.budget = budget
+        self.endpoint_set = endpoint_set
+        self.sessions = []
+        self.spare = []
+
+    cdef Engine pick(self):
+        """The next connection in turn that takes calls, or None."""
+        cdef list sessions = self.sessions
+        cdef Engine session
+        if PyList_GET_SIZE(sessions) != 1:
+            return next_usable(sessions, &self.turn)
+        # `set_sessions` has checked its type.
+        session = <Engine>PyList_GET_ITEM(sessions, 0)
+        return session if session.is_usable else None
+
+    def set_sessions(self, sessions):
+        """Replace the connections that calls may go out on."""
+        cdef list checked = list(sessions)
+        for session in checked:
+            if not isinstance(session, Engine) or not isinstance((<Engine>session).calling, CallingPart):
+                raise TypeError(f"a connection is {session!r}, it must be an Engine that makes calls")
+        self.sessions = checked
+
+    cdef int check_use(self) except -1:
+        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
+        # the running loop instead costs a system call on Python 3.11.
+        if (
+            self.fork_generation == fork_generation()
+            and self.thread == PyThread_get_thread_ident()
+            and self.is_running()
+        ):
+            return 0
+        loop = get_running_loop()
+        if loop is None:
+            raise no_loop("Client")
+        if self.fork_generation == 0:
+            self.fork_generation = fork_generation()
+            self.thread = PyThread_get_thread_ident()
+            self.loop = loop
+            self.is_running = loop.is_running
+            self.future_options = {"loop": loop}
+            try:
+                self.runner.first_use(loop)
+            except BaseException:
+                # A registry refused to be watched: the next use asks it again.
+                self.fork_generation = 0
+                self.loop = None
+                raise
+            return 0
+        if self.fork_generation != fork_generation():
+            raise RuntimeError("this Client was used before the fork; create it in the child")
+        if self.loop is loop:
+            self.thread = PyThread_get_thread_ident()
+            return 0
+        raise wrong_loop("Client", self.loop, loop)
+
+    @property
+    def is_of_parent(self):
+        """Whether the client was used, and that was before a fork."""
+        return self.fork_generation not in (0, fork_generation())
+
+    def use(self):
+        """Bind to the running loop, or refuse another one.
+
+        Raises:
+            RuntimeError: the client was used in another loop, or before a fork.
+        """
+        self.check_use()

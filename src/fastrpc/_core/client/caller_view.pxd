@@ -1,0 +1,116 @@
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.retry_budget cimport RetryBudget
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.calls.interception cimport Chain
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.wire.settings cimport WireSettings, WireNumbers
+
+
+cdef enum:
+    # The verb of a call: `call` returns the value, `request` a Reply, `notify` nothing.
+    VERB_CALL = 0
+    VERB_REQUEST = 1
+    VERB_NOTIFY = 2
+
+
+cdef class ViewState:
+    cdef:
+        # `resolve(method, codec)` makes a MethodRoute; {codec name: {method: MethodRoute}} keeps them.
+        # `check(options)` returns the options of a view with names resolved.
+        object resolve
+        dict routes
+        public object check
+
+        # The Python part, which makes the connections; that which runs the calls that take more than a connection at hand.
+        public object pool
+        readonly object runner
+
+        # Whether calls always need the runner (a selector), or those that concern an interceptor; None without any.
+        public bint needs_runner
+        public Chain chain
+
+        # What picks where there is a choice, else None; what counts the calls.
+        readonly EndpointSet endpoint_set
+        readonly RetryBudget budget
+
+        # The meaning of numbers in answers; payloads above `compress_above` bytes are compressed if a view asks for it.
+        public WireNumbers numbers
+        public Py_ssize_t compress_above
+
+        # Default timeout in nanoseconds, 0 = none; the most bytes of a decompressed answer.
+        public uint64_t default_timeout_ns
+        public uint64_t message_limit
+
+        # The default that a view returns to when it removes the option.
+        str default_codec
+
+        # The class whose views are reused, or None; the view made last.
+        public type kind
+        CallerView last_view
+
+    cdef bint takes_slow_path(self) except -1
+
+
+@cython.final
+cdef class ViewOptions:
+    cdef:
+        readonly ViewState shared
+
+        # See Client.with_options. They never change: other options are another object.
+        readonly str codec
+        bint has_timeout
+        uint64_t timeout_ns
+        readonly bytes sent_metadata
+        readonly object metadata
+        readonly object compressor
+        readonly int priority
+        readonly object idempotent
+        readonly bint wait_for_ready
+        readonly object fail_mode
+        readonly object endpoint
+
+        # The routes of the codec; whether one of the options keeps calls off the fast path.
+        dict routes
+        bint needs_runner
+
+        # The group of attempts that are cancelled together, or None.
+        readonly object running
+
+    cdef ViewOptions changed(self, dict options)
+    cdef uint64_t timeout_of(self, MethodRoute route) noexcept
+    cdef bint packs_later(self, bytes payload, WireSettings peer, bint is_ready) except -1
+    cdef bint needs_settings(self, MethodRoute route, bytes metadata) except -1
+
+
+cdef class CallerView:
+    cdef:
+        bint is_view
+
+        # Whether a user set an attribute on it.
+        bint was_written
+
+        # The hash key is kept apart from the options, so that a view for each call's key copies no options.
+        ViewOptions options
+        readonly object hash_key
+
+    cdef CallerView view_with(self, dict options)
+    cdef CallerView new_view(self)
+    cdef MethodRoute route_of(self, object method)
+
+
+cdef uint64_t fork_generation() noexcept
+cdef list argument_tuples_of(object given, dict unknown)
+cdef bint holds_iterator(tuple args, dict kwargs) noexcept
+
+cdef inline MethodRoute route_on(MethodRoute route, Engine session):
+    # The route of a call on a connection, which may carry payloads of another form.
+    return route if route.by_value == (<CallingPart>session.calling).takes_values else route.twin()
+
+
+cdef inline bint sends_stream(MethodRoute route, tuple args, dict kwargs) noexcept:
+    # Whether one of the arguments of a call is a stream of messages.
+    return route.takes_stream or (route.marshal.shape is None and holds_iterator(args, kwargs))

@@ -1,0 +1,123 @@
+from collections.abc import Sequence
+from typing import Any, final
+
+from fastrpc._core.calls.calling_part import CallingPart
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.wire.settings import WireSettings
+from fastrpc.endpoint import Endpoint
+from fastrpc.protocols.base import ClientParts
+
+@final
+class PythonCalls(CallingPart):
+    """The calls of ours on a connection whose engine is written in Python."""
+
+class CallingEngine(PythonEngine):
+    """The client's side of one connection, for protocols in Python, and for clients of loops and of threads.
+
+    A subclass implements `send_call` and `receive_data`, and `cancel_call` if its protocol can cancel. It calls `ready`
+    once the server has answered the opening, at once if there is none. `fastrpc.protocols.base.register` takes the
+    class as `client_engine`.
+
+    Args:
+        parts: those of the connection.
+    """
+
+    def __init__(self, parts: ClientParts) -> None: ...
+
+    # What an engine in Python implements
+
+    def send_call(self, call: ClientCall, payload: bytes) -> None:
+        """Send a call, and remember it until it ends; its payload is in its codec.
+
+        `call.method`, `call.remaining()`, `call.metadata` and `codec_of(call)` tell the rest. An error that this raises
+        is that of the call.
+        """
+
+    def cancel_call(self, call: ClientCall, reason: int) -> None:
+        """Tell the server that a call is given up, if the protocol can; the reason is one of CANCEL in PROTOCOL.md."""
+
+    # What it uses
+
+    def ready(self) -> None:
+        """Note that the server has answered the opening: calls may rely on what it told."""
+
+    def answer(self, call: ClientCall, payload: bytes) -> None:
+        """End a call with its answer, in the codec of the call; nothing if it is over."""
+
+    def fail(
+        self,
+        call: ClientCall,
+        status: int,
+        text: str,
+        *,
+        has_run: bool | None = True,
+        retry_after: float = 0.0,
+    ) -> None:
+        """End a call with the server's error; nothing if it is over.
+
+        Args:
+            has_run: whether its handler ran; None: that is unknown. A call that did not run may be tried again.
+            retry_after: seconds before it may be tried again; 0: not told.
+
+        Raises:
+            ValueError: the status is OK or unknown.
+        """
+
+    def leave(self) -> None:
+        """Note that the server takes no new calls here; those under way go on."""
+
+    def codec_of(self, call: ClientCall) -> str:
+        """Return the name of the codec of a call's payload."""
+
+    @property
+    def calls(self) -> Sequence[ClientCall]:
+        """The calls under way, oldest first."""
+
+    @property
+    def protocol(self) -> str:
+        """The name of its protocol."""
+
+    @property
+    def owner(self) -> Any:
+        """The object that is told how the connection fares; None for threads."""
+
+    @property
+    def credential(self) -> bytes | None:
+        """The token to show the server, or None."""
+
+    # What a client asks and tells (`fastrpc.protocols.base.ClientEngine`)
+
+    announces_calls: bool
+
+    @property
+    def endpoint(self) -> Endpoint: ...
+    @property
+    def peer(self) -> WireSettings: ...
+    @property
+    def is_ready(self) -> bool: ...
+    @property
+    def is_aged(self) -> bool: ...
+    @property
+    def is_spent(self) -> bool: ...
+    @property
+    def is_dispensable(self) -> bool: ...
+    @property
+    def closed_text(self) -> str | None: ...
+    @property
+    def auth_status(self) -> int: ...
+    @property
+    def auth_text(self) -> str | None: ...
+    @property
+    def peer_replaces(self) -> bool: ...
+    @property
+    def calls_in_flight(self) -> int: ...
+    def await_crowd(self, calls: int) -> None: ...
+    def tell_crowd(self) -> None: ...
+    def begin_probe(self, call: ClientCall) -> None: ...
+    def end_probe(self, call: ClientCall) -> None: ...
+    def present(self, token: bytes) -> None: ...
+    def takes_thread(self, now: int, rested_ns: int) -> bool: ...
+    def retire(self) -> None: ...
+    def close(self, reason: int = 0, text: str = "") -> None: ...
+    def stats(self) -> dict[str, int]: ...

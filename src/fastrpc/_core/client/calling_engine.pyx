@@ -1,0 +1,392 @@
+"""The client's side of a protocol that is written in Python: the base of an engine that makes calls.
+
+::
+
+    ClientCall ──► PythonCalls.send ──► send_call(call, payload)     cancel_call(call, reason)
+    ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
+
+It serves the clients of a loop and of threads: `owner` hears of its life on a loop, and a thread looks at it. The table
+of calls, their deadlines and their ends are here, and so are the opening, age and rest of the connection.
+"""
+
+import random
+
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memset
+
+from fastrpc._core.base.instants cimport earlier, nanoseconds
+from fastrpc._core.base.status cimport HIGHEST_STATUS, OK
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, Call
+from fastrpc._core.client.call_errors cimport check_request, lost_error, unstarted_error
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, OUTCOME_RAN, OUTCOME_UNKNOWN, STREAM_IN, STREAM_OUT
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.settings cimport WireSettings
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef extern from "Python.h":
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
+
+# Seconds that a pause before a retry may have on the wire.
+cdef double LONGEST_RETRY = 4_000_000.0
+
+cdef object OUTCOMES = {True: OUTCOME_RAN, False: OUTCOME_NOT_STARTED, None: OUTCOME_UNKNOWN}
+
+
+@cython.final
+cdef class PythonCalls(CallingPart):
+    """The calls of ours on a connection whose engine is written in Python."""
+
+    cdef inline CallingEngine engine(self):
+        # The caller is the engine, or a call that holds it.
+        return <CallingEngine>self.owner
+
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
+        return self.engine().takes_thread(now, rested_ns)
+
+    cdef int start(self, Call call, bytes payload) except -1:
+        self.send(call, payload)
+        if call.deadline_ns != NO_DEADLINE and call in self.engine()._calls:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        return 0
+
+    cdef int send(self, Call call, bytes payload) except -1:
+        cdef CallingEngine engine = self.engine()
+        if call.flags & (STREAM_IN | STREAM_OUT):
+            raise CallError(
+                Status.UNIMPLEMENTED,
+                f"{call.route.method} streams, and {engine.protocol} has no streams",
+                processed="no",
+                hint="call it by the native protocol",
+            )
+        check_request(self, call, payload)
+        if engine.announces_calls and not (<ClientCall>call).is_probe:
+            engine.announces_calls = False
+            engine.owner.session_used(engine)
+        if call.flags & ONE_WAY:
+            engine._used_ns = engine.now
+        else:
+            engine._calls[call] = None
+        try:
+            engine.send_call(call, payload)
+        except BaseException:
+            engine._calls.pop(call, None)
+            raise
+        engine._written += 1
+        call.handed_at = engine._written
+        if engine._crowd and len(engine._calls) >= engine._crowd:
+            engine._crowd = 0
+            self.loop_state.call_soon(engine.tell_crowd)
+        return 0
+
+    cdef int abandon(self, Call call, int reason) except -1:
+        cdef CallingEngine engine = self.engine()
+        if engine._take(<ClientCall>call) and not engine.is_closed:
+            engine.now = now_ns()
+            try:
+                engine.cancel_call(call, reason)
+            except Exception as error:
+                # The call ends all the same.
+                engine.report_crash(error)
+            engine._close_when_idle()
+        return 0
+
+    cdef bint was_written(self, Call call) noexcept:
+        return call.handed_at != 0
+
+    cdef bint was_handed(self, Call call) noexcept:
+        return call.handed_at != 0 and call.handed_at <= self.engine()._handed
+
+    cdef object error_of_end(self, Call call, bint handed, str why):
+        return unstarted_error(self.endpoint, call) if why is None else lost_error(self.endpoint, call, handed, why)
+
+
+cdef class CallingEngine(PythonEngine):
+    """The client's side of one connection, for protocols in Python."""
+
+    def __cinit__(self, *arguments, **options):
+        cdef PythonCalls part = PythonCalls.__new__(PythonCalls)
+        part.owner = <PyObject*>self
+        part.peer = WireSettings(False)
+        part.most_bytes = part.peer.max_message
+        self.calling = part
+        self._calls = {}
+        self.auth_status = -1
+
+    def __init__(self, parts):
+        cdef PythonCalls part = self.part()
+        config = parts.config
+        self.protocol = parts.protocol.name
+        part.endpoint = parts.endpoint
+        part.takes_values = parts.protocol.traits.takes_values
+        part.loop_state = parts.loop_state
+        part.most_bytes = config.limits.message_bytes
+        part.peer = WireSettings(False)
+        part.peer.max_message = config.limits.message_bytes
+        self.owner = parts.owner
+        self.credential = parts.credential
+        self._handshake_ns = nanoseconds(parts.timeouts.handshake)
+        self._idle_ns = nanoseconds(parts.timeouts.idle)
+        if config.keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self._age_ns = nanoseconds(config.keepalive.max_age * random.uniform(0.9, 1.1))
+        self._made_ns = self._used_ns = now_ns()
+
+    def __dealloc__(self):
+        # The collector may have cleared the field before.
+        if self.calling is not None:
+            (<PythonCalls>self.calling).owner = NULL
+
+    cdef inline PythonCalls part(self):
+        return <PythonCalls>self.calling
+
+    # What an engine in Python implements
+
+    def send_call(self, call, payload):
+        """Send a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement send_call()")
+
+    def cancel_call(self, call, reason):
+        """Tell the server that a call is given up; nothing is to be told by default."""
+
+    # What it uses
+
+    def ready(self):
+        """Note that the server has answered the opening: calls may rely on what it told."""
+        cdef PythonCalls part = self.part()
+        if part.is_settled or self.is_closed:
+            return
+        part.is_settled = True
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).engine_ready()
+        if self.owner is not None:
+            self.owner.session_ready(self)
+
+    def answer(self, ClientCall call not None, bytes payload not None):
+        """End a call with its answer, in the codec of the call."""
+        cdef Frame frame
+        if self._take(call):
+            memset(&frame, 0, sizeof(Frame))
+            frame.codec = <uint8_t>call.route.marshal.codec_id
+            self.woke = True
+            call.answer_came(&frame, payload, self.now)
+            self._close_when_idle()
+
+    def fail(self, ClientCall call not None, int status, str text not None, *, has_run=True, double retry_after=0.0):
+        """End a call with the server's error."""
+        cdef Frame frame
+        cdef Py_ssize_t size = 0
+        if not OK < status <= HIGHEST_STATUS:
+            raise ValueError(f"a call fails with a status from 1 to {HIGHEST_STATUS}, not {status}")
+        memset(&frame, 0, sizeof(Frame))
+        frame.status = <uint16_t>status
+        frame.outcome = OUTCOMES[has_run]
+        frame.pushback_ms = <uint32_t>(min(max(retry_after, 0.0), LONGEST_RETRY) * 1000)
+        # `text` is held by the caller. All that may raise comes before the call is taken off the table.
+        frame.text = PyUnicode_AsUTF8AndSize(text, &size)
+        frame.text_size = size
+        if self._take(call):
+            self.woke = True
+            call.answer_came(&frame, b"", self.now)
+            self._close_when_idle()
+
+    def leave(self):
+        """Note that the server takes no new calls here; those under way go on."""
+        self.part().peer_leaves = self.peer_replaces = True
+        self.retire()
+
+    def codec_of(self, ClientCall call not None):
+        """Return the name of the codec of a call's payload."""
+        return call.route.marshal.coders.codec
+
+    @property
+    def calls(self):
+        """The calls under way, oldest first."""
+        return list(self._calls)
+
+    # What a client asks and tells
+
+    @property
+    def endpoint(self):
+        """Where it leads."""
+        return self.part().endpoint
+
+    @property
+    def peer(self):
+        """What the server takes."""
+        return self.part().peer
+
+    @property
+    def is_ready(self):
+        """Whether the server has answered the opening."""
+        return self.part().is_settled
+
+    @property
+    def calls_in_flight(self):
+        """How many calls are under way."""
+        return len(self._calls)
+
+    def await_crowd(self, Py_ssize_t calls):
+        """Tell the owner, once, when a call is sent beside so many others; 0: never."""
+        self._crowd = calls
+
+    def tell_crowd(self):
+        """Tell the owner of a crowd."""
+        if not self.is_closed:
+            self.owner.session_crowded(self)
+
+    def begin_probe(self, ClientCall call not None):
+        """Note that a call only asks for health: it is no use of the connection."""
+        call.is_probe = True
+
+    def end_probe(self, ClientCall call not None):
+        """Note that such a call ended, or was not sent."""
+
+    def present(self, bytes token not None):
+        """Show the server another token: a connection that begins with it takes the place of this one."""
+        self.retire()
+
+    def takes_thread(self, uint64_t now, uint64_t rested_ns):
+        """Return whether a new call of a thread may go out, by the age and the rest of the connection."""
+        cdef uint64_t age = (now - self._made_ns) // self._age_ns if self._age_ns else 0
+        if age >= 2 or (rested_ns and self._idle_ns and now >= rested_ns + self._idle_ns):
+            self.is_spent = True
+            self.is_usable = False
+        elif age and not self.is_aged:
+            self.is_aged = True
+            return False
+        return True
+
+    def retire(self):
+        """Take no new calls, and close once those under way ended."""
+        if not self.is_closed:
+            self._is_retiring = True
+            self._refuse_calls()
+            self._close_when_idle()
+
+    def close(self, reason=0, str text=""):
+        """Close once all output is sent; calls under way fail."""
+        if self.is_closed:
+            return
+        self.closed_text = text
+        self._refuse_calls()
+        # What is written leaves before the end.
+        self._fail_all(text or "it was closed", True)
+        PythonEngine.close(self, reason, text)
+
+    def stats(self):
+        """What is under way on this connection, as plain data."""
+        return {"calls": len(self._calls), "waiting": 0, "buffered": self.unsent_bytes(), "credit": 0}
+
+    cdef bint _take(self, ClientCall call) except -1:
+        """Take a call off the table; False: it is over."""
+        cdef LoopState loop_state = self.part().loop_state
+        if call not in self._calls:
+            return False
+        del self._calls[call]
+        self._used_ns = self.now
+        if loop_state is not None:
+            loop_state.stop_timer(call)
+        return True
+
+    cdef int _refuse_calls(self) except -1:
+        """Take no new calls."""
+        if self.is_usable:
+            self.is_usable = False
+            if self.owner is not None:
+                self.owner.session_draining(self)
+        return 0
+
+    cdef int _fail_all(self, str why, bint leaves) except -1:
+        """Fail all calls; `leaves` says whether what is written still leaves."""
+        cdef ClientCall call
+        cdef PythonCalls part = self.part()
+        for call in list(self._calls):
+            if self._take(call):
+                handed = part.was_written(call) if leaves else part.was_handed(call)
+                call.failed(part.error_of_end(call, handed, why))
+        return 0
+
+    cdef int _close_when_idle(self) except -1:
+        if self._is_retiring and not self._calls and not self.is_closed:
+            self.close()
+        return 0
+
+    # The engine
+
+    cdef int connected(self) except -1:
+        self._made_ns = self._used_ns = self.now
+        self.is_usable = True
+        PythonEngine.connected(self)
+        self.schedule_check(self.check(self.now))
+        return 0
+
+    cdef int eof(self) except -1:
+        PythonEngine.eof(self)
+        return self._refuse_calls()
+
+    cdef int lost(self, object error) except -1:
+        cdef str why = self.closed_text or (str(error) if error is not None else "the server closed it")
+        self._refuse_calls()
+        self._fail_all(why, False)
+        try:
+            PythonEngine.lost(self, error)
+        finally:
+            if self.owner is not None:
+                self.owner.session_lost(self, error)
+        return 0
+
+    cdef int crash(self) except -1:
+        # What it held of the stream is lost: no later answer could be told from another one.
+        self.close(0, "internal error")
+        return PythonEngine.crash(self)
+
+    cdef int left_behind(self) except -1:
+        self.is_usable = False
+        return 0
+
+    cdef int flushed(self) except -1:
+        if self._output_bytes == 0:
+            self._handed = self._written
+        return 0
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = PythonEngine.check(self, now)
+        if self.is_closed:
+            return due
+        if self._handshake_ns and not self.part().is_settled:
+            if now >= self._made_ns + self._handshake_ns:
+                self.close(0, f"the opening took more than {self._handshake_ns / 1e9:g} s")
+                self.abort()
+                return 0
+            due = earlier(due, self._made_ns + self._handshake_ns)
+        return due if self.owner is None else earlier(due, self._check_rest(now))
+
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0:
+        """On a loop: retire a connection that has become old, or that rests."""
+        cdef uint64_t due = 0
+        if self._age_ns and not self._is_retiring:
+            if now >= self._made_ns + self._age_ns:
+                # Until it has a successor, and at most for as long again.
+                self._age_ns = 0 if self.is_aged else 2 * self._age_ns
+                if self.is_aged:
+                    self.retire()
+                else:
+                    self.is_aged = True
+                    self.owner.session_aged(self)
+            due = 0 if self._age_ns == 0 else self._made_ns + self._age_ns
+        if self._idle_ns and not self._calls and not self.is_closed:
+            if now >= self._used_ns + self._idle_ns:
+                self.is_dispensable = True
+                self.retire()
+                return due
+            due = earlier(due, self._used_ns + self._idle_ns)
+        elif self._idle_ns:
+            due = earlier(due, now + self._idle_ns)
+        return due

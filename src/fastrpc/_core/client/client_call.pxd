@@ -1,0 +1,153 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+from fastrpc._core.balancing.endpoint_set cimport EndpointSet
+from fastrpc._core.balancing.selectors cimport EndpointState
+from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.client.caller_view cimport ViewOptions
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.settings cimport WireSettings, WireNumbers
+
+
+cdef class Streaming:
+    cdef:
+        # The stream that the call belongs to: borrowed, NULL once the stream has gone or the attempt is over.
+        PyObject* stream
+
+        # Whether the stream takes the messages of this attempt; whether it wants no more of the iterable that is sent.
+        bint is_chosen
+        bint has_enough
+
+        # Of an attempt: done at its first sign (a message, HEAD or the end), None where nothing waits for that; what the
+        # endpoint set is told at its end, or None; the initial metadata.
+        object sign
+        object pick
+        bytes first_metadata
+
+    # Done by the stream (client_stream).
+    cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int head_came(self, Call call, bytes metadata) except -1
+    cdef int may_send(self) except -1
+    cdef int detach(self, Call call) noexcept
+    cdef int wrap(self, Call call, object function, bint sent) except -1
+    cdef str stage(self, Call call)
+
+
+cdef class ClientCall(Call):
+    cdef:
+        # The meaning of the answer's codec and compressor; set when the call starts.
+        WireNumbers numbers
+        uint64_t message_limit
+
+        # The payload of a request that may be sent before the server's SETTINGS are read, as long as it may have to be
+        # sent again (`send_again`).
+        bytes early_request
+
+        # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
+        bytes answer
+        object failure
+        uint32_t server_microseconds
+        uint8_t answer_codec
+        uint8_t answer_compressor
+        # Truth values of a byte each, as in Call.
+        uint8_t is_settled
+
+        # Whether it was counted as started and not yet as ended. What an answer counts as is known once it is decoded;
+        # one that is never read counts as OK.
+        uint8_t is_counted
+        uint8_t is_inside_retry
+
+        # Whether it only asks how the server is: what only the engine wants keeps no connection open and wakes none.
+        uint8_t is_probe
+
+        # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection,
+        # and its errors are not retried; `has_lost`: another attempt was faster.
+        uint8_t verb
+        uint8_t is_attempt
+        uint8_t has_lost
+
+        # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
+        public uint8_t _may_have_run
+
+        # For `interception`: the call itself came to None; an interceptor called `proceed` and dropped what it returned.
+        public uint8_t _gave_none
+        public uint8_t _dropped_proceed
+
+        # Is told of each attempt: its number and its endpoint; None: nothing is told.
+        public object _on_attempt
+        object outcome_status
+        object outcome_error
+
+        # Of an attempt, the instant at which its call began; 0 where the call is its own attempt.
+        uint64_t began_ns
+        uint64_t ended_ns
+
+        # The caller and where the call goes, or went last.
+        ViewOptions options
+        readonly object hash_key
+        Engine session
+
+        # The arguments, without the stream of the caller. Where they are compressed in slices: the encoded ones
+        # (EncodedRequest); of a unary attempt, once that is done, the one that sends it (AwaitedCall).
+        tuple args
+        dict kwargs
+        object prepared
+
+        # Until the endpoint set was told what became of it: which endpoint set, where it picked, and its breaker's ticket.
+        EndpointSet endpoint_set
+        EndpointState endpoint_state
+        int64_t ticket
+
+        # The state of a call that streams, None for a unary one; the calls of a batch that it stands for (BatchCall), or
+        # None.
+        Streaming streaming
+        object batch
+
+    # From the connection.
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1
+    cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1
+    cdef int head_came(self, bytes metadata) except -1
+    cdef int may_send(self) except -1
+    cdef int failed(self, object error) except -1
+
+    # Done by the waiting half.
+    cdef int settle(self) except -1
+    cdef object endpoint_on(self, Engine session)
+    cdef str stage(self)
+
+    # Counting.
+    cdef int count_start(self, bytes payload) noexcept
+    cdef int _count(self, int status, uint64_t now) except -1
+    cdef int count_outcome(self, int status) except -1
+    cdef int count_unread(self) except -1
+    cdef int forget(self, int status=*) except -1
+
+    # The answer.
+    cdef object value(self)
+    cdef object _decoded(self)
+    cdef object compressor_of_answer(self)
+    cdef object overdue(self, Engine session, bint handed)
+
+    # The options and the encoding.
+    cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=*) except -1
+    cdef int copy_options(self, ClientCall other) noexcept
+    cdef bytes pack(self, bytes payload, WireSettings peer, bint is_ready)
+    cdef bytes pack_for_stream(self, bytes payload, WireSettings peer, bint is_ready)
+    cdef int take_packed(self, WireSettings peer, bint is_smaller) except -1
+    cdef int _carry_entry(self, bytes entry) except -1
+    cdef int _name_codec(self, WireSettings peer) except -1
+    cdef int become_attempt(self, ClientCall call, Engine session, int number) except -1
+
+    # The endpoint that the set picked.
+    cdef int leave(self, object error, uint64_t ended_ns) except -1
+    cdef int drop(self) except -1
+    cdef int undo(self) except -1
+
+    # Its stream.
+    cdef bint choose(self) except -1
+    cdef int end_pick(self, object error) except -1
+
+
+cdef bytes metadata_of(ClientCall call)

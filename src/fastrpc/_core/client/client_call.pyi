@@ -1,0 +1,163 @@
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.client.caller_view import ViewOptions
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import DecodeError, EncodeError
+from fastrpc.status import Status
+
+class Streaming:
+    """The state of a call that streams, apart from it as most calls have none, and how it reaches its stream."""
+
+class ClientCall(Call):
+    """A call of ours, of either client, or one attempt of it."""
+
+    #: Whether an attempt may have reached a handler; kept by those who make several.
+    _may_have_run: bool
+    #: Is told the number and the endpoint of each attempt that begins.
+    _on_attempt: Callable[[int, Endpoint], None] | None
+
+    #: For `interception`: the call itself came to None; an interceptor dropped what `proceed` returned.
+    _gave_none: bool
+    _dropped_proceed: bool
+
+    @property
+    def _options(self) -> ViewOptions:
+        """Those of the client or view that made it."""
+
+    @property
+    def hash_key(self) -> str | bytes | int | None:
+        """The key that it is placed by, or None."""
+
+    @property
+    def _batch(self) -> Any:
+        """The calls of the batch that it stands for (BatchCall), or None."""
+
+    @property
+    def _is_attempt(self) -> bool:
+        """Whether it is an attempt of another call."""
+
+    @property
+    def _is_one_way(self) -> bool:
+        """Whether `notify` made it, which has no answer."""
+
+    @property
+    def _wants_reply(self) -> bool:
+        """Whether `request` made it, which returns more than the value."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The arguments as they were given, without a stream."""
+
+    @property
+    def endpoint(self) -> Any:
+        """Where it went last, or None."""
+
+    @property
+    def retry_policy(self) -> Any:
+        """The rules and the budget of its client."""
+
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains: on this side never, a call ends by itself."""
+
+    @property
+    def _needs_ready(self) -> bool:
+        """Whether it waits for the peer's settings."""
+
+    @property
+    def _seconds(self) -> float:
+        """How long the call took, or takes already."""
+
+    @property
+    def _elapsed(self) -> float:
+        """How long ago the call began, whatever its attempts came to."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out."""
+
+    @property
+    def is_idempotent(self) -> bool:
+        """Whether the server may run it twice."""
+
+    @property
+    def inside_retry(self) -> bool:
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+
+    @property
+    def status(self) -> Status | None:
+        """The status it ended with; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """The error it failed with, or None."""
+
+    def wrap_sent(self, function: Callable[[Any], Any]) -> None:
+        """Have a function make something else of each message sent; the one given first is called first.
+
+        Raises:
+            RuntimeError: the call has begun.
+        """
+
+    def wrap_received(self, function: Callable[[Any], Any]) -> None:
+        """Have a function make something else of each message received; the one given first is called last.
+
+        Raises:
+            RuntimeError: the call has begun.
+        """
+
+    # For the runner
+
+    def _start_clock(self) -> None:
+        """Give the call its options and deadline before any attempt.
+
+        Raises:
+            DeadlineExceededError: no time is left.
+        """
+
+    def _adopt(self, attempt: ClientCall) -> None:
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+
+    def _answer(self) -> Any:
+        """Return the one answer of a method that streams its input only."""
+
+    @property
+    def _stream(self) -> Any:
+        """The stream that it is the call of, or None."""
+
+    def _lose(self) -> None:
+        """Note that another attempt was faster: when this one is given up, the server is told why."""
+
+    @property
+    def _failure(self) -> BaseException | None:
+        """The error of an attempt that is over, or None."""
+
+    def _unpackable(self, error: Exception) -> EncodeError:
+        """Return the error of arguments that cannot be compressed."""
+
+    @property
+    def _packed_answer(self) -> tuple[Any, bytes]:
+        """The compressor and the payload of an answer that is not decompressed yet."""
+
+    def _take_unpacked(self, payload: bytes) -> None:
+        """Have the decompressed payload as the answer."""
+
+    def _take_failure(self, error: Exception) -> None:
+        """Have an error in place of the answer, which cannot be decompressed."""
+
+    def _unpacking_failed(self, error: DecodeError) -> DecodeError:
+        """Return the error of a decompression, saying whose answer it is about."""
+
+    def _count_end(self, error: BaseException | None) -> None:
+        """Count an attempt of a stream that ended, now that its messages were read or are not wanted."""
+
+    def _count_undecoded(self, error: DecodeError) -> None:
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+
+    def _count_unsent(self, status: Status) -> None:
+        """Count a call that failed before an attempt could be made."""
+
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""

@@ -1,0 +1,629 @@
+"""A call of ours, of either client: what is sent, what comes back, and what is counted.
+
+::
+
+    Call
+    └── ClientCall        options, arguments, endpoint, answer; a stream or None
+        ├── AwaitedCall   (awaited_call) what a task awaits
+        ├── BlockingCall  (blocking_call) what a thread waits for
+        └── BatchMember   one call of a batch
+
+An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
+the receive buffer is held, and an answer that is not awaited any more is never decoded.
+
+A call that streams, and each attempt of it, points to its stream without a reference: the table of calls holds the attempt,
+and a stream that the program has let go of is to be cancelled. Interceptors, and the task that sends an iterable, hold the
+call that the attempts belong to, and find the stream by it for as long as it is wanted.
+"""
+
+import asyncio
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Draining, current_scope
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.call_errors cimport (
+    error_of_answer,
+    mark_own,
+    overdue_error,
+    overdue_stream_error,
+    seconds_between,
+)
+from fastrpc._core.client.caller_view cimport VERB_CALL, VERB_NOTIFY, VERB_REQUEST
+from fastrpc._core.payload.metadata cimport encode_metadata
+from fastrpc._core.wire.frame cimport IDEMPOTENT, STREAM_OUT
+from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
+
+from fastrpc._core.base.histogram import count_unstarted
+from fastrpc.errors import CallError, DeadlineExceededError, DecodeError, EncodeError
+from fastrpc.status import Status
+
+cdef enum:
+    # The remaining time travels in microseconds, rounded down; a call with less than one is not sent.
+    LEAST_NS = 1_000
+
+
+cdef class Streaming:
+    """The state of a call that streams, apart from it as most calls have none, and how it reaches its stream."""
+
+    cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        """A message of the stream came, which took `cost` bytes of its window."""
+        raise NotImplementedError
+
+    cdef int head_came(self, Call call, bytes metadata) except -1:
+        """The first metadata of the stream came."""
+        raise NotImplementedError
+
+    cdef int may_send(self) except -1:
+        """All that the stream sent so far has left."""
+        raise NotImplementedError
+
+    cdef int detach(self, Call call) noexcept:
+        """Tell the stream nothing more."""
+        return 0
+
+    cdef int wrap(self, Call call, object function, bint sent) except -1:
+        """Let a function make something else of each message sent, or received."""
+        raise NotImplementedError
+
+    cdef str stage(self, Call call):
+        """Return how far the stream, or this attempt of it, is."""
+        raise NotImplementedError
+
+
+cdef class ClientCall(Call):
+    """A call of ours. The connection settles it exactly once."""
+
+    # From the connection
+
+    cdef int settle(self) except -1:
+        """Hook: the answer or the failure is there; wake what waits."""
+        return 0
+
+    cdef object endpoint_on(self, Engine session):
+        """Return what errors call the other side of a connection."""
+        return (<CallingPart>session.calling).endpoint
+
+    cdef str stage(self):
+        """Hook: return how far a unary call is."""
+        return "over" if self.is_settled or self.outcome_status is not None else "waiting"
+
+    cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
+        if self.is_settled:
+            return 0
+        # Settled is what has its outcome: should memory end on the way there, the call is still to be failed.
+        if frame.status == 0:
+            self.answer = payload
+            self.answer_codec = frame.codec
+            self.answer_compressor = frame.compressor
+        else:
+            # The calls of a batch have no connection of their own.
+            leaves = self.session is not None and (<CallingPart>self.session.calling).peer_leaves
+            self.failure = error_of_answer(self, leaves, frame, payload)
+            mark_own(self.failure)
+        self.is_settled = True
+        try:
+            self.server_microseconds = frame.elapsed_us
+            self.ended_ns = now
+            if frame.status:
+                self.count_outcome(frame.status)
+            self.route.counters.moved(PyBytes_GET_SIZE(payload), 0)
+            self.moved_bytes += PyBytes_GET_SIZE(payload)
+            self.route.totals.received(PyBytes_GET_SIZE(payload))
+        finally:
+            self.settle()
+        return 0
+
+    cdef int message_came(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(payload)
+        self.route.counters.moved(size, 0)
+        self.moved_bytes += size
+        self.route.totals.received(size)
+        if self.streaming is None:
+            return (<CallingPart>self.session.calling).message_taken(self, cost)
+        return self.streaming.message_came(self, frame, payload, cost)
+
+    cdef int head_came(self, bytes metadata) except -1:
+        return 0 if self.streaming is None else self.streaming.head_came(self, metadata)
+
+    cdef int may_send(self) except -1:
+        return 0 if self.streaming is None else self.streaming.may_send()
+
+    cdef int failed(self, object error) except -1:
+        if self.is_settled:
+            return 0
+        self.is_settled = True
+        self._count(error.status, now_ns())
+        if error.processed == "no" and not isinstance(error, EncodeError):
+            # It ended here before it was sent; a message that cannot travel is its caller's own fault.
+            count_unstarted(error.status)
+        self.failure = error
+        mark_own(error)
+        return self.settle()
+
+    # Counting
+
+    cdef int count_start(self, bytes payload) noexcept:
+        """Count a call that is sent now."""
+        self.route.counters.started()
+        self.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        self.moved_bytes += PyBytes_GET_SIZE(payload)
+        self.route.totals.started(self.attempt_number != 0, PyBytes_GET_SIZE(payload))
+        self.is_counted = True
+        return 0
+
+    cdef int _count(self, int status, uint64_t now) except -1:
+        self.ended_ns = now
+        return self.count_outcome(status)
+
+    cdef int count_outcome(self, int status) except -1:
+        """Count how the call ended, once. A count never falls, so this waits until that is known for good."""
+        if self.is_counted:
+            self.is_counted = False
+            self.route.counters.ended(status, self.ended_ns - self.started_ns)
+            self.route.totals.ended(status)
+        return 0
+
+    cdef int count_unread(self) except -1:
+        """Count an answer that was never read, as its reader was interrupted; called when the call goes."""
+        # The collector may have taken its parts already.
+        if self.is_settled and self.route is not None:
+            if self.route.counters is not None and self.route.totals is not None:
+                return self.count_outcome(0)
+        return 0
+
+    cdef int forget(self, int status=CANCELLED) except -1:
+        """The wait for it ended: what comes is not looked at."""
+        if self.is_settled:
+            # The answer came and is not read.
+            return self.count_outcome(0)
+        self.is_settled = True
+        return self._count(status, now_ns())
+
+    # The answer
+
+    cdef object value(self):
+        """Decode the answer, and count the call by what came of that."""
+        cdef object value
+        try:
+            value = self._decoded()
+        except DecodeError as error:
+            self.count_outcome(error.status)
+            raise
+        self.count_outcome(0)
+        return value
+
+    def _count_end(self, error):
+        """Count an attempt of a stream that ended, now that its messages were read or are not wanted.
+
+        It ended well for the server; a message that cannot be decoded is its failure all the same. One answer is counted
+        as it is decoded.
+        """
+        if self.is_settled and self.flags & STREAM_OUT:
+            self.count_outcome(error.status if isinstance(error, DecodeError) else 0)
+
+    def _count_undecoded(self, error):
+        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        self.count_outcome(error.status)
+
+    cdef object _decoded(self):
+        cdef bytes payload = self.answer
+        if self.answer_compressor:
+            compressor = self.compressor_of_answer()
+            try:
+                payload = compressor.decompress(payload, self.message_limit)
+            except Exception as error:  # An installed compressor may raise anything.
+                raise self._unpacking_failed(error)
+        if self.answer_codec != self.route.marshal.codec_id:
+            raise DecodeError(
+                f"{self.route.method} answered in codec {self.numbers.codec_label(self.answer_codec)}, asked was codec "
+                f"{self.route.marshal.coders.codec!r}"
+            )
+        return self.route.marshal.decode_result(payload)
+
+    @property
+    def _packed_answer(self):
+        """The compressor and the payload of an answer that is not decompressed yet."""
+        return self.compressor_of_answer(), self.answer
+
+    def _take_unpacked(self, bytes payload not None):
+        """Have the decompressed payload as the answer."""
+        self.answer = payload
+        self.answer_compressor = 0
+
+    def _take_failure(self, error not None):
+        """Have an error in place of the answer, which cannot be decompressed."""
+        self.failure = error
+
+    def _unpacking_failed(self, error):
+        """Return the error of a decompression, saying whose answer it is about."""
+        if not isinstance(error, DecodeError):
+            return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
+        return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
+
+    cdef object compressor_of_answer(self):
+        compressor = None if self.numbers is None else self.numbers.compressors.get(self.answer_compressor)
+        if compressor is None:
+            raise DecodeError(
+                f"{self.route.method} answered with compressor number {self.answer_compressor}, unknown here"
+            )
+        return compressor
+
+    cdef object overdue(self, Engine session, bint handed):
+        """Return the error of a deadline that passed here."""
+        endpoint = self.endpoint_on(session)
+        if self.streaming is not None:
+            return overdue_stream_error(self, endpoint, handed, self.began_ns)
+        return overdue_error(self, endpoint, handed, self.began_ns)
+
+    # The options and the encoding
+
+    @cython.final
+    cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
+        """Take the options and the deadline; raise if the deadline has passed.
+
+        Then so many calls are counted as unsent: 0 where the maker of the attempt counts them.
+        """
+        cdef ViewOptions options = self.options
+        cdef Call scope
+        cdef bytes entry
+        cdef uint64_t timeout
+        self.route = route
+        self.is_local = True
+        self.flags = route.flags
+        if options.idempotent is not None:
+            self.flags = (self.flags & ~IDEMPOTENT) | (IDEMPOTENT if options.idempotent else 0)
+        self.codec = <uint8_t>route.marshal.codec_id
+        self.priority = options.priority
+        if self.sent_metadata is None:
+            self.sent_metadata = options.sent_metadata
+        self.started_ns = now
+        self.numbers = options.shared.numbers
+        self.message_limit = options.shared.message_limit
+        timeout = options.timeout_of(route)
+        # All attempts of a call share its deadline, which is already set.
+        if timeout and now + timeout < self.deadline_ns:
+            self.deadline_ns = now + timeout
+        scope = current_scope()
+        if scope is not None:
+            self.deadline_ns = min(self.deadline_ns, scope.deadline_ns)
+            if scope.attempt_number:
+                self.is_inside_retry = True
+            entry = scope.get_request_entry()
+            if entry is not None:
+                self._carry_entry(entry)
+        if self.deadline_ns < now + LEAST_NS:
+            count_unstarted(DEADLINE_EXCEEDED, unsent)
+            raise DeadlineExceededError(
+                f"{route.method}: the deadline has passed; the call was not sent", processed="no"
+            )
+        return 0
+
+    @cython.final
+    cdef int copy_options(self, ClientCall other) noexcept:
+        """Take the options and the deadline of another call of the same batch."""
+        self.route = other.route
+        self.is_local = True
+        self.flags = other.flags
+        self.codec = other.codec
+        self.priority = other.priority
+        self.sent_metadata = other.sent_metadata
+        self.request_entry = other.request_entry
+        self.started_ns = other.started_ns
+        self.numbers = other.numbers
+        self.message_limit = other.message_limit
+        self.deadline_ns = other.deadline_ns
+        self.is_inside_retry = other.is_inside_retry
+        return 0
+
+    cdef int _carry_entry(self, bytes entry) except -1:
+        """Send the id of the request around it along, as the last entry of its metadata."""
+        cdef bytes sent = self.sent_metadata
+        self.request_entry = entry
+        if sent is None:
+            self.sent_metadata = entry
+        # An attempt may have taken it over from its call.
+        elif not sent.endswith(entry):
+            self.sent_metadata = sent + entry
+        return 0
+
+    cdef int _name_codec(self, WireSettings peer) except -1:
+        """Set the number of the codec as the peer numbers it."""
+        cdef str name = self.route.marshal.coders.codec
+        cdef int number = peer.codec_number(self.codec, name)
+        if number < 0:
+            raise CallError(
+                Status.UNIMPLEMENTED,
+                f"{self.route.method}: codec {name!r} is not accepted there, only {', '.join(peer.codecs.values())}",
+                processed="no",
+            )
+        self.codec = <uint8_t>number
+        return 0
+
+    @cython.final
+    cdef bytes pack(self, bytes payload, WireSettings peer, bint is_ready):
+        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it pays."""
+        cdef uint8_t number = 0
+        cdef bytes smaller
+        if self.codec >= FIRST_OWN_NUMBER:
+            self._name_codec(peer)
+        compressor = self.options.compressor
+        if compressor is None or PyBytes_GET_SIZE(payload) <= self.options.shared.compress_above or not is_ready:
+            return payload
+        try:
+            smaller = peer.compressed(compressor, compressor.wire_id, payload, &number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise self._unpackable(error) from error
+        if smaller is None:
+            return payload
+        self.compressor = number
+        return smaller
+
+    @cython.final
+    cdef bytes pack_for_stream(self, bytes payload, WireSettings peer, bint is_ready):
+        """Compress the arguments however short they are: messages may be compressed only as the REQUEST is."""
+        cdef int number
+        payload = self.pack(payload, peer, is_ready)
+        compressor = self.options.compressor
+        if compressor is None or self.compressor or not is_ready:
+            return payload
+        number = peer.compressor_number(compressor.wire_id, compressor.name)
+        if number < 0:
+            return payload
+        self.compressor = <uint8_t>number
+        return bytes(compressor.compress(payload))
+
+    cdef int take_packed(self, WireSettings peer, bint is_smaller) except -1:
+        """Set the peer's numbers of the codec and, of a payload that was compressed before, of the compressor."""
+        compressor = self.options.compressor
+        if self.codec >= FIRST_OWN_NUMBER:
+            self._name_codec(peer)
+        if is_smaller:
+            self.compressor = <uint8_t>peer.compressor_number(compressor.wire_id, compressor.name)
+        return 0
+
+    def _unpackable(self, error):
+        """Return the error of arguments that cannot be compressed."""
+        return EncodeError(
+            f"the arguments of {self.route.method} cannot be compressed by {self.options.compressor.name}: {error!r}"
+        )
+
+    # Its attempts
+
+    def _start_clock(self):
+        """Give the call its options and deadline before any attempt; raises when no time is left."""
+        if self.batch is None:
+            self.apply_options(self.route, now_ns())
+            self.options.shared.budget.count_call(self.started_ns)
+        else:
+            # The runner counts its calls, and their attempts count for the budget.
+            self.apply_options(self.route, now_ns(), 0)
+
+    cdef int become_attempt(self, ClientCall call, Engine session, int number) except -1:
+        """Be attempt `number` of another call on a connection, within that call's deadline."""
+        if session.calling is None:
+            raise TypeError(f"{session!r} makes no calls")
+        self.route = call.route
+        self.options = call.options
+        self.hash_key = call.hash_key
+        self.args = call.args
+        self.kwargs = call.kwargs
+        # The answer is wrapped once, around all attempts and interceptors.
+        self.verb = <uint8_t>VERB_CALL if call.verb == VERB_REQUEST else call.verb
+        self.session = session
+        self.is_attempt = True
+        self.deadline_ns = call.deadline_ns
+        self.began_ns = call.started_ns
+        self.attempt_number = <uint8_t>min(number, 255)
+        self.sent_metadata = metadata_of(call)
+        if call._on_attempt is not None:
+            call._on_attempt(number, self.endpoint_on(session))
+        return 0
+
+    def _adopt(self, ClientCall attempt not None):
+        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        self.received_metadata = attempt.received_metadata
+        self._reply_metadata = None
+        self.session = attempt.session
+        self.attempt_number = attempt.attempt_number
+        self.ended_ns = attempt.ended_ns
+        # Adopted twice it counts once.
+        self.moved_bytes += attempt.moved_bytes
+        attempt.moved_bytes = 0
+
+    def _lose(self):
+        """Note that another attempt was faster: when this one is given up, the server is told why."""
+        self.has_lost = True
+        if isinstance(self.prepared, ClientCall):
+            (<ClientCall>self.prepared).has_lost = True
+
+    @property
+    def _failure(self):
+        """The error of an attempt that is over, or None."""
+        return self.failure
+
+    def _count_unsent(self, status):
+        """Count a call that failed before an attempt could be made."""
+        count_unstarted(status)
+        self.route.counters.started()
+        self.route.totals.started(False, 0)
+        self.is_counted = True
+        self._count(status, now_ns())
+
+    def _note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    # The endpoint that the set picked
+
+    @cython.final
+    @cython.nonecheck(False)
+    cdef int leave(self, object error, uint64_t ended_ns) except -1:
+        """Tell the endpoint set what became of the attempt, if it knows of one."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        if endpoint_state is None:
+            return 0
+        self.endpoint_state = None
+        return self.endpoint_set.conclude(
+            endpoint_state, self.route.method, self.ticket, self.started_ns, ended_ns, error
+        )
+
+    @cython.final
+    cdef int drop(self) except -1:
+        """Take the attempt back, if the endpoint set knows of one."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        if endpoint_state is None:
+            return 0
+        self.endpoint_state = None
+        return self.endpoint_set.drop(endpoint_state, self.route.method, self.ticket)
+
+    @cython.final
+    cdef int undo(self) except -1:
+        """Take the pick back: it led to no connection, or to no attempt."""
+        cdef EndpointState endpoint_state = self.endpoint_state
+        if endpoint_state is None:
+            return 0
+        self.endpoint_state = None
+        return self.endpoint_set.undo(endpoint_state, self.route.method, self.ticket)
+
+    # Its stream
+
+    cdef bint choose(self) except -1:
+        """The server showed a sign: return whether the stream takes this attempt."""
+        return True
+
+    cdef int end_pick(self, object error) except -1:
+        """Tell the endpoint set, once, what became of an attempt that streams."""
+        pick, self.streaming.pick = self.streaming.pick, None
+        if pick is not None:
+            pick.ended(error)
+        return 0
+
+    def _answer(self):
+        """Return the one answer of a method that streams its input only."""
+        return self.value()
+
+    @property
+    def _stream(self):
+        """The stream that it is the call of, or None."""
+        if self.streaming is None or self.streaming.stream is NULL:
+            return None
+        return <object>self.streaming.stream
+
+    def wrap_sent(self, function):
+        """Have a function make something else of each message sent; the one given first is called first."""
+        if self.streaming is None:
+            return Call.wrap_sent(self, function)
+        self.streaming.wrap(self, function, True)
+
+    def wrap_received(self, function):
+        """Have a function make something else of each message received; the one given first is called last."""
+        if self.streaming is None:
+            return Call.wrap_received(self, function)
+        self.streaming.wrap(self, function, False)
+
+    # Views
+
+    def __repr__(self):
+        stage = self.stage() if self.streaming is None else self.streaming.stage(self)
+        return f"<{'ClientCall' if self.batch is None else 'BatchCall'} of {self.method}, {stage}>"
+
+    @property
+    def arguments(self):
+        """The arguments as they were given, without a stream."""
+        return (*self.args, *self.kwargs.values()) if self.kwargs else self.args
+
+    @property
+    def endpoint(self):
+        """Where it went last, or None."""
+        return None if self.session is None else self.endpoint_on(self.session)
+
+    cdef object get_peer(self):
+        return self.options.shared.runner.peer(self)
+
+    @property
+    def retry_policy(self):
+        """The rules and the budget of its client."""
+        return self.options.shared.runner.policy
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains: on this side never, a call ends by itself."""
+        return Draining(asyncio.Event())
+
+    @property
+    def status(self):
+        """The status it ended with; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """The error it failed with, or None."""
+        return self.outcome_error
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out."""
+        return self.outcome_status in (CANCELLED, DEADLINE_EXCEEDED)
+
+    @property
+    def is_idempotent(self):
+        """Whether the server may run it twice."""
+        return bool(self.flags & IDEMPOTENT)
+
+    @property
+    def inside_retry(self):
+        """Whether it is made by a handler that serves a retry: then it is not retried itself."""
+        return bool(self.is_inside_retry)
+
+    @property
+    def _options(self):
+        """Those of the client or view that made it."""
+        return self.options
+
+    @property
+    def _batch(self):
+        """The calls of the batch that it stands for, or None."""
+        return self.batch
+
+    @property
+    def _is_attempt(self):
+        """Whether it is an attempt of another call."""
+        return bool(self.is_attempt)
+
+    @property
+    def _is_one_way(self):
+        return self.verb == VERB_NOTIFY
+
+    @property
+    def _wants_reply(self):
+        """Whether `request` made it, which returns more than the value."""
+        return self.verb == VERB_REQUEST
+
+    @property
+    def _needs_ready(self):
+        """Whether it waits for the peer's settings.
+
+        Nothing would tell that a notification was refused.
+        """
+        return self.verb == VERB_NOTIFY or self.options.needs_settings(self.route, metadata_of(self))
+
+    @property
+    def _seconds(self):
+        """How long the call took, or takes already."""
+        # An end before the beginning is that of an attempt: the call goes on.
+        return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
+
+    @property
+    def _elapsed(self):
+        """How long ago the call began, whatever its attempts came to."""
+        return seconds_between(self.started_ns, now_ns())
+
+
+cdef bytes metadata_of(ClientCall call):
+    """Return the metadata that a call sends, encoded; None: that of its options."""
+    return call.sent_metadata if call._metadata is None else encode_metadata(call._metadata)

@@ -1,0 +1,22 @@
+from fastrpc._core.native.connection cimport Connection
+
+
+cdef class ClientConnection(Connection):
+    cdef:
+        # Who is told how it fares (see the stub); whether the peer's SETTINGS came.
+        readonly object owner
+        readonly bint is_ready
+        # The token that it shows once it is connected, or None.
+        bytes credential
+        # Whether it is older than `Keepalive.max_age` and waits for its successor.
+        readonly bint is_aged
+
+        # Whether it ends as soon as nothing is under way; whether nobody would miss it, since no call went out on it,
+        # or none for long.
+        bint is_retiring
+        readonly bint is_dispensable
+
+    cdef int _begin_retiring(self) except -1
+    cdef int _close_when_idle(self) except -1
+    cdef bint _is_leaving(self) noexcept
+    cdef bint _has_served(self) noexcept

@@ -1,0 +1,71 @@
+from asyncio import AbstractEventLoop
+from typing import Any
+
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.native.connection import Connection
+from fastrpc.config import Keepalive, Timeouts
+
+class ClientConnection(Connection):
+    """The client's side of one connection to one endpoint, carrying any number of calls at once.
+
+    Args:
+        endpoint: where it leads; errors name it.
+        owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
+            `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)` and
+            `session_crowded(session)`, and, of a credential that expires, `session_accepted(session, seconds)`.
+        credential: a token that it shows in front of its first call.
+        loop: watches the deadlines of its calls.
+        timeouts, keepalive: the rules of its life.
+        options: those of `Connection`.
+    """
+
+    def __init__(
+        self,
+        *,
+        endpoint: Any,
+        owner: Any,
+        loop: AbstractEventLoop,
+        timeouts: Timeouts,
+        keepalive: Keepalive,
+        credential: bytes | None = None,
+        **options: Any,
+    ) -> None: ...
+    @property
+    def endpoint(self) -> Any:
+        """Where it leads."""
+
+    @property
+    def owner(self) -> Any: ...
+    @property
+    def is_ready(self) -> bool:
+        """Whether the peer's SETTINGS came."""
+
+    @property
+    def is_aged(self) -> bool:
+        """Whether it is older than `Keepalive.max_age`: it takes calls until its successor does, or twice that age."""
+
+    @property
+    def is_dispensable(self) -> bool:
+        """Whether, when it ended or grew old, no call but probes had gone out on it, or none for `Timeouts.idle`."""
+
+    @property
+    def calls_in_flight(self) -> int:
+        """The calls that were opened here and are not over."""
+
+    def await_crowd(self, calls: int) -> None:
+        """Tell the owner, once, when a call is opened beside so many others; 0: never."""
+
+    def begin_probe(self, call: ClientCall) -> None:
+        """Have a call that is about to go out here keep this connection from nothing, and wake no other."""
+
+    def end_probe(self, call: ClientCall) -> None:
+        """Take note that such a call ended, or was not sent."""
+
+    def present(self, token: bytes) -> None:
+        """Show the server a token."""
+
+    def retire(self) -> None:
+        """Take no new calls, and close once those under way ended."""
+
+    def stats(self) -> dict[str, int]:
+        """Return what is under way as plain data: calls, waiting, buffered, credit."""

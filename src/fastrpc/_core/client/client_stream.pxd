@@ -1,0 +1,51 @@
+cimport cython
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.client.client_call cimport ClientCall, Streaming
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+
+cdef class ClientStream(StreamChannel):
+    cdef:
+        # The call as interceptors see it; its attempts have the connection.
+        readonly ClientCall origin
+
+        # Whether the program may send, whether messages or one answer come back.
+        readonly bint takes_stream
+        readonly bint gives_stream
+
+        # Whether an attempt is under way; whether the stream takes the messages of one; whether a message or HEAD came.
+        readonly bint is_open
+        readonly bint is_chosen
+        readonly bint has_sign
+
+        # Whether an iterable is sent, so that the program may not send; whether a sender waits for room or sends.
+        public bint is_fed
+        bint is_sending
+
+    # Done by the waiting half.
+    cdef ClientCall new_origin(self)
+    cdef int attach(self, ClientCall attempt) except -1
+    cdef int withdraw(self, Call before) except -1
+    cdef int detach(self, ClientCall attempt) noexcept
+    cdef bint take_attempt(self, ClientCall attempt) except -1
+    cdef int show_sign(self) except -1
+    cdef int attempt_over(self, ClientCall attempt) except -1
+    cdef int fail_with(self, object error, int reason) except -1
+
+    # The messages it sends.
+    cdef int check_sends(self) except -1
+    cdef object wrapped(self, object message)
+    cdef int hand_over(self, bytes payload, uint8_t number) except -1
+    cdef bytes compressed(self, bytes payload, uint8_t* number)
+    cdef bint is_worth_compressing(self, bytes payload) noexcept
+
+
+@cython.final
+cdef class StreamLink(Streaming):
+    pass
+
+
+cdef Streaming new_streaming(PyObject* stream)

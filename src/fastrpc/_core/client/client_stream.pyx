@@ -1,0 +1,261 @@
+"""A stream of ours, of either client: a call whose messages go one way or both, and its attempts.
+
+::
+
+    client.stream(Feed.follow) ──► ClientStream ──► ClientCall: an attempt on a connection
+                                        ▲                │
+           receive, async for  ◄────────┴── messages, HEAD, the end
+
+    StreamChannel
+    └── ClientStream               attempts, encoding, compression, the end
+        ├── CalledStream           (called_stream) under `Stream`, awaited
+        └── BlockingCalledStream   (blocking_called_stream) under `SyncStream`, blocks
+
+The stream is the channel itself, so the messages of one read are there for its user without anything in between. It outlives
+its attempts: as long as nothing came, an attempt that failed may be followed by another one. The first attempt that shows a
+sign of the server is the one the stream takes messages of.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.calls.call cimport Call, MethodRoute, twin_of
+from fastrpc._core.calls.calling_part cimport CallingPart
+from fastrpc._core.client.caller_view cimport ViewOptions
+from fastrpc._core.payload.metadata cimport decode_metadata
+from fastrpc._core.wire.frame cimport CANCEL_USER, Frame
+
+from fastrpc._core.payload.metadata import Metadata
+from fastrpc.errors import DecodeError, EncodeError, StreamEndedError
+
+
+cdef class ClientStream(StreamChannel):
+    """The messages of a call of ours, and its attempts."""
+
+    def __init__(
+        self, ViewOptions options not None, hash_key, MethodRoute route not None, tuple args not None, dict kwargs not None
+    ):
+        cdef ClientCall call = self.new_origin()
+        call.route = route
+        call.options = options
+        call.hash_key = hash_key
+        call.args = args
+        call.kwargs = kwargs
+        call.is_local = True
+        self.origin = self.call = call
+        self.takes_stream = route.takes_stream
+        self.gives_stream = route.gives_stream
+
+    # Done by the waiting half
+
+    cdef ClientCall new_origin(self):
+        """Return a call whose stream this is."""
+        raise NotImplementedError
+
+    cdef int attach(self, ClientCall attempt) except -1:
+        """An attempt begins; a stream that sends belongs to its only one from the start."""
+        raise NotImplementedError
+
+    cdef int withdraw(self, Call before) except -1:
+        """The attempt that was attached last was not sent: `before` counts again."""
+        raise NotImplementedError
+
+    cdef int detach(self, ClientCall attempt) noexcept:
+        """An attempt tells the stream nothing more."""
+        return 0
+
+    cdef bint take_attempt(self, ClientCall attempt) except -1:
+        """Return whether the stream takes the messages of this attempt: the first one that shows a sign."""
+        return True
+
+    cdef int show_sign(self) except -1:
+        """A message or the initial metadata came."""
+        raise NotImplementedError
+
+    cdef int attempt_over(self, ClientCall attempt) except -1:
+        """An attempt ended, well or not."""
+        raise NotImplementedError
+
+    cdef int fail_with(self, object error, int reason) except -1:
+        """End the stream from this side: the server is told, and all waits end with the error."""
+        raise NotImplementedError
+
+    # The end
+
+    def _end(self, error):
+        """Let messages that are there be taken, then raise the error; None is a clean end."""
+        self._end_sending(error)
+        self.end_input(error)
+
+    def _end_sending(self, error):
+        """Tell senders that nothing can be sent any more."""
+        if error is None:
+            error = StreamEndedError(f"{self.origin.route.method}: the server ended the stream")
+        self.end_output(error)
+
+    def _kept(self, error):
+        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+        return twin_of(error)
+
+    def _again(self, error):
+        """Return an error like the one that is kept, to be raised."""
+        self.fresh_error = None
+        return twin_of(error).with_traceback(None)
+
+    # Views
+
+    @property
+    def _attempt(self):
+        """The attempt it takes messages of, or took last; None before there is one."""
+        return None if self.call is self.origin else self.call
+
+    @property
+    def _window_bytes(self):
+        """The bytes that the server may send before messages are taken; 0 before its REQUEST is written."""
+        return 0 if self.call.window is None else self.call.window.size
+
+    @property
+    def _first_metadata(self):
+        """The initial metadata, or None as long as neither HEAD nor a message came."""
+        cdef ClientCall call = <ClientCall>self.call
+        if call.streaming.first_metadata is not None:
+            return Metadata(decode_metadata(call.streaming.first_metadata))
+        return Metadata() if self.has_sign else None
+
+    # Messages received
+
+    cdef object decode(self, bytes payload, int codec, int compressor):
+        cdef ClientCall call = <ClientCall>self.call
+        if codec != call.route.marshal.codec_id:
+            raise DecodeError(
+                f"{call.route.method} sent a message in codec {call.numbers.codec_label(codec)}, asked was codec "
+                f"{call.route.marshal.coders.codec!r}"
+            )
+        return call.route.marshal.decode_result(payload)
+
+    cdef int taken(self, Py_ssize_t cost) except -1:
+        cdef ClientCall call = <ClientCall>self.call
+        return (<CallingPart>call.session.calling).message_taken(call, cost)
+
+    # Messages sent
+
+    @cython.final
+    cdef int check_sends(self) except -1:
+        """Raise if the program may not send."""
+        if not self.takes_stream:
+            raise RuntimeError(f"{self.origin.route.method} takes no stream: nothing can be sent to it")
+        if self.is_fed:
+            raise RuntimeError(f"{self.origin.route.method}: its iterable sends the messages, not send()")
+        return 0
+
+    def _check_iterable(self, messages):
+        """Raise if messages are no iterable, or one text: its characters are not meant."""
+        if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
+            raise TypeError(
+                f"{self.origin.route.method}: send_many takes an iterable of messages, not {type(messages).__name__}; "
+                "send() takes one message"
+            )
+
+    @cython.final
+    cdef object wrapped(self, object message):
+        """Return what the functions of interceptors make of a message; one that raises ends the stream."""
+        try:
+            return self.wrapped_for_sending(message)
+        except Exception as error:
+            self.fail_with(twin_of(error), CANCEL_USER)
+            raise
+
+    @cython.final
+    cdef int hand_over(self, bytes payload, uint8_t number) except -1:
+        """Hand an encoded message to the connection, and count it."""
+        cdef ClientCall call = <ClientCall>self.call
+        (<CallingPart>call.session.calling).send_message(call, payload, call.codec, number)
+        call.route.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
+        call.route.totals.sent(PyBytes_GET_SIZE(payload))
+        return 0
+
+    @cython.final
+    cdef bint is_worth_compressing(self, bytes payload) noexcept:
+        """Return whether a message is long enough to be compressed, and the call is."""
+        cdef ClientCall call = <ClientCall>self.call
+        return call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above
+
+    @cython.final
+    cdef bytes compressed(self, bytes payload, uint8_t* number):
+        """Compress a message where it pays; `number` is set to what the server calls the compressor."""
+        cdef ClientCall call = <ClientCall>self.call
+        cdef bytes smaller
+        compressor = call.options.compressor
+        try:
+            smaller = (<CallingPart>call.session.calling).peer.compressed(compressor, compressor.wire_id, payload, number)
+        except Exception as error:  # An installed compressor may raise anything.
+            raise self._unpackable(error) from error
+        return payload if smaller is None else smaller
+
+    def _unpackable(self, error):
+        """Return the error of a message that cannot be compressed."""
+        name = (<ClientCall>self.call).options.compressor.name
+        return EncodeError(f"a message to {self.call.route.method} cannot be compressed by {name}: {error!r}")
+
+    cdef bint output_is_full(self) noexcept:
+        cdef ClientCall call = <ClientCall>self.call
+        return (<CallingPart>call.session.calling).output_is_full(call)
+
+
+@cython.final
+cdef class StreamLink(Streaming):
+    """How a call reaches its stream: what comes for the one that the stream takes goes there, the rest is dropped."""
+
+    cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        # Held until the message is in it: a sign of the server may wake what lets go of the stream.
+        cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
+        if stream is None or not (<ClientCall>call).choose():
+            return (<CallingPart>(<ClientCall>call).session.calling).message_taken(call, cost)
+        if not stream.has_sign:
+            stream.show_sign()
+        return stream.put(frame, payload, cost)
+
+    cdef int head_came(self, Call call, bytes metadata) except -1:
+        # Held as above.
+        cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
+        self.first_metadata = metadata
+        return stream.show_sign() if stream is not None and (<ClientCall>call).choose() else 0
+
+    cdef int may_send(self) except -1:
+        return 0 if self.stream is NULL else (<ClientStream>self.stream).wake_sender()
+
+    cdef int detach(self, Call call) noexcept:
+        if self.stream is not NULL:
+            (<ClientStream>self.stream).detach(<ClientCall>call)
+            self.stream = NULL
+        return 0
+
+    cdef int wrap(self, Call call, object function, bint sent) except -1:
+        cdef ClientStream stream
+        if not callable(function):
+            raise TypeError(f"{function!r} is no function that takes a message and returns one")
+        if self.stream is NULL or (<ClientStream>self.stream).is_open:
+            raise RuntimeError(f"{call.route.method}: messages are wrapped before `proceed` is called")
+        stream = <ClientStream>self.stream
+        if sent:
+            stream.sent_wraps = [*(stream.sent_wraps or ()), function]
+        else:
+            stream.received_wraps = [*(stream.received_wraps or ()), function]
+        return 0
+
+    cdef str stage(self, Call call):
+        cdef ClientCall one = <ClientCall>call
+        cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
+        if one.is_settled or one.outcome_status is not None or stream is None or stream.input_ended:
+            return "over"
+        return "open" if stream.is_open else "new"
+
+
+cdef Streaming new_streaming(PyObject* stream):
+    """Return the state of a call whose stream this is, or NULL for an attempt that has not begun."""
+    cdef StreamLink streaming = StreamLink.__new__(StreamLink)
+    streaming.stream = stream
+    return streaming

@@ -1,0 +1,19 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from fastrpc._core.native.call_parts import NativeCalling
+from fastrpc._core.native.connection import Connection
+
+UNREADABLE_HINT: str
+
+@final
+class OwnCalls(NativeCalling):
+    """The calls of ours on one connection."""
+
+def watch_calls(session: Connection, endpoint: Any, ended: Callable[[], object]) -> bool:
+    """Let calls of ours go out on a connection; return whether they may now.
+
+    Args:
+        endpoint: what errors call the other side, unless the connection makes calls already.
+        ended: called without arguments, once, when no new ones may go out any more.
+    """

@@ -1,0 +1,307 @@
+"""The part of a native connection that makes our calls: of a client, and of a server that calls a client that serves.
+
+::
+
+    ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
+    ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
+
+The side that makes calls counts along with the other's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back
+where it would use the budget up: a program that cancels without end would lose the connection, and all other calls.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, HIGHEST_STATUS, OK, RESOURCE_EXHAUSTED, UNAVAILABLE
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW, Call
+from fastrpc._core.client.call_errors cimport check_request, lost_error, outcome_of_loss, unstarted_error
+from fastrpc._core.client.client_call cimport ClientCall
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.native.send_queue cimport SMALL_MESSAGE
+from fastrpc._core.wire.frame cimport ONE_WAY, OUTCOME_NOT_STARTED, STREAM_IN, Frame
+from fastrpc._core.wire.frame cimport REASON_CALM_DOWN, REASON_CREDIT, REASON_FRAME_SIZE, REASON_PROTOCOL, REASON_SETTINGS
+from fastrpc._core.wire.window cimport CONNECTION_WINDOW
+
+from fastrpc.errors import (
+    CallError,
+    ConnectError,
+    DeadlineExceededError,
+    EncodeError,
+    RemoteProtocolError,
+    UnavailableError,
+)
+from fastrpc.status import Status
+
+UNREADABLE_HINT = "check host and port, and that both sides speak the same version of the protocol"
+
+cdef enum:
+    # Bytes of CANCEL frames that may wait for the end of the loop's turn.
+    CANCELS_AT_ONCE = 8_192
+
+
+@cython.final
+cdef class OwnCalls(NativeCalling):
+    """The calls of ours on one connection."""
+
+    cdef inline Connection session(self):
+        # Whoever calls this is the connection, or a call that holds it.
+        return <Connection>self.owner
+
+    # The connection
+
+    cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
+        return self.session().takes_call(now, rested_ns)
+
+    cdef bint output_waits(self) except -1:
+        # More than the window of a connection.
+        return self.session().sender.unsent_bytes() > CONNECTION_WINDOW
+
+    cdef int await_output(self, Call call) except -1:
+        return self.session().await_output(call)
+
+    # A call
+
+    cdef int start(self, Call call, bytes payload) except -1:
+        self.send(call, payload)
+        if call.deadline_ns != NO_DEADLINE and not call.flags & ONE_WAY:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        return 0
+
+    @cython.nonecheck(False)
+    cdef int send(self, Call call, bytes payload) except -1:
+        cdef Connection session = self.session()
+        check_request(self, call, payload)
+        if session.announces_calls and not (<ClientCall>call).is_probe:
+            session.announces_calls = False
+            session.on_used()
+        if not session.settled:
+            keep_early(session, <ClientCall>call, payload)
+        return session.slots.send_request(call, payload)
+
+    cdef int abandon(self, Call call, int reason) except -1:
+        cdef Connection session = self.session()
+        self._stop_timer(call)
+        if not session.is_closed:
+            session.now = now_ns()
+            session.give_up(call, reason)
+            if session.sender.out.size > CANCELS_AT_ONCE and not session.is_reading:
+                # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                return 0 if session._stream is NULL else (<ByteStream>session._stream).push()
+        return 0
+
+    # Its messages
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        return self.session().sender.send_message(call, payload, codec, compressor)
+
+    cdef int send_end(self, Call call) except -1:
+        # A call without an id whose REQUEST is not queued either was dropped.
+        return self.session().sender.send_end(call) if call.id or call.unsent is not None else 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        # Without an id its REQUEST was dropped for its deadline: nothing follows, and the end of its time ends the wait.
+        return call.id == 0 or self.session().output_is_full(call)
+
+    cdef int await_turn(self, Call call) except -1:
+        return self.session().await_turn(call) if call.id else 0
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        return self.session().assembler.message_taken(call, cost)
+
+    cdef int reader_waits(self, Call call) except -1:
+        return 0 if self.session().is_closed else self.session().assembler.reader_waits(call)
+
+    # What is known of its request
+
+    cdef bint was_written(self, Call call) noexcept:
+        return self.session().was_written(call)
+
+    cdef bint was_handed(self, Call call) noexcept:
+        return self.session().was_handed(call)
+
+    cdef object error_of_end(self, Call call, bint handed, str why):
+        cdef Connection session = self.session()
+        if session.auth_status > OK and not handed:
+            return refused_error(session, self.endpoint, call)
+        if why is None:
+            return unstarted_error(self.endpoint, call)
+        if session.is_unreadable:
+            return ConnectError(f"{call.route.method}: {self.endpoint}: {why}; the call did not run", hint=UNREADABLE_HINT)
+        if is_violated(session):
+            processed, retryable, doubt = outcome_of_loss(call, handed)
+            text = (
+                f"{call.route.method}: the connection to {self.endpoint} was given up, as the server broke the protocol "
+                f"({why}){doubt}"
+            )
+            return RemoteProtocolError(text, reason=session.closed_reason, processed=processed, retryable=retryable)
+        return lost_error(self.endpoint, call, handed, why)
+
+    # From the states of calls
+
+    @cython.nonecheck(False)
+    cdef int on_response(self, Call call, Frame* frame, bytes payload) except -1:
+        cdef Connection session = self.session()
+        if (<ClientCall>call).early_request is not None and session.is_usable:
+            if send_again(session, <ClientCall>call, frame):
+                return 0
+        if self.loop_state is not None:
+            self.loop_state.stop_timer(call)
+        session.woke = True
+        return (<ClientCall>call).answer_came(frame, payload, session.now)
+
+    cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
+            (<Connection>self.owner).woke = True
+        return (<ClientCall>call).message_came(frame, payload, cost)
+
+    cdef int on_head(self, Call call, bytes metadata) except -1:
+        return (<ClientCall>call).head_came(metadata)
+
+    cdef int on_sendable(self, Call call) except -1:
+        return (<ClientCall>call).may_send()
+
+    cdef int on_local_end(self, Call call, int status, str text) except -1:
+        if status == DEADLINE_EXCEEDED:
+            error = DeadlineExceededError(f"{call.route.method}: {text}", processed="yes")
+        else:
+            error = CallError(Status(status), text, processed="yes")
+        return self._fail(<ClientCall>call, error)
+
+    cdef int on_unsendable(self, Call call, object error) except -1:
+        return self._fail(<ClientCall>call, error)
+
+    cdef int on_not_started(self, Call call) except -1:
+        return self._fail(<ClientCall>call, self.error_of_end(call, False, None))
+
+    # From the connection
+
+    cdef int stop(self) except -1:
+        cdef Connection session = self.session()
+        self.peer_leaves = session.peer_drains
+        for call in session.slots.unsent_calls():
+            session.sender.drop_unsent(<Call>call)
+            self.on_not_started(<Call>call)
+        return self._tell_watchers()
+
+    cdef int fail_all(self, str why) except -1:
+        cdef Connection session = self.session()
+        cdef Call call
+        for call in session.slots.unsent_calls():
+            session.sender.drop_unsent(call)
+            self._fail(<ClientCall>call, self.error_of_end(call, False, why))
+        for call in session.slots.opened.entries():
+            handed = session.may_have_left(call)
+            session.sender.drop_unsent(call)
+            session.caller.forget(call)
+            self._fail(<ClientCall>call, self.error_of_end(call, handed, why))
+        return self._tell_watchers()
+
+    cdef int _fail(self, ClientCall call, object error) except -1:
+        self._stop_timer(call)
+        return call.failed(error)
+
+    cdef inline int _stop_timer(self, Call call) except -1:
+        return 0 if self.loop_state is None else self.loop_state.stop_timer(call)
+
+    cdef int _tell_watchers(self) except -1:
+        watchers, self.watchers = self.watchers, None
+        for watcher in watchers or ():
+            watcher()
+        return 0
+
+
+cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
+    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
+    # Behind the REQUEST of a stream its messages may have left already.
+    if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
+        call.early_request = payload
+    return 0
+
+
+cdef bint send_again(Connection connection, ClientCall call, Frame* frame) except -1:
+    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+
+    It is the same attempt: the server started nothing, and what it takes is known now.
+    """
+    cdef bytes payload = call.early_request
+    call.early_request = None
+    if frame.status != RESOURCE_EXHAUSTED or frame.outcome != OUTCOME_NOT_STARTED or frame.pushback_ms:
+        return False
+    if call.id >= connection.slots.early_until or connection.is_closed or connection.peer_drains:
+        return False
+    call.id = 0
+    call.state = STATE_NEW
+    call.handed_at = 0
+    call.received_metadata = None
+    try:
+        check_request(<OwnCalls>connection.calling, call, payload)
+        connection.slots.send_request(call, payload)
+    except EncodeError as error:
+        connection.on_unsendable(call, error)
+    return True
+
+
+cdef bint is_violated(Connection session) noexcept:
+    """Return whether a connection ended because the peer broke the rules of the wire."""
+    return not session.closed_by_peer and session.closed_reason in (
+        REASON_PROTOCOL, REASON_FRAME_SIZE, REASON_CREDIT, REASON_CALM_DOWN, REASON_SETTINGS
+    )
+
+
+cdef object refused_error(Connection session, object endpoint, Call call):
+    """Return the error of a call that was not started, as the server refused our credential."""
+    text = f"{call.route.method}: {endpoint} refused the credentials: {session.auth_text}"
+    if session.auth_status == UNAVAILABLE:
+        return UnavailableError(text)
+    return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
+
+
+cdef OwnCalls new_own_calls(Connection session, object endpoint, bint takes_values=False):
+    """Let a connection make calls; it takes `owner` back when it goes."""
+    cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
+    calls.owner = <PyObject*>session
+    calls.endpoint = endpoint
+    calls.loop_state = session.loop_state
+    calls.peer = session.peer
+    calls.is_settled = session.settled
+    calls.takes_values = takes_values
+    calls.know_limits(session.ours)
+    session.calling = calls
+    return calls
+
+
+def watch_calls(Connection session not None, endpoint, ended):
+    """Let calls of ours go out on a connection; return whether they may now.
+
+    Args:
+        endpoint: what errors call the other side, unless the connection makes calls already.
+        ended: called without arguments, once, when no new ones may go out any more.
+    """
+    cdef OwnCalls calls = <OwnCalls?>session.calling if session.calling is not None else None
+    if calls is None:
+        calls = new_own_calls(session, endpoint)
+        session.is_usable = session.settled and not (session.is_closed or session.peer_drains)
+    if not session.is_usable:
+        return False
+    if calls.watchers is None:
+        calls.watchers = []
+    calls.watchers.append(ended)
+    return True
+
+
+@cython.nonecheck(False)
+cdef Engine next_usable(list sessions, Py_ssize_t* turn):
+    """Return the next connection in turn that takes calls, or None."""
+    cdef Engine session
+    cdef Py_ssize_t count = len(sessions), _i
+    for _i in range(count):
+        turn[0] += 1
+        if turn[0] >= count:
+            turn[0] = 0
+        session = sessions[turn[0]]
+        if session.is_usable:
+            return session
+    return None

@@ -1,1 +1,0 @@
-"""The frames of the native protocol, their encoding, and SETTINGS."""

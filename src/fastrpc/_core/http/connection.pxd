@@ -1,0 +1,46 @@
+"""The HTTP gateway's side of one connection: from requests to calls."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.http_served_connection cimport HttpServedConnection
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.sender_check cimport SenderCheck
+from fastrpc._core.server.served_call cimport ServerCall
+
+
+@cython.final
+cdef class GatewayConnection(HttpConnection):
+    cdef:
+        # Shared by all connections; the state of this one for the gate.
+        readonly HttpService service
+        readonly Gate gate
+        readonly HttpServedConnection connection
+
+        # Whether the gate has the call; a line of the body that is not whole.
+        bint has_started
+        bytearray line
+
+        # Judges the senders of long requests that call a method, None: of none yet.
+        SenderCheck sender_check
+
+        # When the time of a request to a fixed path is over whose sender is not known yet; 0: it has none.
+        uint64_t verdict_due_ns
+
+    # From the request to the gate.
+    cdef int _forget(self) except -1
+    cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2
+    cdef uint64_t _check_verdict(self, uint64_t now) except? 0
+    cdef int _answer_early(self) except -1
+    cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1
+    cdef int _pass_in(self, bytes payload) except -1
+    cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1
+    cdef int _take_line(self, bytes line) except -1
+
+    # A drain.
+    cdef bint _is_between(self) except -1
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0

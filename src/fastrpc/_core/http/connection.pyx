@@ -1,0 +1,536 @@
+"""The HTTP gateway's side of one connection: from requests to calls.
+
+::
+
+    head ──► Host, origin ──► fixed path ────────────────────────────► what is there answers
+                        └──► method, verb, type ──► body ──► Gate.pass_in ──► handler
+
+HttpServedConnection goes from there to responses. A request for a WebSocket is judged by its head alone; SocketTalk goes on.
+
+With authentication on, a body of more than `SMALL_BODY` bytes, or of unknown length, is read once its sender is known.
+"""
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.http.http_call cimport new_call, terms_of
+from fastrpc._core.http.messages cimport LINE_ARGUMENTS, LINE_END, LINE_VALUE, MESSAGE_COST, open_line
+from fastrpc._core.http.problems cimport http_status_of, problem_document, retry_line, status_of_refusal
+from fastrpc._core.http.request_fields cimport SMALL_BODY, is_long
+from fastrpc._core.http.response_lines cimport BEARER, NOSNIFF, PROBLEM_LINES, call_lines
+from fastrpc._core.http.socket_talk cimport SocketTalk
+from fastrpc._core.http1.connection cimport field_lines
+from fastrpc._core.http1.head cimport VERB_POST
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.server.connection_life cimport REST_NS
+from fastrpc._core.server.sender_check cimport SenderCheck
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.websocket.frames cimport CLOSE_RESTART
+from fastrpc._core.wire.frame cimport ONE_WAY, REASON_DRAIN, TIMEOUT_NONE, Frame
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.http1.head import RequestRefusedError
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+# Of a body that is taken in parts.
+cdef int64_t ENDLESS = <int64_t>1 << 62
+# When to look again whether its last answer was taken.
+cdef uint64_t UNSENT_NS = 50_000_000
+
+
+@cython.final
+cdef class GatewayConnection(HttpConnection):
+    """One connection of a server's HTTP gateway."""
+
+    def __init__(self, HttpService service not None, parts):
+        cdef HttpServedConnection connection = HttpServedConnection(service.gate, "http")
+        connection.join(self)
+        HttpConnection.__init__(self, service.limits)
+        self.life.set_age(parts.config.timeouts, parts.config.keepalive)
+        self.service = service
+        self.gate = service.gate
+        connection.has_marshals = True
+        connection.reveals_services = parts.reveals_services
+        connection.service = service
+        connection.takes_values = service.serves_rpcx or service.serves_phobos
+        self.connection = connection
+        self.life.connection = <PyObject*>connection
+        self.line = bytearray()
+
+    # From the head of a request to its call
+
+    cdef int64_t head_came(self, RequestHead head) except? -2:
+        cdef ServerCall call
+        cdef HttpTerms terms
+        self._forget()
+        self.connection.now = self.connection.received_ns = self.now
+        call = self.connection.call = new_call(self.connection, self.date())
+        terms = terms_of(call)
+        terms.understand(call, head, self.service)
+        self.takes_parts = terms.takes_lines
+        if terms.path is not None and terms.path.needs_identity and self.gate.asks_access():
+            self._identify(call)
+        return self._admit(call, terms, head)
+
+    cdef int _forget(self) except -1:
+        """Forget the request before."""
+        if self.connection.talk is not None:
+            self.connection.talk.drop(self)
+        if self.sender_check is not None:
+            self.sender_check.drop()
+        self.connection.forget()
+        self.has_started = False
+        if PyByteArray_GET_SIZE(self.line):
+            self.tail_changed(-PyByteArray_GET_SIZE(self.line))
+            self.line.clear()
+        return 0
+
+    def _identify(self, ServerCall call):
+        """Find out who sends a request to a fixed path."""
+        cdef ServedConnection connection = self.connection
+        self.gate.renew(connection)
+        credential = None if call.received_metadata is None else call.metadata.get("authorization")
+        if credential is None:
+            if not call.keeps_identity:
+                call.identity = None if connection.expires_ns and self.now >= connection.expires_ns else connection.identity
+            return
+        call.identity = None
+        found = self.gate.identify(call, credential)
+        if found is not None:
+            self._note_identity(call, *found)
+            return
+        self.is_deciding = True
+        self.verdict_due_ns = 0
+        if call.stated_timeout_us and call.stated_timeout_us != TIMEOUT_NONE:
+            self.verdict_due_ns = call.started_ns + call.stated_timeout_us * 1000
+            self.schedule_check(self.verdict_due_ns)
+        self.gate.verify(
+            call, "", lambda identity, status, seconds: self._identified(call, identity, status, seconds)
+        )
+
+    cdef uint64_t _check_verdict(self, uint64_t now) except? 0:
+        """Answer a request whose time is over before its sender is known; return when that is, 0: it is not waited for."""
+        cdef ServerCall call = self.connection.call
+        cdef str text = "the deadline passed while the credential was verified; the call was not started"
+        if not self.is_deciding or call is None:
+            return 0
+        if terms_of(call).path is None:
+            return self.sender_check.check(now)
+        if now < self.verdict_due_ns or self.verdict_due_ns == 0:
+            return self.verdict_due_ns
+        if self.gate.give_up(call):
+            terms_of(call).set_fault(504, text, b"")
+            self._answer_early()
+            # The verdict finds no request.
+            self.connection.call = None
+        return 0
+
+    def _note_identity(self, ServerCall call, identity, int status, seconds):
+        call.identity = identity
+        if seconds is not None:
+            call.own_expires_ns = now_ns() + <uint64_t>(<double>seconds * 1e9)
+        if status:
+            terms_of(call).set_fault(http_status_of(status), "the credential is not accepted", b"")
+
+    def _identified(self, ServerCall call, identity, int status, seconds):
+        cdef HttpTerms terms
+        if self.connection.call is call and not self.is_closed:
+            self._note_identity(call, identity, status, seconds)
+            terms = terms_of(call)
+            if is_long(self.head) and (terms.fault_status or identity is None):
+                if not terms.fault_status:
+                    terms.set_fault(401, "the caller is not authenticated", b"")
+                self._answer_early()
+            else:
+                self.admit_body()
+
+    cdef int64_t _admit(self, ServerCall call, HttpTerms terms, RequestHead head) except? -2:
+        """Return the most bytes of the body; one that is refused anyhow is not waited for where it is long."""
+        cdef bint is_large = is_long(head)
+        if terms.fault_status or terms.path is None and call.route is None:
+            if is_large:
+                self._answer_early()
+            return SMALL_BODY
+        if self.gate.asks_access() and (is_large or terms.is_socket and terms.path is None):
+            if terms.path is None:
+                if self.sender_check is None:
+                    self.sender_check = SenderCheck.__new__(SenderCheck)
+                self.sender_check.judge(call, call.method)
+            elif not self.is_deciding and call.identity is None:
+                terms.set_fault(401, "the caller is not authenticated", b"")
+                self._answer_early()
+        return ENDLESS if self.takes_parts else self.service.body_bytes
+
+    cdef int _answer_early(self) except -1:
+        """Answer before the body came, which is not read."""
+        self.connection.leaves_body = True
+        self.takes_parts = False
+        return self._hand_over(b"")
+
+    # From the body to the gate
+
+    cdef int request_came(self, RequestHead head, bytes body) except -1:
+        cdef bytes payload = body
+        cdef ServerCall call = self.connection.call
+        cdef HttpTerms terms = terms_of(call)
+        if terms.fault_status and not terms.is_fault_hidden:
+            return self._answer_fault(call, terms)
+        if terms.is_socket and not terms.fault_status and (terms.path is not None or call.route is not None):
+            return self._upgrade(call, terms)
+        if terms.path is not None:
+            if call.charge:
+                # The calls that it makes are counted by themselves.
+                self.gate.memory.charge(call, 0)
+            terms.path.serve(self, head, body, call.identity)
+            return 0
+        if self.takes_parts:
+            # Its arguments come in its first line.
+            return 0
+        if head.verb != VERB_POST and terms.target is not None and terms.fault_status == 0:
+            try:
+                payload = terms.target.arguments(head.query)
+            except CallError as error:
+                terms.refuse_later(call, 400, f"{call.method}: {error.message}")
+        return self._pass_in(payload)
+
+    cdef int _pass_in(self, bytes payload) except -1:
+        cdef ServerCall call = self.connection.call
+        cdef bytes name = terms_of(call).name
+        self.has_started = True
+        self.connection.now = max(self.connection.now, self.now)
+        self.connection.is_reading = self.is_reading
+        self.connection.dated_ns = max(self.connection.dated_ns, self.rested_ns)
+        if call.charge and call.route is None:
+            self.gate.memory.charge(call, 0)
+        if terms_of(call).rpcx is not None and self.connection.answers_at_once(call, payload):
+            return 0
+        self.gate.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        if call.charge and not call.is_held and call.waiting_payload is None:
+            # It ended in its first step: the count of its body is taken back here.
+            self.gate.memory.charge(call, 0)
+        if self.connection.ended_ns > self.turn_ends_ns:
+            self.messages_left = 0
+        if self.connection.call is not None:
+            # Its handler may go on in the next turn of the loop.
+            self.woke = True
+        return 0
+
+    # A WebSocket
+
+    cdef int _upgrade(self, ServerCall call, HttpTerms terms) except -1:
+        """End the handshake of a WebSocket: what follows is no HTTP."""
+        # It may have calls under way at every instant: at its age it is closed.
+        self.life.closes_by_answers = False
+        cdef SocketTalk talk = SocketTalk(self.service, call)
+        self.connection.become(talk)
+        talk.begin(self, terms.subprotocol)
+        if self.is_draining:
+            self.begin_drain()
+
+    cdef Py_ssize_t upgraded_came(self, const char* data, Py_ssize_t size) except -1:
+        return self.connection.talk.receive(self, data, size)
+
+    cdef uint64_t upgraded_due(self, uint64_t now) except? 0:
+        return 0 if self.connection.talk is None else self.connection.talk.check(self, now)
+
+    def answer_message(self, bytes content not None):
+        """Answer a message of a WebSocket at a fixed path, unless the connection is gone."""
+        if self.connection.talk is not None and not self.is_closed:
+            self.connection.talk.answer_message(self, content)
+
+    def close(self, int reason=0, str text=""):
+        """Close once all output is sent."""
+        if self.connection.talk is not None and not self.is_closed:
+            self.connection.talk.close(self, CLOSE_RESTART, text)
+        else:
+            HttpConnection.close(self, reason, text)
+
+    # Faults
+
+    cdef int _answer_fault(self, ServerCall call, HttpTerms terms) except -1:
+        """Answer a request that the gate does not see."""
+        cdef int status = terms.fault_status
+        cdef bytes lines = terms.fault_lines
+        cdef bint leaves_body = self.connection.leaves_body
+        cdef Failure failure
+        if status == 204:
+            return self.answer(status, lines, b"", leaves_body)
+        if terms.rpcx is not None:
+            lines += terms.rpcx.failure_lines(terms.fault_text, None) + NOSNIFF + call_lines(call, self.head)
+            return self.answer(200 if terms.rpcx.is_phobos else status, lines, b"", leaves_body)
+        failure = Failure(status_of_refusal(status), terms.fault_text, has_run=False)
+        lines += (BEARER if status == 401 else b"") + retry_line(status, failure) + call_lines(call, self.head)
+        return self.answer(status, PROBLEM_LINES + lines, problem_document(status, failure, CODEC_JSON), leaves_body)
+
+    cdef bytes refusal_of(self, object error):
+        failure = Failure(status_of_refusal(error.status), error.text, has_run=False)
+        document = problem_document(error.status, failure, CODEC_JSON)
+        length = b"Content-Length: %d\r\n\r\n" % len(document)
+        return PROBLEM_LINES + retry_line(error.status, failure) + length + document
+
+    cdef int body_grew(self, Py_ssize_t size) except -1:
+        """Count what is there of a body; one that is over a budget is refused before the rest of it came."""
+        cdef ServerCall call = self.connection.call
+        if call is None or terms_of(call).fault_status:
+            return 0
+        problem = self.gate.over_budget(call, size - call.charge, call.charge == 0)
+        if problem is not None:
+            count_refusal("memory")
+            self.gate.count_refused(call, RESOURCE_EXHAUSTED, problem)
+            raise RequestRefusedError(503, problem)
+        return self.gate.memory.charge(call, size)
+
+    cdef int request_dropped(self) except -1:
+        cdef ServerCall call = self.connection.call
+        self._forget()
+        if call is not None:
+            if self.connection.held and call in self.connection.held:
+                self.gate.cancel(call, False)
+            elif call.charge and call.waiting_payload is None:
+                self.gate.memory.charge(call, 0)
+        return 0
+
+    # A body in lines
+
+    cdef int part_came(self, bytes part, bint is_last) except -1:
+        cdef Py_ssize_t end = part.rfind(b"\n"), before = PyByteArray_GET_SIZE(self.line)
+        cdef list lines = []
+        if end >= 0:
+            lines = (bytes(self.line) + part[:end]).split(b"\n")
+            self.line = bytearray()
+        self.line += part[end + 1:]
+        if is_last:
+            lines.append(bytes(self.line))
+            self.line = bytearray()
+        # Counted like bytes that wait for their turn, before a line is taken, which may end the connection.
+        self.tail_changed(PyByteArray_GET_SIZE(self.line) - before)
+        try:
+            for line in lines:
+                self._take_line(line.strip())
+            if PyByteArray_GET_SIZE(self.line) > self.service.body_bytes:
+                text = f"a line of the body has more than {self.service.body_bytes} bytes (Limits.message_bytes)"
+                raise CallError(Status.RESOURCE_EXHAUSTED, text)
+        except CallError as error:
+            self._end_input(error)
+        else:
+            if is_last:
+                self._end_input(None)
+        return 0
+
+    cdef int _take_line(self, bytes line) except -1:
+        """Take a line of the body: arguments, a message, or the end of both."""
+        cdef list content = []
+        cdef int kind
+        cdef ServerCall call = self.connection.call
+        cdef ServedStream stream
+        cdef Frame frame
+        if not line or call is None:
+            return 0
+        kind = open_line(line, content)
+        if kind == LINE_ARGUMENTS and self.has_started:
+            raise CallError(Status.INVALID_ARGUMENT, "the arguments come in the first line of the body, and once")
+        if not self.has_started:
+            self._pass_in(content[0] if kind == LINE_ARGUMENTS else b"")
+        stream = <ServedStream>call.stream
+        if stream is None:
+            return 0
+        if stream.input_ended and kind == LINE_VALUE:
+            raise CallError(Status.INVALID_ARGUMENT, "a message comes behind the end of the stream")
+        if kind == LINE_END:
+            stream.end_input(None)
+        elif kind == LINE_VALUE:
+            memset(&frame, 0, sizeof(Frame))
+            frame.codec = CODEC_JSON
+            stream.put(&frame, content[0], len(content[0]) + MESSAGE_COST)
+            if stream.held > self.service.window_bytes:
+                self.hold_body(True)
+        return 0
+
+    def _end_input(self, error):
+        """No further message comes; what is wrong with the lines is told to a call that has not begun by its refusal."""
+        cdef ServerCall call = self.connection.call
+        if call is None:
+            return
+        if not self.has_started:
+            if error is not None:
+                terms_of(call).refuse_later(call, 400, f"{call.method}: {error.message}")
+            self._pass_in(b"")
+        if call.stream is not None:
+            (<StreamChannel>call.stream).end_input(error)
+
+    # For what is at fixed paths
+
+    def is_asked(self, RequestHead head not None):
+        """Return whether this request still waits for its answer."""
+        return self.head is head and self.is_answering and not self.is_closed
+
+    def answer_path(self, int status, fields, bytes content not None):
+        """Answer a request to a fixed path."""
+        lines = field_lines(fields) + NOSNIFF + call_lines(self.connection.call, self.head)
+        self.answer(status, lines, content, self.connection.leaves_body)
+
+    def may_call(self, identity, MethodRoute route not None):
+        """Return whether a caller may call a method."""
+        return self.gate.may_call(identity, route)
+
+    def begin_call(self, str method not None, bytes arguments not None, done not None, str codec not None="json",
+                   bint one_way=False):
+        """Call a unary method in the name of the request being answered; `done` gets its `Outcome`."""
+        cdef ServerCall asked = self.connection.call
+        cdef ServerCall call = new_call(self.connection, self.date() if self.is_reading else now_ns())
+        cdef bytes name = method.encode("utf-8", "surrogatepass")
+        cdef HttpTerms terms = terms_of(call)
+        cdef MethodRoute route
+        self.connection.now = self.connection.received_ns = now_ns()
+        terms.done = done
+        call.codec = CODEC_MSGPACK if codec == "msgpack" else CODEC_JSON
+        call.flags = ONE_WAY if one_way else 0
+        if one_way:
+            self.note_unanswered()
+        call.received_metadata = asked.received_metadata
+        call.stated_timeout_us = asked.stated_timeout_us
+        call.deadline_ns = asked.deadline_ns
+        call.request_entry = asked.request_entry
+        if terms_of(asked).origin is not None:
+            call.identity = None
+        if not self.gate.refuses_early(call, name, PyBytes_GET_SIZE(arguments)):
+            route = call.route
+            if route is not None:
+                terms.target = self.service.method_of(route)
+                self._check_kind(terms, route)
+            self.gate.pass_in_alone(call, name, arguments)
+        return call
+
+    def _check_kind(self, HttpTerms terms, MethodRoute route):
+        if route.takes_stream or route.gives_stream:
+            terms.set_fault(400, f"{route.method} is called as a stream, which has no place here", b"")
+
+    # Calls of the server
+
+    def begin_drain(self, int reason=0, str text=""):
+        """Close with the next answer; once the server drains, a connection that rests has a second for its last request."""
+        self.is_draining = True
+        self.connection.is_draining = True
+        if self.connection.drain_signal is not None:
+            self.connection.drain_signal.set()
+        if self.is_closed or reason and self.connection.talk is None:
+            return
+        if not self.life.drains:
+            self.life.begin_drain(now_ns() + REST_NS)
+            self.schedule_check(self.life.left_due())
+        # Where the peer takes no output its time stays as it is; all is looked at once it does.
+        if self.connection.talk is not None and not self.is_stuck:
+            self._wait_until(earlier(self._due_ns, self.life.left_due()))
+
+    @property
+    def has_drained(self):
+        """Whether no call is under way, all output is sent, and no last request is about to come."""
+        if self.connection.talk is not None and not self.is_closed:
+            if self.connection.talk.has_calls() or self.unsent_bytes():
+                return False
+            return now_ns() >= self.life.kept_until_ns
+        # Otherwise it closes by itself: behind its last answer, or once it has rested.
+        return self.is_closed and not (self.connection.held or self.connection.queue or self.unsent_bytes())
+
+    cdef bint _is_between(self) except -1:
+        """Return whether no request is received or answered."""
+        return not (self.is_answering or self.head is not None or self._seen or self.connection.held or self.connection.queue)
+
+    cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
+        """Close a connection that rests while the server drains; return when that is."""
+        if not self.life.drains or self.connection.talk is not None or not self._is_between():
+            return 0
+        if self.is_stuck:
+            # The last answer is still being taken; whatever lies behind it has its turn then.
+            return max(now + UNSENT_NS, self.life.left_due())
+        if not self.life.has_left(now, True):
+            return self.life.next_ns
+        self._end()
+        self.gate.runner.tell_watcher()
+        return self._due_ns
+
+    def end_calls(self, str text not None):
+        """Answer every call that is still under way, and stop its handler."""
+        self.gate.end_calls(self.connection, text)
+
+    def stats(self):
+        """Return the calls under way on this connection, as plain data."""
+        return self.connection.stats(self.unsent_bytes())
+
+    # For the verdict about a certificate
+
+    def describe_peer(self):
+        """Return the other side of the connection."""
+        return self.connection.describe_peer()
+
+    def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
+        """Note who the certificate names, and until when."""
+        self.connection.certify(identity, valid_seconds, generation)
+        return True
+
+    def go_on(self):
+        """Take the requests that waited for a verdict."""
+        if self._stream is not NULL:
+            (<ByteStream>self._stream).release_input()
+
+    # The engine
+
+    cdef int connected(self) except -1:
+        if self.life.count_in():
+            self.close(REASON_DRAIN, self.life.surplus_text())
+            return 0
+        HttpConnection.connected(self)
+        if self.life.aged_at_ns:
+            self.schedule_check(self.life.aged_at_ns)
+        return 0
+
+    cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
+        if not (self.life.has_heard or self.is_closed) and not self.life.hear_first():
+            return 0
+        return HttpConnection.receive(self, data, size)
+
+    cdef int lost(self, object error) except -1:
+        self.request_dropped()
+        self.life.count_out(error)
+        return HttpConnection.lost(self, error)
+
+    cdef int read_done(self) except -1:
+        self.connection.received_ns = self.received_ns
+        self.connection.read_ended()
+        return self.gate.runner.leave_task()
+
+    cdef int flushed(self) except -1:
+        cdef ServerCall call = self.connection.call
+        if self.connection.output_held or self.is_stuck or self._output_bytes:
+            self.life.weigh(self.connection.unsent_bytes(), self.now)
+        if self.has_begun and call is not None and call.stream is not None and not self.connection.output_is_full(call):
+            (<StreamChannel>call.stream).wake_sender()
+        return self.gate.runner.tell_watcher()
+
+    cdef int stalled(self) except -1:
+        return self.life.note_stall(self.now, self.date())
+
+    cdef int tail_changed(self, Py_ssize_t change) except -1:
+        return self.gate.memory.count_tail(self.connection, change)
+
+    cdef uint64_t check(self, uint64_t now) except? 0:
+        cdef uint64_t due = HttpConnection.check(self, now)
+        if self.is_closed:
+            return due
+        due = earlier(due, self.life.check_calls(now, self.connection.unsent_bytes()))
+        due = earlier(due, self._check_verdict(now))
+        due = earlier(due, self.life.check_age(now, self._is_between()))
+        due = earlier(due, self._check_leaving(now))
+        return self._due_ns if self.is_closed else earlier(due, self.connection.send_sign(now))

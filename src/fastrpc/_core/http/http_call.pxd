@@ -1,0 +1,79 @@
+"""A call as its HTTP request describes it."""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.http.http_method cimport HttpMethod
+from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+
+
+@cython.final
+cdef class HttpTerms:
+    cdef:
+        # The method of the name, or None; the name as the gate looks for it; the page at a fixed path.
+        HttpMethod target
+        bytes name
+        object path
+
+        # Called with the outcome where the call is a part of a request; None where it is the request itself.
+        object done
+
+        # Why the request is refused, 0: it is not: an HTTP status, a text, and further fields. Whether that is told behind
+        # the guards of the gate.
+        int fault_status
+        str fault_text
+        bytes fault_lines
+        bint is_fault_hidden
+
+        # The origin of the page that sent it, None: of no page, or of one from here.
+        bytes origin
+
+        # Whether it asks for a WebSocket, and the subprotocol chosen for it.
+        bint is_socket
+        str subprotocol
+
+        # The fields of a request of rpcx's header gateway; None for others.
+        RpcxHeaders rpcx
+
+        # How the messages of the answer are written; whether those of the caller come in lines.
+        int form
+        bint takes_lines
+
+    cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1
+    cdef int refuse_later(self, ServerCall call, int status, str text) except -1
+    cdef int set_fault(self, int status, str text, bytes lines) except -1
+    cdef int _find_method(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1
+    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1
+    cdef int _check_request(self, ServerCall call, RequestHead head) except -1
+    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1
+    cdef int _refuse_protobuf(self, ServerCall call) except -1
+    cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1
+    cdef int _check_path(self, RequestHead head) except -1
+    cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1
+
+
+@cython.final
+cdef class Outcome:
+    cdef:
+        # The encoded result, or None and the reason.
+        readonly bytes value
+        readonly Failure failure
+
+
+# Return the terms of a call of `new_call`.
+cdef inline HttpTerms terms_of(Call call):
+    return <HttpTerms>(<ServerCall>call).head
+
+
+# Make the call of a request on a connection; its `head` are its terms.
+cdef ServerCall new_call(ServedConnection connection, uint64_t now)
+
+# Return the key of a text that would break a field of a response, or None.
+cdef str breaking_key(bytes metadata)

@@ -1,0 +1,19 @@
+from typing import final
+
+from fastrpc._core.server.served_connection import Failure
+
+@final
+class HttpTerms:
+    """The terms that a request states for its call."""
+
+@final
+class Outcome:
+    """The outcome of a call that is a part of a request."""
+
+    def __init__(self, value: bytes | None, failure: Failure | None) -> None: ...
+    @property
+    def value(self) -> bytes | None:
+        """The encoded result; None: the call failed."""
+
+    @property
+    def failure(self) -> Failure | None: ...

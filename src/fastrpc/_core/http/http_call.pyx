@@ -1,0 +1,284 @@
+"""A call as its HTTP request describes it, before the gate sees it.
+
+Faults of a request other than its framing are answered behind the guards of the gate: a caller that may not call a method
+does not learn which verbs it has. Such a call gets the shape of another kind of method, which the gate refuses there; its
+answer is the reason kept in its terms. Faults of the sender are answered at once.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+from libc.string cimport memchr, memcmp, memcpy
+
+from fastrpc._core.base.codec_numbers cimport CODEC_JSON, CODEC_MSGPACK
+from fastrpc._core.base.wire cimport load16
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.http.handshake cimport asks_socket, chosen_protocol, handshake_fault, token_of
+from fastrpc._core.http.media_types cimport BODY_JSON, BODY_LINES, BODY_MSGPACK, FORM_NONE, body_kind, stream_form
+from fastrpc._core.http.pages cimport is_preflight, preflight_lines, takes_page
+from fastrpc._core.http.request_fields cimport has_plain_id, metadata_of, timeout_of
+from fastrpc._core.http.rpcx_headers cimport rpcx_headers, take_rpcx_metadata
+from fastrpc._core.http1.head cimport (
+    FIELD_CONTENT_ENCODING,
+    FIELD_REQUEST_ID,
+    VERB_GET,
+    VERB_HEAD,
+    VERB_POST,
+    is_text,
+)
+from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata, encode_metadata
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT, TIMEOUT_NONE
+
+from fastrpc._core.http1.head import RequestRefusedError
+
+cdef enum:
+    COMPRESSOR_GZIP = 1
+    # The head of an entry of metadata (PROTOCOL.md, "Metadata").
+    ENTRY_HEAD = 4
+    # The longest name of a method (PROTOCOL.md).
+    NAME_BYTES = 255
+
+# Of a call by WebSocket, and of a fixed path.
+cdef tuple SUBPROTOCOLS = ("fastrpc.json", "fastrpc.msgpack")
+cdef tuple JSON_SUBPROTOCOL = ("fastrpc.json",)
+
+# A longer timeout counts as no timeout.
+cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
+
+
+@cython.final
+cdef class HttpTerms:
+
+    cdef int understand(self, ServerCall call, RequestHead head, HttpService service) except -1:
+        """Take what the head of a request says: who sends it, which method it calls, in which form."""
+        cdef Py_ssize_t size = 0, path
+        cdef const char* target = head.target_data(&size)
+        cdef const char* end = <const char*>memchr(target, b"?", <size_t>size)
+        cdef list origin = []
+        path = size if end is NULL else end - target
+        if not service.knows_host(head):
+            return self.set_fault(421, "the Host of the request is not this server (HTTP.allowed_hosts)", b"")
+        if not takes_page(service, head, origin):
+            return self.set_fault(403, "pages of that origin may not call this server (HTTP.cors_origins)", b"")
+        if origin:
+            self.origin = origin[0]
+            # A page is not who the certificate of the browser names.
+            call.identity = None
+            if is_preflight(head):
+                return self.set_fault(204, "", preflight_lines(head, self.origin))
+        if service.paths:
+            self.path = service.paths.get(target[:path])
+        if service.offers_sockets:
+            if self.path is not None:
+                self.is_socket = self.path.takes_messages and asks_socket(head)
+            elif path > 4 and memcmp(target, b"/ws/", 4) == 0:
+                # Behind it come service and method, as in any path.
+                self.is_socket = True
+                target += 3
+                path -= 3
+        self._take_fields(call, head, service.gate.metadata_bytes)
+        if (service.serves_rpcx or service.serves_phobos) and not self.is_socket:
+            if service.serves_rpcx:
+                self.rpcx = rpcx_headers(head, target[:path], False)
+            if service.serves_phobos and self.rpcx is None:
+                self.rpcx = rpcx_headers(head, target[:path], True)
+            if self.rpcx is not None:
+                self.path = None
+                return self._find_rpcx(call, head, service)
+        if self.path is not None:
+            return self._check_socket(call, head) if self.is_socket else self._check_path(head)
+        return self._find_method(call, head, service, target, path)
+
+    cdef int set_fault(self, int status, str text, bytes lines) except -1:
+        """Have the request refused at once."""
+        self.fault_status = status
+        self.fault_text = text
+        self.fault_lines = lines
+        return 0
+
+    cdef int refuse_later(self, ServerCall call, int status, str text) except -1:
+        """Have the request refused behind the guards."""
+        cdef bytes lines = b""
+        if status == 405:
+            lines = b"Allow: GET, HEAD, POST\r\n" if self.target.is_safe else b"Allow: POST\r\n"
+        self.is_fault_hidden = True
+        call.flags = (call.route.flags ^ (STREAM_IN | STREAM_OUT)) & (STREAM_IN | STREAM_OUT)
+        self.takes_lines = False
+        self.form = FORM_NONE
+        return self.set_fault(status, text, lines)
+
+    cdef int _take_fields(self, ServerCall call, RequestHead head, uint32_t metadata_bytes) except -1:
+        cdef bint is_stated = False
+        cdef uint64_t timeout = timeout_of(head, &is_stated)
+        cdef bytes metadata = metadata_of(head), token = token_of(head) if self.is_socket else None
+        if token is not None:
+            metadata = (metadata or b"") + encode_metadata({"authorization": f"Bearer {token.decode('ascii')}"})
+        call.received_metadata = metadata
+        if metadata is not None and check_metadata(
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), metadata_bytes
+        ) != METADATA_OK:
+            text = f"the metadata is over the limit of {metadata_bytes} bytes (Limits.metadata_bytes)"
+            raise RequestRefusedError(431, text)
+        if head._noted[<int>FIELD_REQUEST_ID].count and not has_plain_id(head):
+            find_request_entry(call, True)
+        if is_stated:
+            call.stated_timeout_us = TIMEOUT_NONE if timeout >= LONGEST_US else max(timeout, <uint64_t>1)
+            if timeout == 0:
+                call.deadline_ns = call.started_ns
+        return 0
+
+    cdef int _find_method(
+        self, ServerCall call, RequestHead head, HttpService service, const char* path, Py_ssize_t size
+    ) except -1:
+        """Find the method of a path: `/service/method`, where a service may have dots."""
+        cdef char[NAME_BYTES] name
+        cdef Py_ssize_t at, slash = 0
+        self.name = path[:size]
+        if not (service.serves_methods or self.is_socket) or not 1 < size <= NAME_BYTES:
+            return 0
+        memcpy(name, path + 1, <size_t>(size - 1))
+        for at in range(size - 1):
+            if name[at] == b"/" and slash == 0:
+                slash = at
+                name[at] = b"."
+            elif name[at] in b"/%" or slash and name[at] == b".":
+                return 0
+        if not 0 < slash < size - 2:
+            return 0
+        self.name = name[:size - 1]
+        call.route = service.gate.routes.find(name, size - 1)
+        if call.route is None:
+            return 0
+        self.target = service.method_of(call.route)
+        if self.is_socket:
+            return self._check_socket(call, head)
+        self._check_request(call, head)
+        return 0 if self.fault_status else self._check_encoding(call, head, service.gate.compressors)
+
+    cdef int _find_rpcx(self, ServerCall call, RequestHead head, HttpService service) except -1:
+        """Find the method that the fields of rpcx name."""
+        if head.method not in ("POST", "GET", "PUT"):
+            self.rpcx = None
+            return self.set_fault(405, "header gateways take POST, GET or PUT", b"Allow: POST, GET, PUT\r\n")
+        if self.rpcx.problem is None:
+            self.rpcx.problem = take_rpcx_metadata(call, head, self.rpcx.is_phobos, service.gate)
+        if self.rpcx.problem is not None:
+            return self.set_fault(200, self.rpcx.problem, b"")
+        if call.stated_timeout_us == 0:
+            # As for frames: the server's default is for protocols in which every caller states a time.
+            call.stated_timeout_us = TIMEOUT_NONE
+        if self.rpcx.is_phobos and head.field_text(FIELD_CONTENT_ENCODING) == "gzip":
+            call.compressor = COMPRESSOR_GZIP
+        call.codec = self.rpcx.codec
+        self.name = self.rpcx.full_name()
+        call.route = service.gate.routes.find(self.name, PyBytes_GET_SIZE(self.name))
+        return 0
+
+    cdef int _check_request(self, ServerCall call, RequestHead head) except -1:
+        """Check verb and types."""
+        cdef MethodRoute route = call.route
+        cdef int kind = body_kind(head)
+        call.flags = route.flags & (STREAM_IN | STREAM_OUT)
+        if self.target.is_protobuf:
+            return self._refuse_protobuf(call)
+        if head.verb == VERB_GET or head.verb == VERB_HEAD:
+            if not self.target.is_safe or route.takes_stream:
+                return self.refuse_later(call, 405, f"{route.method} is called by POST")
+            call.wants_head = route.gives_stream and head.verb == VERB_HEAD
+        elif head.verb != VERB_POST:
+            return self.refuse_later(call, 405, f"{route.method} is called by POST")
+        elif route.takes_stream:
+            if kind != BODY_LINES:
+                text = f"{route.method} takes a stream: send Content-Type application/x-ndjson"
+                return self.refuse_later(call, 415, text)
+            self.takes_lines = True
+        elif kind == BODY_MSGPACK and not route.gives_stream:
+            call.codec = CODEC_MSGPACK
+        elif kind != BODY_JSON:
+            text = f"{route.method}: send Content-Type application/json or application/msgpack"
+            return self.refuse_later(call, 415, text)
+        if route.gives_stream:
+            self.form = stream_form(head)
+            if self.form == FORM_NONE:
+                text = f"{route.method} answers with a stream: accept application/x-ndjson or text/event-stream"
+                return self.refuse_later(call, 406, text)
+        return 0
+
+    cdef int _refuse_protobuf(self, ServerCall call) except -1:
+        return self.refuse_later(call, 415, f"{call.route.method} travels by protobuf alone")
+
+    cdef int _check_socket(self, ServerCall call, RequestHead head) except -1:
+        """Check the handshake of a WebSocket, and choose its codec."""
+        cdef tuple fault = handshake_fault(head), known = SUBPROTOCOLS if self.path is None else JSON_SUBPROTOCOL
+        if self.path is None:
+            call.flags = call.route.flags & (STREAM_IN | STREAM_OUT)
+            if self.target.is_protobuf:
+                return self._refuse_protobuf(call)
+        self.subprotocol = chosen_protocol(head, known)
+        if self.subprotocol == SUBPROTOCOLS[1]:
+            call.codec = CODEC_MSGPACK
+        if fault is None and self.subprotocol is None:
+            fault = 400, f"the subprotocol is {' or '.join(known)}", b""
+        if fault is None:
+            return 0
+        status, text, lines = fault
+        if self.path is None:
+            self.refuse_later(call, status, text)
+            self.fault_lines = lines
+            return 0
+        return self.set_fault(status, text, lines)
+
+    cdef int _check_encoding(self, ServerCall call, RequestHead head, dict compressors) except -1:
+        cdef Py_ssize_t size = 0
+        cdef const char* encoding = head.field_data(FIELD_CONTENT_ENCODING, &size)
+        if encoding is NULL or is_text(encoding, size, b"identity"):
+            return 0
+        if not is_text(encoding, size, b"gzip") or self.takes_lines or COMPRESSOR_GZIP not in compressors:
+            return self.refuse_later(call, 415, "the body has a Content-Encoding that is not taken here")
+        call.compressor = COMPRESSOR_GZIP
+        return 0
+
+    cdef int _check_path(self, RequestHead head) except -1:
+        """Check a request to a fixed path."""
+        verb = "GET" if head.verb == VERB_HEAD else head.method
+        if verb not in self.path.verbs:
+            allowed = ", ".join([*self.path.verbs, *(["HEAD"] if "GET" in self.path.verbs else [])])
+            return self.set_fault(405, f"it is asked by {allowed}", b"Allow: %b\r\n" % allowed.encode())
+        if verb == "POST" and not self.path.takes(head):
+            return self.set_fault(415, f"send Content-Type {' or '.join(self.path.content_types)}", b"")
+        return 0
+
+
+@cython.final
+cdef class Outcome:
+
+    def __init__(self, bytes value, Failure failure):
+        self.value = value
+        self.failure = failure
+
+
+cdef ServerCall new_call(ServedConnection connection, uint64_t now):
+    cdef ServerCall call = ServerCall.__new__(ServerCall)
+    call.connection = connection
+    connection.begun += 1
+    call.id = connection.begun
+    call.codec = CODEC_JSON
+    call.started_ns = now
+    call.head = HttpTerms.__new__(HttpTerms)
+    return call
+
+
+cdef str breaking_key(bytes metadata):
+    cdef const char* data = PyBytes_AS_STRING(metadata)
+    cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(metadata), key, value, index
+    while at < size:
+        key = <uint8_t>data[at]
+        value = load16(data + at + 2)
+        at += ENTRY_HEAD
+        if key < 4 or metadata[at + key - 4:at + key] != b"-bin":
+            for index in range(at + key, at + key + value):
+                if data[index] in (0, 10, 13):
+                    return data[at:at + key].decode("ascii")
+        at += key + value
+    return None

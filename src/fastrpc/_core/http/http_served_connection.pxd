@@ -1,0 +1,47 @@
+"""The served calls of one HTTP connection: from their outcomes to responses."""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.http.http_call cimport HttpTerms
+from fastrpc._core.http.rpcx_headers cimport RpcxHeaders
+from fastrpc._core.http.service cimport HttpService
+from fastrpc._core.http.socket_talk cimport SocketTalk
+from fastrpc._core.http1.connection cimport HttpConnection
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+
+
+@cython.final
+cdef class HttpServedConnection(EngineServedConnection):
+    cdef:
+        # Shared by all connections.
+        HttpService service
+
+        # The call of the request being received or answered, None between two; whether its body is not read.
+        ServerCall call
+        bint leaves_body
+
+        # The talk of a WebSocket, or None.
+        SocketTalk talk
+
+        # When a silent stream gives its next sign of life, 0: not.
+        uint64_t sign_due_ns
+
+    cdef int forget(self) except -1
+    cdef int become(self, SocketTalk talk) except -1
+    cdef HttpConnection owner(self)
+    cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1
+    cdef uint64_t send_sign(self, uint64_t now) except? 0
+    cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1
+    cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1
+    cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1
+    cdef int _answer_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
+    ) except -1
+    cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1
+    cdef int _fail_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
+    ) except -1
+    cdef int _status_of_load(self, uint32_t pushback_ms) except -1

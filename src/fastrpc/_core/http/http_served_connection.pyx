@@ -1,0 +1,344 @@
+"""The served calls of one HTTP connection: from their outcomes to responses.
+
+::
+
+    Gate ──► do_answer ──► fields, payload ──────────────► HttpConnection.answer
+        └──► do_fail, do_refuse ──► status, document ──────┘
+        └──► send_head, send_message ──► lines, events ──► HttpConnection.send_part
+
+Once the connection is a WebSocket all of that goes to its SocketTalk.
+
+A call that is a part of a request, as one of JSON-RPC is, has no response: its request gets the `Outcome`.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK
+from fastrpc._core.base.status cimport DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED, UNIMPLEMENTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.http.http_call cimport Outcome, breaking_key, terms_of
+from fastrpc._core.http.http_method cimport HttpMethod
+from fastrpc._core.http.media_types cimport FORM_EVENTS, FORM_NONE
+from fastrpc._core.http.messages cimport end_part, error_part, value_part
+from fastrpc._core.http.problems cimport http_status_of, problem_document, retry_line
+from fastrpc._core.http.request_fields cimport metadata_texts
+from fastrpc._core.http.response_lines cimport (
+    BEARER,
+    EVENT_LINES,
+    JSON_LINES,
+    MSGPACK_LINES,
+    NDJSON_LINES,
+    NOSNIFF,
+    PROBLEM_LINES,
+    call_lines,
+    has_lines,
+)
+from fastrpc._core.http.rpcx_headers cimport rpcx_status
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.rpcx.rpcx_served_connection cimport unknown_codec_in_go, unknown_method_in_go
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.sender_check cimport SENDER_ADMITTED
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # Bytes of output that wait, above which streams wait as well.
+    STREAM_ROOM = 65_536
+
+
+@cython.final
+cdef class HttpServedConnection(EngineServedConnection):
+    """The served calls of one HTTP connection."""
+
+    cdef int forget(self) except -1:
+        """Forget the request before."""
+        self.call = None
+        self.leaves_body = False
+        self.sign_due_ns = 0
+        self.talk = None
+        return 0
+
+    cdef int become(self, SocketTalk talk) except -1:
+        """Count the calls as those of a WebSocket from now on."""
+        self.talk = talk
+        self.protocol = "websocket"
+        self.counters = (<Gate>self.gate).counters_by_method(self.protocol)
+        if self.peer_info is not None:
+            self.peer_info.protocol = self.protocol
+        return 0
+
+    cdef HttpConnection owner(self):
+        """Return the connection, or None once it is gone, or closed."""
+        if self._engine is NULL or (<HttpConnection>self._engine).is_closed:
+            return None
+        return <HttpConnection>self._engine
+
+    # The end of a call
+
+    cdef int do_answer(self, Call call, bytes payload) except -1:
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes lines
+        if connection is None:
+            return 0
+        if terms.done is not None:
+            terms.done(Outcome(payload, None))
+            return 0
+        if self.call is not call:
+            return 0
+        if self.talk is not None:
+            return self.talk.answer(connection, <ServerCall>call, payload)
+        if terms.rpcx is not None:
+            return self._answer_rpcx(connection, <ServerCall>call, terms.rpcx, payload)
+        if terms.form != FORM_NONE:
+            texts = {} if call.sent_metadata is None or not connection.has_begun else metadata_texts(call.sent_metadata)
+            return self._end_messages(connection, <ServerCall>call, terms, end_part(terms.form, texts))
+        lines = MSGPACK_LINES if call.codec == CODEC_MSGPACK else JSON_LINES
+        if has_lines(<ServerCall>call, connection.head):
+            lines += call_lines(<ServerCall>call, connection.head)
+        self.call = None
+        return connection.answer(200, lines, payload, False)
+
+    cdef int do_fail(self, Call call, Failure failure) except -1:
+        cdef int told = http_status_of(failure.status)
+        if failure.status == RESOURCE_EXHAUSTED and not failure.has_run:
+            # The handler came to find no room: it is refused as before its start.
+            told = self._status_of_load(failure.pushback_ms)
+        return self.fail_as(<ServerCall>call, failure, told, b"")
+
+    cdef int fail_as(self, ServerCall call, Failure failure, int status, bytes lines) except -1:
+        """Answer with a failure, under a status of HTTP and with further fields."""
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        cdef bytes document
+        if connection is None:
+            return 0
+        if terms.done is not None:
+            terms.done(Outcome(None, failure))
+            return 0
+        if self.call is not call:
+            return 0
+        if self.talk is not None:
+            return self.talk.fail(connection, call, failure, status)
+        if terms.rpcx is not None:
+            return self._fail_rpcx(connection, call, terms.rpcx, failure, status)
+        document = problem_document(status, failure, call.codec)
+        if connection.has_begun:
+            return self._end_messages(connection, call, terms, error_part(terms.form, document))
+        if status == 401:
+            lines += BEARER
+        lines += retry_line(status, failure) + call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(status, PROBLEM_LINES + lines, document, self.leaves_body)
+
+    cdef int _answer_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, bytes payload
+    ) except -1:
+        cdef bytes lines = headers.answer_lines(call.sent_metadata) + NOSNIFF
+        # It is in a field of rpcx.
+        call.sent_metadata = None
+        lines += call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(200, lines, b"" if headers.is_one_way else payload, False)
+
+    cdef bint answers_at_once(self, ServerCall call, bytes payload) except -1:
+        """Answer a heartbeat of Phobos, or a one-way call before it is made; return whether that is all."""
+        cdef HttpConnection connection = self.owner()
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        cdef bint is_heartbeat = headers.is_heartbeat
+        if connection is None or not headers.is_phobos or not (is_heartbeat or headers.is_one_way):
+            return False
+        lines = headers.answer_lines(None) + NOSNIFF + call_lines(call, connection.head)
+        call.flags |= ONE_WAY
+        self.call = None
+        if is_heartbeat and call.charge:
+            (<Gate>self.gate).memory.charge(call, 0)
+        connection.answer(200, lines, payload if is_heartbeat else b"", False)
+        return is_heartbeat
+
+    cdef int _fail_rpcx(
+        self, HttpConnection connection, ServerCall call, RpcxHeaders headers, Failure failure, int told
+    ) except -1:
+        cdef int status = rpcx_status(headers, failure, told)
+        cdef bytes lines = headers.failure_lines(failure.text, call.sent_metadata) + NOSNIFF + retry_line(status, failure)
+        call.sent_metadata = None
+        lines += (BEARER if status == 401 else b"") + call_lines(call, connection.head)
+        self.call = None
+        return connection.answer(status, lines, b"", self.leaves_body)
+
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        """Answer for a call that was not started, with the status of HTTP that says most."""
+        cdef ServerCall served = <ServerCall>call
+        cdef HttpTerms terms = terms_of(call)
+        cdef int told = http_status_of(status)
+        cdef uint32_t pushback_ms = served.pushback_ms
+        cdef bytes lines = b""
+        if self.owner() is None:
+            return 0
+        if served.charge and served.waiting_payload is None and not served.is_held:
+            (<Gate>self.gate).memory.charge(served, 0)
+        if call.flags & ONE_WAY:
+            return 0
+        if status == DEADLINE_EXCEEDED:
+            self.owner().note_unanswered()
+        if status == INVALID_ARGUMENT and terms.fault_status:
+            told, text, lines = terms.fault_status, terms.fault_text, terms.fault_lines
+        elif status == UNIMPLEMENTED and call.route is None:
+            told = 404
+        elif status == RESOURCE_EXHAUSTED and is_faulty:
+            # The same request fares no better later.
+            told, pushback_ms = 413, PUSHBACK_NEVER
+        elif status == RESOURCE_EXHAUSTED:
+            told = self._status_of_load(pushback_ms)
+        return self.fail_as(served, Failure(status, text, pushback_ms=pushback_ms, has_run=False), told, lines)
+
+    cdef int _status_of_load(self, uint32_t pushback_ms) except -1:
+        """Return 429 where the caller has asked for too much, 503 where the server has too much to do."""
+        limits = (<Gate>self.gate).limits
+        if limits is not None and limits.refusing is not None:
+            return 503 if limits.refusing.rate is None else 429
+        return 429 if pushback_ms else 503
+
+    cdef int do_hold(self, Call call) except -1:
+        """Let a stream whose handler suspends before its first message give a sign of life in time."""
+        cdef HttpConnection connection = self.owner()
+        if connection is None or self.call is not call or terms_of(call).form == FORM_NONE or connection.has_begun:
+            return 0
+        return self._await_sign(connection, now_ns())
+
+    cdef int do_release(self, Call call) except -1:
+        return 0
+
+    # Messages
+
+    cdef int _begin_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms) except -1:
+        cdef bytes lines
+        if not connection.has_begun:
+            lines = EVENT_LINES if terms.form == FORM_EVENTS else NDJSON_LINES
+            connection.begin_parts(200, lines + call_lines(call, connection.head))
+            call.sent_metadata = None
+            if terms.form == FORM_EVENTS:
+                self._await_sign(connection, now_ns())
+        return 0
+
+    cdef int _await_sign(self, HttpConnection connection, uint64_t now) except -1:
+        """Let the next sign of life be due one interval from now."""
+        self.sign_due_ns = now + self.service.sign_ns
+        connection.schedule_check(self.sign_due_ns)
+        return 0
+
+    cdef int _end_messages(self, HttpConnection connection, ServerCall call, HttpTerms terms, bytes part) except -1:
+        self._begin_messages(connection, call, terms)
+        connection.send_part(part)
+        self.call = None
+        self.sign_due_ns = 0
+        return connection.end_parts()
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is None or self.call is not call:
+            return 0
+        if self.talk is not None:
+            return self.talk.send_head(connection, metadata)
+        call.sent_metadata = metadata
+        return self._begin_messages(connection, <ServerCall>call, terms_of(call))
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        cdef HttpConnection connection = self.owner()
+        cdef HttpTerms terms = terms_of(call)
+        if connection is None or self.call is not call:
+            return 0
+        if self.talk is not None:
+            return self.talk.send_message(connection, payload)
+        self._begin_messages(connection, <ServerCall>call, terms)
+        return connection.send_part(value_part(terms.form, payload))
+
+    cdef uint64_t send_sign(self, uint64_t now) except? 0:
+        """Send a sign of life in a stream where one is due: its head, and in events a comment; return when the next is."""
+        cdef HttpConnection connection = self.owner()
+        cdef ServerCall call = self.call
+        cdef HttpTerms terms
+        if self.sign_due_ns == 0 or now < self.sign_due_ns or connection is None:
+            return self.sign_due_ns
+        self.sign_due_ns = 0
+        # A call that was answered needs none, nor does one that waits for its start and may still be refused.
+        if call is None or call.was_ended or not (connection.has_begun or call.is_held and call.given is not None):
+            return 0
+        terms = terms_of(call)
+        self._begin_messages(connection, call, terms)
+        if terms.form == FORM_EVENTS:
+            connection.send_part(b":\n\n")
+            self._await_sign(connection, now)
+        return self.sign_due_ns
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        cdef HttpConnection connection = self.owner()
+        if connection is not None and connection.is_body_held and self.call is call and call.stream is not None:
+            if (<ServedStream>call.stream).held <= self.service.window_bytes // 2:
+                connection.hold_body(False)
+        return 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        if self._engine is NULL:
+            return False
+        return (<HttpConnection>self._engine).is_stuck or (<HttpConnection>self._engine)._output_bytes > STREAM_ROOM
+
+    cdef int await_turn(self, Call call) except -1:
+        # The flush that makes room wakes it.
+        return 0
+
+    # The sender of a long request
+
+    cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
+        cdef HttpConnection connection = <HttpConnection>self._engine
+        connection.is_deciding = True
+        if due_ns:
+            connection.schedule_check(due_ns)
+        return 0
+
+    cdef int leave_rest(self, ServerCall call) except -1:
+        cdef HttpConnection connection = <HttpConnection>self._engine
+        self.leaves_body = connection.is_answering = True
+        connection.takes_parts = False
+        return 0
+
+    cdef int sender_known(self, ServerCall call, int verdict) except -1:
+        cdef HttpConnection connection = self.owner()
+        if verdict != SENDER_ADMITTED or connection is None:
+            return 0
+        connection.admit_body()
+        # A call without a body has begun, and no read ends behind it.
+        return (<Gate>self.gate).runner.leave_task()
+
+    # Of the connection
+
+    def unknown_method(self, ServerCall call not None, str method not None, services):
+        """Return the error text for a path that leads to no method, or that of servers in Go."""
+        cdef RpcxHeaders headers = terms_of(call).rpcx
+        if headers is not None:
+            return unknown_method_in_go("phobos" if headers.is_phobos else "rpcx", method, services)
+        return self.service.unknown_path(method) if method.startswith("/") else None
+
+    def unknown_codec(self, ServerCall call not None):
+        """Return the error text of servers in Go, for calls by the header gateway."""
+        return None if terms_of(call).rpcx is None else unknown_codec_in_go(call.codec)
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        cdef bint is_field = self.talk is None and terms_of(call).rpcx is None
+        cdef str key = breaking_key(metadata) if is_field else None
+        if key is not None:
+            text = f"{call.route.method}: the metadata {key!r} of its answer holds CR, LF or NUL, which no HTTP field can"
+            raise CallError(Status.INTERNAL, text)
+        return 0
+
+    cdef Marshal marshal_of(self, Call call):
+        cdef HttpMethod target = terms_of(call).target
+        return EngineServedConnection.marshal_of(self, call) if target is None else target.marshal(call.codec)
+
+    cdef list streams_under_way(self):
+        return [] if self.call is None or self.call.stream is None else [self.call]

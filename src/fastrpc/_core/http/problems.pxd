@@ -1,0 +1,15 @@
+"""Errors as HTTP answers them: statuses, and documents of RFC 9457."""
+
+from fastrpc._core.server.served_connection cimport Failure
+
+# Return the HTTP status for a status of ours.
+cdef int http_status_of(int status) noexcept
+
+# Return the status of ours for a request that HTTP refuses with one of its own.
+cdef int status_of_refusal(int http_status) except -1
+
+# Return a document. `status` is that of HTTP; pushback in milliseconds as in `Failure`.
+cdef bytes problem_document(int http_status, Failure failure, int codec)
+
+# Return the field Retry-After where the status has one, else nothing.
+cdef bytes retry_line(int http_status, Failure failure)

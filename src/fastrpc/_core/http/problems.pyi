@@ -1,0 +1,14 @@
+from typing import Any
+
+from fastrpc._core.server.served_connection import Failure
+
+def http_status(status: int) -> int:
+    """Return the HTTP status for the number of a status."""
+
+def problem(failure: Failure, codec: int, status: int = 0) -> dict[str, Any]:
+    """Return a failure as a document of RFC 9457.
+
+    Args:
+        codec: the number of the codec of its details.
+        status: the HTTP status; 0 stands for the one of the failure's status.
+    """

@@ -1,0 +1,210 @@
+"""The fields of a request that concern its call: its metadata, its time.
+
+::
+
+    Meta-User: Ada%20L.     ──► metadata {"user": "Ada L."}        back as Meta-user
+    Meta-Key-Bin: AAE=      ──► metadata {"key-bin": b"\\0\\1"}
+    Authorization, traceparent, tracestate, X-Request-Id ──► entries of these names
+    Timeout-Ms: 250, grpc-timeout: 250m ──► the smaller one
+
+Other fields are no metadata: proxies and browsers add what they like.
+"""
+
+import base64
+import binascii
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+
+from fastrpc._core.base.wire cimport load16
+from fastrpc._core.http1.head cimport (
+    FIELD_AUTHORIZATION,
+    FIELD_GRPC_TIMEOUT,
+    FIELD_REQUEST_ID,
+    FIELD_TIMEOUT_MS,
+    FIELD_TRACEPARENT,
+    FIELD_TRACESTATE,
+)
+from fastrpc._core.payload.metadata cimport encode_metadata
+
+from fastrpc._core.http1.head import RequestRefusedError
+
+cdef enum:
+    ENTRY_HEAD = 4
+    # Digits of a timeout in milliseconds: 300 years of them fit 64 bits of nanoseconds.
+    MOST_DIGITS = 12
+    # Digits of a timeout in gRPC.
+    GRPC_DIGITS = 8
+    LONGEST_ID = 64
+
+# A longer timeout counts as no timeout: nanoseconds stay within 64 bits.
+cdef uint64_t LONGEST_US = <uint64_t>1_000_000_000_000_000
+
+cdef dict MICROSECONDS = {"H": 3_600_000_000, "M": 60_000_000, "S": 1_000_000, "m": 1_000, "u": 1}
+
+# Fields that are entries of metadata under their own name; an id is taken over where it is plain.
+cdef tuple NAMED = (
+    (FIELD_AUTHORIZATION, b"authorization"),
+    (FIELD_TRACEPARENT, b"traceparent"),
+    (FIELD_TRACESTATE, b"tracestate"),
+)
+cdef bytes REQUEST_ID = b"frpc-request-id"
+
+# Of a metadata value in a field, what stands for itself beside letters and digits: all visible ASCII but the percent sign.
+cdef str VISIBLE = "!\"#$&'()*+,-./:;<=>?@[\\]^_`{|}~"
+
+# An attacker's characters in a message are shown as what they are.
+cdef str _shown(str text):
+    return ascii(text[:100])
+
+
+cdef bytes entry(bytes key, bytes value):
+    return bytes((len(key), 0)) + len(value).to_bytes(2, "little") + key + value
+
+
+cdef bytes metadata_of(RequestHead head):
+    cdef bytes metadata = b"", value
+    cdef int field
+    cdef Py_ssize_t size = 0
+    cdef const char* data
+    if head.meta_count:
+        metadata = encode_metadata(_named_entries(head))
+    for field, key in NAMED:
+        data = head.field_data(field, &size)
+        if data is NULL:
+            continue
+        value = data[:size]
+        if head._noted[field].count > 1 or not _is_visible(data, size):
+            raise RequestRefusedError(400, f"the field {key.decode()} must come once, and be visible ASCII")
+        metadata += entry(key, value)
+    if has_plain_id(head):
+        data = head.field_data(FIELD_REQUEST_ID, &size)
+        metadata += entry(REQUEST_ID, data[:size])
+    return metadata or None
+
+
+cdef bint _is_visible(const char* text, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t at
+    for at in range(size):
+        if not 0x20 <= <uint8_t>text[at] < 0x7F:
+            return False
+    return True
+
+
+cdef bint has_plain_id(RequestHead head) noexcept:
+    cdef Py_ssize_t size = 0, at
+    cdef const char* text = head.field_data(FIELD_REQUEST_ID, &size)
+    if text is NULL or head._noted[<int>FIELD_REQUEST_ID].count > 1 or not 0 < size <= LONGEST_ID:
+        return False
+    for at in range(size):
+        if not (b"a" <= text[at] <= b"z" or b"A" <= text[at] <= b"Z" or b"0" <= text[at] <= b"9" or text[at] in b"._-"):
+            return False
+    return True
+
+
+cdef dict _named_entries(RequestHead head):
+    """Return the entries of the fields Meta-*."""
+    cdef dict entries = {}
+    for name, value in head.fields:
+        if not name.startswith("meta-"):
+            continue
+        key = name[5:]
+        if key in entries or _is_field(head, key.encode("ascii")):
+            raise RequestRefusedError(400, f"the metadata {_shown(key)} comes twice")
+        if key == "authorization" or key.startswith("frpc-"):
+            raise RequestRefusedError(400, f"the metadata {_shown(key)} is reserved")
+        try:
+            entries[key] = _value_of(key, value)
+            encode_metadata({key: entries[key]})
+        except (ValueError, TypeError) as error:
+            raise RequestRefusedError(400, f"the field {_shown(name)} is no metadata: {_shown(str(error))}") from None
+    return entries
+
+
+cdef bint _is_field(RequestHead head, bytes key) except -1:
+    """Return whether the request has a field that is an entry of this name as well."""
+    cdef int field
+    for field, known in NAMED:
+        if known == key and head._noted[field].count:
+            return True
+    return False
+
+
+cdef object _value_of(str key, str value):
+    if key.endswith("-bin"):
+        try:
+            return base64.b64decode(value + "=" * (3 - (len(value) + 3) % 4), validate=True)
+        except binascii.Error:
+            raise ValueError("the value is not base64") from None
+    if not value.isascii():
+        raise ValueError("the value is not visible ASCII with other bytes as %XX")
+    for part in value.split("%")[1:]:
+        if len(part) < 2 or not _are_hex(part[:2]):
+            raise ValueError("the value has a percent sign that no byte in two hexadecimal digits follows")
+    return unquote_to_bytes(value).decode("utf-8")
+
+
+cdef bint _are_hex(str digits) except -1:
+    return all(digit in "0123456789abcdefABCDEF" for digit in digits)
+
+
+cdef uint64_t timeout_of(RequestHead head, bint* is_stated) except? 0:
+    cdef uint64_t found = LONGEST_US
+    cdef str text
+    is_stated[0] = False
+    if head._noted[<int>FIELD_TIMEOUT_MS].count:
+        text = head.field_text(FIELD_TIMEOUT_MS)
+        if head._noted[<int>FIELD_TIMEOUT_MS].count > 1 or not _is_number(text, MOST_DIGITS):
+            raise RequestRefusedError(400, f"Timeout-Ms is {_shown(text)}, it must be one number of milliseconds")
+        found = min(found, <uint64_t>int(text) * 1000)
+        is_stated[0] = True
+    if head._noted[<int>FIELD_GRPC_TIMEOUT].count:
+        text = head.field_text(FIELD_GRPC_TIMEOUT)
+        digits, unit = text[:max(0, len(text) - 1)], text[max(0, len(text) - 1):]
+        if head._noted[<int>FIELD_GRPC_TIMEOUT].count > 1 or not (
+            _is_number(digits, GRPC_DIGITS) and (unit in MICROSECONDS or unit == "n")
+        ):
+            raise RequestRefusedError(400, f"grpc-timeout is {_shown(text)}, it must be 1 to 8 digits and one of HMSmun")
+        if unit == "n":
+            found = min(found, <uint64_t>int(digits) // 1000)
+        else:
+            found = min(found, <uint64_t>int(digits) * <uint64_t>MICROSECONDS[unit])
+        is_stated[0] = True
+    return found
+
+
+cdef bint _is_number(str text, Py_ssize_t most) except -1:
+    return 0 < len(text) <= most and text.isascii() and text.isdigit()
+
+
+cdef bytes metadata_lines(bytes metadata):
+    cdef list lines = []
+    for key, value in _entries(metadata):
+        shown = base64.b64encode(value) if key.endswith(b"-bin") else quote_from_bytes(value, VISIBLE).encode()
+        lines.append(b"Meta-%b: %b\r\n" % (key, shown))
+    return b"".join(lines)
+
+
+cdef dict metadata_texts(bytes metadata):
+    return {
+        key.decode(): base64.b64encode(value).decode() if key.endswith(b"-bin") else value.decode()
+        for key, value in _entries(metadata)
+    }
+
+
+cdef list _entries(bytes metadata):
+    cdef list found = []
+    cdef const char* data = PyBytes_AS_STRING(metadata)
+    cdef Py_ssize_t at = 0, key, value
+    while at < PyBytes_GET_SIZE(metadata):
+        key = <uint8_t>data[at]
+        value = load16(data + at + 2)
+        at += ENTRY_HEAD
+        found.append((metadata[at:at + key], metadata[at + key:at + key + value]))
+        at += key + value
+    return found
+
+
+cdef bint is_long(RequestHead head) noexcept:
+    return not 0 <= head.content_length <= SMALL_BODY or head.expects_continue

@@ -1,0 +1,49 @@
+"""Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
+
+cimport cython
+from libc.stdint cimport uint8_t, uint64_t
+
+from fastrpc._core.http1.head cimport RequestHead
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+
+
+@cython.final
+cdef class RpcxHeaders:
+    cdef:
+        # Fields that are echoed as they came, empty if they were not sent, or make no sense and are long. The method is
+        # without its service.
+        bytes version
+        bytes message_id
+        bytes path
+        bytes method
+        bytes serialize
+
+        # The codec of both bodies. Whether the answer has no body.
+        uint8_t codec
+        bint is_one_way
+
+        # Whether these are the fields of Phobos; whether they ask for their body alone.
+        bint is_phobos
+        bint is_heartbeat
+
+        # Why the headers are none of rpcx; None: they are.
+        str problem
+
+    # Return the method's full name, empty where no method has such a name.
+    cdef bytes full_name(self)
+
+    # Return the fields of an answer, and those of one that tells a failure.
+    cdef bytes answer_lines(self, bytes metadata)
+    cdef bytes failure_lines(self, str text, bytes metadata)
+
+
+# Return the fields of a request of rpcx, or of Phobos; None for others. `path` is that of its URL.
+cdef RpcxHeaders rpcx_headers(RequestHead head, bytes path, bint is_phobos)
+
+# Take metadata up to a limit, token and timeout into a call; return why they cannot be, or None.
+cdef str take_rpcx_metadata(ServerCall call, RequestHead head, bint is_phobos, Gate gate)
+
+# Return the status of HTTP for a failure, which other ways tell by `told`.
+cdef int rpcx_status(RpcxHeaders headers, Failure failure, int told) noexcept

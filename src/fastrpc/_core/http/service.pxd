@@ -1,0 +1,45 @@
+"""The state that all connections of the gateway at one address share."""
+
+cimport cython
+
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.http.http_method cimport HttpMethod
+from fastrpc._core.http1.head cimport RequestHead, RequestLimits
+from fastrpc._core.server.gate cimport Gate
+
+
+@cython.final
+cdef class HttpService:
+    cdef:
+        readonly Gate gate
+        readonly RequestLimits limits
+
+        # Whether methods may be called by their paths, by WebSocket, and as the header gateways of rpcx and Phobos do. The
+        # fixed paths.
+        bint serves_methods
+        bint offers_sockets
+        bint serves_rpcx
+        bint serves_phobos
+        readonly dict paths
+
+        # Origins whose pages may call. Hosts that are ours beside localhost and addresses; None: any Host will do.
+        frozenset origins
+        set hosts
+
+        # The most bytes of a body, and of a message of a stream; what a stream may hold that was not taken.
+        Py_ssize_t body_bytes
+        Py_ssize_t window_bytes
+
+        # How long a stream may be silent.
+        uint64_t sign_ns
+
+        # Methods as the gateway knows them, made on first use.
+        object _make_method
+        dict _methods
+
+    cdef HttpMethod method_of(self, MethodRoute route)
+    cdef str unknown_path(self, str path)
+    cdef bint knows_host(self, RequestHead head) except -1
+    cdef bint is_own_origin(self, RequestHead head, bytes origin) except -1

@@ -1,0 +1,39 @@
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.http.http_method import HttpMethod
+from fastrpc._core.http1.head import RequestLimits
+from fastrpc._core.server.gate import Gate
+from fastrpc.config import HTTP, Limits
+
+@final
+class HttpService:
+    """The state that all connections of the gateway at one address share.
+
+    Args:
+        options: the settings `ServerConfig.http`.
+        bounds: the settings `ServerConfig.limits`.
+        make_method: returns a route as the gateway knows it.
+        paths: the fixed paths, as objects with the fields of `fastrpc.protocols.http.paths.Path`.
+        hosts: names that clients may call this server by, beside localhost and addresses; None takes any.
+        sign_seconds: how long a stream may be silent before its caller gets a sign of life.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        options: HTTP,
+        bounds: Limits,
+        make_method: Callable[[MethodRoute], HttpMethod],
+        paths: Mapping[str, Any],
+        hosts: set[str] | None,
+        *,
+        sign_seconds: float = 15.0,
+    ) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def limits(self) -> RequestLimits: ...
+    @property
+    def paths(self) -> dict[bytes, Any]: ...

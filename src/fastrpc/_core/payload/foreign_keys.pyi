@@ -1,1 +1,0 @@
-"""Keys of metadata that came by protocols of Go programs; no Python face."""

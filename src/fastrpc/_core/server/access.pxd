@@ -1,0 +1,46 @@
+"""The gate's steps authenticate and authorise."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+cdef enum:
+    # Instead of a status: the credential of the call is being verified.
+    WAITS = -1
+
+
+@cython.final
+cdef class Access:
+    cdef:
+        # Verify credentials: of connections (`fastrpc.handlers.auth.authentication.Authentication`), of single calls
+        # (`fastrpc.handlers.auth.own_credentials.OwnCredentials`).
+        readonly object authentication
+        readonly object own_credentials
+
+        # What authorises, rules or a function, or None; whether its answers may be kept.
+        object _authorize
+        bint has_rules
+        bint keeps_answers
+
+        # What `authorize` is told of each method.
+        dict _routes
+
+        # Connections (ServedConnection) and calls that are to be verified again, by files that have changed.
+        object _outdated
+
+        # When changed files were last looked for, how often one was taken, and since when verdicts are the same.
+        uint64_t looked_ns
+        uint64_t generation
+        uint64_t proved_since
+
+    cdef int judge(self, ServerCall call) except? -2
+    cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2
+    cdef int decide(self, ServerCall call, object identity) except? -2
+    cdef int _look(self, uint64_t now) except -1
+    cdef int renew_if_due(self, ServedConnection connection) except -1
+    cdef int _renew(self, ServedConnection connection) except -1
+    cdef int _verify_soon(self, ServedConnection connection, object outdated) except -1
+    cdef int _answer(self, object identity, MethodRoute route) except -1

@@ -1,0 +1,234 @@
+"""The gate's steps authenticate and authorise: who calls, and whether that one may.
+
+::
+
+    call ──► a credential of its own ──► OwnCredentials ──┐
+         └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
+
+A connection keeps what was decided for it, by method: rules cost a lookup for each call, however many there are.
+A function is asked each time. Without a caller's identity every refusal is UNAUTHENTICATED, with one it is
+PERMISSION_DENIED, and an unknown method gives what a forbidden one gives.
+"""
+
+from collections import deque
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.instants cimport earlier
+from fastrpc._core.base.status cimport OK, PERMISSION_DENIED, UNAUTHENTICATED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.turns cimport SlicedWork
+from fastrpc._core.server.served_call cimport keep_identities
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
+
+cdef enum:
+    # What is kept for a connection and a method.
+    DENIED = 0
+    ALLOWED = 1
+    ALLOWED_HIGH = 2
+    HIGH_PRIORITY = 2
+
+cdef uint64_t LOOK_NS = 1_000_000_000
+cdef bytes OWN_CREDENTIAL = b"authorization"
+
+
+@cython.final
+cdef class Access:
+    """Who may call what, for all connections of one server."""
+
+    def __init__(self, authentication not None, own_credentials not None, authorize=None, *, bint has_rules=False):
+        self.authentication = authentication
+        self.own_credentials = own_credentials
+        self._authorize = authorize
+        self.has_rules = has_rules
+        self.keeps_answers = authorize is None or has_rules
+        self._routes = {}
+        self._outdated = deque()
+        # A connection begins with 0, and with each verdict it has that of its files.
+        self.generation = self.proved_since = 1
+
+    cdef int judge(self, ServerCall call) except? -2:
+        """Return OK, the status to refuse the call with, or WAITS. Whatever `authorize` raises comes out."""
+        cdef ServedConnection connection = call.connection
+        if connection.now > self.looked_ns + LOOK_NS:
+            self._look(connection.now)
+        self.renew_if_due(connection)
+        if call.received_metadata is not None and OWN_CREDENTIAL in call.received_metadata:
+            credential = call.metadata.get("authorization")
+            if credential is not None:
+                return self._judge_own(call, credential)
+        if connection.expires_ns and connection.now >= connection.expires_ns:
+            connection.is_expired = True
+            return self.decide(call, None)
+        # Some requests are not those of whom the connection is.
+        return self.decide(call, call.own_identity if call.keeps_identity else connection.identity)
+
+    def _judge_own(self, ServerCall call, credential):
+        """Judge by the credential of the call itself, which stands for that of the connection."""
+        # Until the verdict, and if that is a refusal, it is nobody's.
+        call.keeps_identity = call.has_own_credential = True
+        found = self.own_credentials.of_call(call, credential)
+        if found is None:
+            return WAITS
+        identity, status, seconds = found
+        return status if identity is None else self.take_own(call, identity, seconds)
+
+    cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2:
+        """Note whose credential the call has, and for how many seconds; return OK, or the status to refuse it with."""
+        cdef ServedConnection connection = call.connection
+        call.own_identity = identity
+        if seconds is not None:
+            call.own_expires_ns = connection.now + <uint64_t>(<double>seconds * 1e9)
+            if call.flags & (STREAM_IN | STREAM_OUT):
+                connection.own_due_ns = earlier(connection.own_due_ns, call.own_expires_ns)
+                connection.look_by(call.own_expires_ns)
+        return self.decide(call, identity)
+
+    cdef int decide(self, ServerCall call, object identity) except? -2:
+        """Return OK, or the status to refuse the call with."""
+        cdef ServedConnection connection = call.connection
+        cdef MethodRoute route = call.route
+        cdef int answer
+        if identity is None and (route is None or not route.is_public):
+            return UNAUTHENTICATED
+        if route is None:
+            return PERMISSION_DENIED
+        if self.keeps_answers and identity is connection.identity:
+            if connection.answers is None:
+                connection.answers = {}
+            known = connection.answers.get(route)
+            if known is None:
+                known = connection.answers[route] = self._answer(identity, route)
+            answer = known
+        else:
+            answer = self._answer(identity, route)
+        if answer == DENIED:
+            return UNAUTHENTICATED if identity is None else PERMISSION_DENIED
+        if call.priority == HIGH_PRIORITY and answer != ALLOWED_HIGH:
+            call.priority = 0
+        return OK
+
+    cdef int _answer(self, object identity, MethodRoute route) except -1:
+        public = self._routes.get(route)
+        if public is None:
+            public = self._routes[route] = self.authentication.public_route(route.definition)
+        if public.roles and (identity is None or public.roles.isdisjoint(identity.roles)):
+            return DENIED
+        if self._authorize is None:
+            return ALLOWED
+        if self.has_rules:
+            decision = self._authorize.decide(identity, route.method)
+            if not decision.is_allowed:
+                return DENIED
+            return ALLOWED_HIGH if decision.is_high else ALLOWED
+        verdict = self._authorize(identity, public)
+        if verdict is True or verdict is False:
+            return ALLOWED if verdict else DENIED
+        if hasattr(verdict, "close"):
+            verdict.close()
+        raise TypeError(f"authorize returned a {type(verdict).__name__}, it is a function that returns True or False")
+
+    def allows(self, identity, MethodRoute route not None):
+        """Return whether a caller may call a method."""
+        if identity is None and not route.is_public:
+            return False
+        return self._answer(identity, route) != DENIED
+
+    def may_learn(self, identity, str method not None):
+        """Return whether a caller may learn that a method is not known yet."""
+        if identity is None or self._authorize is None:
+            return identity is not None
+        # A function is told what a method is, which nobody knows yet.
+        return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
+
+    def look(self):
+        """Look for changed files: the next call of each connection is judged by them."""
+        self._look(now_ns())
+
+    def renew(self, sessions not None):
+        """End what was decided by files that have changed, for all connections, those without a call included."""
+        cdef ServedConnection connection
+        for session in list(sessions):
+            connection = session.connection
+            if connection.generation != self.generation:
+                self._verify_soon(connection, connection)
+
+    def expire(self, ServedConnection connection not None):
+        """End the credential of a connection now, and the streams that depend on it."""
+        # The instant of the work handled now: a call that comes in it is nobody's already.
+        connection.expires_ns = connection.now
+        connection.look_by(connection.now)
+
+    def replace(self, ServedConnection connection not None, identity not None, valid_seconds=None):
+        """Note what the files say of a caller now; calls under way keep the identity that they started with."""
+        if identity != connection.identity:
+            keep_identities(connection)
+            connection.identity = identity
+            connection.answers = None
+        connection.expires_ns = 0
+        if valid_seconds is not None:
+            connection.expires_ns = now_ns() + <uint64_t>(max(0.0, <double>valid_seconds) * 1e9)
+            connection.look_by(connection.expires_ns)
+
+    def expire_call(self, ServerCall call not None):
+        """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
+        call.own_expires_ns = call.connection.own_due_ns = now_ns()
+        call.connection.look_by(call.own_expires_ns)
+
+    cdef int _look(self, uint64_t now) except -1:
+        """Look for changed files."""
+        self.looked_ns = now
+        self.generation = self.authentication.look()
+        self.proved_since = self.authentication.proved_since
+        return 0
+
+    cdef int renew_if_due(self, ServedConnection connection) except -1:
+        """Let a connection be judged by the files as they are now."""
+        return 0 if connection.generation == self.generation else self._renew(connection)
+
+    cdef int _renew(self, ServedConnection connection) except -1:
+        """Drop what was decided by the files before, and verify again what the connection was identified by."""
+        cdef bint is_proved = connection.generation >= self.proved_since
+        cdef ServerCall call
+        connection.answers = None
+        connection.generation = self.generation
+        if is_proved:
+            return 0
+        if connection.identity is not None:
+            self.authentication.again(connection)
+        # Calls under way, where they have credentials of their own.
+        for call in [*(connection.held or ()), *(connection.queue or ())]:
+            if call.own_identity is not None and call.has_own_credential:
+                self._verify_soon(connection, call)
+        return 0
+
+    cdef int _verify_soon(self, ServedConnection connection, object outdated) except -1:
+        """Verify a connection or a call again, in slices: ten thousand signatures would hold the loop."""
+        self._outdated.append(outdated)
+        if len(self._outdated) == 1:
+            SlicedWork((<LoopState>connection.gate.loop_state).turns, self._verify_next).begin()
+        return 0
+
+    def _verify_next(self):
+        cdef object outdated = self._outdated[0]
+        cdef ServedConnection connection
+        if isinstance(outdated, ServedConnection):
+            connection = <ServedConnection>outdated
+        else:
+            connection = (<ServerCall?>outdated).connection
+        try:
+            if connection.is_closed:
+                pass
+            elif connection is outdated:
+                connection.now = now_ns()
+                self.renew_if_due(connection)
+            elif not (<ServerCall>outdated).was_ended:
+                self.own_credentials.again(outdated)
+        except Exception as error:
+            # Nobody stays trusted because its credential could not be verified.
+            connection.crash(error)
+        finally:
+            self._outdated.popleft()
+        return len(self._outdated) > 0

@@ -1,0 +1,86 @@
+"""Admission to a server: which calls start, wait for their start, or are refused."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.base.histogram cimport MethodCounters
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.memory_budget cimport MemoryBudget
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.server.waiting_calls cimport WaitingCalls
+
+
+cdef class CallAdmission:
+    cdef:
+        # The loop of the server; its live connections, how many there may be, how many were one too many.
+        readonly LoopState loop_state
+        readonly set sessions
+        readonly Py_ssize_t connections
+        readonly uint64_t refused_connections
+
+        # Calls that wait for their start, over all connections, and those among them whose priority is not 0; connections to
+        # be looked at in the next turn, and since when they are to.
+        readonly Py_ssize_t waiting
+        WaitingCalls prioritised
+        Py_ssize_t queue_length
+        uint64_t queue_age_ns
+
+        # Until when calls that waited for most of their time are refused: some expired before they started.
+        uint64_t sheds_until_ns
+        object turn
+        bint is_scheduled
+        uint64_t scheduled_ns
+
+        # The time in which one connection starts calls that waited, while others wait for theirs.
+        uint64_t starts_each_ns
+        object _look
+        object _context
+
+        # Calls that were not started; of those, the counters of the ones whose method is not served here. What counts
+        # calls that came by other protocols than the native one: by protocol, by method.
+        readonly uint64_t refused
+        MethodCounters unknown_method
+        dict _counters
+
+        # Calls that an engine other than the native one may begin and not have ended, and their metadata.
+        Py_ssize_t concurrent_calls
+        uint32_t metadata_bytes
+
+        # What connections hold. Bounds in bytes, of one message and of the output of one connection.
+        readonly MemoryBudget memory
+        uint64_t message_bytes
+        int64_t send_soft
+        int64_t send_hard
+
+        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: as long as it likes.
+        public uint64_t stream_idle_ns
+
+    cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route)
+    cdef bint add_session(self, object session) except -1
+    cdef int schedule(self, ServedConnection connection) except -1
+    cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
+    cdef bint has_room(self, ServerCall call, bytes payload) except -1
+    cdef bint _can_make_room(self, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept
+    cdef ServerCall _call_to_shed(self, ServedConnection connection, bint of_any)
+    cdef int _shed(self, ServerCall call, str why, str reason) except -1
+    cdef int weigh(self, ServedConnection connection, int64_t size) except -1
+    cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1
+    cdef int hold_for_stall(self, ServedConnection connection) except -1
+    cdef int note_expired(self, ServerCall call) noexcept
+    cdef bint _is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1
+    cdef int slow_start(self, ServerCall call, bytes payload) except -1
+    cdef int start(self, ServerCall call, bytes payload) except -1
+    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=*) except -1
+    cdef int count_refused(self, ServerCall call, int status, str text) except -1
+    cdef int drop_waiting(self, ServerCall call) except -1
+    cdef int drop_all_waiting(self, ServedConnection connection) except -1
+    cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0
+    cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1
+    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1
+    cdef bint _higher_rank_waits(self, int rank) except -1
+    cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1
+    cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1
+    cdef bint _is_caught_up(self, ServedConnection connection) except -1
+    cdef int _enqueue(self, ServerCall call, bytes payload) except -1

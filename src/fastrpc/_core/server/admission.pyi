@@ -1,0 +1,57 @@
+from asyncio import AbstractEventLoop
+from logging import Logger
+
+from fastrpc import config
+from fastrpc._core.base.histogram import MethodCounters
+from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.server.memory_budget import MemoryBudget
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc.protocols.base import ServerEngine
+
+logger: Logger
+
+class CallAdmission:
+    """The bounds of one server, over all of its connections: calls that wait, bytes held."""
+
+    #: Nanoseconds that a stream may wait for its peer; 0: as long as it likes.
+    stream_idle_ns: int
+
+    def __init__(
+        self,
+        *,
+        loop: AbstractEventLoop,
+        limits: config.Limits,
+        memory: config.Memory,
+        admission: config.CallAdmission,
+    ) -> None: ...
+    @property
+    def loop_state(self) -> LoopState: ...
+    @property
+    def sessions(self) -> set[ServerEngine]:
+        """The live connections."""
+
+    @property
+    def connections(self) -> int:
+        """How many connections there may be (`Limits.connections`)."""
+
+    @property
+    def refused_connections(self) -> int:
+        """Connections that were one too many."""
+
+    @property
+    def waiting(self) -> int:
+        """Calls that wait for their start."""
+
+    @property
+    def refused(self) -> int:
+        """Calls that were not started."""
+
+    @property
+    def memory(self) -> MemoryBudget:
+        """The bytes that the connections hold."""
+
+    def counters_by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
+        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
+
+    def look_at(self, connection: ServedConnection) -> None:
+        """Refuse what waited for too long on a connection whose engine has no such check of its own."""

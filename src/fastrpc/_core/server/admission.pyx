@@ -1,0 +1,563 @@
+"""Admission to a server: which calls start, wait for their start, or are refused.
+
+::
+
+    the call may start ──► nothing holds it back ──────────────────────────────► start
+                       └─► slow_start: over a budget? refused.
+                             │ the loop was blocked, or our output is not taken
+                             ▼
+                           queue ──► CallAdmission, once a turn ──► aged? refused ──► start
+
+Calls of priority 1 are sheddable. Of calls that wait they start last, and their memory budgets are lower. When the queue
+is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is used
+up, as many as it takes, and none where all of them are not enough.
+
+Calls that waited start for STARTS_NS in one turn of the loop. The connections that had no time come first in the next.
+
+A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
+count, and what expired meanwhile is never started.
+"""
+
+import contextvars
+import logging
+from collections import deque
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+
+from fastrpc._core.base.histogram cimport MethodCounters, queue_waits
+from fastrpc._core.base.instants cimport nanoseconds
+from fastrpc._core.base.priority_queue cimport RANK_HIGH, RANK_NORMAL, RANK_SHEDDABLE
+from fastrpc._core.base.status cimport (
+    DEADLINE_EXCEEDED,
+    PERMISSION_DENIED,
+    RESOURCE_EXHAUSTED,
+    UNAUTHENTICATED,
+    UNAVAILABLE,
+)
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.limiting.concurrency_limiter cimport END_LATE, END_UNSTARTED, leave_all
+from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
+from fastrpc._core.loop.turns cimport UNANSWERED_NS
+from fastrpc._core.server.served_call cimport has_lapsed
+from fastrpc._core.server.served_connection cimport (
+    HOLD_DRAIN,
+    HOLD_LATE,
+    HOLD_OUTPUT,
+    HOLD_QUEUE,
+    HOLD_STALL,
+    process_held,
+)
+from fastrpc._core.server.waiting_calls cimport is_sheddable
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+from fastrpc._core.wire.frame cimport ONE_WAY
+
+from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_registry
+from fastrpc.status import Status
+
+cdef enum:
+    # After so many turns of the loop, or once so many bytes of requests came or so many one-way calls wait, calls are
+    # started although there is still more to read. One turn alone may bring megabytes.
+    MOST_LOOKS = 6
+    PATIENT_LOOKS = 24
+    MOST_CAUGHT_UP = 1_048_576
+    MOST_WAITING = 1_000
+
+# In one turn of the loop, calls that waited start for as long as slices run (`turns`).
+cdef uint64_t STARTS_NS = 4_000_000
+# The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
+cdef uint64_t STARTS_EACH_NS = 200_000
+
+# A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second
+# others that waited for longer than that may be refused.
+cdef uint64_t WAITED_NS = 10_000_000
+cdef uint64_t SHEDS_NS = 1_000_000_000
+
+logger = logging.getLogger("fastrpc.server")
+DEBUG = logging.DEBUG
+
+
+cdef class CallAdmission:
+    """The bounds of one server, over all of its connections."""
+
+    def __init__(self, *, loop, limits, memory, admission):
+        self.loop_state = loop_state(loop)
+        self.sessions = set()
+        self.turn = deque()
+        self.prioritised = WaitingCalls()
+        self._look = self._look_at_waiting
+        self._context = contextvars.copy_context()
+        self.queue_length = admission.queue_length
+        self.queue_age_ns = nanoseconds(admission.queue_age)
+        self.connections = limits.connections
+        self.concurrent_calls = limits.concurrent_calls
+        self.metadata_bytes = limits.metadata_bytes
+        self.message_bytes = limits.message_bytes
+        # It never counts as less than the largest message.
+        self.send_hard = max(memory.send_hard, limits.message_bytes)
+        self.send_soft = memory.send_soft
+        self.memory = MemoryBudget(loop, self.sessions, limits, memory)
+        self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
+        self._counters = {}
+
+    # Connections
+
+    cdef bint add_session(self, object session) except -1:
+        """Count a connection that was accepted; return whether it is one too many."""
+        cdef Py_ssize_t count = len(self.sessions)
+        self.sessions.add(session)
+        if count < self.connections:
+            return False
+        if count == self.connections:
+            logger.warning("there are %d connections: further ones are refused (Limits.connections)", count)
+        self.refused_connections += 1
+        return True
+
+    # Counters
+
+    def counters_by_method(self, str protocol not None):
+        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
+        return None if protocol == "native" else self._counters.setdefault(protocol, {})
+
+    cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route):
+        """Return what counts a call; without a route its method is not served here."""
+        cdef MethodCounters counters
+        if connection.counters is None:
+            return self.unknown_method if route is None else route.counters
+        name = OTHER_METHODS if route is None else route.method
+        counters = connection.counters.get(name)
+        if counters is None:
+            counters = connection.counters[name] = default_registry.counters(name, "server", connection.protocol)
+        return counters
+
+    # Memory
+
+    cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
+        """Return why nothing more of this size is taken of a call, or None. Calls that may be shed make room for others."""
+        cdef ServerCall shed
+        cdef str problem = self.memory.excess(call, size, is_new)
+        if problem is None or is_sheddable(call) or not self._can_make_room(call.connection, size, is_new):
+            return problem
+        while problem is not None:
+            shed = self._call_to_shed(call.connection, is_new and process_held > self.memory.refuse_above)
+            if shed is None:
+                break
+            self._shed(shed, problem, "memory")
+            problem = self.memory.excess(call, size, is_new)
+        return problem
+
+    cdef bint has_room(self, ServerCall call, bytes payload) except -1:
+        """Return whether the budgets take the payload of a call; refuse the call if not."""
+        # What was taken in pieces is no new call any more.
+        cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
+        if problem is None:
+            return True
+        count_refusal("memory")
+        self.refuse(call, RESOURCE_EXHAUSTED, problem)
+        return False
+
+    cdef bint _can_make_room(self, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept:
+        """Return whether neither budget would be used up without the calls that may be shed."""
+        cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
+        if is_new and process_held - waiting > self.memory.refuse_above:
+            return False
+        waiting = 0
+        if connection.queue is not None:
+            waiting = (<WaitingCalls>connection.queue).sheddable_bytes
+        return connection.request_held - waiting + size <= self.memory.request_bytes
+
+    cdef ServerCall _call_to_shed(self, ServedConnection connection, bint of_any):
+        """Return the sheddable call that arrived last, of this connection or of any; None: there is none."""
+        if of_any:
+            return self.prioritised.last_sheddable()
+        return None if connection.queue is None else (<WaitingCalls>connection.queue).last_sheddable()
+
+    cdef int _shed(self, ServerCall call, str why, str reason) except -1:
+        self.drop_waiting(call)
+        count_refusal(reason)
+        text = f"{call.route.method} has priority 1 and made room for another call: {why}"
+        return self.refuse(call, RESOURCE_EXHAUSTED, text)
+
+    cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
+        """Count the output that the peer has not taken; above `send_soft` nothing more starts.
+
+        What is left of large answers under way does not hold calls up: the answers of these go in between.
+        """
+        cdef int64_t change = size - connection.output_held
+        connection.output_held = size
+        self.memory.count(change)
+        if size - connection.cut_held > self.send_soft:
+            if connection.queue and not connection.holding & HOLD_OUTPUT:
+                connection.look_by(now_ns() + self.queue_age_ns)
+            connection.holding |= HOLD_OUTPUT
+        elif connection.holding & HOLD_OUTPUT:
+            connection.holding &= ~HOLD_OUTPUT
+            if connection.queue:
+                connection.holding |= HOLD_QUEUE
+                self.schedule(connection)
+        return 0
+
+    # Refusals
+
+    cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False) except -1:
+        """Count a call that is not started, and say so; faulty: the same call again would fare no better."""
+        cdef ServedConnection connection = call.connection
+        self.count_refused(call, status, text)
+        if call.stream is not None:
+            (<StreamChannel>call.stream).close(None)
+        # Said first: what the engine does now may end the call once more.
+        call.was_ended = True
+        return connection.do_refuse(call, status, text, is_faulty)
+
+    cdef int count_refused(self, ServerCall call, int status, str text) except -1:
+        """Count a call that ends without having started."""
+        cdef MethodCounters counters = self.counters_of(call.connection, call.route)
+        self.refused += 1
+        if call.permit is not None:
+            leave_all(call.permit, 0, now_ns(), END_LATE if status == DEADLINE_EXCEEDED else END_UNSTARTED)
+            call.permit = None
+        counters.started()
+        counters.ended(status, now_ns() - call.started_ns)
+        if status == UNAUTHENTICATED:
+            count_refusal("unauthenticated")
+        elif status == PERMISSION_DENIED:
+            count_refusal("denied")
+        if logger.isEnabledFor(DEBUG):
+            peer = call.connection.describe_peer()
+            logger.debug(
+                "refused a call of %s: %s",
+                peer,
+                text,
+                extra={
+                    "event": "call_refused",
+                    "method": None if call.route is None else call.route.method,
+                    "status": Status(status).name,
+                    "peer": None if peer is None else str(peer.address),
+                },
+            )
+        return 0
+
+    # The slow way in
+
+    cdef int start(self, ServerCall call, bytes payload) except -1:
+        """Hook: nothing holds the call back any more."""
+        return 0
+
+    cdef int slow_start(self, ServerCall call, bytes payload) except -1:
+        """Refuse a call, let it wait, or begin it after all."""
+        cdef ServedConnection connection = call.connection
+        # Without a look at the clock: what its last handler took is known.
+        cdef uint64_t now = max(connection.now, connection.stepped_ns)
+        if (
+            connection.holding == HOLD_LATE
+            and now < connection.dated_ns + self.queue_age_ns
+            and (self.sheds_until_ns <= now or call.deadline_ns <= now)
+            and process_held <= self.memory.shed_above
+        ):
+            # Many calls come late: what one connection sends at once takes several turns.
+            return self.start(call, payload)
+        if connection.holding & HOLD_DRAIN:
+            count_refusal("drain")
+            return self.refuse(call, UNAVAILABLE, "the server drains")
+        if call.deadline_ns <= now:
+            # It is refused, and takes no place among calls that may still start.
+            return self.start(call, payload)
+        if not self.has_room(call, payload):
+            return 0
+        if connection.holding & HOLD_LATE and self._is_stale(call, connection.dated_ns, now_ns()):
+            return 0
+        if not connection.holding & (HOLD_STALL | HOLD_OUTPUT | HOLD_QUEUE):
+            return self.start(call, payload)
+        return self._enqueue(call, payload)
+
+    cdef int _enqueue(self, ServerCall call, bytes payload) except -1:
+        cdef ServedConnection connection = call.connection
+        if self.waiting >= self.queue_length:
+            text = (
+                f"{self.waiting} calls wait for their start, the server lets {self.queue_length} wait "
+                "(Admission.queue_length)"
+            )
+            if is_sheddable(call) or not self.prioritised.sheddable:
+                count_refusal("queue")
+                return self.refuse(call, RESOURCE_EXHAUSTED, text)
+            self._shed(self.prioritised.last_sheddable(), text, "queue")
+        if not call.flags & ONE_WAY:
+            connection.do_hold(call)
+        if not connection.queue and connection.holding & HOLD_OUTPUT:
+            connection.look_by(connection.now + self.queue_age_ns)
+        if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:
+            # What waits starts before more is taken of a caller that waits for nothing.
+            self.loop_state.turns.unanswered_ns = 0
+        call.waiting_context = PyContext_CopyCurrent()
+        call.waiting_payload = payload
+        call.queued_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
+        self.waiting += 1
+        self.memory.charge(call, max(PyBytes_GET_SIZE(payload), <Py_ssize_t>1))
+        if connection.queue is None:
+            connection.queue = WaitingCalls()
+        (<WaitingCalls>connection.queue).add(call)
+        if call.priority:
+            self.prioritised.add(call)
+        return 0
+
+    cdef int drop_waiting(self, ServerCall call) except -1:
+        """Take a call out of the queue."""
+        cdef uint64_t now
+        if call.waiting_payload is not None:
+            now = now_ns()
+            queue_waits.counted(now - min(now, call.queued_ns))
+            (<WaitingCalls>call.connection.queue).drop(call)
+            if call.priority:
+                self.prioritised.drop(call)
+            if not call.connection.queue:
+                # Few connections ever have one, and it is as large as a call.
+                call.connection.queue = None
+                call.connection.holding &= ~HOLD_QUEUE
+            self.waiting -= 1
+            call.waiting_payload = call.waiting_context = None
+            self.memory.charge(call, 0)
+        return 0
+
+    cdef int drop_all_waiting(self, ServedConnection connection) except -1:
+        if connection.queue:
+            for call in list(connection.queue):
+                self.drop_waiting(<ServerCall>call)
+                leave_all((<ServerCall>call).permit, 0, 0, END_UNSTARTED)
+                (<ServerCall>call).permit = None
+                if (<ServerCall>call).stream is not None:
+                    (<StreamChannel>(<ServerCall>call).stream).close(None)
+        return 0
+
+    cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1:
+        """Begin the calls that wait, in order and up to a rank, until something holds them back or the time is over."""
+        cdef ServerCall call
+        cdef bytes payload
+        cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now_ns() + self.starts_each_ns)
+        self._refuse_aged(connection, connection.now)
+        while connection.queue is not None and not connection.holding & (HOLD_STALL | HOLD_OUTPUT):
+            call = (<WaitingCalls>connection.queue).first(last_rank)
+            if call is None:
+                return 0
+            payload = call.waiting_payload
+            context = call.waiting_context
+            self.drop_waiting(call)
+            if has_lapsed(call, now_ns()):
+                self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+            elif not self._is_stale(call, call.queued_ns, now_ns()) and self.has_room(call, payload):
+                # Calls that started before it may have filled the memory.
+                self.start_inside(context, call, payload)
+            # One-way calls have a share of the turn, here as where they are read.
+            if now_ns() >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
+                return 0
+        return 0
+
+    cdef int start_inside(self, object context, ServerCall call, bytes payload) except -1:
+        """Begin a call in the context in which its request was read: its handler gets a copy of it."""
+        PyContext_Enter(context)
+        try:
+            return self.start(call, payload)
+        finally:
+            PyContext_Exit(context)
+
+    cdef int _refuse_aged(self, ServedConnection connection, uint64_t now) except -1:
+        cdef ServerCall call
+        cdef uint64_t limit = self.queue_age_ns
+        while connection.queue is not None:
+            call = (<WaitingCalls>connection.queue).oldest()
+            if now < call.queued_ns + limit:
+                return 0
+            self.drop_waiting(call)
+            self._is_stale(call, call.queued_ns, now)
+        return 0
+
+    cdef int note_expired(self, ServerCall call) noexcept:
+        """A call expired before it started."""
+        cdef uint64_t now = max(call.connection.now, call.connection.stepped_ns)
+        if now > call.started_ns + WAITED_NS:
+            self.sheds_until_ns = now + SHEDS_NS
+        return 0
+
+    cdef bint _is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1:
+        """Return whether a call has waited since then for too long; it is refused.
+
+        First come, first served would start each call of an overload just as its deadline passes. So while calls expire
+        unstarted, those are refused that waited for more than half of their time.
+        """
+        cdef uint64_t waited = now - min(now, since)
+        # Without a deadline, ages.
+        cdef uint64_t timeout = call.deadline_ns - min(call.deadline_ns, call.started_ns)
+        if waited >= self.queue_age_ns:
+            text = f"{self.queue_age_ns / 1e9:g} s are allowed (Admission.queue_age)"
+        elif now < self.sheds_until_ns and waited > WAITED_NS and now < call.deadline_ns < now + timeout // 2:
+            text = f"more than half of its timeout of {timeout / 1e9:.3g} s, and calls expire here before they start"
+        else:
+            return False
+        count_refusal("queue")
+        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method} waited {waited / 1e9:.3g} s for its start, {text}")
+        return True
+
+    cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0:
+        """Refuse what waited for too long; return when to ask again, 0 where nothing waits."""
+        self._refuse_aged(connection, now)
+        if not connection.queue:
+            return 0
+        return (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns
+
+    def look_at(self, ServedConnection connection not None):
+        """Refuse what waited for too long on a connection whose engine has no such check of its own."""
+        cdef uint64_t due
+        connection.look_due_ns = 0
+        due = self.check_waiting(connection, now_ns())
+        if due and connection.holding & HOLD_OUTPUT:
+            connection.look_by(due)
+
+    # Turns
+
+    cdef int schedule(self, ServedConnection connection) except -1:
+        """Look at what waits on a connection in the next turn of the loop."""
+        if not connection.is_in_turn:
+            connection.is_in_turn = True
+            self.turn.append(connection)
+        if not self.is_scheduled and not self.loop_state.loop.is_closed():
+            self.is_scheduled = True
+            self.scheduled_ns = now_ns()
+            self.loop_state.call_soon(self._look, context=self._context)
+        return 0
+
+    def _look_at_waiting(self):
+        """Start what may start, by priority and connection after connection, as long as this turn may take."""
+        cdef ServedConnection connection
+        cdef list ready = []
+        cdef uint64_t began = now_ns()
+        cdef bint is_late = began > self.scheduled_ns + STALL_NS
+        cdef bint had_time = True
+        self.is_scheduled = False
+        for _ in range(len(self.turn)):
+            connection = <ServedConnection>self.turn.popleft()
+            connection.is_in_turn = False
+            if connection.is_closed:
+                continue
+            if is_late:
+                # Something blocked the loop since then: cancels may lie in the socket, which is read after this.
+                self.hold_for_stall(connection)
+            if connection.holding & HOLD_STALL and not self._is_caught_up(connection):
+                self.schedule(connection)
+            else:
+                ready.append(connection)
+        for rank in range(RANK_NORMAL if not self.prioritised.high else RANK_HIGH, RANK_SHEDDABLE + 1):
+            if rank == RANK_SHEDDABLE and not self.prioritised.sheddable:
+                break
+            had_time = not self._higher_rank_waits(rank) and self._start_ready(ready, began, rank)
+            if not had_time:
+                break
+        if had_time:
+            # One-way calls have a share of the turn together: the next time it is another connection's before.
+            ready = ready[1:] + ready[:1]
+        for connection in ready:
+            if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
+                self.schedule(connection)
+        self.loop_state.turns.polls.worked(began, False)
+
+    cdef bint _higher_rank_waits(self, int rank) except -1:
+        """Return whether a call of higher rank waits on a connection that catches up."""
+        cdef ServedConnection connection
+        if rank == RANK_HIGH or not self.prioritised:
+            return False
+        for connection in self.turn:
+            if connection.queue is not None and (<WaitingCalls>connection.queue).first(rank - 1) is not None:
+                return True
+        return False
+
+    cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
+        """Start what waits on these connections; return 0 if there was no time for all, and turn `ready` further then."""
+        cdef ServedConnection connection, other
+        cdef Py_ssize_t position
+        cdef uint64_t now
+        cdef bint is_again
+        self.starts_each_ns = max(STARTS_EACH_NS, STARTS_NS // max(<uint64_t>len(ready), <uint64_t>1))
+        for position in range(len(ready)):
+            connection = <ServedConnection>ready[position]
+            if connection.is_closed:
+                continue
+            self._start_on(connection, began, last_rank)
+            now = now_ns()
+            if now < began + STARTS_NS:
+                continue
+            ready[:] = ready[position + 1:] + ready[:position + 1]
+            # Where its call blocked the loop, it is in turn already, before those that had no time.
+            is_again = connection.is_in_turn
+            if is_again:
+                self.turn.remove(connection)
+                connection.is_in_turn = False
+            if now > began + STALL_NS:
+                # What the peers sent meanwhile is read first. Calls of lower priority wait on any of these connections.
+                for other in (*ready, *self.turn):
+                    if other.queue is not None or other.is_in_turn:
+                        self.hold_for_stall(other)
+            if is_again:
+                self.schedule(connection)
+            return 0
+        return 1
+
+    cdef int _start_on(self, ServedConnection connection, uint64_t began, int last_rank) except -1:
+        connection.now = connection.turn_ns = began
+        try:
+            self._start_waiting(connection, last_rank)
+            return connection.end_turn()
+        except Exception as error:
+            connection.crash(error)
+        return 0
+
+    # Stalls
+
+    cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
+        """What a connection reads now came at `came_ns`; the loop was blocked, or nobody watches for stalls."""
+        connection.now = now
+        connection.dated_ns = came_ns
+        if came_ns < now:
+            # Until the end of this read, which takes it back.
+            connection.holding |= HOLD_LATE
+        if self.loop_state.calm_until_ns == 0:
+            return self.loop_state.watch(now)
+        return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
+
+    cdef int hold_for_stall(self, ServedConnection connection) except -1:
+        """Something blocked the loop: nothing starts before the socket was seen empty."""
+        if connection.is_closed:
+            return 0
+        if connection.holding & HOLD_STALL:
+            # Where it was seen empty, that was before.
+            connection.seen_read_ns = 0
+            return 0
+        connection.holding |= HOLD_STALL
+        connection.stalled_held = connection.request_held
+        connection.looks = 0
+        connection.patience = PATIENT_LOOKS
+        return self.schedule(connection)
+
+    cdef bint _is_caught_up(self, ServedConnection connection) except -1:
+        """Return whether a whole turn of the loop brought nothing more to read, or enough was read."""
+        cdef bint has_read = connection.received_ns != connection.seen_read_ns
+        if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
+            connection.looks = MOST_LOOKS
+        elif connection.waits_for_turn() and connection.patience > 0:
+            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each look.
+            connection.patience -= 1
+            return False
+        connection.looks += 1
+        if connection.looks == 1 or (
+            has_read and connection.looks < MOST_LOOKS and connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
+        ):
+            # The first look comes before this turn's reads.
+            connection.seen_read_ns = connection.received_ns
+            return False
+        connection.holding &= ~HOLD_STALL
+        if connection.queue:
+            connection.holding |= HOLD_QUEUE
+        return True
+
+
+cdef bint starts_one_way(WaitingCalls queue) except -1:
+    """Return whether the oldest of these calls, of which there are some, is a one-way call: nothing can cancel it."""
+    return queue.oldest().flags & ONE_WAY != 0

@@ -1,0 +1,115 @@
+"""The rules by which a served connection lives and ends, in every protocol."""
+
+cimport cython
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.io.engine cimport Engine
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+cdef enum:
+    # A connection that drains closes once it had no call for so long, in nanoseconds.
+    REST_NS = 1_000_000_000
+
+
+cdef struct Facts:
+    # Whether a call is under way; whether a message has begun, is not whole, and is waited for.
+    bint is_busy
+    bint is_receiving
+    # Of that message: when it began, when its last byte came, and how many bytes came.
+    uint64_t began_ns
+    uint64_t heard_ns
+    int64_t received
+    # Bytes of output that the peer has not taken.
+    int64_t unsent
+
+
+@cython.final
+cdef class ConnectionLife:
+    cdef:
+        # The engine and its served connection, borrowed: the engine holds both, and nothing else holds this object.
+        PyObject* engine
+        PyObject* connection
+
+        # The rules, in nanoseconds; 0 = off. The patience is for silence in a message, and for a peer that takes no output.
+        uint64_t handshake_ns
+        uint64_t idle_ns
+        uint64_t patience_ns
+        uint64_t leave_after_ns
+        uint64_t linger_ns
+
+        # Instants, 0 = not running: when the opening has to be over, when the age is reached (the age itself before the
+        # begin), when calls are cut off, until when a closed connection reads on.
+        uint64_t opening_due_ns
+        uint64_t aged_at_ns
+        uint64_t leave_at_ns
+        uint64_t linger_until_ns
+
+        # The instant of the last use, and until when a drain closes no connection that rests.
+        uint64_t used_ns
+        uint64_t kept_until_ns
+
+        # Whether the first bytes came, whether the age was reached, whether the connection drains, and whether its protocol
+        # closes by itself behind the last answer.
+        bint has_heard
+        bint has_aged
+        bint drains
+        bint closes_by_answers
+
+        # When `has_rested` and `has_left` are to be asked again.
+        uint64_t next_ns
+
+        # Since when the peer takes no output, 0: it does, and what it had taken when that was asked last. The time from
+        # the last look at weighed output to the next one.
+        uint64_t stuck_ns
+        int64_t taken
+        uint64_t output_look_ns
+
+    # The rules.
+    cdef int set_rules(self, object timeouts, object keepalive) except -1
+    cdef int set_age(self, object timeouts, object keepalive) except -1
+
+    # Counting in and out; the verdict about a certificate.
+    cdef bint count_in(self) except -1
+    cdef int count_out(self, object error) except -1
+    cdef str surplus_text(self)
+    cdef bint hear_first(self) except -1
+    cdef bint meet_peer(self) except -1
+
+    # What an engine tells.
+    cdef uint64_t begin(self, uint64_t now) except? 0
+    cdef int opened(self) noexcept
+    cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
+    cdef uint64_t linger(self, uint64_t now) noexcept
+
+    # What is due: all of it, and single rules.
+    cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0
+    cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0
+    cdef uint64_t check_opening(self, uint64_t now) except? 0
+    cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0
+    cdef uint64_t check_credentials(self, uint64_t now) except? 0
+    cdef uint64_t rest_due(self, uint64_t used_ns) noexcept
+    cdef bint has_rested(self, uint64_t now, bint is_between) except -1
+    cdef uint64_t left_due(self) noexcept
+    cdef bint has_left(self, uint64_t now, bint is_between) except -1
+    cdef bint may_rest(self, uint64_t now) except -1
+    cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept
+    cdef bint has_taken(self) except -1
+    cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1
+
+    # Output and stalls.
+    cdef int weigh(self, int64_t unsent, uint64_t now) except -1
+    cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0
+    cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1
+
+    cdef int _look_by(self, uint64_t due_ns) except -1
+    cdef uint64_t look_after(self) noexcept
+    cdef bint _is_left(self, uint64_t now, Facts* facts) except -1
+    cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1
+    cdef int _refuse_waiting(self, ServedConnection connection, uint64_t now) except -1
+    cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0
+
+
+# Make the life of a connection, with all rules off; an engine that serves no calls has no served connection.
+cdef ConnectionLife new_life(Engine engine, ServedConnection connection)

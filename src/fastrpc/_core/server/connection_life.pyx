@@ -1,0 +1,330 @@
+"""The rules by which a served connection lives and ends, in every protocol.
+
+::
+
+    begin ──► opening ──► age, rest ──► drain ──► leaving ──► linger
+                 │            │           │          │
+                 └────────────┴───────────┴──────────┴──► orders: begin_drain, end_calls, close, abort of the engine
+
+    check(now, facts) ──► the orders that are due now, and the instant of the next look; 0 = never
+
+Sans-IO, and told the time. An engine gives facts: whether it is busy, what it is receiving, its unsent bytes. Some engines
+ask for single rules, as their protocol has its own way to close. Pings and silence of the native protocol are in
+`native/liveness`, for both of its sides.
+"""
+
+from random import uniform
+
+cimport cython
+
+from fastrpc._core.base.instants cimport LOWEST_RATE, earlier, nanoseconds
+from fastrpc._core.base.status cimport UNAUTHENTICATED
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall, has_lapsed, keep_identities
+from fastrpc._core.server.served_connection cimport Failure
+from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
+
+cdef uint64_t SECOND = 1_000_000_000
+# The time to read on of a connection that no settings say it for: as `Timeouts.linger`.
+cdef uint64_t LINGER_NS = SECOND
+# When to look again whether a call was read that came when its connection was to close.
+cdef uint64_t UNREAD_NS = SECOND // 20
+# Facts that no instant announces are looked at so often.
+cdef uint64_t LOOK_NS = 10 * SECOND
+cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
+# Looks at output that a transport took: soon, and less often where none of it leaves.
+cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
+cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
+
+
+@cython.final
+cdef class ConnectionLife:
+    """The rules of one connection, and the instants that are compared with now."""
+
+    cdef int set_rules(self, object timeouts, object keepalive) except -1:
+        """Set the rules of an engine that leaves all of them to its life."""
+        self.handshake_ns = nanoseconds(timeouts.handshake)
+        self.idle_ns = nanoseconds(timeouts.idle)
+        self.patience_ns = nanoseconds((keepalive.interval or 0.0) + keepalive.timeout)
+        return self.set_age(timeouts, keepalive)
+
+    cdef int set_age(self, object timeouts, object keepalive) except -1:
+        """Set the age of the connection, the time that calls get once it is reached, and that to read on."""
+        if keepalive.max_age is not None:
+            # Connections made together, after a restart say, must not all end together.
+            self.aged_at_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
+        self.leave_after_ns = nanoseconds(timeouts.drain)
+        self.linger_ns = nanoseconds(timeouts.linger)
+        return 0
+
+    # Counting in and out
+
+    cdef bint count_in(self) except -1:
+        """Count the connection; return whether there is one too many, so that it has to close."""
+        return (<Gate>(<ServedConnection>self.connection).gate).add_session(<object>self.engine)
+
+    cdef str surplus_text(self):
+        """Return why a connection that is one too many closes."""
+        cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
+        return f"the server has {gate.connections} connections already (Limits.connections)"
+
+    cdef int count_out(self, object error) except -1:
+        """Stop the calls of a connection that is gone, and count it no more; an error ended it, or None."""
+        cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
+        gate.session_lost(<object>self.engine, error)
+        return 0
+
+    # The opening
+
+    cdef uint64_t begin(self, uint64_t now) except? 0:
+        """The stream is connected: the opening and the age begin. Return when to look first, 0 = never."""
+        self.used_ns = now
+        self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0
+        self.aged_at_ns = now + self.aged_at_ns if self.aged_at_ns else 0
+        return earlier(earlier(self.opening_due_ns, self.aged_at_ns), now + self.look_after() if self.patience_ns else 0)
+
+    cdef uint64_t look_after(self) noexcept:
+        """Return how often to look at facts that no instant announces."""
+        return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
+
+    cdef bint hear_first(self) except -1:
+        """The first bytes came, so that a handshake of TLS is over: note who the peer is, and `meet_peer`."""
+        cdef ServedConnection connection = <ServedConnection>self.connection
+        self.has_heard = True
+        connection.peer_info = (<Gate>connection.gate).dispatcher.describe_peer(<object>self.engine)
+        return self.meet_peer()
+
+    cdef bint meet_peer(self) except -1:
+        """Ask whom the certificate of the peer names; return False where input waits for that verdict."""
+        cdef Engine engine = <Engine>self.engine
+        cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
+        if gate.knows_peer(engine):
+            return True
+        (<ByteStream>engine._stream).hold_input()
+        return False
+
+    cdef int opened(self) noexcept:
+        """The peer said enough to be through its opening."""
+        self.opening_due_ns = 0
+        return 0
+
+    cdef uint64_t check_opening(self, uint64_t now) except? 0:
+        """Close a connection whose opening takes too long; return when that is."""
+        if self.opening_due_ns and now >= self.opening_due_ns:
+            self.opening_due_ns = 0
+            (<object>self.engine).close(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
+        return self.opening_due_ns
+
+    # Age, drain, rest
+
+    cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0:
+        """Drain a connection at its age, and end the calls that outlast that; return when to look again."""
+        if self.aged_at_ns and now >= self.aged_at_ns:
+            self.aged_at_ns = 0
+            self.has_aged = True
+            # Behind its last answer such a protocol closes by itself: a later call has its own time.
+            if self.leave_after_ns and not (self.closes_by_answers and is_between):
+                self.leave_at_ns = now + self.leave_after_ns
+            (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
+        if self.leave_at_ns and now >= self.leave_at_ns:
+            self.leave_at_ns = 0
+            (<object>self.engine).end_calls("the time for calls to finish is over (Timeouts.drain)")
+            if not self.closes_by_answers:
+                (<object>self.engine).close(REASON_DRAIN)
+        return earlier(self.aged_at_ns, self.leave_at_ns)
+
+    cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
+        """The connection drains. Before the given instant it closes only behind an answer: a last call may be under way."""
+        self.drains = True
+        self.kept_until_ns = kept_until_ns
+        return 0
+
+    cdef uint64_t left_due(self) noexcept:
+        """Return when a connection that drains closes if no call comes."""
+        return max(self.used_ns + REST_NS, self.kept_until_ns)
+
+    cdef bint has_left(self, uint64_t now, bint is_between) except -1:
+        """Return whether a connection that drains has nothing under way, and had no call for a while."""
+        cdef uint64_t due = self.left_due()
+        self.next_ns = now + REST_NS
+        if not is_between:
+            return False
+        if now < due:
+            self.next_ns = min(self.next_ns, due)
+            return False
+        return self.may_rest(now)
+
+    cdef uint64_t rest_due(self, uint64_t used_ns) noexcept:
+        """Return when a connection without calls since then has rested for too long, 0 = never."""
+        return used_ns + self.idle_ns if self.idle_ns else 0
+
+    cdef bint has_rested(self, uint64_t now, bint is_between) except -1:
+        """Return whether a connection has been without calls for too long."""
+        cdef uint64_t due = self.rest_due(self.used_ns)
+        self.next_ns = 0
+        if due == 0 or not is_between:
+            return False
+        if now < due:
+            self.next_ns = due
+            return False
+        return self.may_rest(now)
+
+    cdef bint may_rest(self, uint64_t now) except -1:
+        """Return whether nothing is unread: the next call may be here already. If not, `next_ns` is soon."""
+        cdef PyObject* stream = (<Engine>self.engine)._stream
+        self.next_ns = 0
+        if stream is NULL or not (<ByteStream>stream).has_unread():
+            return True
+        self.next_ns = now + UNREAD_NS
+        return False
+
+    cdef uint64_t linger(self, uint64_t now) noexcept:
+        """The connection is closed, and reads on for its last words to be read: return until when."""
+        self.linger_until_ns = now + self.linger_ns
+        return self.linger_until_ns
+
+    # The peer: what it sends, and what it takes
+
+    cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
+        """Return when a message that is not whole is late: no byte came for too long, or too few for its time."""
+        return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns
+
+    cdef bint has_taken(self) except -1:
+        """Return whether the peer took output since this was asked last."""
+        cdef PyObject* stream = (<Engine>self.engine)._stream
+        cdef int64_t before = self.taken
+        self.taken = 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
+        return self.taken > before
+
+    cdef bint is_stuck(self, int64_t unsent, uint64_t now) except -1:
+        """Return whether the peer took nothing of its output for too long: a slow reader is still a reader."""
+        if unsent == 0:
+            self.stuck_ns = 0
+            return False
+        if self.has_taken() or self.stuck_ns == 0:
+            self.stuck_ns = now
+        return now >= self.stuck_ns + self.patience_ns
+
+    # Credentials
+
+    cdef uint64_t check_credentials(self, uint64_t now) except? 0:
+        """End what depends on a credential that has expired; return when the next one does, 0 = never."""
+        cdef ServedConnection connection = <ServedConnection>self.connection
+        cdef bint is_expired = connection.expires_ns and now >= connection.expires_ns
+        if not (is_expired or connection.own_due_ns and now >= connection.own_due_ns):
+            return earlier(connection.expires_ns, connection.own_due_ns)
+        self._refuse_waiting(connection, now)
+        connection.own_due_ns = self._end_streams(connection, now)
+        if is_expired:
+            keep_identities(connection)
+            connection.expire()
+        connection.end_turn()
+        return earlier(connection.expires_ns, connection.own_due_ns)
+
+    cdef int _refuse_waiting(self, ServedConnection connection, uint64_t now) except -1:
+        """Refuse calls that wait for their start: they would start without an identity."""
+        cdef ServerCall call
+        cdef Gate gate = <Gate>connection.gate
+        for call in list(connection.queue or ()):
+            if has_lapsed(call, now):
+                gate.drop_waiting(call)
+                gate.refuse(call, UNAUTHENTICATED, f"{call.method}: the credential has expired")
+        return 0
+
+    cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0:
+        """End the streams whose credential has expired; return when the next one of a call's own does, 0 = never."""
+        cdef ServerCall call
+        cdef uint64_t due = 0
+        for call in connection.streams_under_way():
+            if has_lapsed(call, now):
+                text = f"{call.method or 'the stream'}: the credential has expired"
+                (<Gate>connection.gate).note_answered(call, UNAUTHENTICATED, text)
+                connection.end_early(call, Failure(UNAUTHENTICATED, text))
+            elif now < call.own_expires_ns:
+                due = earlier(due, call.own_expires_ns)
+        return due
+
+    # Output, and stalls of the loop
+
+    cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
+        """Count the output that the peer has not taken, and look again: the transport writes the last of it by itself."""
+        cdef ServedConnection connection = <ServedConnection>self.connection
+        (<Gate>connection.gate).weigh(connection, unsent)
+        self.output_look_ns = FIRST_OUTPUT_LOOK_NS
+        return self._look_by(now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
+
+    cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0:
+        """Count output that may have left since it was weighed; return when to look again, 0: none is left."""
+        cdef ServedConnection connection = <ServedConnection>self.connection
+        cdef bint is_same = unsent == connection.output_held
+        if connection.output_held == 0:
+            return 0
+        (<Gate>connection.gate).weigh(connection, unsent)
+        if unsent == 0:
+            return 0
+        self.output_look_ns = min(2 * self.output_look_ns, LAST_OUTPUT_LOOK_NS) if is_same else FIRST_OUTPUT_LOOK_NS
+        return now + self.output_look_ns
+
+    cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:
+        """What is read now came at that instant; the loop was blocked, or nothing watches for stalls."""
+        cdef ServedConnection connection = <ServedConnection>self.connection
+        return (<Gate>connection.gate).note_stall(connection, now, came_ns)
+
+    cdef int _look_by(self, uint64_t due_ns) except -1:
+        cdef PyObject* stream = (<Engine>self.engine)._stream
+        return 0 if stream is NULL else (<ByteStream>stream).schedule_check(due_ns)
+
+    # All of it
+
+    cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0:
+        """Look at calls that wait, at credentials and at output; return when to look again, 0 = never."""
+        cdef ServedConnection connection
+        cdef uint64_t due
+        if self.connection is NULL:
+            return 0
+        connection = <ServedConnection>self.connection
+        due = earlier((<Gate>connection.gate).check_waiting(connection, now), self.check_credentials(now))
+        return earlier(due, self.weigh_again(unsent, now))
+
+    cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:
+        """Give the orders that are due; return when to look again, 0 = never."""
+        cdef Engine engine = <Engine>self.engine
+        cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent)
+        cdef uint64_t due
+        if engine.is_closed:
+            if self.linger_until_ns and now >= self.linger_until_ns:
+                (<object>self.engine).abort()
+                return 0
+            return self.linger_until_ns
+        due = earlier(self.check_calls(now, facts.unsent), self.check_opening(now))
+        if self.patience_ns and not engine.is_closed:
+            if self._is_left(now, facts):
+                (<object>self.engine).abort()
+                return 0
+            due = earlier(due, now + self.look_after())
+        if not engine.is_closed:
+            due = earlier(due, self.check_age(now, is_between))
+        if not engine.is_closed:
+            if self._ends_connection(now, is_between):
+                (<object>self.engine).close(REASON_DRAIN)
+            due = earlier(due, self.next_ns)
+        return self.linger_until_ns if engine.is_closed else due
+
+    cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
+        """Return whether the peer is late with a message, or with taking its output."""
+        if facts.is_receiving and now >= self.message_due(facts.began_ns, facts.heard_ns, facts.received):
+            return True
+        return self.is_stuck(facts.unsent, now)
+
+    cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1:
+        """Return whether a connection without calls has come to its end, by a drain or by its rest."""
+        return self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between)
+
+
+cdef ConnectionLife new_life(Engine engine, ServedConnection connection):
+    cdef ConnectionLife life = ConnectionLife.__new__(ConnectionLife)
+    life.engine = <PyObject*>engine
+    life.connection = NULL if connection is None else <PyObject*>connection
+    life.linger_ns = LINGER_NS
+    return life

@@ -1,0 +1,10 @@
+from typing import Any
+
+from fastrpc._core.server.served_connection import ServedConnection
+
+class EngineServedConnection(ServedConnection):
+    """The served calls of one connection that is an `Engine`."""
+
+    def abandon(self) -> None: ...
+    def stats(self, buffered: int) -> dict[str, Any]:
+        """Return what is under way as plain data: calls, one_way, buffered, credit."""

@@ -1,0 +1,93 @@
+"""The served connection of an `Engine`: the part that is the same for every protocol.
+
+The engine holds its served connection, which borrows the engine: calls and contexts of handlers hold the served connection,
+too, and may outlive the engine.
+"""
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.server.gate cimport Gate
+
+
+cdef class EngineServedConnection(ServedConnection):
+    """The served calls of one connection that is an `Engine`."""
+
+    def __dealloc__(self):
+        if self._engine is not NULL:
+            (<Engine>self._engine)._known_at = NULL
+
+    cdef int join(self, Engine engine) except -1:
+        """Note the engine, which clears `_engine` when it is freed."""
+        if engine._known_at is not NULL:
+            raise RuntimeError("an engine is initialised once")
+        self._engine = <PyObject*>engine
+        engine._known_at = &self._engine
+        return 0
+
+    def abandon(self):
+        """Close the connection."""
+        if self._engine is not NULL:
+            (<Engine>self._engine).abort()
+
+    cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1:
+        """Note who the peer proved to be by its certificate, and look at the end of that."""
+        cdef uint64_t expires_ns = 0
+        if valid_seconds is not None:
+            expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
+        self.prove(identity, expires_ns)
+        self.generation = generation
+        return self.look_by(expires_ns) if expires_ns else 0
+
+    # The sender of a long request
+
+    cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
+        """Let the rest of a request wait until its sender is known; look at its time at that instant, 0: it has none."""
+        return 0
+
+    cdef int leave_rest(self, ServerCall call) except -1:
+        """A request is refused next: the rest of it is not to be received."""
+        return 0
+
+    cdef int sender_known(self, ServerCall call, int verdict) except -1:
+        """A verdict that took time is there (`sender_check.Verdict`); a refused request is answered already."""
+        return 0
+
+    # Its engine
+
+    def stats(self, Py_ssize_t buffered):
+        """Return what is under way, as plain data; `buffered` bytes of output wait."""
+        return {
+            "calls": len(self.held or ()) + len(self.queue or ()),
+            "one_way": 0,
+            "buffered": buffered,
+            "credit": 0,
+        }
+
+    cdef int64_t unsent_bytes(self) except? -1:
+        """Return the bytes of output that the peer has not taken; nothing takes those of a closed connection."""
+        cdef Engine engine
+        if self._engine is NULL or self.is_closed:
+            return 0
+        engine = <Engine>self._engine
+        return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).untaken_bytes())
+
+    cdef int weigh_answer(self) except -1:
+        # Also of a connection that closes behind its answer.
+        if self._engine is not NULL:
+            (<Gate>self.gate).weigh_output(self, self.unsent_bytes())
+        return 0
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return 0 if stream is NULL or self.is_closed else (<ByteStream>stream).schedule_check(due_ns)
+
+    cdef bint waits_for_turn(self) noexcept:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return stream is not NULL and (<ByteStream>stream).waits_for_turn()
+
+    cdef int end_turn(self) except -1:
+        cdef PyObject* stream = NULL if self._engine is NULL else (<Engine>self._engine)._stream
+        return 0 if stream is NULL else (<ByteStream>stream).flush()
+
+    cdef int crash(self, object error) except -1:
+        return 0 if self._engine is NULL else (<Engine>self._engine).report_crash(error)

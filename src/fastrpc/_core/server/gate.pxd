@@ -1,0 +1,45 @@
+"""The gate: the steps of a call on its way to its handler, in every protocol."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport RouteTable
+from fastrpc._core.server.guards cimport Guards
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+@cython.final
+cdef class Gate(Guards):
+    cdef:
+        # The methods of the server.
+        readonly RouteTable routes
+
+        # Codecs and compressors that requests may use, by their numbers; the codecs as each request asks (Taken).
+        readonly dict codecs
+        readonly dict compressors
+        int[256] takes_codec
+
+        # The caller's time when it names none.
+        uint64_t default_timeout_ns
+
+        # An ended call that can be reused.
+        ServerCall spare
+
+    cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1
+    cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1
+    cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1
+    cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1
+    cdef int cancel(self, ServerCall call, bint is_late) except -1
+    cdef int end_call(self, ServerCall call, str text) except -1
+    cdef int note_answered(self, ServerCall call, int status, str text) except -1
+    cdef int leave(self, ServedConnection connection) except -1
+    cdef bint _fits(self, ServerCall call, uint64_t names) except -1
+    cdef int _refuse_late(self, ServerCall call) except -1
+    cdef bint _may_answer(self, ServerCall call) except -1
+    cdef int _unpack(self, ServerCall call, bytes payload) except -1
+    cdef int _begin(self, ServerCall call, bytes payload) except -1
+    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1
+    cdef int _reject(self, ServerCall call, object error) except -1

@@ -1,0 +1,92 @@
+from asyncio import AbstractEventLoop
+from collections.abc import Mapping
+from typing import Any, final
+
+from fastrpc._core.calls.call import RouteTable
+from fastrpc._core.server.guards import Guards
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc._core.wire.settings import WireNumbers
+from fastrpc.compressors.base import Compressor
+from fastrpc.protocols.base import ServerEngine
+
+@final
+class Gate(Guards):
+    """The gate that all connections of one server share, on one loop: its methods, and the steps before a handler.
+
+    Args:
+        dispatcher: the server's Python part, for everything off the hot path.
+        numbers: the codecs and compressors that requests may use.
+        call_timeout: seconds for calls that name no timeout of their own.
+        bounds: the bounds of `Admission`.
+    """
+
+    def __init__(
+        self,
+        *,
+        loop: AbstractEventLoop,
+        dispatcher: Any,
+        numbers: WireNumbers,
+        call_timeout: float | None,
+        **bounds: Any,
+    ) -> None: ...
+    @property
+    def routes(self) -> RouteTable: ...
+    @property
+    def codecs(self) -> dict[int, str]: ...
+    @property
+    def compressors(self) -> dict[int, Compressor]: ...
+    @property
+    def running(self) -> int:
+        """Calls started and not ended."""
+
+    def totals(self) -> dict[str, int]:
+        """Return the counts of refusals since the server started."""
+
+    def begin(
+        self,
+        connection: ServedConnection,
+        *,
+        method: str,
+        payload: bytes,
+        codec: str,
+        timeout: float | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        one_way: bool = False,
+    ) -> ServerCall:
+        """Serve a complete call; return it, for `cancel_call`. It may be answered before this returns.
+
+        Calls of a connection are numbered from 1: `call.id`. A call over a limit of its connection is refused;
+        a call of a lost connection ends without a word.
+
+        Args:
+            method: the full name, `service.method`.
+            payload: the arguments, encoded in `codec`.
+            timeout: seconds that the caller waits; None for the server's default, infinity for no limit.
+            one_way: whether the caller expects no answer.
+
+        Raises:
+            ValueError: the server does not accept the codec, or the timeout is negative.
+        """
+
+    def cancel_call(self, call: ServerCall, *, is_late: bool = False) -> None:
+        """Stop a call that its caller cancelled; `late`: because its deadline passed. It is still answered."""
+
+    def end_calls(self, connection: ServedConnection, text: str) -> None:
+        """Answer every call in flight with UNAVAILABLE and this reason, and stop its handler."""
+
+    def weigh_output(self, connection: ServedConnection, size: int) -> None:
+        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
+
+    def connection_lost(self, connection: ServedConnection) -> None:
+        """Stop the calls of a lost peer, which needs no answers any more."""
+
+    def session_lost(self, session: ServerEngine, error: BaseException | None) -> None:
+        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
+
+    def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says.
+
+        Raises:
+            ValueError: `call` does not wait for its arguments.
+        """

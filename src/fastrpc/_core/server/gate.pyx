@@ -1,0 +1,459 @@
+"""The gate: the steps of a call on its way to its handler, in every protocol.
+
+::
+
+    method ──► authenticate ──► authorise ──► limit ──► shape ──► names ──► admission ──► deadline ──► codec
+                                                                   ──► compressor ──► arguments ──► handler
+           each step refuses the call or passes it on
+
+PROTOCOL.md, "Start", fixes the order. `guards` has the steps about callers, `admission` those about budgets. An engine
+passes in a method name, a timeout, metadata, a codec and a payload; the answer goes to its `ServedConnection`.
+"""
+
+from asyncio import tasks
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+
+from fastrpc._core.base.codec_numbers cimport CODEC_RAW
+from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_NORMAL
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED
+from fastrpc._core.base.status cimport UNAUTHENTICATED, UNAVAILABLE, UNIMPLEMENTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.loop.handler_task cimport LONG_STEP_NS
+from fastrpc._core.loop.loop_state cimport STALL_NS
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
+from fastrpc._core.payload.parameter_names cimport refusal_text, told_count
+from fastrpc._core.server.handler_runner cimport HandlerRunner, ServerTask, report_long_step
+from fastrpc._core.server.served_call cimport has_lapsed
+from fastrpc._core.server.served_connection cimport HOLD_LATE, Failure, process_held
+from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
+from fastrpc._core.wire.frame cimport ONE_WAY, STREAM_IN, STREAM_OUT, TIMEOUT_NONE
+from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc.assigned_numbers import VALUE_CODECS
+from fastrpc.errors import CallError, DecodeError
+
+cdef enum Taken:
+    # Whether requests may use a codec: an installed one if the peer accepts answers in it; values in other protocols.
+    TAKEN_NOT = 0
+    TAKEN = 1
+    TAKEN_IF_ANSWERED = 2
+    TAKEN_BY_VALUE = 3
+
+cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
+# In an engine's begin(): a longer timeout is none.
+cdef double LONGEST_SECONDS = 1e9
+
+
+# The steps of every call, as functions that the compiler inlines.
+
+@cython.nonecheck(False)
+cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
+    """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
+    cdef uint64_t stated = call.stated_timeout_us
+    # No default ends a stream.
+    cdef uint64_t timeout = 0 if call.flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
+    if stated == TIMEOUT_NONE:
+        timeout = 0
+    elif stated:
+        timeout = stated * 1000 if stated < LONGEST_NS // 1000 else 0
+    if most and (timeout == 0 or timeout > most):
+        timeout = most
+    if timeout:
+        call.deadline_ns = min(call.deadline_ns, call.started_ns + timeout)
+    return 0
+
+
+@cython.nonecheck(False)
+cdef inline bint is_late(ServerCall call) noexcept:
+    """Return whether the deadline has passed; the clock is read between handlers."""
+    return call.deadline_ns <= call.connection.now or call.deadline_ns <= call.connection.stepped_ns
+
+
+@cython.nonecheck(False)
+cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
+    """Take the remaining steps of an admitted call."""
+    if is_late(call):
+        return gate._refuse_late(call)
+    if gate.takes_codec[call.codec] != TAKEN and not gate._may_answer(call):
+        return 0
+    return gate._unpack(call, payload) if call.compressor else gate._begin(call, payload)
+
+
+@cython.nonecheck(False)
+cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
+    """Take the steps of a call that passed the guards."""
+    if call.priority == PRIORITY_HIGH and gate._access is None:
+        # Only the rule of a policy lets a call be high.
+        call.priority = PRIORITY_NORMAL
+    if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
+        return 0
+    set_deadline(gate, call, call.route.timeout_ns)
+    if call.connection.holding or process_held > gate.memory.shed_above:
+        return gate.slow_start(call, payload)
+    return start_now(gate, call, payload)
+
+
+@cython.final
+cdef class Gate(Guards):
+    """The gate that all connections of one server share, on one loop."""
+
+    def __init__(self, *, loop, dispatcher, numbers, call_timeout, **bounds):
+        Guards.__init__(self, loop=loop, **bounds)
+        self.routes = RouteTable()
+        self.dispatcher = dispatcher
+        self.codecs = numbers.codecs
+        self.compressors = numbers.compressors
+        self.runner = HandlerRunner(self, dispatcher, self.compressors)
+        for number in self.codecs:
+            self.takes_codec[number] = TAKEN if number < FIRST_OWN_NUMBER else TAKEN_IF_ANSWERED
+        for number, name in VALUE_CODECS.items():
+            if name in self.codecs.values():
+                self.takes_codec[number] = TAKEN_BY_VALUE
+        self.default_timeout_ns = 0 if call_timeout is None else int(call_timeout * 1e9)
+
+    # The interface for engines
+
+    def begin(self, ServedConnection connection not None, *, str method not None, bytes payload not None, str codec not None,
+              timeout=None, metadata=None, bint one_way=False):
+        """Serve a complete call; return it, for `cancel_call`."""
+        cdef ServerCall call
+        cdef bytes name = method.encode()
+        numbers = [number for number, known in self.codecs.items() if known == codec]
+        if not numbers:
+            raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
+        # Never a reused one: what a REQUEST of the native protocol sets would stay.
+        call = ServerCall.__new__(ServerCall)
+        call.connection = connection
+        if metadata:
+            call.received_metadata = encode_metadata(metadata)
+        connection.begun += 1
+        call.id = connection.begun
+        call.codec = numbers[0]
+        call.flags = ONE_WAY if one_way else 0
+        connection.now = connection.received_ns = now_ns()
+        call.started_ns = connection.dated_ns if connection.holding & HOLD_LATE else connection.now
+        if timeout is not None:
+            call.stated_timeout_us = max(1, int(timeout * 1e6)) if timeout < LONGEST_SECONDS else TIMEOUT_NONE
+            if timeout == 0:
+                call.deadline_ns = call.started_ns
+        if not self.refuses_early(call, name, PyBytes_GET_SIZE(payload)):
+            self.pass_in_alone(call, name, payload)
+        return call
+
+    cdef bint refuses_early(self, ServerCall call, bytes name, Py_ssize_t size) except -1:
+        """Refuse a call over a limit of its connection, as `CalleeStates` does. A call of a lost peer is only counted."""
+        cdef ServedConnection connection = call.connection
+        cdef Py_ssize_t calls = len(connection.held or ()) + len(connection.queue or ())
+        cdef bytes metadata = call.received_metadata
+        call.route = self.routes.find(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        if connection.is_closed:
+            self.count_refused(call, CANCELLED, f"{call.method} came after its connection was lost")
+        elif calls >= self.concurrent_calls:
+            text = f"this connection has {calls} calls in progress, the limit is {self.concurrent_calls}"
+            self.refuse(call, RESOURCE_EXHAUSTED, f"{text} (Limits.concurrent_calls)")
+        elif metadata is not None and check_metadata(
+            PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), self.metadata_bytes
+        ) == METADATA_TOO_LARGE:
+            text = f"the metadata of the call is over the limit of {self.metadata_bytes} bytes (Limits.metadata_bytes)"
+            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+        elif <uint64_t>size > self.message_bytes:
+            text = f"the request has {size} bytes, the limit is {self.message_bytes} (Limits.message_bytes)"
+            self.refuse(call, RESOURCE_EXHAUSTED, text, True)
+        else:
+            return False
+        return True
+
+    cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
+        """Run the steps with no current task: the handler has its own, even if the engine runs in one.
+
+        The engine may run in a handler that takes its first step now, here or on another server of this loop. That one's
+        task is put aside, and is the current one again afterwards.
+        """
+        cdef ServerTask kept = self.runner.current
+        loop = self.loop_state.loop
+        task = tasks.current_task(loop)
+        self.runner.current = None
+        if task is not None:
+            tasks._leave_task(loop, task)
+        try:
+            if name.startswith(b"."):
+                # A bare function, which is one to callers from Go alone.
+                call.route = None
+                return self.refuse_unknown(call, name, 0, payload)
+            return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
+        finally:
+            self.runner.leave_task()
+            self.runner.current = kept
+            if task is not None:
+                tasks._enter_task(loop, task)
+
+    def cancel_call(self, ServerCall call not None, *, bint is_late=False):
+        """Stop a call that its caller cancelled; `late`: because its deadline passed."""
+        call.connection.now = now_ns()
+        self.cancel(call, is_late)
+
+    def end_calls(self, ServedConnection connection not None, str text not None):
+        """Answer every call in flight, and stop its handler."""
+        connection.now = now_ns()
+        for call in [*(connection.queue or ()), *(connection.held or ())]:
+            self.end_call(<ServerCall>call, text)
+
+    def weigh_output(self, ServedConnection connection not None, Py_ssize_t size):
+        """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
+        connection.now = now_ns()
+        # Nobody takes the output of a lost connection.
+        self.weigh(connection, 0 if connection.is_closed else size)
+
+    def connection_lost(self, ServedConnection connection not None):
+        """Stop the calls of a lost peer, which needs no answers any more."""
+        self.leave(connection)
+        self.weigh(connection, 0)
+
+    def session_lost(self, session not None, error):
+        """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
+        cdef ServedConnection connection = session.connection
+        self.connection_lost(connection)
+        self.sessions.discard(session)
+        self.dispatcher.session_lost(connection, error)
+
+    cdef int cancel(self, ServerCall call, bint is_late) except -1:
+        """Stop a call that its caller cancelled, unless its deadline did: a second stop would end its cleanup."""
+        cdef bint was_stopped = call.was_cancelled or call.is_expired
+        call.was_cancelled = True
+        call.is_expired |= is_late
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            if is_late:
+                return self._refuse_late(call)
+            return self.refuse(call, CANCELLED, f"{call.route.method} was cancelled before it started")
+        return 0 if was_stopped else call.stop()
+
+    cdef int end_call(self, ServerCall call, str text) except -1:
+        """Answer a call in flight, and stop its handler."""
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            return self.refuse(call, UNAVAILABLE, text)
+        if not (call.was_ended or call.flags & ONE_WAY):
+            # Even if no handler has started: an interceptor may proceed in spite of its cancellation.
+            call.was_ended = True
+            call.told_status = UNAVAILABLE
+            # Without arguments it waits for a verdict, or for its request to be unpacked.
+            call.connection.do_fail(call, Failure(UNAVAILABLE, text, has_run=call.given is not None))
+        call.was_cancelled = True
+        return call.stop()
+
+    cdef int note_answered(self, ServerCall call, int status, str text) except -1:
+        """The connection answered a call for what the caller sent on it: stop its handler, which answers nobody."""
+        call.was_ended = call.was_cancelled = True
+        call.told_status = status
+        if call.waiting_payload is not None:
+            self.drop_waiting(call)
+            self.count_refused(call, status, text)
+            if call.stream is not None:
+                (<ServedStream>call.stream).end()
+        return call.stop()
+
+    cdef int leave(self, ServedConnection connection) except -1:
+        """Stop all calls of a lost connection."""
+        cdef ServerCall call
+        cdef bint was_stopped
+        connection.is_closed = True
+        self.drop_all_waiting(connection)
+        if connection.held:
+            for call in list(connection.held):
+                # One that was stopped already is left to its cleanup.
+                was_stopped = call.was_cancelled or call.is_expired
+                call.was_cancelled = True
+                if not was_stopped:
+                    call.stop()
+        return 0
+
+    # The steps
+
+    @cython.nonecheck(False)
+    cdef int pass_in(self, ServerCall call, const char* method, Py_ssize_t size, uint64_t names, bytes payload) except -1:
+        """Run the steps in the order of PROTOCOL.md: refuse the call or start it."""
+        assert call is not None
+        assert payload is not None
+        cdef MethodRoute route = self.routes.find(method, size)
+        if route is None:
+            return self.refuse_unknown(call, method[:size], names, payload)
+        call.route = route
+        if call.connection.counters is not None:
+            call.counters = self.counters_of(call.connection, route)
+        elif call.counters is not route.counters:
+            # An object that was used for this method before has them already.
+            call.counters = route.counters
+        call.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        call.moved_bytes = PyBytes_GET_SIZE(payload)
+        if self.has_guards and not self.passes_guards(call, names, payload):
+            return 0
+        return go_on(self, call, names, payload)
+
+    cdef int start(self, ServerCall call, bytes payload) except -1:
+        return start_now(self, call, payload)
+
+    cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
+        return go_on(self, call, names, payload)
+
+    cdef int set_caller_deadline(self, ServerCall call) noexcept:
+        # Without that of the method: an unknown one gives what a forbidden one gives.
+        return set_deadline(self, call, 0)
+
+    cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
+        cdef str name = method.decode("ascii", "backslashreplace")
+        self.counters_of(call.connection, None).moved(PyBytes_GET_SIZE(payload), 0)
+        if self._access is not None:
+            # A caller that may not call it does not learn whether it exists.
+            self.has_access(call, name, names, payload)
+            return 0
+        status, text = self.dispatcher.unknown_method(name, call)
+        if status == UNAVAILABLE:
+            return self.refuse_absent(call, text)
+        return self.refuse(call, status, text, status == UNIMPLEMENTED)
+
+    cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
+        """Return whether the call has the shape of its method; refuse it if not."""
+        cdef MethodRoute route = call.route
+        if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+            self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(route), True)
+        elif names and not route.names.accepts(names):
+            self._refuse_names(call, told_count(names))
+        else:
+            if route.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
+                new_served_stream(call)
+            return True
+        return False
+
+    cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
+        """Refuse a call whose positional arguments have other names at the caller."""
+        cdef MethodRoute route = call.route
+        if count > len(route.names.names):
+            return self.refuse(call, INVALID_ARGUMENT, f"{route.method}: {route.marshal.shape.arity_text(count)}", True)
+        return self.refuse(call, INVALID_ARGUMENT, refusal_text(route.method, route.names.names), True)
+
+    cdef int _refuse_late(self, ServerCall call) except -1:
+        self.expired_unstarted += 1
+        self.note_expired(call)
+        return self.refuse(call, DEADLINE_EXCEEDED, f"{call.method}: its deadline passed before the handler started")
+
+    cdef bint _may_answer(self, ServerCall call) except -1:
+        """Return whether both sides know the codec; refuse the call if not."""
+        if self.takes_codec[call.codec] == TAKEN_IF_ANSWERED and call.connection.takes_codec(call):
+            return True
+        if self.takes_codec[call.codec] == TAKEN_BY_VALUE and call.connection.takes_values:
+            return True
+        self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_codec(call), True)
+        return False
+
+    cdef int _unpack(self, ServerCall call, bytes payload) except -1:
+        if call.compressor not in self.compressors:
+            return self.refuse(call, UNIMPLEMENTED, self.dispatcher.unknown_compressor(call.compressor), True)
+        # Decompression may take long: the dispatcher works in slices and continues with `unpacked`.
+        call.weight = PyBytes_GET_SIZE(payload)
+        call.waiting_context = PyContext_CopyCurrent()
+        self.runner.watch(call)
+        self.dispatcher.unpack(call, self.compressors[call.compressor], payload)
+        return 0
+
+    def unpacked(self, ServerCall call not None, bytes payload not None, error):
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says."""
+        if not call.is_held or call.given is not None:
+            raise ValueError("this call does not wait for its arguments")
+        context = call.waiting_context
+        if not self.is_still_wanted(call, call.route.method, "its request was unpacked"):
+            return
+        if has_lapsed(call, now_ns()):
+            self.refuse(call, UNAUTHENTICATED, f"{call.route.method}: the credential has expired", True)
+        elif isinstance(error, str):
+            self.refuse(call, RESOURCE_EXHAUSTED, error)
+        elif error is not None:
+            self._reject(call, error)
+        else:
+            PyContext_Enter(context)
+            try:
+                self._begin(call, payload)
+            finally:
+                PyContext_Exit(context)
+
+    @cython.nonecheck(False)
+    cdef int _begin(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments and start the handler."""
+        assert call is not None and call.route is not None and payload is not None
+        cdef MethodRoute route = call.route
+        cdef uint64_t before = call.connection.stepped_ns
+        if call.codec == CODEC_RAW and route.marshal._takes_bytes:
+            call.given = payload
+            call.weight = PyBytes_GET_SIZE(payload)
+        elif not self._decode(call, payload):
+            return 0
+        call.counters.started()
+        self.runner.running += 1
+        self.runner.run(call)
+        if call.connection.stepped_ns > max(call.connection.received_ns, call.connection.turn_ns) + STALL_NS:
+            self._note_stall(call, before)
+        return 0
+
+    cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
+        """Hold further starts after handlers kept the loop: first the sockets are read."""
+        cdef ServedConnection connection = call.connection
+        self.hold_for_stall(connection)
+        before = max(before, connection.received_ns, connection.turn_ns)
+        if connection.stepped_ns > before + LONG_STEP_NS:
+            report_long_step(call.route, connection.stepped_ns - before)
+        return 0
+
+    cdef bint _decode(self, ServerCall call, bytes payload) except -1:
+        """Decode the arguments; return False if they were refused."""
+        cdef Failure failure
+        cdef Marshal marshal = call.route.marshal
+        try:
+            if call.codec != marshal.codec_id or call.connection.has_marshals:
+                marshal = call.connection.marshal_of(call)
+            call.given = marshal.decode_arguments(payload)
+        except (CallError, DecodeError) as error:
+            self._reject(call, error)
+            return False
+        except BaseException as error:
+            # A user-defined type raised another error: the server's fault, but it fails only this call.
+            call.never_started = True
+            failure = self.runner.failure_of(call, error)
+            self.refuse(call, failure.status, failure.text, True)
+            self.runner.pass_interrupt(error)
+            return False
+        call.weight = marshal.charge
+        return True
+
+    cdef int _reject(self, ServerCall call, object error) except -1:
+        """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
+        cdef int status = error.status
+        count_refusal("decode")
+        if isinstance(error, DecodeError) and status != RESOURCE_EXHAUSTED:
+            status = INVALID_ARGUMENT
+        text = f"{call.route.method}: {error.message if isinstance(error, CallError) else error}"
+        return self.refuse(call, status, text, True)
+
+    # Counters
+
+    @property
+    def running(self):
+        """Calls started and not ended."""
+        return self.runner.running
+
+    def totals(self):
+        """The counts of refusals since the server started."""
+        return {
+            "refused": self.refused,
+            "refused_by_rate": 0 if self.limits is None else self.limits.refused_by_rate,
+            "refused_by_concurrency": 0 if self.limits is None else self.limits.refused_by_concurrency,
+            "expired_before_start": self.expired_unstarted,
+            "refused_connections": self.refused_connections,
+        }

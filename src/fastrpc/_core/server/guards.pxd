@@ -1,0 +1,57 @@
+"""The guards of a gate: who may call, and how much."""
+
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.server.access cimport Access
+from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.call_limits cimport CallLimits
+from fastrpc._core.server.handler_runner cimport HandlerRunner
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+cdef class Guards(CallAdmission):
+    cdef:
+        # The runner of handlers; the gate's Python part (`fastrpc.handlers.dispatcher.Dispatcher`).
+        readonly HandlerRunner runner
+        readonly object dispatcher
+
+        # Who may call what; None: every peer may call everything.
+        Access _access
+
+        # How much callers may ask for, or None; whether there is any of the two.
+        readonly CallLimits limits
+        bint has_guards
+
+        # Calls that expired unstarted.
+        readonly uint64_t expired_unstarted
+
+    # Hooks: a call has passed the guards; its deadline is set before it is known who calls.
+    cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
+    cdef int set_caller_deadline(self, ServerCall call) noexcept
+
+    # The steps that engines take one by one, where a request is long; `SenderCheck` has their order.
+    cdef inline bint asks_access(self) noexcept:
+        """Return whether anything is asked of callers."""
+        return self._access is not None
+
+    cdef int judge(self, ServerCall call) except? -2
+    cdef object identify(self, ServerCall call, str credential)
+    cdef int renew(self, ServedConnection connection) except -1
+    cdef int verify(self, ServerCall call, str method, object conclude) except -1
+    cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2
+    cdef bint give_up(self, ServerCall call) except -1
+    cdef int refuse_access(self, ServerCall call, str method, int status) except -1
+    cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1
+    cdef int refuse_late_in(self, ServerCall call, str step) except -1
+    cdef int refuse_absent(self, ServerCall call, str text) except -1
+    cdef bint knows_peer(self, object engine) except -1
+    cdef bint may_call(self, object identity, object route) except -1
+
+    # The steps of a call that came whole.
+    cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1
+    cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
+    cdef bint _is_within_limits(self, ServerCall call) except -1
+    cdef int _take_back(self, ServerCall call) except -1
+    cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1

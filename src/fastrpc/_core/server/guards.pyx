@@ -1,0 +1,249 @@
+"""The guards of a gate: who may call, and how much.
+
+::
+
+    call ──► judge ──► OK ──────────────────────────► limits ──► let_in: the steps of `Gate`
+               │  └──► refuse_access       ▲             └─────► refused
+               └─────► WAITS ──► verify ──► take         give_up: its deadline came first
+
+A call that came whole takes these steps by `passes_guards`, and waits beside the others of its connection. The engine of a
+long request takes them before the rest of it is received: `SenderCheck`.
+"""
+
+import logging
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContext_CopyCurrent, PyContext_Enter, PyContext_Exit
+
+from fastrpc._core.base.status cimport CANCELLED, DEADLINE_EXCEEDED, INTERNAL, OK, PERMISSION_DENIED
+from fastrpc._core.base.status cimport RESOURCE_EXHAUSTED, UNAUTHENTICATED, UNAVAILABLE
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.server.access cimport WAITS
+from fastrpc._core.server.call_limits cimport BoundLimit
+from fastrpc._core.server.served_stream cimport ServedStream, new_served_stream
+from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
+
+from fastrpc._core.base.histogram import count_refusal
+
+cdef enum:
+    # After so long a caller may try again whose host presented too many wrong credentials; whose method may still come.
+    REFUSED_PAUSE_MS = 1000
+    ABSENT_PAUSE_MS = 2000
+
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef class Guards(CallAdmission):
+    """The guards of a gate: who may call, and how much."""
+
+    @property
+    def access(self):
+        """Who may call what; None: every peer may call everything."""
+        return self._access
+
+    @access.setter
+    def access(self, Access access):
+        self._access = access
+        self._count_guards()
+
+    def _count_guards(self):
+        self.has_guards = not (self._access is None and self.limits is None)
+
+    def limit(self, CallLimits limits):
+        """Hold the calls of every connection to limits; None lifts them."""
+        self.limits = limits
+        self._count_guards()
+
+    # Hooks
+
+    cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1:
+        """Take the further steps of a call that has passed the guards."""
+        return 0
+
+    cdef int set_caller_deadline(self, ServerCall call) noexcept:
+        """Set the deadline before it is known whose call it is."""
+        return 0
+
+    # Single steps
+
+    cdef int judge(self, ServerCall call) except? -2:
+        """Return OK, the status to refuse the call with, or WAITS: `verify` comes next. Errors of `authorize` come out."""
+        return self._access.judge(call)
+
+    cdef object identify(self, ServerCall call, str credential):
+        """Return identity, status and seconds of a credential without a method; None: `verify` comes next."""
+        return self._access.own_credentials.of_call(call, credential)
+
+    cdef int renew(self, ServedConnection connection) except -1:
+        """Let a connection be judged by the files as they are now."""
+        return self._access.renew_if_due(connection)
+
+    cdef int verify(self, ServerCall call, str method, object conclude) except -1:
+        """Tell a function identity, status and seconds once the credential of a call is verified, unless it is given up."""
+        self._access.own_credentials.verify(call, method, conclude)
+        return 0
+
+    cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2:
+        """Take what was found of a credential; return OK, or the status to refuse the call with."""
+        return status if identity is None else self._access.take_own(call, identity, seconds)
+
+    cdef bint give_up(self, ServerCall call) except -1:
+        """Return whether a call is answered now, whose deadline comes before its verdict; else the verdict answers it."""
+        return self._access is not None and self._access.own_credentials.give_up(call)
+
+    cdef bint knows_peer(self, object engine) except -1:
+        """Ask whom the certificate of a peer names; return whether no verdict about it has to be waited for."""
+        return self._access is None or self._access.authentication.opened(engine)
+
+    cdef bint may_call(self, object identity, object route) except -1:
+        """Return whether a caller may call a method."""
+        return self._access is None or self._access.allows(identity, route)
+
+    # Refusals
+
+    cdef int refuse_access(self, ServerCall call, str method, int status) except -1:
+        """Refuse a call whose caller may not call the method; return 0."""
+        if status == UNAUTHENTICATED:
+            why = "the credential has expired" if call.connection.is_expired else "the caller is not authenticated"
+        elif status == PERMISSION_DENIED:
+            absent = self.dispatcher.absent_text(method) if call.route is None else None
+            if absent is not None and self._access.may_learn(call.identity, method):
+                return self.refuse_absent(call, absent)
+            why = "the caller may not call it, or it does not exist"
+        elif status == RESOURCE_EXHAUSTED:
+            why = "too many credentials of its host were refused"
+            count_refusal("rate")
+            call.pushback_ms = REFUSED_PAUSE_MS
+        else:
+            why = "the credential cannot be verified now"
+        self._access.own_credentials.note_refused(call, method, status)
+        self.refuse(call, status, f"{method}: {why}", status not in (UNAVAILABLE, RESOURCE_EXHAUSTED))
+        call.pushback_ms = 0
+        return 0
+
+    cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
+        """Refuse a call about which `authorize` raised: whatever it is, it fails only this call."""
+        logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
+        self.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
+        return self.runner.pass_interrupt(error)
+
+    cdef int refuse_late_in(self, ServerCall call, str step) except -1:
+        """Refuse a call whose deadline passed in a step; no word of its method, which may be unknown."""
+        self.expired_unstarted += 1
+        return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
+
+    cdef int refuse_absent(self, ServerCall call, str text) except -1:
+        """Refuse a call of a method that may still come."""
+        call.pushback_ms = ABSENT_PAUSE_MS
+        self.refuse(call, UNAVAILABLE, text)
+        call.pushback_ms = 0
+        return 0
+
+    # A call that came whole
+
+    cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
+        """Return whether a call goes on now; it is refused if not, or waits for a verdict."""
+        return (
+            (self._access is None or self.has_access(call, call.route.method, names, payload))
+            and (self.limits is None or self._is_within_limits(call))
+        )
+
+    cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
+        """Return whether the caller may call the method; it is refused if not, or waits for a verdict."""
+        cdef int status
+        try:
+            status = self._access.judge(call)
+        except BaseException as error:
+            self.refuse_undecided(call, method, error)
+            return False
+        if status == WAITS:
+            self._wait_for_verdict(call, method, names, payload)
+            return False
+        return status == OK or self.refuse_access(call, method, status)
+
+    cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1:
+        """Let a call wait until its own credential is verified: it counts, can be cancelled, and others go on."""
+        cdef MethodRoute route = call.route
+        if not self.has_room(call, payload):
+            return 0
+        if route is not None:
+            if route.flags & (STREAM_IN | STREAM_OUT) and not (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
+                # Its messages may come before the verdict.
+                new_served_stream(call)
+        self.set_caller_deadline(call)
+        call.weight = PyBytes_GET_SIZE(payload)
+        call.waiting_context = PyContext_CopyCurrent()
+        self.runner.watch(call)
+        self._access.own_credentials.wait(self, call, method, names, payload)
+        return 0
+
+    def conclude_access(
+        self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
+        seconds,
+    ):
+        """Go on with a call whose own credential was verified: whose it is, or None and the status to refuse it with."""
+        cdef ServedConnection connection = call.connection
+        context = call.waiting_context
+        if not self.is_still_wanted(call, method, "its credential was verified"):
+            connection.end_turn()
+            return
+        try:
+            self._access.renew_if_due(connection)
+            status = self.take(call, identity, status, seconds)
+            if status != OK:
+                self.refuse_access(call, method, status)
+            else:
+                PyContext_Enter(context)
+                try:
+                    if self.limits is None or self._is_within_limits(call):
+                        self.let_in(call, names, payload)
+                finally:
+                    PyContext_Exit(context)
+                    self.runner.leave_task()
+        except Exception as error:
+            self.refuse_undecided(call, method, error)
+        connection.end_turn()
+
+    def note_late(self, ServerCall call not None):
+        """Answer a call whose deadline passed in a step, if that is its verdict; else the end of the step answers it."""
+        if not self.give_up(call):
+            return
+        self._take_back(call)
+        self.refuse_late_in(call, "its credential was verified")
+        call.connection.end_turn()
+
+    cdef int _take_back(self, ServerCall call) except -1:
+        """End the wait of a call for a step."""
+        call.waiting_context = None
+        call.connection.now = call.connection.turn_ns = now_ns()
+        return self.runner.unwatch(call)
+
+    cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1:
+        """Take back a call that waited for a step; return False where it has ended, or is refused, in the meantime."""
+        cdef ServedConnection connection = call.connection
+        self._take_back(call)
+        if connection.is_closed or call.was_ended:
+            # Its answer has no reader any more.
+            self.count_refused(call, CANCELLED, f"{method} was cut off while {step}")
+            if call.stream is not None:
+                (<ServedStream>call.stream).end()
+        elif call.was_cancelled:
+            self.refuse(call, CANCELLED, f"{method} was cancelled before it started")
+        elif call.is_expired:
+            self.refuse_late_in(call, step)
+        else:
+            return True
+        return False
+
+    cdef bint _is_within_limits(self, ServerCall call) except -1:
+        cdef BoundLimit over = self.limits.take(call)
+        if over is None:
+            return True
+        count_refusal("concurrency" if over.rate is None else "rate")
+        call.pushback_ms = self.limits.pause_ms
+        self.limits.refusing = over
+        self.refuse(call, RESOURCE_EXHAUSTED, f"{call.route.method}: {over.text}")
+        self.limits.refusing = None
+        call.pushback_ms = 0
+        return False

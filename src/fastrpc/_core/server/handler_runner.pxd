@@ -1,0 +1,90 @@
+"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer."""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call_log cimport CallLog
+from fastrpc._core.calls.interception cimport Chain
+from fastrpc._core.loop.handler_task cimport HandlerTask
+from fastrpc._core.loop.loop_state cimport LoopState, TaskPool
+from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.handler_context cimport HandlerContexts
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport Failure
+
+
+@cython.final
+cdef class ServerTask(HandlerTask):
+    cdef:
+        # The runner that began it, and the call of the running handler, until its end.
+        HandlerRunner runner
+        ServerCall call
+
+
+@cython.final
+cdef class HandlerRunner:
+    cdef:
+        # The server's bounds and its Python part (`fastrpc.server.Dispatcher`).
+        LoopState loop_state
+        CallAdmission admission
+        readonly object dispatcher
+
+        # For handlers that end in their first step: their context, and the current task meanwhile.
+        TaskPool tasks
+        HandlerContexts contexts
+        ServerTask current
+
+        # Compressors by the numbers of requests; answers up to this size are not compressed.
+        readonly dict compressors
+        public Py_ssize_t compress_above
+
+        # A payload of bytes up to this size is answered as it is.
+        uint64_t plain_bytes
+
+        # The number of running handlers.
+        readonly Py_ssize_t running
+
+        # The interceptors around calls, None without any; whether results are checked against their annotations before they
+        # are sent, and whether the dispatcher is told of the end of each call.
+        public Chain chain
+        public bint checks_results
+        public bint is_watched
+
+        # Is told of the end of each call; None: there is no log.
+        public CallLog call_log
+
+    cdef int run(self, ServerCall call) except -1
+    cdef int fail(self, ServerCall call, object error) except -1
+    cdef Failure failure_of(self, ServerCall call, object error)
+    cdef int pass_interrupt(self, object error) except -1
+    cdef int watch(self, ServerCall call) except -1
+    cdef int unwatch(self, ServerCall call) except -1
+    cdef int leave_task(self) except -1
+    cdef int tell_watcher(self) except -1
+    cdef int task_finished(self, ServerTask task) except -1
+    cdef ServerTask _acquire(self)
+    cdef ServerTask _current_task(self)
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1
+    cdef int _go_on(self, ServerCall call, object context) except -1
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
+    cdef int _finish(self, ServerCall call, object value) except -1
+    cdef int _answer(self, ServerCall call, bytes payload) except -1
+    cdef int _finish_large(self, ServerCall call, bytes payload) except -1
+    cdef int _answer_large(self, ServerCall call, bytes payload) except -1
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _pack_later(self, ServerCall call, bytes payload) except -1
+    cdef int _finish_bare(self, ServerCall call, object value) except -1
+    cdef bint _intercepts(self, ServerCall call) except -1
+    cdef int _run_stream(self, ServerCall call) except -1
+    cdef bytes _encoded(self, ServerCall call, object value)
+    cdef bytes _packed(self, ServerCall call, bytes payload)
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1
+    cdef int _answer_failure(self, ServerCall call, object error) except -1
+    cdef int _send_failure(self, ServerCall call, Failure failure) except -1
+    cdef bytes _fitting(self, ServerCall call, bytes details)
+    cdef int _count_end(self, ServerCall call, int status) except -1
+
+
+cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1

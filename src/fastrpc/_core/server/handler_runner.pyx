@@ -1,0 +1,577 @@
+"""The handler runner: from a decoded call to its handler, and from the handler's outcome to the answer.
+
+::
+
+    run ──┬── async def: first step now, in a reused task
+          ├── inline def: called now
+          └── def: the dispatcher's thread pool
+    value ──► encode ──► compress, a long one in slices ──► room? ──► ServedConnection.answer
+    error ──► ServedConnection.fail (the dispatcher chooses the status)
+
+A handler's step of over a second is logged. The measurement costs little: the first step uses the clock that is read at
+the end of each call, later steps the system's coarse clock, which costs a fraction of the exact one.
+"""
+
+import logging
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.contextvars cimport PyContextVar_Set
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+
+from fastrpc._core.base.codec_numbers cimport CODEC_MSGPACK, CODEC_RAW
+from fastrpc._core.base.status cimport INTERNAL, OK, RESOURCE_EXHAUSTED
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_GONE, STYLE_ASYNC, STYLE_INLINE, STYLE_THREAD, MethodRoute
+from fastrpc._core.calls.call cimport scope_variable
+from fastrpc._core.calls.invocation cimport call_handler, start_handler
+from fastrpc._core.limiting.concurrency_limiter cimport END_FAILED, END_GOOD, END_LATE, leave_all
+from fastrpc._core.loop.handler_task cimport IDLE, is_coroutine, take_raised
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.memory_budget cimport MemoryBudget
+from fastrpc._core.server.served_call cimport keep_identity
+from fastrpc._core.server.served_connection cimport ServedConnection, Failure, process_held
+from fastrpc._core.server.served_stream cimport ServedStream
+from fastrpc._core.wire.frame cimport ONE_WAY, PUSHBACK_NEVER, STREAM_OUT
+from fastrpc._core.wire.settings cimport FIRST_OWN_NUMBER, smaller_of
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.server.served_stream import drive
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # References to the current task: the runner's, asyncio's, and the one of the function that began it.
+    CURRENT_REFERENCES = 3
+    # A larger answer is compared with what the process may hold, and counted at once.
+    LARGE_ANSWER = 65_536
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def _raise_again(error):
+    raise error
+
+
+@cython.final
+cdef class ServerTask(HandlerTask):
+    """The task of a handler."""
+
+    cdef int finished(self) except -1:
+        return self.runner.task_finished(self)
+
+    cdef int held_loop(self, uint64_t nanoseconds) except -1:
+        return report_long_step(self.call.route, nanoseconds)
+
+    cdef object make_name(self):
+        return "rpc" if self.call is None else f"rpc:{self.call.route.method}#{self.call.id}"
+
+
+@cython.final
+cdef class HandlerRunner:
+    """Run the handlers of one server, and send their outcomes."""
+
+    def __init__(self, CallAdmission admission not None, dispatcher, dict compressors not None):
+        self.admission = admission
+        self.loop_state = admission.loop_state
+        self.dispatcher = dispatcher
+        self.compressors = compressors
+        self.compress_above = 1024
+        self.plain_bytes = min(admission.message_bytes, <uint64_t>LARGE_ANSWER)
+        self.tasks = TaskPool(self.loop_state.loop, ServerTask)
+        self.contexts = HandlerContexts()
+
+    # Tasks
+
+    cdef ServerTask _acquire(self):
+        cdef ServerTask task = <ServerTask>self.tasks.acquire()
+        task.runner = self
+        return task
+
+    cdef ServerTask _current_task(self):
+        """Return an idle task that is the loop's current one, until `leave_task`."""
+        cdef ServerTask task = self.current
+        if task is None:
+            task = self._acquire()
+            task.become_current()
+            self.current = task
+        return task
+
+    cdef int leave_task(self) except -1:
+        """Make no task the current one."""
+        cdef ServerTask task = self.current
+        if task is not None:
+            self.current = None
+            task.stop_being_current()
+            if task._phase == IDLE:
+                self.tasks.release(task)
+        return 0
+
+    # From the call to its handler
+
+    @cython.nonecheck(False)
+    cdef int run(self, ServerCall call) except -1:
+        """Start the handler: any error from here on counts as "has run"."""
+        assert call is not None
+        cdef MethodRoute route = call.route
+        cdef object value
+        cdef PyObject* made
+        if self.call_log is not None:
+            call.is_logged = True
+        if self.chain is not None and self._intercepts(call):
+            return 0
+        if call.stream is not None:
+            return self._run_stream(call)
+        if route.style == STYLE_ASYNC:
+            made = start_handler(route.handler, call.given)
+            if made is NULL:
+                return self.fail(call, take_raised())
+            value = <object>made
+            Py_DECREF(value)
+            return self._run_task(call, value)
+        self.leave_task()
+        if route.style == STYLE_INLINE:
+            token = PyContextVar_Set(scope_variable, call)
+            try:
+                value = call_handler(route.handler, call.given)
+            except BaseException as error:
+                return self.fail(call, error)
+            finally:
+                scope_variable.reset(token)
+            return self._finish(call, value)
+        call.is_running = True
+        self.watch(call)
+        self.dispatcher.run_in_thread(call, route.handler)
+        return 0
+
+    cdef bint _intercepts(self, ServerCall call) except -1:
+        """Start the interceptors around a call; return False where it concerns none of them."""
+        cdef bint is_concerned
+        call.never_started = True
+        try:
+            is_concerned = self.chain.concerns(call)
+        except BaseException as error:
+            # As where it is raised around the call.
+            self.fail(call, error)
+            return True
+        if is_concerned:
+            self._run_task(call, self.dispatcher.intercepted(call))
+        else:
+            call.never_started = False
+        return is_concerned
+
+    cdef int _run_stream(self, ServerCall call) except -1:
+        """Start the handler of a stream: a coroutine that drives its generator, or the one that reads the caller's."""
+        try:
+            if not call.route.gives_stream:
+                coroutine = call_handler(call.route.handler, (<ServedStream>call.stream).bound())
+            elif call.route.style == STYLE_THREAD:
+                coroutine = self.dispatcher.drive_in_thread(call)
+            else:
+                coroutine = drive(call)
+        except BaseException as error:
+            return self.fail(call, error)
+        return self._run_task(call, coroutine)
+
+    @cython.nonecheck(False)
+    cdef int _run_task(self, ServerCall call, object coroutine) except -1:
+        """Take the first step now; a handler that never suspends is answered in this turn."""
+        cdef bint has_ended, stays = False
+        cdef ServerTask task = self.current
+        cdef object context = None
+        try:
+            # A handler's first step can cause a nested read, whose calls must not use this handler's task.
+            stays = call.connection.is_reading and is_coroutine(coroutine) and (task is None or task._phase == IDLE)
+            if not stays:
+                task = self._acquire()
+            elif task is None:
+                task = self._current_task()
+            context = self.contexts.take(call)
+            task.call = call
+            call.task = task
+            has_ended = task.step_as_current(coroutine, context) if stays else task.begin(coroutine, context)
+        except BaseException as failure:
+            # Not a coroutine, or not runnable here, or an interrupt, which leaves the loop: the caller is answered first.
+            return self._fail_start(call, task, context, failure)
+        return self._end_first_step(call, task, context) if has_ended else self._go_on(call, context)
+
+    cdef int _fail_start(self, ServerCall call, ServerTask task, object context, object failure) except -1:
+        """Answer a call whose handler could not take its first step, and reuse nothing of it."""
+        self.contexts.drop(context)
+        call.task = None
+        if task is not None:
+            task.call = None
+            if task is self.current:
+                self.leave_task()
+        return self.fail(call, failure)
+
+    cdef int _go_on(self, ServerCall call, object context) except -1:
+        """Leave task and context to a handler that suspended."""
+        self.contexts.drop(context)
+        self.leave_task()
+        return self.watch(call)
+
+    @cython.nonecheck(False)
+    cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
+        """Answer for a handler that ended in its first step; reuse its task and context if nobody holds them."""
+        assert task is not None
+        cdef object error = task.error, value = task.value
+        call.task = None
+        task.call = None
+        if task is not self.current:
+            self.tasks.release(task)
+        elif task.is_reusable(CURRENT_REFERENCES):
+            task.rearm()
+        else:
+            self.leave_task()
+        self.contexts.give_back(context)
+        if error is not None:
+            return self.fail(call, error)
+        return self._finish(call, value)
+
+    cdef int watch(self, ServerCall call) except -1:
+        """List the call of a handler that suspended, and watch its deadline."""
+        cdef ServedConnection connection = call.connection
+        if not call.flags & ONE_WAY:
+            connection.do_hold(call)
+        if call.deadline_ns != NO_DEADLINE:
+            self.loop_state.start_timer(call, call.deadline_ns)
+        if connection.held is None:
+            connection.held = set()
+        connection.held.add(call)
+        call.is_held = True
+        self.admission.memory.charge(call, max(call.weight, <Py_ssize_t>1))
+        self.loop_state.handlers += 1
+        connection.stepped_ns = now_ns()
+        return 0
+
+    cdef int unwatch(self, ServerCall call) except -1:
+        """Record the end of a handler."""
+        self.loop_state.stop_timer(call)
+        call.connection.held.discard(call)
+        call.is_held = False
+        self.admission.memory.charge(call, 0)
+        self.loop_state.handlers -= 1
+        return 0
+
+    cdef int task_finished(self, ServerTask task) except -1:
+        """Answer for a handler that ended after a suspension."""
+        cdef ServerCall call = task.call
+        cdef object error = task.error
+        cdef object value = task.value
+        task.call = None
+        call.task = None
+        self.tasks.release(task)
+        call.connection.now = now_ns()
+        if error is not None:
+            # The task itself lets an interrupt leave the loop.
+            return self._answer_failure(call, error)
+        return self._finish(call, value)
+
+    def thread_finished(self, ServerCall call not None, value, error):
+        """Take the outcome of a handler that ran in a thread; called on the loop."""
+        if not call.is_running:
+            raise ValueError("this call does not run in a thread")
+        call.connection.now = now_ns()
+        if error is not None:
+            self.fail(call, error)
+        else:
+            self._finish(call, value)
+
+    # From the handler to the answer
+
+    @cython.nonecheck(False)
+    cdef int _finish(self, ServerCall call, object value) except -1:
+        """Answer with a value."""
+        assert call is not None and call.route is not None
+        cdef bytes payload
+        if call.flags & (ONE_WAY | STREAM_OUT):
+            return self._finish_bare(call, value)
+        if (
+            call.codec == CODEC_RAW and type(value) is bytes and call._reply_metadata is None and not call.compressor
+            and <uint64_t>PyBytes_GET_SIZE(<bytes>value) <= min(self.plain_bytes, call.connection.most_message())
+        ):
+            payload = <bytes>value
+        else:
+            payload = self._encoded(call, value)
+            if payload is None:
+                return 0
+            if PyBytes_GET_SIZE(payload) > LARGE_ANSWER:
+                return self._finish_large(call, payload)
+        return self._answer(call, payload)
+
+    @cython.nonecheck(False)
+    cdef int _answer(self, ServerCall call, bytes payload) except -1:
+        call.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
+        self._count_end(call, OK)
+        if call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
+            return 0
+        call.was_ended = True
+        return call.connection.do_answer(call, payload)
+
+    # Large answers
+
+    cdef int _finish_large(self, ServerCall call, bytes payload) except -1:
+        """Answer with a payload for which the process has to have room; a long one is compressed in slices before."""
+        if not self._has_room(call, PyBytes_GET_SIZE(payload)):
+            return 0
+        if packs_later(call, payload):
+            if not (call.was_cancelled or call.was_ended or call.connection.is_closed):
+                return self._pack_later(call, payload)
+            # It was given up already, so nothing would end the compression.
+            call.compressor = 0
+        return self._answer_large(call, payload)
+
+    cdef int _answer_large(self, ServerCall call, bytes payload) except -1:
+        cdef ServedConnection connection = call.connection
+        self._answer(call, payload)
+        if not connection.is_reading:
+            # One after the other: what a transport copies of it lasts no longer than it takes.
+            connection.end_turn()
+        # It counts before the next answer is made, whenever it is flushed.
+        return connection.weigh_answer()
+
+    cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1:
+        """Return whether the process may hold a large answer; if not, its caller is told so instead."""
+        cdef MemoryBudget memory = self.admission.memory
+        # Its arguments go with it.
+        cdef int64_t held = process_held - call.charge
+        if held + size <= memory.process_bytes:
+            return True
+        count_refusal("memory")
+        text = (
+            f"the answer of {call.route.method} has {size} bytes, the server's connections hold {held} already and may hold "
+            f"{memory.process_bytes} (Memory.process_bytes)"
+        )
+        call.compressor = 0
+        self._send_failure(call, Failure(RESOURCE_EXHAUSTED, text, pushback_ms=PUSHBACK_NEVER))
+        return False
+
+    cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
+        """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
+        # The arguments are dropped now; without any it would look as if it had not begun.
+        call.given = ()
+        call.weight = 0
+        if call.is_held:
+            self.admission.memory.charge(call, 1)
+        else:
+            self.watch(call)
+        call.is_running = True
+        self.dispatcher.pack(call, self.compressors[call.compressor], payload)
+        return 0
+
+    def packed(self, ServerCall call not None, bytes payload, bint is_smaller, error):
+        """Answer with a payload that was compressed in slices, unless that failed; called by the dispatcher."""
+        if not call.is_running or call.given is None:
+            raise ValueError("no answer of this call is compressed")
+        cdef ServedConnection connection = call.connection
+        cdef int number = call.compressor
+        connection.now = now_ns()
+        call.compressor = 0
+        # The handler, or an interceptor in its place, returned a value: the call has run.
+        call.never_started = False
+        if error is None:
+            try:
+                self._check_size(call, payload)
+            except CallError as refusal:
+                error = refusal
+        if error is not None:
+            self.fail(call, error)
+            return
+        if is_smaller:
+            call.compressor = <uint8_t>connection.taken_compressor(number, self.compressors[number])
+        self._answer_large(call, payload)
+
+    cdef int _finish_bare(self, ServerCall call, object value) except -1:
+        """End a call whose answer is nothing, or was a stream."""
+        if not call.flags & ONE_WAY:
+            try:
+                if value is not None:
+                    kind = type(value).__name__
+                    raise TypeError(f"{call.route.method} answers by its messages, an interceptor returned a {kind}")
+                if call._reply_metadata is not None:
+                    call.pack_metadata()
+            except BaseException as error:
+                call.never_started = False
+                return self.fail(call, error)
+        self._count_end(call, OK)
+        if call.flags & ONE_WAY or call.connection.is_closed or call.was_ended or call.state == STATE_GONE:
+            return 0
+        call.compressor = 0
+        call.was_ended = True
+        return call.connection.do_answer(call, b"")
+
+    @cython.nonecheck(False)
+    cdef bytes _encoded(self, ServerCall call, object value):
+        """Return the payload of an answer; None if it could not be encoded, and the failure was sent."""
+        assert call is not None and call.route is not None
+        cdef Marshal marshal = call.route.marshal
+        cdef bytes payload
+        if type(value) is str or type(value) is bytes:
+            # No codec makes less of it: one without room is not encoded, which takes long.
+            if len(value) > LARGE_ANSWER and not self._has_room(call, len(value)):
+                return None
+        try:
+            if call.codec != marshal.codec_id or call.connection.has_marshals:
+                marshal = call.connection.marshal_of(call)
+            payload = <bytes>marshal.encode_result(value)
+            if self.checks_results:
+                marshal.check_result(value, payload)
+            if call._reply_metadata is not None:
+                call.pack_metadata()
+            if call.compressor:
+                payload = self._packed(call, payload)
+            if (
+                <uint64_t>PyBytes_GET_SIZE(payload) > min(self.admission.message_bytes, call.connection.most_message())
+                and not packs_later(call, payload)
+            ):
+                self._check_size(call, payload)
+        except BaseException as error:
+            call.compressor = 0
+            # The handler, or an interceptor in its place, returned a value: the call has run.
+            call.never_started = False
+            self.fail(call, error)
+            return None
+        return payload
+
+    cdef bytes _packed(self, ServerCall call, bytes payload):
+        """Compress an answer in the way of its request, if that pays; a long one stays as it is for now."""
+        cdef bytes smaller = None
+        cdef int number = 0
+        compressor = self.compressors[call.compressor]
+        if PyBytes_GET_SIZE(payload) > self.compress_above:
+            number = call.connection.taken_compressor(call.compressor, compressor)
+        if number and PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return payload
+        if number:
+            smaller = smaller_of(compressor, payload)
+        call.compressor = 0 if smaller is None else <uint8_t>number
+        return payload if smaller is None else smaller
+
+    cdef int _check_size(self, ServerCall call, bytes payload) except -1:
+        cdef uint64_t taken = call.connection.most_message(), limit = min(self.admission.message_bytes, taken)
+        if <uint64_t>PyBytes_GET_SIZE(payload) > limit:
+            who = "the client takes" if limit == taken else "the server sends"
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"the answer of {call.route.method} has {len(payload)} bytes, {who} at most {limit} "
+                "(Limits.message_bytes)",
+            )
+        return 0
+
+    cdef int fail(self, ServerCall call, object error) except -1:
+        """Send the failure for a handler's error; an interrupt then ends the loop."""
+        self._answer_failure(call, error)
+        return self.pass_interrupt(error)
+
+    cdef int pass_interrupt(self, object error) except -1:
+        # From its own callback: some loops only close the connection when an error leaves a protocol's method.
+        if isinstance(error, KeyboardInterrupt):
+            self.loop_state.loop.call_soon(_raise_again, error)
+        return 0
+
+    cdef int _answer_failure(self, ServerCall call, object error) except -1:
+        return self._send_failure(call, self.failure_of(call, error))
+
+    cdef int _send_failure(self, ServerCall call, Failure failure) except -1:
+        cdef ServedConnection connection = call.connection
+        self._count_end(call, failure.status)
+        if not (call.flags & ONE_WAY or connection.is_closed or call.was_ended or call.state == STATE_GONE):
+            if call._reply_metadata is not None:
+                try:
+                    call.pack_metadata()
+                except CallError:
+                    # Only logged: the handler's own error matters more to the caller.
+                    call.sent_metadata = None
+                except (Exception, SystemExit) as problem:
+                    logger.error("%s: its reply metadata is left out: %s", call.route.method, problem)
+            call.was_ended = True
+            connection.do_fail(call, failure)
+        return 0
+
+    cdef Failure failure_of(self, ServerCall call, object error):
+        """Return the failure for a handler's error, even for an error whose own methods raise."""
+        cdef Failure failure
+        try:
+            failure = <Failure?>self.dispatcher.failure_of(call, error)
+            failure.details = self._fitting(call, failure.details)
+            if call.codec >= FIRST_OWN_NUMBER:
+                # Details are plain values, which installed codecs do not carry.
+                call.codec = CODEC_MSGPACK
+        except (Exception, SystemExit) as problem:
+            logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
+            text = f"{call.route.method} failed, and so did its error"
+            failure = Failure(INTERNAL, text, has_run=not call.never_started)
+        return failure
+
+    cdef bytes _fitting(self, ServerCall call, bytes details):
+        """Return the details of an error, or none if they exceed a limit: status and text must arrive."""
+        cdef uint64_t limit = min(self.admission.message_bytes, call.connection.most_message())
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(details)
+        if size == 0 or call.flags & ONE_WAY:
+            return details
+        if <uint64_t>size > limit:
+            problem = f"they have {size} bytes, {limit} are allowed (Limits.message_bytes)"
+        elif not call.route.marshal.takes_details(details, call.codec):
+            problem = "they are nested too deep, hold too many items (Limits.depth, Memory.items) or keys that collide"
+        else:
+            return details
+        logger.error("%s: the details of its error are left out: %s", call.route.method, problem)
+        return b""
+
+    @cython.nonecheck(False)
+    cdef int _count_end(self, ServerCall call, int status) except -1:
+        assert call is not None
+        cdef uint64_t now = now_ns(), elapsed = now - call.started_ns
+        cdef int told = call.told_status or status
+        call.connection.stepped_ns = call.connection.ended_ns = now
+        call.counters.ended(told, elapsed)
+        if call.is_logged:
+            self.call_log.ended(call, told, elapsed)
+        self.running -= 1
+        call.is_running = False
+        if call.permit is not None:
+            leave_all(
+                call.permit,
+                elapsed,
+                now,
+                END_LATE if call.is_expired else END_GOOD if status == OK else END_FAILED,
+            )
+            call.permit = None
+        if call.is_held:
+            self.unwatch(call)
+        if call.stream is not None:
+            (<ServedStream>call.stream).end()
+        # A context may keep the call alive, but not its payload and arguments; whose call it was, it may be asked later.
+        call.given = None
+        keep_identity(call)
+        if call.flags & ONE_WAY:
+            call.connection.do_release(call)
+        return self.tell_watcher() if self.is_watched else 0
+
+    cdef int tell_watcher(self) except -1:
+        """Notify a draining server of the end of a call."""
+        if self.is_watched:
+            self.loop_state.call_soon(self.dispatcher.changed)
+        return 0
+
+
+cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
+    """Return whether an answer is still to be compressed: one that was is no longer than this."""
+    return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE
+
+
+cdef int report_long_step(MethodRoute route, uint64_t nanoseconds) except -1:
+    """Log that a handler blocked the loop: meanwhile no other call ran, and no PING was answered."""
+    seconds = nanoseconds / 1e9
+    logger.warning(
+        "%s blocked the loop for %.1f s; run blocking code in a thread: a `def` handler, or asyncio.to_thread",
+        route.method,
+        seconds,
+        extra={"service": route.method.rpartition(".")[0], "method": route.method, "seconds": seconds},
+    )
+    return 0

@@ -1,0 +1,85 @@
+"""The bytes that the connections of a server hold, and the bounds of these."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.base.timer_wheel cimport Timed
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.server.served_connection cimport ServedConnection
+
+
+@cython.final
+cdef class MemoryBudget(Timed):
+    cdef:
+        # The loop of the server; its live connections, a set that the server changes.
+        readonly LoopState loop_state
+        readonly set sessions
+        object __weakref__
+
+        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two calls of
+        # priority 1 are refused, and each request is compared with what is left.
+        int64_t request_bytes
+        int64_t process_bytes
+        int64_t lend_below
+        int64_t refuse_above
+        int64_t shed_above
+        int64_t shed_requests_above
+
+        # Bytes beyond these that may come of messages begun, from peers that have credit: none is given above 100 %.
+        int64_t credit_grace
+
+        # What all decompressions of the process may take.
+        readonly int64_t unpacking_bytes
+
+        # Full: no connection credit is returned for a while, which tests may shorten.
+        public uint64_t full_wait_ns
+        readonly bint is_full
+
+    cdef int count(self, int64_t change) except -1
+    cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1
+    cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new)
+    cdef int end_part(self, ServedConnection connection, bint is_over) except -1
+    cdef str _part_excess(self, int64_t held, int64_t grace)
+    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1
+    cdef int _hold_requests(self, ServedConnection connection, Py_ssize_t change, Py_ssize_t record) except -1
+    cdef int _return_credit(self) except -1
+    cdef str lack_text(self, int lack)
+    cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new)
+
+
+@cython.final
+cdef class HeldPieces:
+    cdef:
+        # The call whose handler holds them, its connection's budget, and the bytes counted there.
+        readonly ServerCall call
+        MemoryBudget _memory
+        readonly int64_t held
+
+        # The credit that its stream began with, and the bytes that it had moved before.
+        int64_t _first_credit
+        uint64_t _moved_before
+
+
+@cython.final
+cdef class Room:
+    cdef:
+        # Whose memory it is.
+        MemoryBudget budget
+        readonly ServedConnection connection
+        bint is_message
+
+        # The payload as it came, which is counted as a request or a stream message, and the size that it states.
+        Py_ssize_t packed
+        readonly Py_ssize_t stated
+
+        # What it may take, 0 before it begins and after its end; what is counted of that; what it takes as a message of a
+        # handler.
+        int64_t size
+        int64_t held
+        int64_t kept
+
+    cdef int _lack(self, int64_t size) except -1
+    cdef int _enlarge(self, int64_t size) except -1
+    cdef int _leave(self) except -1
+    cdef int _hold(self, int64_t held) except -1

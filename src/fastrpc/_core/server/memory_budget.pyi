@@ -1,0 +1,120 @@
+from asyncio import AbstractEventLoop, Future
+from logging import Logger
+from typing import final
+from weakref import WeakSet
+
+from fastrpc import config
+from fastrpc._core.base.timer_wheel import Timed
+from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc.protocols.base import ServerEngine
+
+logger: Logger
+budgets: WeakSet[MemoryBudget]
+
+def bytes_held() -> int:
+    """Count the bytes that all connections of this process hold."""
+
+@final
+class MemoryBudget(Timed):
+    """The bytes that the connections of one server hold."""
+
+    #: Nanoseconds for which credit is held back before the largest holder is closed; tests shorten them.
+    full_wait_ns: int
+
+    def __init__(
+        self,
+        loop: AbstractEventLoop,
+        sessions: set[ServerEngine],
+        limits: config.Limits,
+        memory: config.Memory,
+    ) -> None: ...
+    @property
+    def loop_state(self) -> LoopState: ...
+    @property
+    def sessions(self) -> set[ServerEngine]:
+        """The live connections."""
+
+    def count_answer(self, connection: ServedConnection, change: int) -> None:
+        """Count bytes of an answer that is not in the output yet, or no more."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether `Memory.process_bytes` is used up, so that no connection credit is returned for now."""
+
+    @property
+    def unpacking_bytes(self) -> int:
+        """What all decompressions of the process may take."""
+
+@final
+class HeldPieces:
+    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process.
+
+    Args:
+        call: the call of that handler; None: it was called as a plain function, and nothing is counted.
+    """
+
+    def __init__(self, call: ServerCall | None) -> None: ...
+    @property
+    def call(self) -> ServerCall | None: ...
+    @property
+    def held(self) -> int:
+        """The bytes that are counted."""
+
+    def begin(self, size: int) -> None:
+        """Count the first piece, before it is read.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+        """
+
+    def hold(self, size: int) -> None:
+        """Count so many bytes from now on."""
+
+    def may_hold(self, size: int) -> bool:
+        """Return whether the process has room for so many bytes; they alone have it always."""
+
+    @property
+    def may_read_ahead(self) -> bool:
+        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+
+    def room(self) -> Future[None] | None:
+        """Return a future that is done once the stream can send; None: it can, or is none."""
+
+@final
+class Room:
+    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one.
+
+    Args:
+        packed: the size of the payload as it came, which is counted already.
+        stated: the size that it states to have.
+        is_message: whether it is a message of a stream, not a request.
+    """
+
+    def __init__(
+        self, connection: ServedConnection, packed: int, stated: int, *, is_message: bool = False
+    ) -> None: ...
+    @property
+    def connection(self) -> ServedConnection: ...
+    @property
+    def stated(self) -> int:
+        """The size that the payload states to have."""
+
+    def take(self) -> int:
+        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+
+    def lack_text(self, lack: int) -> str:
+        """Return why `take` took nothing."""
+
+    def grow(self, size: int) -> str | None:
+        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+
+    def finish(self, size: int) -> str | None:
+        """Note that the output is whole; return why there is no room for it, or None.
+
+        Only a message keeps its room, of its size.
+        """
+
+    def close(self) -> None:
+        """Give everything back."""

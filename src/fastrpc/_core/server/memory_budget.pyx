@@ -1,0 +1,419 @@
+"""The bytes that the connections of a server hold: counted, compared with their bounds, given back.
+
+Requests, call records, answers, output, deferred reads, parts of frames and stream messages count (PROTOCOL.md, "Memory").
+All servers of a process share one sum; when it is over its bound, credit is held back for a while, then the largest holder
+is closed.
+
+What is decompressed counts as it grows, and has a `Room` before it begins: the size that it states. Rooms of all servers
+together take at most a quarter of `Memory.process_bytes`, and so do stream messages, decompressed, which handlers have. One
+has room whatever its size, so that something goes on.
+"""
+
+import logging
+import os
+import weakref
+
+cimport cython
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.loop.loop_state cimport loop_state
+from fastrpc._core.server.served_connection cimport CALL_RECORD, HOLD_REQUESTS, hold_bytes, process_held
+from fastrpc._core.server.waiting_calls cimport is_sheddable
+from fastrpc._core.wire.frame cimport REASON_MEMORY
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+# PROTOCOL.md, "Memory": credit is held back for at most so long.
+cdef uint64_t FULL_NS = 5_000_000_000
+
+cdef enum:
+    # Who has no room for a decompression.
+    LACK_NONE = 0
+    LACK_CONNECTION = 1
+    LACK_PROCESS = 2
+    # What a decompression takes beside its output at most: its state, its window, a piece of output.
+    STATE_BYTES = 65_536
+    # The part of `Memory.process_bytes` for all decompressions.
+    UNPACKING_SHARE = 4
+
+# The rooms of this process: what all under way may take, and what of it is not counted yet; what stream messages that
+# handlers have may take.
+cdef int64_t rooms_taken = 0
+cdef int64_t rooms_left = 0
+cdef int64_t rooms_kept = 0
+
+# Those of the servers that live, for the search of the largest holder.
+budgets = weakref.WeakSet()
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def _forked():
+    # What the parent's connections hold is the parent's.
+    global rooms_taken, rooms_left, rooms_kept
+    hold_bytes(-process_held)
+    rooms_taken = rooms_left = rooms_kept = 0
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def bytes_held():
+    """Count the bytes that all connections of this process hold."""
+    return process_held
+
+
+@cython.final
+cdef class MemoryBudget(Timed):
+    """The bytes that the connections of one server hold."""
+
+    def __init__(self, loop, set sessions not None, limits, memory):
+        self.loop_state = loop_state(loop)
+        self.sessions = sessions
+        # It never counts as less than the largest message.
+        self.request_bytes = max(memory.request_bytes, limits.message_bytes)
+        self.process_bytes = memory.process_bytes
+        self.lend_below = memory.process_bytes * 70 // 100
+        self.refuse_above = memory.process_bytes * 85 // 100
+        self.shed_above = memory.process_bytes * 70 // 100
+        self.shed_requests_above = self.request_bytes * 3 // 4
+        self.unpacking_bytes = memory.process_bytes // UNPACKING_SHARE
+        self.full_wait_ns = FULL_NS
+        self.credit_grace = max(memory.process_bytes // 8, limits.message_bytes)
+        budgets.add(self)
+
+    cdef int count(self, int64_t change) except -1:
+        """Count bytes that connections hold from now on, or no more."""
+        cdef int64_t held = hold_bytes(change)
+        if not self.is_full:
+            if held > self.process_bytes:
+                self.is_full = True
+                self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
+        elif held <= self.process_bytes:
+            self.loop_state.stop_timer(self)
+            self._return_credit()
+        return 0
+
+    cdef int count_tail(self, ServedConnection connection, Py_ssize_t change) except -1:
+        """Count received bytes of a connection that wait for their turn of the loop."""
+        connection.tail_held += change
+        return self.count(change)
+
+    cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new):
+        """Count what is here of a frame that is not whole; return why no more of it is taken, or None."""
+        cdef int64_t change = size - connection.part_held
+        connection.part_held = size
+        self.count(change)
+        # A frame alone may be as large as any.
+        return self._part_excess(process_held - size, 0 if is_new else connection.grace_bytes)
+
+    cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
+        """Count a frame no longer; `is_over` says whether what it became part of is counted: until then nothing follows."""
+        hold_bytes(-connection.part_held)
+        connection.part_held = 0
+        return self.count(0) if is_over else 0
+
+    cdef str _part_excess(self, int64_t held, int64_t grace):
+        """Return why requests that are not whole do not grow while so many bytes are held, or None."""
+        if held <= self.process_bytes + grace:
+            return None
+        # Messages that grow side by side would wait for each other, each with what it has.
+        return (
+            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
+            "(Memory.process_bytes): requests that are not whole are dropped"
+        )
+
+    def count_answer(self, ServedConnection connection not None, Py_ssize_t change):
+        """Count bytes of an answer that is not in the output yet, or no more."""
+        connection.answer_held += change
+        self.count(change)
+
+    cdef int _return_credit(self) except -1:
+        """Let all connections return the credit that they kept back. One that fails does not harm the others."""
+        self.is_full = False
+        for session in list(self.sessions):
+            try:
+                (<ServedConnection?>session.connection).return_credit()
+            except Exception as error:
+                logger.error("fastrpc: %r cannot return its credit", session, exc_info=error)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        """Credit was held back for as long as it may be: if that did not help, the largest holder goes."""
+        cdef ServedConnection connection
+        self._return_credit()
+        if process_held <= self.process_bytes:
+            return 0
+        self.is_full = True
+        self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
+        largest = max(
+            (session for budget in list(budgets) for session in list((<MemoryBudget>budget).sessions)),
+            key=lambda session: session.connection.held_bytes, default=None,
+        )
+        if largest is None:
+            return 0
+        connection = <ServedConnection>largest.connection
+        text = (
+            f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
+            f"(Memory.process_bytes); this one holds the most, {connection.held_bytes}"
+        )
+        logger.warning("closed the connection of %s: %s", connection.describe_peer(), text)
+        if connection.gate.loop_state is self.loop_state:
+            largest.close(REASON_MEMORY, text)
+        else:
+            connection.gate.loop_state.loop.call_soon_threadsafe(largest.close, REASON_MEMORY, text)
+        return 0
+
+    cdef int charge(self, ServerCall call, Py_ssize_t size) except -1:
+        """Count a call with so many bytes from now on; 0: it is over."""
+        cdef ServedConnection connection = call.connection
+        cdef Py_ssize_t change = size - call.charge, record = 0
+        if change == 0:
+            return 0
+        if call.charge == 0:
+            record = CALL_RECORD
+            if call.received_metadata is not None:
+                record += PyBytes_GET_SIZE(call.received_metadata)
+            call.record = record
+        elif size == 0:
+            record = -call.record
+        call.charge = size
+        connection.record_held += record
+        return self._hold_requests(connection, change, record)
+
+    cdef inline int _hold_requests(self, ServedConnection connection, Py_ssize_t change, Py_ssize_t record) except -1:
+        connection.request_held += change
+        if connection.request_held + connection.piece_bytes > self.shed_requests_above:
+            connection.holding |= HOLD_REQUESTS
+        else:
+            connection.holding &= ~HOLD_REQUESTS
+        return self.count(change + record)
+
+    cdef str lack_text(self, int lack):
+        """Return why a decompression has no room."""
+        if lack == LACK_CONNECTION:
+            return f"what its connection sends holds up to {self.request_bytes} bytes (Memory.request_bytes)"
+        return (
+            f"what is decompressed side by side holds up to {self.unpacking_bytes} bytes (a quarter of "
+            f"Memory.process_bytes), the server's connections in all {self.refuse_above} (85 %)"
+        )
+
+    cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
+        """Return why nothing more of this size is taken of a call, or None."""
+        cdef ServedConnection connection = call.connection
+        cdef bint is_last = is_sheddable(call)
+        cdef int64_t most = self.shed_above if is_last else self.refuse_above
+        cdef str problem
+        if is_new and process_held > most:
+            return (
+                f"the server's connections hold {process_held} bytes, new calls{' of priority 1' if is_last else ''} are "
+                f"refused above {most} ({70 if is_last else 85} % of Memory.process_bytes)"
+            )
+        problem = None if is_new else self._part_excess(process_held, connection.grace_bytes)
+        if problem is not None:
+            return problem
+        most = self.request_bytes
+        if is_last and connection.request_held:
+            # Alone it may be as large as any.
+            most = self.shed_requests_above
+        if connection.request_held + size > most:
+            return (
+                f"the requests of this connection hold {connection.request_held} bytes, {size} more are over the "
+                f"server's {most} ({'75 % of ' if most < self.request_bytes else ''}Memory.request_bytes"
+                f"{', for calls of priority 1' if most < self.request_bytes else ''})"
+            )
+        return None
+
+
+@cython.final
+cdef class HeldPieces:
+    """Pieces that a handler of ours reads before its stream sends them, counted for connection and process."""
+
+    def __init__(self, ServerCall call):
+        self.call = call
+        if call is None:
+            return
+        self._memory = <MemoryBudget?>call.connection.gate.memory
+        self._first_credit = call.send_left
+        self._moved_before = call.moved_bytes
+
+    def begin(self, Py_ssize_t size):
+        """Count the first piece, before it is read.
+
+        Raises:
+            CallError: RESOURCE_EXHAUSTED: the process holds too much for new calls.
+        """
+        problem = None if self.call is None else self._memory.excess(self.call, 0, True)
+        if problem is not None:
+            count_refusal("memory")
+            self.call.never_started = True
+            raise CallError(Status.RESOURCE_EXHAUSTED, problem, processed="no")
+        self.hold(size)
+
+    def hold(self, int64_t size):
+        """Count so many bytes from now on."""
+        cdef int64_t change = size - self.held
+        if change and self.call is not None:
+            self.held = size
+            self.call.connection.stream_held += change
+            self._memory.count(change)
+
+    def may_hold(self, int64_t size):
+        """Return whether the process has room for so many bytes; they alone have it always."""
+        if self.call is None:
+            return True
+        # Below its bound the process takes one piece more: just under it nothing else would end the wait.
+        return process_held <= self._memory.process_bytes or process_held < size - self.held
+
+    @property
+    def may_read_ahead(self):
+        """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
+        cdef int64_t moved
+        if self.call is None:
+            return True
+        moved = <int64_t>(self.call.moved_bytes - self._moved_before)
+        return self.call.send_left + moved > self._first_credit and process_held < self._memory.lend_below
+
+    def room(self):
+        """Return a future that is done once the stream can send; None: it can, or is none."""
+        stream = None if self.call is None else self.call.stream
+        return None if stream is None else stream.wait_where_full()
+
+
+@cython.final
+cdef class Room:
+    """The memory of one payload while it is decompressed; of a stream message until its handler asks for the next one."""
+
+    def __init__(self, ServedConnection connection not None, Py_ssize_t packed, Py_ssize_t stated, *, bint is_message=False):
+        self.connection = connection
+        self.budget = <MemoryBudget?>connection.gate.memory
+        self.packed = packed
+        self.stated = stated
+        self.is_message = is_message
+        if not is_message:
+            connection.rooms_packed += packed
+
+    def __dealloc__(self):
+        # Its loop was closed first. What its connection holds goes with the connection.
+        global rooms_taken, rooms_left, rooms_kept
+        rooms_taken -= self.size
+        rooms_left -= self.size - self.held if self.size else 0
+        rooms_kept -= self.kept
+
+    def take(self):
+        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+        cdef int lack = self._lack(self.stated + STATE_BYTES)
+        if lack == 0:
+            self._enlarge(self.stated + STATE_BYTES)
+        return lack
+
+    def lack_text(self, int lack):
+        """Return why `take` took nothing."""
+        return self.budget.lack_text(lack)
+
+    def grow(self, Py_ssize_t size):
+        """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
+        cdef int lack = 0
+        if size + STATE_BYTES > self.size:
+            lack = self._lack(size + STATE_BYTES)
+            if lack:
+                return self.budget.lack_text(lack)
+            self._enlarge(size + STATE_BYTES)
+        self._hold(size + STATE_BYTES)
+        return None
+
+    def finish(self, Py_ssize_t size):
+        """Note that the output is whole; return why there is no room for it, or None."""
+        global rooms_kept
+        cdef object problem = self.grow(size) if size + STATE_BYTES > self.size else None
+        if problem is None and self.is_message:
+            rooms_kept += size - self.kept
+            self.connection.rooms_kept += size - self.kept
+            self.kept = size
+            self._leave()
+            self._hold(size)
+        else:
+            self.close()
+        return problem
+
+    def close(self):
+        """Give everything back."""
+        global rooms_kept
+        self._leave()
+        self._hold(0)
+        if not self.is_message:
+            self.connection.rooms_packed -= self.packed
+            self.packed = 0
+        rooms_kept -= self.kept
+        self.connection.rooms_kept -= self.kept
+        self.kept = 0
+
+    cdef int _lack(self, int64_t size) except -1:
+        """Return who has no room for so many bytes in all: LACK_NONE, or the connection, or the process."""
+        cdef MemoryBudget budget = self.budget
+        cdef ServedConnection connection = self.connection
+        cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
+        if rooms_taken > self.size and rooms_taken + more > budget.unpacking_bytes:
+            return LACK_PROCESS
+        if not self.is_message:
+            others = rooms_taken - self.size
+        elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
+            return LACK_PROCESS
+        if (process_held + rooms_left + more if others else process_held - self.packed - self.held) > budget.refuse_above:
+            # The only one may be as large as any, but not follow others of which each is kept.
+            return LACK_PROCESS
+        if self.is_message:
+            others = connection.rooms_kept - self.kept
+            return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
+        # What waits, packed, is not in its way, else none of many might begin.
+        others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
+        if self.size == 0:
+            more -= STATE_BYTES
+        return LACK_CONNECTION if others + more > budget.request_bytes else LACK_NONE
+
+    cdef int _enlarge(self, int64_t size) except -1:
+        """Let the payload take so many bytes."""
+        global rooms_taken, rooms_left, rooms_kept
+        cdef int64_t more = size - self.size
+        rooms_taken += more
+        rooms_left += more
+        if self.is_message:
+            more = size - STATE_BYTES - self.kept
+            rooms_kept += more
+            self.connection.rooms_kept += more
+            self.kept += more
+        else:
+            self.connection.rooms_left += more
+            self.connection.rooms += self.size == 0
+        self.size = size
+        return 0
+
+    cdef int _leave(self) except -1:
+        """It is under way no longer."""
+        global rooms_taken, rooms_left
+        if self.size == 0:
+            return 0
+        rooms_taken -= self.size
+        rooms_left -= self.size - self.held
+        if not self.is_message:
+            self.connection.rooms_left -= self.size - self.held
+            self.connection.rooms -= 1
+        self.size = 0
+        return 0
+
+    cdef int _hold(self, int64_t held) except -1:
+        """Count so many bytes for the connection."""
+        global rooms_left
+        cdef int64_t change = held - self.held
+        self.held = held
+        if self.size:
+            rooms_left -= change
+        if self.is_message:
+            self.connection.stream_held += change
+            return self.budget.count(change)
+        if self.size:
+            self.connection.rooms_left -= change
+        return self.budget._hold_requests(self.connection, change, 0)

@@ -1,0 +1,44 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.timer_wheel cimport Timed
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.native.parts_owner cimport PartsOwner
+from fastrpc._core.server.admission cimport CallAdmission
+
+
+cdef class Openings(Timed):
+    cdef:
+        LoopState loop_state
+
+        # The server's connections.
+        CallAdmission admission
+
+        # How many connections may open at once; their number above which silent ones are closed.
+        readonly Py_ssize_t limit
+
+        # Connections that are read from, those of unknown protocol too, the one silent for longest first, with the instant
+        # of their last byte.
+        object heard_ns
+
+        # Of those, which sent a part of their opening: less than the preface, and the preface but not all behind it.
+        # At most `limit` of each are read from; the others wait for a slot, in order.
+        set begun
+        set prefaced
+        dict waiting
+        dict waiting_prefaced
+
+        # When silent ones are looked for (0: not); whether that was put off, and whether a flood has been reported.
+        uint64_t look_ns
+        bint is_put_off
+        bint is_reported
+
+    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1
+    cdef int add(self, PartsOwner session) except -1
+    cdef int _add(self, object connection, uint64_t now) except -1
+    cdef int goes_on(self, PartsOwner session) except -1
+    cdef int heard(self, PartsOwner session) except -1
+    cdef int leave(self, PartsOwner session) except -1
+    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1
+    cdef int _fill_slots(self, set slots, dict waiting) except -1
+    cdef int _look_at(self, uint64_t due_ns) except -1
+    cdef int _close_silent(self, uint64_t now) except -1

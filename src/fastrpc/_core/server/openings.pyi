@@ -1,0 +1,25 @@
+from logging import Logger
+from typing import Any
+
+from fastrpc._core.base.timer_wheel import Timed
+from fastrpc._core.server.admission import CallAdmission
+
+logger: Logger
+
+class Openings(Timed):
+    """The connections of one server that are not through their opening yet.
+
+    Args:
+        admission: of the server.
+        limit: how many may open at once before silent ones are closed (`Admission.handshakes`).
+    """
+
+    def __init__(self, admission: CallAdmission, limit: int) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def limit(self) -> int: ...
+    def add_undecided(self, connection: Any) -> None:
+        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+
+    def leave_undecided(self, connection: Any) -> None:
+        """The protocol of a connection is known, or the connection is gone."""

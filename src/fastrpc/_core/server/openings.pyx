@@ -1,0 +1,178 @@
+"""Connections of a server that are in their opening: who is read from, who waits, who is closed.
+
+::
+
+    accepted ──► heard_ns: read from, silent so far ──► all of it came: through
+                    │                ├─► bytes of a TLS handshake: not silent
+                    │                └─► a part of it came: begun, then prefaced; at most `limit` of each,
+                    │                                       the others wait, not read from
+                    └─► more than `limit` openings: the one silent for longest is closed
+
+A peer that sends its opening in one piece is through with its first bytes, however many others are silent or slow.
+"""
+
+import logging
+from collections import OrderedDict
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport ByteStream
+from fastrpc._core.loop.loop_state cimport STALL_NS
+from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
+
+# PROTOCOL.md, "Opening": after so long without a byte an opening gives way to others.
+cdef uint64_t SILENCE_NS = 200_000_000
+# A look that comes late says nothing of who is silent: until then what was sent has been read.
+cdef uint64_t PUT_OFF_NS = 50_000_000
+
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef class Openings(Timed):
+    """The connections of one server that are not through their opening yet."""
+
+    def __init__(self, CallAdmission admission not None, Py_ssize_t limit):
+        self.admission = admission
+        self.loop_state = admission.loop_state
+        self.limit = limit
+        self.heard_ns = OrderedDict()
+        self.begun = set()
+        self.prefaced = set()
+        self.waiting = {}
+        self.waiting_prefaced = {}
+
+    def __len__(self):
+        return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
+
+    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1:
+        """Let a connection open that was accepted and counted; return whether it is one too many."""
+        # It is told why, unless it is one of so many that even that costs too much.
+        if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
+            session.abort()
+            return True
+        self.add(session)
+        return is_surplus
+
+    cdef int add(self, PartsOwner session) except -1:
+        """A connection opens."""
+        return self._add(session, session.now)
+
+    def add_undecided(self, connection):
+        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+        self.heard_ns.pop(connection, None)
+        self._add(connection, now_ns())
+
+    def leave_undecided(self, connection):
+        """The protocol of a connection is known, or the connection is gone."""
+        self.heard_ns.pop(connection, None)
+        if len(self) <= self.limit:
+            self.is_reported = False
+
+    cdef int _add(self, object connection, uint64_t now) except -1:
+        self.heard_ns[connection] = now
+        if len(self) > self.limit:
+            return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
+        return 0
+
+    cdef int goes_on(self, PartsOwner session) except -1:
+        """Bytes came of a handshake below. They take no slot: it has two turns at least, so nobody is through at once."""
+        if session in self.heard_ns:
+            self.heard_ns[session] = session.now
+            self.heard_ns.move_to_end(session)
+        return 0
+
+    cdef int heard(self, PartsOwner session) except -1:
+        """Bytes came, and more are to come before the connection is through."""
+        if session not in self.heard_ns or session.is_closed:
+            return 0
+        self.heard_ns[session] = session.now
+        self.heard_ns.move_to_end(session)
+        if session.phase == PHASE_PREFACE:
+            return self._take_slot(session, self.begun, self.waiting)
+        if session in self.begun:
+            self.begun.discard(session)
+            self._fill_slots(self.begun, self.waiting)
+        return self._take_slot(session, self.prefaced, self.waiting_prefaced)
+
+    cdef int leave(self, PartsOwner session) except -1:
+        """A connection is through its opening, or gone."""
+        self.heard_ns.pop(session, None)
+        self.waiting.pop(session, None)
+        self.waiting_prefaced.pop(session, None)
+        self.begun.discard(session)
+        self.prefaced.discard(session)
+        self._fill_slots(self.prefaced, self.waiting_prefaced)
+        self._fill_slots(self.begun, self.waiting)
+        if len(self) <= self.limit:
+            self.is_reported = False
+        return 0
+
+    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1:
+        if session in slots:
+            return 0
+        if len(slots) < self.limit:
+            slots.add(session)
+        else:
+            del self.heard_ns[session]
+            waiting[session] = None
+            hold_back(session, True)
+        return 0
+
+    cdef int _fill_slots(self, set slots, dict waiting) except -1:
+        cdef PartsOwner session
+        while waiting and len(slots) < self.limit:
+            session = <PartsOwner>next(iter(waiting))
+            del waiting[session]
+            if session._stream is not NULL and not (<ByteStream>session._stream).is_ending():
+                slots.add(session)
+                self.heard_ns[session] = now_ns()
+                hold_back(session, False)
+        return 0
+
+    # Silence
+
+    cdef int _look_at(self, uint64_t due_ns) except -1:
+        if self.look_ns == 0:
+            self.look_ns = due_ns
+            self.loop_state.start_timer(self, due_ns)
+        return 0
+
+    cdef int on_timer(self) except -1:
+        cdef uint64_t now = now_ns(), late = now - min(now, self.look_ns)
+        self.look_ns = 0
+        if late > STALL_NS and not self.is_put_off:
+            self.is_put_off = True
+            return self._look_at(now + PUT_OFF_NS)
+        self.is_put_off = False
+        return self._close_silent(now)
+
+    cdef int _close_silent(self, uint64_t now) except -1:
+        """Close who has been silent for too long, the longest first, until no more than `limit` are left."""
+        cdef uint64_t heard
+        while self.heard_ns and len(self) > self.limit:
+            connection = next(iter(self.heard_ns))
+            heard = self.heard_ns[connection]
+            # First of all: where each of them waits for its turn this ends the loop.
+            if now < heard + SILENCE_NS:
+                return self._look_at(heard + SILENCE_NS)
+            if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
+                # It said something that nobody had time for.
+                self.heard_ns[connection] = now
+                self.heard_ns.move_to_end(connection)
+                continue
+            if not self.is_reported:
+                self.is_reported = True
+                logger.warning(
+                    "%d connections are in their opening: silent ones are closed (Admission.handshakes is %d)",
+                    len(self), self.limit,
+                )
+            if isinstance(connection, PartsOwner):
+                self.leave(<PartsOwner>connection)
+            else:
+                self.leave_undecided(connection)
+            connection.abort()
+        return 0
+
+
+cdef int hold_back(PartsOwner session, bint is_held_back) except -1:
+    """Read a connection no further, or go on."""
+    return 0 if session._stream is NULL else (<ByteStream>session._stream).hold_back(is_held_back)

@@ -1,0 +1,104 @@
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+from fastrpc._core.calls.call import Call
+from fastrpc._core.payload.arguments import BoundArguments
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc.rpc.identity import Identity
+from fastrpc.status import Status
+
+_Kind = TypeVar("_Kind", bound=ServerCall)
+
+class ServerCall(Call):
+    """A call being served: what `current_call()` returns."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Who the caller proved to be; None where nobody asked."""
+
+    @identity.setter
+    def identity(self, identity: Identity | None) -> None: ...
+    #: Whether to tell the caller that no handler saw the call; the one who refuses it sets this.
+    never_started: bool
+
+    @property
+    def connection(self) -> ServedConnection:
+        """The connection that it came by; None for one that came by none."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+
+    @property
+    def draining(self) -> Awaitable[Any]:
+        """Done once the server drains or the connection is being given up."""
+
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
+        """Wait, in an interceptor."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """The decoded arguments, as the handler gets them."""
+
+    @property
+    def status(self) -> Status | None:
+        """What became of it; set before an interceptor's `proceed` returns."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the handler raised, or None."""
+
+    @property
+    def given(self) -> tuple[Any, ...] | bytes | BoundArguments:
+        """How to call the handler; None once the call ended."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its deadline passed while the handler ran."""
+
+    @property
+    def wants_head(self) -> bool:
+        """Whether the caller asks for the head of a stream alone: no handler starts."""
+
+    @property
+    def pushback_ms(self) -> int:
+        """While it is refused: milliseconds after which its caller may retry; 0: not stated."""
+
+    @property
+    def age_seconds(self) -> float:
+        """Seconds since its request came."""
+
+    @property
+    def codec_id(self) -> int:
+        """The codec of the request and of the answer, by its number on the wire."""
+
+    def wrap_sent(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+
+    def wrap_received(self, function: Callable[[Any], Any]) -> None:
+        """Let a function make what the handler receives from each message; in an interceptor."""
+
+    async def send_metadata(self) -> None:
+        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+
+        Raises:
+            RuntimeError: the answer is no stream, or the first metadata was sent already.
+        """
+
+    @property
+    def messages(self) -> Any:
+        """The stream of the call, None for a unary one and after the end."""
+
+    def _has_lapsed(self) -> bool:
+        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+
+    def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
+        """Keep what became of the call for the interceptors around it."""
+
+def detached_call(
+    kind: type[_Kind],
+    metadata: Mapping[str, str | bytes] | None,
+    identity: Identity | None,
+    timeout: float | None,
+) -> _Kind:
+    """Make a call without a connection, for handlers that are called directly in a test; `kind` says more of it."""

@@ -1,0 +1,226 @@
+"""A call being served: its scope, its arguments and how far it is."""
+
+import asyncio
+import logging
+from asyncio import CancelledError
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
+from fastrpc._core.calls.call cimport Draining
+from fastrpc._core.calls.call_log cimport find_request_entry
+from fastrpc._core.payload.arguments cimport BoundArguments
+from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+logger = logging.getLogger("fastrpc.server")
+
+
+cdef class ServerCall(Call):
+    """A call being served: what `current_call()` returns."""
+
+    cdef object get_peer(self):
+        return None if self.connection is None else self.connection.describe_peer()
+
+    cdef bytes get_request_entry(self):
+        # Without a log an id of the caller's goes on all the same.
+        if self.request_entry is None and (self.is_logged or self.received_metadata is not None):
+            find_request_entry(self, self.is_logged)
+        return self.request_entry
+
+    @property
+    def identity(self):
+        """Who the caller proved to be; None where nobody asked."""
+        return self.own_identity if self.keeps_identity or self.connection is None else self.connection.identity
+
+    @identity.setter
+    def identity(self, identity):
+        self.own_identity = identity
+        self.keeps_identity = True
+
+    @property
+    def cancelled(self):
+        """Whether the caller gave it up or its time ran out; may be read from any thread."""
+        return bool(self.was_cancelled) or self.is_expired
+
+    @property
+    def draining(self):
+        """Awaitable that is done once the server drains or the connection is being given up."""
+        return Draining(asyncio.Event() if self.connection is None else self.connection.drain_event())
+
+    def sleep(self, seconds):
+        """Wait, in an interceptor."""
+        return asyncio.sleep(seconds)
+
+    @property
+    def arguments(self):
+        """The decoded arguments, as the handler gets them."""
+        if type(self.given) is bytes:
+            return (self.given,)
+        if type(self.given) is BoundArguments:
+            return (*self.given.args, *self.given.kwargs.values())
+        return () if self.given is None else self.given
+
+    @property
+    def status(self):
+        """What became of it; set before an interceptor's `proceed` returns."""
+        return self.outcome_status
+
+    @property
+    def error(self):
+        """What the handler raised, or None."""
+        return self.outcome_error
+
+    @property
+    def age_seconds(self):
+        """Seconds since its request came."""
+        cdef uint64_t now = now_ns()
+        return <double>(now - min(now, self.started_ns)) * 1e-9
+
+    @property
+    def codec_id(self):
+        """The codec of the request and of the answer, by its number on the wire."""
+        return self.codec
+
+    def _has_lapsed(self):
+        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+        return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
+
+    def _note_outcome(self, status, error):
+        """Keep what became of the call for the interceptors around it."""
+        self.outcome_status = status
+        self.outcome_error = error
+
+    cdef bint make_new(self) noexcept:
+        """Become as good as new, if the call went the plain way; what a REQUEST sets anyway may stay."""
+        if (
+            not self.is_plain()
+            or self.is_held
+            or self.is_running
+            or self.was_cancelled
+            or self.is_expired
+            or self.never_started
+            or self.charge
+            or self.waiting_payload is not None
+            or self.has_own_credential
+            or self.outcome_status is not None
+            or self.outcome_error is not None
+            or self.task is not None
+        ):
+            return False
+        self.state = STATE_NEW
+        self.was_ended = False
+        self.deadline_ns = NO_DEADLINE
+        self.weight = 0
+        self.connection = None
+        self.route = None
+        self.given = None
+        self.is_logged = False
+        self.keeps_identity = False
+        self.own_identity = None
+        return True
+
+    cdef int stop(self) except -1:
+        """Tell the handler to stop; its answer is sent when it has."""
+        if self.task is not None:
+            self.task.cancel()
+        elif self.is_running:
+            self.connection.gate.dispatcher.stop(self)
+        elif self.waiting_context is not None:
+            self.connection.gate.dispatcher.stop_unpacking(self)
+        if self.stream is not None:
+            # Whatever became of the cancellation: nothing more comes, and nothing more is sent.
+            (<StreamChannel>self.stream).end_output(CancelledError())
+            (<StreamChannel>self.stream).end_input(CancelledError())
+        return 0
+
+    cdef int pack_metadata(self) except -1:
+        """Let what the handler put into `reply_metadata` go with what is sent next; what cannot go is tried once."""
+        cdef object metadata = self._reply_metadata
+        cdef uint32_t limit = self.connection.most_metadata()
+        cdef bytes sent
+        self._reply_metadata = None
+        sent = encode_metadata(metadata)
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit):
+            text = (
+                f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
+                "client takes (Limits.metadata_bytes)"
+            )
+            logger.error("%s", text)
+            raise CallError(Status.INTERNAL, text)
+        self.connection.check_sent(self, sent)
+        self.sent_metadata = sent
+        return 0
+
+    # Streams
+
+    def wrap_sent(self, function):
+        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+        cdef StreamChannel stream = self._stream_to_wrap()
+        stream.sent_wraps = [*(stream.sent_wraps or ()), function]
+
+    def wrap_received(self, function):
+        """Let a function make what the handler receives from each message; in an interceptor."""
+        cdef StreamChannel stream = self._stream_to_wrap()
+        stream.received_wraps = [*(stream.received_wraps or ()), function]
+
+    def _stream_to_wrap(self):
+        if self.stream is None:
+            raise RuntimeError(f"{self.route.method} has no messages to wrap: it is {self.kind}, or over")
+        if self.given is None or not self.never_started:
+            raise RuntimeError(f"functions around the messages of {self.route.method} are given before `proceed`")
+        return self.stream
+
+    async def send_metadata(self):
+        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+
+        Raises:
+            RuntimeError: the answer is no stream, or the first metadata was sent already.
+        """
+        if self.stream is None or not self.route.gives_stream:
+            raise RuntimeError(f"the answer of {self.method} is no stream: its metadata goes with it")
+        self.stream.commit_metadata()
+
+    @property
+    def messages(self):
+        """The stream of the call, None for a unary one and after the end."""
+        return self.stream
+
+    cdef int on_timer(self) except -1:
+        if not self.was_cancelled:
+            self.is_expired = True
+            self.stop()
+            if self.waiting_context is not None:
+                self.connection.gate.note_late(self)
+        return 0
+
+
+cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
+    cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.connection.expires_ns
+    # A stream that comes in pieces may name no method of ours.
+    if call.route is not None and call.route.is_public:
+        return False
+    return ends != 0 and now >= ends or call.connection.is_expired and not call.has_own_credential
+
+
+cdef int keep_identities(ServedConnection connection) except -1:
+    cdef ServerCall call
+    for call in [*(connection.held or ()), *(connection.queue or ())]:
+        keep_identity(call)
+    return 0
+
+
+def detached_call(kind, metadata, identity, timeout):
+    """Make a call without a connection, for handlers that are called directly in a test."""
+    cdef ServerCall call = kind.__new__(kind)
+    call.started_ns = now_ns()
+    if timeout is not None:
+        call.deadline_ns = call.started_ns + <uint64_t>(timeout * 1e9)
+    call.received_metadata = encode_metadata(metadata or {})
+    call.own_identity = identity
+    return call

@@ -1,0 +1,58 @@
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.native.call_parts cimport ServingPart
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.wire.frame cimport Frame
+
+
+@cython.final
+cdef class NativeServedConnection(EngineServedConnection):
+    cdef Connection owner(self)
+
+
+@cython.final
+cdef class ServedCalls(ServingPart):
+    cdef:
+        # What all connections share.
+        Gate gate
+
+        # What the gate knows of this connection.
+        NativeServedConnection connection
+
+        # The life of the connection, and the credentials and output of its calls.
+        ConnectionLife life
+
+        # When the answers of this read that are written by then are to leave.
+        uint64_t flush_due_ns
+
+        # Credit kept back while memory is short, or too many requests wait for a turn of ours.
+        int64_t withheld
+
+    cdef Connection session(self)
+    cdef int return_credit(self) except -1
+    cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1
+    cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int flush(self) except -1
+    cdef int flush_early(self) except -1
+    cdef int _free_one_way(self, Call call) except -1
+    cdef int drop_request(self, Call call, int status, str text) except -1
+    cdef int _end_cut(self, uint64_t id, str text) except -1
+    cdef int weigh_output(self) except -1
+    cdef bint _keeps_credit(self) noexcept
+
+
+@cython.nonecheck(False)
+cdef inline ServerCall call_of(Gate gate, NativeServedConnection connection):
+    """Return the object of a new call: the spare one, if there is one."""
+    cdef ServerCall call = gate.spare
+    gate.spare = None
+    if call is None:
+        call = ServerCall.__new__(ServerCall)
+    call.connection = connection
+    return call

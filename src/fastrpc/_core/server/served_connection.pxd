@@ -1,0 +1,196 @@
+"""The served connection: the interface that an engine implements for the served calls of one connection."""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.calls.call cimport Call
+from fastrpc._core.payload.marshal cimport Marshal
+
+cdef enum Hold:
+    # Why a request takes the slow path. After a stall of the loop: the sockets are read first.
+    HOLD_STALL = 1
+    # More output waits than `Memory.send_soft`.
+    HOLD_OUTPUT = 2
+    # `Memory.request_bytes` is nearly used up: each request is compared with the rest.
+    HOLD_REQUESTS = 4
+    # The connection drains: further requests are refused.
+    HOLD_DRAIN = 8
+    # Calls that came before are about to start: a new one comes after them.
+    HOLD_QUEUE = 16
+    # What is read now waited for its turn.
+    HOLD_LATE = 32
+
+cdef enum:
+    # Bytes of a call record: its objects, its coroutine, its task (PROTOCOL.md, "Memory").
+    CALL_RECORD = 3072
+
+# The bytes that all connections of this process hold: requests, call records, output, deferred reads.
+cdef int64_t process_held
+
+# Add to these bytes, and return the new sum.
+cdef int64_t hold_bytes(int64_t change) noexcept
+
+
+@cython.final
+cdef class Failure:
+    cdef:
+        # The status and its text; encoded details, empty where there are none.
+        readonly int status
+        readonly str text
+        readonly bytes details
+
+        # Milliseconds after which to retry; 0: not stated, all ones: do not retry.
+        readonly uint32_t pushback_ms
+
+        # Whether the handler, or an interceptor in its place, may have run.
+        readonly bint has_run
+
+
+cdef class ServedConnection:
+    cdef:
+        # The gate of its calls (`gate.Gate`); the name of the protocol, and the protocol's counters by method, or None
+        # for those of the routes.
+        readonly object gate
+        readonly str protocol
+        dict counters
+
+        # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
+        bint takes_values
+
+        # The peer's identity, or None; the name it has proved, which it keeps; when its credential expires, 0 = not. What
+        # is decided about its calls by method (Access), and by which state of the files.
+        public object identity
+        str proven_name
+        readonly uint64_t expires_ns
+        readonly bint is_expired
+
+        # The earliest expiry of a credential that a call under way has of its own; 0: none expires.
+        uint64_t own_due_ns
+
+        dict answers
+        uint64_t generation
+
+        # The key of the peer under limits (`limiting.key_table.key_of`), 0 until one asks.
+        uint64_t peer_key
+
+        # Whether the peer may list the services. Whether the engine has marshals of its own (`marshal_of`).
+        public bint reveals_services
+        bint has_marshals
+
+        # Who is on the other side, for handlers and logs; None until an engine knows.
+        public object peer_info
+
+        # Whether the peer is gone, so that answers are dropped.
+        readonly bint is_closed
+
+        # Instants: of the work handled now, of the last read, of the last turn without a read; of the last return of a
+        # handler to the loop, and of the last end of one. Whether a read is handled, whose end leaves the current task.
+        uint64_t now
+        uint64_t received_ns
+        uint64_t turn_ns
+        uint64_t stepped_ns
+        uint64_t ended_ns
+        bint is_reading
+
+        # The number of calls begun by an engine in Python.
+        uint64_t begun
+
+        # Calls whose handlers outlast their first turn, and calls that wait for their start, in order.
+        set held
+        object queue
+
+        # Why requests take the slow path (Hold); whether the connection has a slot in the next turn.
+        readonly int holding
+        bint is_in_turn
+
+        # With HOLD_LATE, the date of what is read (`io/receive_tail`).
+        uint64_t dated_ns
+
+        # After a stall of the loop: the checks so far, the last read before, and the bytes that requests held then. Engines
+        # say so by `Gate.hold_for_stall`.
+        uint64_t seen_read_ns
+        int64_t stalled_held
+        int looks
+        # Further looks for which it waits for its turn to handle what was read.
+        int patience
+
+        # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output, received
+        # bytes that wait for a turn of the loop, the part of a frame that is not whole, stream messages that were not taken.
+        # The largest piece of a request that may arrive beyond them: engines that receive requests in pieces set it.
+        readonly int64_t request_held
+        int64_t record_held
+        int64_t answer_held
+        int64_t output_held
+        int64_t cut_held
+        int64_t tail_held
+        int64_t part_held
+        int64_t stream_held
+        int64_t piece_bytes
+
+        # Bytes beyond `Memory.process_bytes` up to which messages that are begun go on; 0 where reading alone is credit.
+        int64_t grace_bytes
+
+        # Decompressions under way of its requests, and what these may take beyond what is counted; the bytes as they came of
+        # requests that are decompressed or wait for that; what its stream messages may take decompressed, until their
+        # handlers ask for the next one (memory_budget.Room).
+        int rooms
+        int64_t rooms_left
+        int64_t rooms_packed
+        int64_t rooms_kept
+
+        # The most bytes of an answer that the peer accepts.
+        public uint64_t max_message
+        public uint32_t max_metadata
+
+        # Whether the connection drains, and the event for it, made on first use.
+        readonly bint is_draining
+        object drain_signal
+
+        # The next instant of `CallAdmission.look_at`; 0: none is scheduled.
+        uint64_t look_due_ns
+
+    cdef inline int64_t _sum(self) noexcept
+
+    # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one these
+    # steps with the prefix `do_`. What the former raise goes to `crash`: the caller is in the middle of its own work.
+    cdef int do_answer(self, Call call, bytes payload) except -1
+    cdef int do_fail(self, Call call, Failure failure) except -1
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
+    cdef int do_hold(self, Call call) except -1
+    cdef int do_release(self, Call call) except -1
+
+    # For the end of a credential: the calls that stream, and the answer to one whose caller may still send.
+    cdef list streams_under_way(self)
+    cdef int end_early(self, Call call, Failure failure) except -1
+
+    # The same for streams, which only compiled engines have.
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1
+    cdef int send_head(self, Call call, bytes metadata) except -1
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1
+    cdef int reader_waits(self, Call call) except -1
+    cdef bint output_is_full(self, Call call) noexcept
+    cdef int await_turn(self, Call call) except -1
+
+    # The credential of the peer.
+    cdef int expire(self) except -1
+    cdef int prove(self, object identity, uint64_t expires_ns) except -1
+
+    # The read whose messages were handled is over.
+    cdef inline int read_ended(self) noexcept:
+        self.is_reading = False
+        self.holding &= ~<int>HOLD_LATE
+        return 0
+
+    # Defaults that an engine may override.
+    cdef uint64_t most_message(self) noexcept
+    cdef uint32_t most_metadata(self) noexcept
+    cdef int check_sent(self, Call call, bytes metadata) except -1
+    cdef bint takes_codec(self, Call call) except -1
+    cdef Marshal marshal_of(self, Call call)
+    cdef int taken_compressor(self, int number, object compressor) except -1
+    cdef int weigh_answer(self) except -1
+    cpdef int return_credit(self) except -1
+    cdef bint waits_for_turn(self) noexcept
+    cdef int look_by(self, uint64_t due_ns) except -1
+    cdef int end_turn(self) except -1
+    cdef int crash(self, object error) except -1

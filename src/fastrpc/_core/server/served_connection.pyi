@@ -1,0 +1,142 @@
+import asyncio
+from collections.abc import Collection
+from logging import Logger
+from typing import final
+
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+
+logger: Logger
+
+@final
+class Failure:
+    """The answer to a call that failed.
+
+    Args:
+        status: the number of a status.
+        details: encoded in the codec of the call, or in msgpack.
+        pushback_ms: milliseconds after which to retry; 0: not stated, all ones: do not retry.
+        has_run: whether the handler, or an interceptor in its place, may have run.
+    """
+
+    def __init__(
+        self, status: int, text: str, details: bytes = b"", *, pushback_ms: int = 0, has_run: bool = True
+    ) -> None: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def details(self) -> bytes: ...
+    @property
+    def pushback_ms(self) -> int: ...
+    @property
+    def has_run(self) -> bool: ...
+
+class ServedConnection:
+    """The served calls of one connection, as the gate sees them. An engine in Python inherits from it.
+
+    Args:
+        gate: the gate of the server.
+        protocol: the name of the engine's protocol.
+    """
+
+    #: The authenticated identity of the peer; a call may have another one.
+    identity: Identity | None
+    #: Whether the peer may list the services.
+    reveals_services: bool
+    #: Who is on the other side; None until an engine knows.
+    peer_info: Peer | None
+    #: The most bytes of an answer that the peer accepts.
+    max_message: int
+    max_metadata: int
+
+    def __init__(self, gate: Gate, protocol: str) -> None: ...
+    @property
+    def expires_ns(self) -> int:
+        """When its credential expires, in nanoseconds of the monotonic clock; 0: it does not."""
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether its credential has expired."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def protocol(self) -> str: ...
+    @property
+    def is_closed(self) -> bool:
+        """Whether the peer is gone, so that answers are dropped."""
+
+    @property
+    def running(self) -> tuple[ServerCall, ...]:
+        """Calls whose handlers outlast their first turn."""
+
+    @property
+    def waiting(self) -> tuple[ServerCall, ...]:
+        """Calls that wait for their start."""
+
+    @property
+    def holding(self) -> int:
+        """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 little memory, 8 a drain."""
+
+    @property
+    def request_held(self) -> int:
+        """Bytes of requests being received, waiting or handled."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that the connection holds: requests, call records, output, deferred reads."""
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        """Send the result of a call: `payload`, encoded in its codec, and `call.reply_metadata`."""
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        """Send the failure of a call."""
+
+    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None:
+        """Send the refusal of a call that was not started; the default calls `fail`. A one-way call is dropped.
+
+        Args:
+            is_faulty: whether a retry of the same call would fail as well.
+        """
+
+    def hold(self, call: ServerCall) -> None:
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def release(self, call: ServerCall) -> None:
+        """Note the end of a one-way call, which has no answer."""
+
+    def abandon(self) -> None:
+        """Close the connection: one of the methods above raised, and a call may stay without its answer."""
+
+    def unknown_method(self, call: ServerCall, method: str, services: Collection[str] | None) -> str | None:
+        """Return the error text for a method that is not served, None for that of the dispatcher.
+
+        Args:
+            services: the services that the peer may learn; None: it may learn none.
+        """
+
+    def unknown_codec(self, call: ServerCall) -> str | None:
+        """Return the error text for a codec that is not taken, None for that of the dispatcher."""
+
+    def return_credit(self) -> int:
+        """Return the credit that was kept back."""
+
+    def describe_peer(self) -> Peer | None:
+        """Return the peer."""
+
+    def note_probe(self) -> None:
+        """Note that a call was a health probe."""
+
+    def drain_event(self) -> asyncio.Event:
+        """Return the event that is set when this connection starts to drain."""
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether the connection drains."""
+
+    def note_drain(self) -> None:
+        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""

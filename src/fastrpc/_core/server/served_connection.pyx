@@ -1,0 +1,299 @@
+"""The served connection: the interface that an engine implements for the served calls of one connection.
+
+::
+
+    engine ──► Gate.begin ──► handler ──► answer, fail      one-way calls: release
+                   └─► not started ─────► refuse
+                   └─► goes on later ───► hold, then one of the others
+
+It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they hold.
+Calls and contexts of handlers hold it, and may outlive the engine: so an engine that lost its byte stream clears the
+reference from here to itself.
+"""
+
+import asyncio
+import logging
+
+cimport cython
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.wire.frame cimport ONE_WAY
+
+logger = logging.getLogger("fastrpc.server")
+
+# Without a piece size from the protocol, each request is compared with the remaining memory.
+cdef int64_t ANY_SIZE = <int64_t>1 << 62
+
+process_held = 0
+
+
+cdef int64_t hold_bytes(int64_t change) noexcept:
+    global process_held
+    process_held += change
+    return process_held
+
+
+@cython.final
+cdef class Failure:
+    """The answer to a call that failed."""
+
+    def __init__(self, int status, str text not None, bytes details not None=b"", *, pushback_ms=0, has_run=True):
+        self.status = status
+        self.text = text
+        self.details = details
+        self.pushback_ms = pushback_ms
+        self.has_run = has_run
+
+
+cdef class ServedConnection:
+    """The served calls of one connection, as the gate sees them."""
+
+    def __cinit__(self, *arguments, **options):
+        self.piece_bytes = ANY_SIZE
+        self.max_message = self.max_metadata = 0xFFFFFFFF
+        self.now = now_ns()
+
+    def __init__(self, gate not None, str protocol not None):
+        self.gate = gate
+        self.protocol = protocol
+        self.counters = gate.counters_by_method(protocol)
+
+    def __dealloc__(self):
+        # A connection whose loop was closed first gets no notice of its end.
+        hold_bytes(-self._sum())
+
+    cdef inline int64_t _sum(self) noexcept:
+        return (
+            self.request_held + self.record_held + self.answer_held + self.output_held + self.tail_held + self.part_held
+            + self.stream_held
+        )
+
+    @property
+    def held_bytes(self):
+        """Bytes that the connection holds: requests, call records, answers, output, deferred reads, streams."""
+        return self._sum()
+
+    @property
+    def running(self):
+        """Calls whose handlers outlast their first turn."""
+        return tuple(self.held or ())
+
+    @property
+    def waiting(self):
+        """Calls that wait for their start."""
+        return tuple(self.queue or ())
+
+    # The methods that an engine in Python implements
+
+    def answer(self, call, payload):
+        """Send the result of a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement answer()")
+
+    def fail(self, call, failure):
+        """Send the failure of a call."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
+
+    def refuse(self, call, status, text, is_faulty):
+        """Send that a call was not started; `call.pushback_ms` says when its caller may retry."""
+        self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
+
+    def hold(self, call):
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def release(self, call):
+        """Note the end of a one-way call, which has no answer."""
+
+    def abandon(self):
+        """Close the connection: one of these methods raised."""
+
+    def describe_peer(self):
+        """Who is on the other side, known also when the connection is gone; None: nobody said."""
+        return self.peer_info
+
+    def note_probe(self):
+        """Note that a call was a health probe."""
+
+    # The words of a protocol about what a server does not have; None: those of the dispatcher
+
+    def unknown_method(self, call, str method not None, services):
+        """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
+        return None
+
+    def unknown_codec(self, call):
+        """Return the error text for a codec that is not taken."""
+        return None
+
+    # The same methods for a compiled engine
+
+    cdef int do_answer(self, Call call, bytes payload) except -1:
+        try:
+            self.answer(call, payload)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
+        return 0
+
+    cdef int do_fail(self, Call call, Failure failure) except -1:
+        try:
+            self.fail(call, failure)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
+        return 0
+
+    cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
+        if call.flags & ONE_WAY:
+            return self.do_release(call)
+        try:
+            self.refuse(call, status, text, is_faulty)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
+        return 0
+
+    cdef int do_hold(self, Call call) except -1:
+        try:
+            self.hold(call)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
+        return 0
+
+    cdef int do_release(self, Call call) except -1:
+        try:
+            self.release(call)
+        except (Exception, asyncio.CancelledError) as error:
+            self.crash(error)
+        return 0
+
+    # The end of a credential
+
+    cdef list streams_under_way(self):
+        """Return the calls that stream: they end with their credential."""
+        return []
+
+    cdef int end_early(self, Call call, Failure failure) except -1:
+        """Answer a call whose caller may still send messages."""
+        return self.do_fail(call, failure)
+
+    # Streams: a call has one only where its engine's REQUESTs say so
+
+    cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
+        """Send one message of a stream."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef int send_head(self, Call call, bytes metadata) except -1:
+        """Send the first metadata of a stream."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
+        """The handler took a message that has cost so much of its window."""
+        raise NotImplementedError(f"protocol {self.protocol} has no streams")
+
+    cdef int reader_waits(self, Call call) except -1:
+        """The handler took all messages and waits for the next one."""
+        return 0
+
+    cdef bint output_is_full(self, Call call) noexcept:
+        """Return whether a stream has to wait before it adds to the output."""
+        return False
+
+    cdef int await_turn(self, Call call) except -1:
+        """Wake the sender of a stream once there is room and it is its turn."""
+        return 0
+
+    # Who the peer is
+
+    cdef int prove(self, object identity, uint64_t expires_ns) except -1:
+        """Note who the peer proved to be."""
+        self.identity = identity
+        self.proven_name = identity.name
+        self.expires_ns = expires_ns
+        self.is_expired = False
+        self.answers = None
+        return 0
+
+    cdef int expire(self) except -1:
+        """The credential is valid no longer: further calls are those of nobody."""
+        self.identity = None
+        self.expires_ns = 0
+        self.is_expired = True
+        self.answers = None
+        return 0
+
+    # Defaults that an engine may override
+
+    cdef uint64_t most_message(self) noexcept:
+        """Return the most bytes of an answer that the peer accepts."""
+        return self.max_message
+
+    cdef uint32_t most_metadata(self) noexcept:
+        """Return the most bytes of answer metadata that the peer accepts."""
+        return self.max_metadata
+
+    cdef int check_sent(self, Call call, bytes metadata) except -1:
+        """Raise CallError where the answer to a call cannot carry this metadata."""
+        return 0
+
+    cdef bint takes_codec(self, Call call) except -1:
+        """Return whether the peer accepts an answer in the installed codec of its request."""
+        return True
+
+    cdef Marshal marshal_of(self, Call call):
+        """Return what encodes and decodes a call, where that is not the marshal of its method."""
+        cdef MethodRoute route = call.route
+        if route.marshals is None:
+            route.marshals = {}
+        marshal = route.marshals.get(call.codec)
+        if marshal is None:
+            marshal = route.marshals[call.codec] = self.gate.dispatcher.marshal_of(route, call.codec)
+        return <Marshal?>marshal
+
+    cdef int taken_compressor(self, int number, object compressor) except -1:
+        """Return the peer's number of the compressor that we call `number`, 0 where it accepts no answer in it."""
+        return 0
+
+    cdef int weigh_answer(self) except -1:
+        """Count the output anew, behind a large answer."""
+        return 0
+
+    cpdef int return_credit(self) except -1:
+        """Return the credit that was kept back."""
+        return 0
+
+    cdef bint waits_for_turn(self) noexcept:
+        """Return whether received bytes wait for a turn of the loop; reading pauses until then."""
+        return False
+
+    cdef int look_by(self, uint64_t due_ns) except -1:
+        """Schedule `CallAdmission.look_at` for that instant, unless it looks earlier: it then schedules the next one."""
+        cdef uint64_t now = now_ns()
+        if self.look_due_ns and self.look_due_ns <= due_ns:
+            return 0
+        self.look_due_ns = due_ns
+        self.gate.loop_state.loop.call_later((due_ns - min(due_ns, now)) / 1e9, self.gate.look_at, self)
+        return 0
+
+    cdef int end_turn(self) except -1:
+        """Flush the answers of waiting calls that were just started."""
+        return 0
+
+    cdef int crash(self, object error) except -1:
+        """Close the connection after an internal error of its engine, and log it."""
+        logger.error("fastrpc: internal error in a connection of protocol %s", self.protocol, exc_info=error)
+        self.abandon()
+        return 0
+
+    # Drain
+
+    def drain_event(self):
+        """The event that is set when this connection starts to drain."""
+        if self.drain_signal is None:
+            self.drain_signal = asyncio.Event()
+            if self.is_draining:
+                self.drain_signal.set()
+        return self.drain_signal
+
+    def note_drain(self):
+        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""
+        self.is_draining = True
+        self.holding |= HOLD_DRAIN
+        if self.drain_signal is not None:
+            self.drain_signal.set()

@@ -1,0 +1,45 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.python_engine cimport PythonEngine
+from fastrpc._core.server.connection_life cimport ConnectionLife
+from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
+from fastrpc._core.server.gate cimport Gate
+
+
+cdef class ProvenCaller:
+    cdef:
+        # The identity, or None; when its credential expires, 0 = not; the state of the files by which it was proved.
+        readonly object identity
+        uint64_t expires_ns
+        # Whether the call brought a credential of its own.
+        readonly bint has_own_credential
+        uint64_t generation
+
+
+cdef class PythonServedConnection(EngineServedConnection):
+    pass
+
+
+cdef class ServedEngine(PythonEngine):
+    cdef:
+        # What all connections of the server share; what the gate knows of this one.
+        readonly Gate gate
+        readonly PythonServedConnection connection
+
+        # Its life; whether that has the rules of the server: some engines have rules of their own.
+        ConnectionLife life
+        bint has_rules
+
+        # When a message began that is not whole, and how many bytes of it are here.
+        uint64_t message_began_ns
+        Py_ssize_t message_bytes
+
+        # Whether it reads no further, and since when it does again.
+        bint is_held_back
+        uint64_t resumed_ns
+
+        # Its stream while that is connected: the loop holds no stream that is not read from.
+        object _held
+
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef uint64_t _check_closed(self, uint64_t now) except? 0

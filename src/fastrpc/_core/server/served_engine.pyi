@@ -1,0 +1,123 @@
+from typing import Any, Protocol, final
+
+from fastrpc._core.io.python_engine import PythonEngine
+from fastrpc._core.server.engine_served_connection import EngineServedConnection
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+
+class _Parts(Protocol):
+    """The part of `ServerParts` that every `ServedEngine` needs; one with rules needs their `config`, too."""
+
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def reveals_services(self) -> bool: ...
+
+@final
+class ProvenCaller:
+    """Who made a call, and until when that is proved; read while the handler of the call runs."""
+
+    def __init__(self, call: ServerCall) -> None: ...
+    @property
+    def identity(self) -> Identity | None: ...
+    @property
+    def has_own_credential(self) -> bool:
+        """Whether the call brought a credential of its own."""
+
+@final
+class PythonServedConnection(EngineServedConnection):
+    """The served calls of one connection whose engine is written in Python."""
+
+    @property
+    def engine(self) -> ServedEngine | None:
+        """The connection, or None once it is gone."""
+
+    def answer(self, call: ServerCall, payload: bytes) -> None: ...
+    def fail(self, call: ServerCall, failure: Failure) -> None: ...
+    def refuse(self, call: ServerCall, status: int, text: str, is_faulty: bool) -> None: ...
+    def hold(self, call: ServerCall) -> None: ...
+    def release(self, call: ServerCall) -> None: ...
+
+class ServedEngine(PythonEngine):
+    """The server's side of one connection, for protocols in Python.
+
+    Subclasses implement `receive_data`, which passes each request to `gate.begin(self.connection, …)`, and `answer` and
+    `fail`; `hold` and `release` where a protocol can cancel.
+
+    Args:
+        parts: what all connections of the server share.
+        protocol: the name under which calls are counted.
+        has_rules: whether the connection lives by `Timeouts` and `Keepalive` of the server; else by rules of its own.
+    """
+
+    def __init__(self, parts: _Parts, protocol: str, *, has_rules: bool = True) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def connection(self) -> PythonServedConnection:
+        """What the gate knows of this connection."""
+
+    def answer(self, call: ServerCall, payload: bytes) -> None:
+        """Send the result of a call."""
+
+    def fail(self, call: ServerCall, failure: Failure) -> None:
+        """Send the failure of a call, or that it was not started."""
+
+    def hold(self, call: ServerCall) -> None:
+        """Note that a call outlasts this turn: a cancel has to find it until it is answered."""
+
+    def release(self, call: ServerCall) -> None:
+        """Note the end of a one-way call, which has no answer."""
+
+    def act_for(self, caller: ProvenCaller) -> None:
+        """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
+
+    def describe_peer(self) -> Peer:
+        """Who is on the other side."""
+
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool:
+        """Note who the peer proved to be by its certificate, and until when."""
+
+    def go_on(self) -> None:
+        """Take what waited for a verdict."""
+
+    def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
+        """Count bytes of a call that lie in no payload of it, once its handler has started."""
+
+    def opened(self) -> None:
+        """End the opening, which `Timeouts.handshake` bounds: received bytes do so by themselves.
+
+        For protocols whose server speaks first: their peers may be silent for as long as they like.
+        """
+
+    def note_use(self) -> None:
+        """Count the connection as used now, for `Timeouts.idle` and a drain.
+
+        Received bytes and the ends of calls do so by themselves, output does not: for what a server sends unasked.
+        """
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; a protocol that can say so overrides this."""
+
+    def hold_back(self, is_held_back: bool) -> None:
+        """Read no further until this is called with False; the bytes that lie here meanwhile are not late."""
+
+    @property
+    def has_drained(self) -> bool:
+        """Whether no call is under way and all output is sent."""
+
+    def end_calls(self, text: str) -> None:
+        """Answer every call that is still under way, and stop its handler."""
+
+    def stats(self) -> dict[str, Any]:
+        """Return what is under way as plain data: calls, one_way, buffered, credit."""

@@ -1,0 +1,70 @@
+"""The messages of a call that is served: what its handler receives and yields."""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.payload.marshal cimport Marshal
+from fastrpc._core.server.admission cimport CallAdmission
+from fastrpc._core.server.served_call cimport ServerCall
+from fastrpc._core.streams.stream_channel cimport StreamChannel
+
+
+@cython.final
+cdef class ServedStream(StreamChannel):
+    cdef:
+        # The same call, as the server knows it, and what the server counts.
+        ServerCall served
+        CallAdmission admission
+
+        # How the REQUEST is encoded: so are the messages of both sides; the compressor that the caller used last; what
+        # decodes messages, found on first use.
+        int codec
+        int compressor
+        Marshal marshal
+
+        # The largest message that is sent, the largest that goes uncompressed; whether messages are checked against
+        # their annotation before they are sent.
+        Py_ssize_t most_bytes
+        Py_ssize_t compress_above
+        bint checks_results
+
+        # What the compression of its last message failed with, or None.
+        object unsent_error
+
+        # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which count
+        # until the next message is asked for.
+        int64_t held
+        int64_t taken_held
+
+        # The decompression of the oldest message (handlers/unpacking.py), its room once it is whole, and the rooms of the
+        # messages that were taken last. None where there is none.
+        object job
+        object room
+        list taken_rooms
+
+        # Whether the first metadata went, or a message before there was any; whether the handler was given its arguments.
+        readonly bint is_committed
+        bint is_bound
+
+    cdef object bound(self)
+    cdef int send_value(self, object value) except -1
+    cdef bytes encoded(self, object value)
+    cdef int send_encoded(self, bytes payload) except -1
+    cdef int commit(self) except -1
+    cdef int end(self) except -1
+    cdef Marshal _marshal_of_call(self)
+    cdef bint _is_wanted(self) noexcept
+    cdef int _drop_job(self) except -1
+    cdef int _hold(self, int64_t change) except -1
+    cdef int _emit_compressed(self, bytes payload) except -1
+    cdef int _emit_as(self, bytes payload, int compressor) except -1
+
+
+@cython.final
+cdef class OnLoop:
+    cdef:
+        # The iterator that the handler returned.
+        object _messages
+
+
+cdef ServedStream new_served_stream(ServerCall call)

@@ -1,0 +1,442 @@
+"""The messages of a call that is served: what its handler receives and yields.
+
+::
+
+    DATA ──► ServedStream ──► async for in the handler
+    handler's generator ──► drive: one step, encode, send; wait while the stream is full ──► DATA
+    its end ──► RESPONSE     its error ──► RESPONSE with a status, behind the messages already sent
+
+A generator is stepped only while its stream has room, so what it yielded before an error or its end has left: at most
+one message waits for credit. It is stepped for a few milliseconds at a time, whatever room there is.
+
+A generator ends by itself, or CancelledError is raised at the `yield` where it stands, whatever the reason: the caller
+left, the deadline passed, the server drains, the stream was idle for too long, its last message cannot be sent. What it
+yields then is dropped, what it raises is the end of the call. `drive` does so for generators on the loop,
+`server/generator_job.py` for those in a thread.
+"""
+
+import asyncio
+from asyncio import CancelledError
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.base.wire cimport tick_ns
+from fastrpc._core.calls.call cimport STATE_CANCELLED, STATE_GONE, STYLE_INLINE, MethodRoute
+from fastrpc._core.calls.invocation cimport call_handler
+from fastrpc._core.loop.turns cimport SLICED_ABOVE
+from fastrpc._core.payload.arguments cimport BoundArguments
+from fastrpc._core.server.served_connection cimport ServedConnection
+from fastrpc._core.streams.stream_channel cimport Message
+from fastrpc._core.wire.frame cimport Frame
+from fastrpc._core.wire.settings cimport smaller_of
+
+from fastrpc.errors import CallError
+from fastrpc.status import Status
+
+cdef enum:
+    # Nanoseconds for which one generator is stepped before others have their turn.
+    SLICE_NS = 5_000_000
+
+cdef object sleep = asyncio.sleep
+
+
+cdef class ServedStream(StreamChannel):
+    """The messages that the caller sends, as a handler receives them."""
+
+    # Between a handler and its messages
+
+    cdef object bound(self):
+        """Return how to call the handler: its arguments, with this stream at its place."""
+        cdef ServerCall call = self.served
+        cdef MethodRoute route = call.route
+        given = call.given
+        if self.is_bound:
+            raise RuntimeError(f"{route.method} runs already: an interceptor called proceed twice for a stream")
+        self.is_bound = True
+        if not route.takes_stream:
+            return given
+        if type(given) is BoundArguments:
+            args, kwargs = (<BoundArguments>given).args, (<BoundArguments>given).kwargs
+        else:
+            args, kwargs = given, {}
+        args, kwargs = route.definition.bind_stream(args, kwargs, self)
+        return BoundArguments(args, kwargs) if kwargs else args
+
+    cdef Marshal _marshal_of_call(self):
+        cdef MethodRoute route = self.served.route
+        if self.marshal is None:
+            if self.codec != route.marshal.codec_id or self.served.connection.has_marshals:
+                self.marshal = self.served.connection.marshal_of(self.served)
+            else:
+                self.marshal = route.marshal
+        return self.marshal
+
+    cdef int send_value(self, object value) except -1:
+        """Send what the handler yielded."""
+        return self.send_encoded(self.encoded(value))
+
+    cdef bytes encoded(self, object value):
+        """Return the payload of a message; also in the thread of a handler."""
+        cdef Marshal marshal = self.marshal
+        cdef bytes payload
+        if marshal is None:
+            marshal = self._marshal_of_call()
+        if self.sent_wraps is not None:
+            value = self.wrapped_for_sending(value)
+        payload = <bytes>marshal.encode_result(value)
+        if self.checks_results:
+            marshal.check_result(value, payload)
+        if PyBytes_GET_SIZE(payload) > self.most_bytes:
+            raise CallError(
+                Status.RESOURCE_EXHAUSTED,
+                f"a message of {self.served.route.method} has {len(payload)} bytes, the server sends at most "
+                f"{self.most_bytes} (Limits.message_bytes)",
+            )
+        return payload
+
+    cdef int send_encoded(self, bytes payload) except -1:
+        """Send a message, behind the metadata that the handler set before its first one."""
+        if not self.is_committed:
+            self.commit()
+        return self.send_payload(payload)
+
+    cdef int commit(self) except -1:
+        """Send what the handler put into `reply_metadata` so far; what follows goes with the end."""
+        cdef ServerCall call = self.served
+        self.is_committed = True
+        if call._reply_metadata is not None and self._is_wanted():
+            call.pack_metadata()
+            metadata, call.sent_metadata = call.sent_metadata, None
+            call.connection.send_head(call, metadata)
+        return 0
+
+    cdef bint _is_wanted(self) noexcept:
+        # Behind a CANCEL nothing is sent but the answer.
+        cdef ServerCall call = self.served
+        return not (
+            call.connection.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
+        )
+
+    def commit_metadata(self):
+        """Send the first metadata now, also where there is none.
+
+        Raises:
+            RuntimeError: it was sent already, by itself or with the first message.
+        """
+        cdef ServerCall call = self.served
+        if self.is_committed:
+            raise RuntimeError(f"the first metadata of {call.route.method} was sent already, what follows goes with the end")
+        if call._reply_metadata is None:
+            call.reply_metadata = {}
+        self.commit()
+
+    # For generators that run in a thread
+
+    def bind(self):
+        """Return how to call the handler."""
+        return self.bound()
+
+    def encode(self, value):
+        """Return the payload of a message."""
+        return self.encoded(value)
+
+    def send_payloads(self, payloads):
+        """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
+        cdef Py_ssize_t size = 0
+        cdef bytes payload
+        while payloads and (self.output_ended or not self.is_full()):
+            payload = payloads.popleft()
+            self.send_encoded(payload)
+            size += PyBytes_GET_SIZE(payload)
+        return size
+
+    def wait_where_full(self):
+        """Return a future that is done once there is room; None where there is some, or nothing more can be sent.
+
+        Raises:
+            Exception: the last message could not be compressed.
+        """
+        if self.unsent_error is not None:
+            raise self.unsent_error
+        return None if self.output_ended or not self.is_full() else self.wait_room()
+
+    @property
+    def has_sent_wraps(self):
+        """Whether functions of interceptors make something else of each message: they are called on the loop."""
+        return self.sent_wraps is not None
+
+    # The side it is on
+
+    cdef int put(self, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
+        self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
+        self.served.moved_bytes += PyBytes_GET_SIZE(payload)
+        if self.input_ended:
+            # Nobody takes it, so it is not held: only its credit goes back.
+            return self.served.connection.message_taken(self.served, cost)
+        self._hold(cost)
+        return StreamChannel.put(self, frame, payload, cost)
+
+    cdef int _hold(self, int64_t change) except -1:
+        self.held += change
+        self.served.connection.stream_held += change
+        return self.admission.memory.count(change)
+
+    cdef int taken(self, Py_ssize_t cost) except -1:
+        # Its handler has it: it counts until the next one is asked for.
+        self.holds_taken = True
+        if self.room is None:
+            self.taken_held += cost
+        else:
+            if self.taken_rooms is None:
+                self.taken_rooms = []
+            self.taken_rooms.append(self.room)
+            self.room = None
+        return self.served.connection.message_taken(self.served, cost)
+
+    cdef int asked(self) except -1:
+        cdef list rooms = self.taken_rooms
+        self.holds_taken = False
+        if self.taken_held:
+            self._hold(-self.taken_held)
+            self.taken_held = 0
+        if rooms is not None:
+            self.taken_rooms = None
+            self.served.connection.gate.dispatcher.close_rooms(rooms)
+        return 0
+
+    cdef int drop_messages(self) except -1:
+        self._drop_job()
+        StreamChannel.drop_messages(self)
+        return self.asked() if self.holds_taken else 0
+
+    cdef int reader_waits(self) except -1:
+        return self.served.connection.reader_waits(self.served)
+
+    cdef object decode(self, bytes payload, int codec, int compressor):
+        cdef ServerCall call = self.served
+        try:
+            if codec != self.codec:
+                text = f"a message is in codec {codec}, the request in {self.codec}"
+                raise CallError(Status.INVALID_ARGUMENT, text)
+            return self._marshal_of_call().decode_message(payload)
+        except CallError as error:
+            raise CallError(error.status, f"{call.route.method}: {error.message}") from None
+
+    cdef bint unpack(self) except -1:
+        """Let the server decompress the oldest message when there is room for it; True once it can be taken."""
+        cdef Message* message = &self._ring[self._first]
+        if self.job is None:
+            # Its caller takes it: a REQUEST may have been too short to be compressed.
+            self.compressor = message.compressor
+            self.is_unpacking = True
+            self.served.connection.gate.dispatcher.unpack_message(
+                self, self.served, <bytes><object>message.payload, message.compressor
+            )
+        return not self.is_unpacking
+
+    cdef int leave_packed(self) except -1:
+        if self.job is not None and not self.job.is_begun:
+            # It waits for room, and may do so for a while: from when its handler asks for it.
+            self._drop_job()
+        return 0
+
+    cdef int _drop_job(self) except -1:
+        job, self.job = self.job, None
+        self.is_unpacking = False
+        if job is not None:
+            job.drop()
+        return 0
+
+    def begin_unpacking(self, job):
+        """Note what decompresses the oldest message until `unpacked` is called."""
+        self.job = job
+
+    def unpacked(self, bytes payload not None, room, error):
+        """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
+        cdef Message* message
+        self.job = None
+        self.is_unpacking = False
+        if error is not None:
+            self._unpacking_error = error
+        else:
+            if self.waiting == 0:
+                raise IndexError("no message waits")
+            message = &self._ring[self._first]
+            Py_DECREF(<object>message.payload)
+            Py_INCREF(payload)
+            message.payload = <PyObject*>payload
+            message.compressor = 0
+            self.room = room
+            self._hold(-message.cost)
+        if self._receiver is not None:
+            self.wake_receiver()
+
+    cdef int emit(self, bytes payload) except -1:
+        if not self._is_wanted():
+            return 0
+        if self.compressor and PyBytes_GET_SIZE(payload) > self.compress_above:
+            return self._emit_compressed(payload)
+        return self._emit_as(payload, 0)
+
+    cdef int _emit_compressed(self, bytes payload) except -1:
+        """Send a message in the way of its request, if the peer accepts that and it pays."""
+        cdef ServedConnection connection = self.served.connection
+        cdef bytes smaller
+        compressor = connection.gate.compressors[self.compressor]
+        cdef int number = connection.taken_compressor(self.compressor, compressor)
+        if number == 0:
+            return self._emit_as(payload, 0)
+        if PyBytes_GET_SIZE(payload) > SLICED_ABOVE:
+            return self.pack(compressor, payload)
+        smaller = smaller_of(compressor, payload)
+        return self._emit_as(payload, 0) if smaller is None else self._emit_as(smaller, number)
+
+    cdef int _emit_as(self, bytes payload, int compressor) except -1:
+        cdef ServerCall call = self.served
+        call.counters.moved(0, PyBytes_GET_SIZE(payload))
+        call.moved_bytes += PyBytes_GET_SIZE(payload)
+        return call.connection.send_message(call, payload, self.codec, compressor)
+
+    cdef object packing(self, object compressor, bytes payload):
+        cdef ServedConnection connection = self.served.connection
+        return connection.gate.dispatcher.packing(connection, compressor, payload, self._packed)
+
+    cdef int emit_packed(self, bytes payload, bint is_smaller) except -1:
+        cdef ServedConnection connection = self.served.connection
+        cdef int number = 0
+        if not self._is_wanted():
+            return 0
+        if is_smaller:
+            number = connection.taken_compressor(self.compressor, connection.gate.compressors[self.compressor])
+        return self._emit_as(payload, number)
+
+    cdef int on_unpackable(self, object error) except -1:
+        self.unsent_error = error
+        return self.end_output(error)
+
+    cdef bint output_is_full(self) noexcept:
+        return self.served.connection.output_is_full(self.served)
+
+    cdef int await_turn(self) except -1:
+        return self.served.connection.await_turn(self.served)
+
+    cdef int on_idle(self) except -1:
+        cdef bint is_sender = self._sending_ns and (self._receiving_ns == 0 or self._sending_ns < self._receiving_ns)
+        seconds = self.idle_ns / 1e9
+        wait = "its caller took no message" if is_sender else "no message of its caller came"
+        text = f"{self.served.route.method}: {wait} for {seconds:g} s (Timeouts.stream_idle of the server)"
+        error = CallError(Status.DEADLINE_EXCEEDED, text)
+        self.end_output(error)
+        return self.end_input(error)
+
+    # The end
+
+    cdef int end(self) except -1:
+        """The handler ended, or never began."""
+        return self.close(RuntimeError(f"{self.served.route.method} is over, and its stream with it"))
+
+
+cdef ServedStream new_served_stream(ServerCall call):
+    """Make the stream of a call, which knows it until the end; limits are the server's."""
+    cdef ServedStream stream = ServedStream.__new__(ServedStream)
+    cdef CallAdmission admission = <CallAdmission?>call.connection.gate
+    runner = call.connection.gate.runner
+    stream.served = call
+    stream.admission = admission
+    stream.call = call
+    stream.loop_state = admission.loop_state
+    stream.idle_ns = admission.stream_idle_ns
+    stream.codec = call.codec
+    stream.compressor = call.compressor
+    stream.most_bytes = <Py_ssize_t>admission.message_bytes
+    stream.compress_above = runner.compress_above
+    stream.checks_results = runner.checks_results
+    # The caller says nothing that is not in its REQUEST.
+    stream.input_ended = not call.route.takes_stream
+    stream.output_ended = not call.route.gives_stream
+    call.stream = stream
+    return stream
+
+
+async def drive(ServerCall call not None):
+    """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
+    cdef ServedStream stream = <ServedStream?>call.stream
+    cdef uint64_t until = tick_ns() + SLICE_NS
+    cdef bint is_at_yield = False
+    if call.wants_head:
+        return
+    messages = call_handler(call.route.handler, stream.bound())
+    try:
+        if call.route.style == STYLE_INLINE:
+            messages = OnLoop(messages)
+        async for value in messages:
+            is_at_yield = True
+            stream.send_value(value)
+            value = None
+            if stream.is_full():
+                await stream.wait_room()
+                if stream.output_ended:
+                    raise stream._end_of_output()
+                until = tick_ns() + SLICE_NS
+            elif tick_ns() > until:
+                # Others have their turn, and what was sent leaves.
+                await sleep(0)
+                until = tick_ns() + SLICE_NS
+            is_at_yield = False
+    except (Exception, CancelledError):
+        if is_at_yield:
+            await throw_at_yield(messages)
+        raise
+    finally:
+        close = getattr(messages, "aclose", None)
+        if close is not None:
+            await close()
+
+
+async def throw_at_yield(messages):
+    """Raise CancelledError at the `yield` where an asynchronous generator stands."""
+    throw = getattr(messages, "athrow", None)
+    if throw is None:
+        return
+    try:
+        await throw(CancelledError())
+    except (CancelledError, StopAsyncIteration):
+        pass
+
+
+def throw_at_plain_yield(messages):
+    """Raise CancelledError at the `yield` where a generator stands; in whichever thread it runs."""
+    throw = getattr(messages, "throw", None)
+    if throw is None:
+        return
+    try:
+        throw(CancelledError())
+    except (CancelledError, StopIteration):
+        pass
+
+
+cdef class OnLoop:
+    """The messages of an inline generator, which runs on the loop, as an asynchronous generator."""
+
+    def __init__(self, messages):
+        self._messages = iter(messages)
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        try:
+            return next(self._messages)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def athrow(self, error):
+        throw_at_plain_yield(self._messages)
+
+    async def aclose(self):
+        close = getattr(self._messages, "close", None)
+        if close is not None:
+            close()

@@ -1,0 +1,29 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.native.connection cimport Connection
+from fastrpc._core.server.gate cimport Gate
+from fastrpc._core.server.openings cimport Openings
+from fastrpc._core.server.served_calls cimport ServedCalls
+
+
+cdef class ServerConnection(Connection):
+    cdef:
+        # Its `serving`, by its own type. What all connections of the server share; those that open.
+        ServedCalls served
+        readonly Gate gate
+        readonly Openings openings
+
+        # Opening under way; one connection too many; told to drain before it was open.
+        bint is_opening
+        bint is_surplus
+        int pending_drain
+
+        # Whether the peer's identity is that of its certificate, and when the connection is to be replaced for that.
+        bint is_by_certificate
+        uint64_t replace_at_ns
+
+    cdef int _trust_peer(self) except -1
+    cdef int leave_opening(self) except -1
+    cdef bint _peer_rests(self) noexcept
+    cdef uint64_t _check_life(self, uint64_t now) except? 0
+    cdef uint64_t _check_rest(self, uint64_t now) except? 0

@@ -1,0 +1,68 @@
+from logging import Logger
+from typing import Any
+
+from fastrpc import config
+from fastrpc._core.native.connection import Connection
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.openings import Openings
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+
+logger: Logger
+
+class ServerConnection(Connection):
+    """The server's side of one connection.
+
+    Args:
+        timeouts, keepalive: the rules of its life.
+        options: those of `Connection`.
+    """
+
+    def __init__(
+        self,
+        *,
+        gate: Gate,
+        openings: Openings,
+        timeouts: config.Timeouts,
+        keepalive: config.Keepalive,
+        **options: Any,
+    ) -> None: ...
+    @property
+    def gate(self) -> Gate: ...
+    @property
+    def openings(self) -> Openings: ...
+    @property
+    def held_bytes(self) -> int:
+        """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
+
+    def describe_peer(self) -> Peer:
+        """Return who is on the other side."""
+
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool:
+        """Note who the peer proved to be, and until when; return False for another one than before.
+
+        Args:
+            generation: the generation of the files that the verdict was given by.
+        """
+
+    def answer_auth(self, status: int, text: str = "", valid_seconds: int = 0) -> None:
+        """Send the verdict about the peer's credential; one that is not OK ends the connection."""
+
+    def go_on(self) -> None:
+        """Take the frames that waited for a verdict."""
+
+    def begin_drain(self, reason: int, text: str = "") -> None:
+        """Take no new calls; a connection that is only opening is told as soon as it can be.
+
+        Endless handlers learn of it through `current_call().draining`.
+        """
+
+    def stats(self) -> dict[str, int]:
+        """Return what is under way as plain data: calls, one_way, calling, buffered, credit."""

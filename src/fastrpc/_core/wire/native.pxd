@@ -1,0 +1,18 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.wire.frame cimport Frame, WireProtocol
+
+
+cdef class NativeProtocol(WireProtocol):
+    cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil
+    cdef int write(self, WriteBuffer out, const Frame* frame) except -1
+    cdef Py_ssize_t head_size(self, const Frame* frame) noexcept nogil
+    cdef int write_answer(
+        self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
+    ) except -1
+    cdef int _check_header(self, Frame* frame) noexcept nogil
+    cdef int _check_rare(self, Frame* frame, bint sent_by_opener) noexcept nogil
+
+
+cdef str stranger_of(bytes first, bint is_client)

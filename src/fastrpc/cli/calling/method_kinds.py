@@ -1,0 +1,120 @@
+"""A method as the command line knows it before a call: its kind, its parameters, the place of its stream."""
+
+from collections.abc import AsyncIterator, Sequence
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from fastrpc.cli.calling.standard_streams import read_lines
+from fastrpc.cli.calling.values import needs_types, read_arguments, read_message
+from fastrpc.cli.contracts.descriptions import MethodDescription, method_description
+from fastrpc.errors import CallError, ConfigError
+from fastrpc.status import Status
+
+__all__ = [
+    "Kind",
+    "KindName",
+    "KnownMethod",
+    "Prepared",
+    "is_of_another_kind",
+    "known_method",
+    "needs_method",
+]
+
+#: Stands for the messages on standard input.
+INPUT_MARK = "-"
+
+
+class KindName(StrEnum):
+    """The kinds of methods, as reflection names them."""
+
+    UNARY = "unary"
+    CLIENT_STREAM = "client_stream"
+    SERVER_STREAM = "server_stream"
+    BOTH_WAYS = "both_ways"
+
+
+Kind = Annotated[
+    KindName | None,
+    typer.Option(
+        "--kind",
+        help="The kind of the method; needed only if the server does not show its signatures.",
+    ),
+]
+
+
+class Prepared(NamedTuple):
+    """The arguments of a call; `has_input` if its messages come from standard input."""
+
+    args: list[Any]
+    kwargs: dict[str, Any]
+    has_input: bool
+
+
+class KnownMethod:
+    """A method as far as it is known: by its server, by `--kind`, or not at all."""
+
+    def __init__(self, name: str, told: MethodDescription | None, kind: KindName | None) -> None:
+        self.name = name
+        self.is_certain = told is not None or kind is not None
+        self.kind: str = kind or ("unary" if told is None else told.kind)
+        self._told = told
+
+    @property
+    def gives_stream(self) -> bool:
+        return self.kind in {"server_stream", "both_ways"}
+
+    @property
+    def takes_stream(self) -> bool:
+        return self.kind in {"client_stream", "both_ways"}
+
+    def prepare(self, texts: Sequence[str], codec: str | None) -> Prepared:
+        """Return the arguments of the texts on the command line.
+
+        Raises:
+            ConfigError: the place of the stream is not marked, or an argument is wrong.
+        """
+        rest = list(texts)
+        if self.takes_stream:
+            marks = {INPUT_MARK, f"{self._stream_name}={INPUT_MARK}"}
+            at = next((number for number, text in enumerate(rest) if text in marks), None)
+            if at is None:
+                raise ConfigError(
+                    f"{self.name} takes a stream of messages",
+                    hint=f"write {INPUT_MARK} in its place, and give the messages as lines on standard input",
+                )
+            del rest[at]
+        types = {} if self._told is None else {one.name: one.type for one in self._told.parameters}
+        return Prepared(*read_arguments(rest, codec=codec, types=types), self.takes_stream)
+
+    async def input(self, codec: str | None) -> AsyncIterator[Any]:
+        """Yield the messages on standard input; each line is one."""
+        stream = None if self._told is None else self._told.stream
+        kind = "" if stream is None else stream.type
+        async for line in read_lines():
+            # An empty line is a message only where a message may be a text.
+            if line or codec == "raw" or kind == "str":
+                yield read_message(line, codec, kind)
+
+    @property
+    def _stream_name(self) -> str:
+        stream = None if self._told is None else self._told.stream
+        return "" if stream is None else stream.name
+
+
+async def known_method(view: Any, name: str, kind: KindName | None, timeout: float) -> KnownMethod:
+    """Ask the server for the description of a method."""
+    return KnownMethod(name, await method_description(view, name, timeout), kind)
+
+
+def needs_method(texts: Sequence[str], codec: str | None) -> bool:
+    """Return whether only the server knows the types of the arguments of a call."""
+    is_marked = any(text == INPUT_MARK or text.endswith(f"={INPUT_MARK}") for text in texts)
+    return is_marked or needs_types(texts, codec=codec)
+
+
+def is_of_another_kind(error: CallError) -> bool:
+    """Return whether a server refused a call because the method streams, or streams something else."""
+    is_refusal = error.status is Status.INVALID_ARGUMENT and error.processed == "no"
+    return is_refusal and "stream" in f"{error.message} {error.hint}"

@@ -1,0 +1,112 @@
+"""`fastrpc contract`: write the contract of a server or a module, or compare two versions."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+
+from fastrpc.cli.calling.command import Timeout
+from fastrpc.cli.contracts.check import Change, changes
+from fastrpc.cli.contracts.source import read_contracts
+from fastrpc.cli.contracts.text import WrittenContract, written_contract
+from fastrpc.cli.dialing import Authorities, Certificate, Key, ServerName, TokenPath, dialing
+from fastrpc.cli.output import shown, stdout
+from fastrpc.cli.printing import print_json, print_note, print_warning, reported
+from fastrpc.errors import ConfigError
+from fastrpc.workers.plan import ExitCode
+
+__all__ = ["NOT_COMPARED", "contract"]
+
+#: The parts of a description that `--check` does not compare, in text and in JSON output.
+NOT_COMPARED = ("checks in code, such as validators", "classes that travel in a way of their own")
+
+
+def contract(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE…",
+            help="A server's address, module:name, or a file: .py as this command writes it, .json as --json does.",
+        ),
+    ],
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Compare two sources, OLD NEW; end with 1 if callers of OLD break."),
+    ] = False,
+    sync: Annotated[bool, typer.Option("--sync", help="Write `def` methods, for SyncClient.bind.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="End with 1 if the contract is not all that the source is.")
+    ] = False,
+    timeout: Timeout = 5.0,
+    ca: Authorities = None,
+    cert: Certificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: TokenPath = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the description, or the changes, as one line of JSON.")
+    ] = False,
+) -> None:
+    """Print the contract class that callers of a server or module need, or check a new version against an old one.
+
+    A type or default that cannot be written is named in a warning. A .py file is executed, like `module:name`. A change
+    is compatible if programs with the old class keep working with a server of the new one; docs/guide/contracts.md has
+    the rules.
+    """
+    with reported(ExitCode.USAGE, as_json=as_json):
+        _check_options(len(sources), check=check, sync=sync, strict=strict, as_json=as_json)
+        dial = dialing(ca, cert, key, server_name, token_file)
+    with reported(ExitCode.FAILED, as_json=as_json):
+        found = [read_contracts(source, timeout, dial) for source in sources]
+    if dial.shows_identity:
+        for source in sources:
+            _note_caller(source)
+    if check:
+        _report(list(changes(*found)), as_json=as_json)
+    elif as_json:
+        print_json(msgspec.to_builtins(found[0]))
+    else:
+        _print(written_contract(found[0], is_sync=sync), strict=strict)
+
+
+def _check_options(count: int, *, check: bool, sync: bool, strict: bool, as_json: bool) -> None:
+    if count != 1 + check:
+        wanted = "--check takes two sources: OLD NEW" if check else "give one source, or --check OLD NEW"
+        raise ConfigError(f"{count} sources are given", hint=wanted)
+    if check and sync:
+        raise ConfigError("--sync has no effect with --check", hint="leave one of the two out")
+    if strict and (check or as_json):
+        other = "--check" if check else "--json"
+        raise ConfigError(f"--strict has no effect with {other}", hint="leave one of the two out")
+
+
+def _note_caller(source: str) -> None:
+    if "://" in source:
+        print_note(f"note: {source} lists only the methods that this caller may call")
+
+
+def _print(written: WrittenContract, *, strict: bool) -> None:
+    # Source is printed without wrapping or colour.
+    sys.stdout.write(written.text)
+    for text in written.warnings:
+        print_warning(text)
+    if strict and written.warnings:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _report(found: Sequence[Change], *, as_json: bool) -> None:
+    is_compatible = all(change.is_compatible for change in found)
+    if as_json:
+        listed = [change._asdict() for change in found]
+        print_json({"compatible": is_compatible, "changes": listed, "not_compared": list(NOT_COMPARED)})
+    else:
+        for change in sorted(found, key=lambda one: one.is_compatible):
+            mark = ("compatible   ", "green") if change.is_compatible else ("incompatible ", "bold red")
+            stdout.print(mark, shown(f"{change.where}: {change.text}"))
+        if not found:
+            stdout.print("no changes in the compared parts")
+        stdout.print(f"not compared: {', '.join(NOT_COMPARED)}")
+    if not is_compatible:
+        raise typer.Exit(ExitCode.FAILED)

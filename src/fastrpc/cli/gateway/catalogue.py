@@ -1,0 +1,234 @@
+"""The services before which a gateway stands: those of its contracts, and those that its registry lists."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from fastrpc.cli.calling.command import target_for
+from fastrpc.cli.contracts.descriptions import SERVICES_METHOD, read_descriptions
+from fastrpc.cli.dialing import Dialing
+from fastrpc.cli.gateway.forwarded_types import described_methods
+from fastrpc.cli.gateway.forwarding import forwarded_methods, forwarding_service
+from fastrpc.client.client import Client
+from fastrpc.config import ClientConfig
+from fastrpc.errors import ConfigError, FastRPCError
+from fastrpc.registries.base.registry import WatchedRegistry
+from fastrpc.registries.base.urls import split_target
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.rpc.service import service_definition
+from fastrpc.server.builtin import BUILTIN_PREFIX
+from fastrpc.server.server import Server
+from fastrpc.status import Status
+
+__all__ = ["Catalogue"]
+
+_REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED)
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two looks at the registry's list of services.
+LOOK_SECONDS: Final = 2.0
+
+#: Seconds until a server that refused to describe its services is asked again: it logs each refusal.
+REFUSED_SECONDS: Final = 60.0
+
+#: Seconds for a server to describe its services, connecting included.
+ASK_SECONDS: Final = 3.0
+
+
+class Catalogue:
+    """Adds the services of a registry to a server, for as long as its block lasts.
+
+    Args:
+        url: of the registry.
+        dial: the credentials that are shown to the registry, and not to servers.
+        config: of the clients of the servers behind.
+        contracts: services whose types are known.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        url: str,
+        dial: Dialing,
+        *,
+        config: ClientConfig,
+        contracts: Sequence[ServiceDefinition] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._server = server
+        self._url = url
+        self._dial = dial
+        self._config = config
+        self._contracts = contracts
+        self._registry = dial.registry(url)
+        #: Those of the clients: a client that opens its own shows that the certificate of servers.
+        self._registries: dict[str, WatchedRegistry] = {}
+        self._clients: dict[str, Client] = {}
+        self._known: set[str] = set()
+        #: Whether the registry has listed its services, or never will; listed ones that no server described yet.
+        self._is_listed = False
+        self._awaited: set[str] = set()
+        #: Whether services found now come after the start, whose report names those before.
+        self._is_following = False
+        #: The kind of error that was warned of last, by service; "" is the registry.
+        self._warned: dict[str, str] = {}
+        #: The next time to ask for a service whose server refused to describe it.
+        self._refused_until: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        for contract in self._contracts:
+            self._add(
+                contract.name,
+                forwarding_service(
+                    contract.name,
+                    forwarded_methods(contract),
+                    self._client(contract.name),
+                    version=contract.version,
+                    documentation=contract.documentation,
+                    alias=contract.names.alias,
+                    rpcx=contract.names.rpcx,
+                ),
+            )
+        # The servers behind have such services as well.
+        self._server._hide_own()
+        self._server._explain_absent(self._why_absent)
+        await self._look()
+        self._is_following = True
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for client in self._clients.values():
+            await client.close()
+        for registry in (*self._registries.values(), self._registry):
+            await registry.aclose()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
+        """Add the services that the registry lists and that are not there."""
+        services = getattr(self._registry, "services", None)
+        if services is None:
+            self._is_listed = True
+            return
+        try:
+            names = await asyncio.to_thread(services)
+            found = sorted(
+                name for name in names if not name.startswith(BUILTIN_PREFIX) and name not in self._known
+            )
+            due = [name for name in found if self._clock() >= self._refused_until.get(name, 0.0)]
+        except ConfigError as error:
+            self._is_listed = True
+            self._warn("", "only services with a contract are served", error)
+            return
+        except Exception as error:
+            # Asked again after every kind of error.
+            self._warn("", "the registry does not tell its services", error)
+            return
+        self._is_listed = True
+        self._awaited.intersection_update(names)
+        self._warned.pop("", None)
+        gone = {*self._clients, *self._registries, *self._warned}.difference(names, self._known)
+        await asyncio.gather(*map(self._forget, gone), *map(self._open, due))
+
+    async def _forget(self, name: str) -> None:
+        """Close the client of a service that no server described and that the registry lists no more."""
+        self._warned.pop(name, None)
+        self._refused_until.pop(name, None)
+        try:
+            try:
+                if name in self._clients:
+                    await self._clients[name].close()
+            finally:
+                if name in self._registries:
+                    await self._registries[name].aclose()
+        except Exception:
+            logger.exception("the client of %s, which is listed no more, could not be closed", name)
+        # Last: the end also closes a client whose close was cancelled.
+        self._clients.pop(name, None)
+        self._registries.pop(name, None)
+
+    async def _open(self, name: str) -> None:
+        """Ask a server of a service for its methods, and add it."""
+        if name not in self._warned:
+            self._awaited.add(name)
+        try:
+            client = self._client(name)
+            async with asyncio.timeout(ASK_SECONDS):
+                view = client.with_options(timeout=ASK_SECONDS, idempotent=True, codec="msgpack")
+                described = read_descriptions(await view.call(SERVICES_METHOD), name)
+            [service] = [one for one in described if one.name == name]
+            made = forwarding_service(
+                name,
+                described_methods(service),
+                client,
+                version=service.version,
+                documentation=service.documentation,
+            )
+            self._add(name, made)
+        except Exception as error:
+            # Reflection that is off, or not for every caller; an unreachable server; invalid names: the others are
+            # served all the same.
+            if not _is_away(error):
+                # A server has answered: its methods come no sooner by waiting.
+                self._awaited.discard(name)
+            if getattr(error, "status", None) in _REFUSALS:
+                self._refused_until[name] = self._clock() + REFUSED_SECONDS
+            advice = "" if isinstance(error, ConfigError) else " (--contract would tell its methods)"
+            self._warn(name, f"{name} is not served{advice}", error)
+
+    def _add(self, name: str, service: Any) -> None:
+        self._server.add(service)
+        self._known.add(name)
+        self._awaited.discard(name)
+        self._warned.pop(name, None)
+        if self._is_following:
+            methods = ", ".join(service_definition(service).methods)
+            logger.info("serving %s: %s", name, methods)
+
+    def _why_absent(self, method: str) -> str | None:
+        """Return why an unknown method may still come; None if it will not."""
+        if not self._is_listed:
+            return "the registry has not told its services"
+        service = method.rpartition(".")[0]
+        return f"no server of {service} has described its methods" if service in self._awaited else None
+
+    def _client(self, name: str) -> Client:
+        """Return the client of a service; it shows the credentials of callers alone."""
+        if name not in self._clients:
+            named = split_target(target_for(self._url, name))
+            if named is None:
+                raise ConfigError(f"{self._url} is not the URL of a registry")
+            place, service = named
+            # A name that no client takes stays without one.
+            if name not in self._registries:
+                self._registries[name] = self._dial.registry(place)
+            self._clients[name] = Client(service, registry=self._registries[name], config=self._config)
+        return self._clients[name]
+
+    def _warn(self, about: str, text: str, error: Exception) -> None:
+        """Log a fault, once as long as its kind stays the same: texts have times in them."""
+        kind = "" if _is_away(error) else f"{type(error).__name__} {getattr(error, 'status', '')}"
+        if self._warned.get(about) != kind:
+            self._warned[about] = kind
+            told = str(error) if isinstance(error, FastRPCError) and str(error) else repr(error)
+            logger.warning("%s: %s", text, told)
+
+
+def _is_away(error: Exception) -> bool:
+    """Return whether an error means that no server answered."""
+    return isinstance(error, TimeoutError) or getattr(error, "status", None) is Status.UNAVAILABLE

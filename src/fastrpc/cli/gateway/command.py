@@ -1,0 +1,275 @@
+"""`fastrpc gateway`: the services of a registry by HTTP."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fastrpc.cli.contracts.source import services_of_file
+from fastrpc.cli.dialing import TOKEN_VARIABLE, Authorities, Dialing, Key, ServerName, dialing
+from fastrpc.cli.gateway.catalogue import Catalogue
+from fastrpc.cli.import_string import check_import_string, import_from_string
+from fastrpc.cli.listening import (
+    AddressesAsJson,
+    ConfigFile,
+    LogFormatName,
+    LogLevelName,
+    ServerKey,
+    Workers,
+    check_encrypts,
+    checked_format,
+    checked_level,
+    tls_settings,
+)
+from fastrpc.cli.log_output import install_logging, lower_root_level
+from fastrpc.cli.output import stdout
+from fastrpc.cli.printing import print_json, reported
+from fastrpc.cli.serving import run_reported
+from fastrpc.cli.settings import RunSettings, read_settings
+from fastrpc.config import TLS, ClientConfig, Pool, ServerConfig, Timeouts
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.rpc.definition import ServiceDefinition
+from fastrpc.workers.app import App, app_of
+from fastrpc.workers.plan import ExitCode, Plan, Started
+from fastrpc.workers.serve import run as run_plan
+
+__all__ = ["gateway"]
+
+DEFAULT_ADDRESS: Final = "http://127.0.0.1:8080"
+
+#: The names in HTTP of the schemes of addresses to listen at.
+_SCHEMES: Final = {"http": "tcp", "https": "tls"}
+_NAMES: Final = {plain: scheme for scheme, plain in _SCHEMES.items()}
+
+Registry = Annotated[
+    str,
+    typer.Option(
+        "--registry", "-r", metavar="URL", help="The registry with the services: registry://host:port."
+    ),
+]
+Addresses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--address",
+        "-a",
+        metavar="ADDRESS",
+        help=f"Where to listen, http:// or https://; may be repeated. [default: {DEFAULT_ADDRESS}]",
+    ),
+]
+Contracts = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--contract",
+        metavar="FILE",
+        help="A Python file with classes under @service, whose types are then known; may be repeated.",
+    ),
+]
+GatewayApp = Annotated[
+    str | None,
+    typer.Option(
+        "--app",
+        metavar="MODULE:ATTRIBUTE",
+        help="A fastrpc.App without sources: limits, interceptors, authentication and settings of the gateway.",
+    ),
+]
+AllowsPlain = Annotated[
+    bool,
+    typer.Option(
+        "--allow-plain",
+        help="Call servers at tcp:// beyond loopback too: the tokens of callers go there in the clear.",
+    ),
+]
+RegistryTokenPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help=f"A file with the token to show to a registry:// whose URL has no token_file=, and to no server. "
+        f"{TOKEN_VARIABLE} may hold the token instead.",
+    ),
+]
+GatewayCertificate = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", metavar="FILE", help="The certificate for an address https:// (PEM)."),
+]
+RegistryCertificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert", metavar="FILE", help="A certificate to show to the registry, and to no server (PEM)."
+    ),
+]
+
+
+def gateway(
+    registry: Registry,
+    address: Addresses = None,
+    contract: Contracts = None,
+    app: GatewayApp = None,
+    allow_plain: AllowsPlain = False,
+    workers: Workers = None,
+    tls_cert: GatewayCertificate = None,
+    tls_key: ServerKey = None,
+    ca: Authorities = None,
+    cert: RegistryCertificate = None,
+    key: Key = None,
+    server_name: ServerName = None,
+    token_file: RegistryTokenPath = None,
+    config: ConfigFile = None,
+    log_level: LogLevelName = None,
+    log_format: LogFormatName = None,
+    as_json: AddressesAsJson = False,
+) -> None:
+    """Offer the services of a registry by HTTP, until SIGTERM or Ctrl-C.
+
+    A caller's token goes on with each of its calls; --token-file and --cert are for the registry alone.
+
+    Settings of HTTP may be in the environment (FASTRPC_HTTP_JSONRPC, …) and in a TOML file.
+    """
+    with reported(ExitCode.USAGE):
+        dial = dialing(ca, cert, key, server_name, token_file)
+        addresses = _addresses(address or [DEFAULT_ADDRESS])
+        arguments: dict[str, Any] = {
+            "workers": workers,
+            "log_level": checked_level(log_level),
+            "log_format": checked_format(log_format),
+            **tls_settings(tls_cert, tls_key, None),
+        }
+        settings, _ = read_settings(arguments, os.environ, config)
+        given = settings.places.files_of(settings.config.tls)
+        check_encrypts({"--tls-cert": tls_cert, "--tls-key": tls_key, **given}, addresses, encrypted="https")
+        contracts = [one for path in contract or () for one in services_of_file(path)]
+        catalogue = _catalogues(registry, dial, contracts, allows_plain=allow_plain)
+        # Beside a log of JSON each line that the program writes is JSON.
+        is_json = as_json or settings.log_format == "json"
+        plan = replace(_plan(settings, addresses, catalogue, app), on_started=_teller(as_json=is_json))
+    settings = replace(settings, registry=None)
+    install_logging(
+        settings.log_level, is_demanded=settings.log_level_is_demanded, log_format=settings.log_format
+    )
+    raise typer.Exit(run_reported(lambda: _run(plan), settings))
+
+
+def _run(plan: Plan) -> ExitCode:
+    """Serve; the error of an unavailable address names it as it was given."""
+    try:
+        return run_plan(plan)
+    except OSError as error:
+        text = error.strerror
+        if text is not None:
+            for address in plan.addresses:
+                text = text.replace(f" {address}: ", f" {_url(str(address))}: ")
+            error.strerror = text
+        raise
+
+
+def _url(address: str) -> str:
+    """Return an address that is listened at as one of HTTP."""
+    scheme, _, rest = address.partition("://")
+    return f"{_NAMES[scheme]}://{rest}"
+
+
+def _plan(
+    settings: RunSettings,
+    addresses: tuple[Address, ...],
+    catalogue: Callable[[Any], Catalogue],
+    app: str | None,
+) -> Plan:
+    """Return the plan of the gateway."""
+
+    def configure(config: ServerConfig) -> ServerConfig:
+        # An App has the protocols of a program that serves by itself.
+        return settings.over(replace(config, protocols=("http",)))
+
+    def load() -> list[Any]:
+        try:
+            return [] if app is None else [_app(app)]
+        finally:
+            lower_root_level(settings.log_level)
+
+    _check_without_effect(settings)
+    config = configure(ServerConfig())
+    if config.protocols != ("http",):
+        raise ConfigError("a gateway speaks HTTP alone", hint="leave out protocols")
+    if app is not None:
+        check_import_string(app)
+    elif config.tls is None and any(one.scheme == "tls" for one in addresses):
+        raise ConfigError("an address https:// needs a certificate", hint="give --tls-cert FILE")
+    return Plan(
+        load=load,
+        configure=configure,
+        addresses=addresses,
+        workers=settings.workers,
+        worker_timeout=settings.worker_timeout,
+        max_calls=settings.max_calls,
+        config=config,
+        beside=catalogue,
+    )
+
+
+def _check_without_effect(settings: RunSettings) -> None:
+    """Refuse settings of `fastrpc run` that would seem to protect the gateway."""
+    for key in ("tokens", "policy"):
+        if getattr(settings, key) is not None:
+            raise ConfigError(
+                f"{key} has no effect on a gateway",
+                hint="give --app with App([], authenticate=…, authorize=…)",
+            )
+
+
+def _app(text: str) -> App:
+    """Return the App that an import string names."""
+    found = app_of(import_from_string(text))
+    if found is None or list(found.sources):
+        raise ConfigError(f"{text} is no App without sources", hint="write app = fastrpc.App([], limits=…)")
+    return replace(found, registry=None)
+
+
+def _addresses(texts: Sequence[str]) -> tuple[Address, ...]:
+    """Return addresses of HTTP as those to listen at."""
+    found = []
+    for text in texts:
+        scheme, mark, rest = text.partition("://")
+        known = _SCHEMES.get(scheme.lower())
+        if not mark or known is None:
+            raise ConfigError(
+                f"{text} is no address of HTTP", hint="write http://host:port, or https:// with --tls-cert"
+            )
+        found.append(Address.parse(f"{known}://{rest.rstrip('/')}"))
+    return tuple(found)
+
+
+def _catalogues(
+    url: str, dial: Dialing, contracts: Sequence[ServiceDefinition], *, allows_plain: bool
+) -> Callable[[Any], Catalogue]:
+    """Return the function that makes the catalogue of a server."""
+    # A wrong URL is reported before anything is served.
+    dial.registry(url).close()
+    tls = dial.config.tls
+    if allows_plain and tls is not None:
+        raise ConfigError("--allow-plain is given with options of TLS", hint="leave one of them out")
+    # A client with TLS never dials tcp:// beyond loopback. A certificate would name the gateway as the caller of every
+    # call without a token: servers are shown none.
+    shown = None if allows_plain else replace(tls or TLS(), cert_file=None, key_file=None)
+    # Each call has the deadline that its caller or the gateway's server gave it. There are no breakers: one caller
+    # could open them for all, by short deadlines or by its own rate limit.
+    unbroken = Pool(breaker=None, outlier=None)
+    config = ClientConfig(tls=shown, pool=unbroken, timeouts=Timeouts(call=None))
+    return lambda server: Catalogue(server, url, dial, config=config, contracts=contracts)
+
+
+def _teller(*, as_json: bool) -> Callable[[Started], None]:
+    def tell(started: Started) -> None:
+        urls = [_url(one) for one in started.addresses]
+        if as_json:
+            print_json({"urls": urls, "services": list(started.services), "process_ids": started.process_ids})
+            return
+        for url in urls:
+            stdout.print("gateway at ", (url, "bold"))
+        for service, methods in started.services.items():
+            stdout.print("  ", (service, "cyan"), f"  {', '.join(methods)}")
+
+    return tell

@@ -1,0 +1,253 @@
+"""Services of `fastrpc gateway`: each method passes its calls on to the servers of a registry.
+
+Values go on in the codec in which they came, undecoded: a contract has the names and types of a server, but only the
+server has the checks and conversions of its classes, such as pydantic models.
+
+Metadata of a caller, its own `authorization` included, its deadline, request id and cancellation are passed on. The
+token and the certificate that the gateway shows to a registry never are.
+"""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import GenericAlias
+from typing import Any, Final, NamedTuple, get_origin
+
+import msgspec
+
+from fastrpc._core.calls.call import current_call
+from fastrpc.assigned_numbers import CODECS, VALUE_CODECS
+from fastrpc.client.client import Client
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
+from fastrpc.rpc.marshals import codec_for
+from fastrpc.rpc.schema.json_schema import SchemaSet
+from fastrpc.rpc.service import method, service, service_definition
+from fastrpc.rpc.signature import NO_DEFAULT
+from fastrpc.status import Status
+from fastrpc.tls.failures import DEMANDS_CERTIFICATE
+
+__all__ = ["ForwardedMethod", "ForwardedParameter", "forwarded_methods", "forwarding_service"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Errors on the way that are faults of the call itself.
+_OF_THE_CALL: Final = frozenset({Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED})
+
+#: The texts for callers of other errors on the way.
+_ON_THE_WAY: Final = {
+    Status.UNAVAILABLE: "no server could be reached",
+    Status.DEADLINE_EXCEEDED: "no server answered before the deadline",
+}
+
+#: Metadata of a call that concern one hop alone.
+_OF_ONE_HOP: Final = "frpc-"
+
+#: Codecs of methods whose payload is one value in a form of its own.
+_OF_ONE_VALUE: Final = frozenset({"raw", "protobuf"})
+
+_CODEC_NAMES: Final[Mapping[int, str]] = {number: name for name, number in CODECS.items()} | dict(
+    VALUE_CODECS
+)
+
+
+class ForwardedParameter(NamedTuple):
+    """A parameter of a method behind the gateway."""
+
+    name: str
+    annotation: Any
+    default: Any = NO_DEFAULT
+    by_position: bool = True
+    by_name: bool = True
+
+
+class ForwardedMethod(NamedTuple):
+    """A method behind the gateway, as its contract or its server's reflection describes it."""
+
+    name: str
+    parameters: Sequence[ForwardedParameter]
+    result: Any
+    kind: str
+    documentation: str = ""
+    #: The parameter that is a stream, the type of its messages, and its place among all parameters.
+    stream: tuple[str, Any, int] | None = None
+    #: The options of `@method`.
+    options: Mapping[str, Any] = {}
+
+
+def forwarded_methods(definition: ServiceDefinition) -> list[ForwardedMethod]:
+    """Return the methods of a contract.
+
+    Raises:
+        ConfigError: a type is unknown at run time.
+    """
+    return [_of_contract(one) for one in definition.methods.values()]
+
+
+def _of_contract(definition: MethodDefinition) -> ForwardedMethod:
+    known, signature = definition.types(), definition.signature
+    if codec_for(definition, "json") not in _OF_ONE_VALUE:
+        known = MethodTypes(
+            tuple(map(_described, known.parameters)), _described(known.result), _described(known.message)
+        )
+    stream = None
+    if signature.stream is not None:
+        stream = (signature.stream.name, known.message, signature.stream_position)
+    return ForwardedMethod(
+        name=definition.name,
+        parameters=[
+            ForwardedParameter(one.name, kind, one.default, one.by_position, one.by_name)
+            for one, kind in zip(definition.parameters, known.parameters, strict=True)
+        ],
+        result=known.result,
+        kind=definition.kind,
+        documentation=definition.documentation,
+        stream=stream,
+        options={
+            "idempotent": definition.idempotent,
+            "safe": definition.safe,
+            "tool": bool(definition.options.tool),
+            "timeout": definition.timeout,
+            # By every other codec values go on as they came.
+            "codec": definition.codec if definition.codec in _OF_ONE_VALUE else None,
+            "renamed": definition.renamed or None,
+            "alias": definition.options.alias or (),
+        },
+    )
+
+
+def _described(kind: Any) -> Any:
+    """Return a type as far as it describes values; any value where it does not, as with unions of models."""
+    try:
+        SchemaSet().schema_of(kind)
+    except (TypeError, ValueError, NameError, AttributeError, RecursionError):
+        # Items of a list are told apart in a query.
+        return list[msgspec.Raw] if get_origin(kind) is list else msgspec.Raw
+    return kind
+
+
+def forwarding_service(
+    name: str,
+    methods: Sequence[ForwardedMethod],
+    client: Client,
+    *,
+    version: str | None = None,
+    documentation: str = "",
+    alias: Sequence[str] = (),
+    rpcx: str | None = None,
+) -> Any:
+    """Return an instance of a service whose methods call those of the same names by a client.
+
+    Raises:
+        TypeError, ConfigError: a method cannot be one of a service.
+    """
+    forwarder = _Forwarder(client)
+    namespace: dict[str, Any] = {"__doc__": documentation or None}
+    for number, one in enumerate(methods):
+        namespace[f"method_{number}"] = method(one.name, **one.options)(_handler(one, forwarder))
+    made = type(f"Forwarded{name.title().replace('.', '')}", (), namespace)
+    made = service(name, version=version, alias=alias, rpcx=rpcx)(made)
+    for definition in service_definition(made).methods.values():
+        # Names of fields in Go are those of the types, so values with such names have to be decoded.
+        definition.passes_on = rpcx != "go" and codec_for(definition, "json") not in _OF_ONE_VALUE
+    return made()
+
+
+class _Forwarder:
+    """Makes the calls behind the gateway."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def view(self) -> Any:
+        """Return the client with metadata and deadline of the present call."""
+        call: Any = current_call()
+        metadata = {key: value for key, value in call.metadata.items() if not key.startswith(_OF_ONE_HOP)}
+        return self._client.with_options(metadata=metadata, codec=_CODEC_NAMES.get(call.codec_id, "json"))
+
+
+def _handler(described: ForwardedMethod, forwarder: _Forwarder) -> Any:
+    """Return the function of a method; it names itself in the calls that it makes."""
+    if described.kind in {"server_stream", "both_ways"}:
+
+        async def stream(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            with _PassedOn():
+                async with forwarder.view().stream(stream, *args, **kwargs) as messages:
+                    async for message in messages:
+                        yield message
+                _answer_with(messages.reply)
+
+        found: Any = stream
+    else:
+
+        async def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            with _PassedOn():
+                reply = await forwarder.view().request(call, *args, **kwargs)
+            _answer_with(reply)
+            return reply.value
+
+        found = call
+    found.__name__ = found.__qualname__ = described.name
+    found.__doc__ = described.documentation or None
+    found.__signature__ = _signature(described)
+    return found
+
+
+def _signature(described: ForwardedMethod) -> inspect.Signature:
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += [_parameter(one) for one in described.parameters]
+    if described.stream is not None:
+        name, message, place = described.stream
+        if not 0 <= place <= len(described.parameters):
+            raise ValueError(f"{described.name}: the stream cannot be parameter {place}")
+        kind = parameters[min(place, len(parameters) - 1)].kind
+        annotation = GenericAlias(AsyncIterator, (message,))
+        parameters.insert(1 + place, inspect.Parameter(name, kind, annotation=annotation))
+    result: Any = described.result
+    if described.kind in {"server_stream", "both_ways"}:
+        result = GenericAlias(AsyncIterator, (result,))
+    return inspect.Signature(parameters, return_annotation=result)
+
+
+def _parameter(one: ForwardedParameter) -> inspect.Parameter:
+    kind: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    if not one.by_position:
+        kind = inspect.Parameter.KEYWORD_ONLY
+    elif not one.by_name:
+        kind = inspect.Parameter.POSITIONAL_ONLY
+    return inspect.Parameter(one.name, kind, default=one.default, annotation=one.annotation)
+
+
+def _answer_with(reply: Any) -> None:
+    """Give the caller the metadata of an answer."""
+    answer = current_call().reply_metadata
+    for key, value in reply.metadata.items():
+        if not key.startswith(_OF_ONE_HOP):
+            answer[key] = value
+
+
+class _PassedOn:
+    """Tells callers the errors of the calls behind as their own."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, CallError):
+            raise CallError(
+                error.status, error.message, details=error.details, retry_after=error.retry_after
+            ) from error
+        if isinstance(error, FastRPCError):
+            # As of every refused call: any caller can make many.
+            logger.debug("%s: %s", current_call().method, error)
+            retry_after = getattr(error, "retry_after", None)
+            raise CallError(error.status, _told_to_callers(error), retry_after=retry_after) from error
+
+
+def _told_to_callers(error: FastRPCError) -> str:
+    """Return the text of an error on the way: names of servers and of the registry are for the log alone."""
+    if error.status in _OF_THE_CALL:
+        return error.message
+    if DEMANDS_CERTIFICATE in error.message:
+        return "its servers demand a client certificate; a gateway shows none"
+    return f"{current_call().method}: {_ON_THE_WAY.get(error.status, 'the call failed behind the gateway')}"

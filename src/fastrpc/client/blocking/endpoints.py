@@ -1,0 +1,177 @@
+"""The endpoints of a blocking client, as its target and its registry name them, under the lock of its pool."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from fastrpc._core.balancing.endpoint_set import EndpointSet
+from fastrpc._core.client.caller_view import process_generation
+from fastrpc._core.client.reentry import ReentryGuard
+from fastrpc.client.blocking.following import SyncFollower
+from fastrpc.client.blocking.subchannel import SyncSubchannel
+from fastrpc.client.plan import LOOK_SECONDS, ConnectionPlan
+from fastrpc.client.reach_errors import registry_failure
+from fastrpc.client.target import Target
+from fastrpc.config import ClientConfig
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConnectionLostError, UnavailableError
+
+__all__ = ["SyncEndpoints"]
+
+
+class SyncEndpoints:
+    """All subchannels of a blocking client, and the lock that guards them."""
+
+    def __init__(self, target: Target, endpoint_set: EndpointSet | None, config: ClientConfig) -> None:
+        self.target = target
+        self.endpoint_set = endpoint_set
+        self.config = config
+        self._plan: ConnectionPlan[SyncSubchannel] = ConnectionPlan(
+            target, endpoint_set, config.pool.warm, self._new_subchannel
+        )
+        self._follower = None if target.registry is None else SyncFollower(target, target.registry)
+        #: Makes the next call ask the pool first.
+        self.on_need: Callable[[], object] = lambda: None
+        self._changed = threading.Condition()
+        #: Whether it is closed; the pool that replaces a closed one after a fork is closed as well.
+        self.is_closed = False
+        #: The threads that wait in the pool or in one of its connections.
+        self.reentry = ReentryGuard()
+        self._process = process_generation()
+
+    def _begin(self) -> None:
+        """Take the endpoints that the target names."""
+        if self.endpoint_set is None:
+            self._plan.take_one(self.target.endpoints)
+        else:
+            self.endpoint_set.on_narrowed = self._take_left
+            self._update(self.target.endpoints)
+
+    def _publish(self) -> None:
+        """Publish the connections that calls may take without asking the pool."""
+        raise NotImplementedError
+
+    def _new_subchannel(self, endpoint: Endpoint) -> SyncSubchannel:
+        width = self.config.pool.connections_per_endpoint
+        return SyncSubchannel(endpoint, self.config.backoff, width=width)
+
+    @property
+    def subchannels(self) -> list[SyncSubchannel]:
+        """The subchannels of all endpoints."""
+        return self._plan.subchannels
+
+    @property
+    def wanted(self) -> list[SyncSubchannel]:
+        """Subchannels that pass the selector's filters."""
+        return self._plan.wanted
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the list of endpoints is known; without a registry it always is."""
+        return self._follower is None or self._follower.has_list
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the registry has a list that the pool has not taken, or is not followed yet."""
+        return self._follower is not None and self._follower.has_news
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether the registry's lists are followed already."""
+        return self._follower is not None and self._follower.is_open
+
+    def subchannel_at(self, address: Address) -> SyncSubchannel | None:
+        """Return the subchannel of one endpoint."""
+        return self._plan.find(address)
+
+    def follow(self) -> None:
+        """Take the latest list of the registry."""
+        follower = self._follower
+        if follower is None:
+            return
+        with self.reentry, self._lock():
+            if not self.is_closed:
+                follower.open()
+            news = follower.news
+            if news is not None:
+                try:
+                    self._update(news.endpoints)
+                    # Only after the update: while a filter raises, each call runs it again.
+                    follower.note_taken(news)
+                finally:
+                    self._publish()
+                    self._changed.notify_all()
+
+    def wait_list(self, method: str, until: float | None, *, wait: bool) -> None:
+        """Wait until the registry has sent a list; with `wait` until the list has an endpoint.
+
+        Raises:
+            NoEndpointError: the registry failed.
+            TimeoutError: the deadline has passed.
+        """
+        while not self.has_list or (wait and not self.subchannels):
+            follower = self._follower
+            self._check_open()
+            assert follower is not None
+            if follower.error is not None and not wait:
+                raise registry_failure(method, self.target, follower.error)
+            left = None if until is None else until - time.monotonic()
+            if left is not None and left <= 0:
+                raise TimeoutError
+            # A failing registry does not wake a waiting thread, so its error is polled.
+            with self.reentry:
+                follower.wait(LOOK_SECONDS if left is None else min(left, LOOK_SECONDS))
+            self.check_process()
+            self.follow()
+
+    def _update(self, endpoints: Sequence[Endpoint]) -> None:
+        """Make these the endpoints; what is under way at those that are gone ends there."""
+        try:
+            self._plan.take(endpoints)
+        finally:
+            for subchannel in self._plan.take_gone():
+                subchannel.remove()
+            self._mark()
+            self._take_left()
+        before = set(self.wanted)
+        self._plan.choose()
+        if not before.issuperset(self.wanted):
+            self.on_need()
+
+    def _take_left(self) -> None:
+        """Have the next call connect where the filters let calls go now.
+
+        A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
+        """
+        if self._plan.take_left():
+            self.on_need()
+
+    def _mark(self) -> bool:
+        return self._plan.mark(lambda subchannel: bool(subchannel.sessions))
+
+    def tried(self) -> str:
+        """Return the state of each address, for the message of an error."""
+        return self._plan.tried(None if self._follower is None else self._follower.error)
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise UnavailableError("the client is closed", processed="no", retryable=False)
+
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is the child of a fork, so that the connections belong to the parent."""
+        return self._process != process_generation()
+
+    def check_process(self) -> None:
+        """End a call during which its thread forked.
+
+        Raises:
+            ConnectionLostError: this is the child; only the parent learns the outcome of the call.
+        """
+        if self.is_of_parent:
+            raise ConnectionLostError("this process was forked during the call, which goes on in the parent")
+
+    def _lock(self) -> threading.Condition:
+        """Return the pool's lock. Refuse it in the child of a fork, where a thread of the parent may hold it."""
+        self.check_process()
+        return self._changed

@@ -1,0 +1,163 @@
+"""Where the attempts of one call go: picks, moves between endpoints, and the wait for the endpoint of a key."""
+
+import random
+import time
+from collections.abc import Sequence
+from typing import Any, TypeVar, cast
+
+from fastrpc._core.balancing.endpoint_set import EndpointSet, Pick
+from fastrpc._core.balancing.selectors import EndpointState
+from fastrpc.client.endpoint_plan import EndpointPlan
+from fastrpc.client.key_wait import KeyWait
+from fastrpc.client.wire import carries_streams
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import NoEndpointError
+
+__all__ = ["Placing"]
+
+T = TypeVar("T")
+
+
+class Placing:
+    """Places the attempts of one call, for either client."""
+
+    #: Whether attempts go only where streams can, as far as there is such an endpoint.
+    is_stream = False
+
+    def __init__(self, pool: Any, call: Any) -> None:
+        self._pool = pool
+        self._call = call
+        self._tried: list[Endpoint] = []
+        self._picks: list[Pick] = []
+        self._running: list[tuple[Any, Pick | None]] = []
+        #: Picks of attempts that still wait for a connection.
+        self._connecting: list[Pick] = []
+        #: Endpoints that took an attempt instead of the picked one, which had no connection yet.
+        self._moved: dict[Endpoint, Endpoint] = {}
+        endpoint_set: EndpointSet | None = pool.endpoint_set
+        #: The wait for the endpoint of the call's key; None for a call that may go anywhere.
+        self._key_wait = None
+        if endpoint_set is not None and endpoint_set.has_key(call):
+            self._key_wait = KeyWait(pool.config.timeouts.connect)
+
+    @property
+    def asks_once(self) -> bool:
+        """Whether a pick stands while its endpoint may still connect.
+
+        True for user-defined selectors: they are told the outcome of each pick.
+        """
+        return bool(self._pool.endpoint_set.selector.observes_each_pick)
+
+    def pick(self) -> Endpoint:
+        """Return the endpoint of the next attempt."""
+        pinned: Address | None = self._call._options.endpoint
+        if self._pool.endpoint_set is None or pinned is not None:
+            return cast(Endpoint, self._subchannel_at(pinned).endpoint)
+        pick = self.place(None)
+        self._picks.append(pick)
+        return pick.endpoint
+
+    def _subchannel_at(self, address: Address | None) -> Any:
+        subchannel = self._pool.subchannels[0] if address is None else self._pool.subchannel_at(address)
+        if subchannel is None:
+            raise NoEndpointError(
+                f"{self._call.method}: {address} is not an endpoint of {self._pool.target}",
+                hint="with_options(endpoint=…) takes an endpoint that its target or registry names now",
+            )
+        return subchannel
+
+    def _taken(self, endpoint: Endpoint) -> Pick | None:
+        """Return the waiting pick of an endpoint; None if the selector did not pick that endpoint."""
+        for pick in self._picks:
+            if pick.endpoint is endpoint:
+                self._picks.remove(pick)
+                return pick
+        return None
+
+    def _went(self, endpoint: Endpoint, pick: Pick) -> None:
+        """Send later attempts at the same endpoint to where this one goes."""
+        if pick.endpoint is not endpoint:
+            self._moved[endpoint] = pick.endpoint
+
+    def place(self, pinned: Address | None) -> Pick:
+        """Place the next attempt: at this address, or where the selector says."""
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        if pinned is None:
+            # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
+            beside = [pick for _, pick in self._running if pick is not None]
+            beside += self._connecting
+            tried = [*self._tried, *(pick.endpoint for pick in beside)]
+            return self._place_key(tried) if endpoint_set.places_keys else self._place_past(tried)
+        return endpoint_set.pick_at(self._call, self._subchannel_at(pinned).endpoint_state)
+
+    def _place_past(self, tried: Sequence[Endpoint]) -> Pick:
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        return self._place_stream(tried) if self.is_stream else endpoint_set.pick(self._call, tried)
+
+    def _place_key(self, tried: Sequence[Endpoint]) -> Pick:
+        """Place an attempt by its key: at the first endpoint that is connected, or that the call may wait for.
+
+        An endpoint that was tried is better than one that is not connected.
+        """
+        absent = self._absent()
+        there = [one.endpoint for one in absent]
+        for avoided in ([*tried, *there], there, tried):
+            pick = self._place_past(avoided)
+            if pick.endpoint_state not in absent or avoided is tried:
+                break
+            pick.undone()
+        return pick
+
+    def _absent(self) -> set[EndpointState]:
+        """Return the endpoints without a connection for calls with a key, except those that the call may wait for."""
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        ready = self._pool.ready_among(endpoint_set.left)
+        if self._key_wait is not None and not ready:
+            self._key_wait.renew()
+        return {
+            one
+            for one in endpoint_set.left
+            if one not in ready and self.key_wait_ends(one.subchannel) is None
+        }
+
+    def key_wait_ends(self, subchannel: EndpointPlan | None) -> float | None:
+        """Return the instant until which the call waits for an endpoint of its key; None if it does not."""
+        if self._key_wait is None or subchannel is None:
+            return None
+        return self._key_wait.ends(subchannel, time.monotonic(), self._seconds_left())
+
+    def begin_key_wait(self, subchannel: EndpointPlan) -> None:
+        """Wait for the endpoint of the key from now on."""
+        if self._key_wait is not None:
+            self._key_wait.begin(subchannel, time.monotonic(), self._seconds_left())
+
+    def _seconds_left(self) -> float | None:
+        left: float | None = self._call.remaining()
+        return left
+
+    def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
+        """Place an attempt of a stream: not where streams cannot go, even if nothing else is connected yet."""
+        endpoint_set: EndpointSet = self._pool.endpoint_set
+        config = self._pool.config
+        pick = endpoint_set.pick(self._call, tried)
+        if carries_streams(pick.endpoint, config):
+            return pick
+        able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
+        if not able:
+            # The error there says why.
+            return pick
+        pick.undone()
+        unable = [one.endpoint for one in endpoint_set.left if one not in able]
+        pick = endpoint_set.pick(self._call, [*tried, *unable])
+        if carries_streams(pick.endpoint, config):
+            return pick
+        pick.undone()
+        untried = [one for one in able if one.endpoint not in tried]
+        return endpoint_set.pick_at(self._call, random.choice(untried or able))
+
+    def candidates(self, subchannels: Sequence[T]) -> Sequence[T]:
+        """Return the subchannels that an attempt may wait for."""
+        if not self.is_stream:
+            return subchannels
+        able = [one for one in subchannels if carries_streams(cast(Any, one).endpoint, self._pool.config)]
+        return able or subchannels

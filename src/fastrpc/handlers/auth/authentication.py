@@ -1,0 +1,295 @@
+"""Authentication: from the credentials of connections to identities.
+
+::
+
+    AUTH, a certificate ──► Authentication ──► Verdicts ──► what authenticates
+    a call's own credential ──► OwnCredentials ──┘
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, Final, cast
+
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc._core.server.server_connection import ServerConnection
+from fastrpc.auth.policy import Route
+from fastrpc.auth.verdict import CERTIFICATE, Answer, Refusal, Verdict
+from fastrpc.handlers.auth.access_options import Authenticate
+from fastrpc.handlers.auth.audit import Audit
+from fastrpc.handlers.auth.failed_logins import FailedLogins
+from fastrpc.handlers.auth.verdicts import UNDECIDED, Verdicts, seconds_left
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.definition import MethodDefinition
+from fastrpc.rpc.identity import Identity
+from fastrpc.status import Status
+
+__all__ = ["Authentication", "presenting"]
+
+#: Seconds that a verdict may take where the opening of a connection has no limit.
+VERDICT_SECONDS: Final = 4.0
+
+#: The GOAWAY reason of a connection that is to be replaced (PROTOCOL.md 3.4).
+_REASON_MAX_AGE: Final = 1
+
+
+class Authentication:
+    """Tells who presents a credential, for all connections of one server.
+
+    Args:
+        seconds: how long a verdict may take.
+    """
+
+    def __init__(
+        self,
+        authenticate: Authenticate,
+        authorize: Any = None,
+        *,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._authenticate = authenticate
+        self._authorize = authorize
+        self.verdicts = Verdicts(authenticate, VERDICT_SECONDS if seconds is None else seconds, clock)
+        self.failed = FailedLogins(clock)
+        self.audit = Audit()
+        self._tasks: set[asyncio.Future[Any]] = set()
+        self._versions: tuple[int, int] = (0, 0)
+        #: The connections of the server.
+        self.sessions: Collection[Any] = ()
+        # Of those whose credential a changed file no longer has, or has for a shorter time.
+        self._removed: set[ServedConnection] = set()
+        #: Rises when a file was read again: earlier verdicts and decisions may have changed.
+        self.generation = 1
+        #: The generation since which the verdicts are the same: only later changes concern what `authorize` reads.
+        self.proved_since = 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no verdict is under way."""
+        return not self._tasks
+
+    def public_route(self, definition: MethodDefinition) -> Route:
+        """Return a method as `authorize` sees it."""
+        return Route(
+            service=definition.service,
+            method=definition.name,
+            kind=definition.kind,
+            roles=definition.roles,
+            public=definition.public,
+        )
+
+    # Files
+
+    def look(self) -> int:
+        """Look for changed files, and return the generation."""
+        for source in (self._authenticate, self._authorize):
+            if callable(getattr(source, "look", None)):
+                cast(Any, source).look()
+        versions = (getattr(self._authenticate, "version", 0), getattr(self._authorize, "version", 0))
+        if versions != self._versions:
+            self.generation += 1
+            if versions[0] != self._versions[0]:
+                self.verdicts.forget()
+                self.proved_since = self.generation
+            self._versions = versions
+        return self.generation
+
+    def reload(self) -> None:
+        """Read the files again now."""
+        for source in (self._authenticate, self._authorize):
+            if callable(getattr(source, "reload", None)):
+                cast(Any, source).reload()
+        self.look()
+
+    def again(self, connection: ServedConnection) -> None:
+        """Verify again who a connection is, after a file changed.
+
+        A client whose credential is refused is asked to connect again: it may have a newer one.
+        """
+        peer, known = connection.peer_info, connection.identity
+        if peer is None or not self.verdicts.is_object:
+            return
+        answer = self.verdicts.fresh(peer)
+        if isinstance(answer, Verdict | Refusal):
+            self._conclude_again(connection, peer, known, answer)
+        else:
+            # It stays who it is until the verdict.
+            self.wait(answer, lambda found: self._conclude_again(connection, peer, known, found))
+
+    def _conclude_again(
+        self, connection: ServedConnection, peer: Peer, known: Identity | None, answer: Answer
+    ) -> None:
+        access = connection.gate.access
+        if access is None or connection.is_closed or connection.identity is not known:
+            # Another credential was proved meanwhile, or this one has expired.
+            return
+        if isinstance(answer, Verdict):
+            left = seconds_left(answer)
+            if left is not None and left <= 0:
+                answer = Refusal("its credential has expired")
+            elif answer.identity.name == getattr(known, "name", None):
+                if _is_shorter(connection, left):
+                    # Its client knows another end, and renews too late.
+                    self._replace_soon(connection)
+                access.replace(connection, answer.identity, left)
+                return
+            else:
+                answer = Refusal("it proves another identity than the connection began with")
+        if answer.status is Status.UNAVAILABLE:
+            # A credential that cannot be verified now is not refused.
+            return
+        self.audit.refused("authentication", "", known, peer, answer.reason)
+        self._replace_soon(connection)
+        access.expire(connection)
+
+    def _replace_soon(self, connection: ServedConnection) -> None:
+        if not self._removed:
+            asyncio.get_running_loop().call_soon(self._replace_removed)
+        self._removed.add(connection)
+
+    def _replace_removed(self) -> None:
+        removed, self._removed = self._removed, set()
+        for session in list(self.sessions):
+            if session.connection in removed:
+                session.begin_drain(_REASON_MAX_AGE, "the credential is accepted no longer")
+
+    # Connections
+
+    def opened(self, session: ServerConnection) -> bool:
+        """A connection opened: its certificate may name an identity. Return whether that was decided at once."""
+        peer = session.describe_peer()
+        if peer.certificate is None:
+            return True
+        peer.scheme = CERTIFICATE
+        if not self.verdicts.handles(peer):
+            return True
+        generation = self.generation
+        answer = self.verdicts.fresh(peer)
+        if isinstance(answer, Verdict | Refusal):
+            self._take_certificate(session, peer, answer, generation)
+            return True
+        self.wait(answer, lambda found: self._take_certificate(session, peer, found, generation))
+        return False
+
+    def _take_certificate(
+        self, session: ServerConnection, peer: Peer, answer: Answer, generation: int
+    ) -> None:
+        if isinstance(answer, Verdict):
+            session.identify(
+                answer.identity, seconds_left(answer), by_certificate=True, generation=generation
+            )
+        else:
+            # It may still present a token.
+            self.audit.refused("authentication", "", None, peer, answer.reason)
+        session.go_on()
+
+    def begin(self, session: ServerConnection, scheme: bytes, data: bytes) -> bool:
+        """Verify the credential of a connection; return whether the verdict was given at once."""
+        peer = presenting(session.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
+        self.look()
+        answer = self.answer_now(peer)
+        if answer is not None:
+            self._conclude(session, peer, answer)
+            return True
+        self.answer_later(peer, lambda found: self._conclude(session, peer, found))
+        return False
+
+    def _conclude(self, session: ServerConnection, peer: Peer, answer: Answer) -> None:
+        if isinstance(answer, Verdict):
+            left = seconds_left(answer)
+            if left is not None and left <= 0:
+                answer = Refusal("its credential has expired")
+            elif session.identify(answer.identity, left, generation=self.generation):
+                shown = session.describe_peer()
+                shown.scheme, shown.credentials = peer.scheme, peer.credentials
+                session.answer_auth(0, "", 0 if left is None else max(1, int(left)))
+                return
+            else:
+                answer = Refusal("it proves another identity than the connection began with")
+        self.failed.note(peer, answer)
+        self.audit.refused("authentication", "", None, peer, answer.reason)
+        session.answer_auth(int(answer.status), _told(answer))
+
+    # Answers, for connections and calls
+
+    def answer_now(self, peer: Peer) -> Answer | None:
+        """Return the answer to a token; None if it takes time, or has to wait as its host presents wrong ones."""
+        known = self.verdicts.known(peer)
+        if isinstance(known, Verdict):
+            # Nothing is guessed here, whatever else this host tried.
+            return known
+        if self.failed.pause_of(peer):
+            return None
+        answer = known or self.verdicts.about(peer)
+        return answer if isinstance(answer, Verdict | Refusal) else None
+
+    def answer_later(self, peer: Peer, conclude: Callable[[Answer], None]) -> None:
+        """Give the answer to a token that `answer_now` has none for."""
+        generation = self.generation
+
+        def is_outdated(answer: Answer) -> bool:
+            return isinstance(answer, Verdict) and generation < self.proved_since
+
+        self.wait(
+            self._answer(peer, self.failed.pause_of(peer)),
+            lambda found: self.answer_later(peer, conclude) if is_outdated(found) else conclude(found),
+        )
+
+    async def _answer(self, peer: Peer, pause: float) -> Answer:
+        if pause:
+            await asyncio.sleep(pause)
+        # Only now: a token that was removed meanwhile is refused.
+        answer = self.verdicts.about(peer)
+        return answer if isinstance(answer, Verdict | Refusal) else await answer
+
+    def wait(self, answer: Awaitable[Answer], conclude: Callable[[Answer], None]) -> None:
+        """Call a function with an answer that takes time."""
+        task = asyncio.ensure_future(answer)
+        self._tasks.add(task)
+
+        def done(task: "asyncio.Future[Answer]") -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                conclude(Refusal("the server stops", Status.UNAVAILABLE))
+            else:
+                conclude(UNDECIDED if task.exception() is not None else task.result())
+
+        task.add_done_callback(done)
+
+    def close(self) -> None:
+        """Give up what is being verified."""
+        for task in list(self._tasks):
+            task.cancel()
+        self.verdicts.close()
+        self.audit.close()
+
+
+def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
+    """Return a peer with a credential that it presents now."""
+    peer = Peer(known.address, scheme, credentials, certificate=known.certificate, protocol=known.protocol)
+    peer._user = known._user
+    return peer
+
+
+def _is_shorter(connection: ServedConnection, seconds: float | None) -> bool:
+    """Return whether a credential ends a second or more before the end that is known."""
+    if seconds is None:
+        return False
+    return not connection.expires_ns or time.monotonic() + seconds < connection.expires_ns / 1e9 - 1.0
+
+
+def _text(data: bytes) -> str | None:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _told(refusal: Refusal) -> str:
+    """Return what the caller is told: no reason, which would help to guess."""
+    if refusal.status is Status.UNAUTHENTICATED:
+        return "the credential is not accepted"
+    if refusal.status is Status.UNAVAILABLE:
+        return "the credential cannot be verified now"
+    return "it could not be decided who this is"

@@ -1,0 +1,150 @@
+"""The credentials that calls have of their own, in their metadata.
+
+A call whose verdict takes time waits beside the others of its connection: they go on meanwhile.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc.auth.verdict import Answer, Refusal, Verdict
+from fastrpc.endpoint import Address
+from fastrpc.handlers.auth.authentication import Authentication, presenting
+from fastrpc.handlers.auth.verdicts import seconds_left
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+from fastrpc.status import Status
+
+__all__ = ["OwnCredentials", "peer_of"]
+
+#: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, which says nothing
+#: about their tokens: they leave room for the others.
+MOST_PAUSED: Final = 32
+
+#: Calls of one connection that are answered at their deadline while their credentials are still being verified. Further
+#: ones are answered once theirs is: short deadlines start no verification above the limits of a connection.
+MOST_LATE: Final = 32
+
+#: The peer of a call whose engine names none.
+_NOBODY: Final = Peer(Address("memory"))
+
+# Gateways and the command line ask this of servers by themselves (`server/builtin.py`).
+_REFLECTION: Final = "fastrpc.reflection.services"
+
+#: The owner of the credential of a call, the status of a refusal, the seconds until it expires (None: never).
+_Found = tuple[Identity | None, int, float | None]
+
+_Conclude = Callable[[Identity | None, int, float | None], None]
+
+
+class OwnCredentials:
+    """Verifies the credentials of calls, for all connections of one server."""
+
+    def __init__(self, authentication: Authentication) -> None:
+        self._authentication = authentication
+        self._paused: dict[ServedConnection, int] = {}
+        # Receivers of verdicts by call; calls of a connection that were answered before their verdict.
+        self._waiting: dict[ServerCall, _Conclude] = {}
+        self._late: dict[ServedConnection, int] = {}
+
+    def of_call(self, call: ServerCall, credential: str) -> _Found | None:
+        """Return whose credential a call has; None if that takes time, for `wait`."""
+        peer = peer_of(call, credential)
+        answer = self._authentication.answer_now(peer)
+        if answer is not None:
+            return self._found(peer, call.method or "", answer)
+        if self._paused.get(call.connection, 0) >= MOST_PAUSED and self._authentication.failed.pause_of(peer):
+            return None, int(Status.RESOURCE_EXHAUSTED), None
+        return None
+
+    def wait(self, gate: Gate, call: ServerCall, method: str, names: int, payload: bytes) -> None:
+        """Let a call go on once its credential is verified."""
+        self.verify(call, method, lambda *found: gate.conclude_access(call, method, names, payload, *found))
+
+    def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
+        """Tell a function whose credential a call has, once that is known, unless `give_up` was asked before."""
+        peer, connection = peer_of(call, call.metadata.get("authorization", "")), call.connection
+        is_paused = self._authentication.failed.pause_of(peer) > 0
+        self._waiting[call] = conclude
+        if is_paused:
+            self._paused[connection] = self._paused.get(connection, 0) + 1
+
+        def answered(answer: Answer) -> None:
+            if is_paused:
+                _count_down(self._paused, connection)
+            # A wrong credential counts, however late the call is.
+            found = self._found(peer, method, answer)
+            waiting = self._waiting.pop(call, None)
+            if waiting is None:
+                _count_down(self._late, connection)
+            else:
+                waiting(*found)
+
+        self._authentication.answer_later(peer, answered)
+
+    def give_up(self, call: ServerCall) -> bool:
+        """Return whether a call whose deadline has passed is answered now; its verdict is dropped then."""
+        late = self._late.get(call.connection, 0)
+        if call not in self._waiting or late >= MOST_LATE:
+            return False
+        self._late[call.connection] = late + 1
+        del self._waiting[call]
+        return True
+
+    def again(self, call: ServerCall) -> None:
+        """Verify the credential of a call that runs, after a file changed."""
+        peer = peer_of(call, call.metadata.get("authorization", ""))
+
+        def conclude(answer: Answer) -> None:
+            is_same = isinstance(answer, Verdict) and answer.identity.name == getattr(
+                call.identity, "name", None
+            )
+            access = call.connection.gate.access
+            if (
+                access is not None
+                and not is_same
+                and getattr(answer, "status", None) is not Status.UNAVAILABLE
+            ):
+                access.expire_call(call)
+
+        answer = self._authentication.verdicts.about(peer)
+        if isinstance(answer, Verdict | Refusal):
+            conclude(answer)
+        else:
+            self._authentication.wait(answer, conclude)
+
+    def _found(self, peer: Peer, method: str, answer: Answer) -> _Found:
+        if isinstance(answer, Verdict):
+            left = seconds_left(answer)
+            if left is None or left > 0:
+                return answer.identity, 0, left
+            answer = Refusal("its credential has expired")
+        self._authentication.failed.note(peer, answer)
+        self._authentication.audit.refused("authentication", method, None, peer, answer.reason)
+        return None, int(answer.status), None
+
+    def note_refused(self, call: ServerCall, method: str, status: int) -> None:
+        """Log that a call was refused; a refused credential has been logged."""
+        if call.identity is not None or not call.metadata.get("authorization"):
+            step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
+            # The operator may know: the caller is told the same in either case.
+            reason = "there is no such method" if call.route is None else "the caller may not call it"
+            if status != Status.PERMISSION_DENIED:
+                reason = "no identity" if call.identity is None else "its credential has expired"
+            audit = self._authentication.audit
+            tell = audit.refused_reflection if method == _REFLECTION else audit.refused
+            tell(step, method, call.identity, call.peer, reason)
+
+
+def _count_down(counts: dict[ServedConnection, int], connection: ServedConnection) -> None:
+    counts[connection] -= 1
+    if not counts[connection]:
+        del counts[connection]
+
+
+def peer_of(call: ServerCall, credential: str) -> Peer:
+    """Return the peer of a call as one that presents a credential."""
+    scheme, _, token = credential.partition(" ")
+    return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" \t") or None)

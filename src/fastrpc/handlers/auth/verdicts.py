@@ -1,0 +1,178 @@
+"""Verdicts about credentials: they are asked for once, and kept for a while."""
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, cast
+
+from fastrpc.auth.verdict import BEARER, Answer, Authenticator, Refusal, Verdict
+from fastrpc.errors import CallError
+from fastrpc.handlers.auth.access_options import Authenticate, is_authenticator
+from fastrpc.peers.peer import Peer
+from fastrpc.rpc.identity import Identity
+from fastrpc.rpc.token import TOKEN_CHARACTERS
+from fastrpc.status import Status
+
+__all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
+
+#: Verdicts that are kept, and for how many seconds at most.
+MOST_VERDICTS: Final = 10_000
+VERDICT_SECONDS: Final = 60.0
+
+#: AUTH tells the seconds in 32 bits. A longer time is more than a century.
+LONGEST_SECONDS: Final = float(2**32 - 1)
+
+UNDECIDED: Final = Refusal("it could not be decided who this is", Status.INTERNAL)
+
+#: Statuses that a function may refuse with.
+_REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNAVAILABLE)
+
+logger = logging.getLogger("fastrpc.server")
+
+
+class Verdicts:
+    """The verdicts of one authenticator, or of a function.
+
+    Args:
+        seconds: how long a verdict may take.
+    """
+
+    def __init__(
+        self, authenticate: Authenticate, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._authenticate = authenticate
+        self._seconds = seconds
+        self._clock = clock
+        self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
+        # Those that take time: by credential, for all who wait for one, and all of them.
+        self._asked: dict[bytes, asyncio.Future[Answer]] = {}
+        self._tasks: set[asyncio.Future[Answer]] = set()
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the authenticator is one of `fastrpc.auth`, not a function."""
+        return is_authenticator(self._authenticate)
+
+    def handles(self, peer: Peer) -> bool:
+        """Return whether the authenticator knows this kind of credential; a function is asked about all."""
+        return not self.is_object or cast(Authenticator, self._authenticate).handles(peer)
+
+    def forget(self) -> None:
+        """Keep none of the verdicts: what they were given by has changed."""
+        self._kept.clear()
+        # Callers that wait for one ask again, and no later caller gets it.
+        self._asked.clear()
+
+    def known(self, peer: Peer) -> Answer | None:
+        """Return what is known about a token without asking for it."""
+        if peer.scheme != BEARER:
+            return Refusal("its scheme is not known")
+        if not peer.credentials or len(peer.credentials) > TOKEN_CHARACTERS:
+            return Refusal("its token is empty or too long")
+        key = _key(peer)
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        if self._clock() < kept[1]:
+            return kept[0]
+        del self._kept[key]
+        return None
+
+    def about(self, peer: Peer) -> Answer | Awaitable[Answer]:
+        """Return the verdict about a token, or an awaitable of it where it takes time."""
+        known = self.known(peer)
+        if known is not None:
+            return known
+        key = _key(peer)
+        task = self._asked.get(key)
+        if task is None:
+            answer = self.fresh(peer)
+            if isinstance(answer, Verdict | Refusal):
+                self._keep(key, answer)
+                return answer
+            task = self._asked[key] = asyncio.ensure_future(answer)
+            self._tasks.add(task)
+            task.add_done_callback(lambda task: self._end(key, task))
+        # Shielded: a cancelled caller leaves the verdict to the others.
+        return asyncio.shield(task)
+
+    def fresh(self, peer: Peer) -> Answer | Awaitable[Answer]:
+        """Ask for a verdict, whatever is kept; about a certificate as well."""
+        try:
+            if self.is_object:
+                answer = cast(Authenticator, self._authenticate).verify(peer)
+                return answer if isinstance(answer, Verdict | Refusal) else self._in_time(answer)
+            return self._in_time(self._asked_function(peer))
+        except Exception:
+            logger.exception("fastrpc: authenticate raised")
+            return UNDECIDED
+
+    def _end(self, key: bytes, task: asyncio.Future[Answer]) -> None:
+        self._tasks.discard(task)
+        if self._asked.get(key) is task:
+            del self._asked[key]
+            if not task.cancelled() and task.exception() is None:
+                self._keep(key, task.result())
+
+    def _keep(self, key: bytes, answer: Answer) -> None:
+        if isinstance(answer, Verdict):
+            left = seconds_left(answer)
+            until = self._clock() + (VERDICT_SECONDS if left is None else min(left, VERDICT_SECONDS))
+            self._kept[key] = (answer, until)
+            if len(self._kept) > MOST_VERDICTS:
+                self._kept.popitem(last=False)
+
+    async def _asked_function(self, peer: Peer) -> Answer:
+        found = await cast(Callable[[Peer], Awaitable[Any]], self._authenticate)(peer)
+        if found is None:
+            return Refusal("authenticate returned None")
+        if not isinstance(found, Identity):
+            raise TypeError(
+                f"authenticate returned a {type(found).__name__}, it must return an Identity or None"
+            )
+        return Verdict(found)
+
+    async def _in_time(self, answer: Awaitable[Answer]) -> Answer:
+        try:
+            async with asyncio.timeout(self._seconds):
+                found = await answer
+            if not isinstance(found, Verdict | Refusal):
+                raise TypeError(
+                    f"authenticate returned a {type(found).__name__}, it must return a Verdict or Refusal"
+                )
+            return found
+        except TimeoutError:
+            return Refusal("the verdict took too long", Status.UNAVAILABLE)
+        except CallError as error:
+            return Refusal(error.message, error.status) if error.status in _REFUSALS else UNDECIDED
+        except Exception:
+            logger.exception("fastrpc: authenticate raised")
+            return UNDECIDED
+
+    def close(self) -> None:
+        """Give up what is being verified."""
+        for task in list(self._tasks):
+            task.cancel()
+
+
+def seconds_left(verdict: Verdict) -> float | None:
+    """Return the seconds for which a verdict holds, None: as long as the connection lasts."""
+    if verdict.valid_until is None:
+        return None
+    return min(verdict.valid_until - time.time(), LONGEST_SECONDS)
+
+
+def _key(peer: Peer) -> bytes:
+    # A function may look at all of it.
+    parts = (
+        peer.credentials,
+        peer.protocol,
+        # "tls" tells that the credentials were encrypted on their way.
+        peer.address.scheme,
+        peer.address.host or str(peer.address),
+        str((peer.certificate or {}).get("fingerprint", "")),
+    )
+    return hashlib.sha256("\0".join(part or "" for part in parts).encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,411 @@
+"""The Python part of serving: everything off the hot path."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.base.nearest_name import NameIndex
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.calls.interception import Chain
+from fastrpc._core.calls.invocation import invoke
+from fastrpc._core.native.connection import Connection as NativeConnection
+from fastrpc._core.payload.marshal import Marshal
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.server.memory_budget import Room
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure, ServedConnection
+from fastrpc._core.server.served_stream import ServedStream, drive
+from fastrpc.assigned_numbers import VALUE_CODECS
+from fastrpc.codecs.base import codec_label, codec_with_id
+from fastrpc.compressors.base import Compressor
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, FastRPCError
+from fastrpc.gauges import Gauge, tells_gauges
+from fastrpc.handlers.failures import Failures
+from fastrpc.handlers.generator_job import GeneratorJob
+from fastrpc.handlers.life import Life
+from fastrpc.handlers.packing import CountedPacking
+from fastrpc.handlers.thread_job import AwaitedJob, ThreadJob
+from fastrpc.handlers.thread_pool import ThreadPool
+from fastrpc.handlers.unpacking import Unpacking, unknown_compressor
+from fastrpc.peers.packing import Packing, PackingDone
+from fastrpc.peers.peer import Peer
+from fastrpc.peers.peer_client import PeerCalling
+from fastrpc.protocols.base import PeerConnection
+from fastrpc.rpc.interceptor import Interceptor, admits_none
+from fastrpc.rpc.marshals import marshal_for
+from fastrpc.rpc.service import BUILTIN_PREFIX
+from fastrpc.status import Status
+from fastrpc.tls.certificate import certificate_of
+from fastrpc.tls.failures import HandshakeError
+
+__all__ = ["Dispatcher", "accepted_address"]
+
+#: The most methods listed to a caller whose method name resembles none of them.
+SHOWN_NAMES = 10
+
+#: Interval of the checks whether all connections have drained, in seconds.
+_LOOK_SECONDS = 0.02
+
+_WITH_ITERATOR = "with an iterator of messages (a list: iter(…))"
+
+#: The calls that fit each kind of method.
+_SHAPES = {
+    "unary": "takes no stream and gives one answer: write client.call(…)",
+    "client_stream": f"gives one answer to a stream: write client.call(…) {_WITH_ITERATOR}",
+    "server_stream": "answers with a stream: write client.stream(…)",
+    "both_ways": f"answers a stream with a stream: write client.stream(…) {_WITH_ITERATOR}",
+}
+
+
+class Dispatcher:
+    """The slow paths of served calls: unknown names, interceptors, threads, compression, errors."""
+
+    def __init__(
+        self,
+        interceptors: Sequence[Interceptor],
+        workers: ThreadPool,
+        config: ServerConfig,
+        life: Life,
+        calling: PeerCalling,
+        address_of: Callable[[PeerConnection], Address],
+    ) -> None:
+        self.gate: Gate
+        self._failures = Failures(expose_errors=config.expose_errors)
+        #: The interceptors around served calls.
+        self.chain = Chain(interceptors, self._handle, self._note_failure, admits_none)
+        self._proceed = self.chain.proceed()
+        self._workers = workers
+        self._config = config
+        self._life = life
+        self._calling = calling
+        self._address_of = address_of
+        # The transports of the addresses that the server listens at.
+        self._schemes: set[str] = set()
+        tells_gauges(self)
+        # The index for suggestions on unknown names, the number of routes it covers, the names that are listed, and
+        # those of services.
+        self._names = NameIndex(())
+        self._indexed = 0
+        self._first_names = ""
+        self._services: set[str] = set()
+        self._jobs: dict[ServerCall, ThreadJob] = {}
+        self._waiters: set[asyncio.Future[None]] = set()
+        self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
+        self._packings: dict[ServerCall, Packing] = {}
+        #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
+        self.why_absent: Callable[[str], str | None] | None = None
+        #: Whether it was logged that entries of metadata are left out.
+        self.has_told_dropped = False
+        #: Called at the loss of a connection.
+        self.on_lost: Callable[[], None] | None = None
+
+    def unknown_method(self, method: str, call: ServerCall) -> tuple[Status, str]:
+        """Return the error of a call of an unknown method, UNAVAILABLE where it may still come."""
+        absent = self.absent_text(method)
+        if absent is not None:
+            return Status.UNAVAILABLE, absent
+        services = None
+        if call.connection.reveals_services:
+            self._index_new_methods()
+            services = self._services
+        text = call.connection.unknown_method(call, method, services)
+        return Status.UNIMPLEMENTED, text or self._unknown_text(method, call.connection)
+
+    def absent_text(self, method: str) -> str | None:
+        """Return the error text for an unknown method that may still come; None for any other."""
+        reason = None if self.why_absent is None else self.why_absent(method)
+        return None if reason is None else f"no method {method!r} here yet: {reason}"
+
+    def _unknown_text(self, method: str, connection: ServedConnection) -> str:
+        """Return the error text for an unknown method; with reflection it suggests a near name, or lists names."""
+        if not connection.reveals_services:
+            return f"no method {method!r} here"
+        near = self._names.nearest(method)
+        if near is not None:
+            return f"no method {method!r} here; did you mean {near!r}?"
+        return f"no method {method!r} here; there are {self._first_names or 'none'}"
+
+    def _index_new_methods(self) -> None:
+        if self._indexed != len(self.gate.routes):
+            self.index_methods()
+
+    def index_methods(self) -> None:
+        """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""
+        routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
+        names = sorted(route.method for route in routes)
+        names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
+        self._services = {name.rpartition(".")[0] for name in names_and_aliases}
+        # Bare functions are there for callers from Go alone, who get no suggestions.
+        names = [name for name in names if not name.startswith(".")]
+        self._names = NameIndex([name for name in names_and_aliases if not name.startswith(".")])
+        self._first_names = ", ".join(names[:SHOWN_NAMES])
+        self._indexed = len(self.gate.routes)
+
+    def wrong_shape(self, route: MethodRoute) -> str:
+        """Return the error text for a REQUEST that has the shape of another kind of method."""
+        return f"{route.method} {_SHAPES[route.kind]}"
+
+    def unknown_codec(self, call: ServerCall) -> str:
+        """Return the error text for a codec that is not accepted, with those that are, or the protocol's own."""
+        text = call.connection.unknown_codec(call)
+        if text is not None:
+            return text
+        taken = ", ".join(self._config.codecs)
+        return f"{call.method}: codec {codec_label(call.codec_id)} is not accepted here, only {taken}"
+
+    def unknown_compressor(self, wire_id: int) -> str:
+        """Return the error text for an unknown compressor, with those that are accepted."""
+        return unknown_compressor(wire_id, self.gate.compressors)
+
+    def marshal_of(self, route: MethodRoute, codec: int) -> Marshal:
+        """Return the marshal for a codec other than the method's own.
+
+        Raises:
+            CallError: the codec cannot carry this method's types.
+        """
+        by_value = codec in VALUE_CODECS
+        try:
+            name = VALUE_CODECS[codec] if by_value else codec_with_id(codec).name
+            limits, memory = self._config.limits, self._config.memory
+            marshal = marshal_for(
+                route.definition, name, depth=limits.depth, items=memory.items, by_value=by_value
+            )
+        except FastRPCError as error:
+            raise CallError(Status.UNIMPLEMENTED, error.message, processed="no") from None
+        if name == "json" and route.definition.has_array_result:
+            text = f"{route.definition.full_name}: the result is a numpy array, which json cannot carry"
+            raise CallError(Status.INVALID_ARGUMENT, text, processed="no", hint="call it with codec msgpack")
+        return marshal
+
+    # Interceptors
+
+    def intercepted(self, call: ServerCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that runs the interceptors around the handler."""
+        return self._proceed(call)
+
+    def _note_failure(self, call: ServerCall, error: BaseException) -> None:
+        call._note_outcome(self._failures.status_of(call, error), error)
+
+    async def _handle(self, call: ServerCall) -> Any:
+        """Run the handler inside the interceptors: as a coroutine, in a thread, or directly."""
+        route = call.route
+        if call.given is None:
+            # The call was answered meanwhile, and has dropped its arguments.
+            raise RuntimeError(f"{call.method} ended before an interceptor proceeded")
+        call.never_started = False
+        if call.messages is not None:
+            if route.kind == "client_stream":
+                return await invoke(route.handler, call.messages.bind())
+            return await (self.drive_in_thread(call) if route.definition.style == "thread" else drive(call))
+        if route.definition.style == "async":
+            return await invoke(route.handler, call.given)
+        if route.definition.style == "inline":
+            return invoke(route.handler, call.given)
+        return await AwaitedJob(call, route.handler, self._workers).result()
+
+    # Connections
+
+    def session_lost(self, connection: ServedConnection, error: BaseException | None) -> None:
+        """Record the loss of a connection."""
+        peer = connection.describe_peer()
+        if isinstance(error, HandshakeError) and peer is not None:
+            self.refused_tls(peer, error)
+        elif peer is not None:
+            self._life.connection_lost(peer.address, error)
+            peer._lose()
+        if self.on_lost is not None:
+            self.on_lost()
+        self.changed()
+
+    def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
+        """Record a connection whose TLS handshake failed."""
+        count_refusal("handshake")
+        # The transport is gone by now, which would tell the scheme.
+        self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
+
+    def stranger(self, peer: Peer, reason: str) -> None:
+        """Record a connection whose first bytes match no protocol of this server."""
+        count_refusal("stranger")
+        self._life.stranger(peer.address, reason)
+
+    def describe_peer(self, connection: PeerConnection) -> Peer:
+        """Return the peer of a connection."""
+        transport = connection.transport
+        ssl_object = None if transport is None else transport.get_extra_info("ssl_object")
+        certificate = None if ssl_object is None else certificate_of(ssl_object)
+        served = getattr(connection, "connection", None)
+        protocol = "native" if served is None else served.protocol
+        peer = Peer(self._address_of(connection), certificate=certificate, protocol=protocol)
+        if peer.address.scheme == "unix" and connection.transport is not None:
+            # Imported on first use: most servers listen at no such address.
+            from fastrpc.transports.unix import user_of
+
+            # Now: the system tells it only while the connection is open.
+            peer._user = user_of(connection.transport)
+        if isinstance(connection, NativeConnection):
+            serves = bool(connection.peer.max_calls)
+        else:
+            serves = hasattr(connection, "push")
+        if serves:
+            peer._serve(connection, self._calling)
+        return peer
+
+    def listens(self, address: Address) -> None:
+        """Show the connections of a transport from now on, even if there are none."""
+        self._schemes.add(address.scheme)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield the connections of the server by transport and protocol, 0 where it only listens."""
+        connections: Counter[tuple[str, str]] = Counter()
+        protocols = [*self._config.protocols]
+        if "http" in protocols and self._config.http.websocket:
+            protocols.append("websocket")
+        for scheme in list(self._schemes):
+            for protocol in protocols:
+                connections[scheme, protocol] = 0
+        for session in list(self.gate.sessions):
+            # Not by `describe_peer`, which would keep what is known of a peer that is only opening.
+            peer = session.connection.peer_info
+            address = self._address_of(session) if peer is None else peer.address
+            connections[address.scheme, session.connection.protocol] += 1
+        for labels, count in connections.items():
+            yield "fastrpc_server_connections", labels, count
+
+    def peer_name(self, connection: ServedConnection) -> bytes:
+        """Return the name under which limits count the calls of a connection's peer."""
+        peer = connection.describe_peer()
+        return b"" if peer is None else peer._limit_name()
+
+    def changed(self) -> None:
+        """Wake `wait_idle` and `wait_closed` for another check."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_idle(self, reaches_all: Callable[[], bool] = lambda: True) -> None:
+        """Wait until no call is in flight and every connection has drained.
+
+        Args:
+            reaches_all: tells connections that are new to drain, and returns whether no further ones come.
+        """
+        await self._wait(lambda: reaches_all() and self.has_drained())
+
+    def has_drained(self) -> bool:
+        """Return whether no call is in flight and every connection has drained."""
+        return self._is_idle() and all(session.has_drained for session in self.gate.sessions)
+
+    async def wait_closed(self) -> None:
+        """Wait until every connection is gone."""
+        await self._wait(lambda: not self.gate.sessions)
+
+    def _is_idle(self) -> bool:
+        access = self.gate.access
+        return (
+            self.gate.running == 0
+            and self.gate.waiting == 0
+            and self._unpacking.is_idle
+            and (access is None or access.authentication.is_idle)
+        )
+
+    async def _wait(self, condition: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        self.gate.runner.is_watched = True
+        try:
+            while not condition():
+                waiter = loop.create_future()
+                self._waiters.add(waiter)
+                # No event reports that a connection has announced its end or sent its last bytes.
+                look = loop.call_later(_LOOK_SECONDS, self.changed)
+                try:
+                    await waiter
+                finally:
+                    look.cancel()
+                    self._waiters.discard(waiter)
+        finally:
+            self.gate.runner.is_watched = False
+
+    # Compression
+
+    def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Decompress a request; the gate gets the result by `unpacked`."""
+        self._unpacking.unpack(call, compressor, payload)
+
+    def stop_unpacking(self, call: ServerCall) -> None:
+        """End a request that was given up while it is decompressed."""
+        self._unpacking.stop(call)
+
+    def unpack_message(self, stream: ServedStream, call: ServerCall, payload: bytes, compressor: int) -> None:
+        """Decompress a message of a stream, which gets the result by `unpacked`."""
+        self._unpacking.unpack_message(stream, call, compressor, payload)
+
+    def close_rooms(self, rooms: list[Room]) -> None:
+        """Take back the rooms of messages that a handler is done with."""
+        self._unpacking.close_rooms(rooms)
+
+    def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Compress an answer in slices; the runner gets the result by `packed`."""
+        done = partial(self._packed, call)
+        self._packings[call] = self.packing(call.connection, compressor, payload, done)
+
+    def _packed(
+        self, call: ServerCall, payload: bytes, is_smaller: bool, error: BaseException | None
+    ) -> None:
+        self._packings.pop(call, None)
+        self.gate.runner.packed(call, payload, is_smaller, error)
+
+    def packing(
+        self, connection: ServedConnection, compressor: Compressor, payload: bytes, done: PackingDone
+    ) -> Packing:
+        """Compress what is sent on a connection in slices."""
+        return CountedPacking(connection, compressor, payload, done)
+
+    # Threads
+
+    def run_in_thread(self, call: ServerCall, handler: Callable[..., Any]) -> int:
+        """Queue a `def` handler; the runner gets its outcome by `thread_finished`."""
+        job = ThreadJob(call, handler, self._thread_finished)
+        self._jobs[call] = job
+        self._workers.submit(job, priority=call.priority)
+        return 0
+
+    def drive_in_thread(self, call: ServerCall) -> Coroutine[Any, Any, None]:
+        """Return the coroutine that sends what a `def` generator yields in a thread."""
+        return drive(call) if call.wants_head else GeneratorJob(call, self._workers).drive()
+
+    def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
+        del self._jobs[call]
+        self.gate.runner.thread_finished(call, value, error)
+
+    def stop(self, call: ServerCall) -> None:
+        """Cancel a call that waits for a thread, runs in one, or has an answer that is compressed."""
+        job = self._jobs.get(call)
+        packing = self._packings.pop(call, None)
+        if job is not None:
+            job.is_cancelled = True
+        elif packing is not None:
+            packing.stop()
+            # It ends as a handler that is cancelled: in the next turn of the loop.
+            self.gate.loop_state.loop.call_soon(self._packed, call, b"", False, asyncio.CancelledError())
+
+    # Errors
+
+    def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
+        """Return the failure that the caller gets for an error, and log what it does not get."""
+        return self._failures.tell(call, error)
+
+
+def accepted_address(connection: PeerConnection) -> Address:
+    """Return the address of the peer of an accepted connection, as the transport knows it."""
+    name = connection.peer_name
+    transport = connection.transport
+    if isinstance(name, tuple):
+        is_encrypted = transport is not None and transport.get_extra_info("ssl_object") is not None
+        return Address("tls" if is_encrypted else "tcp", host=name[0], port=name[1])
+    is_socket = transport is not None and transport.get_extra_info("socket") is not None
+    return Address("unix" if is_socket else "memory", path=str(name or ""))

@@ -1,0 +1,219 @@
+"""The answer to the caller for an error that leaves the handler and its interceptors.
+
+::
+
+    CallError                                     its own status, message, details and `retry_after`
+    a group of CallErrors and own-call errors     as its first leaf
+    an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; others as a crash
+    NotImplementedError                           UNIMPLEMENTED
+    any other, SystemExit too                     INTERNAL, with an id that the log carries
+
+A caller never gets the text of an exception or the message of another server: both may contain private data.
+
+An error of an own call (`mark_own` in `_core/client/call_errors.pyx`) describes that call, not the caller's. So its
+status is hidden unless it holds for the caller's call, too. `sys.exit()` in a handler fails one call and does not end
+the server. A KeyboardInterrupt on the loop is raised again from its own callback: if it left a protocol's method,
+uvloop would only close that connection.
+"""
+
+import asyncio
+import logging
+import os
+from enum import Enum, auto
+from typing import Any, TypeGuard, cast
+
+import msgspec
+
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import Failure
+from fastrpc.codecs.base import codec_numbers
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError, UnavailableError
+from fastrpc.status import Status
+
+__all__ = ["Failures"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: The push-back that forbids a retry.
+_DO_NOT_RETRY = 0xFFFFFFFF
+
+#: Statuses of an own call that hold for the caller's call as well; every other one concerns the own call only.
+_PASSED_ON = frozenset({Status.UNAVAILABLE, Status.RESOURCE_EXHAUSTED, Status.CANCELLED})
+
+
+class _Kind(Enum):
+    """The meaning of a handler's error for its caller."""
+
+    #: A call that this process made failed, and its status holds for the caller, too.
+    BEHIND = auto()
+    #: A call that this process made failed, and its status does not concern the caller.
+    HIDDEN_BEHIND = auto()
+    MEANT = auto()
+    #: An interceptor refused the call before its handler started.
+    REFUSED = auto()
+    LATE = auto()
+    CANCELLED = auto()
+    UNIMPLEMENTED = auto()
+    CRASH = auto()
+
+
+class Failures:
+    """Turn errors into answers, and log what callers do not get.
+
+    Args:
+        expose_errors: whether callers also get the text of exceptions.
+    """
+
+    def __init__(self, *, expose_errors: bool) -> None:
+        self._expose_errors = expose_errors
+
+    def status_of(self, call: ServerCall, error: BaseException) -> Status:
+        """Return the status of the answer that `tell` makes."""
+        return _classified(call, _unwrapped(error))[1]
+
+    def tell(self, call: ServerCall, error: BaseException) -> Failure:
+        """Return the failure for the caller, and log what it does not get."""
+        error = _unwrapped(error)
+        kind, status = _classified(call, error)
+        has_run = not call.never_started
+        match kind:
+            case _Kind.BEHIND:
+                return self._behind(call, error, status)
+            case _Kind.HIDDEN_BEHIND:
+                return self._crash(call, error, pushback_ms=_DO_NOT_RETRY)
+            case _Kind.MEANT:
+                return _refusal(call, cast(CallError, error), status)
+            case _Kind.REFUSED:
+                refusal = cast(UnavailableError | DeadlineExceededError, error)
+                text = f"{call.method}: {refusal.message}"
+                return Failure(status, text, pushback_ms=_pushback_of(refusal), has_run=has_run)
+            case _Kind.LATE:
+                return Failure(status, f"{call.method}: its deadline passed", has_run=has_run)
+            case _Kind.CANCELLED:
+                return Failure(status, f"{call.method} was cancelled", has_run=has_run)
+            case _Kind.UNIMPLEMENTED:
+                return self._unimplemented(call, error)
+            case _Kind.CRASH:
+                return self._crash(call, error, has_run=has_run)
+
+    def _behind(self, call: ServerCall, error: BaseException, status: Status) -> Failure:
+        """Return and log the failure of a call that this process made."""
+        logger.warning(
+            "%s: a call it made failed: %s: %s",
+            call.method,
+            type(error).__name__,
+            error,
+            extra=_fields(call, status),
+        )
+        text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
+        # The client that made the call has already retried where that could help.
+        return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
+
+    def _unimplemented(self, call: ServerCall, error: BaseException) -> Failure:
+        logger.warning(
+            "%s is not implemented", call.method, exc_info=error, extra=_fields(call, Status.UNIMPLEMENTED)
+        )
+        text = self._with_text(f"{call.method} is not implemented", error)
+        return Failure(Status.UNIMPLEMENTED, text, has_run=not call.never_started)
+
+    def _crash(
+        self, call: ServerCall, error: BaseException, *, pushback_ms: int = 0, has_run: bool = True
+    ) -> Failure:
+        identifier = os.urandom(4).hex()
+        fields = {**_fields(call, Status.INTERNAL), "error_id": identifier}
+        logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)
+        text = f"{call.method} failed; the server's log has the reason under id {identifier}"
+        text = self._with_text(text, error)
+        return Failure(Status.INTERNAL, text, pushback_ms=pushback_ms, has_run=has_run)
+
+    def _with_text(self, text: str, error: BaseException) -> str:
+        return f"{text}: {type(error).__name__}: {error}" if self._expose_errors else text
+
+
+def _unwrapped(error: BaseException) -> BaseException:
+    """Return the first leaf of an exception group if all leaves are CallErrors or own-call errors, else the error."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    first: BaseException | None = None
+    waiting: list[BaseException] = [error]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, BaseExceptionGroup):
+            waiting += reversed(part.exceptions)
+        elif isinstance(part, CallError) or (isinstance(part, FastRPCError) and part._of_own_call):
+            first = part if first is None else first
+        else:
+            return error
+    return error if first is None else first
+
+
+def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
+    """Return what an error is to the caller, and the status of the answer."""
+    if isinstance(error, FastRPCError) and error._of_own_call:
+        status = _status_behind(call, error)
+        return (_Kind.HIDDEN_BEHIND, Status.INTERNAL) if status is None else (_Kind.BEHIND, status)
+    if isinstance(error, CallError):
+        # The peer would read OK as a value.
+        return _Kind.MEANT, error.status or Status.UNKNOWN
+    if _refuses(error, call):
+        return _Kind.REFUSED, error.status
+    if _is_late(call, error):
+        return _Kind.LATE, Status.DEADLINE_EXCEEDED
+    if isinstance(error, asyncio.CancelledError):
+        return _Kind.CANCELLED, Status.CANCELLED
+    if isinstance(error, NotImplementedError):
+        return _Kind.UNIMPLEMENTED, Status.UNIMPLEMENTED
+    return _Kind.CRASH, Status.INTERNAL
+
+
+def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:
+    """Return the caller's status for an error of an own call; None if it counts as a crash."""
+    if error.status is Status.DEADLINE_EXCEEDED:
+        # The own call may have had less time than this call has left.
+        return error.status if call.is_expired or call.remaining() == 0 else Status.UNAVAILABLE
+    return error.status if error.status in _PASSED_ON else None
+
+
+def _refuses(error: BaseException, call: ServerCall) -> TypeGuard[UnavailableError | DeadlineExceededError]:
+    """Return whether an interceptor refused the call with an error that clients treat as a refusal."""
+    return call.never_started and isinstance(error, UnavailableError | DeadlineExceededError)
+
+
+def _is_late(call: ServerCall, error: BaseException) -> bool:
+    """Return whether the error comes from the call's own deadline."""
+    if isinstance(error, asyncio.CancelledError):
+        return call.is_expired
+    return isinstance(error, DeadlineExceededError) and call.remaining() == 0
+
+
+def _refusal(call: ServerCall, error: CallError, status: Status) -> Failure:
+    details = b""
+    if error.details is not None:
+        try:
+            details = (
+                msgspec.json.encode(error.details)
+                if codec_numbers().get(call.codec_id) == "json"
+                else msgspec.msgpack.encode(error.details)
+            )
+        except Exception as problem:  # Encoding calls methods of the user's types.
+            logger.error("%s: the details of its error cannot be encoded: %s", call.method, problem)
+    return Failure(
+        status, error.message, details, pushback_ms=_pushback_of(error), has_run=not call.never_started
+    )
+
+
+def _pushback_of(error: CallError | UnavailableError | DeadlineExceededError) -> int:
+    """Return the push-back for the caller in milliseconds; 0 for none."""
+    if isinstance(error, DeadlineExceededError) or error.retry_after is None:
+        return 0
+    return int(max(1, min(_DO_NOT_RETRY - 1, error.retry_after * 1000)))
+
+
+def _fields(call: ServerCall, status: Status) -> dict[str, Any]:
+    """Return the extra fields of a log record."""
+    return {
+        "service": call.method.rpartition(".")[0],
+        "method": call.method,
+        "peer": str(call.peer),
+        "status": status.name,
+    }

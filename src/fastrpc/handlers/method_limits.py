@@ -1,0 +1,97 @@
+"""Which limits a method has, and what counts its calls."""
+
+import logging
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from fastrpc._core.limiting.adaptive_limit import AdaptiveLimit
+from fastrpc._core.limiting.concurrency_limiter import ConcurrencyLimiter
+from fastrpc._core.limiting.rate_limiter import RateLimiter
+from fastrpc._core.server.call_limits import BoundLimit
+from fastrpc.errors import ConfigError
+from fastrpc.limits import ConcurrencyLimit, Limit, RateLimit, patterns_in_vain
+from fastrpc.method_patterns import method_patterns
+
+__all__ = ["Limiter", "MethodLimits", "check_patterns", "limiter_for", "shared_limiters"]
+
+Limiter: TypeAlias = RateLimiter | ConcurrencyLimiter
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def limiter_for(limit: Limit) -> Limiter:
+    """Make what counts the calls of a limit."""
+    if isinstance(limit, RateLimit):
+        return RateLimiter(limit.rate, limit.burst)
+    if isinstance(limit.limit, int):
+        return ConcurrencyLimiter(limit.limit)
+    adaptive = AdaptiveLimit(limit.initial, limit.floor, limit.ceiling)
+    return ConcurrencyLimiter(limit.initial, adaptive=adaptive)
+
+
+def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
+    """Make, before processes are forked, what counts for all of them; None where each process counts by itself."""
+    return tuple(
+        RateLimiter(limit.rate, limit.burst) if isinstance(limit, RateLimit) else None for limit in limits
+    )
+
+
+class MethodLimits:
+    """The limits of one server, to be bound to its methods.
+
+    Args:
+        limiters: count the calls of each limit.
+    """
+
+    def __init__(self, limits: Sequence[Limit], limiters: Sequence[Limiter]) -> None:
+        self._limits = [
+            (limit, limiter, method_patterns(limit.methods))
+            for limit, limiter in zip(limits, limiters, strict=True)
+        ]
+
+    def bind(self, method: str) -> tuple[BoundLimit, ...]:
+        """Return the limits of a method, in the order in which they were given."""
+        return tuple(
+            BoundLimit(_own(limit, limiter), limit.per, _name(limit.per, method), _text(limit))
+            for limit, limiter, patterns in self._limits
+            if any(pattern.matches(method) for pattern in patterns)
+        )
+
+
+def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
+    """Refuse patterns that name an unknown method of a service that is served; warn of services that are not.
+
+    Raises:
+        ConfigError: a pattern can only be a mistake.
+    """
+    services = {method.rpartition(".")[0] for method in methods}
+    for pattern, service in patterns_in_vain(limits, methods):
+        if service in services:
+            names = [method for method in methods if method.rpartition(".")[0] == service]
+            raise ConfigError(
+                f"a limit is for {pattern!r}, but {service!r} has no such method",
+                hint=f"there are {', '.join(sorted(names))}",
+            )
+        logger.warning("a limit is for %r, but no service %r is served here", pattern, service)
+
+
+def _own(limit: Limit, limiter: Limiter) -> Limiter:
+    """Return what counts the calls of one method: an adaptive limit per method is another one for each."""
+    is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
+    return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
+
+
+def _name(per: str, method: str) -> bytes:
+    """Return the name under which all calls of a method count."""
+    if per == "method":
+        return method.encode()
+    return method.rpartition(".")[0].encode() if per == "service" else b""
+
+
+def _text(limit: Limit) -> str:
+    per = "" if limit.per == "server" else f" per {limit.per}"
+    if isinstance(limit, RateLimit):
+        return f"over the rate of {limit.rate:g} calls/s{per} with a burst of {limit.burst} (RateLimit)"
+    if limit.limit == "adaptive":
+        return f"as many calls{per} are in progress as the server does well (an adaptive ConcurrencyLimit)"
+    return f"{limit.limit} calls{per} are in progress, the limit (ConcurrencyLimit)"

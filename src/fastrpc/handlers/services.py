@@ -1,0 +1,156 @@
+"""The parts that serve calls on all connections of one side: gate, dispatcher, threads, methods."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from fastrpc._core.base.histogram import default_registry
+from fastrpc._core.calls.call import MethodRoute, current_call
+from fastrpc._core.limiting.rate_limiter import RateLimiter
+from fastrpc._core.server.call_limits import CallLimits
+from fastrpc._core.server.gate import Gate
+from fastrpc._core.wire.settings import WireNumbers
+from fastrpc.config import ServerConfig
+from fastrpc.endpoint import Address
+from fastrpc.handlers.dispatcher import Dispatcher, accepted_address
+from fastrpc.handlers.life import Life
+from fastrpc.handlers.method_limits import MethodLimits, check_patterns, limiter_for
+from fastrpc.handlers.sources import opened_sources
+from fastrpc.handlers.thread_pool import ThreadPool
+from fastrpc.limits import Limit
+from fastrpc.peers.peer_client import PeerCalling
+from fastrpc.protocols.base import PeerConnection
+from fastrpc.rpc.definition import MethodDefinition, ServiceDefinition
+from fastrpc.rpc.interceptor import Interceptor, split_call_log
+from fastrpc.rpc.marshals import check_service, codec_for, marshal_for
+from fastrpc.rpc.service import BUILTIN_PREFIX, service_definition
+
+__all__ = ["Services", "is_inside_handler"]
+
+
+class Services:
+    """The services that one side of connections offers.
+
+    Args:
+        calling: the part that calls to the other side share, where that serves as well.
+        address_of: names the other side of a connection.
+        limits: how much callers may ask for.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        interceptors: Sequence[Interceptor],
+        numbers: WireNumbers,
+        life: Life,
+        calling: PeerCalling,
+        address_of: Callable[[PeerConnection], Address] = accepted_address,
+        limits: Sequence[Limit] = (),
+    ) -> None:
+        self._config = config
+        self._call_log, self._interceptors = split_call_log(interceptors)
+        self._numbers = numbers
+        self._life = life
+        self._calling = calling
+        self._address_of = address_of
+        self._limits = limits
+        self._stack = AsyncExitStack()
+        #: Counters of each rate limit over all processes of the server; None counts in this one.
+        self.shared: Sequence[RateLimiter | None] = [None] * len(limits)
+        self._threads: ThreadPool | None = None
+        #: The services, in the order in which they were added.
+        self.definitions: list[ServiceDefinition] = []
+        self.gate: Gate
+
+    def make_gate(self) -> Gate:
+        """Make the gate of calls, on the running loop; it knows no method yet."""
+        config = self._config
+        loop = asyncio.get_running_loop()
+        self._threads = ThreadPool(
+            loop=loop,
+            threads=config.admission.handler_threads,
+            queue_length=config.admission.queue_length,
+            queue_age=config.admission.queue_age,
+        )
+        dispatcher = Dispatcher(
+            self._interceptors, self._threads, config, self._life, self._calling, self._address_of
+        )
+        gate = Gate(
+            loop=loop,
+            dispatcher=dispatcher,
+            numbers=self._numbers,
+            limits=config.limits,
+            memory=config.memory,
+            admission=config.admission,
+            call_timeout=config.timeouts.call,
+        )
+        gate.runner.chain = dispatcher.chain if self._interceptors else None
+        gate.runner.call_log = self._call_log
+        gate.runner.checks_results = config.check_results
+        if config.timeouts.stream_idle is not None:
+            gate.stream_idle_ns = max(1, int(config.timeouts.stream_idle * 1e9))
+        if self._limits:
+            limiters = [
+                shared or limiter_for(limit) for shared, limit in zip(self.shared, self._limits, strict=True)
+            ]
+            gate.limit(CallLimits(MethodLimits(self._limits, limiters).bind))
+        dispatcher.gate = self.gate = gate
+        return gate
+
+    async def enter(self, sources: Sequence[Any]) -> None:
+        """Make and enter the sources, and serve what they give."""
+        for service in await self._stack.enter_async_context(opened_sources(sources)):
+            self.add(service)
+        if self.definitions:
+            # Without any the services come later.
+            check_patterns(self._limits, [route.method for route in self.gate.routes])
+
+    def add(self, service: Any) -> None:
+        """Serve the methods of an instance.
+
+        Raises:
+            ConfigError: a method of that name is served already.
+            TypeError: an alias means another method as well.
+        """
+        definition = service_definition(service)
+        check_service(definition)
+        limits = self._config.limits
+        routes = []
+        for name, handler in definition.handlers(service).items():
+            method = definition.methods[name]
+            codec = codec_for(method, "msgpack")
+            marshal = marshal_for(method, codec, depth=limits.depth, items=self._config.memory.items)
+            counters = default_registry.counters(method.full_name, "server")
+            routes.append(
+                MethodRoute(method, marshal, counters, handler=handler, timeout=self._longest(method))
+            )
+        self.gate.routes.add(*routes)
+        self.definitions.append(definition)
+
+    def _longest(self, method: MethodDefinition) -> float | None:
+        """Return the seconds that a call of a method may take here; None is no limit."""
+        caps = [method.timeout, None if _is_built_in(method) else self._config.limits.longest_call]
+        return min((cap for cap in caps if cap is not None), default=None)
+
+    async def leave(self) -> None:
+        """Leave the sources, in reverse order."""
+        await self._stack.aclose()
+
+    def close(self) -> None:
+        """Take no more jobs for threads."""
+        if self._threads is not None:
+            self._threads.close(wait=False)
+
+
+def is_inside_handler(gate: Gate) -> bool:
+    """Return whether a handler whose calls come through this gate is running here."""
+    try:
+        connection = getattr(current_call(), "connection", None)
+    except LookupError:
+        return False
+    return connection is not None and connection.gate is gate
+
+
+def _is_built_in(method: MethodDefinition) -> bool:
+    return method.full_name.startswith(BUILTIN_PREFIX)

@@ -1,0 +1,140 @@
+"""One call of a `def` handler, as the thread pool runs it."""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import Any
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.calls.invocation import run_handler
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc.errors import CallError
+from fastrpc.handlers.thread_pool import ThreadPool
+from fastrpc.status import Status
+
+__all__ = ["AwaitedJob", "ThreadJob", "renamed"]
+
+
+class ThreadJob:
+    """One call of a `def` handler, for the thread pool."""
+
+    __slots__ = ("_call", "_context", "_deliver", "_error", "_given", "_handler", "_value", "is_cancelled")
+
+    def __init__(self, call: ServerCall, handler: Callable[..., Any], deliver: Callable[..., object]) -> None:
+        self.is_cancelled = False
+        self._call = call
+        self._handler = handler
+        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        self._given = call.given
+        self._deliver = deliver
+        self._context = contextvars.copy_context()
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether its caller no longer waits, or lost its identity: then it is not started."""
+        return self.is_cancelled or self._call.remaining() == 0 or self._call._has_lapsed()
+
+    def run(self) -> None:
+        """Call the handler; in a thread of the pool."""
+        try:
+            self._value = self._context.run(run_handler, self._call, self._handler, self._given)
+        except StopIteration as error:
+            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            self._error = renamed(self._call, error)
+        except KeyboardInterrupt as error:
+            # Ctrl-C reaches the main thread only: here somebody raised it by hand, which is to end no process.
+            self._error = renamed(self._call, error)
+        except BaseException as error:
+            self._error = error
+
+    def refuse(self, reason: str) -> None:
+        """The pool did not start it."""
+        self._call.never_started = True
+        if self._call.is_expired or self._call.remaining() == 0:
+            # The end of its time stops a call as its caller does.
+            text = f"{self._call.method}: its deadline passed before a thread was free"
+            self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
+        elif self.is_cancelled:
+            self._error = CallError(Status.CANCELLED, f"{self._call.method} was cancelled", processed="no")
+        elif self._call._has_lapsed():
+            text = f"{self._call.method}: the credential has expired"
+            self._error = CallError(Status.UNAUTHENTICATED, text, processed="no")
+        else:
+            count_refusal("queue")
+            text = f"{self._call.method} was not started: {reason}"
+            self._error = CallError(Status.RESOURCE_EXHAUSTED, text, processed="no")
+
+    def done(self) -> None:
+        """Answer; on the loop."""
+        self._deliver(self._call, self._value, self._error)
+
+
+class AwaitedJob(ThreadJob):
+    """A job for which a coroutine waits: of a stream, or inside interceptors.
+
+    Its thread cannot be stopped. A cancelled coroutine goes on waiting until the thread has returned, so that the call
+    keeps its slot, and what a drain and the sources wait for is the thread.
+    """
+
+    __slots__ = ("_is_over", "_loop", "_waiter", "_workers")
+
+    def __init__(self, call: ServerCall, handler: Callable[..., Any], workers: ThreadPool) -> None:
+        super().__init__(call, handler, self._ended)
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_over = False
+
+    async def result(self) -> Any:
+        """Run the handler; return what it returned, or raise what it raised."""
+        self._workers.submit(self, priority=self._call.priority)
+        try:
+            while not self._is_over:
+                await self._change()
+        except BaseException as error:
+            await self._stop(error)
+            raise
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def _stop(self, error: BaseException) -> None:
+        """Cancel the job and wait for its end; raise the error that it raised in place of its cancellation."""
+        self._cancel()
+        while not self._is_over and not isinstance(error, GeneratorExit):
+            try:
+                await self._change()
+            except asyncio.CancelledError:
+                if self._workers.is_closed:
+                    # The loop is about to end, and threads may take longer than it.
+                    break
+        if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
+            raise self._error from error
+
+    def _cancel(self) -> None:
+        """Have the thread end as soon as it looks."""
+        self.is_cancelled = True
+
+    async def _change(self) -> None:
+        """Return once the job has ended, or its thread told something."""
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _ended(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
+        self._is_over = True
+        # They hold this object as well.
+        del self._handler, self._deliver
+        self._wake()
+
+
+def renamed(call: ServerCall, error: BaseException) -> RuntimeError:
+    """Return an error that loops and futures take, in place of one that means something else to them."""
+    renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
+    renamed.__cause__ = error
+    return renamed

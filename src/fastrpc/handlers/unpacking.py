@@ -1,0 +1,433 @@
+"""Decompression of requests and stream messages, within memory and without blocking the loop.
+
+::
+
+    add ──► room for the size it states ──► its connection's line ──► in slices ──► Gate.unpacked, ServedStream.unpacked
+               └─► none: it waits, packed ──► room: the smallest first
+                                          └─► too late: refused
+
+All that is under way takes at most a quarter of `Memory.process_bytes` (`Room` in `_core/server/memory_budget.pyx`),
+whatever the number of connections. A payload that has begun never waits: beyond the size that it states it goes on
+while there is room, else it is refused. So none waits while it holds memory.
+
+The requests of a server are one `_Queue`, its stream messages another one: messages that handlers have do not hold up
+requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
+Of what is under way the smallest has most of that time, so that small payloads pass large ones. The stated size counts
+even for a payload that outgrows it: gzip of several members states its last one, and would find no room behind others.
+"""
+
+from asyncio import TimerHandle
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from operator import itemgetter
+from typing import Final, TypeAlias
+
+from fastrpc._core.base.histogram import count_refusal
+from fastrpc._core.loop.turns import SlicedWork
+from fastrpc._core.server.memory_budget import Room
+from fastrpc._core.server.served_call import ServerCall
+from fastrpc._core.server.served_connection import ServedConnection
+from fastrpc._core.server.served_stream import ServedStream
+from fastrpc.compressors.base import Compressor, compressor_label, decompress_steps, stated_size
+from fastrpc.errors import CallError, DecodeError
+from fastrpc.status import Status
+
+__all__ = ["Unpacking", "unknown_compressor"]
+
+#: Seconds that a stream message waits for room at most.
+MESSAGE_SECONDS: Final = 5.0
+
+#: The most that a peer without identity may send, where authentication is on: as it comes, and decompressed.
+UNPROVED_BYTES: Final = 65_536
+
+#: Seconds between two looks for room that others gave back: calls that ended, other loops of the process.
+LOOK_SECONDS: Final = 0.02
+
+#: The steps of one payload in its turn, half a megabyte of output. Of so many turns one is for the next payload of the
+#: line whose slice it is, the others are for the smallest payload of all.
+TURN_STEPS: Final = 64
+TURNS: Final = 4
+
+#: Takes the result of a decompression: the payload, or an error, or the text of a refusal.
+Done: TypeAlias = Callable[[bytes, "DecodeError | str | None"], object]
+
+#: Orders the payloads that wait: the smallest first, then by arrival.
+_Key: TypeAlias = tuple[int, int]
+
+# Results of `Room.take`.
+_TAKEN: Final = 0
+_CONNECTION_IS_FULL: Final = 1
+
+_key_of = itemgetter(0)
+_numbers = count()
+
+
+class _Job:
+    """One payload that is decompressed."""
+
+    __slots__ = ("done", "expired", "is_begun", "key", "line", "room", "steps", "timer")
+
+    def __init__(self, room: Room, compressor: Compressor, payload: bytes, most: int) -> None:
+        self.room = room
+        self.steps = decompress_steps(compressor, payload, most)
+        self.key: _Key = room.stated, next(_numbers)
+        self.line: _Line
+        self.is_begun = False
+        self.timer: TimerHandle | None = None
+        #: Called with the result; called with the reason if it waited for too long.
+        self.done: Done
+        self.expired: Callable[[str], object]
+
+    def stop_waiting(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def drop(self) -> None:
+        """Give everything back, and tell nothing."""
+        self.line.queue.drop(self)
+
+
+class _Line:
+    """The payloads of one connection."""
+
+    __slots__ = ("begun", "connection", "is_full", "is_sliced", "listed", "queue", "waiting")
+
+    def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
+        self.queue = queue
+        self.connection = connection
+        #: Those under way, the next one to have its turn first; those that wait.
+        self.begun: deque[_Job] = deque()
+        self.waiting: list[tuple[_Key, _Job]] = []
+        #: The place of the first one that waits in the queue's order, None while it has none.
+        self.listed: _Key | None = None
+        #: Whether the connection itself has no room for the first one.
+        self.is_full = False
+        #: Whether it has slices of the loop's turns.
+        self.is_sliced = False
+
+
+class _Queue:
+    """Payloads that are decompressed, and those that wait for room: the smallest first that fits."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        self._patience_seconds = patience_seconds
+        self._lines: dict[ServedConnection, _Line] = {}
+        # The first waiting payload of each line but the full ones.
+        self._order: list[tuple[_Key, _Line]] = []
+        self._full: set[_Line] = set()
+        # Jobs under way; the job of this turn, None between two turns; its steps that are left; the turns so far.
+        self._begun: list[tuple[_Key, _Job]] = []
+        self._current: _Job | None = None
+        self._steps_left = 0
+        self._turns = 0
+        self._is_looking = False
+        self._is_look_due = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no payload is under way or waits."""
+        return not self._lines
+
+    def add(self, job: _Job) -> None:
+        """Begin a payload, at once if this turn of the loop has time, or let it wait for room."""
+        connection = job.room.connection
+        line = self._lines.get(connection)
+        if line is None:
+            line = self._lines[connection] = _Line(self, connection)
+        job.line = line
+        if job.room.take() == _TAKEN:
+            # Alone it may end in this very read. Others could be of connections whose handlers must not start in it.
+            self._begin(job, at_once=not self._begun)
+            return
+        insort(line.waiting, (job.key, job), key=_key_of)
+        job.timer = connection.gate.loop_state.loop.call_later(self._patience_seconds, self._expire, job)
+        self._list(line)
+        self._look_later(line)
+
+    def drop(self, job: _Job) -> None:
+        """Take a payload out."""
+        line = job.line
+        if job.is_begun:
+            self._end(job)
+        else:
+            self._stop_waiting(job)
+        job.steps.close()
+        job.room.close()
+        self._settle(line)
+        self.look()
+
+    def look(self) -> None:
+        """Begin what waits, as far as there is room."""
+        if self._is_looking:
+            # A payload that was decompressed at once gave room back: the look around this one goes on.
+            return
+        self._is_looking = True
+        try:
+            while self._order:
+                line = self._order[0][1]
+                job = line.waiting[0][1]
+                lack = job.room.take()
+                if lack == _TAKEN:
+                    self._stop_waiting(job)
+                    self._begin(job)
+                elif lack == _CONNECTION_IS_FULL:
+                    line.is_full = True
+                    self._full.add(line)
+                    self._list(line)
+                else:
+                    return
+        finally:
+            self._is_looking = False
+
+    def _begin(self, job: _Job, *, at_once: bool = False) -> None:
+        line = job.line
+        job.is_begun = True
+        insort(self._begun, (job.key, job), key=_key_of)
+        line.begun.append(job)
+        self._slice(line, at_once=at_once)
+
+    def _slice(self, line: _Line, *, at_once: bool = False) -> None:
+        """Give a line slices of the loop's turns, from now on or from the next turn on, unless it has them."""
+        if line.is_sliced or not line.begun:
+            return
+        line.is_sliced = True
+        work = SlicedWork(line.connection.gate.loop_state.turns, partial(self._step, line))
+        if at_once:
+            work.begin()
+        else:
+            work.queue()
+
+    def _step(self, line: _Line) -> bool:
+        """Decompress a little of one payload, in a slice of a line; return whether the line has more to do."""
+        if not line.begun:
+            line.is_sliced = False
+            return False
+        job = self._current or self._next(line)
+        payload = b""
+        error: DecodeError | str | None = None
+        try:
+            size = next(job.steps)
+            if size is not None:
+                error = job.room.grow(size)
+            if error is None:
+                self._steps_left -= 1
+                if self._steps_left == 0:
+                    self._current = None
+                return True
+        except StopIteration as end:
+            error = job.room.finish(len(end.value))
+            if error is None:
+                payload = end.value
+        except DecodeError as problem:
+            error = problem
+        if isinstance(error, str):
+            count_refusal("memory")
+        if error is not None:
+            job.steps.close()
+            job.room.close()
+        self._end(job)
+        line.is_sliced = has_more = bool(line.begun)
+        self._settle(job.line)
+        try:
+            job.done(payload, error)
+        except Exception:
+            # These slices end with the error: what the line has besides goes on in others.
+            line.is_sliced = False
+            self._slice(line)
+            raise
+        finally:
+            self.look()
+        return has_more
+
+    def _next(self, line: _Line) -> _Job:
+        """Return the payload that has its turn now."""
+        self._steps_left = TURN_STEPS
+        self._turns += 1
+        if self._turns % TURNS:
+            job = self._begun[0][1]
+        else:
+            job = line.begun[0]
+            line.begun.rotate(-1)
+        self._current = job
+        return job
+
+    def _end(self, job: _Job) -> None:
+        """Note that a payload is under way no longer."""
+        job.line.begun.remove(job)
+        del self._begun[bisect_left(self._begun, job.key, key=_key_of)]
+        if self._current is job:
+            self._current = None
+
+    def _stop_waiting(self, job: _Job) -> None:
+        line = job.line
+        del line.waiting[bisect_left(line.waiting, job.key, key=_key_of)]
+        self._list(line)
+        job.stop_waiting()
+
+    def _expire(self, job: _Job) -> None:
+        lack = job.room.take()
+        if lack == _TAKEN:
+            self._stop_waiting(job)
+            self._begin(job)
+            return
+        why = job.room.lack_text(lack)
+        self.drop(job)
+        count_refusal("queue")
+        job.expired(why)
+
+    def _settle(self, line: _Line) -> None:
+        """Look at a line that lost a payload: its connection may have room again, or nothing is left."""
+        if line.is_full:
+            line.is_full = False
+            self._full.discard(line)
+        self._list(line)
+        if not line.begun and not line.waiting and self._lines.get(line.connection) is line:
+            del self._lines[line.connection]
+
+    def _list(self, line: _Line) -> None:
+        """Let the first waiting payload of a line stand in the order, unless its connection has no room."""
+        first = line.waiting[0][0] if line.waiting and not line.is_full else None
+        if line.listed == first:
+            return
+        if line.listed is not None:
+            del self._order[bisect_left(self._order, line.listed, key=_key_of)]
+        if first is not None:
+            insort(self._order, (first, line), key=_key_of)
+        line.listed = first
+
+    def _look_later(self, line: _Line) -> None:
+        if not self._is_look_due:
+            self._is_look_due = True
+            loop = line.connection.gate.loop_state.loop
+            loop.call_later(LOOK_SECONDS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._is_look_due = False
+        for line in [*self._full]:
+            self._settle(line)
+        self.look()
+        for line in self._lines.values():
+            if line.waiting:
+                self._look_later(line)
+                return
+
+
+class Unpacking:
+    """The compressed requests and stream messages of one server."""
+
+    def __init__(self, message_bytes: int, queue_age: float) -> None:
+        self._message_bytes = message_bytes
+        self._queue_age = queue_age
+        self._requests = _Queue(queue_age)
+        self._messages = _Queue(MESSAGE_SECONDS)
+        # The requests that are not whole yet.
+        self._jobs: dict[ServerCall, _Job] = {}
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being decompressed, or waits for that."""
+        return not self._jobs
+
+    def unpack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
+        """Decompress a request; the gate gets the result by `unpacked`."""
+        job = self._job(call, compressor, payload, is_message=False)
+        job.done = partial(self._end_request, call)
+        job.expired = partial(self._refuse_request, call)
+        self._jobs[call] = job
+        self._requests.add(job)
+
+    def stop(self, call: ServerCall) -> None:
+        """End a request that was given up; the gate answers it at once. Others wait for something else."""
+        job = self._jobs.pop(call, None)
+        if job is not None:
+            job.drop()
+            call.connection.gate.unpacked(call, b"", None)
+
+    def unpack_message(self, stream: ServedStream, call: ServerCall, compressor: int, payload: bytes) -> None:
+        """Decompress a message; the stream gets the result by `unpacked`."""
+        compressors = call.connection.gate.compressors
+        if compressor not in compressors:
+            text = f"{call.method}: {unknown_compressor(compressor, compressors)}"
+            stream.unpacked(b"", None, CallError(Status.UNIMPLEMENTED, text))
+            return
+        job = self._job(call, compressors[compressor], payload, is_message=True)
+        job.done = partial(self._end_message, stream, call, job.room)
+        job.expired = partial(self._refuse_message, stream, call)
+        stream.begin_unpacking(job)
+        self._messages.add(job)
+
+    def close_rooms(self, rooms: list[Room]) -> None:
+        """Take back the rooms of messages that a handler is done with."""
+        for room in rooms:
+            room.close()
+        self._requests.look()
+        self._messages.look()
+
+    def _job(self, call: ServerCall, compressor: Compressor, payload: bytes, *, is_message: bool) -> _Job:
+        most = self._message_bytes
+        if _is_unproved(call):
+            most = min(most, UNPROVED_BYTES)
+        stated = stated_size(compressor, payload, most)
+        return _Job(
+            Room(call.connection, len(payload), stated, is_message=is_message), compressor, payload, most
+        )
+
+    def _end_request(self, call: ServerCall, payload: bytes, error: DecodeError | str | None) -> None:
+        del self._jobs[call]
+        if isinstance(error, str):
+            error = f"{call.method} is larger than it states, decompressed, and has no room: {error}"
+        elif error is not None:
+            error = _told(call, error)
+        call.connection.gate.unpacked(call, payload, error)
+
+    def _refuse_request(self, call: ServerCall, why: str) -> None:
+        del self._jobs[call]
+        waited = f"{call.method} waited {self._queue_age:g} s for room to be decompressed"
+        text = f"{waited}, no longer is allowed (Admission.queue_age); {why}"
+        call.connection.gate.unpacked(call, b"", text)
+
+    def _end_message(
+        self,
+        stream: ServedStream,
+        call: ServerCall,
+        room: Room,
+        payload: bytes,
+        error: DecodeError | str | None,
+    ) -> None:
+        failure = None
+        if isinstance(error, str):
+            text = (
+                f"{call.method}: a message is larger than it states, decompressed, and has no room: {error}"
+            )
+            failure = CallError(Status.RESOURCE_EXHAUSTED, text)
+        elif error is not None:
+            is_large = error.status is Status.RESOURCE_EXHAUSTED
+            status = error.status if is_large else Status.INVALID_ARGUMENT
+            failure = CallError(status, f"{call.method}: {_told(call, error).message}")
+        stream.unpacked(payload, room, failure)
+
+    def _refuse_message(self, stream: ServedStream, call: ServerCall, why: str) -> None:
+        text = f"{call.method}: a message waited {MESSAGE_SECONDS:g} s for room to be decompressed; {why}"
+        stream.unpacked(b"", None, CallError(Status.RESOURCE_EXHAUSTED, text))
+
+
+def unknown_compressor(wire_id: int, compressors: dict[int, Compressor]) -> str:
+    """Return the error text for an unknown compressor, with those that are accepted."""
+    taken = ", ".join(compressor.name for compressor in compressors.values())
+    return f"compressor {compressor_label(wire_id)} is not known here, only {taken}"
+
+
+def _is_unproved(call: ServerCall) -> bool:
+    return call.connection.gate.access is not None and call.identity is None
+
+
+def _told(call: ServerCall, error: DecodeError) -> DecodeError:
+    """Return the error of a payload; of one that is too large for a peer without identity, one that says so."""
+    if error.status is not Status.RESOURCE_EXHAUSTED or not _is_unproved(call):
+        return error
+    text = f"{error.message}: without an identity a peer may send no more"
+    return DecodeError(text, status=Status.RESOURCE_EXHAUSTED)

@@ -1,0 +1,67 @@
+"""The long requests and answers of a caller, which compiled code does not begin or finish by itself."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc.errors import FastRPCError
+from fastrpc.peers.outcomes import batch_result, reply_of, status_of
+from fastrpc.peers.packing import pack_in_time
+from fastrpc.peers.unpacking import unpack
+from fastrpc.rpc.reply import Reply
+
+__all__ = ["Answers"]
+
+
+class Answers:
+    """Finishes the answers of one caller."""
+
+    async def unpack(self, call: AwaitedCall) -> Any:
+        """Decompress an answer in slices; other tasks run in between."""
+        try:
+            await unpack(call, call._options.shared.message_limit)
+            return call._finish_unpacked()
+        except FastRPCError as error:
+            error._of_own_call = True
+            raise
+
+    def run_packed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
+        """Return the coroutine that makes a call whose arguments are compressed in slices."""
+        raise NotImplementedError
+
+    async def pack(self, call: AwaitedCall) -> Any:
+        """Compress the arguments of an attempt in slices, and make it; other tasks run in between."""
+        try:
+            sending = call._with_packed(*await pack_in_time(call, *call._to_pack))
+        except BaseException as error:
+            call._count_unsent(status_of(error))
+            raise
+        try:
+            return await sending
+        finally:
+            call._adopt(sending)
+
+    async def run_singles(self, batch: AwaitedCall) -> list[Any]:
+        """Make each call of a batch by itself."""
+        singles = [batch._batch.single(batch, index) for index in range(batch._batch.size)]
+        return batch_result(batch, await asyncio.gather(*singles, return_exceptions=True))
+
+    async def unpack_batch(self, batch: AwaitedCall) -> list[Any]:
+        """Decompress the answers of a batch, and finish it."""
+        for member in batch._batch.packed():
+            try:
+                await unpack(member, batch._options.shared.message_limit)
+            except FastRPCError as error:
+                member._take_failure(error)
+        values = batch._batch.collect(batch)
+        return values if batch._is_attempt else await self.finish_batch(batch, values)
+
+    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
+        """Raise the first error of a batch, or return errors in their places."""
+        raise NotImplementedError
+
+    def reply(self, call: ClientCall, value: Any) -> Reply[Any]:
+        """Wrap the answer of `request`."""
+        return reply_of(call, value)

@@ -1,0 +1,50 @@
+"""Outcomes of calls: replies, the results of a batch, errors as interceptors see them."""
+
+from typing import Any, cast
+
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import FastRPCError
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+__all__ = ["batch_result", "note_failure", "reply_of", "status_of"]
+
+
+def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
+    """Return the answer of a call with its metadata, peer and size."""
+    return Reply(
+        value,
+        metadata=call.reply_metadata,
+        endpoint=cast(Endpoint, call.endpoint),
+        attempts=call.attempt + 1,
+        seconds=call._seconds,
+    )
+
+
+def note_failure(call: ClientCall, error: BaseException) -> None:
+    """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
+    if isinstance(error, FastRPCError) and not call._may_have_run:
+        # A CallError has processed="yes", but one that an interceptor raises may concern another call.
+        error.processed = "no"
+    call._note_outcome(status_of(error), error)
+
+
+def status_of(error: BaseException) -> Status:
+    """Return the status that interceptors see for an error."""
+    if isinstance(error, FastRPCError):
+        return error.status
+    return Status.UNKNOWN if isinstance(error, Exception) else Status.CANCELLED
+
+
+def batch_result(batch: ClientCall, values: list[Any]) -> list[Any]:
+    """Return the outcomes of a batch, or raise its first error unless errors are to be returned."""
+    for value in values:
+        if isinstance(value, FastRPCError):
+            value._of_own_call = True
+    for value in values:
+        if isinstance(value, BaseException) and not (
+            batch._batch.returns_errors and isinstance(value, FastRPCError)
+        ):
+            raise value
+    return values

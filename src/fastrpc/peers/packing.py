@@ -1,0 +1,99 @@
+"""Compression of long requests, answers and messages in slices, in turn with the loop's other deferred work."""
+
+import asyncio
+from collections.abc import Callable
+
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork, Turns
+from fastrpc.compressors.base import Compressor, compress_steps
+
+__all__ = ["Packing", "PackingDone", "pack_arguments", "pack_in_time"]
+
+#: Gets the payload to be sent, whether it is a compressed one, and the error of a compression that failed.
+PackingDone = Callable[[bytes, bool, BaseException | None], None]
+
+
+class Packing:
+    """One payload that is compressed in slices, from the next turn of the loop on.
+
+    Args:
+        done: gets what came of it; the payload as it was where it does not shrink.
+    """
+
+    def __init__(self, turns: Turns, compressor: Compressor, payload: bytes, done: PackingDone) -> None:
+        self._payload = payload
+        self._done = done
+        self._steps = compress_steps(compressor, payload)
+        self._is_over = False
+        SlicedWork(turns, self._step).queue()
+
+    def stop(self) -> None:
+        """Give up: `done` is not called any more."""
+        if not self._is_over:
+            self._end()
+
+    def _step(self) -> bool:
+        packed, error = None, None
+        if self._is_over:
+            return False
+        try:
+            if self._grew(next(self._steps)):
+                return True
+        except StopIteration as end:
+            packed = end.value
+        except Exception as problem:  # An installed compressor may raise anything.
+            error = problem
+        self._end()
+        self._done(self._payload if packed is None else packed, packed is not None, error)
+        return False
+
+    def _grew(self, size: int) -> bool:
+        """Return whether to go on, now that so many bytes came out."""
+        return True
+
+    def _end(self) -> None:
+        self._is_over = True
+
+
+async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: bytes) -> tuple[bytes, bool]:
+    """Return the arguments of an attempt as they are sent, and whether they are compressed.
+
+    Raises:
+        DeadlineExceededError: the deadline passed before.
+        EncodeError: the compressor failed.
+    """
+    try:
+        async with asyncio.timeout(attempt.remaining()):
+            return await _pack(compressor, arguments)
+    except TimeoutError:
+        raise attempt._overdue() from None
+    except Exception as error:  # An installed compressor may raise anything.
+        raise attempt._unpackable(error) from error
+
+
+async def pack_arguments(attempt: AwaitedCall) -> None:
+    """Compress the arguments of a stream before its attempt begins, where that takes long."""
+    found = attempt._stream_to_pack()
+    if found is not None:
+        attempt._take_packed(*await pack_in_time(attempt, *found))
+
+
+async def _pack(compressor: Compressor, payload: bytes) -> tuple[bytes, bool]:
+    """Return the payload to be sent, and whether it is a compressed one; other tasks run in between."""
+    loop = asyncio.get_running_loop()
+    packed: asyncio.Future[tuple[bytes, bool]] = loop.create_future()
+
+    def done(payload: bytes, is_smaller: bool, error: BaseException | None) -> None:
+        if packed.done():
+            return
+        if error is None:
+            packed.set_result((payload, is_smaller))
+        else:
+            packed.set_exception(error)
+
+    packing = Packing(loop_state(loop).turns, compressor, payload, done)
+    try:
+        return await packed
+    finally:
+        packing.stop()

@@ -1,0 +1,125 @@
+"""The peer of a connection, as handlers and `authenticate` see it."""
+
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from fastrpc._core.native.connection import Connection
+from fastrpc.endpoint import Address
+from fastrpc.peers.peer_client import PeerCalling, PeerClient
+
+__all__ = ["Peer"]
+
+#: The start of an IPv6 address that stands for an IPv4 one (RFC 4291).
+_MAPPED_IPV4 = bytes(10) + b"\xff\xff"
+
+
+class Peer:
+    """The other side of a connection: what it claims, and what the transport knows.
+
+    A server's `authenticate` gets one; `current_call().peer` is another.
+    """
+
+    __slots__ = (
+        "_calling",
+        "_client",
+        "_is_pushed",
+        "_session",
+        "_shown",
+        "_user",
+        "address",
+        "certificate",
+        "credentials",
+        "id",
+        "protocol",
+        "scheme",
+    )
+
+    #: Its address, in its transport's scheme, such as `tcp://10.0.0.7:51814`.
+    address: Address
+    #: Its authentication scheme: "bearer" for a token, "certificate" for TLS alone; "" if it sent no credentials.
+    scheme: str
+    #: Its credentials, such as a token, in the clear and for as long as the connection lasts: they are verified again
+    #: when a file of tokens changes, and a handler may pass them on. None if it sent none.
+    credentials: str | None
+    #: Its verified TLS certificate, as `ssl.SSLSocket.getpeercert()` returns it, and besides with `dns_names`, `uris`,
+    #: `fingerprint` (SHA-256) and `expires` (seconds of `time.time()`); None without one.
+    certificate: Mapping[str, Any] | None
+    #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket.
+    protocol: str
+    #: The same on all connections of one Client that serves; None for a peer that serves nothing, and for a server.
+    id: str | None
+
+    def __init__(
+        self,
+        address: Address,
+        scheme: str = "",
+        credentials: str | None = None,
+        *,
+        certificate: Mapping[str, Any] | None = None,
+        protocol: str = "native",
+    ) -> None:
+        self.address = address
+        self.scheme = scheme
+        self.credentials = credentials
+        self.certificate = certificate
+        self.protocol = protocol
+        self.id = None
+        self._calling: PeerCalling | None = None
+        self._session: Any = None
+        #: Whether it gets notifications alone, as by rpcx.
+        self._is_pushed = False
+        self._client: PeerClient | None = None
+        #: Its address as logs show it, once one did.
+        self._shown: str | None = None
+        #: Of a unix socket: the number of the user whose process connected.
+        self._user: int | None = None
+
+    @property
+    def client(self) -> "PeerClient | None":
+        """The client that calls this peer, over rpcx by `notify` only; None unless the peer serves."""
+        if self._client is None and self._calling is not None:
+            if not self._is_pushed:
+                self._client = PeerClient(self._calling, self.address, self._session)
+            else:
+                # Imported on first use: most servers speak the native protocol alone.
+                from fastrpc.peers.push_client import PushClient
+
+                self._client = PushClient(self._calling, self.address, self._session)
+        return self._client
+
+    def _serve(self, session: Any, calling: PeerCalling) -> None:
+        """Note that the peer serves calls on this connection, or takes pushes there."""
+        self._is_pushed = not isinstance(session, Connection)
+        if not self._is_pushed:
+            self.id = session.peer.client_id.hex() or None
+        self._session, self._calling = session, calling
+
+    def _limit_name(self) -> bytes:
+        """Return the name under which limits count its calls: an IP address, an IPv6 /64, a user of this machine."""
+        if self.address.host:
+            return _network(self.address.host)
+        return f"{self.address.scheme}:{'' if self._user is None else self._user}".encode()
+
+    def _lose(self) -> None:
+        """Note that the connection is gone."""
+        self._session = None
+
+    def __str__(self) -> str:
+        return str(self.address)
+
+    def __repr__(self) -> str:
+        # Credentials must not get into a log.
+        shown = "" if self.credentials is None else ", credentials=…"
+        return f"Peer({str(self.address)!r}, scheme={self.scheme!r}{shown})"
+
+
+def _network(host: str) -> bytes:
+    """Return an IPv4 address, or the /64 of an IPv6 address: a caller chooses the rest of the latter freely."""
+    text = host.partition("%")[0]
+    if ":" not in text:
+        return text.encode()
+    packed = socket.inet_pton(socket.AF_INET6, text)
+    if packed.startswith(_MAPPED_IPV4):
+        return socket.inet_ntoa(packed[len(_MAPPED_IPV4) :]).encode()
+    return packed[:8]

@@ -1,0 +1,296 @@
+"""Calls to the other side of one connection: what `Peer.client` is.
+
+Such a call is sent on that connection or not at all: there is nothing to pick, to connect and to retry.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Self, TypeVar, Unpack, cast
+
+from fastrpc._core.balancing.retry_budget import RetryBudget
+from fastrpc._core.base.histogram import CallTotals
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller import Caller
+from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.client.caller_view import process_generation
+from fastrpc._core.client.own_calls import watch_calls
+from fastrpc._core.loop.loop_state import loop_state, wrong_loop
+from fastrpc._core.native.connection import Connection
+from fastrpc._core.wire.settings import WireNumbers
+from fastrpc.config import ClientConfig, ServerConfig
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.errors import ConfigError, ConnectionLostError, DeadlineExceededError, FastRPCError
+from fastrpc.peers.answers import Answers
+from fastrpc.peers.options import checked_options
+from fastrpc.peers.outcomes import batch_result
+from fastrpc.peers.packing import pack_arguments
+from fastrpc.peers.proxy import Proxy
+from fastrpc.peers.route_maker import RouteMaker
+from fastrpc.peers.stream import Stream
+from fastrpc.peers.stream_maker import StreamMaker
+from fastrpc.peers.stream_verbs import StreamVerbs
+from fastrpc.rpc.options import CallOptions
+
+__all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
+
+S = TypeVar("S")
+
+#: Options of `with_options` that choose among connections, or among attempts.
+_WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint")
+
+
+class PeerCalling:
+    """The parts that all PeerClients of one server, or of one client, share.
+
+    Args:
+        numbers: the codecs and compressors of answers.
+        codec: the codec of methods that name none.
+    """
+
+    def __init__(
+        self, config: ClientConfig | ServerConfig, numbers: WireNumbers, codec: str = "msgpack"
+    ) -> None:
+        self.config = config
+        self.numbers = numbers
+        self.codec = codec
+        self.routes = RouteMaker(config, CallTotals())
+        #: Those of peers that take one value for each call.
+        self.value_routes = RouteMaker(config, CallTotals(), by_value=True)
+        self.budget = RetryBudget()
+
+
+class PeerClient(Caller, StreamVerbs):
+    """Call the other side of a connection, which serves as well.
+
+    A handler gets it as `current_call().peer.client`, a server from `Server.peers()`; it may be kept. It never retries.
+    A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After the connection
+    ended, or is about to end, calls raise ConnectionLostError: the other side connects anew by itself, which makes
+    another Peer.
+    """
+
+    def __init__(self, calling: PeerCalling, address: Address, session: Any) -> None:
+        runner = self._runner_of(calling, address)
+        state = CallerState(runner, runner.routes, calling.budget)
+        config = calling.config
+        state.default_timeout_ns = int((config.timeouts.call or 0) * 1e9)
+        state.numbers = calling.numbers
+        state.compress_above = config.compress_above if isinstance(config, ClientConfig) else 1024
+        state.message_limit = config.limits.message_bytes
+        state.kind = PeerClient
+        state.check = checked_options
+        self._share(state, calling.codec)
+        runner.attend(session, state)
+
+    @staticmethod
+    def _runner_of(calling: PeerCalling, address: Address) -> "PeerRunner":
+        return PeerRunner(calling, address)
+
+    def with_options(self, **options: Unpack[CallOptions]) -> Self:
+        """Return a light view with other options for its calls, as `Client.with_options` does.
+
+        Raises:
+            ConfigError: the option chooses among connections or attempts, of which there is one.
+        """
+        _check_effect(options)
+        return super().with_options(**options)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no call can go out any more: the connection ended, or its other side drains."""
+        return cast(bool, self._state.runner.is_closed)
+
+    async def wait_closed(self) -> None:
+        """Wait until `is_closed`."""
+        await self._state.runner.wait_closed()
+
+    def bind(self, contract: Callable[..., S], /) -> S:
+        """Return a proxy with the methods of a service class, as `Client.bind` does."""
+        return cast(S, Proxy(self, contract))
+
+    def __repr__(self) -> str:
+        return f"<PeerClient of {self._state.runner.address}{', closed' if self.is_closed else ''}>"
+
+
+def _check_effect(options: Mapping[str, Any]) -> None:
+    for name in _WITHOUT_EFFECT:
+        if name in options:
+            raise ConfigError(
+                f"{name} has no effect for a PeerClient: its calls go to one connection, once",
+                hint=f"leave {name} out",
+            )
+
+
+class PeerRunner(Answers):
+    """The slow path of the calls of a PeerClient."""
+
+    #: The rules of retries; there are none.
+    policy = None
+
+    def __init__(self, calling: PeerCalling, address: Address) -> None:
+        self.address = address
+        self.routes = calling.routes
+        self.is_closed = True
+        self.streams = _Streams(self, calling)
+        self.session: Connection | None = None
+        self._state: CallerState | None = None
+        self._generation = process_generation()
+        # Futures of those who wait for the end, or for room in the output.
+        self._waiters: set[asyncio.Future[None]] = set()
+
+    def attend(self, session: Any, state: CallerState) -> None:
+        """Call on this connection for as long as it takes calls."""
+        if session is not None and watch_calls(session, Endpoint(self.address), self._end):
+            self.is_closed = False
+            self.session, self._state = session, state
+            state.bounds_output = True
+            state.set_sessions([session])
+
+    def _end(self) -> None:
+        """No call can go out any more; nothing of the connection is kept."""
+        self.is_closed = True
+        if self._state is not None:
+            self._state.set_sessions(())
+        self.session = self._state = None
+        self.wake()
+
+    def wake(self) -> None:
+        """Let those who wait look again."""
+        waiters, self._waiters = self._waiters, set()
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def wait_closed(self) -> None:
+        self.check_loop(asyncio.get_running_loop())
+        while not self.is_closed:
+            await self._wait(asyncio.get_running_loop().create_future())
+
+    async def _wait(self, waiter: asyncio.Future[None]) -> None:
+        self._waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.discard(waiter)
+
+    def first_use(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Refuse another loop than that of the connection, and another process."""
+        self.check_loop(loop)
+
+    def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._generation != process_generation():
+            raise RuntimeError("this PeerClient belongs to a connection that was made before the fork")
+        if self.session is not None and self.session.loop_state.loop is not loop:
+            raise wrong_loop("PeerClient", self.session.loop_state.loop, loop)
+
+    def lost(self, method: str | None) -> FastRPCError:
+        """Return the error of a call that has no connection any more."""
+        return ConnectionLostError(
+            f"{method}: the connection of {self.address} ended, or is about to; the call was not sent",
+            processed="no",
+            retryable=False,
+            hint="the other side connects anew by itself: take the client of its new Peer",
+        )
+
+    # Questions of calls
+
+    async def run(self, call: AwaitedCall) -> Any:
+        """Fail a call that found no connection."""
+        call._start_clock()
+        error = self.lost(call.method)
+        call._count_unsent(error.status)
+        raise error
+
+    async def run_later(self, call: AwaitedCall) -> Any:
+        """Make a call as soon as those before it have left: a client that reads slowly holds no more."""
+        call._start_clock()
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(call.remaining()):
+                while self.session is not None:
+                    waiter: asyncio.Future[None] = loop.create_future()
+                    if not call._await_output(self.session, waiter):
+                        break
+                    await self._wait(waiter)
+        except TimeoutError:
+            error = DeadlineExceededError(
+                f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
+                processed="no",
+            )
+            call._count_unsent(error.status)
+            raise error from None
+        return await self._attempted(call)
+
+    async def run_packed(self, call: AwaitedCall) -> Any:
+        call._start_clock()
+        return await self._attempted(call)
+
+    async def _attempted(self, call: AwaitedCall) -> Any:
+        """Make the one attempt of a call."""
+        if self.session is None:
+            lost = self.lost(call.method)
+            call._count_unsent(lost.status)
+            raise lost
+        attempt = call._attempt_on(self.session, 0)
+        try:
+            value = await attempt
+        finally:
+            call._adopt(attempt)
+        return self.reply(call, value) if call._wants_reply else value
+
+    def run_streamed(self, call: AwaitedCall) -> Any:
+        """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
+        return self.streams.call(call)
+
+    def retry(self, call: AwaitedCall, error: FastRPCError) -> None:
+        """Return None: every failure is final."""
+
+    async def run_batch(self, batch: AwaitedCall) -> list[Any]:
+        """Fail a batch that found no connection."""
+        if batch.kind != "unary":
+            raise TypeError(
+                f"{batch.method} takes a stream: a batch cannot send one; write client.call(…) for each"
+            )
+        error = self.lost(batch.method)
+        try:
+            batch._start_clock()
+        except DeadlineExceededError as late:
+            error = late
+        for _ in range(batch._batch.size):
+            batch._count_unsent(error.status)
+        return batch_result(batch, [error] * batch._batch.size)
+
+    async def finish_batch(self, batch: AwaitedCall, values: list[Any]) -> list[Any]:
+        return batch_result(batch, values)
+
+    def peer(self, call: AwaitedCall) -> Any:
+        """Return the peer of a call of ours."""
+        from fastrpc.peers.peer import Peer
+
+        return Peer(self.address)
+
+
+class _Streams(StreamMaker):
+    """The streams of a PeerClient: one attempt each."""
+
+    def __init__(self, runner: PeerRunner, calling: PeerCalling) -> None:
+        super().__init__(calling.routes, calling.config.timeouts.stream_idle or 0.0)
+        self._runner = runner
+
+    async def open(self, stream: Stream[Any, Any]) -> None:
+        call = stream.origin
+        cast(CallerState, call._options.shared).use()
+        stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
+        call._start_clock()
+        session = self._runner.session
+        if session is None:
+            error = self._runner.lost(call.method)
+            call._count_unsent(error.status)
+            raise error
+        attempt = call._attempt_on(session, 0)
+        call._may_have_run = True
+        await pack_arguments(attempt)
+        attempt._begin(stream)
+        stream.wake()
+
+    def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
+        return False

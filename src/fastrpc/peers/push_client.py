@@ -1,0 +1,87 @@
+"""Notifications to a peer that speaks rpcx: what `Peer.client` is there.
+
+To such a peer they are messages of its server, and it answers none. Nothing tells whether it listens.
+"""
+
+import asyncio
+from typing import Any
+
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller_state import CallerState
+from fastrpc._core.rpcx.server import RpcxServer
+from fastrpc.endpoint import Address
+from fastrpc.errors import CallError, DeadlineExceededError, FastRPCError
+from fastrpc.peers.peer_client import PeerCalling, PeerClient, PeerRunner
+from fastrpc.status import Status
+
+__all__ = ["PushClient"]
+
+
+class PushClient(PeerClient):
+    """The PeerClient of a peer that speaks rpcx: its `notify` pushes, its other verbs raise UNIMPLEMENTED."""
+
+    @staticmethod
+    def _runner_of(calling: PeerCalling, address: Address) -> PeerRunner:
+        return _PushRunner(calling, address)
+
+
+class _PushRunner(PeerRunner):
+    """Pushes on one connection."""
+
+    def __init__(self, calling: PeerCalling, address: Address) -> None:
+        super().__init__(calling, address)
+        self.routes = calling.value_routes
+        self._engine: RpcxServer | None = None
+
+    def attend(self, session: Any, state: CallerState) -> None:
+        """Push on this connection for as long as it lasts."""
+        if session is not None and not session.is_closed:
+            self.is_closed = False
+            self._engine = session
+            session.pusher = self
+
+    # Events of the connection
+
+    def on_room(self) -> None:
+        """There is room for further pushes."""
+        self.wake()
+
+    def on_end(self) -> None:
+        """Nothing more can be pushed."""
+        self._engine = None
+        self._end()
+
+    # Questions of calls
+
+    def lost(self, method: str | None) -> FastRPCError:
+        if self.is_closed:
+            return super().lost(method)
+        return CallError(
+            Status.UNIMPLEMENTED,
+            f"{method}: {self.address} speaks rpcx, whose clients answer no calls",
+            processed="no",
+            hint="write client.notify(…), which pushes",
+        )
+
+    async def run(self, call: AwaitedCall) -> Any:
+        """Push a notification as soon as those before it have left; nothing else goes to such a peer."""
+        if not call._is_one_way or self.is_closed:
+            return await super().run(call)
+        call._start_clock()
+        try:
+            async with asyncio.timeout(call.remaining()):
+                while self._engine is not None and not self._engine.takes_pushes:
+                    await self._wait(asyncio.get_running_loop().create_future())
+        except TimeoutError:
+            error = DeadlineExceededError(
+                f"{call.method}: {self.address} does not take what was sent before; the call was not sent",
+                processed="no",
+            )
+            call._count_unsent(error.status)
+            raise error from None
+        if self._engine is None:
+            lost = self.lost(call.method)
+            call._count_unsent(lost.status)
+            raise lost
+        self._engine.push(call)
+        return None

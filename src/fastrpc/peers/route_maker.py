@@ -1,0 +1,181 @@
+"""Routes of the methods that a client calls, and the verb that each kind of method takes."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastrpc._core.base.histogram import CallTotals, default_registry
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc.assigned_numbers import VALUE_CODECS
+from fastrpc.config import ClientConfig
+from fastrpc.config_errors import ShownAtProgram
+from fastrpc.errors import ConfigError
+from fastrpc.protocols.base import client_protocol
+
+if TYPE_CHECKING:
+    from fastrpc.config import ServerConfig
+    from fastrpc.rpc.definition import MethodDefinition
+    from fastrpc.rpc.signature import Kind
+
+__all__ = ["RouteMaker"]
+
+_ITEMS = 1_000_000
+
+#: Advice for a verb that the kind of a method does not take.
+_VERBS: "dict[Kind, str]" = {
+    "unary": "gives one answer: write client.call(…)",
+    "client_stream": "gives one answer to a stream: write client.call(…), or client.open(…) to send by hand",
+    "server_stream": "streams its answers: write client.stream(…)",
+    "both_ways": "streams both ways: write client.stream(…), or client.open(…) to send by hand",
+}
+
+#: The kinds that `call` takes.
+_CALLED: "frozenset[Kind]" = frozenset({"unary", "client_stream"})
+
+#: The kinds that each verb of streams takes.
+_STREAMED: "dict[str, frozenset[Kind]]" = {
+    "call": frozenset({"client_stream"}),
+    "stream": frozenset({"server_stream", "both_ways"}),
+    "open": frozenset({"client_stream", "both_ways"}),
+}
+
+
+#: Codecs whose payload may be one value or an array of arguments.
+_VALUE_CODECS = frozenset(VALUE_CODECS.values())
+
+
+class RouteMaker:
+    """Makes the MethodRoute of a method when it is first called."""
+
+    def __init__(
+        self, config: "ClientConfig | ServerConfig", totals: CallTotals, *, by_value: bool = False
+    ) -> None:
+        self._limits = config.limits
+        self._totals = totals
+        # Whether each connection tells by itself what its payloads are; whether they are one value each.
+        wire = config.wire_protocol if isinstance(config, ClientConfig) else None
+        self._has_twins = isinstance(config, ClientConfig) and wire is None and not by_value
+        self._by_value = by_value
+        #: The protocol of all connections, where that has no streams.
+        self._without_streams = "rpcx" if by_value else None
+        if wire is not None:
+            traits = client_protocol(wire).traits
+            self._by_value = by_value or traits.takes_values
+            self._without_streams = None if traits.has_streams else wire
+        self._streams: dict[tuple[Any, str, Kind], MethodRoute] = {}
+
+    def __call__(self, method: Any, codec: str) -> MethodRoute:
+        """Return the route of a method for `call`.
+
+        Raises:
+            TypeError: the method streams its answers.
+        """
+        with ShownAtProgram(hides_block=True):
+            if isinstance(method, str):
+                return self._named_route(method, codec, "unary", self._by_value)
+            from fastrpc.rpc.service import method_definition
+
+            definition = method_definition(method)
+            if definition.kind not in _CALLED:
+                raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
+            return self._route(definition, codec, self._by_value)
+
+    def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> MethodRoute:
+        """Return the route of a method for a verb that streams; by name the verb tells the kind.
+
+        Raises:
+            TypeError: the method is not of a kind that the verb takes.
+        """
+        if isinstance(method, str):
+            kind: Kind = "both_ways" if verb == "open" or has_input else "server_stream"
+            if verb == "call":
+                kind = "client_stream"
+        else:
+            from fastrpc.rpc.service import method_definition
+
+            definition = method_definition(method)
+            kind = definition.kind
+            if kind not in _STREAMED[verb]:
+                raise TypeError(f"{definition.full_name} {_VERBS[kind]}")
+            method = definition.function
+        route = self._streams.get((method, codec, kind))
+        if route is None:
+            with ShownAtProgram(hides_block=True):
+                if isinstance(method, str):
+                    route = self._named_route(method, codec, kind, self._by_value)
+                else:
+                    route = self._route(definition, codec, self._by_value)
+            self._streams[method, codec, kind] = route
+        return route
+
+    def _route(self, definition: "MethodDefinition", codec: str, by_value: bool) -> MethodRoute:
+        from fastrpc.rpc.aliases import go_name
+        from fastrpc.rpc.marshals import codec_for, marshal_for
+
+        name = codec_for(definition, codec)
+        marshal = marshal_for(
+            definition,
+            name,
+            depth=self._limits.depth,
+            items=_ITEMS,
+            by_value=by_value and name in _VALUE_CODECS,
+        )
+        sent_as = None
+        if by_value and definition.service_names.rpcx == "go":
+            sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
+        twin = partial(self._route, definition, codec, not by_value)
+        return self._made(definition, marshal, by_value, twin, sent_as)
+
+    def _named_route(self, method: str, codec: str, kind: "Kind", by_value: bool) -> MethodRoute:
+        from fastrpc.rpc.marshals import untyped_marshal
+
+        marshal = untyped_marshal(
+            codec,
+            method,
+            depth=self._limits.depth,
+            items=_ITEMS,
+            by_value=by_value and codec in _VALUE_CODECS,
+        )
+        twin = partial(self._named_route, method, codec, kind, not by_value)
+        return self._made(_NamedMethod(method, kind), marshal, by_value, twin)
+
+    def _made(
+        self,
+        definition: Any,
+        marshal: Any,
+        by_value: bool,
+        twin: Callable[[], MethodRoute],
+        sent_as: str | None = None,
+    ) -> MethodRoute:
+        if self._without_streams is not None and definition.kind != "unary":
+            raise ConfigError(
+                f"{definition.full_name} streams, and {self._without_streams} has no streams",
+                hint="call it by the native protocol",
+            )
+        counters = default_registry.counters(definition.full_name, "client")
+        route = MethodRoute(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
+        route.set_form(by_value, twin if self._has_twins and definition.kind == "unary" else None)
+        return route
+
+
+class _NamedMethod:
+    """A method of which only the name is known, and from the verb its kind."""
+
+    style = "async"
+    idempotent = False
+    public = False
+    roles: frozenset[str] = frozenset()
+    timeout = None
+    #: Nothing is known of its result.
+    admits_none = True
+
+    def __init__(self, full_name: str, kind: "Kind") -> None:
+        from fastrpc.rpc.service import check_name_length
+
+        # A bare function of Phobos has a dot, and no service in front of it.
+        _, dot, name = full_name.rpartition(".")
+        if not dot or not name or not full_name.isascii():
+            raise ConfigError(f"{full_name!r} is not a method name", hint="write it as service.method")
+        check_name_length(full_name)
+        self.full_name = full_name
+        self.kind = kind

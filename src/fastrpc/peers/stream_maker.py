@@ -1,0 +1,69 @@
+"""Makes streams from the arguments of a verb, for their users to begin."""
+
+from typing import Any, Generic, TypeVar, cast
+
+from fastrpc._core.calls.call import MethodRoute
+from fastrpc._core.client.awaited_call import AwaitedCall
+from fastrpc._core.client.caller_view import ViewOptions
+from fastrpc.errors import FastRPCError
+from fastrpc.peers.route_maker import RouteMaker
+from fastrpc.peers.stream import Stream
+from fastrpc.peers.stream_arguments import split_messages, takes_stream
+
+__all__ = ["BaseStreamMaker", "StreamMaker"]
+
+M = TypeVar("M")
+
+
+class BaseStreamMaker(Generic[M]):
+    """Makes the streams of one caller, of either client: `M` is their class."""
+
+    def __init__(self, routes: RouteMaker, idle_seconds: float) -> None:
+        self._routes = routes
+        self._idle_seconds = idle_seconds
+
+    def make(self, verb: str, view: Any, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> M:
+        """Return a stream that has not begun; the stream parameter is taken from the arguments, unless it is `open`.
+
+        Raises:
+            TypeError: the method is not of a kind that the verb takes, or its stream is missing.
+        """
+        options = view._options
+        route, args, kwargs, messages = split_messages(
+            self._routes, options.codec, verb, method, args, kwargs
+        )
+        return self._stream(options, view.hash_key, route, (args, kwargs), messages)
+
+    def _stream(
+        self, options: ViewOptions, hash_key: Any, route: MethodRoute, given: Any, messages: Any
+    ) -> M:
+        raise NotImplementedError
+
+
+class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
+    """Makes the streams of one caller; `open` and `retry` make their attempts."""
+
+    def _stream(
+        self, options: ViewOptions, hash_key: Any, route: MethodRoute, given: Any, messages: Any
+    ) -> Stream[Any, Any]:
+        return Stream(self, options, hash_key, route, given, messages=messages)
+
+    async def call(self, call: AwaitedCall) -> Any:
+        """Call a method that streams its input only, and return its one answer."""
+        if call._is_one_way:
+            raise TypeError(
+                f"{call.method} takes a stream, which a notification cannot send: write client.call(…)"
+            )
+        args, kwargs = cast(Any, call._streamed)
+        method = call.route.definition.function if takes_stream(call.route) else call.method
+        async with self.make("call", call, method, args, kwargs or {}) as stream:
+            value = await stream.receive()
+            return stream.reply if call._wants_reply else value
+
+    async def open(self, stream: Stream[Any, Any]) -> None:
+        """Return once an attempt is under way, or raise the reason why it is not."""
+        raise NotImplementedError
+
+    def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
+        """Return whether another attempt follows the one that failed with `error`; it is begun then."""
+        raise NotImplementedError

@@ -1,0 +1,84 @@
+"""The outcome of a stream of either client, as its user asks for it: metadata, the one answer, reply, failure."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from fastrpc._core.payload.metadata import Metadata
+from fastrpc.endpoint import Endpoint
+from fastrpc.errors import CallError, FastRPCError, StreamEndedError
+from fastrpc.rpc.reply import Reply
+from fastrpc.status import Status
+
+if TYPE_CHECKING:
+    from fastrpc._core.client.client_stream import ClientStream
+else:
+    # The compiled class stands beside this one among the bases of a stream.
+    ClientStream = object
+
+__all__ = ["NO_VALUE", "StreamOutcome"]
+
+#: Stands for "there is no answer": None may be one.
+NO_VALUE: Any = object()
+
+
+class StreamOutcome(ClientStream):
+    """The outcome of a stream; the waits are those of the class beside it."""
+
+    # Whether the stream ended.
+    _is_over = False
+    # The kept error is never raised.
+    _failure: BaseException | None = None
+    _metadata: Metadata | None = None
+    _value: Any = NO_VALUE
+    _is_taken = False
+
+    def _answer(self) -> Any:
+        """Return the one answer to a stream, or None; raise the error of one that failed."""
+        self._check_failure()
+        if self._value is NO_VALUE and self._attempt is not None and not self.gives_stream:
+            try:
+                self._value = self._attempt._answer()
+            except FastRPCError as error:
+                error._of_own_call = True
+                self._failure = self._kept(error)
+                raise
+        return None if self._value is NO_VALUE else self._value
+
+    def _answer_once(self) -> Any:
+        value = self._answer()
+        if self._is_taken:
+            raise StreamEndedError(f"{self.origin.method}: the one answer was received already")
+        self._is_taken = True
+        return value
+
+    def _check_failure(self) -> None:
+        if self._failure is not None:
+            raise self._again(self._failure)
+
+    def _known_metadata(self, waiting: str) -> Metadata:
+        """Return the first metadata; `waiting` is what a program writes to wait for it."""
+        if self._metadata is None:
+            self._metadata = self._first_metadata
+        if self._metadata is None and self._is_over and self._failure is None:
+            self._metadata = Metadata()
+        if self._metadata is None:
+            raise LookupError(f"{self.origin.method}: no metadata came yet; `{waiting}` waits for it")
+        return self._metadata
+
+    def _made_reply(self) -> Reply[Any]:
+        """Return the reply of a stream that ended."""
+        self._check_failure()
+        call = self.origin
+        return Reply(
+            self._answer(),
+            metadata=call.reply_metadata,
+            endpoint=cast(Endpoint, call.endpoint),
+            attempts=call.attempt + 1,
+            seconds=call._seconds,
+        )
+
+    def _cancelled(self) -> CallError:
+        error = CallError(
+            Status.CANCELLED, f"{self.origin.method}: the stream was cancelled here", processed="unknown"
+        )
+        error._of_own_call = True
+        return error

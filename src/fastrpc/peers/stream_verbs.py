@@ -1,0 +1,82 @@
+"""The verbs of a client whose messages go one way or both."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+
+if TYPE_CHECKING:
+    from fastrpc.peers.stream import Stream
+
+__all__ = ["StreamVerbs"]
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class StreamVerbs:
+    """The verbs of a `Client` for streams."""
+
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], AsyncIterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Stream[Any, T]": ...
+    @overload
+    def stream(
+        self, method: Callable[Concatenate[Any, P], Iterator[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> "Stream[Any, T]": ...
+    @overload
+    def stream(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
+    def stream(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that streams its answers.
+
+        ::
+
+            async with client.stream(Arith.count, 3) as numbers:
+                async for number in numbers:
+                    print(number)
+
+        Nothing is sent before the block is entered; leaving it early cancels the handler. Where the method takes a
+        stream as well, give an iterable of messages, asynchronous or not: it is sent while answers are read.
+        `Timeouts.call` does not count: `with_options(timeout=)` limits the whole stream.
+
+        Raises:
+            TypeError: the method gives one answer, or its stream is missing.
+        """
+        return _streams_of(self).make("stream", self, method, args, kwargs)
+
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], AsyncIterator[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "Stream[S, T]": ...
+    @overload
+    def open(
+        self,
+        method: Callable[Concatenate[Any, AsyncIterator[S], P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> "Stream[S, T]": ...
+    @overload
+    def open(self, method: str, /, *args: Any, **kwargs: Any) -> "Stream[Any, Any]": ...
+    def open(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that takes a stream, to send its messages by hand; its arguments come without the stream.
+
+        ::
+
+            async with client.open(Arith.sum) as numbers:
+                await numbers.send(3)
+                await numbers.end()
+                print(await numbers.receive())
+
+        Raises:
+            TypeError: the method takes no stream.
+        """
+        return _streams_of(self).make("open", self, method, args, kwargs)
+
+
+def _streams_of(client: Any) -> Any:
+    return client._state.runner.streams

@@ -1,0 +1,60 @@
+"""Decompression of answers and messages in slices, in turn with the loop's other deferred work."""
+
+import asyncio
+
+from fastrpc._core.client.client_call import ClientCall
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork
+from fastrpc.compressors.base import Steps, decompress_steps
+from fastrpc.errors import DecodeError
+
+__all__ = ["message_steps", "unpack"]
+
+
+async def unpack(call: ClientCall, most: int) -> None:
+    """Decompress the answer of a call, which keeps the result; a short one at once, unless other work waits.
+
+    Raises:
+        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
+    """
+    try:
+        compressor, payload = call._packed_answer
+    except DecodeError as error:
+        call._count_undecoded(error)
+        raise
+    loop = asyncio.get_running_loop()
+    unpacked: asyncio.Future[bytes] = loop.create_future()
+    steps = decompress_steps(compressor, payload, most)
+
+    def step() -> bool:
+        if unpacked.done():
+            # The caller has given up.
+            return False
+        try:
+            next(steps)
+        except StopIteration as end:
+            unpacked.set_result(end.value)
+        except DecodeError as error:
+            unpacked.set_exception(error)
+        return not unpacked.done()
+
+    SlicedWork(loop_state(loop).turns, step).begin()
+    try:
+        call._take_unpacked(await unpacked)
+    except DecodeError as error:
+        failure = call._unpacking_failed(error)
+        call._count_undecoded(failure)
+        raise failure from None
+
+
+def message_steps(call: ClientCall, payload: bytes, most: int) -> Steps:
+    """Return a generator that decompresses a message of a stream in short steps.
+
+    Raises:
+        DecodeError: it is damaged, has more than `most` bytes, or its compressor is unknown.
+    """
+    compressor, _ = call._packed_answer
+    try:
+        return (yield from decompress_steps(compressor, payload, most))
+    except DecodeError as error:
+        raise call._unpacking_failed(error) from None

@@ -1,0 +1,54 @@
+"""The native protocol of PROTOCOL.md, on the client side."""
+
+from typing import Any
+
+from fastrpc._core.client.blocking_connection import BlockingConnection
+from fastrpc._core.client.client_connection import ClientConnection
+from fastrpc.protocols.base import ClientParts, ClientTraits, register
+from fastrpc.tls import ALPN
+
+__all__ = ["EARLY_BYTES", "native_client_engine", "native_connection"]
+
+#: How many bytes of short requests wait for the end of a turn of the loop. A client would else write all requests of a
+#: turn before its server sees the first one, and sleep while that handles them.
+EARLY_BYTES = 1_024
+
+
+def native_client_engine(parts: ClientParts) -> ClientConnection | BlockingConnection:
+    """Make the engine of a connection."""
+    # All short requests of a turn wait for its end under TLS: they leave in few records.
+    return native_connection(parts, 0 if parts.endpoint.address.scheme == "tls" else EARLY_BYTES)
+
+
+def native_connection(
+    parts: ClientParts, early_bytes: int, **options: Any
+) -> ClientConnection | BlockingConnection:
+    """Make a native connection, on a loop or for threads; a translation may lie below it."""
+    config = parts.config
+    shared: dict[str, Any] = {
+        "endpoint": parts.endpoint,
+        "timeouts": parts.timeouts,
+        "keepalive": config.keepalive,
+        "settings": parts.settings,
+        "early_calls": config.early_calls,
+        "credential": parts.credential,
+        "takes_values": parts.protocol.traits.takes_values,
+        **options,
+    }
+    if parts.loop is None:
+        return BlockingConnection(**shared)
+    return ClientConnection(
+        owner=parts.owner,
+        loop=parts.loop,
+        early_bytes=early_bytes,
+        stream_pool=config.memory.stream_pool,
+        **shared,
+    )
+
+
+register(
+    "native",
+    client_engine=native_client_engine,
+    agreed=(ALPN,),
+    traits=ClientTraits(has_streams=True, serves=True),
+)

@@ -1,0 +1,335 @@
+"""Fields in the names of Go, for payloads of one value of services with `rpcx="go"`: `user_id` is `UserID`.
+
+::
+
+    {"UserID": 7, "Items": [{"ItemName": …}]}  ──►  {"user_id": 7, "items": [{"item_name": …}]}  ──► decoded as usual
+    Order(user_id=7, items=[…])                ──►  a twin of it with fields UserID, Items       ──► encoded as usual
+
+A payload received may have either name. Fields of dataclasses and Structs have names of Go, also within lists, tuples,
+maps and optional values; in values of `Any` that are sent, those of their classes. Values of sets keep our own: the
+guard against collisions reads them by these. Methods without such fields have the plain coders. This module decodes,
+`twins` encodes.
+
+A payload is opened level by level, along the fields whose types have names. So each level is read once more; the size
+of the payload limits the total.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from msgspec import inspect as schema
+
+from fastrpc._core.payload.marshal import PayloadCoders
+from fastrpc.rpc.definition import MethodTypes
+from fastrpc.rpc.go.twins import ROWS, has_names, is_class, key_type, names_of, writer_for
+from fastrpc.rpc.schema.scans import plain_type
+
+__all__ = ["coders_in_go"]
+
+#: The bytes of a payload that may be opened, all levels together: this many times its size, and some more.
+MOST_TIMES: Final = 24
+SPARE_BYTES: Final = 1 << 20
+
+#: Codecs whose values have names.
+_NAMED: Final = {"msgpack": msgspec.msgpack, "json": msgspec.json}
+
+
+def coders_in_go(
+    coders: PayloadCoders, types: MethodTypes, written: Mapping[str, str] | None
+) -> PayloadCoders:
+    """Return coders that take fields in the names of Go as well, and write them.
+
+    Args:
+        coders: those of a codec whose payloads are values, with our names.
+        types: those of the method.
+        written: Go's names of the parameters, where arguments are a map of them; None for a single argument.
+    """
+    if coders.codec not in _NAMED:
+        return coders
+    codec: Any = _NAMED[coders.codec]
+    if written is None:
+        encode = _encoder(coders.encode_arguments, types.parameters[0])
+    else:
+        encode = _argument_encoder(coders.encode_arguments, written, types.parameters)
+    items = zip(coders.items, types.parameters, strict=True)
+    return PayloadCoders(
+        coders.codec,
+        coders.codec_id,
+        encode=(encode, _encoder(coders.encode_result, types.result), coders.encode_message),
+        decode=(_decoder(codec, coders.decode_result, types.result), coders.decode_message),
+        exact=None,
+        open=coders.open,
+        items=tuple(_decoder(codec, decode, kind) for decode, kind in items),
+        scan=(coders.scan_arguments, coders.scan_result, coders.scan_message),
+    )
+
+
+def _encoder(encode: Callable[[Any], bytes], kind: Any) -> Callable[[Any], bytes]:
+    write = writer_for(schema.type_info(kind))
+    return encode if write is None else lambda value: encode(write(value))
+
+
+def _argument_encoder(
+    encode: Callable[[Any], bytes], written: Mapping[str, str], kinds: Sequence[Any]
+) -> Callable[[Any], bytes]:
+    """Return the encoder of a map of arguments by name."""
+    writers = [writer_for(schema.type_info(kind)) for kind in kinds]
+    if not any(writers) and all(name == own for own, name in written.items()):
+        return encode
+    known = {own: (name, write) for (own, name), write in zip(written.items(), writers, strict=True)}
+
+    def encode_renamed(named: Any) -> bytes:
+        if named is None:
+            return encode(None)
+        found: dict[str, Any] = {}
+        for own, value in named.items():
+            name, write = known[own]
+            found[name] = value if write is None else write(value)
+        return encode(found)
+
+    return encode_renamed
+
+
+def _decoder(codec: Any, decode: Callable[[Any], Any], kind: Any) -> Callable[[Any], Any]:
+    """Return a decoder that takes fields in the names of Go as well; `decode` itself if the type has no such fields."""
+    plan = _Plans(codec).of(schema.type_info(kind))
+    if plan is None:
+        return decode
+    encode = codec.Encoder().encode
+
+    def decode_renamed(payload: Any) -> Any:
+        renamed = plan.renamed(payload, _Budget(payload))
+        return decode(payload if renamed is payload else encode(renamed))
+
+    return decode_renamed
+
+
+class _Budget:
+    """The bytes of a payload that may still be opened."""
+
+    def __init__(self, payload: Any) -> None:
+        #: Whether a part of the payload does not fit its type. That part and all after it keep their names: the decoder
+        #: then refuses the part and names its place. In a map with a wrong key it names the first entry.
+        self.is_unfit = False
+        self._left = MOST_TIMES * len(memoryview(payload)) + SPARE_BYTES
+
+    def spend(self, payload: Any) -> None:
+        self._left -= len(memoryview(payload))
+        if self._left < 0:
+            raise ValueError(
+                f"fields in fields make more than {MOST_TIMES} times its size to look through for names of Go:"
+                " nest less, or send less at once"
+            )
+
+
+class _Plan:
+    """How values of a type are renamed: as an array, as a map, or as either; None stays as it is."""
+
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec
+        self._open: Callable[[Any], Any] | None = None
+        self.array: _Row | _Places | None = None
+        self.map: _Entries | _Fields | _Tagged | None = None
+        #: Whether values of other kinds are possible; these stay as they are.
+        self.takes_others = False
+
+    def renamed(self, payload: Any, budget: _Budget) -> Any:
+        """Return the value to encode in place of a payload; the payload itself if nothing is renamed.
+
+        Raises:
+            ValueError: a field has both names, or too much would have to be opened.
+        """
+        if budget.is_unfit:
+            return payload
+        if self._open is None:
+            self._open = self._opener()
+        budget.spend(payload)
+        try:
+            opened: Any = self._open(payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return self._renamed_in_part(payload, budget)
+        if isinstance(opened, dict) and self.map is not None:
+            return self.map.renamed(opened, budget)
+        if isinstance(opened, list) and self.array is not None:
+            return self.array.renamed(opened, budget)
+        return payload
+
+    def _renamed_in_part(self, payload: Any, budget: _Budget) -> Any:
+        """Return the value to encode in place of a payload that cannot be opened with its items."""
+        if isinstance(self.array, _Row) and self.array.items is not msgspec.Raw:
+            budget.spend(payload)
+            with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                return self.array.renamed_singly(self._codec.decode(payload, type=list[msgspec.Raw]), budget)
+        budget.is_unfit = not self.takes_others
+        return payload
+
+    def _opener(self) -> Callable[[Any], Any]:
+        # Each failure to open costs an exception, so the type admits all likely values.
+        kinds: Any = str | int | float | bool | None if self.takes_others else None
+        if self.map is not None:
+            # With the exact type of its keys: the guard against collisions has checked no others.
+            kinds |= dict.__class_getitem__((self.map.keys, msgspec.Raw))
+        if self.array is not None:
+            kinds |= list.__class_getitem__(self.array.items)
+        found: Callable[[Any], Any] = self._codec.Decoder(kinds).decode
+        return found
+
+
+class _Row:
+    """The items of an array, all of one type."""
+
+    def __init__(self, items: _Plan) -> None:
+        #: The type by which the items are opened, together with the array: maps of fields if they can be nothing else.
+        self.items: Any = msgspec.Raw
+        self._plan = items
+        self._rename: Callable[[Any, _Budget], Any] = items.renamed
+        if isinstance(items.map, _Fields) and items.array is None and not items.takes_others:
+            self.items = dict[str, msgspec.Raw] | None
+            self._rename = items.map.renamed
+
+    def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        rename = self._rename
+        return [None if item is None else rename(item, budget) for item in opened]
+
+    def renamed_singly(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        return [self._plan.renamed(item, budget) for item in opened]
+
+
+class _Places:
+    """The items of a tuple."""
+
+    items: Final = msgspec.Raw
+
+    def __init__(self, places: Sequence[_Plan | None]) -> None:
+        self._places = places
+
+    def renamed(self, opened: list[Any], budget: _Budget) -> list[Any]:
+        for at, plan in enumerate(self._places[: len(opened)]):
+            if plan is not None:
+                opened[at] = plan.renamed(opened[at], budget)
+        return opened
+
+
+class _Entries:
+    """The values of a map."""
+
+    def __init__(self, keys: Any, values: _Plan) -> None:
+        self.keys = keys
+        self._values = values
+
+    def renamed(self, opened: dict[Any, Any], budget: _Budget) -> dict[Any, Any]:
+        rename = self._values.renamed
+        return {key: rename(value, budget) for key, value in opened.items()}
+
+
+class _Fields:
+    """The fields of a class, or of a typed dict."""
+
+    keys: Final = str
+
+    def __init__(self, part: Any) -> None:
+        #: By each accepted name: our own name, and the plan of the value.
+        self.known: dict[str, tuple[str, _Plan | None]] = {}
+        self._keeps_unknown = getattr(part, "forbid_unknown_fields", False)
+        if (tag_field := getattr(part, "tag_field", None)) is not None:
+            self.known[tag_field] = tag_field, None
+
+    def renamed(self, opened: dict[str, Any], budget: _Budget) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in opened.items():
+            known = self.known.get(name)
+            if known is None:
+                if self._keeps_unknown:
+                    found[name] = value
+                continue
+            own, plan = known
+            if own in found:
+                raise ValueError(f"{own!r} comes twice, once in its name in Go")
+            found[own] = value if plan is None else plan.renamed(value, budget)
+        return found
+
+
+class _Tagged:
+    """The fields of one of several Structs, which a tag tells apart."""
+
+    keys: Final = str
+
+    def __init__(self, codec: Any, tag_field: str) -> None:
+        self._decode = codec.Decoder(str | int).decode
+        self._tag_field = tag_field
+        self.structs: dict[Any, _Fields] = {}
+
+    def renamed(self, opened: dict[str, Any], budget: _Budget) -> dict[str, Any]:
+        tag = opened.get(self._tag_field)
+        fields = None if tag is None else self.structs.get(self._decoded(tag))
+        return opened if fields is None else fields.renamed(opened, budget)
+
+    def _decoded(self, tag: Any) -> Any:
+        try:
+            return self._decode(tag)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return None
+
+
+class _Plans:
+    """The plans of the types within one."""
+
+    def __init__(self, codec: Any) -> None:
+        self._codec = codec
+        self._of_classes: dict[Any, _Plan] = {}
+
+    def of(self, part: Any) -> _Plan | None:
+        """Return the plan of a type; None where there are no names of Go."""
+        if isinstance(part, schema.Metadata):
+            return self.of(part.type)
+        if not has_names(part):
+            return None
+        if is_class(part) or isinstance(part, schema.TypedDictType):
+            return self._of_class(part)
+        plan = _Plan(self._codec)
+        if isinstance(part, schema.UnionType):
+            self._add_members(plan, part)
+        elif isinstance(part, schema.DictType):
+            values = self.of(part.value_type)
+            if values is not None and key_type(part) is not None:
+                plan.map = _Entries(plain_type(part.key_type), values)
+        elif isinstance(part, ROWS):
+            items = self.of(part.item_type)
+            plan.array = None if items is None else _Row(items)
+        elif isinstance(part, schema.TupleType | schema.NamedTupleType):
+            kinds = (
+                part.item_types if isinstance(part, schema.TupleType) else [one.type for one in part.fields]
+            )
+            places = [self.of(kind) for kind in kinds]
+            plan.array = _Places(places) if any(places) else None
+        return plan if plan.map is not None or plan.array is not None else None
+
+    def _of_class(self, part: Any) -> _Plan:
+        plan = self._of_classes.get(part.cls)
+        if plan is None:
+            plan = self._of_classes[part.cls] = _Plan(self._codec)
+            plan.map = _Fields(part)
+            written = names_of(part)
+            for field in part.fields:
+                own = field.encode_name
+                plan.map.known[own] = plan.map.known[written.get(own, own)] = own, self.of(field.type)
+        return plan
+
+    def _add_members(self, plan: _Plan, part: schema.UnionType) -> None:
+        """Take the plans of the members: one is an array at most, and one a map, or Structs with tags are."""
+        has_tags = sum(map(is_class, part.types)) > 1
+        for member in part.types:
+            found = self.of(member)
+            if found is None:
+                plan.takes_others |= not isinstance(member, schema.NoneType)
+                continue
+            if has_tags and isinstance(member, schema.StructType) and is_class(member):
+                if not isinstance(plan.map, _Tagged):
+                    plan.map = _Tagged(self._codec, str(member.tag_field))
+                if isinstance(found.map, _Fields):
+                    plan.map.structs[member.tag] = found.map
+            else:
+                plan.map = found.map or plan.map
+                plan.array = found.array or plan.array

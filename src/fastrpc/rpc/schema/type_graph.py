@@ -1,0 +1,114 @@
+"""The graph of types in payloads, as msgspec inspects them and as they are written; types may refer to themselves."""
+
+import typing
+from collections.abc import Iterable, Iterator, Sequence
+from types import UnionType
+from typing import Annotated, Any, Literal, NewType, get_args, get_origin
+
+from msgspec import inspect as schema
+
+from fastrpc.rpc.schema.annotation import substitute
+from fastrpc.types.base import find
+
+__all__ = ["all_annotations", "all_parts", "is_hashable", "parts_of", "parts_within", "without_metadata"]
+
+
+def parts_of(part: Any) -> list[schema.Type]:
+    """Return the element types of a type; of a union, its members."""
+    if isinstance(part, schema.UnionType):
+        return list(part.types)
+    if isinstance(part, schema.TupleType):
+        return list(part.item_types)
+    if isinstance(part, schema.DictType):
+        return [part.key_type, part.value_type]
+    if isinstance(part, schema.ListType | schema.VarTupleType | schema.SetType | schema.FrozenSetType):
+        return [part.item_type]
+    return [field.type for field in getattr(part, "fields", ())]
+
+
+def without_metadata(part: Any) -> Any:
+    """Return the type that metadata is about; any other type itself."""
+    while isinstance(part, schema.Metadata):
+        part = part.type
+    return part
+
+
+def all_parts(kinds: Sequence[Any]) -> Iterator[schema.Type]:
+    """Yield the types of these annotations and all that they hold, each once."""
+    return parts_within(schema.multi_type_info(kinds))
+
+
+def parts_within(roots: Iterable[schema.Type]) -> Iterator[schema.Type]:
+    """Yield these types and all that they hold, each once; the type behind metadata counts, too."""
+    # The objects are kept as long as their ids.
+    waiting = list(roots)
+    roots = list(waiting)
+    seen = {id(root) for root in roots}
+    while waiting:
+        part = waiting.pop()
+        yield part
+        for inner in [part.type] if isinstance(part, schema.Metadata) else parts_of(part):
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                roots.append(inner)
+                waiting.append(inner)
+
+
+def all_annotations(kinds: Sequence[Any]) -> Iterator[Any]:
+    """Yield these annotations and all that they hold, each once, with the fields of classes.
+
+    Type arguments of a class that msgspec does not know, as in `deque[int]`, are found here only. Types that such a
+    class decodes itself, such as the fields of a pydantic model, are not followed.
+    """
+    waiting = list(kinds)
+    seen: set[Any] = set()
+    while waiting:
+        kind = waiting.pop()
+        # Metadata of an annotation may be unhashable.
+        identity = kind if is_hashable(kind) else repr(kind)
+        if identity in seen:
+            continue
+        seen.add(identity)
+        yield kind
+        waiting += _inner_annotations(kind)
+
+
+def _inner_annotations(kind: Any) -> list[Any]:
+    if isinstance(kind, NewType):
+        return [kind.__supertype__]
+    origin = get_origin(kind)
+    if origin is Literal:
+        return []
+    if origin is Annotated:
+        return [get_args(kind)[0]]
+    if origin is None and hasattr(kind, "__value__"):  # type X = …
+        return [kind.__value__]
+    inner = [part for part in get_args(kind) if part is not Ellipsis and not isinstance(part, list)]
+    owner = kind if origin is None else origin
+    if owner is UnionType or not isinstance(owner, type):
+        return inner
+    known = find(owner)
+    if known is not None:
+        return [] if known.plain_type is None else [known.plain_type(kind)]
+    values = dict(zip(getattr(owner, "__parameters__", ()), get_args(kind), strict=False))
+    return [*inner, *(substitute(field, values) for field in _fields_of(owner))]
+
+
+def _fields_of(owner: type[Any]) -> list[Any]:
+    """Return the annotations of the fields of a class; none if its fields do not travel."""
+    marks = ("__dataclass_fields__", "__struct_fields__", "__total__", "_field_defaults", "__attrs_attrs__")
+    if not any(hasattr(owner, mark) for mark in marks):
+        return []
+    try:
+        return list(typing.get_type_hints(owner, include_extras=True).values())
+    except Exception:  # a name that is unknown at run time: msgspec refuses the class
+        return []
+
+
+def is_hashable(value: Any) -> bool:
+    """Whether an annotation can be a key: metadata of `Annotated` may be anything."""
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True

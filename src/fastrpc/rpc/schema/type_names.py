@@ -1,0 +1,141 @@
+"""Names of classes in a description, and types as source with these names.
+
+Two classes of one name have two names here, `Item` and `Item2`, as in OpenAPI. A class of the program keeps its name
+beside a type of a library: that one has its module before it, as in `datetime.date`.
+"""
+
+import re
+import types
+import typing
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
+
+from fastrpc.rpc.schema.annotation import UNANNOTATED
+from fastrpc.rpc.schema.payload_classes import PayloadClass
+from fastrpc.types.floats import Float32
+
+__all__ = ["BUILTIN", "KEYWORDS", "TypeNames"]
+
+#: Types that need no import.
+BUILTIN: Final = frozenset(
+    [
+        "bool",
+        "bytearray",
+        "bytes",
+        "dict",
+        "float",
+        "frozenset",
+        "int",
+        "list",
+        "memoryview",
+        "object",
+        "set",
+        "str",
+        "tuple",
+        "None",
+        "...",
+    ]
+)
+#: Words of a type that a class cannot have as its name, as the readers of a description take them for themselves.
+KEYWORDS: Final = BUILTIN | frozenset(
+    ["Annotated", "Any", "AsyncIterator", "Float32", "Literal", "Meta", "Optional", "Union"]
+)
+#: Words of types that name nothing else: a class of such a name gets a number.
+_WORDS: Final = KEYWORDS | {"fastrpc", "msgspec"}
+_NOT_IN_NAMES: Final = re.compile(r"\W+", re.ASCII)
+
+#: The constraints of msgspec, which a value must meet.
+_CONSTRAINTS: Final = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length", "tz")
+
+_ALIASES: Final = tuple(alias for alias in (getattr(typing, "TypeAliasType", None),) if alias is not None)
+#: Depth to which aliases of types are followed: one may name itself.
+_DEEPEST: Final = 20
+
+
+class TypeNames:
+    """The names of the classes in a description."""
+
+    def __init__(self, classes: Iterable[PayloadClass]) -> None:
+        self._names: dict[Any, str] = {}
+        self._taken = set(_WORDS)
+        for one in classes:
+            base = _NOT_IN_NAMES.sub("_", one.cls.__name__).lstrip("0123456789_") or "Type"
+            name, number = base, 2
+            while name in self._taken:
+                name, number = f"{base}{number}", number + 1
+            self._taken.add(name)
+            self._names[one.cls] = name
+
+    def of_class(self, cls: Any) -> str:
+        """Return the name of a class."""
+        known = self._names.get(cls)
+        if known is not None:
+            return known
+        name = str(getattr(cls, "__name__", cls))
+        return f"{cls.__module__}.{name}" if name in self._taken - _WORDS else name
+
+    def text(self, annotation: Any, *, with_constraints: bool = False) -> str:
+        """Return a type as source, without modules.
+
+        Args:
+            with_constraints: keep those of `msgspec.Meta`.
+        """
+        return _Text(self, with_constraints).of(annotation, 0)
+
+
+class _Text:
+    """Writes types."""
+
+    def __init__(self, names: TypeNames, with_constraints: bool) -> None:
+        self._names = names
+        self._with_constraints = with_constraints
+
+    def of(self, annotation: Any, depth: int) -> str:
+        if annotation is UNANNOTATED or annotation is Any or depth == _DEEPEST:
+            return "Any"
+        if annotation is None or annotation is type(None):
+            return "None"
+        if annotation is Ellipsis:
+            return "..."
+        if isinstance(annotation, str):
+            return annotation
+        if isinstance(annotation, typing.ForwardRef):
+            return annotation.__forward_arg__
+        if isinstance(annotation, typing.NewType):
+            return self.of(annotation.__supertype__, depth + 1)
+        if isinstance(annotation, _ALIASES):
+            return self.of(annotation.__value__, depth + 1)
+        return self._composed(annotation, get_origin(annotation), get_args(annotation), depth)
+
+    def _composed(self, annotation: Any, origin: Any, arguments: tuple[Any, ...], depth: int) -> str:
+        if origin in {Union, types.UnionType}:
+            return " | ".join(dict.fromkeys(self.of(argument, depth) for argument in arguments))
+        if origin is Literal:
+            return f"Literal[{', '.join(repr(argument) for argument in arguments)}]"
+        if origin is Annotated:
+            inner = self.of(arguments[0], depth)
+            found = _constraints(annotation.__metadata__) if self._with_constraints else ()
+            return f"Annotated[{', '.join((inner, *found))}]" if found else inner
+        if origin in {Required, NotRequired, typing.Final}:
+            return self.of(arguments[0], depth)
+        if origin is None:
+            return self._names.of_class(annotation)
+        if not arguments:
+            is_empty = origin is tuple and annotation is not tuple
+            return "tuple[()]" if is_empty else self._names.of_class(origin)
+        inner = ", ".join(self._argument(argument, depth) for argument in arguments)
+        return f"{self._names.of_class(origin)}[{inner}]"
+
+    def _argument(self, argument: Any, depth: int) -> str:
+        if isinstance(argument, list | tuple):
+            return f"[{', '.join(self._argument(one, depth) for one in argument)}]"
+        return self.of(argument, depth + 1 if isinstance(argument, _ALIASES) else depth)
+
+
+def _constraints(metadata: tuple[Any, ...]) -> tuple[str, ...]:
+    found: dict[str, Any] = {}
+    for one in metadata:
+        if type(one).__name__ == "Meta" and type(one).__module__ == "msgspec":
+            found |= {name: value for name in _CONSTRAINTS if (value := getattr(one, name)) is not None}
+    meta = f"Meta({', '.join(f'{name}={value!r}' for name, value in found.items())})" if found else ""
+    return tuple(filter(None, ("Float32" if any(one is Float32 for one in metadata) else "", meta)))

@@ -1,0 +1,115 @@
+"""Writers along the types of a method: each returns the value to encode in place of another, mostly the same one.
+
+::
+
+    list[Point]  ──►  row writer  ──►  writer of Point, which its room knows
+
+Rows, places and keys are walked here, once for all that change values before encoding: the names of Go
+(`rpc/go/twins.py`) and floats of 32 bits (`narrow_floats`). A value that is not of its type stays as it is: its
+receiver refuses it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
+
+from msgspec import inspect as schema
+
+__all__ = ["ROW_CLASSES", "TypeWriters", "Writer", "key_writer", "place_writer"]
+
+#: Returns the value to encode in place of another; that itself if nothing changes.
+Writer: TypeAlias = Callable[[Any], Any]
+
+#: Classes of the values that rows are written for.
+ROW_CLASSES: Final = (list, tuple, set, frozenset)
+
+
+class TypeWriters:
+    """Makes the writers of types; a room says which parts it changes, and how."""
+
+    #: Types of arrays of items of one type whose items are changed.
+    rows: tuple[type[Any], ...] = (schema.ListType, schema.VarTupleType)
+
+    def of(self, part: Any) -> Writer | None:
+        """Return the writer of a type; None where nothing changes."""
+        if not self.concerns(part):
+            return None
+        own = self.own(part)
+        if own is not None:
+            return own
+        if isinstance(part, schema.Metadata):
+            return self.of(part.type)
+        if isinstance(part, schema.UnionType):
+            return self.of_union(part)
+        if isinstance(part, schema.DictType):
+            return self.of_map(part)
+        if isinstance(part, self.rows):
+            return _row_writer(self.of(part.item_type))
+        if isinstance(part, schema.TypedDictType):
+            return key_writer({field.encode_name: self.of(field.type) for field in part.fields})
+        if isinstance(part, schema.TupleType):
+            return place_writer([self.of(kind) for kind in part.item_types])
+        if isinstance(part, schema.NamedTupleType):
+            return place_writer([self.of(field.type) for field in part.fields])
+        return self.of_class(part) if isinstance(part, schema.StructType | schema.DataclassType) else None
+
+    def concerns(self, part: Any) -> bool:
+        """Return whether anything in a type changes."""
+        raise NotImplementedError
+
+    def own(self, part: Any) -> Writer | None:
+        """Return the writer of a type that the room changes as a whole; None for any other."""
+        raise NotImplementedError
+
+    def of_class(self, part: Any) -> Writer | None:
+        """Return the writer of a Struct or dataclass, each class once: types may refer to themselves."""
+        raise NotImplementedError
+
+    def of_map(self, part: schema.DictType) -> Writer | None:
+        """Return the writer of a map."""
+        raise NotImplementedError
+
+    def of_union(self, part: schema.UnionType) -> Writer | None:
+        """Return the writer of a value of one of several types."""
+        raise NotImplementedError
+
+
+def place_writer(writers: Sequence[Writer | None]) -> Writer | None:
+    """Return a writer of arrays whose items each have one of their own; None where none of them has."""
+    if not any(writers):
+        return None
+
+    def write_places(value: Any) -> Any:
+        if not isinstance(value, tuple | list) or len(value) > len(writers):
+            return value
+        pairs = zip(writers, value, strict=False)
+        return tuple(item if write is None else write(item) for write, item in pairs)
+
+    return write_places
+
+
+def key_writer(writers: Mapping[Any, Writer | None]) -> Writer | None:
+    """Return a writer of maps with known keys; None where none of them has one."""
+    changed = {key: write for key, write in writers.items() if write is not None}
+    if not changed:
+        return None
+
+    def write_keys(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        found = dict(value)
+        for key in changed.keys() & found.keys():
+            found[key] = changed[key](found[key])
+        return found
+
+    return write_keys
+
+
+def _row_writer(write: Writer | None) -> Writer | None:
+    if write is None:
+        return None
+
+    def write_row(value: Any) -> Any:
+        # An empty one stays what it is, as it may be a default that is left out.
+        return list(map(write, value)) if value and isinstance(value, ROW_CLASSES) else value
+
+    return write_row

@@ -1,0 +1,189 @@
+"""Accept connections in one process and hand them to others."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Container, Sequence
+from typing import Any
+
+from fastrpc.config import TLS, ServerConfig
+from fastrpc.config.delays import silence_seconds
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.server.encryption import check_listening
+from fastrpc.server.inherited import inherited_address, is_inherited, take_inherited
+from fastrpc.tls.contexts import ContextSource, server_contexts
+from fastrpc.transports import tcp, unix
+from fastrpc.transports.base import BACKLOG
+from fastrpc.transports.sockets import close_all, listen_error
+from fastrpc.workers.takeover.takeover import Takeover
+
+__all__ = ["Acceptor", "ListeningSocket"]
+
+
+class ListeningSocket:
+    """A listening socket with the index of its address."""
+
+    __slots__ = ("index", "socket")
+
+    def __init__(self, index: int, bound: socket.socket) -> None:
+        self.index = index
+        self.socket = bound
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def accept(self) -> socket.socket | None:
+        """Return a waiting connection, or None."""
+        try:
+            connection, _ = self.socket.accept()
+        except (BlockingIOError, InterruptedError, ConnectionError):
+            return None
+        return connection
+
+
+class Acceptor:
+    """The listening sockets of a server with several processes.
+
+    One process accepts, and hands the connections to the others in turn. When several processes accept at one socket,
+    or at one port by SO_REUSEPORT, chance distributes the connections. RPC clients have few, long-lived connections,
+    so chance would leave some processes idle. A single acceptor also keeps the backlog when a worker dies.
+
+    Args:
+        takeover: has the sockets of the program whose place this one takes.
+    """
+
+    def __init__(
+        self, addresses: Sequence[Address], config: ServerConfig, takeover: Takeover | None = None
+    ) -> None:
+        self.addresses: list[Address] = []
+        self.listening_sockets: list[ListeningSocket] = []
+        self._config = config
+        self._wanted = list(addresses)
+        self._contexts: ContextSource | None = None
+        # The functions that remove the files of unix sockets, by the index of their address; for those of the program
+        # before this one None until this one owns them.
+        self._removals: dict[int, Callable[[], None] | None] = {}
+        try:
+            for index, address in enumerate(addresses):
+                self._bind(index, address, takeover)
+        except BaseException:
+            self.close()
+            raise
+
+    def _bind(self, index: int, wanted: Address, takeover: Takeover | None) -> None:
+        given = None if takeover is None else takeover.take(wanted)
+        if given is not None:
+            address = self._check(_address_at(wanted, given.address, self._config))
+            bound = list(given.sockets)
+            if given.removes_file:
+                self._removals[index] = None
+        elif is_inherited(wanted):
+            address = self._check(inherited_address(wanted, is_encrypted=self._config.tls is not None))
+            bound = [take_inherited(wanted)]
+            if address.scheme != "unix":
+                tcp.set_options(bound[0], silence_seconds(self._config.keepalive))
+        else:
+            address, bound = self._bound(index, self._check(wanted))
+        self.addresses.append(address)
+        self.listening_sockets += [ListeningSocket(index, one) for one in bound]
+
+    def _check(self, address: Address) -> Address:
+        check_listening(address, self._config)
+        if address.scheme == "tls":
+            # Each worker makes its own: here mistakes are found before the first of them starts.
+            self._contexts = server_contexts(self._config.tls or TLS())
+        return address
+
+    def _bound(self, index: int, address: Address) -> tuple[Address, list[socket.socket]]:
+        """Return the real address and its new sockets."""
+        if address.scheme in {"tcp", "tls"}:
+            bound = tcp.bind(address, silence_seconds=silence_seconds(self._config.keepalive))
+            host, port = bound[0].getsockname()[:2]
+            return Address(address.scheme, host=address.host or host, port=port, path=address.path), bound
+        if address.scheme == "unix":
+            try:
+                one, self._removals[index] = asyncio.run(unix.bind(address))
+            except (OSError, ValueError) as failure:
+                raise listen_error(address, failure) from None
+            return address, [one]
+        raise ConfigError(
+            f"{str(address)!r} cannot be served by several processes",
+            hint="leave workers at 1 for it, without a control socket",
+        )
+
+    def check_certificates(self) -> None:
+        """Check the certificate files of workers that are about to start in the place of others.
+
+        Raises:
+            ConfigError: they cannot take the place of those that serve.
+        """
+        if self._contexts is not None:
+            self._contexts.check()
+
+    def listen(self) -> None:
+        """Start listening. Before that, connections are refused (tcp) or wait (unix)."""
+        for listening_socket in self.listening_sockets:
+            try:
+                listening_socket.socket.listen(BACKLOG)
+            except OSError as failure:
+                # Two programs can bind to one port as long as neither listens.
+                raise listen_error(self.addresses[listening_socket.index], failure) from None
+            listening_socket.socket.setblocking(False)
+
+    # Another program takes the sockets, or gave them
+
+    def shares(self) -> list[tuple[dict[str, Any], list[socket.socket]]]:
+        """Return the sockets of each address, described for the program that takes them."""
+        shares = []
+        for index, (wanted, address) in enumerate(zip(self._wanted, self.addresses, strict=True)):
+            sockets = [one.socket for one in self.listening_sockets if one.index == index]
+            told = {"wanted": str(wanted), "address": _name(address), "sockets": len(sockets)}
+            shares.append((told | {"removes_file": index in self._removals}, sockets))
+        return shares
+
+    def own(self) -> None:
+        """Remove the files of all sockets at the end: the program that made them has left them to this one."""
+        for index, remove in self._removals.items():
+            if remove is None:
+                self._removals[index] = unix.removal_of(self.addresses[index])
+
+    def leave(self, names: Container[str]) -> bool:
+        """Leave the addresses of these names to another program; return whether these are all."""
+        left = {index for index, address in enumerate(self.addresses) if _name(address) in names}
+        for index in left:
+            self._removals.pop(index, None)
+        close_all([one.socket for one in self.listening_sockets if one.index in left])
+        self.listening_sockets = [one for one in self.listening_sockets if one.index not in left]
+        return not self.listening_sockets
+
+    # End
+
+    def close(self) -> None:
+        """Stop accepting. Closing twice is allowed."""
+        for remove in self._removals.values():
+            if remove is not None:
+                remove()
+        self._removals.clear()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close this process's copies only; the parent keeps listening."""
+        close_all([listening_socket.socket for listening_socket in self.listening_sockets])
+        self.listening_sockets.clear()
+
+
+def _address_at(wanted: Address, bound: Address, config: ServerConfig) -> Address:
+    """Return the address of a socket that was bound by another program: TLS is up to this one."""
+    if bound.scheme == "unix":
+        return bound
+    if is_inherited(wanted):
+        return Address("tcp" if config.tls is None else "tls", host=bound.host, port=bound.port)
+    return Address(wanted.scheme, host=bound.host, port=bound.port, path=wanted.path)
+
+
+def _name(address: Address) -> str:
+    """Return the address as another program may read it, which may have another working directory."""
+    if address.scheme != "unix":
+        return str(address)
+    return str(Address("unix", path=os.path.abspath(address.path)))

@@ -1,0 +1,121 @@
+"""The announcer: the process that keeps the workers' shared addresses in a registry.
+
+It is a process of its own because registries need threads, and the supervisor, which forks, must not have any. A worker
+cannot do it: its end would withdraw the address for all others.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import Any
+
+from fastrpc.endpoint import Address, Endpoint
+from fastrpc.server.registrar import Record, Registrar, advertised_endpoint, record_of
+from fastrpc.workers.plan import ExitCode, Plan, Started
+from fastrpc.workers.process import loop_factory, signals_handled
+from fastrpc.workers.reporter import Reporter
+from fastrpc.workers.scoreboard import ProcessPlace
+from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
+
+__all__ = ["run_announcer"]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+def run_announcer(
+    plan: Plan, channel: WorkerEnd, addresses: list[Address], started: Started, place: ProcessPlace
+) -> ExitCode:
+    """Keep the workers' services registered until the supervisor orders the end, or is gone.
+
+    Raises:
+        ConfigError: the registry cannot hold it.
+        StoreError: the registry refuses it.
+    """
+    # Only the supervisor answers signals to the whole process group.
+    with (
+        signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
+        return runner.run(_announce(plan, channel, _records(plan, addresses, started), place))
+
+
+async def _announce(
+    plan: Plan, channel: WorkerEnd, records: dict[Record, Endpoint], place: ProcessPlace
+) -> ExitCode:
+    assert plan.registry is not None
+    registrar = Registrar(plan.registry, plan.config.tls)
+    answer = None if plan.config.admin_address is None else _no_page
+    reporter = Reporter(place, "announcer", lambda: registrar.is_registered, answer)
+    reporter.start()
+    orders = _Orders(channel)
+    registrar.want(records)
+    settling = asyncio.ensure_future(registrar.settle())
+    try:
+        await asyncio.wait((settling, orders.received), return_when=asyncio.FIRST_COMPLETED)
+        if settling.done():
+            settling.result()
+            channel.report(started={"records": len(records)})
+        await orders.received
+        if not orders.must_quit:
+            settling.cancel()
+            await registrar.retire()
+            # The workers begin their drain now, and end the announcement when this does.
+            channel.report(retired=True)
+            await orders.quits_within(plan.config.timeouts.announce)
+    finally:
+        settling.cancel()
+        reporter.close()
+        if not orders.must_quit:
+            await registrar.close()
+    # On QUIT the leases expire by themselves.
+    return ExitCode.INTERRUPTED if orders.must_quit else ExitCode.DONE
+
+
+def _no_page(_: str) -> dict[str, Any]:
+    """Only workers are asked for pages."""
+    return {}
+
+
+class _Orders:
+    """The orders of the supervisor: DRAIN or QUIT."""
+
+    def __init__(self, channel: WorkerEnd) -> None:
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self.received: asyncio.Future[None] = self._loop.create_future()
+        self._quit = asyncio.Event()
+        self._loop.add_reader(channel.fileno(), self._receive)
+
+    @property
+    def must_quit(self) -> bool:
+        return self._quit.is_set()
+
+    async def quits_within(self, seconds: float) -> None:
+        """Return after so many seconds, or once QUIT comes."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._quit.wait()
+
+    def _receive(self) -> None:
+        order = self._channel.receive()
+        if order is None or order[0] not in (DRAIN, QUIT):
+            return
+        if order[0] == QUIT:
+            self._quit.set()
+        if self.must_quit or not self._channel.is_open:
+            self._loop.remove_reader(self._channel.fileno())
+        if not self.received.done():
+            self.received.set_result(None)
+
+
+def _records(plan: Plan, addresses: list[Address], started: Started) -> dict[Record, Endpoint]:
+    """Return the records: every service at each advertised address."""
+    records = {}
+    for bound, advertise in zip(addresses, plan.advertised(), strict=True):
+        endpoint = advertised_endpoint(bound, advertise)
+        if endpoint is not None:
+            for service in started.services:
+                record = record_of(endpoint, started.versions.get(service), plan.config)
+                records[service, endpoint.address] = record
+    return records

@@ -1,0 +1,200 @@
+"""`fastrpc.App`: the services of a program together with their interceptors and settings."""
+
+import functools
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+from fastrpc.config import ServerConfig
+from fastrpc.errors import ConfigError
+from fastrpc.handlers.auth.access_options import (
+    Authenticate,
+    Authorize,
+    checked_authenticate,
+    checked_authorize,
+)
+from fastrpc.limits import Limit, checked_limits
+from fastrpc.rpc.interceptor import Interceptor, checked_interceptors
+from fastrpc.rpc.refused_arguments import explain_arguments
+from fastrpc.workers.plan import Plan
+
+if TYPE_CHECKING:
+    from fastrpc.registries.base.registry import Registry
+
+__all__ = ["App", "app_of", "loaded"]
+
+A = TypeVar("A", bound=type[Any])
+
+_DEFAULT_CONFIG = ServerConfig()
+
+
+def _explaining(cls: A) -> A:
+    cls.__init__ = explain_arguments("App")(cls.__init__)
+    return cls
+
+
+@_explaining
+@dataclass(frozen=True, slots=True)
+class App:
+    """Bundle services with their interceptors and settings, for `fastrpc run` and `serve`.
+
+    ::
+
+        app = fastrpc.App([Arith, Users], interceptors=[log])       # fastrpc run module:app
+
+    A function that returns an App, `def make() -> fastrpc.App`, may be given instead. It is called once, before worker
+    processes are forked: it has no event loop and should start no threads. The sources run in each worker.
+
+    Args:
+        sources: as for `Server`: an instance, a class or function without arguments, a context manager, or a list.
+        interceptors: functions around every call, the first outermost.
+        authenticate, authorize: identify callers and decide on their calls; see `Server`.
+        limits: how much callers may ask for, see `fastrpc.limits`.
+        registry: the registry for every service, as for `serve`; `fastrpc dev` registers nothing.
+        config: the settings; None: the defaults.
+
+    The command line, the environment and the settings file override `authenticate` (`--tokens`), `authorize`
+    (`--policy`), `registry` and `config`.
+
+    Raises:
+        ConfigError: interceptors, limits, registry or config are invalid.
+    """
+
+    #: The advice of `handlers/sources.py` where one is given as a source.
+    place_of_source: ClassVar[str] = (
+        "give it alone to serve() or fastrpc run; annotate a function that returns one: -> fastrpc.App"
+    )
+
+    sources: Any
+    interceptors: Sequence[Interceptor] = field(default=(), kw_only=True)
+    authenticate: Authenticate | None = field(default=None, kw_only=True)
+    authorize: Authorize | None = field(default=None, kw_only=True)
+    limits: Sequence[Limit] = field(default=(), kw_only=True)
+    #: Its URL may hold a token.
+    registry: "str | Registry | None" = field(default=None, kw_only=True, repr=False)
+    #: Never None once it is made.
+    config: ServerConfig | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interceptors", checked_interceptors(self.interceptors))
+        checked_authenticate(self.authenticate)
+        checked_authorize(self.authorize)
+        object.__setattr__(self, "limits", checked_limits(self.limits))
+        if self.config is None:
+            object.__setattr__(self, "config", _DEFAULT_CONFIG)
+        config = cast(ServerConfig, self.config)
+        if not isinstance(config, ServerConfig):
+            raise ConfigError(
+                f"config is a {type(config).__name__}, it must be a ServerConfig",
+                hint="write config=ServerConfig(…)",
+            )
+        if self.registry is not None:
+            _check_registry(self.registry, config)
+
+
+def _check_registry(registry: Any, config: ServerConfig) -> None:
+    # Imported on first use: most servers have no registry.
+    from fastrpc.registries.base.urls import open_registry
+
+    # Each process opens its own; the error of a wrong URL is raised where the URL is written.
+    open_registry(registry, tls=config.tls)
+
+
+def loaded(plan: Plan) -> Plan:
+    """Return a plan with its sources loaded, and with the settings of the App if the source is one.
+
+    Raises:
+        ConfigError: an App comes with other sources, or a setting is given both by the plan and the App.
+    """
+    if plan.is_loaded:
+        return plan
+    sources = tuple(_flat(plan.load()))
+    if not any(isinstance(one, App) or _makes_app(one) for one in sources):
+        return replace(plan, load=lambda: sources, is_loaded=True)
+    if len(sources) > 1:
+        raise ConfigError("an App is served alone", hint="put the other services into its sources")
+    app = sources[0] if isinstance(sources[0], App) else _made(sources[0])
+    if plan.configure is None:
+        _check_given_once(plan, app)
+    config = cast(ServerConfig, app.config)
+    return replace(
+        plan,
+        load=lambda: (app.sources,),
+        is_loaded=True,
+        interceptors=tuple(app.interceptors),
+        authenticate=app.authenticate if plan.authenticate is None else plan.authenticate,
+        authorize=app.authorize if plan.authorize is None else plan.authorize,
+        limits=tuple(app.limits),
+        registry=app.registry if plan.registry is None and plan.registers else plan.registry,
+        config=config if plan.configure is None else plan.configure(config),
+    )
+
+
+def _check_given_once(plan: Plan, app: App) -> None:
+    """Refuse settings that a program gives beside an App; a command line overrides the App."""
+    given = {
+        "interceptors": plan.interceptors != (),
+        "authenticate": plan.authenticate is not None,
+        "authorize": plan.authorize is not None,
+        "limits": plan.limits != (),
+        # One without a registry may be served with one.
+        "registry": plan.registry is not None and app.registry is not None,
+        "config": plan.config != _DEFAULT_CONFIG,
+    }
+    for name, is_given in given.items():
+        if is_given:
+            raise ConfigError(
+                f"{name} is given together with an App", hint=f"give it to the App: App(…, {name}=…)"
+            )
+
+
+def app_of(source: Any) -> App | None:
+    """Return an App, or the one that a function returns, which is called; None for another source."""
+    if isinstance(source, App):
+        return source
+    return _made(source) if _makes_app(source) else None
+
+
+def _flat(sources: Sequence[Any]) -> Sequence[Any]:
+    """Return the sources without an enclosing list of one list."""
+    while len(sources) == 1 and isinstance(sources[0], list | tuple):
+        sources = sources[0]
+    return sources
+
+
+def _makes_app(source: Any) -> bool:
+    """Return whether a function returns an App: by its annotation, or without one, by its code naming this App.
+
+    The function cannot be called to find out: functions that are sources run in each worker only, on its loop.
+    """
+    while isinstance(source, functools.partial):
+        source = source.func
+    if isinstance(source, types.MethodType):
+        source = source.__func__
+    if not isinstance(source, types.FunctionType):
+        return False
+    annotation = source.__annotations__.get("return")
+    if annotation is not None:
+        return annotation is App or (isinstance(annotation, str) and annotation.rpartition(".")[2] == "App")
+    names, known = source.__code__.co_names, source.__globals__
+    if any(known.get(name) is App for name in names):
+        return True
+    # `fastrpc.App`, or an import of it inside the function. Another object may have an attribute of this name.
+    package = sys.modules.get("fastrpc")
+    is_imported_inside = "fastrpc" in names and "fastrpc" not in known
+    return "App" in names and (is_imported_inside or any(known.get(name) is package for name in names))
+
+
+def _made(function: Any) -> App:
+    made = function()
+    if not isinstance(made, App):
+        name = getattr(function, "__qualname__", repr(function))
+        if hasattr(made, "close"):
+            made.close()  # A coroutine: only sources, which have a loop, may be `async def`.
+        raise ConfigError(
+            f"{name} returned a {type(made).__name__}, it must return an App",
+            hint="write it as `def`, with a `return` of the App; annotate the result of a function that makes services",
+        )
+    return made

@@ -1,0 +1,105 @@
+"""Process 1, as a container starts a program: it gets the signals, and the orphans of all others become its children.
+
+A process that serves cannot end zombies: it does not know which children its program waits for. So the program goes on
+in a child, and process 1 does nothing but this::
+
+    process 1 ── passes signals on, ends zombies ──► ends with the code of its child
+        └── the program, which serves
+
+With several workers their supervisor is process 1, and does it itself.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from typing import Final, NoReturn
+
+from fastrpc.workers.process import flush_output
+
+__all__ = ["go_on_in_a_child", "is_needed"]
+
+_PASSED_ON: Final = frozenset(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+
+#: A shell's code for a program that a signal ended, less the number of the signal.
+_SIGNALLED: Final = 128
+
+#: The largest descriptor of a standard stream.
+_LAST_STREAM: Final = 2
+
+
+def is_needed() -> bool:
+    """Return whether this is process 1 and may go on in a child.
+
+    Threads and children that the program has already would stay behind: it could neither wait for these nor learn how
+    they end.
+    """
+    return (
+        os.getpid() == 1
+        and hasattr(signal, "sigwaitinfo")
+        and threading.active_count() == 1
+        and not _has_children()
+    )
+
+
+def go_on_in_a_child() -> None:
+    """Return in a child; this process stays behind and ends with it."""
+    awaited = _PASSED_ON | {signal.SIGCHLD}
+    flush_output()
+    # No signal gets lost between the fork and the wait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    child = os.fork()
+    if child:
+        _stay_behind(child, awaited)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _stay_behind(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:
+    _close_descriptors()
+    while True:
+        told = signal.sigwaitinfo(awaited)
+        if told.si_signo == signal.SIGCHLD:
+            _reap(child)
+        # A signal of a terminal, sent by the kernel, reaches the whole group: the child has it.
+        elif told.si_code <= 0:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, told.si_signo)
+
+
+def _close_descriptors() -> None:
+    """Close all but the standard streams: a connection that the child closes has to end for its peer."""
+    try:
+        opened = [int(name) for name in os.listdir("/proc/self/fd")]
+    except OSError:
+        # It is not mounted.
+        os.closerange(_LAST_STREAM + 1, os.sysconf("SC_OPEN_MAX"))
+        return
+    for descriptor in opened:
+        if descriptor > _LAST_STREAM:
+            # The list was read through one of them, which is closed already.
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+
+
+def _reap(child: int) -> None:
+    """End the zombies; end this process if the child is one of them."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            ended, status = os.waitpid(-1, os.WNOHANG)
+            if not ended:
+                return
+            if ended == child:
+                code = os.waitstatus_to_exitcode(status)
+                os._exit(code if code >= 0 else _SIGNALLED - code)

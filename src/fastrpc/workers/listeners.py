@@ -1,0 +1,121 @@
+"""All listening sockets of a supervisor: made, taken from the program before it, or left to the one after it."""
+
+import contextlib
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from fastrpc.endpoint import Address
+from fastrpc.server.admin.opening import check_admin
+from fastrpc.workers.acceptor import Acceptor
+from fastrpc.workers.plan import Plan
+from fastrpc.workers.takeover.control import Control
+from fastrpc.workers.takeover.takeover import Takeover
+
+__all__ = ["Listeners"]
+
+
+class Listeners:
+    """The sockets of the services, those of the admin pages, and the control socket.
+
+    Args:
+        environment: returns the variables of the service manager, for the program that takes this one's place.
+    """
+
+    def __init__(
+        self, plan: Plan, clock: Callable[[], float], environment: Callable[[], Mapping[str, str]]
+    ) -> None:
+        self.services: Acceptor
+        self.admin: Acceptor | None = None
+        #: The socket at which another program may take this one's place.
+        self.control: Control | None = None
+        self._plan = plan
+        self._clock = clock
+        self._environment = environment
+        #: The program whose place this one takes.
+        self._takeover: Takeover | None = None
+        self._ends = contextlib.ExitStack()
+
+    def bind(self) -> None:
+        """Bind all addresses, or take their sockets from the program whose place this one takes; call `close` next.
+
+        Raises:
+            OSError: an address is not available.
+            ConfigError: a setting is invalid, or the other program does not give way.
+        """
+        plan, config, taken = self._plan, self._plan.config, None
+        if plan.takeover and plan.control is not None:
+            taken = self._takeover = Takeover(plan.control)
+            self._ends.callback(taken.close)
+        self._check_admin(taken)
+        self.services = Acceptor(plan.addresses, config, taken)
+        self._ends.callback(self.services.close)
+        if config.admin_address is not None:
+            self.admin = Acceptor([Address.parse(config.admin_address)], config, taken)
+            self._ends.callback(self.admin.close)
+        if plan.control is not None:
+            bound = None if taken is None else taken.control
+            self.control = Control(plan.control, bound, self._offer, self._clock)
+            self._ends.callback(self.control.close)
+        if taken is not None:
+            taken.let_go()
+
+    def _check_admin(self, taken: Takeover | None) -> None:
+        config = self._plan.config
+        if taken is not None and config.admin_address is not None:
+            real = taken.address_of(Address.parse(config.admin_address))
+            if real is not None and Address.parse(config.admin_address).scheme == "fd":
+                # This program has no such socket from its own parent.
+                config = replace(config, admin_address=str(real))
+        check_admin(config, has_registry=self._plan.registry is not None)
+
+    def close(self) -> None:
+        """Close all bound sockets."""
+        self._ends.close()
+
+    def abandon(self, *, keeps_admin: bool) -> None:
+        """Close, in a new process, its copies of the sockets; the monitor keeps those of the admin pages."""
+        self.services.abandon()
+        if self.admin is not None and not keeps_admin:
+            self.admin.abandon()
+        if self._takeover is not None:
+            self._takeover.close()
+        if self.control is not None:
+            self.control.abandon()
+
+    # In the place of another program
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether another program had the sockets before."""
+        return self._takeover is not None
+
+    @property
+    def taken_environment(self) -> Mapping[str, str]:
+        """The variables of the service manager that the program before this one had."""
+        return {} if self._takeover is None else self._takeover.environment
+
+    def conclude_takeover(self) -> None:
+        """Tell the program before this one that this one serves; return once it drains, or is gone.
+
+        Raises:
+            ConfigError: it stops for another reason, and takes its addresses along.
+        """
+        assert self._takeover is not None
+        self._takeover.conclude()
+
+    def own(self) -> None:
+        """Remove the files of the sockets at the end: the program that made them has left them to this one."""
+        self.services.own()
+        if self.admin is not None:
+            self.admin.own()
+
+    def _offer(self) -> tuple[dict[str, Any], list[socket.socket]]:
+        """Return the description and the sockets for a program that takes this one's place."""
+        shares = self.services.shares()
+        if self.admin is not None:
+            shares += self.admin.shares()
+        sockets = [one for _, bound in shares for one in bound]
+        told = {"listeners": [told for told, _ in shares], "environment": self._environment()}
+        return told, sockets

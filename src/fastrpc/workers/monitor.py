@@ -1,0 +1,230 @@
+"""The monitor: the process with the admin pages of several workers.
+
+It is a process of its own, as the announcer is: the supervisor has no loop, and a worker may be blocked or gone just
+when the pages are needed. It reads the records that workers write to the scoreboard, and asks them for momentary state.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fastrpc._version import __version__
+from fastrpc.config import ServerConfig
+from fastrpc.metrics.exposition import Exposition
+from fastrpc.metrics.prometheus import metrics_of
+from fastrpc.server.admin.opening import Admin
+from fastrpc.server.admin.state import MOST_ROWS, method_rows, shown_settings
+from fastrpc.workers.counted import CountedSum, counted_before
+from fastrpc.workers.plan import ExitCode, Plan
+from fastrpc.workers.process import loop_factory, signals_handled
+from fastrpc.workers.scoreboard import Kind, ProcessPlace, Role, Scoreboard
+from fastrpc.workers.worker_channel import DRAIN, QUIT, WorkerEnd
+
+__all__ = ["Workers", "run_monitor"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds that workers have for an answer; the page shows the answers received by then.
+ANSWER_SECONDS = 0.2
+
+#: Seconds without a sign of life after which a process counts as not ready: several of its beats.
+SILENT_SECONDS = 5.0
+
+#: Metrics of each process without counts from before the fork.
+OF_PROCESS = "process_"
+
+
+def run_monitor(
+    plan: Plan, channel: WorkerEnd, board: Scoreboard, sockets: Sequence[socket.socket]
+) -> ExitCode:
+    """Serve the admin pages until the supervisor orders the end, or is gone."""
+    # Only the supervisor answers signals to the whole process group.
+    with (
+        signals_handled(lambda _: None, signal.SIGINT, signal.SIGTERM),
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
+        return runner.run(_serve(plan, channel, board, sockets))
+
+
+async def _serve(
+    plan: Plan, channel: WorkerEnd, board: Scoreboard, sockets: Sequence[socket.socket]
+) -> ExitCode:
+    workers = Workers(plan.config, board)
+    ended = asyncio.get_running_loop().create_future()
+
+    def receive() -> None:
+        while (order := channel.receive()) is not None:
+            if order[0] == DRAIN:
+                workers.is_draining = True
+            if order[0] == QUIT or not channel.is_open:
+                asyncio.get_running_loop().remove_reader(channel.fileno())
+                ended.set_result(None)
+                return
+
+    admin = Admin(plan.config, has_registry=plan.registry is not None)
+    asyncio.get_running_loop().add_reader(channel.fileno(), receive)
+    try:
+        await admin.show(workers, sockets)
+        channel.report(started={"addresses": [str(admin.address)]})
+        await ended
+    finally:
+        await admin.close()
+    return ExitCode.DONE
+
+
+class Workers:
+    """The state of several workers, for the pages."""
+
+    def __init__(self, config: ServerConfig, board: Scoreboard) -> None:
+        self.is_draining = False
+        self._config = config
+        self._board = board
+        self._began = time.time()
+        self._failing: set[str] = set()
+        self._exposition = Exposition()
+        # The last record of each place that was read whole.
+        self._records: dict[int, bytes] = {}
+        # Not those of a monitor before this one, whose answers may still be there.
+        self._numbers = itertools.count(time.monotonic_ns())
+        # Workers keep their last answer alone: they are asked one question at a time.
+        self._asking = asyncio.Lock()
+        # Questions under way: the places that have not answered yet, and the waiter.
+        self._questions: dict[int, tuple[set[int], asyncio.Future[None]]] = {}
+        # The supervisor's own, which each worker leaves out.
+        before = counted_before(self._failing)
+        before["families"] = [one for one in before["families"] if not one[0].startswith(OF_PROCESS)]
+        self._before = before
+        for place in board.places:
+            asyncio.get_running_loop().add_reader(place.asking.fileno(), self._hear, place)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether some worker takes calls, and the registry has the server's records if that is demanded."""
+        if self.is_draining:
+            return False
+        ready = {
+            place.role
+            for place in self._board.living()
+            if place.is_ready and place.silent_seconds < SILENT_SECONDS
+        }
+        return Role.WORKER in ready and (not self._config.ready_needs_registry or Role.ANNOUNCER in ready)
+
+    async def values(self, name: str) -> dict[str, Any]:
+        """Return the values of a page, by its name."""
+        if name == "config":
+            return {"config": shown_settings(self._config)}
+        workers = [place for place in self._board.living() if place.role == Role.WORKER]
+        if name == "overview":
+            await self._ask("metrics", self._board.living())
+        answers: dict[str, dict[str, Any]] = {}
+        async with self._asking:
+            number = await self._ask(name, workers)
+            for place in workers:
+                answer = json.loads(place.read(Kind.ANSWER) or b"{}")
+                if answer.get("number") == number:
+                    answers[str(place.process)] = answer["values"]
+        missing = [place.process for place in workers if str(place.process) not in answers]
+        merge = {"overview": self._overview, "services": _services}.get(name)
+        merged = _rows(name, answers) if merge is None else merge(answers)
+        return merged | {"without": missing} if missing else merged
+
+    async def metrics(self) -> Callable[[], bytes]:
+        """Return the function that makes the page of metrics."""
+        await self._ask("metrics", self._board.living())
+        return self._page_of_metrics
+
+    def _page_of_metrics(self) -> bytes:
+        total = self._sum()
+        ours = metrics_of(total.figures.counters(), total.figures.process())
+        return self._exposition.page(itertools.chain(total.families.metrics(), ours))
+
+    def _sum(self) -> CountedSum:
+        total = CountedSum()
+        total.add_values(self._before)
+        for place in self._board.places:
+            # A record that is written again and again cannot be read: no count falls for that.
+            record = place.read(Kind.COUNTED) or self._records.get(place.index)
+            if record:
+                self._records[place.index] = record
+                total.add(record, place.process)
+        return total
+
+    async def _ask(self, name: str, places: Sequence[ProcessPlace]) -> int:
+        """Return the number of a question once all have answered, or the time for it is over."""
+        number = next(self._numbers)
+        asked: set[int] = set()
+        for place in places:
+            with contextlib.suppress(OSError):  # It has not read the questions before.
+                place.asking.send(f"{number} {name}".encode())
+                asked.add(place.index)
+        answered = asyncio.get_running_loop().create_future()
+        if asked:
+            self._questions[number] = asked, answered
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await answered
+            except TimeoutError:
+                logger.debug("processes that did not answer in time: %d", len(asked))
+            finally:
+                del self._questions[number]
+        return number
+
+    def _hear(self, place: ProcessPlace) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            asked, answered = self._questions.get(int(place.asking.recv(32)), (set(), None))
+            asked.discard(place.index)
+            if answered is not None and not asked and not answered.done():
+                answered.set_result(None)
+
+    def _overview(self, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+        total = self._sum()
+        process = total.figures.process()
+        sums = ("connections", "calls", "waiting")
+        shown = ("process_id", "ready", "draining", *sums)
+        return {
+            "fastrpc": __version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+            "process_id": os.getppid(),
+            "time": time.time(),
+            "started": self._began,
+            "ready": self.is_ready,
+            "draining": self.is_draining,
+            **{name: sum(answer[name] for answer in answers.values()) for name in sums},
+            "refused": {reason: count for reason, count in process["refused"].items() if count},
+            "loop_lag_seconds": process["lag_seconds"],
+            "loop_blocked_seconds": process["blocked_seconds"],
+            "workers": [{name: answer[name] for name in shown} for answer in answers.values()],
+            "methods": method_rows(total.figures.counters()),
+        }
+
+
+def _rows(name: str, answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows of all workers as one table."""
+    rows = [
+        {"process_id": int(process), **row} for process, answer in answers.items() for row in answer[name]
+    ]
+    if name == "calls":
+        rows.sort(key=lambda row: -row["age_seconds"])
+    return {"total": sum(answer["total"] for answer in answers.values()), name: rows[:MOST_ROWS]}
+
+
+def _services(answers: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the services; their state is that of all workers, or a list of the different ones."""
+    services: dict[str, dict[str, Any]] = {}
+    states: dict[str, set[str]] = {}
+    for answer in answers.values():
+        for one in answer["services"]:
+            services.setdefault(one["name"], dict(one))
+            states.setdefault(one["name"], set()).add(str(one["state"]))
+    for name, one in services.items():
+        one["state"] = ", ".join(sorted(states[name]))
+    return {"services": list(services.values())}

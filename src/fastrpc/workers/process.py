@@ -1,0 +1,247 @@
+"""The life of one process that serves: start, signals, drain, end."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Container, Iterator
+from typing import TypeVar
+
+from fastrpc.server.server import Server
+from fastrpc.workers.app import loaded
+from fastrpc.workers.plan import ExitCode, NothingToServeError, Plan, Started
+
+__all__ = [
+    "RELOAD_SIGNALS",
+    "STOP_SIGNALS",
+    "ServingProcess",
+    "flush_output",
+    "leave",
+    "loop_factory",
+    "reap_adopted",
+    "signals_handled",
+]
+
+T = TypeVar("T")
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+#: Not every system has it.
+RELOAD_SIGNALS = tuple(getattr(signal, name) for name in ("SIGHUP",) if hasattr(signal, name))
+
+#: Seconds that a quitting process gets to close its connections.
+QUIT_SECONDS = 0.3
+
+
+class ServingProcess:
+    """Run a Server until a stop request; a second request makes it quit at once.
+
+    Args:
+        open_doors: starts accepting once the services are made; returns the bound addresses.
+        on_leaving: called when the drain begins.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        open_listener: Callable[[Server], Awaitable[list[str]]],
+        on_leaving: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._plan = plan
+        self._open_listener = open_listener
+        self._on_leaving = on_leaving
+        self._stops = 0
+        self._has_started = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: Server | None = None
+        self._asked = asyncio.Event()
+        self._urged = asyncio.Event()
+        self._last_resort: threading.Timer | None = None
+        self._beside = contextlib.AsyncExitStack()
+
+    def run(self) -> ExitCode:
+        """Serve until stopped.
+
+        Raises:
+            OSError: an address is not available.
+            ConfigError: a source or a setting is invalid, or there is no service (NothingToServeError).
+        """
+        plan = loaded(self._plan)
+        server = Server(
+            *plan.foremost,
+            *plan.load(),
+            config=plan.config,
+            interceptors=(*plan.outermost, *plan.interceptors),
+            registry=plan.registry,
+            authenticate=plan.authenticate,
+            authorize=plan.authorize,
+            limits=plan.limits,
+        )
+        self._server = server
+        if plan.shared_limits:
+            server.share_limits(plan.shared_limits)
+        server.announce_workers(plan.workers)
+        try:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                return runner.run(self._main(server))
+        finally:
+            if self._last_resort is not None:
+                self._last_resort.cancel()
+
+    def stop(self) -> None:
+        """Drain; quit at once when called again. Threads and signal handlers may call this, `drain` and `quit`."""
+        if self._stops:
+            self.quit()
+        else:
+            self.drain()
+
+    def drain(self) -> None:
+        """Drain; further calls have no effect."""
+        self._stops = max(1, self._stops)
+        self._wake()
+
+    def quit(self) -> None:
+        """Quit at once."""
+        self._stops = 2
+        # The loop may be blocked, or a handler may refuse to end.
+        self._end_anyway(ExitCode.INTERRUPTED)
+        self._wake()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it has started, and no stop was requested."""
+        return self._has_started and not self._stops
+
+    def reload(self, on_done: Callable[[], None] = lambda: None) -> None:
+        """Read the files of certificates, tokens and policies again. Threads and signal handlers may call this."""
+        if self._loop is not None and self._server is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
+                self._loop.call_soon_threadsafe(self._server.reload)
+                self._loop.call_soon_threadsafe(on_done)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the process is ending.
+                self._loop.call_soon_threadsafe(self._notice_stops)
+
+    def _notice_stops(self) -> None:
+        if self._stops:
+            self._asked.set()
+        if self._stops > 1:
+            self._urged.set()
+
+    async def _main(self, server: Server) -> ExitCode:
+        self._loop = asyncio.get_running_loop()
+        self._notice_stops()
+        code = ExitCode.INTERRUPTED
+        try:
+            addresses = await _unless(self._asked, self._start(server))
+            if addresses is not None:
+                self._report(server, addresses)
+                self._has_started = True
+                await self._asked.wait()
+                self._on_leaving()
+                is_clean = await _unless(self._urged, server.drain())
+                if is_clean is not None:
+                    code = ExitCode.DONE if is_clean else ExitCode.DRAIN_TIMED_OUT
+        finally:
+            if code is ExitCode.DRAIN_TIMED_OUT:
+                self._end_anyway(code)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(QUIT_SECONDS if self._urged.is_set() else None):
+                    try:
+                        await self._beside.aclose()
+                    finally:
+                        await server.close()
+        return code
+
+    async def _start(self, server: Server) -> list[str]:
+        await server.start()
+        if self._plan.needs_service and not server.services:
+            raise NothingToServeError
+        if self._plan.beside is not None:
+            await self._beside.enter_async_context(self._plan.beside(server))
+        return await self._open_listener(server)
+
+    def _report(self, server: Server, addresses: list[str]) -> None:
+        if self._plan.on_started is None:
+            return
+        self._plan.on_started(
+            Started(
+                addresses=tuple(addresses),
+                services={one.name: list(one.methods) for one in server.services},
+                loop=type(self._loop).__module__.partition(".")[0],
+                process_ids=(os.getpid(),),
+                versions={one.name: one.version for one in server.services if one.version},
+            )
+        )
+
+    def _end_anyway(self, code: ExitCode) -> None:
+        """End the process soon, even with a blocked loop or a handler that does not end."""
+        if self._last_resort is None:
+            self._last_resort = threading.Timer(2 * QUIT_SECONDS, leave, (code,))
+            self._last_resort.daemon = True
+            self._last_resort.start()
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return uvloop's loop factory if uvloop is installed; None for asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+@contextlib.contextmanager
+def signals_handled(handler: Callable[[int], None], *numbers: int) -> Iterator[None]:
+    """Call `handler` for these signals, and restore the previous handlers at the end."""
+    before = {number: signal.signal(number, lambda got, _: handler(got)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            # None: C code installed it; it cannot be restored.
+            signal.signal(number, signal.SIG_DFL if earlier is None else earlier)
+
+
+def reap_adopted(own: Container[int]) -> None:
+    """End the zombies that process 1 of a container adopts, and leave one's own children to `waitpid`."""
+    if os.getpid() != 1:
+        return
+    with contextlib.suppress(ChildProcessError):  # There are no children at all.
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in own:
+                return
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def flush_output() -> None:
+    """Flush printed text before a fork, so that the child does not print it again."""
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def leave(code: int) -> None:
+    """End the process at once, without waiting for its threads."""
+    flush_output()
+    os._exit(code)
+
+
+async def _unless(event: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """Return the result of `work`; cancel it and return None once `event` is set."""
+    task = asyncio.ensure_future(work)
+    waiter = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((task, waiter), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return None
+    finally:
+        for one in (task, waiter):
+            one.cancel()
+        await asyncio.gather(task, waiter, return_exceptions=True)

@@ -1,0 +1,174 @@
+"""Reports of one process to the others: its heartbeat, its counts, answers to their questions."""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from fastrpc.gauges import Gauge, gauges
+from fastrpc.workers.scoreboard import Kind, ProcessPlace
+
+if TYPE_CHECKING:
+    from fastrpc.workers.counted import Counted
+
+__all__ = ["Reporter"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two reports: a process that is killed takes no more of its figures along.
+REPORT_SECONDS = 1.0
+
+#: Of the time, the most that reports of very many methods take.
+REPORT_SHARE = 0.05
+
+#: Bytes of a question.
+QUESTION_BYTES = 128
+
+
+class Reporter:
+    """Writes into the process's place on the scoreboard, from its event loop.
+
+    Args:
+        name: of the process, as people know it.
+        is_ready: whether the process takes calls now.
+        answer: the values of an admin page; None: there are no pages, and only signs of life are written.
+        on_beat: called once a second.
+    """
+
+    def __init__(
+        self,
+        place: ProcessPlace,
+        name: str,
+        is_ready: Callable[[], bool],
+        answer: Callable[[str], dict[str, Any]] | None,
+        on_beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._place = place
+        self._is_ready = is_ready
+        self._on_beat = on_beat
+        # The function that counts the connections: those taken so far, those open now.
+        self._connections: Callable[[], tuple[int, int]] | None = None
+        self._is_counting = False
+        self._answer = answer
+        self._timer: asyncio.TimerHandle | None = None
+        self._next_report = 0.0
+        self._is_writing = False
+        self._counted: Counted | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        if answer is not None:
+            # Imported on first use: most servers have no admin pages.
+            from fastrpc.workers import counted
+
+            self._counted = counted.Counted(name, os.getpid(), place.read(Kind.COUNTED))
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="fastrpc-report")
+
+    def start(self) -> None:
+        """Report from now on; call it on the loop."""
+        self._loop = asyncio.get_running_loop()
+        if self._counted is not None:
+            self._loop.add_reader(self._place.answering.fileno(), self._hear)
+        self._tick()
+
+    def close(self) -> None:
+        """Write the final counts, and stop. The loop may be closed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._counted is not None and self._thread is not None:
+            if self._timer is not None:  # It was started.
+                with contextlib.suppress(RuntimeError):  # The loop is closed.
+                    self._loop.remove_reader(self._place.answering.fileno())
+            self._thread.shutdown()
+            self._write((), b"")
+        self._place.set_ready(False)
+
+    def beat(self) -> None:
+        """Tell that this process lives, and whether it takes calls."""
+        self._place.beat()
+        self._place.set_ready(self._is_ready())
+
+    def count_connections(self, connections: Callable[[], tuple[int, int]]) -> None:
+        """Tell these numbers from now on: the connections taken so far, and those open now."""
+        self._connections = connections
+
+    def connections_changed(self) -> None:
+        """Tell the number of connections soon, once for all changes of a turn."""
+        if not self._is_counting:
+            self._is_counting = True
+            self._loop.call_soon(self._count)
+
+    def _count(self) -> None:
+        self._is_counting = False
+        if self._connections is not None:
+            self._place.set_connections(*self._connections())
+
+    def _tick(self) -> None:
+        # First: a process whose beats end with an exception of one would be killed as one that hangs.
+        self._timer = self._loop.call_later(REPORT_SECONDS, self._tick)
+        self.beat()
+        self._count()
+        self._on_beat()
+        if self._counted is not None and not self._is_writing and time.monotonic() >= self._next_report:
+            self._report(b"")
+
+    def _hear(self) -> None:
+        """Take a question: its number and the name of a page."""
+        try:
+            number, _, page = self._place.answering.recv(QUESTION_BYTES).partition(b" ")
+        except OSError:
+            return
+        if page == b"metrics":
+            self._report(number)
+        else:
+            self._tell_page(number, page.decode())
+
+    def _report(self, number: bytes) -> None:
+        # Objects of this loop tell their gauges here: in the thread they could change, or end, meanwhile.
+        self._is_writing = True
+        self._submit(partial(self._write, list(gauges()), number))
+
+    def _tell_page(self, number: bytes, page: str) -> None:
+        assert self._answer is not None
+        self._submit(partial(self._write_answer, self._answer(page), number))
+
+    def _submit(self, work: Callable[[], None]) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.submit(work)
+        except RuntimeError as error:
+            # It ends, or no thread can be started now.
+            self._is_writing = False
+            logger.warning("this process cannot report what it counts: %s", error)
+
+    # In the thread
+
+    def _write(self, told: Iterable[Gauge], number: bytes) -> None:
+        began = time.monotonic()
+        assert self._counted is not None
+        try:
+            self._place.write(Kind.COUNTED, self._counted.record(told))
+        except Exception:
+            logger.exception("this process cannot write what it counts")
+        ended = time.monotonic()
+        self._next_report = ended + (ended - began) / REPORT_SHARE - REPORT_SECONDS
+        self._is_writing = False
+        self._tell(number)
+
+    def _write_answer(self, values: dict[str, Any], number: bytes) -> None:
+        answer = {"number": int(number), "values": values}
+        try:
+            self._place.write(Kind.ANSWER, json.dumps(answer, default=str).encode())
+        except Exception:
+            logger.exception("this process cannot answer for a page")
+            return
+        self._tell(number)
+
+    def _tell(self, number: bytes) -> None:
+        if number:
+            with contextlib.suppress(OSError):  # The monitor is gone, or too many answers wait.
+                self._place.answering.send(number)

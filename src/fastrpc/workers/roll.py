@@ -1,0 +1,141 @@
+"""A roll: workers that serve are replaced by new ones, and no call fails.
+
+::
+
+    SIGHUP ──► as many new workers start ──► all serve ──► they get the connections, the old ones drain
+                        │
+                        └─► one cannot start: the new ones end, the old ones stay
+
+A worker that has served `--max-calls` is replaced in the same way, alone. After a SIGHUP all are replaced at once, as
+nginx does it: the connections of the old ones spread evenly over the new ones. One by one, the first new worker would
+get those of all old ones.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable
+
+from fastrpc.config import Timeouts
+from fastrpc.errors import ConfigError
+from fastrpc.workers.crew import LATE_SECONDS, Crew
+from fastrpc.workers.plan import failure_to_values
+from fastrpc.workers.systemd import Systemd
+from fastrpc.workers.worker_channel import DRAIN
+from fastrpc.workers.worker_record import WorkerRecord, start_failure
+
+__all__ = ["Rolling"]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+class _Roll:
+    """Some workers, and the new ones for them until all of these serve."""
+
+    def __init__(self, old: list[WorkerRecord], *, is_reload: bool) -> None:
+        self.old = old
+        self.fresh = [WorkerRecord(worker.name, worker.work, worker.role) for worker in old]
+        #: Whether a signal asked for it; else workers that have served enough calls.
+        self.is_reload = is_reload
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every new worker serves."""
+        return all(worker.started is not None and worker.is_alive for worker in self.fresh)
+
+    @property
+    def failed(self) -> WorkerRecord | None:
+        """A worker that could not start, or None."""
+        return next((worker for worker in self.fresh if not worker.is_alive), None)
+
+
+class Rolling:
+    """Replaces workers of a crew, in one roll after the other."""
+
+    def __init__(
+        self, crew: Crew, systemd: Systemd, timeouts: Timeouts, check_files: Callable[[], None]
+    ) -> None:
+        self._crew = crew
+        self._check_files = check_files
+        self._systemd = systemd
+        self._timeouts = timeouts
+        self._roll: _Roll | None = None
+        self._is_asked = False
+
+    def ask(self) -> None:
+        """Replace all workers; a signal handler may call this."""
+        self._is_asked = True
+
+    def starts(self, worker: WorkerRecord) -> bool:
+        """Return whether this is a new worker of the roll under way: it ends with it."""
+        return self._roll is not None and worker in self._roll.fresh
+
+    def go_on(self) -> None:
+        """Start a roll that was asked for, and end one whose workers serve."""
+        if self._roll is None:
+            workers, processes = self._crew.workers, self._crew.processes
+            # Workers replaced by the last roll end first: a third set has no place; one that restarts needs its own.
+            is_free = sum(one.role is not None for one in processes) <= len(workers) + 1
+            old = [one for one in workers if one.wants_successor or self._is_asked]
+            if old and is_free:
+                self._begin(old)
+        elif self._roll.failed is not None:
+            self._give_up(self._roll, self._roll.failed)
+        elif self._roll.is_over:
+            self._end(self._roll)
+
+    def _begin(self, old: list[WorkerRecord]) -> None:
+        roll = self._roll = _Roll(old, is_reload=self._is_asked)
+        self._is_asked = False
+        if roll.is_reload:
+            self._systemd.tell_reloading()
+        names = ", ".join(worker.name for worker in old)
+        logger.info("replaced by new ones: %s", names, extra={"event": "roll_began"})
+        self._crew.processes += roll.fresh
+        for worker in roll.fresh:
+            try:
+                self._check_files()
+                self._crew.start(worker)
+            except (ConfigError, OSError) as error:
+                # The system has no room for it, say: the roll is given up, as after any other failure.
+                worker.failed = failure_to_values(error, traceback.format_exc())
+                return
+
+    def _give_up(self, roll: _Roll, failed: WorkerRecord) -> None:
+        logger.error(
+            "the new %s cannot start, the old workers stay: %s",
+            failed.name,
+            start_failure(failed),
+            extra={"event": "roll_failed"},
+        )
+        self._conclude(roll)
+        for worker in roll.old:
+            worker.wants_successor = False
+        for worker in roll.fresh:
+            # One that lives leaves the list when it is reaped.
+            if worker.is_alive:
+                self._crew.kill(worker)
+            else:
+                self._crew.processes.remove(worker)
+
+    def _end(self, roll: _Roll) -> None:
+        """Let the new workers have every new connection, and the old ones drain."""
+        successors = dict(zip(roll.old, roll.fresh, strict=True))
+        self._crew.workers = [successors.get(worker, worker) for worker in self._crew.workers]
+        for worker in roll.old:
+            worker.restart_at = None
+            worker.is_leaving = True
+            if worker.channel is None:
+                self._crew.processes.remove(worker)
+                continue
+            worker.channel.tell(DRAIN)
+            timeouts = self._timeouts
+            if timeouts.drain is not None:
+                grace = timeouts.announce + timeouts.drain + (timeouts.linger or 0.0) + LATE_SECONDS
+                worker.kill_at = self._crew.clock() + grace
+        self._conclude(roll)
+        logger.info("new workers serve, the old ones drain", extra={"event": "rolled"})
+
+    def _conclude(self, roll: _Roll) -> None:
+        self._roll = None
+        if roll.is_reload:
+            self._systemd.tell_ready()

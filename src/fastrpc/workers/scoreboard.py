@@ -1,0 +1,227 @@
+"""The scoreboard: memory that the processes of one server share, so that each can read the state of the others.
+
+::
+
+    the header     a row of 8 words for each place: its process, heartbeat and connections, and its valid records
+    records        for each place and kind two, of which one is valid while the other is written
+
+The supervisor makes it before the first fork. A process writes into its own place. Its counts stay there when it is
+killed: the next one in the place adds to them. Messages would be lost with their sender, or with their keeper; files
+would need a directory that can be written, which containers often lack.
+
+A record becomes valid by one store of one word, so a process may be killed at any instant. A pair of sockets for each
+place carries questions and the news that an answer was written: both ends outlive the process that has the place.
+"""
+
+import contextlib
+import mmap
+import os
+import socket
+import tempfile
+import time
+import zlib
+from enum import IntEnum
+
+__all__ = ["Kind", "ProcessPlace", "Role", "Scoreboard"]
+
+#: Words of a place, and their bytes.
+WORDS = 8
+WORD_BYTES = 8
+
+#: The words of a row: the number of the living process, 0 for none; its purpose; the instant of its last sign of life,
+#: in ns; whether it takes calls; connections it took and has open; from here on, for each kind, which of its two
+#: records is valid, 0 for none.
+PROCESS, ROLE, BEAT, READY, CONNECTIONS, VALID = range(6)
+
+#: The connections taken are in the upper half of their word, those open in the lower.
+HALF_WORD = 1 << 32
+
+#: The space of one record, of some 100,000 methods. The file has holes: only written bytes take memory. Its full size
+#: counts where the system limits that of files (`ulimit -f`).
+RECORD_BYTES = 64 << 20
+
+#: Before the bytes of a record: their number, and their checksum.
+PREFIX_BYTES = 16
+
+#: Looks at a record that is written anew meanwhile.
+LOOKS = 5
+
+
+class Role(IntEnum):
+    """The purpose of a process."""
+
+    WORKER = 1
+    ANNOUNCER = 2
+
+
+class Kind(IntEnum):
+    """The kinds of records: the counts of a process, and its last answer to a question."""
+
+    COUNTED = 0
+    ANSWER = 1
+
+
+class ProcessPlace:
+    """The place of one process."""
+
+    def __init__(self, board: "Scoreboard", index: int) -> None:
+        self.index = index
+        self._board = board
+        self._row = index * WORDS
+        #: The ends of the asker, and of the process that answers.
+        self.asking, self.answering = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        for end in (self.asking, self.answering):
+            end.setblocking(False)
+
+    # Of the supervisor
+
+    def prepare(self, role: Role) -> None:
+        """Make the place ready for a process that is about to start; the counts of its predecessor stay."""
+        words = self._board.words
+        words[self._row + READY] = words[self._row + CONNECTIONS] = 0
+        self.beat()
+        words[self._row + ROLE] = role
+
+    def give(self, process: int) -> None:
+        """Give the place to a process."""
+        self._board.words[self._row + PROCESS] = process
+
+    def take_back(self) -> None:
+        """The process is gone."""
+        self._board.words[self._row + PROCESS] = 0
+
+    # Of the process
+
+    def beat(self) -> None:
+        """Give a sign of life."""
+        self._board.words[self._row + BEAT] = time.monotonic_ns()
+
+    def set_ready(self, is_ready: bool) -> None:
+        """Tell whether the process takes calls."""
+        self._board.words[self._row + READY] = is_ready
+
+    def set_connections(self, taken: int, is_open: int) -> None:
+        """Tell how many connections it was handed in all, and how many are open now."""
+        # In one store: readers never see one without the other.
+        self._board.words[self._row + CONNECTIONS] = (taken % HALF_WORD) * HALF_WORD + is_open
+
+    def write(self, kind: Kind, record: bytes) -> None:
+        """Replace the record."""
+        self._board.write(self.index, kind, record)
+
+    # Of every process
+
+    @property
+    def process(self) -> int:
+        """The number of the living process; 0 for none."""
+        return self._board.words[self._row + PROCESS]
+
+    @property
+    def role(self) -> int:
+        """The purpose of the process."""
+        return self._board.words[self._row + ROLE]
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._board.words[self._row + READY])
+
+    @property
+    def silent_seconds(self) -> float:
+        """The time since the last sign of life."""
+        return (time.monotonic_ns() - self._board.words[self._row + BEAT]) / 1e9
+
+    def connections(self, handed: int) -> int:
+        """Return the open connections, with those that are on their way, of which `handed` were sent in all."""
+        taken, is_open = divmod(self._board.words[self._row + CONNECTIONS], HALF_WORD)
+        return is_open + (handed - taken) % HALF_WORD
+
+    def read(self, kind: Kind) -> bytes:
+        """Return the record, empty before the first one."""
+        return self._board.read(self.index, kind)
+
+
+class Scoreboard:
+    """The memory, and its places."""
+
+    def __init__(self, places: int) -> None:
+        self._file = _shared_file()
+        header = -(-places * WORDS * WORD_BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
+        os.ftruncate(self._file, header)
+        self._records_at = header
+        self._map = mmap.mmap(self._file, header)
+        #: All rows. A word is stored and read whole: it is aligned.
+        self.words = memoryview(self._map).cast("Q")
+        self.places = [ProcessPlace(self, index) for index in range(places)]
+
+    def living(self) -> list[ProcessPlace]:
+        """Return the places of processes that live."""
+        return [place for place in self.places if place.process]
+
+    def free_place(self) -> ProcessPlace:
+        """Return a place that no process has."""
+        return next(place for place in self.places if not place.process)
+
+    def write(self, index: int, kind: Kind, record: bytes) -> None:
+        """Write the record of a place, and make it valid.
+
+        Raises:
+            ValueError: it is longer than its space.
+        """
+        if len(record) > RECORD_BYTES - PREFIX_BYTES:
+            raise ValueError(
+                f"the record has {len(record):,} bytes, the limit is {RECORD_BYTES - PREFIX_BYTES:,}"
+            )
+        word = index * WORDS + VALID + kind
+        half = 2 if self.words[word] == 1 else 1
+        prefix = len(record).to_bytes(8, "little") + zlib.crc32(record).to_bytes(8, "little")
+        _write_all(self._file, prefix + record, self._record_at(index, kind, half))
+        self.words[word] = half
+
+    def read(self, index: int, kind: Kind) -> bytes:
+        """Return the record of a place."""
+        for _ in range(LOOKS):
+            half = self.words[index * WORDS + VALID + kind]
+            if half == 0:
+                return b""
+            at = self._record_at(index, kind, half)
+            prefix = os.pread(self._file, PREFIX_BYTES, at)
+            record = _read_all(self._file, int.from_bytes(prefix[:8], "little"), at + PREFIX_BYTES)
+            if zlib.crc32(record) == int.from_bytes(prefix[8:], "little"):
+                return record
+        return b""
+
+    def _record_at(self, index: int, kind: Kind, half: int) -> int:
+        return self._records_at + ((index * len(Kind) + kind) * 2 + half - 1) * RECORD_BYTES
+
+    def close(self) -> None:
+        """Close the memory and the sockets in this process."""
+        for place in self.places:
+            place.asking.close()
+            place.answering.close()
+        self.words.release()
+        with contextlib.suppress(BufferError):
+            self._map.close()
+        os.close(self._file)
+
+
+def _shared_file() -> int:
+    """Return the descriptor of memory without a name."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("fastrpc-scoreboard", os.MFD_CLOEXEC)
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _write_all(file: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(file, view, at)
+        view, at = view[written:], at + written
+
+
+def _read_all(file: int, size: int, at: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.pread(file, size, at)):
+        parts.append(part)
+        size, at = size - len(part), at + len(part)
+    return b"".join(parts)

@@ -1,0 +1,153 @@
+"""How the connections of a server with several processes spread over its workers."""
+
+import contextlib
+import logging
+import math
+import selectors
+import socket
+from collections.abc import Callable
+from functools import partial
+
+from fastrpc.transports.base import BACKLOG
+from fastrpc.workers.acceptor import Acceptor, ListeningSocket
+from fastrpc.workers.worker_channel import MOVE
+from fastrpc.workers.worker_record import WorkerRecord
+
+__all__ = ["Spread"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between the start of a worker and the first connections that move to it, and between further ones.
+FIRST_MOVE_SECONDS = 0.2
+MOVE_SECONDS = 0.5
+
+#: The most moves after the start of a worker; connections with endless streams do not move.
+MOST_MOVES = 20
+
+#: Connections of a worker that move at once: their clients connect anew.
+MOVED_AT_ONCE = 64
+
+#: The share of the mean that a worker has to have: with fewer connections it gets some of others.
+FAIR = 0.8
+
+#: Seconds without accepting after every worker refused a connection, or the descriptors ran out.
+PAUSE_SECONDS = 0.05
+
+#: Seconds between two records about connections that cannot be accepted.
+RECORD_SECONDS = 60.0
+
+
+class Spread:
+    """Accepts connections, and hands each to the worker that has the fewest; of several to the next in turn.
+
+    By the number of connections, not in turn alone: a worker that started later than the others would stay behind them
+    for as long as connections live, and those of RPC clients live long. For the same reason a worker that replaces one
+    that died gets connections of the others: these tell some clients to connect anew, as at a connection's maximum age,
+    which fails no call.
+    """
+
+    def __init__(
+        self,
+        acceptor: Acceptor,
+        selector: selectors.BaseSelector,
+        workers: Callable[[], list[WorkerRecord]],
+        clock: Callable[[], float],
+    ) -> None:
+        self._acceptor = acceptor
+        self._selector = selector
+        self._workers = workers
+        self._clock = clock
+        self._turn = 0
+        #: When to accept again, after a pause.
+        self.resume_at: float | None = None
+        #: When connections move next, if the workers do not have about as many.
+        self.move_at: float | None = None
+        self._moves_left = 0
+        # Failed attempts to accept since the last record of them, and when that was.
+        self._failures = 0
+        self._told_at = -math.inf
+
+    def accept(self) -> None:
+        """Accept connections from now on."""
+        self.resume_at = None
+        for listening_socket in self._acceptor.listening_sockets:
+            take = partial(self.take, listening_socket)
+            self._selector.register(listening_socket, selectors.EVENT_READ, take)
+
+    def stop(self) -> None:
+        """Accept no more connections."""
+        self.resume_at = None
+        for listening_socket in self._acceptor.listening_sockets:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(listening_socket)
+
+    def take_last(self) -> None:
+        """Take the connections that wait, before the sockets close: the system would reset them."""
+        for listening_socket in self._acceptor.listening_sockets:
+            for _ in range(BACKLOG):
+                if not self.take(listening_socket):
+                    break
+
+    def worker_started(self) -> None:
+        """Let connections move to a new worker."""
+        self._moves_left = MOST_MOVES
+        self.move_at = self._clock() + FIRST_MOVE_SECONDS
+
+    def balance(self) -> None:
+        """Move connections if that is due: from workers that have more than their share, if one has far fewer."""
+        if self.move_at is None or self._clock() < self.move_at:
+            return
+        workers = [worker for worker in self._workers() if worker.takes_connections]
+        counts = [worker.connections for worker in workers]
+        share = sum(counts) / max(1, len(counts))
+        self._moves_left -= 1
+        if not counts or min(counts) >= share * FAIR or share - min(counts) < 1 or self._moves_left <= 0:
+            self.move_at = None
+            return
+        self.move_at = self._clock() + MOVE_SECONDS
+        for worker, count in zip(workers, counts, strict=True):
+            if worker.channel is not None:
+                for _ in range(min(MOVED_AT_ONCE, count - math.ceil(share))):
+                    worker.channel.tell(MOVE)
+
+    def resume(self) -> None:
+        """Accept again once a pause is over."""
+        if self.resume_at is not None and self._clock() >= self.resume_at:
+            self.accept()
+
+    def take(self, listening_socket: ListeningSocket) -> bool:
+        """Take a waiting connection; return whether a worker has it."""
+        try:
+            connection = listening_socket.accept()
+        except OSError as error:
+            self._tell_failure(error)
+            self._pause()
+            return False
+        if connection is None:
+            return False
+        with connection:
+            if self._hand_over(listening_socket.index, connection):
+                return True
+        self._pause()
+        return False
+
+    def _hand_over(self, index: int, connection: socket.socket) -> bool:
+        workers = self._workers()
+        self._turn += 1
+        in_turn = [workers[(self._turn + offset) % len(workers)] for offset in range(len(workers))]
+        # `sorted` keeps the order of those with as many.
+        return any(
+            worker.takes(index, connection) for worker in sorted(in_turn, key=lambda one: one.connections)
+        )
+
+    def _tell_failure(self, error: OSError) -> None:
+        """Log that connections cannot be accepted, once a minute: without descriptors each attempt fails."""
+        self._failures += 1
+        if self._clock() >= self._told_at + RECORD_SECONDS:
+            text = f"cannot accept connections: {error} (attempts that failed: {self._failures:,})"
+            logger.error(text, extra={"event": "accept_failed", "count": self._failures})
+            self._failures, self._told_at = 0, self._clock()
+
+    def _pause(self) -> None:
+        self.stop()
+        self.resume_at = self._clock() + PAUSE_SECONDS

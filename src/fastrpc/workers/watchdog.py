@@ -1,0 +1,88 @@
+"""The watchdog over workers: one that hangs is killed, and systemd learns whether the server lives."""
+
+import logging
+import math
+import os
+import signal
+from collections.abc import Callable, Mapping
+
+from fastrpc.workers.scoreboard import Role
+from fastrpc.workers.systemd import Systemd
+from fastrpc.workers.worker_record import WorkerRecord
+
+__all__ = ["Watchdog"]
+
+logger = logging.getLogger("fastrpc.server")
+
+#: Seconds between two looks.
+LOOK_SECONDS = 1.0
+
+#: Seconds for the stacks of a worker that hangs, before it is killed.
+STACKS_SECONDS = 0.5
+
+
+class Watchdog:
+    """Looks at the workers' signs of life.
+
+    Args:
+        workers: those that serve; while none of them answers, the server counts as hung.
+        processes: all processes: workers that drain after a roll may hang, too.
+        timeout: seconds without a sign of life after which a worker is killed; None: never.
+    """
+
+    def __init__(
+        self,
+        workers: Callable[[], list[WorkerRecord]],
+        processes: Callable[[], list[WorkerRecord]],
+        systemd: Systemd,
+        timeout: float | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._workers = workers
+        self._processes = processes
+        self._systemd = systemd
+        self._timeout = timeout
+        self._clock = clock
+        # Processes that were overdue at the last look, and how long each had been silent then.
+        self._suspects: dict[int, float] = {}
+        self._is_needed = timeout is not None or systemd.interval is not None
+        self._step = min(LOOK_SECONDS, systemd.interval or LOOK_SECONDS, timeout or LOOK_SECONDS)
+        #: When to look next; None: there is nothing to look for.
+        self.due: float | None = clock() + self._step if self._is_needed else None
+
+    def look(self) -> None:
+        """Look if it is due: dump the stacks of a worker that hangs, and have it killed."""
+        if self.due is None or self._clock() < self.due:
+            return
+        self.due = self._clock() + self._step
+        started = [
+            one
+            for one in self._processes()
+            if one.is_alive and one.started is not None and one.role is Role.WORKER
+        ]
+        silent = {one.process_id: one.place.silent_seconds for one in started if one.place is not None}
+        if self._timeout is not None:
+            self._find_hung(started, silent, self._timeout)
+        interval = self._systemd.interval
+        if interval is not None:
+            late = 2 * interval + LOOK_SECONDS
+            if any(silent.get(one.process_id, late) < late for one in self._workers()):
+                self._systemd.feed()
+
+    def _find_hung(self, started: list[WorkerRecord], silent: Mapping[int, float], timeout: float) -> None:
+        overdue = [one for one in started if silent[one.process_id] >= timeout and one.kill_at is None]
+        for worker in overdue:
+            # At the second look, without a sign of life since the first: all workers are overdue after the machine
+            # stood still, and each for a moment if the limit is no longer than the time between two signs.
+            before = self._suspects.get(worker.process_id, math.inf)
+            if silent[worker.process_id] >= before + self._step / 2:
+                logger.error(
+                    "%s (process %d) hangs: its event loop has not run for %.0f s; it is killed, its stacks are on "
+                    "standard error",
+                    *(worker.name, worker.process_id, silent[worker.process_id]),
+                    extra={"event": "hung"},
+                )
+                os.kill(worker.process_id, signal.SIGABRT)
+                worker.kill_at = self._clock() + STACKS_SECONDS
+                worker.is_leaving = True
+        self._suspects = {worker.process_id: silent[worker.process_id] for worker in overdue}

@@ -1,0 +1,217 @@
+"""A worker: one of several processes that serve at one address, with connections from the supervisor."""
+
+import asyncio
+import contextlib
+import faulthandler
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from fastrpc._core.base.histogram import default_registry
+from fastrpc.endpoint import Address
+from fastrpc.server.admin.state import ServerState
+from fastrpc.server.connections import move_connection
+from fastrpc.server.server import Server
+from fastrpc.workers.plan import ExitCode, Plan, Started
+from fastrpc.workers.process import ServingProcess, signals_handled
+from fastrpc.workers.reporter import Reporter
+from fastrpc.workers.scoreboard import ProcessPlace
+from fastrpc.workers.worker_channel import DRAIN, MOVE, QUIT, WorkerEnd
+
+__all__ = ["Worker", "run_worker"]
+
+logger = logging.getLogger("fastrpc.server")
+
+
+#: How far the workers' limits of calls lie apart: this share above and below.
+MAX_CALLS_SPREAD = 0.1
+
+#: Seconds between two requests for a successor.
+AGE_SECONDS = 60.0
+
+#: Seconds between two records about connections that were lost.
+RECORD_SECONDS = 60.0
+
+
+def run_worker(
+    plan: Plan, channel: WorkerEnd, addresses: list[Address], place: tuple[str, ProcessPlace]
+) -> ExitCode:
+    """Serve until the supervisor orders the end, or is gone.
+
+    Args:
+        place: the worker's name, and its place on the scoreboard.
+    """
+    worker = Worker(plan, channel, addresses, place)
+    if not faulthandler.is_enabled():
+        # The supervisor ends a worker that hangs by SIGABRT: its stacks say where.
+        with contextlib.suppress(OSError, ValueError, AttributeError, RuntimeError):  # No standard error.
+            faulthandler.enable(all_threads=True)
+    # A terminal sends SIGINT to the whole group, a service manager SIGTERM. A worker must not count either twice.
+    with signals_handled(worker.note_signal, signal.SIGINT, signal.SIGTERM):
+        return worker.run()
+
+
+class Worker:
+    """Connect a channel with a serving process."""
+
+    def __init__(
+        self, plan: Plan, channel: WorkerEnd, addresses: list[Address], place: tuple[str, ProcessPlace]
+    ) -> None:
+        self._has_pages = plan.config.admin_address is not None
+        self._state: ServerState | None = None
+        name, where = place
+        self._reporter = Reporter(
+            where,
+            name.removeprefix("worker "),
+            self._is_ready,
+            self._answer if self._has_pages else None,
+            self._beat,
+        )
+        self._config = plan.config
+        # The monitor has the pages of all workers.
+        config = replace(plan.config, admin_address=None, admin_token=None, ready_needs_registry=False)
+        self._channel = channel
+        self._addresses = addresses
+        self._advertised = plan.advertised()
+        self._server: Server | None = None
+        # Of several workers, all with as many calls, one is replaced after the other.
+        spread = random.uniform(1 - MAX_CALLS_SPREAD, 1 + MAX_CALLS_SPREAD)
+        self._most_calls = None if plan.max_calls is None else plan.max_calls * spread
+        self._calls_before = _served_calls()
+        self._told_age_at = float("-inf")
+        self._taken = 0
+        # Those that the system had no descriptor for.
+        self._lost = 0
+        self._told_loss_at = float("-inf")
+        self._moved: set[Any] = set()
+        self._taking: set[asyncio.Task[None]] = set()
+        self._process = ServingProcess(
+            # The supervisor's announcer registers the services.
+            replace(plan, config=config, on_started=self._report, registry=None, registers=False),
+            self._open_listener,
+            lambda: channel.report(leaving=True),
+        )
+
+    def run(self) -> ExitCode:
+        try:
+            return self._process.run()
+        finally:
+            self._reporter.close()
+
+    def note_signal(self, number: int) -> None:
+        """Drain on a SIGTERM sent to this process alone; leave other signals to the supervisor."""
+        if number == signal.SIGTERM:
+            self._process.drain()
+
+    async def _open_listener(self, server: Server) -> list[str]:
+        self._server = server
+        # Not with the first connection: a worker that cannot serve must not take another one's place.
+        server._accepting.prepare(self._addresses)
+        for address, advertise in zip(self._addresses, self._advertised, strict=True):
+            server._accepting.advertise(address, advertise)
+        self._state = ServerState(self._config, server, takes_connections=True)
+        assert server._gate is not None
+        self._reporter.count_connections(self._connections)
+        for address in self._addresses:
+            server._gate.dispatcher.listens(address)
+        server._gate.dispatcher.on_lost = self._reporter.connections_changed
+        self._reporter.start()
+        # The supervisor logs it once for all workers.
+        server.log_drain(logging.DEBUG)
+        asyncio.get_running_loop().add_reader(self._channel.fileno(), self._receive)
+        return [str(address) for address in self._addresses]
+
+    def _is_ready(self) -> bool:
+        return self._state is not None and self._state.is_ready
+
+    def _answer(self, page: str) -> dict[str, Any]:
+        assert self._state is not None
+        return self._state.table(page)
+
+    def _report(self, started: Started) -> None:
+        self._channel.report(started=asdict(started))
+
+    def _receive(self) -> None:
+        """Carry out the supervisor's command."""
+        while (received := self._channel.receive()) is not None:
+            command, connection = received
+            if connection is not None and command < len(self._addresses):
+                self._taken += 1
+                task = asyncio.ensure_future(self._take(connection, self._addresses[command]))
+                self._taking.add(task)
+                task.add_done_callback(self._took)
+            elif command < len(self._addresses):
+                self._note_loss()
+            elif command == MOVE:
+                self._move()
+            elif command == QUIT:
+                self._process.quit()
+            elif command == DRAIN:
+                self._process.drain()
+                asyncio.get_running_loop().call_soon(self._reporter.beat)
+                if not self._channel.is_open:
+                    asyncio.get_running_loop().remove_reader(self._channel.fileno())
+                    return
+
+    def _note_loss(self) -> None:
+        """Note that the system had no descriptor for a connection, and so has closed it."""
+        self._lost += 1
+        if time.monotonic() >= self._told_loss_at + RECORD_SECONDS:
+            self._told_loss_at = time.monotonic()
+            text = "connections to this worker are lost: it has too many open files (ulimit -n)"
+            logger.error(text, extra={"event": "connections_lost"})
+
+    def _beat(self) -> None:
+        self._look_at_age()
+        if self._lost:
+            try:
+                os.close(os.dup(self._channel.fileno()))
+            except OSError:
+                # They count as open until then: the next connections are for other workers.
+                return
+            self._taken, self._lost = self._taken + self._lost, 0
+            self._reporter.connections_changed()
+
+    def _took(self, task: "asyncio.Task[None]") -> None:
+        self._taking.discard(task)
+        self._reporter.connections_changed()
+
+    def _connections(self) -> tuple[int, int]:
+        """Return the connections taken so far, and those open now."""
+        gate = None if self._server is None else self._server._gate
+        # Connections that leave do not count: they are about to end.
+        sessions = set() if gate is None else gate.sessions
+        self._moved &= sessions
+        return self._taken, len(self._taking) + len(sessions) - len(self._moved)
+
+    def _look_at_age(self) -> None:
+        """Ask for a successor once so many calls were served; again where it could not start."""
+        if self._most_calls is None or time.monotonic() < self._told_age_at + AGE_SECONDS:
+            return
+        served = _served_calls() - self._calls_before
+        if served >= self._most_calls:
+            self._told_age_at = time.monotonic()
+            logger.info("this worker is replaced: calls served: %d", served, extra={"event": "aged"})
+            self._channel.report(wants_successor=True)
+
+    def _move(self) -> None:
+        if self._server is not None and self._server._gate is not None:
+            move_connection(self._server._gate, self._moved)
+            self._reporter.connections_changed()
+
+    async def _take(self, connection: socket.socket, address: Address) -> None:
+        assert self._server is not None
+        try:
+            await self._server.take(connection, address)
+        except OSError as error:
+            logger.debug("a connection at %s was gone before it was served: %s", address, error)
+
+
+def _served_calls() -> int:
+    """Return the calls that this process has served, with those that its parent had counted."""
+    return sum(one.ended_calls for one in default_registry if one.side == "server")

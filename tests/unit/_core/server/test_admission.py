@@ -1,0 +1,84 @@
+"""Admission: connections and queues of a server whose engines are not the native one."""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+
+from fastrpc import Limits, Memory, ServerConfig, Status
+from tests.support.blocking import keep_the_loop
+from tests.support.kept_connection import KeptConnection, gate_for
+from tests.support.shop import Shop
+from tests.support.waiting import eventually
+
+MIB = 1 << 20
+SMALL = ServerConfig(memory=Memory(process_bytes=16 * MIB), limits=Limits(message_bytes=MIB, connections=2))
+
+
+class TestStalls:
+    async def test_what_may_start_in_the_next_turn_waits_if_the_loop_is_blocked_before_it(self) -> None:
+        """The cancel of such a call may lie unread in the socket."""
+        shop = Shop()
+        async with gate_for(shop) as gate:
+            connection = KeptConnection(gate)
+            gate.weigh_output(connection, 64 * MIB)
+            given_up, kept = connection.call("shop.pack", "apple"), connection.call("shop.pack", "pear")
+            gate.weigh_output(connection, 0)
+            keep_the_loop(0.03)
+            await asyncio.sleep(0)
+            assert shop.started == 0
+            gate.cancel_call(given_up)
+            await eventually(lambda: shop.started == 1)
+            shop.go_on.set()
+            await eventually(lambda: connection.answers == ["packed pear"])
+            assert [text for _, text, _ in connection.refusals] == [
+                "shop.pack was cancelled before it started"
+            ]
+            assert kept in connection.listed
+
+
+class TestCallsThatWaited:
+    async def test_one_is_compared_with_the_memory_again_when_it_starts(self) -> None:
+        shop = Shop()
+        async with gate_for(shop, config=SMALL) as gate:
+            connection, other = KeptConnection(gate), KeptConnection(gate)
+            gate.weigh_output(connection, 8 * MIB)
+            connection.call("shop.price", "apple")
+            assert len(connection.waiting) == 1
+            # What was started before it fills the memory.
+            gate.weigh_output(other, 14 * MIB)
+            gate.weigh_output(connection, 0)
+            await eventually(lambda: connection.refusals)
+            [(status, text, is_faulty)] = connection.refusals
+            assert (status, is_faulty) == (Status.RESOURCE_EXHAUSTED, False)
+            assert "(85 % of Memory.process_bytes)" in text
+            assert connection.answers == []
+            gate.weigh_output(other, 0)
+            assert connection.held_bytes == 0
+
+    async def test_its_own_bytes_do_not_count_twice(self) -> None:
+        shop = Shop()
+        async with gate_for(shop, config=SMALL) as gate:
+            connection, other = KeptConnection(gate), KeptConnection(gate)
+            gate.weigh_output(connection, 8 * MIB)
+            connection.call("shop.price", "x" * (MIB - 64))
+            # With the bytes of the request it is above 85 %.
+            gate.weigh_output(other, 13 * MIB)
+            gate.weigh_output(connection, 0)
+            await eventually(lambda: connection.answers)
+            assert connection.refusals == []
+            gate.weigh_output(other, 0)
+
+
+class TestConnections:
+    async def test_looks_at_a_queue_that_fills_and_empties_are_one_at_a_time(self) -> None:
+        async with gate_for(Shop) as gate:
+            connection = KeptConnection(gate)
+            gate.weigh_output(connection, 64 * MIB)
+            loop = cast(Any, asyncio.get_running_loop())
+            if not hasattr(loop, "_scheduled"):
+                pytest.skip("this loop does not show its timers")
+            before = len(loop._scheduled)
+            for _ in range(100):
+                gate.cancel_call(connection.call("shop.price", "apple"))
+            assert len(loop._scheduled) - before <= 1

@@ -1,0 +1,277 @@
+"""JSON Schemas of payload types: what the codec carries fits the schema, and what it refuses does not."""
+
+import datetime
+import decimal
+import enum
+import ipaddress
+import pathlib
+import uuid
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+
+import msgspec
+import numpy
+import pydantic
+import pytest
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+import fastrpc
+from fastrpc.rpc.marshals import marshal_for
+from fastrpc.rpc.schema.json_schema import SchemaSet, arguments_schema
+from fastrpc.rpc.service import method_definition, service_definition
+from fastrpc.types.base import encode_value
+from tests.support.every_type import Cat, Color, Dog, EveryType, Line, Money, Node, Order, Page, Point, Row
+
+REFERENCES = "#/$defs/"
+
+
+def schema_of(kind: Any) -> dict[str, Any]:
+    """Return the schema of a type, which stands alone."""
+    schemas = SchemaSet(REFERENCES)
+    return {**schemas.schema_of(kind), "$defs": schemas.components}
+
+
+def carried(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=lambda one: encode_value("json", one)))
+
+
+def fits(kind: Any, plain: Any) -> bool:
+    schema = schema_of(kind)
+    Draft202012Validator.check_schema(schema)
+    try:
+        Draft202012Validator(schema).validate(plain)
+    except ValidationError:
+        return False
+    return True
+
+
+NODE = Node(decimal.Decimal("1.5"), [Node(decimal.Decimal(2))], last=deque([1]), counts=Counter("aab"))
+
+VALUES: list[tuple[Any, Any]] = [
+    (bool, True),
+    (int, 3),
+    (float, 2.5),
+    (str, "a"),
+    (bytes, b"\x00\xff"),
+    (None, None),
+    (datetime.datetime, datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)),
+    (datetime.date, datetime.date(2026, 1, 2)),
+    (datetime.timedelta, datetime.timedelta(seconds=90)),
+    (uuid.UUID, uuid.UUID(int=7)),
+    (decimal.Decimal, decimal.Decimal("1.10")),
+    (list[int], [1, 2]),
+    (tuple[int, str], (1, "a")),
+    (tuple[int, ...], (1, 2, 3)),
+    (set[str], {"a"}),
+    (dict[str, list[int]], {"a": [1]}),
+    (dict[int, str], {1: "a"}),
+    (deque[int], deque([1, 2])),
+    (Counter[str], Counter("aab")),
+    (Color, Color.BLUE),
+    (Literal["a", 1], "a"),
+    (int | str | None, None),
+    (Node, NODE),
+    (Point, Point(1, 2.0)),
+    (Cat | Dog, Cat("long", [Color.RED])),
+    (Cat | Dog, Dog("rex")),
+    (Cat | None, None),
+    (Row, Row("k", 2.0)),
+    (Page[Node], Page([NODE])),
+    (Page[int], Page([1], "2")),
+    (pathlib.Path, pathlib.Path("/srv/x")),
+    (ipaddress.IPv4Address, ipaddress.IPv4Address("10.0.0.1")),
+    (ipaddress.IPv6Network, ipaddress.IPv6Network("::/64")),
+    (Order, Order(lines=[Line(item="tea")], parent=Order(lines=[]))),
+    (list[Order], [Order(lines=[])]),
+    (Money, Money("12 EUR")),
+    (Any, {"a": [None]}),
+    (object, 3),
+    (Annotated[int, msgspec.Meta(ge=1, le=9)], 9),
+    (Annotated[bytes, msgspec.Meta(min_length=2, max_length=4)], b"abcd"),
+]
+
+
+@pytest.mark.parametrize(("kind", "value"), VALUES, ids=[str(kind) for kind, _ in VALUES])
+def test_what_json_carries_fits_the_schema_of_its_type(kind: Any, value: Any) -> None:
+    assert fits(kind, carried(value))
+
+
+WRONG: list[tuple[Any, Any]] = [
+    (int, "a"),
+    (int, 1.5),
+    (str, 1),
+    (bool, 0),
+    (None, False),
+    (list[int], ["a"]),
+    (tuple[int, str], [1, "a", 2]),
+    (tuple[int, str], [1]),
+    (set[str], ["a", "a"]),
+    (dict[str, int], {"a": "b"}),
+    (deque[int], ["a"]),
+    (Counter[str], {"a": "b"}),
+    (Color, "green"),
+    (Literal["a", 1], "b"),
+    (Node, {"value": "1", "last": ["a"]}),
+    (Node, {}),
+    (Point, []),
+    (Point, [1, 2, 3]),
+    (Cat | Dog, {"type": "Bird"}),
+    (Cat, {"type": "Cat", "longName": "a", "more": 1}),
+    (Page[int], {"items": ["a"]}),
+    (Order, {"lines": [{}]}),
+    (Annotated[int, msgspec.Meta(ge=1, le=9)], 10),
+    (Annotated[str, msgspec.Meta(pattern="^a")], "b"),
+    (Annotated[list[int], msgspec.Meta(max_length=1)], [1, 2]),
+    (Annotated[dict[str, int], msgspec.Meta(min_length=1)], {}),
+    (dict[Annotated[str, msgspec.Meta(max_length=1)], int], {"ab": 1}),
+]
+
+
+@pytest.mark.parametrize(("kind", "plain"), WRONG, ids=[str(kind) for kind, _ in WRONG])
+def test_what_does_not_fit_a_type_does_not_fit_its_schema(kind: Any, plain: Any) -> None:
+    assert not fits(kind, plain)
+
+
+def test_classes_become_components_that_are_named_once() -> None:
+    schemas = SchemaSet()
+    first, second = schemas.schema_of(list[Node]), schemas.schema_of(Node)
+    assert first == {"type": "array", "items": {"$ref": "#/components/schemas/Node"}}
+    assert second == {"$ref": "#/components/schemas/Node"}
+    assert list(schemas.components) == ["Node"]
+    schemas.schema_of(Order)
+    schemas.schema_of(Line)
+    assert list(schemas.components) == ["Node", "Line", "Order"]
+
+
+def test_two_classes_of_one_name_are_two_components() -> None:
+    other: Any = type("Node", (), {"__annotations__": {"x": int}})
+    other = dataclass(other)
+    schemas = SchemaSet()
+    assert [schemas.schema_of(kind)["$ref"][-5:] for kind in (Node, other, Node)] == [
+        "/Node",
+        "Node2",
+        "/Node",
+    ]
+    assert schemas.components["Node2"]["properties"] == {"x": {"type": "integer"}}
+
+
+def test_docstrings_are_descriptions() -> None:
+    schemas = SchemaSet()
+    for kind in (Node, Color, Order, Point, Cat):
+        schemas.schema_of(kind)
+    texts = {name: one.get("description") for name, one in schemas.components.items()}
+    assert texts["Node"] == "A node of a tree."
+    assert texts["Color"] == "Of a thing."
+    assert texts["Order"] == "What somebody orders."
+    # Python writes these two itself.
+    assert texts["Point"] is None
+    assert texts["Cat"] is None
+
+
+def test_defaults_are_told_as_json_has_them() -> None:
+    @dataclass
+    class Defaults:
+        place: pathlib.Path = pathlib.Path("/srv")
+        amount: Money = field(default_factory=lambda: Money("0"))
+        color: Color = Color.RED
+        data: bytes = b"\xff"
+        most: float = float("inf")
+        items: list[int] = field(default_factory=list)
+        nothing: int | None = None
+
+    schemas = SchemaSet()
+    schemas.schema_of(Defaults)
+    told = {
+        name: one.get("default", "not told")
+        for name, one in schemas.components["Defaults"]["properties"].items()
+    }
+    assert told == {
+        "place": "/srv",
+        "amount": "not told",
+        "color": "red",
+        "data": "/w==",
+        "most": "not told",
+        "items": [],
+        "nothing": None,
+    }
+
+
+def test_types_of_one_kind_of_values_say_so() -> None:
+    assert schema_of(Literal[1, 2]) == {"type": "integer", "enum": [1, 2], "$defs": {}}
+    assert "type" not in schema_of(Literal["a", None])
+    assert "type" not in schema_of(Literal["a", 1])
+
+
+def test_a_model_that_pydantic_cannot_describe_may_be_anything() -> None:
+    class Held:
+        pass
+
+    class Holder(pydantic.BaseModel):
+        model_config = pydantic.ConfigDict(arbitrary_types_allowed=True)
+        held: Held
+
+    assert schema_of(Holder)["$defs"] == {"Holder": {"title": "Holder"}}
+
+
+def test_an_array_says_that_json_does_not_carry_it() -> None:
+    assert "only msgpack" in schema_of(numpy.ndarray)["description"]
+
+
+def test_a_class_that_does_not_travel_is_refused() -> None:
+    class Alone:
+        pass
+
+    with pytest.raises(TypeError, match="Alone does not travel"):
+        schema_of(Alone)
+
+
+def test_arguments_are_an_object_by_name() -> None:
+    class Extra(TypedDict, total=False):
+        a: int
+
+    class Pair(NamedTuple):
+        a: int
+
+    @fastrpc.service("s")
+    class Service:
+        @fastrpc.method
+        async def f(self, a: int, b: Extra, *, c: str = "x", d: Pair | None = None) -> None: ...
+
+    found = arguments_schema(method_definition(Service.f), SchemaSet())
+    assert list(found["properties"]) == ["a", "b", "c", "d"]
+    assert (found["required"], found["additionalProperties"]) == (["a", "b"], False)
+    assert found["properties"]["c"] == {"type": "string", "default": "x"}
+
+
+@pytest.mark.parametrize("name", [name for name in service_definition(EveryType).methods if name != "array"])
+def test_each_type_of_a_parameter_that_has_a_schema_travels_as_json(name: str) -> None:
+    definition = method_definition(getattr(EveryType, name))
+    schemas = SchemaSet(REFERENCES)
+    arguments = arguments_schema(definition, schemas)
+    Draft202012Validator.check_schema({**arguments, "$defs": schemas.components})
+    assert marshal_for(definition, "json", depth=10, items=100) is not None
+
+
+class Level(enum.IntEnum):
+    """How urgent it is."""
+
+    LOW = 1
+    HIGH = 2
+
+
+class Word(enum.Enum):
+    YES = "yes"
+
+
+def test_members_of_enums_that_are_not_texts_are_named() -> None:
+    assert schema_of(Level)["$defs"]["Level"] == {
+        "title": "Level",
+        "description": "How urgent it is.\n\n1 = LOW, 2 = HIGH",
+        "type": "integer",
+        "enum": [1, 2],
+        "x-enum-varnames": ["LOW", "HIGH"],
+    }
+    assert schema_of(Word)["$defs"]["Word"] == {"title": "Word", "type": "string", "enum": ["yes"]}

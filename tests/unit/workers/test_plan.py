@@ -1,0 +1,64 @@
+"""What is said about a server before it runs, and errors on their way between processes."""
+
+import errno
+import json
+
+import pytest
+
+from fastrpc.endpoint import Address
+from fastrpc.errors import ConfigError
+from fastrpc.workers.plan import Plan, failure_to_values, values_to_failure
+
+ADDRESS = Address.parse("tcp://127.0.0.1:0")
+
+
+@pytest.mark.parametrize("workers", [0, -1, True, 1.5, "2"])
+def test_number_of_workers_is_checked(workers: int) -> None:
+    with pytest.raises(ConfigError, match="workers is"):
+        Plan(load=list, addresses=(ADDRESS,), workers=workers)
+
+
+def test_addresses_are_needed() -> None:
+    with pytest.raises(ConfigError, match="addresses is empty"):
+        Plan(load=list, addresses=())
+
+
+def test_advertised_addresses_replace_the_bound_ones_in_order() -> None:
+    plan = Plan(load=list, addresses=(ADDRESS, ADDRESS), advertise=("tcp://10.0.0.7:1",))
+    assert plan.advertised() == ["tcp://10.0.0.7:1", False]
+    assert Plan(load=list, addresses=(ADDRESS, ADDRESS)).advertised() == [None, None]
+
+
+def test_no_more_is_advertised_than_there_are_addresses() -> None:
+    with pytest.raises(ConfigError, match="advertise has 2 addresses, the server listens at 1"):
+        Plan(load=list, addresses=(ADDRESS,), advertise=("tcp://10.0.0.7:1", "tcp://10.0.0.7:2"))
+
+
+def carried(error: BaseException) -> Exception:
+    """Return an error as another process gets it."""
+    return values_to_failure(json.loads(json.dumps(failure_to_values(error, "a traceback"))))
+
+
+def test_configuration_error_arrives_with_its_hint() -> None:
+    error = carried(ConfigError("wrong", hint="right"))
+    assert isinstance(error, ConfigError)
+    assert (error.message, error.hint) == ("wrong", "right")
+
+
+def test_system_error_arrives_with_its_number() -> None:
+    error = carried(OSError(errno.EADDRINUSE, "taken"))
+    assert isinstance(error, OSError)
+    assert (error.errno, error.strerror) == (errno.EADDRINUSE, "taken")
+
+
+@pytest.mark.parametrize(
+    ("original", "text"), [(LookupError("no table"), "LookupError: no table"), (OSError(), "OSError")]
+)
+def test_any_other_error_arrives_by_its_name(original: Exception, text: str) -> None:
+    error = carried(original)
+    assert isinstance(error, RuntimeError)
+    assert str(error) == text
+
+
+def test_traceback_goes_along() -> None:
+    assert carried(LookupError()).__notes__ == ["In a worker process:\na traceback"]

@@ -1,0 +1,75 @@
+"""The reporter: a process goes on telling that it lives, whatever fails while it reports."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fastrpc.workers import reporter
+from fastrpc.workers.reporter import Reporter
+from fastrpc.workers.scoreboard import Kind, ProcessPlace, Scoreboard
+
+pytestmark = pytest.mark.one_loop
+
+
+@pytest.fixture
+def place() -> Iterator[ProcessPlace]:
+    board = Scoreboard(1)
+    yield board.places[0]
+    board.close()
+
+
+async def test_a_beat_that_fails_is_not_the_last(
+    place: ProcessPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "REPORT_SECONDS", 0.001)
+    beats: list[int] = []
+    second = asyncio.Event()
+    failures: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failures.append(context))
+
+    def on_beat() -> None:
+        beats.append(1)
+        if len(beats) == 1:
+            raise LookupError("no database")
+        second.set()
+
+    telling = Reporter(place, "worker 1", lambda: True, None, on_beat)
+    asyncio.get_running_loop().call_soon(telling.start)
+    async with asyncio.timeout(20):
+        await second.wait()
+    telling.close()
+    assert [str(one["exception"]) for one in failures] == ["no database"]
+
+
+@pytest.mark.parametrize("fault", ["unwritable", "no room"])
+async def test_an_answer_that_cannot_be_written_is_logged(
+    fault: str, place: ProcessPlace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("prometheus_client")
+    if fault == "no room":
+        monkeypatch.setattr("fastrpc.workers.scoreboard.RECORD_BYTES", 40)
+    # A key that JSON has no form for.
+    values: dict[Any, Any] = {(1, 2): 3} if fault == "unwritable" else {"calls": ["a"] * 100}
+    telling = Reporter(place, "worker 1", lambda: True, lambda page: values)
+    telling.start()
+    place.asking.send(b"7 calls")
+    logged = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    class Noticing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "cannot answer" in record.getMessage():
+                loop.call_soon_threadsafe(logged.set)
+
+    handler = Noticing()
+    reporter.logger.addHandler(handler)
+    try:
+        async with asyncio.timeout(20):
+            await logged.wait()
+    finally:
+        reporter.logger.removeHandler(handler)
+        telling.close()
+    assert place.read(Kind.ANSWER) == b""
