@@ -13,7 +13,7 @@ class EndpointBreaker:
     the endpoint, such as a cancellation. Instants are seconds of any one monotonic clock.
     """
 
-    def __init__(self, settings: config.EndpointBreaker) -> None: ...
+    def __init__(self, settings: config.Breaker) -> None: ...
     @property
     def state(self) -> str:
         """One of `STATES`."""

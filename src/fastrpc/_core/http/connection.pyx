@@ -446,7 +446,9 @@ cdef class GatewayConnection(HttpConnection):
 
     cdef bint _is_between(self) except -1:
         """Return whether no request is received or answered."""
-        return not (self.is_answering or self.head is not None or self._seen or self.connection.held or self.connection.queue)
+        if self.is_answering or self.head is not None or self._seen:
+            return False
+        return not (self.connection.held or self.connection.queue)
 
     cdef uint64_t _check_leaving(self, uint64_t now) except? 0:
         """Close a connection that rests while the server drains; return when that is."""

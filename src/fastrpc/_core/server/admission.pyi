@@ -22,7 +22,7 @@ class CallAdmission:
         loop: AbstractEventLoop,
         limits: config.Limits,
         memory: config.Memory,
-        admission: config.CallAdmission,
+        admission: config.Admission,
     ) -> None: ...
     @property
     def loop_state(self) -> LoopState: ...
