@@ -19,10 +19,10 @@ class AwaitedBatch(BatchCall):
         """Return those of its calls whose answers are not decompressed yet."""
 
     def collect(self, head: AwaitedCall) -> list[object]:
-        """Return what its calls came to, errors in place of values; once."""
+        """Return the results of its calls, errors in place of values; once."""
 
     def attempted(self, head: ClientCall, index: int) -> AwaitedCall:
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
 
     def attempt_on(self, head: AwaitedCall, session: Any) -> AwaitedCall:
         """Return a coroutine that makes the whole batch on a connection and gives errors in place of values."""

@@ -79,7 +79,7 @@ cdef class AwaitedBatch(BatchCall):
         if head.route is not route:
             self.payloads = None
         if self.payloads is None:
-            # Before the deadline counts, and before anything is counted.
+            # Before the deadline and the counters: an encoding error leaves no trace.
             self.payloads = self.encoded(head.route)
         head.apply_options(head.route, now_ns(), 0 if head.is_attempt else len(self.payloads))
         payloads = self.begin_members(head)
@@ -94,7 +94,7 @@ cdef class AwaitedBatch(BatchCall):
                 member.count_start(payload)
                 part.send(member, payload)
             except FastRPCError as error:
-                # The others are on their way: this one's error is its result.
+                # The other calls are on their way: this error is the result of its call alone.
                 member.failed(error)
         if head.deadline_ns != NO_DEADLINE and self.missing:
             part.loop_state.start_timer(head, head.deadline_ns)
@@ -168,7 +168,7 @@ cdef class AwaitedBatch(BatchCall):
         return found
 
     def collect(self, AwaitedCall head not None):
-        """Return what its calls came to, errors in place of values; once."""
+        """Return the results of its calls, errors in place of values; once."""
         cdef bint failed = False
         self.check_head(head)
         if self.members is None or self.missing:
@@ -176,7 +176,7 @@ cdef class AwaitedBatch(BatchCall):
         return self.collected((<CallerState>head.options.shared).spare, &failed)
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
         call = BatchCall.attempted(self, head, index)
         # It was awaited already, as part of the batch.
         call.close()

@@ -23,7 +23,7 @@ cdef class EncodedRequest:
 @cython.final
 cdef class AwaitedCall(ClientCall):
     cdef:
-        # How far the coroutine is, what it waits on, and the coroutine that does the work on the slow path.
+        # The state of the coroutine, the object it waits on, and the coroutine that does the work on the slow path.
         int phase
         object future
         object inner

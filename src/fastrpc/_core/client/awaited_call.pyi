@@ -9,7 +9,7 @@ from fastrpc.compressors.base import Compressor
 from fastrpc.errors import DeadlineExceededError
 
 async def slept(seconds: float) -> None:
-    """Sleep for no less than so many seconds."""
+    """Sleep for at least so many seconds."""
 
 @final
 class EncodedRequest:
@@ -42,7 +42,7 @@ class AwaitedCall(ClientCall):
         """Raise an exception where the call waits: the handler is cancelled, the exception goes on."""
 
     def close(self) -> None:
-        """End without a result: what is under way is cancelled on the server."""
+        """End without a result: a call under way is cancelled on the server."""
     def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """Wait, in an interceptor."""
 
@@ -50,16 +50,16 @@ class AwaitedCall(ClientCall):
 
     @property
     def _streamed(self) -> tuple[tuple[Any, ...], dict[str, Any] | None] | None:
-        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        """The arguments by position and by name if one of them is a stream of messages, else None."""
 
     def _finish_unpacked(self) -> Any:
-        """Return what the answer stands for, now that it is decompressed."""
+        """Return the result of the answer, now that it is decompressed."""
 
     def _await_output(self, session: Any, future: Future[None]) -> bool:
         """Have a future done once the output of a connection has left; return whether there is anything to wait for."""
 
     def _attempt_on(self, session: Any, number: int) -> AwaitedCall:
-        """Return attempt `number` on a connection: a coroutine, or of a stream what `_begin` starts."""
+        """Return attempt `number` on a connection: a coroutine; of a stream, an attempt for `_begin`."""
 
     def _overdue(self) -> DeadlineExceededError:
         """Return the error of an attempt whose deadline passed before it was sent."""
@@ -69,27 +69,27 @@ class AwaitedCall(ClientCall):
         """The compressor and the encoded arguments, which are to be compressed in slices."""
 
     def _stream_to_pack(self) -> tuple[Compressor, bytes] | None:
-        """Return `_to_pack` of the attempt of a stream; None where its arguments are compressed as it begins."""
+        """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
 
     def _take_packed(self, payload: bytes, is_smaller: bool) -> None:
-        """Have the arguments of a stream as they are now.
+        """Take the arguments of a stream in their compressed form.
 
         Raises:
-            UnavailableError: its connection takes no calls any more.
+            UnavailableError: its connection takes no more calls.
         """
 
     def _with_packed(self, payload: bytes, is_smaller: bool) -> AwaitedCall:
-        """Return the attempt that sends the arguments as they are now.
+        """Return the attempt that sends the compressed arguments.
 
         Raises:
-            UnavailableError: its connection takes no calls any more.
+            UnavailableError: its connection takes no more calls.
         """
 
     def _begin(self, stream: ClientStream, sign: Any = None, pick: Any = None) -> None:
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
 
     def _give_up(self, error: BaseException | None = None) -> None:
-        """End the attempt, if it is not over: it is not wanted any more."""
+        """End the attempt, if it is not over: it is no longer wanted."""
 
     @property
     def _is_over(self) -> bool:

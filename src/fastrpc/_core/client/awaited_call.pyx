@@ -1,4 +1,4 @@
-"""A call of ours that a task awaits: what `client.call`, `request` and `notify` return, and the attempts of a stream.
+"""A call of ours that a task awaits: `client.call`, `request` and `notify` return it, and a stream has one per attempt.
 
 ::
 
@@ -50,7 +50,7 @@ cdef double LONGEST_SLEEP = 1e9
 
 
 async def slept(seconds):
-    """Sleep for no less than so many seconds."""
+    """Sleep for at least so many seconds."""
     cdef uint64_t until, now
     if not 0 < seconds < LONGEST_SLEEP:
         await asyncio.sleep(seconds)
@@ -93,7 +93,7 @@ cdef class AwaitedCall(ClientCall):
         raise value.with_traceback(traceback) if traceback is not None else value
 
     cdef object _thrown(self, object error):
-        """Raise an exception in the coroutine that finishes this call: it may make something else of it."""
+        """Raise an exception in the coroutine that finishes this call, which may convert it."""
         try:
             return self.inner.throw(error)
         except FastRPCError as raised:
@@ -101,7 +101,7 @@ cdef class AwaitedCall(ClientCall):
             raise
 
     def close(self):
-        """End without a result: what is under way is cancelled on the server."""
+        """End without a result: a call under way is cancelled on the server."""
         if self.phase == PHASE_DELEGATING:
             self.inner.close()
         elif self.phase == PHASE_WAITING:
@@ -207,7 +207,7 @@ cdef class AwaitedCall(ClientCall):
             mark_own(error)
             raise
         if self.verb == VERB_NOTIFY:
-            # That it was handed over says nothing about who is to run it.
+            # A notification that was handed over says nothing about the health of its endpoint.
             self.drop()
             Py_INCREF(None)
             result[0] = <PyObject*>None
@@ -238,7 +238,7 @@ cdef class AwaitedCall(ClientCall):
 
     @cython.nonecheck(False)
     cdef bint send_on(self, Engine session, uint64_t now) except -1:
-        """Send on a connection; the call keeps what it needs for another attempt. False: its arguments are packed before."""
+        """Send on a connection; the call keeps its data for another attempt. False: its arguments are to be packed first."""
         cdef CallingPart part = <CallingPart>session.calling
         cdef bytes payload
         cdef EncodedRequest encoded
@@ -275,7 +275,7 @@ cdef class AwaitedCall(ClientCall):
             return self._settle_stream()
         if self.batch is not None:
             return (<BatchCall>self.batch).settle(self)
-        # Here and not where the task goes on: it may never do that.
+        # Here, not where the task goes on: it may never do that.
         try:
             if self.endpoint_state is not None:
                 self.leave(self.failure, self.ended_ns)
@@ -290,7 +290,7 @@ cdef class AwaitedCall(ClientCall):
             try:
                 self.future.set_result(None)
             except InvalidStateError:
-                # The task was cancelled in this very turn of the loop, and is told so first.
+                # The task was cancelled in this turn of the loop, and is notified of that first.
                 pass
         return 0
 
@@ -370,17 +370,17 @@ cdef class AwaitedCall(ClientCall):
 
     @property
     def _streamed(self):
-        """The arguments by position and by name where one of them is a stream of messages, else None."""
+        """The arguments by position and by name if one of them is a stream of messages, else None."""
         return (self.args, self.kwargs) if sends_stream(self.route, self.args, self.kwargs) else None
 
     def _finish_unpacked(self):
-        """Return what the answer stands for, now that it is decompressed."""
+        """Return the result of the answer, now that it is decompressed."""
         if self.answer is None or self.answer_compressor:
             raise RuntimeError(f"the answer of {self.route.method} is not there, or not decompressed")
         return self.finish()
 
     def _attempt_on(self, Engine session not None, int number):
-        """Return attempt `number` of this call on a connection: a coroutine, or of a stream what `_begin` starts."""
+        """Return attempt `number` of this call on a connection: a coroutine; of a stream, an attempt for `_begin`."""
         cdef AwaitedCall attempt = AwaitedCall.__new__(AwaitedCall)
         attempt.become_attempt(self, session, number)
         if self.streaming is not None:
@@ -403,7 +403,7 @@ cdef class AwaitedCall(ClientCall):
         return self.options.compressor, (<EncodedRequest?>self.prepared).payload
 
     def _stream_to_pack(self):
-        """Return `_to_pack` of the attempt of a stream; None where its arguments are compressed as it begins."""
+        """Return `_to_pack` of the attempt of a stream; None if its arguments are compressed as it begins."""
         cdef CallingPart part = <CallingPart>self.session.calling
         cdef bytes payload
         if self.options.compressor is None:
@@ -415,12 +415,12 @@ cdef class AwaitedCall(ClientCall):
         return self._to_pack
 
     def _take_packed(self, bytes payload not None, bint is_smaller):
-        """Have the arguments of a stream as they are now; raise if its connection takes no calls any more."""
+        """Take the arguments of a stream in their compressed form; raise if its connection takes no more calls."""
         self._check_connection()
         self.prepared = new_encoded(self, payload, True, is_smaller)
 
     def _with_packed(self, bytes payload not None, bint is_smaller):
-        """Return the attempt that sends the arguments as they are now; raise if its connection takes no calls any more."""
+        """Return the attempt that sends the compressed arguments; raise if its connection takes no more calls."""
         cdef AwaitedCall sending
         self._check_connection()
         sending = self._attempt_on(self.session, self.attempt_number)
@@ -431,7 +431,7 @@ cdef class AwaitedCall(ClientCall):
         return sending
 
     def _check_connection(self):
-        """Raise if the connection closed or takes no calls any more, now that the arguments are compressed."""
+        """Raise if the connection closed or takes no more calls, now that the arguments are compressed."""
         cdef Engine session = self.session
         if session.is_closed:
             why = "it closed while the arguments were compressed"
@@ -442,7 +442,7 @@ cdef class AwaitedCall(ClientCall):
     # The attempt of a stream
 
     cdef int start(self, ClientStream stream) except -1:
-        """Send the attempt; from here on it tells the stream what comes.
+        """Send the attempt; from here on it notifies the stream.
 
         Raises:
             TypeError: the arguments do not fit the method.
@@ -479,7 +479,7 @@ cdef class AwaitedCall(ClientCall):
         if self.streaming.stream is not NULL:
             # It may lose its last other reference on the way.
             stream = <ClientStream>self.streaming.stream
-        # Messages that are not read yet may turn out not to be readable (`_count_end`).
+        # Unread messages may turn out to be unreadable (`_count_end`).
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
             self.count_outcome(0)
         try:
@@ -503,7 +503,7 @@ cdef class AwaitedCall(ClientCall):
     def _begin(self, ClientStream stream not None, sign=None, pick=None):
         """Send the attempt; `sign`, a future, is done at the first sign of the server."""
         self.streaming.sign = sign
-        # Before it is sent: it may end at once, and tells the endpoint set then.
+        # Before it is sent: it may end at once, and then reports to the endpoint set.
         self.streaming.pick = pick
         try:
             self.start(stream)
@@ -513,7 +513,7 @@ cdef class AwaitedCall(ClientCall):
             raise
 
     def _give_up(self, error=None):
-        """End the attempt, if it is not over: it is not wanted any more."""
+        """End the attempt, if it is not over: it is no longer wanted."""
         self.abandon(CANCEL_USER, error)
 
     @property
@@ -546,8 +546,8 @@ cdef EncodedRequest new_encoded(AwaitedCall call, bytes payload, bint is_packed=
 
 
 cdef int expire(ClientCall call, Engine session) except -1:
-    """The deadline of a call of ours passed: the caller is told at once, the server too."""
-    # Not `was_handed`: what is written and not flushed goes out all the same, in front of the CANCEL.
+    """The deadline of a call of ours passed: fail the call at once, and notify the server."""
+    # Not `was_handed`: written bytes that are not flushed still go out, in front of the CANCEL.
     cdef bint handed = (<CallingPart>session.calling).was_written(call)
     (<CallingPart>session.calling).abandon(call, CANCEL_DEADLINE)
     return call.failed(call.overdue(session, handed))
@@ -559,7 +559,7 @@ cdef int step_of(PyObject* call, PyObject* value, PyObject** result) except -1:
 
 
 cdef int warn_unawaited(MethodRoute route) except -1:
-    """Say that a call was made and never awaited, as Python does for any coroutine."""
+    """Warn that a call was made and never awaited, as Python does for any coroutine."""
     method = "…" if route is None else route.method
     warnings.warn(f"coroutine 'Client.call({method})' was never awaited", RuntimeWarning, stacklevel=2)
     return 0

@@ -19,11 +19,11 @@ cdef class BatchCall:
         list argument_tuples
         bint return_exceptions
 
-        # The calls under way on a connection, None before and after; how many answers are missing.
+        # The calls under way on a connection, None before and after; the number of missing answers.
         list members
         Py_ssize_t missing
 
-        # The encoded arguments, if they were looked at before they are sent.
+        # The encoded arguments, if they were encoded before they are sent.
         list payloads
 
     # Of both clients.

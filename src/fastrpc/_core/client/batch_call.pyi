@@ -7,11 +7,11 @@ class BatchMember(ClientCall):
     """One call of a batch."""
 
 class BatchCall:
-    """The calls of a batch, and what they send."""
+    """The calls of a batch, and the data they send."""
 
     @property
     def size(self) -> int:
-        """How many calls it is."""
+        """The number of its calls."""
 
     @property
     def returns_errors(self) -> bool:
@@ -21,4 +21,4 @@ class BatchCall:
         """Return one of the calls, to be made from its beginning within the batch's deadline."""
 
     def attempted(self, head: ClientCall, index: int) -> Any:
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        """Return one of the calls, already attempted once with the batch, for the runner to continue."""

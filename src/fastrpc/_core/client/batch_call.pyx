@@ -1,9 +1,9 @@
-"""Many calls of ours at once, of either client: what `call_many` makes, one write and one wake-up for all of them.
+"""Many calls of ours at once, of either client, made by `call_many`: one write and one wake-up for all of them.
 
 ::
 
-    ClientCall            the head: options, deadline, timer and one pick; it is what waits
-    └── BatchCall         what is sent, and the members
+    ClientCall            the head: options, deadline, timer and one pick; the part that waits
+    └── BatchCall         the data to send, and the members
         └── BatchMember   one call on the wire
 
     BatchCall
@@ -36,7 +36,7 @@ cdef class BatchMember(ClientCall):
             self.count_unread()
 
     cdef bint make_new(self) noexcept:
-        """Become as good as new, if the call went the plain way; what `copy_options` and the table set may stay."""
+        """Reset a call that went the plain way; fields that `copy_options` and the table set may stay."""
         if self.failure is not None or self.compressor or self.head is not None or not self.is_plain():
             return False
         self.id = 0
@@ -71,13 +71,13 @@ cdef int take_back(list spare, list members) except -1:
 
 
 cdef class BatchCall:
-    """The calls of a batch, and what they send."""
+    """The calls of a batch, and the data they send."""
 
     cdef int lead(self, ClientCall head, list argument_tuples, bint return_exceptions) except -1:
         """Let a new call stand for the batch."""
         self.argument_tuples = argument_tuples
         self.return_exceptions = return_exceptions
-        # Its first call stands for the batch where it is placed by its arguments.
+        # Its first call stands for the batch if it is placed by its arguments.
         head.args = <tuple>argument_tuples[0] if argument_tuples else ()
         head.batch = self
         return 0
@@ -109,12 +109,12 @@ cdef class BatchCall:
         try:
             return member.pack(payload, peer, is_ready)
         except FastRPCError as error:
-            # The others go on: this one's error is its result.
+            # The other calls go on: this error is the result of its call alone.
             member.failed(error)
             return None
 
     cdef list collected(self, list spare, bint* failed):
-        """Return what the calls came to, errors in place of values; `failed` is set if there is one."""
+        """Return the results of the calls, errors in place of values; `failed` is set if there is an error."""
         cdef BatchMember member
         cdef list values = []
         for member in self.members:
@@ -135,7 +135,7 @@ cdef class BatchCall:
         return values
 
     cdef object first_failure(self):
-        """Return the first error of a call, or None: the whole batch is one attempt, and this is what it came to."""
+        """Return the first error of a call, or None: the whole batch is one attempt, with this outcome."""
         cdef BatchMember member
         for member in self.members:
             if member.failure is not None:
@@ -149,7 +149,7 @@ cdef class BatchCall:
         return <tuple>self.argument_tuples[index]
 
     cdef int check_head(self, ClientCall head) except -1:
-        """Raise if another call stands for this batch: its client may be of the other kind."""
+        """Raise if another call stands for this batch, as that of a client of the other kind."""
         if head.batch is not self:
             raise ValueError(f"{head!r} does not stand for this batch")
         return 0
@@ -184,7 +184,7 @@ cdef class BatchCall:
 
     @property
     def size(self):
-        """How many calls it is."""
+        """The number of its calls."""
         return len(self.argument_tuples)
 
     @property
@@ -206,7 +206,7 @@ cdef class BatchCall:
         return call
 
     def attempted(self, ClientCall head not None, Py_ssize_t index):
-        """Return one of the calls, of which an attempt was made with the batch: for the runner to go on with."""
+        """Return one of the calls, already attempted once with the batch, for the runner to continue."""
         cdef tuple args = self.item(index)
         cdef ClientCall call
         self.check_head(head)

@@ -1,4 +1,4 @@
-"""Many calls of one thread at once: what `SyncClient.call_many` makes. A BlockingCall is the head of this batch."""
+"""Many calls of one thread at once, made by `SyncClient.call_many`. A BlockingCall is the head of this batch."""
 
 cimport cython
 
@@ -19,9 +19,9 @@ cdef class BlockingBatch(BatchCall):
         return BlockingCall.__new__(BlockingCall)
 
     cdef bint start_on(self, BlockingCall head, BlockingSession session, Py_ssize_t unsent) except -1:
-        """Take all calls to a connection; False when that takes none any more.
+        """Hand all calls to a connection; False if it takes no more calls.
 
-        `unsent` is how many calls to count where the deadline has passed.
+        `unsent` is the number of calls to count if the deadline has passed.
         """
         cdef CallingPart part = <CallingPart>session.engine.calling
         cdef Py_ssize_t i
@@ -47,7 +47,7 @@ cdef class BlockingBatch(BatchCall):
         return True
 
     cdef list end(self, BlockingCall head):
-        """Wait for all answers and return them; errors may be followed by another attempt."""
+        """Wait for all answers and return them; another attempt may follow errors."""
         cdef list values
         cdef object failure = None
         try:

@@ -13,16 +13,16 @@ class BlockingCall(ClientCall):
     # For the runner
 
     def _attempt_on(self, session: BlockingSession, number: int, pick: Any = None) -> BlockingCall | None:
-        """Start attempt `number` of this call on a connection; None when that takes no calls any more.
+        """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
-        It has the call's deadline. `_finish` has to follow but for a stream, which keeps `pick` until its end.
+        It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
         """
 
     def _finish(self) -> Any:
         """Return the answer to an attempt that was started, or raise its error."""
 
     def _cancel(self) -> None:
-        """Give up an attempt that another thread waits for, and let that thread go."""
+        """Give up an attempt that another thread waits for, and release that thread."""
 
     def _end_pick(self, error: BaseException | None) -> None:
-        """Tell the endpoint set what became of the attempt, if it was not told yet."""
+        """Report the outcome of the attempt to the endpoint set, once."""

@@ -1,7 +1,7 @@
-"""A call of a `SyncClient`: what it is from its start on a connection to the value that its thread gets.
+"""A call of a `SyncClient`, from its start on a connection to the value that its thread gets.
 
-Messages of a stream arrive in the thread that reads the connection, under the guard of the session: they are put into the
-channel, and the thread that waits for them is woken.
+Messages of a stream arrive in the thread that reads the connection, under the guard of the session: that thread puts
+them into the channel and wakes the thread that waits for them.
 """
 
 import time
@@ -39,7 +39,7 @@ cdef class BlockingCall(ClientCall):
         if self.streaming.stream is not NULL:
             stream = <ClientStream>self.streaming.stream
             self.streaming.stream = NULL
-        # Messages that are not read yet may turn out not to be readable (`_count_end`).
+        # Unread messages may turn out to be unreadable (`_count_end`).
         if self.failure is None and self.flags & STREAM_OUT and (stream is None or not stream.waiting):
             self.count_outcome(0)
         return 0 if stream is None else stream.attempt_over(self)
@@ -47,12 +47,12 @@ cdef class BlockingCall(ClientCall):
     # A unary call
 
     cdef bint start_on(self, BlockingSession session, uint64_t now) except -1:
-        """Take the call to a connection; False when that takes none any more."""
+        """Hand the call to a connection; False if it takes no more calls."""
         cdef CallingPart part = <CallingPart>session.engine.calling
         cdef bytes payload
         self.route = route_on(self.route, session.engine)
         payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
-        # Of an attempt the runner counts it, unless one was sent.
+        # The runner counts a late attempt, unless one was sent.
         self.apply_options(self.route, now, 0 if self.began_ns else 1)
         if self.verb == VERB_NOTIFY:
             self.flags |= ONE_WAY
@@ -77,11 +77,11 @@ cdef class BlockingCall(ClientCall):
         return value
 
     cdef int conclude(self, object error) except -1:
-        """Tell the endpoint set what became of the attempt, if it knows of one."""
+        """Report the outcome of the attempt to the endpoint set, if it knows of the attempt."""
         if self.endpoint_state is None:
             return 0
         if self.byte_stream.is_left_behind or (self.verb == VERB_NOTIFY and error is None):
-            # That it was handed over says nothing about who is to run it.
+            # A notification that was handed over says nothing about the health of its endpoint.
             return self.drop()
         return self.leave(error, self.ended_ns or now_ns())
 
@@ -112,7 +112,7 @@ cdef class BlockingCall(ClientCall):
     # The attempt of a stream
 
     cdef bint start(self, ClientStream stream) except -1:
-        """Send the attempt; False when the connection takes none any more.
+        """Send the attempt; False if the connection takes no more calls.
 
         Raises:
             TypeError: the arguments do not fit the method.
@@ -122,7 +122,7 @@ cdef class BlockingCall(ClientCall):
         cdef CallingPart part = <CallingPart>session.engine.calling
         cdef bytes payload = <bytes>self.route.marshal.encode_call(self.args, self.kwargs, &self.names)
         cdef bint is_taken = False
-        # The runner counts one that is too late, unless an attempt was sent.
+        # The runner counts a late attempt, unless one was sent.
         self.apply_options(self.route, now_ns(), 0)
         payload = self.pack_for_stream(payload, part.peer, part.is_settled)
         self.streaming.stream = <PyObject*>stream
@@ -152,15 +152,15 @@ cdef class BlockingCall(ClientCall):
         return ClientCall.end_pick(self, error)
 
     def _end_pick(self, error):
-        """Tell the endpoint set what became of the attempt, if it was not told yet."""
+        """Report the outcome of the attempt to the endpoint set, once."""
         self.end_pick(error)
 
     # For the runner
 
     def _attempt_on(self, BlockingSession session not None, int number, pick=None):
-        """Start attempt `number` of this call on a connection; None when that takes no calls any more.
+        """Start attempt `number` of this call on a connection; None if it takes no more calls.
 
-        It has the call's deadline. `_finish` has to follow but for a stream, which keeps `pick` until its end.
+        It has the call's deadline. `_finish` has to follow except for a stream, which keeps `pick` until its end.
         """
         cdef BlockingCall attempt = BlockingCall.__new__(BlockingCall)
         if self.streaming is None:
@@ -171,8 +171,8 @@ cdef class BlockingCall(ClientCall):
         attempt.become_attempt(self, session.engine, number)
         attempt.byte_stream = session
         attempt.streaming = new_streaming(NULL)
-        # Before it is sent: it may end at once, and tells the endpoint set then. A pick that led to no attempt is taken
-        # back by the maker of the attempt.
+        # Before it is sent: it may end at once, and then reports to the endpoint set. A pick without an attempt is
+        # taken back by the maker of the attempt.
         attempt.streaming.pick = pick
         return attempt if attempt.start(<ClientStream>self.streaming.stream) else None
 
@@ -181,10 +181,10 @@ cdef class BlockingCall(ClientCall):
         return self.outcome()
 
     def _cancel(self):
-        """Give up an attempt that another thread waits for, and let that thread go."""
+        """Give up an attempt that another thread waits for, and release that thread."""
         if not self.is_settled:
             error = CallError(Status.CANCELLED, f"{self.route.method} was cancelled", processed="unknown")
-            # The answer or the deadline may come first: the session looks again, under its guard.
+            # The answer or the deadline may come first: the session checks again, under its guard.
             self.byte_stream.give_up_all([self], False, error)
 
     async def sleep(self, double seconds):

@@ -15,7 +15,7 @@ cdef class BlockingCalledStream(ClientStream):
         Wait _reader_wait
         Wait _sender_wait
 
-        # Whether a thread receives; what is still to be sent of an iterable by the thread that receives, or None.
+        # Whether a thread receives; the rest of an iterable that the receiving thread sends, or None.
         bint _is_receiving
         object _source
 

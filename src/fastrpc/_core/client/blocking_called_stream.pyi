@@ -34,44 +34,44 @@ class BlockingCalledStream(ClientStream):
         """Send messages, those that are there already in few writes; waits for room as `send` does."""
 
     def end(self) -> None:
-        """Say that nothing more will be sent; the server may go on answering."""
+        """Announce that nothing more will be sent; the server may go on answering."""
 
     # Done by its runner
 
     def begin(self) -> None:
-        """Start the call, if it did not begin yet."""
+        """Start the call, unless it has begun."""
 
     def settle_attempt(self) -> None:
         """The attempt ended: make another one, or end the stream."""
 
     def fail(self, error: BaseException) -> None:
-        """End the stream from this side: the server is told, messages that are there come first."""
+        """End the stream from this side: the server is notified, received messages come first."""
 
     def _receive_answer(self) -> Any: ...
     def _set_idle(self, seconds: float) -> None:
-        """Let one wait take so many seconds, 0: any."""
+        """Limit one wait to so many seconds, 0: no limit."""
 
     def _set_source(self, messages: Iterable[Any]) -> None:
-        """Have an iterable whose messages the thread that receives sends; several at once if they are there already."""
+        """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
 
     def _drop_source(self) -> None:
-        """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
+        """Send no more of the iterator. A generator that gave messages is closed, another iterator stays as it is."""
 
     def _cancel_attempt(self, error: BaseException) -> None:
-        """End the attempt that is under way; the server is told."""
+        """End the attempt that is under way; the server is notified."""
 
     def _drop(self, error: BaseException | None) -> None:
-        """Drop the messages that are there; everybody who waits gets the error."""
+        """Drop the messages that are there; all waits get the error."""
 
     def _await_messages(self) -> None:
-        """Return once a message is there; raise what lies behind the last one. Messages of ours are sent meanwhile."""
+        """Return once a message is there; raise the error after the last one. Messages of ours are sent meanwhile."""
 
     def _await_sign(self) -> None:
         """Return once the server showed a sign of this attempt, or it ended. Messages of ours are sent meanwhile."""
 
     def _await_sign_of_attempt(self) -> None:
-        """As `_await_sign`, for a thread that receives already."""
+        """Do as `_await_sign`, for a thread that receives already."""
 
     @property
     def _attempt(self) -> BlockingCall | None:
-        """The attempt it takes messages of, or took last; None before there is one."""
+        """The attempt whose messages it takes, or took last; None before the first."""

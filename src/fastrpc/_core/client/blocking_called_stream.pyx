@@ -1,8 +1,8 @@
 """The compiled part of `SyncStream`: a stream of ours whose user blocks, without a loop and without a thread of its own.
 
-The thread that reads the connection puts messages into the channel, under the guard of the session; the one that receives
-takes them out, under the guard too, and decodes them without it. Nothing ends a stream but a thread that uses it: the one
-that reads notes that the attempt ended, and wakes the one that receives, which goes on from there
+The thread that reads the connection puts messages into the channel, under the guard of the session; the thread that
+receives takes them out, under the guard too, and decodes them without it. Only a thread that uses a stream ends it: the
+reading thread notes the end of the attempt and wakes the receiving one, which goes on from there
 (`client/blocking/stream.py`).
 
 An iterable of messages is sent by the thread that receives, whenever there is room and no message waits for it.
@@ -33,7 +33,7 @@ logger = logging.getLogger("fastrpc.client")
 cdef str SECOND_RECEIVER = "a stream has one receiver at a time, and another thread waits for its next message"
 cdef str SECOND_SENDER = "a stream has one sender at a time, and another thread sends"
 
-# Stands for "no message is there": None is one.
+# Stands for "no message is there", as None is a message.
 cdef object NOTHING = object()
 
 
@@ -47,7 +47,7 @@ cdef class BlockingCalledStream(ClientStream):
         cdef BlockingCall attempt
         if self.origin is None:
             return
-        # Let go of by the program: it is not read any more.
+        # Released by the program: it is not read any more.
         self.origin.streaming.detach(self.origin)
         if self.call is not self.origin:
             attempt = <BlockingCall>self.call
@@ -65,7 +65,7 @@ cdef class BlockingCalledStream(ClientStream):
 
     cdef int withdraw(self, Call before) except -1:
         self.call = before
-        # An attempt follows only one that ended.
+        # An attempt follows only after the end of another.
         self.attempt_ended = before is not self.origin
         return 0
 
@@ -96,7 +96,7 @@ cdef class BlockingCalledStream(ClientStream):
     # Done by its runner
 
     def begin(self):
-        """Start the call, if it did not begin yet."""
+        """Start the call, unless it has begun."""
         raise NotImplementedError
 
     def settle_attempt(self):
@@ -104,18 +104,18 @@ cdef class BlockingCalledStream(ClientStream):
         raise NotImplementedError
 
     def _set_idle(self, double seconds):
-        """Let one wait take so many seconds, 0: any."""
+        """Limit one wait to so many seconds, 0: no limit."""
         self.idle_ns = <uint64_t>(seconds * 1e9)
 
     def _set_source(self, messages):
-        """Have an iterable whose messages the thread that receives sends; several at once if they are there already."""
+        """Set an iterable whose messages the receiving thread sends; several at once if they are there already."""
         self._source = iter(messages)
         self._is_there = are_there(messages)
 
     def _drop_source(self):
-        """Send no more of the iterator. A generator of which messages were taken is closed, what else there is left."""
+        """Send no more of the iterator. A generator that gave messages is closed, another iterator stays as it is."""
         if self._is_receiving:
-            # It may be running: the thread that receives drops it.
+            # It may be running: the receiving thread drops it.
             return
         source, self._source = self._source, None
         self._gathered = None
@@ -126,7 +126,7 @@ cdef class BlockingCalledStream(ClientStream):
                 logger.error(FEED_FAILED, self.origin.route.method, exc_info=error)
 
     def _cancel_attempt(self, error):
-        """End the attempt that is under way; the server is told."""
+        """End the attempt that is under way; the server is notified."""
         cdef BlockingCall call = <BlockingCall>self.call
         if call is not self.origin and not self.attempt_ended:
             reason = CANCEL_DECODE if isinstance(error, DecodeError) else CANCEL_USER
@@ -201,11 +201,11 @@ cdef class BlockingCalledStream(ClientStream):
         return messages
 
     def _receive_answer(self):
-        """Return the one answer of a method that only takes a stream; `client/blocking/stream.py` does."""
+        """Return the one answer of a method that only takes a stream; `client/blocking/stream.py` implements this."""
         raise NotImplementedError
 
     def _await_messages(self):
-        """Return once a message is there; raise what lies behind the last one. Messages of ours are sent meanwhile."""
+        """Return once a message is there; raise the error after the last one. Messages of ours are sent meanwhile."""
         if self._is_receiving:
             raise RuntimeError(SECOND_RECEIVER)
         if not self.is_open:
@@ -237,7 +237,7 @@ cdef class BlockingCalledStream(ClientStream):
             self._is_receiving = False
 
     def _await_sign_of_attempt(self):
-        """As `_await_sign`, for a thread that receives already."""
+        """Do as `_await_sign`, for a thread that receives already."""
         while not self.has_sign and not self.attempt_ended and not self.input_ended:
             if self._source is not None and not self.is_full():
                 self._feed()
@@ -251,7 +251,7 @@ cdef class BlockingCalledStream(ClientStream):
         return NOTHING if payload is None else self._decoded(payload, codec, compressor)
 
     cdef bytes _taken_payload(self, uint8_t* codec, uint8_t* compressor):
-        """Take the oldest message out of the channel, and give its credit back."""
+        """Take the oldest message out of the channel, and return its credit."""
         cdef Message message
         cdef bytes payload
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
@@ -268,7 +268,7 @@ cdef class BlockingCalledStream(ClientStream):
         return payload
 
     cdef object _decoded(self, bytes payload, int codec, int compressor):
-        """Decode a message; one that cannot be read ends the stream."""
+        """Decode a message; an unreadable one ends the stream."""
         try:
             value = self.decode(payload, codec, compressor)
             if self.received_wraps is not None:
@@ -284,7 +284,7 @@ cdef class BlockingCalledStream(ClientStream):
         return value
 
     def fail(self, error):
-        """End the stream from this side: the server is told, messages that are there come first."""
+        """End the stream from this side: the server is notified, received messages come first."""
         raise NotImplementedError
 
     cdef object decode(self, bytes payload, int codec, int compressor):
@@ -302,7 +302,7 @@ cdef class BlockingCalledStream(ClientStream):
     # Waiting
 
     cdef uint64_t _due(self) except? 0:
-        """Until when one wait may take: the deadline of the call, or `Timeouts.stream_idle` from now on."""
+        """Return the end of one wait: the deadline of the call, or `Timeouts.stream_idle` from now on."""
         cdef uint64_t due_ns = self.call.deadline_ns
         return min(due_ns, now_ns() + self.idle_ns) if self.idle_ns else due_ns
 
@@ -347,7 +347,7 @@ cdef class BlockingCalledStream(ClientStream):
             session.room_waits.append(wait)
 
     cdef int _overdue(self, uint64_t due_ns, bint sends) except -1:
-        """A wait ended without what it waited for: for its time, or with the connection."""
+        """A wait ended without its event: it took too long, or the connection ended."""
         cdef BlockingCall call = <BlockingCall>self.call
         cdef BlockingSession session = call.byte_stream
         if self.attempt_ended or self.is_closed:
@@ -395,7 +395,7 @@ cdef class BlockingCalledStream(ClientStream):
             self.is_sending = False
 
     cdef int _send_gathering(self, object messages) except -1:
-        """Send messages that are there, as many in one write as fit; those before one that cannot be sent go out."""
+        """Send messages that are there, as many in one write as fit; those before one that cannot be encoded go out."""
         cdef Gathered gathered
         cdef bint is_last = not len(messages)
         source = iter(messages)
@@ -412,7 +412,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     def end(self):
-        """Say that nothing more will be sent; the server may go on answering."""
+        """Announce that nothing more will be sent; the server may go on answering."""
         if not self.is_open:
             self.begin()
         self.check_sends()
@@ -432,7 +432,7 @@ cdef class BlockingCalledStream(ClientStream):
             session.leave_use()
 
     cdef int _check_output(self) except -1:
-        """Raise why nothing can be sent any more, if that is so."""
+        """Raise the error for which nothing can be sent any more, if there is one."""
         if self.attempt_ended and not self.output_ended:
             self._end_sending((<BlockingCall>self.call).failure)
         if self.output_ended:
@@ -471,7 +471,7 @@ cdef class BlockingCalledStream(ClientStream):
                 self._sender_wait = None
 
     cdef int _encode_and_send(self, object message) except -1:
-        """Encode a message and send it; where the server ended the stream meanwhile it is told why not."""
+        """Encode a message and send it; raise the reason if the server has ended the stream."""
         if self.sent_wraps is not None:
             message = self.wrapped(message)
         try:
@@ -483,7 +483,7 @@ cdef class BlockingCalledStream(ClientStream):
         return 0
 
     cdef bint _send_now(self, bytes payload) except -1:
-        """Hand a message to the connection, and look what came; False: nothing can be sent any more."""
+        """Hand a message to the connection, and read the input; False: nothing can be sent any more."""
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
         cdef uint8_t number = 0
         if self.is_worth_compressing(payload):
@@ -501,14 +501,14 @@ cdef class BlockingCalledStream(ClientStream):
         return True
 
     cdef int _flush(self, BlockingSession session) except -1:
-        """Let what was handed over leave, and look what came."""
+        """Flush the messages that were handed over, and read the input."""
         if session.has_news and not session.is_sending:
             session.send_all(False)
         session.look()
         return 0
 
     cdef bint _send_gathered(self, Gathered gathered) except -1:
-        """Hand the gathered messages to the connection for which there is room; False: nothing can be sent any more."""
+        """Hand over the gathered messages that the connection has room for; False: nothing can be sent any more."""
         cdef BlockingSession session = (<BlockingCall>self.call).byte_stream
         session.enter_use()
         try:
@@ -524,7 +524,7 @@ cdef class BlockingCalledStream(ClientStream):
         return True
 
     cdef int _feed_gathered(self) except -1:
-        """Send messages of an iterable that are there, as far as there is room, and the end behind the last one."""
+        """Send messages of an iterable that are there, as far as there is room, and the end after the last one."""
         cdef Gathered gathered = self._gathered
         if gathered is None:
             gathered = self._gathered = gather(self, self._source)

@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 class _UseStream:
-    """What `call` and `request` say they return for a method that streams: it is no value of the method's.
+    """The static result of `call` and `request` for a method that streams: it is no value of the method's.
 
     Use `stream`.
     """
@@ -109,7 +109,7 @@ class BlockingCaller(CallerView):
     ) -> None:
         """Call a method without an answer; returns when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The caller does not learn whether the handler ran or failed; errors on this side are raised as for `call`.
         """
 
     @overload

@@ -1,4 +1,4 @@
-"""The compiled base of `SyncClient`: its verbs, and what one call goes through when nothing stands in its way.
+"""The compiled base of `SyncClient`: its verbs, and the plain path of a call.
 
 ::
 
@@ -6,7 +6,7 @@
                                       BlockingSession.wait    this thread sends and receives, or another one for it
                                       BlockingCall.end        decodes the answer
 
-Everything else — no connection yet, interceptors, a retry — is the runner's (`fastrpc.client.blocking.call_runner`).
+The runner (`fastrpc.client.blocking.call_runner`) does everything else: a missing connection, interceptors, a retry.
 """
 
 from fastrpc._core.base.wire cimport now_ns
@@ -24,7 +24,7 @@ cdef class BlockingCaller(CallerView):
 
     @property
     def _state(self):
-        """What the client and its views share."""
+        """The state that the client and its views share."""
         return self.options.shared
 
     cdef object make(self, object method, tuple args, dict kwargs, int verb):
@@ -72,7 +72,7 @@ cdef class BlockingCaller(CallerView):
         return call.end()
 
     cdef BlockingSession place(self, BlockingCall call, uint64_t now):
-        """Return the connection of a call; None if the runner has to look first."""
+        """Return the connection of a call; None if the runner has to choose first."""
         cdef BlockingState state = <BlockingState>self.options.shared
         if self.options.needs_runner or state.takes_slow_path():
             return None
@@ -111,7 +111,7 @@ cdef class BlockingCaller(CallerView):
     def notify(self, method, /, *args, **kwargs):
         """Call a method without an answer; returns when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The caller does not learn whether the handler ran or failed; errors on this side are raised as for `call`.
         """
         return self.make(method, args, kwargs, VERB_NOTIFY)
 

@@ -5,7 +5,7 @@ from fastrpc._core.native.connection cimport Connection
 
 cdef class BlockingConnection(Connection):
     cdef:
-        # The token that it shows once it is connected, or None.
+        # The token to show before the first call, or None.
         bytes credential
 
         # The last flush of which the system took anything; whether the stream is lost, or left to the parent of a fork.
@@ -13,7 +13,7 @@ cdef class BlockingConnection(Connection):
         bint is_lost
         bint is_left_behind
 
-        # Whether it is older than `Keepalive.max_age` and waits for its successor; whether we ended it ourselves, for its
-        # age or as it was not used.
+        # Whether it is older than `Keepalive.max_age` and waits for its successor; whether we ended it ourselves, for
+        # its age or disuse.
         readonly bint is_aged
         readonly bint is_spent

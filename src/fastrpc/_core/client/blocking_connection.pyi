@@ -8,9 +8,9 @@ class BlockingConnection(Connection):
     """The client's side of one connection to one endpoint, for a `BlockingSession`.
 
     Args:
-        endpoint: where it leads; errors name it.
+        endpoint: the address it leads to; errors name it.
         timeouts, keepalive: the rules of its life.
-        credential: a token that it shows in front of its first call.
+        credential: the token to show before the first call.
         takes_values: whether payloads of calls are one value each, as in rpcx.
         options: those of `Connection`.
     """
@@ -31,10 +31,10 @@ class BlockingConnection(Connection):
 
     @property
     def is_spent(self) -> bool:
-        """Whether it ended for its age, or as it was not used."""
+        """Whether its age or disuse ended it."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Say why, and close: the stream writes the last words."""
+        """Close, with the reason; the stream writes the last words."""
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, waiting, buffered, credit."""

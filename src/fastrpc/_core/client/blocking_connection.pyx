@@ -1,6 +1,6 @@
 """The client's side of a native connection that threads share: how it opens, ages, rests and ends.
 
-Its calls are those of `OwnCalls`, its stream is a `BlockingSession`: without a loop only a thread with a call looks at it.
+Its calls are those of `OwnCalls`, its stream is a `BlockingSession`: without a loop, only a thread with a call checks it.
 """
 
 import random
@@ -16,7 +16,7 @@ from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.wire.frame cimport REASON_DRAIN
 
-# Of each second for which a credential is valid: then it is replaced.
+# The part of each second of a credential's validity after which it is replaced.
 cdef uint64_t RENEWED_NS = 800_000_000
 
 
@@ -40,7 +40,7 @@ cdef class BlockingConnection(Connection):
         return 0
 
     cdef int on_verdict(self) except -1:
-        """Without a loop nothing renews a credential in time: a younger connection, with a new one, takes its place."""
+        """Without a loop, no timer renews a credential: a younger connection, with a new one, takes its place."""
         cdef uint64_t age
         if self.auth_status == OK and self.auth_valid_seconds:
             age = self.now - self.liveness.made_ns + <uint64_t>self.auth_valid_seconds * RENEWED_NS
@@ -53,7 +53,7 @@ cdef class BlockingConnection(Connection):
     # Its life
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:
-        """Age and rest are seen only by the next call.
+        """Check age and rest, which only the next call sees.
 
         An old connection takes other calls until it has a successor, or is twice as old as it should be.
         """
@@ -76,26 +76,26 @@ cdef class BlockingConnection(Connection):
     # The output
 
     cdef bint output_is_stuck(self) noexcept:
-        # Unlike a loop, a thread is not told when the system takes output again.
+        # Unlike a loop, a thread is not notified when the system takes output again.
         return False
 
     cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether output waits for the system to take it, so that a stream is not to add to it."""
+        """Return whether output waits for the system, so that a stream does not add to it."""
         cdef bint is_stuck = self._stream is not NULL and (<ByteStream>self._stream).is_stuck()
         return is_stuck or self.sender.output_bytes() > STREAM_SHARE
 
     cdef int flushed(self) except -1:
         self.handed_flushes = self.sender.flushes
-        # What waits from now on waits for the next bytes that the system takes.
+        # From now on, output waits for the next bytes that the system takes.
         self.liveness.blocked_ns = 0
         return 0
 
     cdef bint was_handed(self, Call call) noexcept:
-        # More exact than the transports of a loop allow: what the system refused was not handed over.
+        # More exact than the transports of a loop allow: bytes that the system refused were not handed over.
         return call.handed_at != 0 and call.handed_at <= self.handed_flushes
 
     cdef bint may_have_left(self, Call call) noexcept:
-        # What is written goes out with the last words. The parent of a fork makes the same calls.
+        # Written output goes out with the last words. The parent of a fork makes the same calls.
         if self.is_left_behind:
             return True
         return self.was_handed(call) if self.is_lost else self.was_written(call)
@@ -119,12 +119,12 @@ cdef class BlockingConnection(Connection):
         return 0
 
     def close(self, int reason=REASON_DRAIN, str text=""):
-        """Say why, and close: the stream writes the last words."""
+        """Close, with the reason; the stream writes the last words."""
         self.now = now_ns()
         self.close_with(reason, text)
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the state of this connection as plain data."""
         return {
             "calls": self.slots.opened.size,
             "waiting": sum([not (<Outgoing>item).is_dropped for queue in self.slots.queues() for item in queue]),

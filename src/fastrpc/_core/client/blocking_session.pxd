@@ -11,35 +11,36 @@ from fastrpc._core.io.engine cimport Engine
 @cython.final
 cdef class BlockingSession(BlockingStream):
     cdef:
-        # Why the connection ended, and what its error says to do about it; whether the last words wait to be read.
+        # The reason for the end of the connection, and the hint of its error; whether the last words wait to be read.
         readonly str lost_because
         readonly object lost_hint
         bint lingers
         uint64_t linger_ns
 
-        # The turns besides the receiver's: whether that one also watches for room to send; who watches only for that.
+        # The turns besides the receiver's: whether it also watches for room to send; the thread that watches only for
+        # that.
         bint receiver_pushes
         Wait pusher
 
-        # The next instant at which the engine is to be checked, and until when the receiver waits.
+        # The next instant at which the engine is to be checked, and the end of the receiver's wait.
         uint64_t look_due_ns
         uint64_t receiver_due_ns
 
-        # Which threads wait here, or elsewhere in the same client.
+        # The threads that wait here, or elsewhere in the same client.
         ReentryGuard reentry
 
         # Threads that have a call here, from `start` to the end of `wait`, and streams, from `start` to their end.
         readonly Py_ssize_t users
 
-        # What is waited for apart from answers: the server's settings; that one-way calls are handed over.
+        # Waits apart from those for answers: for the server's settings; for one-way calls to be handed over.
         list ready_waits
         list hand_overs
 
-        # Who waits for all output to leave before a stream adds to it; the calls of streams that nobody holds any more.
+        # Waits for all output to leave before a stream adds to it; the calls of streams without users.
         list room_waits
         list left_calls
 
-        # For how long it is spun on; when it was made, since when nobody uses it, and when it ended.
+        # The time to spin; the instants at which it was made, since which it is unused, and at which it ended.
         uint64_t spin_ns
         uint64_t made_ns
         uint64_t rests_ns

@@ -15,10 +15,10 @@ class BlockingSession(BlockingStream):
 
     Args:
         engine: the protocol; its `calling` makes the calls.
-        io: what it reads and writes, connected.
-        endpoint: where it leads; errors name it.
-        linger: how many seconds a close waits for the server to close, too.
-        spin_microseconds: how long a reading thread asks again and again before it sleeps.
+        io: the connected input and output.
+        endpoint: the address it leads to; errors name it.
+        linger: the seconds that a close waits for the server to close, too.
+        spin_microseconds: the time for which a reading thread polls before it sleeps.
         reentry: knows which threads wait in the client that it belongs to.
 
     Raises:
@@ -49,7 +49,7 @@ class BlockingSession(BlockingStream):
 
     @property
     def is_spent(self) -> bool:
-        """Whether it ended for its age, or as it was not used."""
+        """Whether its age or disuse ended it."""
 
     @property
     def is_ready(self) -> bool:
@@ -57,15 +57,15 @@ class BlockingSession(BlockingStream):
 
     @property
     def lost_because(self) -> str | None:
-        """Why the connection ended; None while it stands."""
+        """The reason for the end of the connection; None while it stands."""
 
     @property
     def lost_hint(self) -> str | None:
-        """What is to be done about that; None where the error does not say."""
+        """The advice of that error; None if it has none."""
 
     @property
     def users(self) -> int:
-        """How many threads have a call here."""
+        """The number of threads that have a call here."""
 
     @property
     def used_at(self) -> float:
@@ -73,13 +73,13 @@ class BlockingSession(BlockingStream):
 
     @property
     def lifetime(self) -> float:
-        """Seconds from the connection's making to its end, or to now."""
+        """Seconds from the start of the connection to its end, or to now."""
 
     def catch_up(self) -> None:
-        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+        """Process input that came while no thread read, and apply the limits of time, without waiting."""
 
     def wait_ready(self, deadline: float | None) -> bool:
-        """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
+        """Return whether the server shows its settings before an instant of `time.monotonic()`; None: no limit."""
 
     def retire(self) -> None:
         """Take no new calls; the connection closes with the last call under way."""

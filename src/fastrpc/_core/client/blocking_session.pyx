@@ -6,7 +6,7 @@
     wait(wait)      until nothing is missing or the time is over, again and again one of these turns:
                       send    as much as the system takes at once
                       read    unless another thread does: one thread receives for all
-                      push    where the system took only a part, unless another thread does: watch until it takes more
+                      push    if the system took only a part, unless another thread does: watch until it takes more
                       sleep   until another thread wakes this one: its answer came, or a turn is free
 
 A thread that leaves wakes a sleeper if it leaves a turn behind that no other thread would take.
@@ -37,7 +37,7 @@ from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status
 
-# How often who pushes looks whether there is a receiver: nobody can wake a thread that waits for the socket.
+# How often a thread that waits for the socket checks for a receiver: nothing can wake it from that wait.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 
@@ -60,16 +60,16 @@ cdef class BlockingSession(BlockingStream):
         self.linger_ns = <uint64_t>(linger * 1e9)
         self.spin_ns = spin_microseconds * 1000
         self.made_ns = self.rests_ns = engine.now
-        # What it writes leaves together with the first request.
+        # Its output leaves together with the first request.
         engine.connected()
 
     # Calls
 
     @cython.nonecheck(False)
     cdef bint start(self, ClientCall call, bytes payload, Wait handed) except -1:
-        """Take a call over; `wait` has to follow. False: this connection does not take it, choose anew.
+        """Take a call over; `wait` has to follow. False: this connection does not take it, choose again.
 
-        `handed` is told once a one-way call was handed over; None for others.
+        `handed` is notified once a one-way call was handed over; None for others.
         """
         cdef bint is_started = False, takes_call
         self.enter()
@@ -83,7 +83,7 @@ cdef class BlockingSession(BlockingStream):
                 self._take_over(call, payload)
                 is_started = True
                 if handed is not None:
-                    # Before anybody else has the guard, and sends it.
+                    # Before another thread has the guard, and sends it.
                     self.hand_overs.append((call, handed))
         finally:
             if is_started:
@@ -93,7 +93,7 @@ cdef class BlockingSession(BlockingStream):
         return is_started
 
     cdef bint start_many(self, list calls, list payloads) except -1:
-        """Take several calls over for one `wait`; one that cannot be sent is settled with its error."""
+        """Take several calls over for one `wait`; a call that cannot be sent is settled with its error."""
         cdef Py_ssize_t i
         cdef bint is_started = False, takes_call
         self.enter()
@@ -117,13 +117,13 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef bint _takes_call(self, uint64_t now) except -1:
-        """Whether a new call may go out here, by the age of the connection and by its rest."""
+        """Return whether a new call may go out here, by the age of the connection and by its rest."""
         cdef Engine engine = self.engine
         engine.now = max(engine.now, now)
         return (<CallingPart>engine.calling).takes_call(engine.now, self.rests_ns if self.users == 1 else 0)
 
     cdef int _came_too_late(self, ClientCall call, bytes payload) except -1:
-        """The deadline passed while what the server had sent before was read: nothing is sent any more."""
+        """The deadline passed while earlier input was read: fail the call without sending it."""
         call.count_start(payload)
         return call.failed(overdue_error(call, self.endpoint, False, call.began_ns))
 
@@ -135,21 +135,21 @@ cdef class BlockingSession(BlockingStream):
         except FastRPCError as error:
             call.failed(error)
         except BaseException:
-            # Of an engine in Python: the call counts no longer as under way.
+            # Of an engine in Python: the call no longer counts as under way.
             call.forget(UNKNOWN)
             raise
         return 0
 
     @cython.nonecheck(False)
     cdef bint wait(self, Wait wait) except -1:
-        """Return whether everything came before the deadline, or the end of the connection."""
+        """Return whether all events came before the deadline and the end of the connection."""
         cdef uint64_t due_ns
         cdef Stay stay
         self.enter()
         self.reentry.begin(&stay)
         try:
             if self.has_news and not self.is_sending and not self.engine.is_closed:
-                # At once, whatever is to be checked: meanwhile it is under way.
+                # At once, before any check: it travels meanwhile.
                 self.send_all(False)
             while wait.missing > 0 and not self.engine.is_closed and not wait.is_over():
                 due_ns = self._check() if self.receiver is None else NO_DEADLINE
@@ -177,11 +177,11 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int leave_use(self) except -1:
-        """Give up the guard after a step of a stream; what it has left to be sent is sent."""
+        """Give up the guard after a step of a stream; its output is sent."""
         return self._go()
 
     cdef int end_stream(self, ClientCall call, int reason, object error) except -1:
-        """End a call that streams from this side, and tell the server; what is settled keeps its outcome."""
+        """End a call that streams from this side, and notify the server; a settled call keeps its outcome."""
         self.enter_use()
         try:
             self.engine.now = now_ns()
@@ -197,7 +197,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int let_go(self, ClientCall call) except -1:
-        """Cancel the call of a stream that nobody holds any more: at once, or with whoever has the guard.
+        """Cancel the call of a stream without users: at once, or when the thread that has the guard leaves.
 
         A finalizer runs anywhere, so it must not wait for the guard.
         """
@@ -219,12 +219,12 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef object _lost_error(self, ClientCall call):
-        """Return the error of a call that the end of the connection left without an answer."""
+        """Return the error of a call without an answer at the end of the connection."""
         cdef CallingPart part = <CallingPart>self.engine.calling
         return part.error_of_end(call, self._leaves(call), self.lost_because or "it was closed")
 
     def wait_ready(self, deadline):
-        """Return whether the server shows its settings before an instant of `time.monotonic()`, or None."""
+        """Return whether the server shows its settings before an instant of `time.monotonic()`; None: no limit."""
         cdef Wait wait = new_wait(1, NO_DEADLINE if deadline is None else <uint64_t>(deadline * 1e9))
         self.enter()
         if self._is_ready() or not self.engine.is_usable:
@@ -237,7 +237,7 @@ cdef class BlockingSession(BlockingStream):
         return self._is_ready() and self.engine.is_usable
 
     def catch_up(self):
-        """Take in what came while no thread read, and obey the limits of time; waits for nothing."""
+        """Process input that came while no thread read, and apply the limits of time, without waiting."""
         self.enter()
         self.users += 1
         try:
@@ -247,13 +247,13 @@ cdef class BlockingSession(BlockingStream):
                 if not self.engine.is_closed:
                     self._check()
         finally:
-            # That is no use of the connection.
+            # This does not count as use of the connection.
             self._go(True)
 
     cdef int give_up_all(self, list calls, bint is_overdue, object error=None) except -1:
-        """Nobody waits for these calls any more; the server is told. Overdue ones get their error, others `error` if given.
+        """End the waits for these calls, and notify the server. Overdue ones get their error, others `error` if given.
 
-        What is settled keeps its outcome.
+        A settled call keeps its outcome.
         """
         cdef ClientCall call
         cdef int reason
@@ -286,7 +286,7 @@ cdef class BlockingSession(BlockingStream):
         """Receive once; until then this thread is the receiver."""
         cdef Py_ssize_t came = 0, room = 0
         cdef char* place = self.place_for(&room)
-        # What `place` points into; nobody else touches either while there is a receiver.
+        # The objects that `place` points into; no other thread touches them while there is a receiver.
         cdef ReadBuffer _block = self.block
         cdef object _body = self.engine.body_owner() if self.in_body else None
         cdef BlockingIO io = self.io
@@ -319,11 +319,11 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _push(self, Wait wait) except -1:
-        """Watch until the system takes more output, while another thread reads; for a moment only, as that one may stop.
+        """Watch until the system takes more output, while another thread reads; only briefly, as that thread may stop.
 
-        Where calls wait for the peer's budget the moment is what they wait for.
+        Calls that wait for the peer's budget wait for this moment.
 
-        A server that reads nothing before its own output was taken would else wait for us, and we for it.
+        Otherwise a server that reads nothing before its own output was taken would wait for us, and we for it.
         """
         cdef int ready = 0
         cdef BlockingIO io = self.io
@@ -350,7 +350,7 @@ cdef class BlockingSession(BlockingStream):
         return 0
 
     cdef int _sleep(self, Wait wait) except -1:
-        """Let others work until one of them wakes us."""
+        """Let other threads work until one of them wakes us."""
         cdef PyLockStatus status = PY_LOCK_ACQUIRED
         wait.park(self.sleepers)
         self.leave()
@@ -366,9 +366,9 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef bint _wants_pusher(self) noexcept:
-        """Whether output waits for the system to take it, for somebody to go on or for time, and nobody watches for that.
+        """Return whether output waits for the system, for a thread to go on or for time, and no thread watches for that.
 
-        The receiver watches the time, too, but not the instants that were named since it began.
+        The receiver watches the time, too, but not the instants that were set since it began.
         """
         if self.is_sending or self.pusher is not None or self.write_error is not None:
             return False
@@ -378,7 +378,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef int _go(self, bint refused=False) except -1:
-        """Give up a use of the connection, and the guard. What was refused here was no use: the connection rested on."""
+        """Give up a use of the connection, and the guard. A refused call was no use: the connection rested on."""
         self.users -= 1
         if self.users == 0 and not refused:
             self.rests_ns = self.engine.now
@@ -390,7 +390,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef int _settle_down(self) except -1:
-        """Leave nothing undone that nobody else would do: unsent bytes, a free turn, a connection to be closed."""
+        """Do the work left for this thread: send unsent bytes, wake another for a free turn, close the connection."""
         if self.left_calls:
             self._drop_left_calls()
         if self.has_news and not self.is_sending and not self.engine.is_closed:
@@ -404,7 +404,7 @@ cdef class BlockingSession(BlockingStream):
             self._wake_one()
         return self.return_block()
 
-    # What the engine tells
+    # Hooks of the engine
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:
         self.look_due_ns = min(self.look_due_ns, due_ns)
@@ -460,7 +460,7 @@ cdef class BlockingSession(BlockingStream):
 
     @cython.nonecheck(False)
     cdef uint64_t _check(self) except? 0:
-        """Compare every running instant with now, and return the next one at which something is due."""
+        """Compare every deadline with now, and return the next instant at which something is due."""
         cdef uint64_t due_ns
         self.engine.now = now_ns()
         self.look_due_ns = NO_DEADLINE
@@ -484,13 +484,13 @@ cdef class BlockingSession(BlockingStream):
         for wait in self.ready_waits:
             wait.came()
         self.ready_waits = []
-        # Nothing will be missing any more, whatever it was.
+        # No event will be missing any more, of any kind.
         while self.sleepers:
             self._wake_one()
         return 0
 
     cdef bint _leaves(self, ClientCall call) noexcept:
-        """Whether the server may get the request: it did, or will, as what is written goes out with the last words."""
+        """Return whether the server may get the request: it did, or will, as written bytes go out with the last words."""
         cdef CallingPart part = <CallingPart>self.engine.calling
         if self.is_left_behind:
             # The parent makes the same call.
@@ -555,7 +555,7 @@ cdef class BlockingSession(BlockingStream):
 
     @property
     def is_spent(self):
-        """Whether it ended for its age, or as it was not used."""
+        """Whether its age or disuse ended it."""
         return self.engine.is_spent
 
     @property
@@ -565,11 +565,11 @@ cdef class BlockingSession(BlockingStream):
 
     @property
     def lifetime(self):
-        """Seconds from the connection's making to its end, or to now."""
+        """Seconds from the start of the connection to its end, or to now."""
         return ((self.ended_ns or now_ns()) - self.made_ns) / 1e9
 
     def stats(self):
-        """What is under way on this connection, as plain data; what came while nobody read is taken in first."""
+        """Return the state of this connection as plain data, after processing input that came while no thread read."""
         self.enter()
         self.users += 1
         try:

@@ -8,29 +8,28 @@ from fastrpc._core.client.reentry cimport ReentryGuard
 
 cdef class BlockingState(ViewState):
     cdef:
-        # The process it was made for, as a count of forks; what makes its parts anew in the child of one, and the thread
-        # that is about it.
+        # The process it was made for, as a count of forks; the function that makes its parts anew in the child of one,
+        # and the thread that runs it.
         uint64_t fork_generation
         public object remake
         unsigned long renewing
 
-        # Whether the next call looks for an event loop that it would block; whether that was said already.
+        # Whether the next call looks for an event loop that it would block; whether the warning was given.
         bint looks_for_loop
         bint has_warned
 
-        # Which threads wait inside it; each process has another one.
+        # The threads that wait inside it; each process has its own guard.
         readonly ReentryGuard reentry
 
-        # Usable connections, a list for each endpoint that has one; how many an endpoint may have, and the threads on the
-        # least used one beside which there might be another; the instant from which the runner has to look after them
-        # first.
+        # Usable connections, a list for each endpoint that has one; the most of an endpoint, and the threads on the
+        # least used one from which another one is allowed; the instant from which the runner has to check them first.
         list groups
         public Py_ssize_t width
         Py_ssize_t crowd
         Py_ssize_t turn
         uint64_t look_after_ns
 
-        # Whether its endpoints come of a registry.
+        # Whether its endpoints come from a registry.
         public bint follows
 
     cdef int _renew(self) except -1

@@ -10,20 +10,20 @@ from fastrpc._core.client.reentry import ReentryGuard
 
 @final
 class BlockingState(ViewState):
-    """What a SyncClient and its views share.
+    """The state that a SyncClient and its views share.
 
     Args:
         width: connections that an endpoint may have.
-        crowd: threads on the least used one beside which there might be another.
+        crowd: the threads on the least used connection from which another one is allowed.
     """
 
     #: Connections that an endpoint may have: the runner is asked while there are fewer.
     width: int
 
-    #: Gives it new parts by `take_parts`: in the child of a fork those there are belong to the parent.
+    #: Gives it new parts by `take_parts`: in the child of a fork the present ones belong to the parent.
     remake: Callable[[], object]
 
-    #: Whether a registry names the endpoints: then the pool's `has_news` is asked before each call.
+    #: Whether a registry names the endpoints: then the pool's `has_news` is checked before each call.
     follows: bool
 
     def __init__(self, width: int, crowd: int = 0) -> None: ...
@@ -35,14 +35,14 @@ class BlockingState(ViewState):
         budget: RetryBudget,
         endpoint_set: EndpointSet | None = None,
     ) -> None:
-        """Work with these parts from now on; views follow.
+        """Work with these parts from now on, in views too.
 
         Args:
-            runner: Python's part of the client, asked for all that does not happen in every call.
+            runner: Python's part of the client, for all work that not every call needs.
             resolve: method and codec name -> MethodRoute.
             reentry: knows which threads wait inside.
             budget: counts the calls.
-            endpoint set: picks the endpoint of each call where there are several; None where there is one.
+            endpoint set: picks the endpoint of each call if there are several; None if there is one.
         """
 
     @property
@@ -56,7 +56,7 @@ class BlockingState(ViewState):
 
         Args:
             groups: a list for each endpoint.
-            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+            look_after: the instant of `time.monotonic()` from which the runner is asked first, or None.
         """
 
     def look_now(self) -> None:

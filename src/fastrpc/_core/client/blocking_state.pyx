@@ -2,8 +2,8 @@
 
 In the child of a fork the parts of a client are made anew, as gunicorn and Celery load programs before they fork:
 pool, sessions, locks, breakers, counters and random numbers; the state that its views share stays. A count of forks
-tells, before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count wherever a
-signal handler may have run.
+shows the fork before any lock is taken: a thread that is not in the child may hold it. Sessions compare that count
+wherever a signal handler may have run.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ cdef extern from "pythread.h":
 
 cdef object get_running_loop = asyncio._get_running_loop
 
-# The event loops on which a client was used, and warned of.
+# The event loops on which a client was used, and that were warned of.
 cdef object warned_loops = weakref.WeakSet()
 
 # Held while a client is made anew in the child of a fork, where several threads may begin to use it at once.
@@ -42,7 +42,7 @@ os.register_at_fork(after_in_child=_forked)
 
 @cython.final
 cdef class BlockingState(ViewState):
-    """What a SyncClient and its views share."""
+    """The state that a SyncClient and its views share."""
 
     def __init__(self, Py_ssize_t width, Py_ssize_t crowd=0):
         ViewState.__init__(self, None)
@@ -55,7 +55,7 @@ cdef class BlockingState(ViewState):
     def take_parts(
         self, runner, resolve, ReentryGuard reentry not None, RetryBudget budget not None, EndpointSet endpoint_set=None
     ):
-        """Work with these parts from now on; views follow."""
+        """Work with these parts from now on, in views too."""
         self.runner = runner
         self.reentry = reentry
         self.budget = budget
@@ -69,7 +69,7 @@ cdef class BlockingState(ViewState):
             routes.clear()
 
     cdef BlockingSession pick(self, uint64_t now):
-        """The connection whose turn it is, or None when the runner has to look first."""
+        """Return the connection whose turn it is, or None if the runner has to check first."""
         cdef Py_ssize_t count = len(self.groups)
         if count == 0 or not self._is_settled(now):
             return None
@@ -79,19 +79,19 @@ cdef class BlockingState(ViewState):
         return self.least_used(<list>self.groups[self.turn])
 
     cdef EndpointState choose(self, object call, object key, str method, uint64_t now, int64_t* ticket):
-        """Where the endpoint set sends a call, or None when the runner has to look first."""
+        """Return the choice of the endpoint set, or None if the runner has to check first."""
         if not self._is_settled(now):
             return None
         return self.endpoint_set.choose(call, key, method, None, now, ticket)
 
     cdef bint _is_settled(self, uint64_t now) except -1:
-        """Whether there is nothing to look after: a connection that is due, another list of the registry."""
+        """Return whether no connection is due and the registry has no other list."""
         if self.look_after_ns != NO_DEADLINE and now >= self.look_after_ns:
             return False
         return not self.follows or not self.pool.has_news
 
     cdef BlockingSession least_used(self, list group):
-        """The connection with the fewest threads on it, or None when one is over or there might be another one."""
+        """Return the connection with the fewest threads; None if one is over or another one is allowed."""
         cdef BlockingSession session, chosen = None
         for session in group:
             if not session.engine.is_usable:
@@ -107,7 +107,7 @@ cdef class BlockingState(ViewState):
 
         Args:
             groups: a list for each endpoint.
-            look_after: an instant of `time.monotonic()` from which the runner is asked first, or None.
+            look_after: the instant of `time.monotonic()` from which the runner is asked first, or None.
         """
         cdef list checked = []
         cdef BlockingSession session
@@ -132,7 +132,7 @@ cdef class BlockingState(ViewState):
     cdef int look_for_loop(self) except -1:
         """Warn, once for each loop, of clients that are used in its coroutines: a cell of a notebook makes many.
 
-        Not for each call: asking costs a system call on 3.11.
+        Not for each call: the check costs a system call on 3.11.
         """
         self.looks_for_loop = False
         loop = None if self.has_warned else get_running_loop()
@@ -150,7 +150,7 @@ cdef class BlockingState(ViewState):
         return 0
 
     cdef int _renew(self) except -1:
-        """Make all parts anew: those there are belong to the parent of this process, locks and connections above all."""
+        """Make all parts anew: the present ones belong to the parent of this process, locks and connections above all."""
         cdef unsigned long thread = PyThread_get_thread_ident()
         cdef uint64_t process = fork_generation()
         if self.renewing == thread:

@@ -14,8 +14,8 @@ cdef class BlockingStream(ByteStream):
         # The protocol: the stream holds it, and the engine borrows the stream.
         readonly Engine engine
 
-        # What is read and written, and where it leads. It is closed when the connection is over and no thread is in a
-        # system call on it.
+        # The input and output, and the address it leads to. It is closed when the connection is over and no thread is
+        # in a system call on it.
         BlockingIO io
         Py_ssize_t system_calls
         readonly object endpoint
@@ -24,7 +24,8 @@ cdef class BlockingStream(ByteStream):
         bint is_lost
         bint is_shut
 
-        # Held by whoever touches the connection, never while a system call waits, but for a moment in `look`; by whom.
+        # The lock of the connection, released during system calls that wait, except briefly in `look`; the thread that
+        # has it.
         PyThread_type_lock guard
         unsigned long holder
 
@@ -32,7 +33,8 @@ cdef class BlockingStream(ByteStream):
         uint64_t generation
         readonly bint is_left_behind
 
-        # Who receives for all, or None; whether one sends outside the guard; who sleeps meanwhile, the longest first.
+        # The thread that receives for all, or None; whether one sends outside the guard; the sleeping ones, the longest
+        # first.
         Wait receiver
         bint is_sending
         dict sleepers
@@ -43,8 +45,8 @@ cdef class BlockingStream(ByteStream):
         Py_ssize_t tail
         bint in_body
 
-        # Output on its way into the system, the first part from `part_at` on; whether there is more in the
-        # engine; how many bytes the system took in all; the error after which it takes no more.
+        # Output on its way into the system, the first part from `part_at` on; whether there is more in the engine; the
+        # total of bytes that the system took; the error after which it takes no more.
         list parts
         Py_ssize_t part_at
         bint has_news
@@ -56,7 +58,7 @@ cdef class BlockingStream(ByteStream):
     cdef int leave(self) except -1
     cdef int check_signals(self) except -1
     cdef inline int check_process(self) except -1:
-        """Leave the stream behind, should this be the child of a fork and not know it yet."""
+        """Leave the stream behind in the child of a fork, if that is not done yet."""
         return 0 if self.generation == fork_generation() else self.leave_behind()
 
     cdef int leave_behind(self) except -1

@@ -10,12 +10,12 @@ logger: Logger
 class BlockingStream(ByteStream):
     """The input and output of one blocking connection, shared by the threads that use it.
 
-    It owns what it reads and writes, and closes it when the connection is over and no thread is in a system call on it.
+    It owns its input and output, and closes it when the connection is over and no thread is in a system call on it.
 
     Args:
         engine: the protocol, which the stream holds.
-        io: what it reads and writes, connected.
-        endpoint: where it leads; logs name it.
+        io: the connected input and output.
+        endpoint: the address it leads to; logs name it.
     """
 
     def __init__(self, engine: Engine, io: BlockingIO, endpoint: Endpoint | str) -> None: ...

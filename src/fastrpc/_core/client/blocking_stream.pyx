@@ -37,7 +37,7 @@ cdef extern from "Python.h":
     Py_buffer* PyMemoryView_GET_BUFFER(object view)
 
 cdef enum:
-    # What is received at once, and room for the largest head.
+    # The bytes received at once, and room for the largest head.
     READ_BLOCK = 262_144
     # Blocks kept for the next receiver; more threads may read at a time, each on a connection of its own.
     KEPT_BLOCKS = 8
@@ -45,18 +45,19 @@ cdef enum:
     PARTS = 16
     # Output up to this size is sent without giving up the GIL.
     SENT_INSIDE = 32_768
-    # How often a thread sends, or looks, before it does something else.
+    # Rounds of sending or reading before a thread does something else.
     ROUNDS = 16
-    # How often that is done to read all that came before nothing could be written any more: some 256 MiB.
+    # Such rounds to read all earlier input once writing fails: some 256 MiB.
     READ_AT_THE_END = 64
 
-# Where a rest, a time so long without a byte, left so much unread, more is on its way, with the end of the stream behind
-# it perhaps. Every piece of it is waited for so long. Messages of a stream that come all the time are no rest.
+# If so much is unread after a rest, a time so long without a byte, more is on its way, perhaps with the end of the
+# stream after it. The wait for each piece of it takes so long at most. Messages of a stream that come all the time are
+# no rest.
 cdef uint64_t REST_NS = 20_000_000
 cdef Py_ssize_t MUCH_UNREAD = 65_536
 cdef uint64_t FOLLOWS_NS = 5_000_000
 
-# A connection read from so recently is not looked at before writing: what came since may as well be under way.
+# A connection read from so recently is not checked before writing: later input may as well be under way.
 cdef uint64_t FRESH_NS = 20_000
 
 cdef list free_blocks = []
@@ -71,7 +72,7 @@ cdef class BlockingStream(ByteStream):
         self.guard = PyThread_allocate_lock()
         if self.guard is NULL:
             raise MemoryError
-        # Sound also where __init__ was never called: hot paths do not look for None.
+        # Valid also without __init__: hot paths do not check for None.
         self.engine = Engine.__new__(Engine)
         self.io = BlockingIO.__new__(BlockingIO)
         self.sleepers = {}
@@ -96,14 +97,14 @@ cdef class BlockingStream(ByteStream):
         if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
             if self.holder == thread:
                 raise RuntimeError("a SyncClient was used inside itself, by a finalizer or by a signal handler")
-            # `self` is kept alive by whoever called.
+            # The caller keeps `self` alive.
             with nogil:
                 PyThread_acquire_lock(self.guard, WAIT_LOCK)
         self.holder = thread
         return 0
 
     cdef bint enter_now(self) noexcept:
-        """Take the guard if nobody has it, and return whether that was so."""
+        """Take the guard if it is free, and return whether it was."""
         if not PyThread_acquire_lock(self.guard, NOWAIT_LOCK):
             return False
         self.holder = PyThread_get_thread_ident()
@@ -122,7 +123,7 @@ cdef class BlockingStream(ByteStream):
     cdef int leave_behind(self) except -1:
         """In the child of a fork: leave the stream to the parent, which goes on using it; nothing is written or shut.
 
-        Threads of the parent are not here. What they hold and wait for is not touched.
+        Threads of the parent are not here. Objects that they hold and wait for are not touched.
         """
         # One of them may hold the guard for ever.
         cdef PyThread_type_lock guard = PyThread_allocate_lock()
@@ -146,10 +147,10 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look_before(self, uint64_t now, uint64_t due_ns) except -1:
-        """Before writing at an instant that has just been: look until nothing is left, unless something came right before.
+        """Before writing at this recent instant: read until nothing is left, unless input came right before.
 
-        The end of the stream may stand behind any amount of bytes. A peer that never stops is read until `due_ns`: then
-        it returns False.
+        The end of the stream may follow any amount of bytes. A peer that never stops is read until `due_ns`: then it
+        returns False.
         """
         cdef Engine engine = self.engine
         engine.now = max(engine.now, now)
@@ -160,7 +161,7 @@ cdef class BlockingStream(ByteStream):
         while not self.look(MUCH_UNREAD):
             if now_ns() >= due_ns:
                 return False
-            # Others get their turn, and so do signals.
+            # Other threads get their turn, and so do signals.
             self.leave()
             try:
                 self.check_signals()
@@ -172,9 +173,9 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef bint look(self, Py_ssize_t unread=0) except -1:
-        """Where nobody reads: obey what came meanwhile, the end of the stream too. Return whether that was all.
+        """If no thread reads: process the input, the end of the stream too. Return whether that was all.
 
-        `unread` is how much was there already, where this goes on with it.
+        `unread` is the number of bytes that earlier calls have read.
         """
         cdef Py_ssize_t came, room = 0
         cdef int rounds = 0, ready = 0
@@ -203,12 +204,12 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef char* place_for(self, Py_ssize_t* room) except NULL:
-        """Where to receive: a long payload's memory, else the block behind what it holds already."""
+        """Return the place to receive into: a long payload's memory, else the block after its unread bytes."""
         cdef char* place
         try:
             place = self.engine.body_place(room)
         except MemoryError:
-            # What was received of the payload went with the block that could not grow: what follows is no whole any more.
+            # The block that could not grow had the first part of the payload: the rest cannot be understood.
             self.engine.crash()
             raise
         self.in_body = place is not NULL
@@ -221,7 +222,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef int took_in(self, Py_ssize_t came) except -1:
-        """Bytes lie in the last place, or the stream ended, or an error did it (-errno)."""
+        """Process bytes in the last place, or the end of the stream, or an error (-errno)."""
         cdef Py_ssize_t size, consumed
         cdef Engine engine = self.engine
         if engine.is_closed:
@@ -239,7 +240,7 @@ cdef class BlockingStream(ByteStream):
             if self.tail and consumed:
                 memmove(self.block.data, self.block.data + consumed, self.tail)
         except BaseException as error:
-            # Half a frame was taken over: what follows cannot be understood.
+            # Half a frame was taken over: the rest cannot be understood.
             if isinstance(error, Exception):
                 logger.error("fastrpc: internal error on a connection to %s", self.endpoint, exc_info=error)
             engine.crash()
@@ -249,7 +250,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef int return_block(self) except -1:
-        """Give the block back when nobody needs it."""
+        """Give the block back when it is unused."""
         if self.block is not None and self.tail == 0 and self.receiver is None:
             if len(free_blocks) < KEPT_BLOCKS:
                 free_blocks.append(self.block)
@@ -264,7 +265,7 @@ cdef class BlockingStream(ByteStream):
 
     @cython.nonecheck(False)
     cdef int send_all(self, bint stays_inside) except -1:
-        """Send what the system takes without waiting. Large output is sent outside the guard if that is allowed."""
+        """Send as much as the system takes without waiting; large output outside the guard if that is allowed."""
         cdef iovec[PARTS] vectors
         cdef Py_ssize_t size = 0, sent = 0, count, rounds = 0
         cdef Engine engine = self.engine
@@ -295,14 +296,14 @@ cdef class BlockingStream(ByteStream):
             self._sent(sent)
             rounds += 1
             if rounds >= ROUNDS and self.sleepers and not self.parts:
-                # More may wait, also what others have put there meanwhile: somebody has to go on.
+                # More may wait, also output of other threads: one of them has to go on.
                 self.has_news = True
                 return 0
         return 0
 
     @cython.nonecheck(False)
     cdef bint _send_plain(self, Engine engine, Py_ssize_t* sent) except -1:
-        """Send output that lies in one piece; False: not all of it could go so, only `sent` bytes. The common case."""
+        """Send output that lies in one piece, the common case; False: only `sent` bytes could go so."""
         cdef Py_ssize_t size = 0
         cdef const char* data = engine.plain_output(&size)
         sent[0] = 0
@@ -319,7 +320,7 @@ cdef class BlockingStream(ByteStream):
     cdef Py_ssize_t _send_outside(self, iovec* vectors, int count) except? -1:
         cdef Py_ssize_t sent
         cdef BlockingIO io = self.io
-        # Keeps what the vectors point to; who sends is alone with it.
+        # Keeps the bytes that the vectors point to; the sending thread is alone with it.
         cdef list _parts = self.parts
         self.is_sending = True
         self.system_calls += 1
@@ -356,17 +357,17 @@ cdef class BlockingStream(ByteStream):
         return len(self.parts) > 0
 
     cdef int _cannot_write(self, int number) except -1:
-        """The peer takes no bytes any more. What it sent before still counts, so it is read first."""
+        """The peer takes no more bytes. Its earlier output still counts, so it is read first."""
         self.write_error = self.io.failure or OSError(number, os.strerror(number))
         self.parts = []
         self.part_at = 0
         self.has_news = False
         self.engine.eof()
         if self.receiver is not None:
-            # It reads what is left, then it finds the end.
+            # That thread reads the rest, then it finds the end.
             self.shut(socket.SHUT_RDWR)
             return 0
-        # As far as it goes: no more than a peer can have sent before.
+        # Up to the most that a peer can have sent before.
         for _ in range(READ_AT_THE_END):
             if self.look(MUCH_UNREAD):
                 break
@@ -376,7 +377,7 @@ cdef class BlockingStream(ByteStream):
         return sum([len(part) for part in self.parts]) - self.part_at + self.io.unsent()
 
     cdef int64_t taken_bytes(self) except? -1:
-        # As in a session of a loop: what the system keeps has not left.
+        # As in a session of a loop: bytes that the system keeps have not left.
         return self.written - self.io.unsent() - unsent_in_socket(self.io.descriptor)
 
     # The end
@@ -397,11 +398,11 @@ cdef class BlockingStream(ByteStream):
         return self.lose(ConnectionAbortedError("it was aborted"))
 
     cdef int on_lost(self, object error) except -1:
-        """The connection is over, and its engine knows it."""
+        """The connection is over; its engine has been notified."""
         return 0
 
     cdef int wind_up(self, bint lingers) except -1:
-        """Last words, then the stream is closed: at once, or with the last thread that is in a system call on it."""
+        """Send the last words and close the stream: at once, or with the last thread in a system call on it."""
         if self.io.descriptor < 0 or self.is_sending:
             return 0
         if not self.is_shut:
@@ -410,21 +411,21 @@ cdef class BlockingStream(ByteStream):
             self.is_shut = True
             self.parts = []
             self.part_at = 0
-            # Others who wait on it have to wake up.
+            # Threads that wait on it have to wake up.
             self.shut(socket.SHUT_RDWR if self.system_calls else socket.SHUT_WR)
         if self.system_calls == 0 and not lingers:
             self.io.close()
         return 0
 
     cdef int linger(self, uint64_t due_ns) except -1:
-        """Read and discard until the server closes, so that no reset eats our last words."""
+        """Read and discard until the server closes, so that no reset discards our last words."""
         cdef Py_ssize_t came = 1, room = 0
         cdef BlockingIO io = self.io
         cdef char* place
         cdef ReadBuffer block
         self.tail = 0
         place = self.place_for(&room)
-        # Ours alone meanwhile: a thread that leaves would give it back, and another connection receive into it.
+        # Ours alone meanwhile: a leaving thread would give it back, and another connection receive into it.
         block = self.block
         self.block = None
         while (came > 0 or came == INTERRUPTED) and not self.is_left_behind:
@@ -451,7 +452,7 @@ cdef class BlockingStream(ByteStream):
 
 
 cdef int gather(list parts, Py_ssize_t at, iovec* vectors, Py_ssize_t* size) except -1:
-    """Describe the first parts, bytes or memoryviews, from `at` on; return how many. They have to stay alive."""
+    """Describe the first parts, bytes or memoryviews, from `at` on; return their number. They have to stay alive."""
     cdef int count = 0
     cdef char* data
     cdef Py_ssize_t length

@@ -4,13 +4,13 @@ from libc.stdint cimport uint64_t
 
 cdef class Wait:
     cdef:
-        # How many events are still to come, and after which instant nobody waits for them any more.
+        # The number of missing events, and the instant that ends the wait.
         Py_ssize_t missing
         uint64_t deadline_ns
         bint was_late
 
-        # Where the thread sleeps while others work for it: a lock it holds; who wakes it releases the lock and takes
-        # it off the sleepers. NULL before the first sleep; `sleepers` is None while it is awake.
+        # The lock that the thread sleeps at while others work for it, and holds; to wake it, another thread releases
+        # the lock and takes it off the sleepers. NULL before the first sleep; `sleepers` is None while it is awake.
         PyThread_type_lock gate
         dict sleepers
 

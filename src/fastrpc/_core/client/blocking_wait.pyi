@@ -2,4 +2,4 @@ from typing import final
 
 @final
 class Wait:
-    """What one thread of a blocking client waits for, and where it sleeps meanwhile. Of use in compiled code only."""
+    """The events that one thread of a blocking client waits for, and the lock it sleeps at. For compiled code only."""

@@ -1,4 +1,4 @@
-"""The waits of a blocking client's threads: for what, and where they sleep meanwhile."""
+"""The waits of a blocking client's threads: their events, and the locks they sleep at."""
 
 cimport cython
 from cpython.pythread cimport (
@@ -16,7 +16,7 @@ from fastrpc._core.calls.call cimport NO_DEADLINE
 cdef extern from "pythread.h" nogil:
     PyLockStatus PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int intr_flag)
 
-# Who wakes up this late was stopped, so its answer may lie unread: it gets a little more time to read it.
+# A thread that wakes up this late was stopped, so its answer may lie unread: it gets a little more time to read it.
 cdef uint64_t LATE_NS = 50_000_000
 cdef uint64_t GRACE_NS = 10_000_000
 
@@ -24,7 +24,7 @@ cdef uint64_t GRACE_NS = 10_000_000
 @cython.final
 @cython.freelist(16)
 cdef class Wait:
-    """What one thread waits for, and where it sleeps meanwhile."""
+    """The events that one thread waits for, and the lock it sleeps at."""
 
     def __dealloc__(self):
         if self.gate is not NULL:
@@ -33,7 +33,7 @@ cdef class Wait:
             PyThread_free_lock(self.gate)
 
     cdef int came(self) except -1:
-        """One of the events is there."""
+        """One of the events came."""
         self.missing -= 1
         return self.wake() if self.missing <= 0 else 0
 
@@ -46,7 +46,7 @@ cdef class Wait:
         return 0
 
     cdef int park(self, dict sleepers) except -1:
-        """Be found by who wakes sleepers; the thread may now wait at the gate."""
+        """Join the sleepers, to be woken by another thread; the thread may now wait at the gate."""
         if self.gate is NULL:
             self.gate = PyThread_allocate_lock()
             if self.gate is NULL:
@@ -57,7 +57,7 @@ cdef class Wait:
         return 0
 
     cdef int unpark(self, bint is_let_through) except -1:
-        """Undo `park`, whether somebody woke the thread or it woke by itself."""
+        """Undo `park`, whether another thread woke this one or it woke by itself."""
         cdef dict sleepers = self.sleepers
         if sleepers is not None:
             self.sleepers = None
@@ -65,28 +65,28 @@ cdef class Wait:
             if is_let_through:
                 return 0
         elif not is_let_through:
-            # It was released behind our back.
+            # It was released after the sleep ended.
             PyThread_acquire_lock(self.gate, WAIT_LOCK)
         return 0
 
     cdef PyLockStatus sleep(self) noexcept:
-        """Wait at the gate, without the GIL: until somebody wakes us, a signal comes, or the time is over."""
+        """Wait at the gate, without the GIL: until another thread wakes us, a signal comes, or the time is over."""
         cdef long long microseconds = -1
         cdef uint64_t now
         cdef PyLockStatus status
         if self.deadline_ns != NO_DEADLINE:
             now = now_ns()
-            # Cut to an hour, far below the most that the lock takes: who wakes too early sleeps again.
+            # Cut to an hour, far below the most that the lock takes: a thread that wakes too early sleeps again.
             microseconds = min(
                 0 if self.deadline_ns <= now else <long long>((self.deadline_ns - now) // 1000 + 1), 3_600_000_000
             )
-        # Whoever calls keeps us, and we keep the gate.
+        # The caller keeps us alive, and we keep the gate.
         with nogil:
             status = PyThread_acquire_lock_timed(self.gate, microseconds, 1)
         return status
 
     cdef bint is_over(self) noexcept:
-        """Whether the time is over."""
+        """Return whether the time is over."""
         cdef uint64_t now
         if self.deadline_ns == NO_DEADLINE:
             return False

@@ -1,8 +1,8 @@
 """The errors that a call of ours ends with, and the checks of what it sends.
 
-`mark_own` marks an error where a call of this process raises it, and the mark travels with the object: kept, copied,
+`mark_own` marks an error if a call of this process raises it, and the mark travels with the object: kept, copied,
 raised again, through `gather` and task groups. A new error that a handler raises from it has no mark.
-`handlers/failures.py` says what a mark means for the caller.
+`handlers/failures.py` describes the effect of a mark for the caller.
 """
 
 
@@ -56,14 +56,14 @@ IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler fr
 
 
 cdef int mark_own(object error) except -1:
-    """Note on an error that a call of ours raises it: a handler that lets it through did not mean its own caller."""
+    """Mark an error as raised by a call of ours: a handler that lets it through did not mean its own caller."""
     if isinstance(error, FastRPCError):
         error._of_own_call = True
     return 0
 
 
 cdef double seconds_between(uint64_t first, uint64_t last) noexcept:
-    """The time from one instant to a later one; 0 where it is not later."""
+    """Return the time from one instant to a later one; 0 if it is not later."""
     return <double>(last - min(first, last)) * 1e-9
 
 
@@ -100,7 +100,7 @@ cdef bint is_over(bytes metadata, uint32_t limit) except -1:
 
 
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1:
-    """Raise EncodeError when a message of a stream is over our own limit; what the peer takes is known to its sender."""
+    """Raise EncodeError when a message of a stream is over our own limit; its sender knows the peer's limit."""
     if <uint64_t>PyBytes_GET_SIZE(payload) > part.most_bytes:
         raise EncodeError(
             f"a message to {call.route.method} has {len(payload)} bytes, this client sends at most "
@@ -111,7 +111,7 @@ cdef int check_message(CallingPart part, Call call, bytes payload) except -1:
 
 
 cdef object error_of_answer(Call call, bint peer_leaves, Frame* frame, bytes payload):
-    """Return the error that an answer with a status other than OK stands for."""
+    """Return the error for an answer with a status other than OK."""
     cdef int status = frame.status if frame.status <= HIGHEST_STATUS else UNKNOWN
     cdef bint unstarted = frame.outcome == OUTCOME_NOT_STARTED
     cdef bint is_stream = call.flags & (STREAM_IN | STREAM_OUT)
@@ -173,7 +173,7 @@ def decode_details(bytes payload, int codec):
 
 
 cdef object unstarted_error(object endpoint, Call call):
-    """Return the error of a call that the server did not start, as it said."""
+    """Return the error of a call that the server reports as not started."""
     return UnavailableError(f"{call.route.method}: {endpoint} drains and did not start the call")
 
 
@@ -189,7 +189,7 @@ cdef object lost_error(object endpoint, Call call, bint handed, str why):
 
 
 cdef tuple outcome_of_loss(Call call, bint handed):
-    """Return whether a call ran whose connection broke, whether it may be tried again, and how its error says so."""
+    """Return whether a call of a broken connection ran, whether it may be tried again, and the words for its error."""
     if handed:
         return "unknown", bool(call.flags & IDEMPOTENT), "; the call may have run"
     return "no", True, " before the call was sent"
@@ -198,7 +198,7 @@ cdef tuple outcome_of_loss(Call call, bint handed):
 cdef object overdue_error(Call call, object endpoint, bint handed, uint64_t began_ns):
     """Return the error of a deadline that passed here: "unknown" once the request was given to the transport.
 
-    `began_ns` is when the call began that it is an attempt of, or 0.
+    `began_ns` is the begin of the call that it is an attempt of, or 0.
     """
     text = f"{call.route.method}: no answer from {endpoint} within"
     seconds = seconds_between(call.started_ns, call.deadline_ns)

@@ -43,10 +43,10 @@ class CalledStream(ClientStream):
         """Send messages, those that are there already in few writes; waits for room as `send` does."""
 
     async def end(self) -> None:
-        """Say that nothing more will be sent; the server may go on answering."""
+        """Announce that nothing more will be sent; the server may go on answering."""
 
     async def begin(self) -> None:
-        """Start the call, if it did not begin yet."""
+        """Start the call, unless it has begun."""
 
     # Done by its runner
 
@@ -68,13 +68,13 @@ class CalledStream(ClientStream):
         """End the stream: its last attempt is over, or none could be made."""
 
     def drained(self) -> None:
-        """The last message was taken of those that are there, as `_tell_drained` asked to be told."""
+        """The last available message was taken, as `_tell_drained` asked to be notified of."""
 
     def _drop(self, error: BaseException | None) -> None:
-        """End the stream at once: messages that are there are dropped, everybody who waits gets the error."""
+        """End the stream at once: messages that are there are dropped, all waits get the error."""
 
     def _tell_drained(self) -> None:
-        """Have `drained` called once no message is there, which may be now."""
+        """Have `drained` called once no message is left, which may be now."""
 
     def _drop_messages(self) -> None:
         """Drop the messages that are there, and let the rest go on."""
@@ -84,7 +84,7 @@ class CalledStream(ClientStream):
 
     @property
     def _attempt(self) -> AwaitedCall | None:
-        """The attempt it takes messages of, or took last; None before there is one."""
+        """The attempt whose messages it takes, or took last; None before the first."""
 
     def _message(self) -> Coroutine[Any, Any, Any]: ...
     def _messages(self, limit: int) -> Coroutine[Any, Any, list[Any]]: ...

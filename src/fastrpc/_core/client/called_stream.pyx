@@ -1,6 +1,6 @@
 """The compiled part of `Stream`: a stream of ours whose waits are awaited.
 
-Several attempts may be under way at once, as a fail mode hedges (`client/stream_runner.py`).
+Several attempts may be under way at once, when a fail mode hedges (`client/stream_runner.py`).
 """
 
 import logging
@@ -38,7 +38,7 @@ cdef class CalledStream(ClientStream):
         cdef AwaitedCall attempt
         if self.origin is None:
             return
-        # Let go of by the program: it is not read any more.
+        # Released by the program: it is not read any more.
         self._drop_packing()
         self.origin.streaming.detach(self.origin)
         attempts = list(self.attempts)
@@ -96,7 +96,7 @@ cdef class CalledStream(ClientStream):
             else:
                 self.is_chosen = attempt.streaming.is_chosen = True
                 self.call = attempt
-        # The attempt keeps its own, which is never raised.
+        # The attempt keeps its own error, which is never raised.
         self.finish(twin_of(error))
         return 0
 
@@ -120,17 +120,17 @@ cdef class CalledStream(ClientStream):
         raise NotImplementedError
 
     def drained(self):
-        """The last message was taken of those that are there, as `_tell_drained` asked to be told."""
+        """The last available message was taken, as `_tell_drained` asked to be notified of."""
         raise NotImplementedError
 
     def _drop(self, error):
-        """End the stream at once: messages that are there are dropped, everybody who waits gets the error."""
+        """End the stream at once: messages that are there are dropped, all waits get the error."""
         if self.call is not self.origin:
             (<AwaitedCall>self.call).abandon(CANCEL_USER, None)
         self.close(error)
 
     def _tell_drained(self):
-        """Have `drained` called once no message is there, which may be now."""
+        """Have `drained` called once no message is left, which may be now."""
         self.tells_drained = True
         if self.waiting == 0:
             self.on_drained()
@@ -287,7 +287,7 @@ cdef class CalledStream(ClientStream):
             self.send_out(message)
 
     async def _wait_turn(self):
-        """Wait for room. The first task that does stays the sender until it goes on."""
+        """Wait for room. The first waiting task stays the sender until it goes on."""
         if self.is_sending:
             raise RuntimeError(SECOND_SENDER)
         self.is_sending = True
@@ -298,7 +298,7 @@ cdef class CalledStream(ClientStream):
             self.is_sending = False
 
     async def end(self):
-        """Say that nothing more will be sent; the server may go on answering."""
+        """Announce that nothing more will be sent; the server may go on answering."""
         if not self.is_open:
             await self.begin()
         self.check_sends()
@@ -315,11 +315,11 @@ cdef class CalledStream(ClientStream):
         return 0
 
     async def begin(self):
-        """Start the call, if it did not begin yet."""
+        """Start the call, unless it has begun."""
         raise NotImplementedError
 
 
-# An iterable of messages. The task that sends it holds the call of the stream, and the stream by no reference.
+# An iterable of messages. The task that sends it holds the call of the stream, but no reference to the stream.
 
 
 async def feed(AwaitedCall call not None, messages):
@@ -357,7 +357,7 @@ cdef CalledStream stream_of(AwaitedCall call):
 
 
 cdef object offer(AwaitedCall call, object message):
-    """Send a message and return None; where there is no room return what to wait for. It may not be wanted any more."""
+    """Send a message and return None; without room return the awaitable for it. It may not be wanted any more."""
     cdef CalledStream stream = stream_of(call)
     if stream is not None and not stream.output_ended:
         if stream.is_full():

@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 class _UseStream:
-    """What `call` and `request` say they return for a method that streams: awaiting it is a type error.
+    """The static result of `call` and `request` for a method that streams: awaiting it is a type error.
 
     Use `stream`, or `open` to send as well.
     """
@@ -29,9 +29,9 @@ class Caller(CallerView):
 
     @property
     def _state(self) -> CallerState:
-        """What the client and its views share."""
+        """The state that the client and its views share."""
 
-    # `Awaitable`, not `Coroutine`, as the method's result: that is what third-party decorators return.
+    # `Awaitable`, not `Coroutine`, as the method's result: third-party decorators return that.
     @overload
     def call(
         self, method: Callable[Concatenate[Any, _P], Awaitable[_T]], /, *args: _P.args, **kwargs: _P.kwargs
@@ -40,7 +40,7 @@ class Caller(CallerView):
 
         Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
         take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        What is returned is a coroutine: nothing is sent before it is awaited.
+        It returns a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.
@@ -95,7 +95,7 @@ class Caller(CallerView):
     ) -> Coroutine[Any, Any, None]:
         """Call a method without an answer; done when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The caller does not learn whether the handler ran or failed; errors on this side are raised as for `call`.
         """
 
     @overload

@@ -1,4 +1,4 @@
-"""The compiled base of `Client`: its verbs, and what one call goes through when nothing stands in its way.
+"""The compiled base of `Client`: its verbs, and the plain path of a call.
 
 ::
 
@@ -19,7 +19,7 @@ cdef class Caller(CallerView):
 
     @property
     def _state(self):
-        """What the client and its views share."""
+        """The state that the client and its views share."""
         return self.options.shared
 
     cdef AwaitedCall new_call(self, object method, tuple args, dict kwargs, int verb):
@@ -39,7 +39,7 @@ cdef class Caller(CallerView):
 
         Give the method as `Arith.mul`, which types arguments and result, or by its full name, `"arith.mul"`. It may
         take as many seconds as `with_options(timeout=)`, the method or `Timeouts.call` says, the first that is set.
-        What is returned is a coroutine: nothing is sent before it is awaited.
+        It returns a coroutine: nothing is sent before it is awaited.
 
         Raises:
             TypeError: arguments do not fit the method's signature; nothing was sent.
@@ -62,7 +62,7 @@ cdef class Caller(CallerView):
     def notify(self, method, /, *args, **kwargs):
         """Call a method without an answer; done when the bytes are handed over.
 
-        Whether the handler ran, or failed, nobody hears; what stands in the way here raises as for `call`.
+        The caller does not learn whether the handler ran or failed; errors on this side are raised as for `call`.
         """
         return self.new_call(method, args, kwargs, VERB_NOTIFY)
 

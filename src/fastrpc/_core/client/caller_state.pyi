@@ -9,13 +9,13 @@ from fastrpc._core.client.caller_view import ViewState
 
 @final
 class CallerState(ViewState):
-    """What a client and its views share.
+    """The state that a client and its views share.
 
     Args:
-        runner: Python's part of the client, asked for all that does not happen in every call.
+        runner: Python's part of the client, for all work that not every call needs.
         resolve: method and codec name -> MethodRoute.
         budget: counts the calls.
-        endpoint set: picks where there is a choice; the `subchannel` of each endpoint has its `session`.
+        endpoint set: picks if there is a choice; the `subchannel` of each endpoint has its `session`.
     """
 
     #: Whether calls wait while the peer takes nothing, instead of being queued; `runner.run_later` sees to that.

@@ -21,7 +21,7 @@ cdef object get_running_loop = asyncio._get_running_loop
 
 @cython.final
 cdef class CallerState(ViewState):
-    """What a client and its views share."""
+    """The state that a client and its views share."""
 
     def __init__(self, runner, resolve, RetryBudget budget not None, EndpointSet endpoint_set=None):
         ViewState.__init__(self, resolve)
@@ -32,7 +32,7 @@ cdef class CallerState(ViewState):
         self.spare = []
 
     cdef Engine pick(self):
-        """The next connection in turn that takes calls, or None."""
+        """Return the next connection in turn that takes calls, or None."""
         cdef list sessions = self.sessions
         cdef Engine session
         if PyList_GET_SIZE(sessions) != 1:
@@ -50,8 +50,8 @@ cdef class CallerState(ViewState):
         self.sessions = checked
 
     cdef int check_use(self) except -1:
-        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Asking for
-        # the running loop instead costs a system call on Python 3.11.
+        # Only one loop runs in a thread, so ours runs here exactly when it runs and the thread is its own. Getting the
+        # running loop instead costs a system call on Python 3.11.
         if (
             self.fork_generation == fork_generation()
             and self.thread == PyThread_get_thread_ident()
@@ -70,7 +70,7 @@ cdef class CallerState(ViewState):
             try:
                 self.runner.first_use(loop)
             except BaseException:
-                # A registry refused to be watched: the next use asks it again.
+                # A registry refused to be watched: the next use tries it again.
                 self.fork_generation = 0
                 self.loop = None
                 raise

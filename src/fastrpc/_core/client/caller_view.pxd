@@ -25,7 +25,7 @@ cdef class ViewState:
         dict routes
         public object check
 
-        # The Python part, which makes the connections; that which runs the calls that take more than a connection at hand.
+        # The Python part, which makes the connections; the part that runs calls that need more than an open connection.
         public object pool
         readonly object runner
 
@@ -33,7 +33,7 @@ cdef class ViewState:
         public bint needs_runner
         public Chain chain
 
-        # What picks where there is a choice, else None; what counts the calls.
+        # The picker of endpoints if there is a choice, else None; the counter of calls.
         readonly EndpointSet endpoint_set
         readonly RetryBudget budget
 

@@ -2,7 +2,7 @@
 
 A view consists of its options and a hash key. Options never change, so a view that differs only in its key shares the
 options of its parent: a key for each call means a view for each call. Calls hold the options and the key, not the view.
-The last view is reused once nobody else refers to it, no attribute was set on it and no weak reference leads to it.
+The last view is reused if it has no other reference, no weak one, and no attribute that a user set.
 `with_options` reads its arguments in place, from the interpreter's stack. A view costs a few per cent of a call (`make
 promises ARGS=selectors`).
 """
@@ -186,7 +186,7 @@ cdef class CallerView:
         return view
 
     cdef CallerView new_view(self):
-        """Return a view without options yet: the last one if nobody else refers to it, else a new one.
+        """Return a view without options yet: the last one if it is unused, else a new one.
 
         A new view for each call would cost 540 more instructions (`make guard`, raw echo with a view each), 3.5 % of a call.
         """
@@ -372,7 +372,7 @@ cdef bint is_iterator(object value) noexcept:
 
 
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept:
-    """Whether one of the arguments of a method known by its name gives messages: no codec takes an iterator as a value."""
+    """Return whether an argument of a method known by its name is an iterator of messages, which no codec takes."""
     for value in args:
         if is_iterator(value):
             return True

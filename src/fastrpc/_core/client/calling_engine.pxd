@@ -16,11 +16,11 @@ cdef class CallingEngine(PythonEngine):
         # The name of its protocol.
         readonly str protocol
 
-        # The object that is told how the connection fares, None for threads; the credential to show, or None.
+        # The object that is notified of the connection's life, None for threads; the credential to show, or None.
         readonly object owner
         readonly bytes credential
 
-        # Whether the next call is to be told to the owner.
+        # Whether the owner is to be notified of the next call.
         public bint announces_calls
 
         # The calls under way; the calls written so far, and those of them that the stream has.
@@ -35,19 +35,19 @@ cdef class CallingEngine(PythonEngine):
         uint64_t _idle_ns
         uint64_t _age_ns
 
-        # Why it was closed; whether it waits for its successor, ended for its age or rest, or was not used.
+        # The reason of its close; whether it waits for its successor, ended for its age or rest, or was not used.
         readonly str closed_text
         readonly bint is_aged
         readonly bint is_spent
         readonly bint is_dispensable
         bint _is_retiring
 
-        # The verdict of the server about our credential, -1 before, and its text; whether it asks for another connection.
+        # The server's verdict on our credential, -1 before, and its text; whether it asks for another connection.
         readonly int auth_status
         readonly str auth_text
         readonly bint peer_replaces
 
-        # The calls in flight of which the owner wants to hear, 0: of none.
+        # The number of calls in flight that the owner is to be notified of, 0: none.
         Py_ssize_t _crowd
 
     cdef PythonCalls part(self)

@@ -16,7 +16,7 @@ class CallingEngine(PythonEngine):
     """The client's side of one connection, for protocols in Python, and for clients of loops and of threads.
 
     A subclass implements `send_call` and `receive_data`, and `cancel_call` if its protocol can cancel. It calls `ready`
-    once the server has answered the opening, at once if there is none. `fastrpc.protocols.base.register` takes the
+    once the server has answered the opening, at once without an opening. `fastrpc.protocols.base.register` takes the
     class as `client_engine`.
 
     Args:
@@ -25,25 +25,25 @@ class CallingEngine(PythonEngine):
 
     def __init__(self, parts: ClientParts) -> None: ...
 
-    # What an engine in Python implements
+    # Implemented by an engine in Python
 
     def send_call(self, call: ClientCall, payload: bytes) -> None:
         """Send a call, and remember it until it ends; its payload is in its codec.
 
-        `call.method`, `call.remaining()`, `call.metadata` and `codec_of(call)` tell the rest. An error that this raises
-        is that of the call.
+        `call.method`, `call.remaining()`, `call.metadata` and `codec_of(call)` give the rest. An error raised here is
+        the error of the call.
         """
 
     def cancel_call(self, call: ClientCall, reason: int) -> None:
-        """Tell the server that a call is given up, if the protocol can; the reason is one of CANCEL in PROTOCOL.md."""
+        """Notify the server that a call is given up, if the protocol can; `reason` is one of CANCEL in PROTOCOL.md."""
 
-    # What it uses
+    # Called by that engine
 
     def ready(self) -> None:
-        """Note that the server has answered the opening: calls may rely on what it told."""
+        """Note that the server has answered the opening: calls may rely on its settings."""
 
     def answer(self, call: ClientCall, payload: bytes) -> None:
-        """End a call with its answer, in the codec of the call; nothing if it is over."""
+        """End a call with its answer, in the codec of the call; does nothing if it is over."""
 
     def fail(
         self,
@@ -54,11 +54,11 @@ class CallingEngine(PythonEngine):
         has_run: bool | None = True,
         retry_after: float = 0.0,
     ) -> None:
-        """End a call with the server's error; nothing if it is over.
+        """End a call with the server's error; does nothing if it is over.
 
         Args:
-            has_run: whether its handler ran; None: that is unknown. A call that did not run may be tried again.
-            retry_after: seconds before it may be tried again; 0: not told.
+            has_run: whether its handler ran; None: unknown. A call that did not run may be tried again.
+            retry_after: seconds before it may be tried again; 0: unknown.
 
         Raises:
             ValueError: the status is OK or unknown.
@@ -80,13 +80,13 @@ class CallingEngine(PythonEngine):
 
     @property
     def owner(self) -> Any:
-        """The object that is told how the connection fares; None for threads."""
+        """The object that is notified of the connection's life; None for threads."""
 
     @property
     def credential(self) -> bytes | None:
         """The token to show the server, or None."""
 
-    # What a client asks and tells (`fastrpc.protocols.base.ClientEngine`)
+    # For the client (`fastrpc.protocols.base.ClientEngine`)
 
     announces_calls: bool
 

@@ -5,8 +5,9 @@
     ClientCall ──► PythonCalls.send ──► send_call(call, payload)     cancel_call(call, reason)
     ClientCall ◄── answer(call, payload), fail(call, status, text) ◄── receive_data(bytes)
 
-It serves the clients of a loop and of threads: `owner` hears of its life on a loop, and a thread looks at it. The table
-of calls, their deadlines and their ends are here, and so are the opening, age and rest of the connection.
+It serves the clients of a loop and of threads: on a loop, `owner` is notified of its life; with threads, a thread
+checks it. The table of calls, their deadlines and their ends are here, and so are the opening, age and rest of the
+connection.
 """
 
 import random
@@ -146,19 +147,19 @@ cdef class CallingEngine(PythonEngine):
     cdef inline PythonCalls part(self):
         return <PythonCalls>self.calling
 
-    # What an engine in Python implements
+    # Implemented by an engine in Python
 
     def send_call(self, call, payload):
         """Send a call."""
         raise NotImplementedError(f"{type(self).__name__} does not implement send_call()")
 
     def cancel_call(self, call, reason):
-        """Tell the server that a call is given up; nothing is to be told by default."""
+        """Notify the server that a call is given up; does nothing by default."""
 
-    # What it uses
+    # Called by that engine
 
     def ready(self):
-        """Note that the server has answered the opening: calls may rely on what it told."""
+        """Note that the server has answered the opening: calls may rely on its settings."""
         cdef PythonCalls part = self.part()
         if part.is_settled or self.is_closed:
             return
@@ -210,16 +211,16 @@ cdef class CallingEngine(PythonEngine):
         """The calls under way, oldest first."""
         return list(self._calls)
 
-    # What a client asks and tells
+    # For the client
 
     @property
     def endpoint(self):
-        """Where it leads."""
+        """The address it leads to."""
         return self.part().endpoint
 
     @property
     def peer(self):
-        """What the server takes."""
+        """The settings of the server."""
         return self.part().peer
 
     @property
@@ -229,20 +230,20 @@ cdef class CallingEngine(PythonEngine):
 
     @property
     def calls_in_flight(self):
-        """How many calls are under way."""
+        """The number of calls under way."""
         return len(self._calls)
 
     def await_crowd(self, Py_ssize_t calls):
-        """Tell the owner, once, when a call is sent beside so many others; 0: never."""
+        """Notify the owner, once, when a call is sent beside so many others; 0: never."""
         self._crowd = calls
 
     def tell_crowd(self):
-        """Tell the owner of a crowd."""
+        """Notify the owner of a crowd."""
         if not self.is_closed:
             self.owner.session_crowded(self)
 
     def begin_probe(self, ClientCall call not None):
-        """Note that a call only asks for health: it is no use of the connection."""
+        """Note that a call only asks for health: it does not count as use of the connection."""
         call.is_probe = True
 
     def end_probe(self, ClientCall call not None):
@@ -264,7 +265,7 @@ cdef class CallingEngine(PythonEngine):
         return True
 
     def retire(self):
-        """Take no new calls, and close once those under way ended."""
+        """Take no new calls, and close once those under way have ended."""
         if not self.is_closed:
             self._is_retiring = True
             self._refuse_calls()
@@ -276,12 +277,12 @@ cdef class CallingEngine(PythonEngine):
             return
         self.closed_text = text
         self._refuse_calls()
-        # What is written leaves before the end.
+        # Written output leaves before the end.
         self._fail_all(text or "it was closed", True)
         PythonEngine.close(self, reason, text)
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the state of this connection as plain data."""
         return {"calls": len(self._calls), "waiting": 0, "buffered": self.unsent_bytes(), "credit": 0}
 
     cdef bint _take(self, ClientCall call) except -1:
@@ -304,7 +305,7 @@ cdef class CallingEngine(PythonEngine):
         return 0
 
     cdef int _fail_all(self, str why, bint leaves) except -1:
-        """Fail all calls; `leaves` says whether what is written still leaves."""
+        """Fail all calls; `leaves` says whether written output still leaves."""
         cdef ClientCall call
         cdef PythonCalls part = self.part()
         for call in list(self._calls):
@@ -343,7 +344,7 @@ cdef class CallingEngine(PythonEngine):
         return 0
 
     cdef int crash(self) except -1:
-        # What it held of the stream is lost: no later answer could be told from another one.
+        # Its bytes of the stream are lost: it could not match later answers to calls.
         self.close(0, "internal error")
         return PythonEngine.crash(self)
 
@@ -373,7 +374,7 @@ cdef class CallingEngine(PythonEngine):
         cdef uint64_t due = 0
         if self._age_ns and not self._is_retiring:
             if now >= self._made_ns + self._age_ns:
-                # Until it has a successor, and at most for as long again.
+                # Until it has a successor, and at most as long again.
                 self._age_ns = 0 if self.is_aged else 2 * self._age_ns
                 if self.is_aged:
                     self.retire()

@@ -16,12 +16,12 @@ cdef class Streaming:
         # The stream that the call belongs to: borrowed, NULL once the stream has gone or the attempt is over.
         PyObject* stream
 
-        # Whether the stream takes the messages of this attempt; whether it wants no more of the iterable that is sent.
+        # Whether the stream takes the messages of this attempt; whether it needs no more of the iterable that is sent.
         bint is_chosen
         bint has_enough
 
-        # Of an attempt: done at its first sign (a message, HEAD or the end), None where nothing waits for that; what the
-        # endpoint set is told at its end, or None; the initial metadata.
+        # Of an attempt: done at its first sign (a message, HEAD or the end), None without a waiter; the pick to report
+        # to the endpoint set at its end, or None; the initial metadata.
         object sign
         object pick
         bytes first_metadata
@@ -41,11 +41,11 @@ cdef class ClientCall(Call):
         WireNumbers numbers
         uint64_t message_limit
 
-        # The payload of a request that may be sent before the server's SETTINGS are read, as long as it may have to be
-        # sent again (`send_again`).
+        # The payload of a request that may be sent before the server's SETTINGS are read, while it may have to be sent
+        # again (`send_again`).
         bytes early_request
 
-        # The answer once it came: the payload and how to read it, or the error. `is_settled` says which turn we are in.
+        # The answer once it came: the payload and its encoding, or the error. `is_settled`: one of them is there.
         bytes answer
         object failure
         uint32_t server_microseconds
@@ -54,12 +54,12 @@ cdef class ClientCall(Call):
         # Truth values of a byte each, as in Call.
         uint8_t is_settled
 
-        # Whether it was counted as started and not yet as ended. What an answer counts as is known once it is decoded;
-        # one that is never read counts as OK.
+        # Whether it was counted as started and not yet as ended. An answer is counted once it is decoded; one that is
+        # never read counts as OK.
         uint8_t is_counted
         uint8_t is_inside_retry
 
-        # Whether it only asks how the server is: what only the engine wants keeps no connection open and wakes none.
+        # Whether it only asks for the server's health: calls of the engine alone keep no connection open and wake none.
         uint8_t is_probe
 
         # The verb (VERB_CALL …). An attempt of another call has that call's deadline and a given connection,
@@ -68,14 +68,14 @@ cdef class ClientCall(Call):
         uint8_t is_attempt
         uint8_t has_lost
 
-        # For the interceptors around it: what became of it, and whether an attempt may have reached a handler.
+        # For the interceptors around it: its outcome, and whether an attempt may have reached a handler.
         public uint8_t _may_have_run
 
-        # For `interception`: the call itself came to None; an interceptor called `proceed` and dropped what it returned.
+        # For `interception`: the call itself returned None; an interceptor called `proceed` and dropped its result.
         public uint8_t _gave_none
         public uint8_t _dropped_proceed
 
-        # Is told of each attempt: its number and its endpoint; None: nothing is told.
+        # Called with the number and endpoint of each attempt; or None.
         public object _on_attempt
         object outcome_status
         object outcome_error
@@ -84,18 +84,19 @@ cdef class ClientCall(Call):
         uint64_t began_ns
         uint64_t ended_ns
 
-        # The caller and where the call goes, or went last.
+        # The caller and the endpoint of the call, or of its last attempt.
         ViewOptions options
         readonly object hash_key
         Engine session
 
-        # The arguments, without the stream of the caller. Where they are compressed in slices: the encoded ones
-        # (EncodedRequest); of a unary attempt, once that is done, the one that sends it (AwaitedCall).
+        # The arguments, without the stream of the caller. If they are compressed in slices: the encoded ones
+        # (EncodedRequest); of a unary attempt, once that is done, the attempt that sends it (AwaitedCall).
         tuple args
         dict kwargs
         object prepared
 
-        # Until the endpoint set was told what became of it: which endpoint set, where it picked, and its breaker's ticket.
+        # Until the outcome is reported to the endpoint set: that set, the endpoint it picked, and the ticket of its
+        # breaker.
         EndpointSet endpoint_set
         EndpointState endpoint_state
         int64_t ticket

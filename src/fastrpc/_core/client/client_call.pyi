@@ -8,27 +8,27 @@ from fastrpc.errors import DecodeError, EncodeError
 from fastrpc.status import Status
 
 class Streaming:
-    """The state of a call that streams, apart from it as most calls have none, and how it reaches its stream."""
+    """The state of a call that streams, apart from the call as most calls have none, and the link to its stream."""
 
 class ClientCall(Call):
     """A call of ours, of either client, or one attempt of it."""
 
-    #: Whether an attempt may have reached a handler; kept by those who make several.
+    #: Whether an attempt may have reached a handler; set by the maker of several attempts.
     _may_have_run: bool
-    #: Is told the number and the endpoint of each attempt that begins.
+    #: Called with the number and the endpoint of each attempt that begins.
     _on_attempt: Callable[[int, Endpoint], None] | None
 
-    #: For `interception`: the call itself came to None; an interceptor dropped what `proceed` returned.
+    #: For `interception`: the call itself returned None; an interceptor dropped the result of `proceed`.
     _gave_none: bool
     _dropped_proceed: bool
 
     @property
     def _options(self) -> ViewOptions:
-        """Those of the client or view that made it."""
+        """The options of the client or view that made it."""
 
     @property
     def hash_key(self) -> str | bytes | int | None:
-        """The key that it is placed by, or None."""
+        """The key that places it, or None."""
 
     @property
     def _batch(self) -> Any:
@@ -52,7 +52,7 @@ class ClientCall(Call):
 
     @property
     def endpoint(self) -> Any:
-        """Where it went last, or None."""
+        """The endpoint of the last attempt, or None."""
 
     @property
     def retry_policy(self) -> Any:
@@ -68,11 +68,11 @@ class ClientCall(Call):
 
     @property
     def _seconds(self) -> float:
-        """How long the call took, or takes already."""
+        """The seconds that the call took, or has taken so far."""
 
     @property
     def _elapsed(self) -> float:
-        """How long ago the call began, whatever its attempts came to."""
+        """The seconds since the call began, for all of its attempts."""
 
     @property
     def cancelled(self) -> bool:
@@ -95,14 +95,14 @@ class ClientCall(Call):
         """The error it failed with, or None."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Have a function make something else of each message sent; the one given first is called first.
+        """Have a function replace each message sent; the one given first is called first.
 
         Raises:
             RuntimeError: the call has begun.
         """
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Have a function make something else of each message received; the one given first is called last.
+        """Have a function replace each message received; the one given first is called last.
 
         Raises:
             RuntimeError: the call has begun.
@@ -118,7 +118,7 @@ class ClientCall(Call):
         """
 
     def _adopt(self, attempt: ClientCall) -> None:
-        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
 
     def _answer(self) -> Any:
         """Return the one answer of a method that streams its input only."""
@@ -128,7 +128,7 @@ class ClientCall(Call):
         """The stream that it is the call of, or None."""
 
     def _lose(self) -> None:
-        """Note that another attempt was faster: when this one is given up, the server is told why."""
+        """Note that another attempt was faster: the reason for the server when this one is given up."""
 
     @property
     def _failure(self) -> BaseException | None:
@@ -142,22 +142,22 @@ class ClientCall(Call):
         """The compressor and the payload of an answer that is not decompressed yet."""
 
     def _take_unpacked(self, payload: bytes) -> None:
-        """Have the decompressed payload as the answer."""
+        """Take the decompressed payload as the answer."""
 
     def _take_failure(self, error: Exception) -> None:
-        """Have an error in place of the answer, which cannot be decompressed."""
+        """Take an error in place of the answer, which cannot be decompressed."""
 
     def _unpacking_failed(self, error: DecodeError) -> DecodeError:
-        """Return the error of a decompression, saying whose answer it is about."""
+        """Return the error of a decompression, with the method whose answer it is about."""
 
     def _count_end(self, error: BaseException | None) -> None:
-        """Count an attempt of a stream that ended, now that its messages were read or are not wanted."""
+        """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted."""
 
     def _count_undecoded(self, error: DecodeError) -> None:
-        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        """Count a call as failed whose answer came with status OK but cannot be decoded."""
 
     def _count_unsent(self, status: Status) -> None:
         """Count a call that failed before an attempt could be made."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep what became of the call for the interceptors around it."""
+        """Keep the outcome of the call for the interceptors around it."""

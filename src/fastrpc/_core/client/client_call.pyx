@@ -1,19 +1,19 @@
-"""A call of ours, of either client: what is sent, what comes back, and what is counted.
+"""A call of ours, of either client: its request, its answer, and its counters.
 
 ::
 
     Call
     └── ClientCall        options, arguments, endpoint, answer; a stream or None
-        ├── AwaitedCall   (awaited_call) what a task awaits
-        ├── BlockingCall  (blocking_call) what a thread waits for
+        ├── AwaitedCall   (awaited_call) awaited by a task
+        ├── BlockingCall  (blocking_call) awaited by a thread
         └── BatchMember   one call of a batch
 
 An answer is decoded where it is awaited, not where it arrives: no Python code of a decoder runs while a pointer into
-the receive buffer is held, and an answer that is not awaited any more is never decoded.
+the receive buffer is held, and an answer that is no longer awaited is never decoded.
 
-A call that streams, and each attempt of it, points to its stream without a reference: the table of calls holds the attempt,
-and a stream that the program has let go of is to be cancelled. Interceptors, and the task that sends an iterable, hold the
-call that the attempts belong to, and find the stream by it for as long as it is wanted.
+A call that streams, and each attempt of it, points to its stream without a reference: the table of calls holds the
+attempt, and a stream that the program has released is to be cancelled. Interceptors, and the task that sends an
+iterable, hold the call that the attempts belong to, and find the stream by it as long as it exists.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ cdef enum:
 
 
 cdef class Streaming:
-    """The state of a call that streams, apart from it as most calls have none, and how it reaches its stream."""
+    """The state of a call that streams, apart from the call as most calls have none, and the link to its stream."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         """A message of the stream came, which took `cost` bytes of its window."""
@@ -58,19 +58,19 @@ cdef class Streaming:
         raise NotImplementedError
 
     cdef int may_send(self) except -1:
-        """All that the stream sent so far has left."""
+        """All messages that the stream sent so far have left."""
         raise NotImplementedError
 
     cdef int detach(self, Call call) noexcept:
-        """Tell the stream nothing more."""
+        """Notify the stream of nothing more."""
         return 0
 
     cdef int wrap(self, Call call, object function, bint sent) except -1:
-        """Let a function make something else of each message sent, or received."""
+        """Have a function replace each message sent, or received."""
         raise NotImplementedError
 
     cdef str stage(self, Call call):
-        """Return how far the stream, or this attempt of it, is."""
+        """Return the stage of the stream, or of this attempt of it."""
         raise NotImplementedError
 
 
@@ -80,21 +80,21 @@ cdef class ClientCall(Call):
     # From the connection
 
     cdef int settle(self) except -1:
-        """Hook: the answer or the failure is there; wake what waits."""
+        """Hook: the answer or the failure is there; wake the waiting task or thread."""
         return 0
 
     cdef object endpoint_on(self, Engine session):
-        """Return what errors call the other side of a connection."""
+        """Return the name of a connection's other side for errors."""
         return (<CallingPart>session.calling).endpoint
 
     cdef str stage(self):
-        """Hook: return how far a unary call is."""
+        """Hook: return the stage of a unary call."""
         return "over" if self.is_settled or self.outcome_status is not None else "waiting"
 
     cdef int answer_came(self, Frame* frame, bytes payload, uint64_t now) except -1:
         if self.is_settled:
             return 0
-        # Settled is what has its outcome: should memory end on the way there, the call is still to be failed.
+        # A call is settled once it has its outcome: if memory ends on the way there, the call is still to be failed.
         if frame.status == 0:
             self.answer = payload
             self.answer_codec = frame.codec
@@ -138,7 +138,7 @@ cdef class ClientCall(Call):
         self.is_settled = True
         self._count(error.status, now_ns())
         if error.processed == "no" and not isinstance(error, EncodeError):
-            # It ended here before it was sent; a message that cannot travel is its caller's own fault.
+            # It ended here before it was sent; a message that cannot be encoded is its caller's own fault.
             count_unstarted(error.status)
         self.failure = error
         mark_own(error)
@@ -160,7 +160,7 @@ cdef class ClientCall(Call):
         return self.count_outcome(status)
 
     cdef int count_outcome(self, int status) except -1:
-        """Count how the call ended, once. A count never falls, so this waits until that is known for good."""
+        """Count the outcome of the call, once. A count never falls, so this waits for the final outcome."""
         if self.is_counted:
             self.is_counted = False
             self.route.counters.ended(status, self.ended_ns - self.started_ns)
@@ -168,7 +168,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef int count_unread(self) except -1:
-        """Count an answer that was never read, as its reader was interrupted; called when the call goes."""
+        """Count an answer that was never read, as its reader was interrupted; called when the call is freed."""
         # The collector may have taken its parts already.
         if self.is_settled and self.route is not None:
             if self.route.counters is not None and self.route.totals is not None:
@@ -176,7 +176,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef int forget(self, int status=CANCELLED) except -1:
-        """The wait for it ended: what comes is not looked at."""
+        """The wait for it ended: later input is ignored."""
         if self.is_settled:
             # The answer came and is not read.
             return self.count_outcome(0)
@@ -186,7 +186,7 @@ cdef class ClientCall(Call):
     # The answer
 
     cdef object value(self):
-        """Decode the answer, and count the call by what came of that."""
+        """Decode the answer, and count the call by the result."""
         cdef object value
         try:
             value = self._decoded()
@@ -197,7 +197,7 @@ cdef class ClientCall(Call):
         return value
 
     def _count_end(self, error):
-        """Count an attempt of a stream that ended, now that its messages were read or are not wanted.
+        """Count an attempt of a stream that ended, now that its messages were read or are no longer wanted.
 
         It ended well for the server; a message that cannot be decoded is its failure all the same. One answer is counted
         as it is decoded.
@@ -206,7 +206,7 @@ cdef class ClientCall(Call):
             self.count_outcome(error.status if isinstance(error, DecodeError) else 0)
 
     def _count_undecoded(self, error):
-        """Count a call as failed whose answer came, with status OK, and cannot be decoded."""
+        """Count a call as failed whose answer came with status OK but cannot be decoded."""
         self.count_outcome(error.status)
 
     cdef object _decoded(self):
@@ -230,16 +230,16 @@ cdef class ClientCall(Call):
         return self.compressor_of_answer(), self.answer
 
     def _take_unpacked(self, bytes payload not None):
-        """Have the decompressed payload as the answer."""
+        """Take the decompressed payload as the answer."""
         self.answer = payload
         self.answer_compressor = 0
 
     def _take_failure(self, error not None):
-        """Have an error in place of the answer, which cannot be decompressed."""
+        """Take an error in place of the answer, which cannot be decompressed."""
         self.failure = error
 
     def _unpacking_failed(self, error):
-        """Return the error of a decompression, saying whose answer it is about."""
+        """Return the error of a decompression, with the method whose answer it is about."""
         if not isinstance(error, DecodeError):
             return DecodeError(f"the answer of {self.route.method} cannot be decompressed: {error!r}")
         return DecodeError(f"the answer of {self.route.method}: {error.message}", status=error.status, hint=error.hint)
@@ -265,7 +265,7 @@ cdef class ClientCall(Call):
     cdef int apply_options(self, MethodRoute route, uint64_t now, Py_ssize_t unsent=1) except -1:
         """Take the options and the deadline; raise if the deadline has passed.
 
-        Then so many calls are counted as unsent: 0 where the maker of the attempt counts them.
+        On failure so many calls are counted as unsent: 0 if the maker of the attempt counts them.
         """
         cdef ViewOptions options = self.options
         cdef Call scope
@@ -320,7 +320,7 @@ cdef class ClientCall(Call):
         return 0
 
     cdef int _carry_entry(self, bytes entry) except -1:
-        """Send the id of the request around it along, as the last entry of its metadata."""
+        """Send the id of the surrounding request, as the last entry of the metadata."""
         cdef bytes sent = self.sent_metadata
         self.request_entry = entry
         if sent is None:
@@ -345,7 +345,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef bytes pack(self, bytes payload, WireSettings peer, bint is_ready):
-        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it pays."""
+        """Set the peer's number of the codec; compress if the options ask for it, the peer accepts it and it helps."""
         cdef uint8_t number = 0
         cdef bytes smaller
         if self.codec >= FIRST_OWN_NUMBER:
@@ -364,7 +364,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef bytes pack_for_stream(self, bytes payload, WireSettings peer, bint is_ready):
-        """Compress the arguments however short they are: messages may be compressed only as the REQUEST is."""
+        """Compress even short arguments: messages may be compressed only as the REQUEST is."""
         cdef int number
         payload = self.pack(payload, peer, is_ready)
         compressor = self.options.compressor
@@ -377,7 +377,7 @@ cdef class ClientCall(Call):
         return bytes(compressor.compress(payload))
 
     cdef int take_packed(self, WireSettings peer, bint is_smaller) except -1:
-        """Set the peer's numbers of the codec and, of a payload that was compressed before, of the compressor."""
+        """Set the peer's numbers of the codec and, of a payload already compressed, of the compressor."""
         compressor = self.options.compressor
         if self.codec >= FIRST_OWN_NUMBER:
             self._name_codec(peer)
@@ -424,18 +424,18 @@ cdef class ClientCall(Call):
         return 0
 
     def _adopt(self, ClientCall attempt not None):
-        """Take over what an attempt learned: the answer's metadata, where it came from, when it ended."""
+        """Take over the results of an attempt: the answer's metadata, its endpoint, the instant of its end."""
         self.received_metadata = attempt.received_metadata
         self._reply_metadata = None
         self.session = attempt.session
         self.attempt_number = attempt.attempt_number
         self.ended_ns = attempt.ended_ns
-        # Adopted twice it counts once.
+        # Adopted twice, it counts once.
         self.moved_bytes += attempt.moved_bytes
         attempt.moved_bytes = 0
 
     def _lose(self):
-        """Note that another attempt was faster: when this one is given up, the server is told why."""
+        """Note that another attempt was faster: the reason for the server when this one is given up."""
         self.has_lost = True
         if isinstance(self.prepared, ClientCall):
             (<ClientCall>self.prepared).has_lost = True
@@ -454,7 +454,7 @@ cdef class ClientCall(Call):
         self._count(status, now_ns())
 
     def _note_outcome(self, status, error):
-        """Keep what became of the call for the interceptors around it."""
+        """Keep the outcome of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
 
@@ -463,7 +463,7 @@ cdef class ClientCall(Call):
     @cython.final
     @cython.nonecheck(False)
     cdef int leave(self, object error, uint64_t ended_ns) except -1:
-        """Tell the endpoint set what became of the attempt, if it knows of one."""
+        """Report the outcome of the attempt to the endpoint set, if it knows of the attempt."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -474,7 +474,7 @@ cdef class ClientCall(Call):
 
     @cython.final
     cdef int drop(self) except -1:
-        """Take the attempt back, if the endpoint set knows of one."""
+        """Take the attempt back, if the endpoint set knows of it."""
         cdef EndpointState endpoint_state = self.endpoint_state
         if endpoint_state is None:
             return 0
@@ -497,7 +497,7 @@ cdef class ClientCall(Call):
         return True
 
     cdef int end_pick(self, object error) except -1:
-        """Tell the endpoint set, once, what became of an attempt that streams."""
+        """Report the outcome of an attempt that streams to the endpoint set, once."""
         pick, self.streaming.pick = self.streaming.pick, None
         if pick is not None:
             pick.ended(error)
@@ -515,13 +515,13 @@ cdef class ClientCall(Call):
         return <object>self.streaming.stream
 
     def wrap_sent(self, function):
-        """Have a function make something else of each message sent; the one given first is called first."""
+        """Have a function replace each message sent; the one given first is called first."""
         if self.streaming is None:
             return Call.wrap_sent(self, function)
         self.streaming.wrap(self, function, True)
 
     def wrap_received(self, function):
-        """Have a function make something else of each message received; the one given first is called last."""
+        """Have a function replace each message received; the one given first is called last."""
         if self.streaming is None:
             return Call.wrap_received(self, function)
         self.streaming.wrap(self, function, False)
@@ -539,7 +539,7 @@ cdef class ClientCall(Call):
 
     @property
     def endpoint(self):
-        """Where it went last, or None."""
+        """The endpoint of the last attempt, or None."""
         return None if self.session is None else self.endpoint_on(self.session)
 
     cdef object get_peer(self):
@@ -582,7 +582,7 @@ cdef class ClientCall(Call):
 
     @property
     def _options(self):
-        """Those of the client or view that made it."""
+        """The options of the client or view that made it."""
         return self.options
 
     @property
@@ -608,22 +608,22 @@ cdef class ClientCall(Call):
     def _needs_ready(self):
         """Whether it waits for the peer's settings.
 
-        Nothing would tell that a notification was refused.
+        The caller of a notification would not learn of a refusal.
         """
         return self.verb == VERB_NOTIFY or self.options.needs_settings(self.route, metadata_of(self))
 
     @property
     def _seconds(self):
-        """How long the call took, or takes already."""
+        """The seconds that the call took, or has taken so far."""
         # An end before the beginning is that of an attempt: the call goes on.
         return seconds_between(self.started_ns, self.ended_ns if self.ended_ns > self.started_ns else now_ns())
 
     @property
     def _elapsed(self):
-        """How long ago the call began, whatever its attempts came to."""
+        """The seconds since the call began, for all of its attempts."""
         return seconds_between(self.started_ns, now_ns())
 
 
 cdef bytes metadata_of(ClientCall call):
-    """Return the metadata that a call sends, encoded; None: that of its options."""
+    """Return the encoded metadata of a call; None: that of its options."""
     return call.sent_metadata if call._metadata is None else encode_metadata(call._metadata)

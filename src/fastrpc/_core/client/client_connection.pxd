@@ -3,16 +3,16 @@ from fastrpc._core.native.connection cimport Connection
 
 cdef class ClientConnection(Connection):
     cdef:
-        # Who is told how it fares (see the stub); whether the peer's SETTINGS came.
+        # The object that is notified of its life (see the stub); whether the peer's SETTINGS came.
         readonly object owner
         readonly bint is_ready
-        # The token that it shows once it is connected, or None.
+        # The token to show before the first call, or None.
         bytes credential
         # Whether it is older than `Keepalive.max_age` and waits for its successor.
         readonly bint is_aged
 
-        # Whether it ends as soon as nothing is under way; whether nobody would miss it, since no call went out on it,
-        # or none for long.
+        # Whether it ends as soon as nothing is under way; whether it is dispensable, since no call went out on it, or
+        # none for long.
         bint is_retiring
         readonly bint is_dispensable
 

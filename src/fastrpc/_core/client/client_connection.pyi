@@ -9,11 +9,11 @@ class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once.
 
     Args:
-        endpoint: where it leads; errors name it.
-        owner: who is told how it fares: `session_ready(session)`, `session_aged(session)`,
+        endpoint: the address it leads to; errors name it.
+        owner: notified of its life: `session_ready(session)`, `session_aged(session)`,
             `session_draining(session)`, `session_lost(session, error)`, if asked for `session_used(session)` and
             `session_crowded(session)`, and, of a credential that expires, `session_accepted(session, seconds)`.
-        credential: a token that it shows in front of its first call.
+        credential: the token to show before the first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.
         options: those of `Connection`.
@@ -53,19 +53,19 @@ class ClientConnection(Connection):
         """The calls that were opened here and are not over."""
 
     def await_crowd(self, calls: int) -> None:
-        """Tell the owner, once, when a call is opened beside so many others; 0: never."""
+        """Notify the owner, once, when a call is opened beside so many others; 0: never."""
 
     def begin_probe(self, call: ClientCall) -> None:
-        """Have a call that is about to go out here keep this connection from nothing, and wake no other."""
+        """Do not count a call that is about to go out here as use of any connection."""
 
     def end_probe(self, call: ClientCall) -> None:
-        """Take note that such a call ended, or was not sent."""
+        """Note that such a call ended, or was not sent."""
 
     def present(self, token: bytes) -> None:
         """Show the server a token."""
 
     def retire(self) -> None:
-        """Take no new calls, and close once those under way ended."""
+        """Take no new calls, and close once those under way have ended."""
 
     def stats(self) -> dict[str, int]:
         """Return what is under way as plain data: calls, waiting, buffered, credit."""

@@ -1,4 +1,4 @@
-"""The client's side of a native connection on an event loop: how it opens, ages, rests and leaves.
+"""The client's side of a native connection on an event loop: its opening, age, rest and end.
 
 Its calls are those of `OwnCalls`.
 """
@@ -18,7 +18,7 @@ from fastrpc._core.native.outgoing cimport Outgoing
 from fastrpc._core.native.parts_owner cimport PHASE_OPEN
 from fastrpc._core.wire.frame cimport REASON_MAX_AGE
 
-# How often a connection that is to end looks whether what it serves is over.
+# The interval at which an ending connection checks whether its served calls are over.
 cdef uint64_t SERVED_LOOK_NS = 20_000_000
 
 
@@ -39,14 +39,14 @@ cdef class ClientConnection(Connection):
 
     @property
     def endpoint(self):
-        """Where it leads."""
+        """The address it leads to."""
         return self.calling.endpoint
 
     cdef int connected(self) except -1:
         """Begin; early calls may go out from here on."""
         Connection.connected(self)
         if self.credential is not None:
-            # In front of every call: the server takes none before it knows whose they are.
+            # In front of every call: the server takes no call before it knows the caller.
             self.control.send_credential(b"bearer", self.credential)
             self.credential = None
             self.on_output()
@@ -70,7 +70,7 @@ cdef class ClientConnection(Connection):
         return Connection.on_ready(self)
 
     cdef int on_peer_drains(self, int reason, str text) except -1:
-        # What the server has not seen a byte of goes to another connection.
+        # Calls of which the server has seen no byte go to another connection.
         self.stop_calls()
         self._retire()
         return self._close_when_idle()
@@ -93,7 +93,7 @@ cdef class ClientConnection(Connection):
         return self.slots.slots_taken
 
     cdef int on_crowd(self) except -1:
-        # A REQUEST is being written: the owner may want to dial.
+        # A REQUEST is being written, and the owner may want to dial.
         self.loop_state.call_soon(self._tell_crowd)
         return 0
 
@@ -104,7 +104,7 @@ cdef class ClientConnection(Connection):
     cdef int on_aged(self) except -1:
         if self.is_aged or not self.is_ready:
             return self._begin_retiring()
-        # Until there is a successor, which the owner sees to, and at most for as long again.
+        # Until it has a successor, which the owner provides, and at most as long again.
         self.liveness.age_ns = 2 * (self.now - self.liveness.made_ns)
         self.is_aged = True
         self.is_dispensable = self.sender.data_frames_sent <= self.liveness.probes
@@ -115,7 +115,7 @@ cdef class ClientConnection(Connection):
         self._retire()
         self.is_retiring = True
         if self.serving is not None and self.phase == PHASE_OPEN and not self.is_closed:
-            # What the server calls meanwhile would be lost.
+            # Calls of the server would be lost meanwhile.
             self.begin_drain(REASON_MAX_AGE, "the client replaces the connection, or needs it no more")
         return self._close_when_idle()
 
@@ -131,7 +131,7 @@ cdef class ClientConnection(Connection):
 
     def begin_probe(self, ClientCall call not None):
         call.is_probe = True
-        # It takes an id in the same step; where it has to wait for one the connection is in use anyway.
+        # It takes an id in the same step; if it has to wait for one, the connection is in use anyway.
         self.liveness.probes += 1
 
     def end_probe(self, ClientCall call not None):
@@ -161,7 +161,7 @@ cdef class ClientConnection(Connection):
         self.owner.session_draining(self)
 
     cdef int _close_when_idle(self) except -1:
-        """A connection that takes no new calls closes when the last one ended and, if the server drains, FINAL named it."""
+        """Close a connection that takes no new calls after the last one and, if the server drains, after its FINAL."""
         if self._is_leaving() and self.slots.opened.size == 0 and not self.is_closed and not self.slots.unsent_calls():
             if self.serving is None or self._has_served():
                 self.close()
@@ -173,7 +173,7 @@ cdef class ClientConnection(Connection):
         return self.peer_sent_final or (self.is_retiring and not self.peer_drains)
 
     cdef bint _has_served(self) noexcept:
-        """Whether no call of theirs is under way here, and none can come without our knowing that it was not started."""
+        """Return whether no served call is under way, and later ones are known not to be started."""
         if self.callee.calls.size or self.callee.one_way_calls or self.sender.unsent_bytes():
             return False
         return not self.is_retiring or self.drain_step != 1
@@ -206,7 +206,7 @@ cdef class ClientConnection(Connection):
         return 0
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the state of this connection as plain data."""
         return {
             "calls": self.slots.opened.size,
             "waiting": sum(

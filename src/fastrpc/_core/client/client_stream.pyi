@@ -14,7 +14,7 @@ class ClientStream(StreamChannel):
 
     Args:
         options: those of the client or view.
-        hash_key: the key that the call is placed by, or None.
+        hash_key: the key that places the call, or None.
         route: the method.
         args, kwargs: its arguments, without the stream.
     """
@@ -55,20 +55,20 @@ class ClientStream(StreamChannel):
         """Whether a message or the initial metadata came."""
 
     def _end(self, error: BaseException | None) -> None:
-        """Let messages that are there be taken, then raise the error; None is a clean end."""
+        """Let received messages be taken, then raise the error; None is a clean end."""
 
     def _end_sending(self, error: BaseException | None) -> None:
-        """Tell senders that nothing can be sent any more."""
+        """Notify senders that nothing can be sent any more."""
 
     def _kept(self, error: _E) -> _E:
-        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+        """Return an error like this one: a stream keeps no raised error, which would hold the stream."""
 
     def _again(self, error: _E) -> _E:
         """Return an error like the one that is kept, to be raised."""
 
     @property
     def _attempt(self) -> Any:
-        """The attempt it takes messages of, or took last; None before there is one."""
+        """The attempt whose messages it takes, or took last; None before the first."""
 
     @property
     def _window_bytes(self) -> int:
@@ -76,14 +76,14 @@ class ClientStream(StreamChannel):
 
     @property
     def _first_metadata(self) -> Metadata | None:
-        """The initial metadata, or None as long as neither HEAD nor a message came."""
+        """The initial metadata; None before HEAD or a message came."""
 
     def _check_iterable(self, messages: object) -> None:
-        """Raise if messages are no iterable, or one text: its characters are not meant."""
+        """Raise if messages are no iterable, or a text, which would be sent as characters."""
 
     def _unpackable(self, error: Exception) -> EncodeError:
         """Return the error of a message that cannot be compressed."""
 
 @final
 class StreamLink(Streaming):
-    """How a call reaches its stream: what comes for the one that the stream takes goes there, the rest is dropped."""
+    """The link from a call to its stream: input of the chosen attempt goes there, other input is dropped."""

@@ -11,9 +11,9 @@
         ├── CalledStream           (called_stream) under `Stream`, awaited
         └── BlockingCalledStream   (blocking_called_stream) under `SyncStream`, blocks
 
-The stream is the channel itself, so the messages of one read are there for its user without anything in between. It outlives
-its attempts: as long as nothing came, an attempt that failed may be followed by another one. The first attempt that shows a
-sign of the server is the one the stream takes messages of.
+The stream is the channel itself, so the messages of one read reach its user without an intermediate step. It outlives
+its attempts: before the first sign of the server, an attempt that failed may be followed by another one. The stream
+takes the messages of the first attempt that shows a sign.
 """
 
 cimport cython
@@ -51,7 +51,7 @@ cdef class ClientStream(StreamChannel):
     # Done by the waiting half
 
     cdef ClientCall new_origin(self):
-        """Return a call whose stream this is."""
+        """Return the call of this stream."""
         raise NotImplementedError
 
     cdef int attach(self, ClientCall attempt) except -1:
@@ -59,11 +59,11 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef int withdraw(self, Call before) except -1:
-        """The attempt that was attached last was not sent: `before` counts again."""
+        """The attempt that was attached last was not sent: `before` is current again."""
         raise NotImplementedError
 
     cdef int detach(self, ClientCall attempt) noexcept:
-        """An attempt tells the stream nothing more."""
+        """An attempt notifies the stream of nothing more."""
         return 0
 
     cdef bint take_attempt(self, ClientCall attempt) except -1:
@@ -79,24 +79,24 @@ cdef class ClientStream(StreamChannel):
         raise NotImplementedError
 
     cdef int fail_with(self, object error, int reason) except -1:
-        """End the stream from this side: the server is told, and all waits end with the error."""
+        """End the stream from this side: the server is notified, and all waits end with the error."""
         raise NotImplementedError
 
     # The end
 
     def _end(self, error):
-        """Let messages that are there be taken, then raise the error; None is a clean end."""
+        """Let received messages be taken, then raise the error; None is a clean end."""
         self._end_sending(error)
         self.end_input(error)
 
     def _end_sending(self, error):
-        """Tell senders that nothing can be sent any more."""
+        """Notify senders that nothing can be sent any more."""
         if error is None:
             error = StreamEndedError(f"{self.origin.route.method}: the server ended the stream")
         self.end_output(error)
 
     def _kept(self, error):
-        """Return an error like this one: a stream keeps none that is raised, which would hold the stream."""
+        """Return an error like this one: a stream keeps no raised error, which would hold the stream."""
         return twin_of(error)
 
     def _again(self, error):
@@ -108,7 +108,7 @@ cdef class ClientStream(StreamChannel):
 
     @property
     def _attempt(self):
-        """The attempt it takes messages of, or took last; None before there is one."""
+        """The attempt whose messages it takes, or took last; None before the first."""
         return None if self.call is self.origin else self.call
 
     @property
@@ -118,7 +118,7 @@ cdef class ClientStream(StreamChannel):
 
     @property
     def _first_metadata(self):
-        """The initial metadata, or None as long as neither HEAD nor a message came."""
+        """The initial metadata; None before HEAD or a message came."""
         cdef ClientCall call = <ClientCall>self.call
         if call.streaming.first_metadata is not None:
             return Metadata(decode_metadata(call.streaming.first_metadata))
@@ -151,7 +151,7 @@ cdef class ClientStream(StreamChannel):
         return 0
 
     def _check_iterable(self, messages):
-        """Raise if messages are no iterable, or one text: its characters are not meant."""
+        """Raise if messages are no iterable, or a text, which would be sent as characters."""
         if isinstance(messages, (str, bytes)) or not hasattr(messages, "__iter__"):
             raise TypeError(
                 f"{self.origin.route.method}: send_many takes an iterable of messages, not {type(messages).__name__}; "
@@ -160,7 +160,7 @@ cdef class ClientStream(StreamChannel):
 
     @cython.final
     cdef object wrapped(self, object message):
-        """Return what the functions of interceptors make of a message; one that raises ends the stream."""
+        """Return the result of the interceptors' functions for a message; one that raises ends the stream."""
         try:
             return self.wrapped_for_sending(message)
         except Exception as error:
@@ -179,13 +179,13 @@ cdef class ClientStream(StreamChannel):
 
     @cython.final
     cdef bint is_worth_compressing(self, bytes payload) noexcept:
-        """Return whether a message is long enough to be compressed, and the call is."""
+        """Return whether a message is long enough to be compressed, and the call is compressed."""
         cdef ClientCall call = <ClientCall>self.call
         return call.compressor and PyBytes_GET_SIZE(payload) > call.options.shared.compress_above
 
     @cython.final
     cdef bytes compressed(self, bytes payload, uint8_t* number):
-        """Compress a message where it pays; `number` is set to what the server calls the compressor."""
+        """Compress a message if that helps; `number` is set to the server's number of the compressor."""
         cdef ClientCall call = <ClientCall>self.call
         cdef bytes smaller
         compressor = call.options.compressor
@@ -207,10 +207,10 @@ cdef class ClientStream(StreamChannel):
 
 @cython.final
 cdef class StreamLink(Streaming):
-    """How a call reaches its stream: what comes for the one that the stream takes goes there, the rest is dropped."""
+    """The link from a call to its stream: input of the chosen attempt goes there, other input is dropped."""
 
     cdef int message_came(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        # Held until the message is in it: a sign of the server may wake what lets go of the stream.
+        # Held until the message is in it: a sign of the server may wake code that releases the stream.
         cdef ClientStream stream = None if self.stream is NULL else <ClientStream>self.stream
         if stream is None or not (<ClientCall>call).choose():
             return (<CallingPart>(<ClientCall>call).session.calling).message_taken(call, cost)
@@ -255,7 +255,7 @@ cdef class StreamLink(Streaming):
 
 
 cdef Streaming new_streaming(PyObject* stream):
-    """Return the state of a call whose stream this is, or NULL for an attempt that has not begun."""
+    """Return the state of a call for this stream, or for NULL of an attempt that has not begun."""
     cdef StreamLink streaming = StreamLink.__new__(StreamLink)
     streaming.stream = stream
     return streaming

@@ -6,11 +6,11 @@ from fastrpc._core.client.client_stream cimport ClientStream
 @cython.final
 cdef class Gathered:
     cdef:
-        # Payloads, with the number of their compressor where they have one; those from `next` on are not handed over yet.
+        # Payloads, with the number of their compressor if they have one; those from `next` on are not handed over yet.
         list messages
         Py_ssize_t next
 
-        # The exception of the message behind them, which cannot be sent, or None; whether nothing follows.
+        # The exception of the next message, which cannot be encoded, or None; whether nothing follows.
         object failure
         bint is_last
 

@@ -1,6 +1,6 @@
-"""Messages of a blocking stream that are there already: as many as one write takes are encoded, then handed over together.
+"""Messages of a blocking stream that are there already, encoded up to the size of one write, then handed over together.
 
-Those before one that cannot be sent go out.
+If one cannot be encoded, those before it go out.
 """
 
 from array import array
@@ -16,7 +16,7 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc.errors import FastRPCError
 
 cdef enum:
-    # Bytes of messages that leave in one write; what each counts besides its payload.
+    # Bytes of messages that leave in one write; bytes that each counts besides its payload.
     GATHERED_BYTES = 65_536
     MESSAGE_BYTES = 16
 
@@ -32,7 +32,7 @@ cdef class Gathered:
         return self.next >= len(self.messages)
 
     cdef int hand_over(self, ClientStream stream) except -1:
-        """Hand those over for which there is room. The guard of the connection is held."""
+        """Hand over the messages that have room. The guard of the connection is held."""
         try:
             while not self.is_sent() and not stream.is_full():
                 one = self.messages[self.next]

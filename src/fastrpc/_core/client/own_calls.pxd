@@ -11,7 +11,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class OwnCalls(NativeCalling):
     cdef:
-        # Functions that are called once no new calls may go out here; None as long as nobody wants to know.
+        # Functions that are called once no new calls may go out here; None without any.
         list watchers
 
     cdef Connection session(self)

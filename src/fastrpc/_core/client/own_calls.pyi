@@ -14,6 +14,6 @@ def watch_calls(session: Connection, endpoint: Any, ended: Callable[[], object])
     """Let calls of ours go out on a connection; return whether they may now.
 
     Args:
-        endpoint: what errors call the other side, unless the connection makes calls already.
-        ended: called without arguments, once, when no new ones may go out any more.
+        endpoint: the other side's name in errors, unless the connection makes calls already.
+        ended: called without arguments, once, when no new calls may go out any more.
     """

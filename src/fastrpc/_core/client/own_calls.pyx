@@ -5,8 +5,8 @@
     ClientCall ──► OwnCalls.start ──► CallSlots ──► REQUEST
     ClientCall ◄──  OwnCalls ◄── RESPONSE, HEAD, DATA, the end of the connection
 
-The side that makes calls counts along with the other's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back
-where it would use the budget up: a program that cancels without end would lose the connection, and all other calls.
+The side that makes calls also counts the other's budget for idle work (PROTOCOL.md 9) and keeps a CANCEL back if it
+would use the budget up: a program that cancels without end would lose the connection, and all other calls.
 """
 
 cimport cython
@@ -47,7 +47,7 @@ cdef class OwnCalls(NativeCalling):
     """The calls of ours on one connection."""
 
     cdef inline Connection session(self):
-        # Whoever calls this is the connection, or a call that holds it.
+        # The caller is the connection, or a call that holds it.
         return <Connection>self.owner
 
     # The connection
@@ -88,7 +88,7 @@ cdef class OwnCalls(NativeCalling):
             session.now = now_ns()
             session.give_up(call, reason)
             if session.sender.out.size > CANCELS_AT_ONCE and not session.is_reading:
-                # Where thousands of callers are cancelled the first handlers hear of it before the last are through.
+                # If thousands of callers are cancelled, the first handlers get it before the last ones are done.
                 return 0 if session._stream is NULL else (<ByteStream>session._stream).push()
         return 0
 
@@ -102,7 +102,7 @@ cdef class OwnCalls(NativeCalling):
         return self.session().sender.send_end(call) if call.id or call.unsent is not None else 0
 
     cdef bint output_is_full(self, Call call) noexcept:
-        # Without an id its REQUEST was dropped for its deadline: nothing follows, and the end of its time ends the wait.
+        # Without an id its REQUEST was dropped for its deadline: nothing follows, and the deadline ends the wait.
         return call.id == 0 or self.session().output_is_full(call)
 
     cdef int await_turn(self, Call call) except -1:
@@ -114,7 +114,7 @@ cdef class OwnCalls(NativeCalling):
     cdef int reader_waits(self, Call call) except -1:
         return 0 if self.session().is_closed else self.session().assembler.reader_waits(call)
 
-    # What is known of its request
+    # The state of its request
 
     cdef bint was_written(self, Call call) noexcept:
         return self.session().was_written(call)
@@ -214,17 +214,17 @@ cdef class OwnCalls(NativeCalling):
 
 
 cdef int keep_early(Connection connection, ClientCall call, bytes payload) except -1:
-    """Before the peer's SETTINGS: keep a request that is to be sent now, should they show that it came too early."""
-    # Behind the REQUEST of a stream its messages may have left already.
+    """Before the peer's SETTINGS: keep a request that is sent now, in case they show that it came too early."""
+    # Messages may have left already after the REQUEST of a stream.
     if not call.flags & (ONE_WAY | STREAM_IN) and <uint64_t>PyBytes_GET_SIZE(payload) <= connection.peer.max_message:
         call.early_request = payload
     return 0
 
 
 cdef bint send_again(Connection connection, ClientCall call, Frame* frame) except -1:
-    """Put a call back into the queue, once, that a limit refused which it could not know; False: take the answer.
+    """Queue a call again, once, if a limit refused it that was unknown then; False: take the answer.
 
-    It is the same attempt: the server started nothing, and what it takes is known now.
+    It is the same attempt: the server started nothing, and its limits are known now.
     """
     cdef bytes payload = call.early_request
     call.early_request = None
@@ -260,7 +260,7 @@ cdef object refused_error(Connection session, object endpoint, Call call):
 
 
 cdef OwnCalls new_own_calls(Connection session, object endpoint, bint takes_values=False):
-    """Let a connection make calls; it takes `owner` back when it goes."""
+    """Let a connection make calls; its end clears `owner`."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
     calls.endpoint = endpoint
@@ -277,8 +277,8 @@ def watch_calls(Connection session not None, endpoint, ended):
     """Let calls of ours go out on a connection; return whether they may now.
 
     Args:
-        endpoint: what errors call the other side, unless the connection makes calls already.
-        ended: called without arguments, once, when no new ones may go out any more.
+        endpoint: the other side's name in errors, unless the connection makes calls already.
+        ended: called without arguments, once, when no new calls may go out any more.
     """
     cdef OwnCalls calls = <OwnCalls?>session.calling if session.calling is not None else None
     if calls is None:

@@ -1,8 +1,8 @@
 cdef struct Stay:
-    # The guard of the client that the thread waits in, borrowed: whoever waits keeps it. The stay around this one.
+    # The guard of the client that the thread waits in, borrowed: the waiting code keeps it. The stay around this one.
     void* owner
     Stay* outer
-    # Whether it was allocated by `with`; others lie on the stack of whoever waits.
+    # Whether it was allocated by `with`; others lie on the stack of the waiting code.
     bint is_allocated
 
 

@@ -3,10 +3,10 @@ from typing import Self, final
 
 @final
 class ReentryGuard:
-    """Knows which threads wait inside one blocking client, so that a call made meanwhile by one of them is refused.
+    """The record of threads that wait inside one blocking client, so that a call made there meanwhile is refused.
 
-    A signal handler or a finalizer runs in a thread that is stopped inside the client. A call that it makes there would
-    wait for what only the stopped call can do. `with` marks a block as such a wait.
+    A signal handler or a finalizer runs in a thread that is stopped inside the client. A call made there would wait for
+    work that only the stopped call can do. `with` marks a block as such a wait.
     """
 
     def __enter__(self) -> Self: ...

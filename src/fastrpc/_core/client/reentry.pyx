@@ -1,4 +1,4 @@
-"""Which threads wait inside a blocking client. Described in the .pyi."""
+"""The threads that wait inside a blocking client. Described in the .pyi."""
 
 cimport cython
 from libc.stdlib cimport free, malloc

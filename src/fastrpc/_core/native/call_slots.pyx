@@ -457,7 +457,7 @@ cdef class CallSlots:
         return 0
 
     cdef int await_crowd(self, Py_ssize_t crowd) noexcept:
-        """Tell the owner, once, when a call is opened beside so many others; 0: never."""
+        """Notify the owner, once, when a call is opened beside so many others; 0: never."""
         self.crowd = crowd
         if (<PartsOwner>self.owner).settled:
             self.usual_slots = <Py_ssize_t>(<PartsOwner>self.owner).peer.max_calls

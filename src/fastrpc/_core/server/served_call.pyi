@@ -93,7 +93,7 @@ class ServerCall(Call):
         """Return whether its credential has expired since it was let in; may be asked from any thread."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
-        """Keep what became of the call for the interceptors around it."""
+        """Keep the outcome of the call for the interceptors around it."""
 
 def detached_call(
     kind: type[_Kind],

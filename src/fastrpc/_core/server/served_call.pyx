@@ -92,7 +92,7 @@ cdef class ServerCall(Call):
         return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
 
     def _note_outcome(self, status, error):
-        """Keep what became of the call for the interceptors around it."""
+        """Keep the outcome of the call for the interceptors around it."""
         self.outcome_status = status
         self.outcome_error = error
 

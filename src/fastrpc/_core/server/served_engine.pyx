@@ -87,7 +87,7 @@ cdef class ServedEngine(PythonEngine):
         if has_rules:
             self.life.set_rules(parts.config.timeouts, parts.config.keepalive)
 
-    # What an engine in Python implements
+    # Implemented by an engine in Python
 
     def answer(self, call, payload):
         """Send the result of a call."""
@@ -167,7 +167,7 @@ cdef class ServedEngine(PythonEngine):
         self.gate.end_calls(self.connection, text)
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the state of this connection as plain data."""
         return self.connection.stats(self.unsent_bytes())
 
     # The engine

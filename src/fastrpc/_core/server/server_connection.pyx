@@ -283,7 +283,7 @@ cdef class ServerConnection(Connection):
         return Connection.lost(self, error)
 
     def stats(self):
-        """What is under way on this connection, as plain data."""
+        """Return the state of this connection as plain data."""
         return {
             "calls": self.callee.calls.size,
             "one_way": self.callee.one_way_calls,
