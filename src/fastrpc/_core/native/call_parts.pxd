@@ -58,7 +58,7 @@ cdef class NativeCalling(CallingPart):
     cdef int on_unsendable(self, Call call, object error) except -1
     cdef int on_not_started(self, Call call) except -1
 
-    # From the connection: what it announced, and what the other side did; no new calls may go out; all calls are over.
+    # From the connection: settings of both sides; no new calls may go out; all calls are over.
     cdef int know_limits(self, WireSettings ours) except -1
     cdef int know_peer(self, WireSettings peer) except -1
     cdef int stop(self) except -1

@@ -1,7 +1,7 @@
 from fastrpc._core.calls.calling_part import CallingPart
 
 class ServingPart:
-    """What a connection does with calls of theirs."""
+    """The part of a connection that serves the peer's calls."""
 
 class NativeCalling(CallingPart):
     """The part of a native connection that makes calls of ours."""

@@ -1,22 +1,22 @@
-"""The two parts of a connection that know calls: one serves theirs, the other makes ours.
+"""The two parts of a connection that know calls: one serves the peer's calls, the other makes ours.
 
 ::
 
-    Connection ──► ServingPart   (handlers/served_calls)   of a server, of a client that serves: gate, connection, limits
-                └─► NativeCalling (peers/own_calls)      of a client, of a server that calls a client that serves
+    Connection ──► ServingPart   (server/served_calls)   of a server, of a client that serves: gate, connection, limits
+                            └─► NativeCalling (client/own_calls)     of a client, of a server that calls a client that serves
 
-Either side of a connection may hold both. These classes are the interface that the connection knows.
-A NativeCalling is a CallingPart as well: that is the interface that calls of ours know.
+Either side of a connection may hold both. These classes are the interface that the connection knows. A NativeCalling is
+a CallingPart as well, the interface that our calls know.
 """
 
 cimport cython
 
 
 cdef class ServingPart:
-    """What a connection does with calls of theirs."""
+    """The part of a connection that serves the peer's calls."""
 
     cdef object connection_of(self):
-        """Return what the gate knows of the connection."""
+        """Return the connection as the gate knows it."""
         return None
 
     cdef Call new_call(self):
@@ -53,18 +53,18 @@ cdef class ServingPart:
         return 0
 
     cdef int on_cut(self, Py_ssize_t change) except -1:
-        """Stream messages of which not all is there hold so many bytes more."""
+        """The bytes held by incomplete stream messages grow by `change`."""
         return 0
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """So many bytes are here of the payload of a frame that is not whole; return why no more is taken, or None."""
+        """A frame has so many bytes of its payload; return the reason to take no more, or None."""
         return None
 
     cdef int on_part_ended(self, bint is_over) except -1:
         return 0
 
     cdef bint on_stuck(self, Call call, str text) except -1:
-        """A cut message does not go on; return whether that was taken care of."""
+        """A cut message has stalled; return whether that was handled."""
         return False
 
     cdef int on_made(self) except -1:
@@ -72,7 +72,7 @@ cdef class ServingPart:
         return 0
 
     cdef int on_read(self) except -1:
-        """All that was received is handled."""
+        """All received input is handled."""
         return 0
 
     cdef int on_stall(self) except -1:
@@ -86,7 +86,7 @@ cdef class ServingPart:
         return 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        """Return whether the credit of this frame is kept back; it is counted then."""
+        """Return whether the credit of this frame is kept back; if so, it is counted."""
         return False
 
     cdef bint may_lend(self) noexcept:
@@ -94,7 +94,7 @@ cdef class ServingPart:
         return True
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Return when to look again, 0 = never."""
+        """Return the instant of the next check, 0 = never."""
         return 0
 
     cdef int end_calls(self, str text) except -1:
@@ -138,21 +138,21 @@ cdef class NativeCalling(CallingPart):
 
     @cython.final
     cdef int know_limits(self, WireSettings ours) except -1:
-        """These are the limits of this side from now on."""
+        """Take over the limits of this side."""
         self.most_bytes = ours.max_message
         return 0
 
     @cython.final
     cdef int know_peer(self, WireSettings peer) except -1:
-        """The other side has announced these settings."""
+        """Take over the settings that the other side has announced."""
         self.peer = peer
         self.is_settled = True
         return 0
 
     cdef int stop(self) except -1:
-        """No new calls may go out: what the other side has not seen a byte of is given back."""
+        """No new calls may go out: those of which the other side has seen no byte are given back."""
         return 0
 
     cdef int fail_all(self, str why) except -1:
-        """End every call that is still under way; what was not handed over did not run."""
+        """End every call that is still under way; those not handed over did not run."""
         return 0

@@ -12,14 +12,14 @@ from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # How often it is looked whether the peer's budget has room again: it grows by a hundred calls meanwhile.
+    # The interval of checks whether the peer's budget has room again: it grows by a hundred calls meanwhile.
     WITHHELD_NS = 10_000_000
 
 
 @cython.final
 cdef class CallSlots:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). What sends the calls.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The sender of the calls.
         PyObject* owner
         SendQueue sender
 
@@ -27,26 +27,26 @@ cdef class CallSlots:
         CallTable opened
         public uint64_t next_id
 
-        # What may be sent before the peer's SETTINGS; calls below this id were sent before these were read: against
-        # the floor.
+        # The calls that may be sent before the peer's SETTINGS; calls below this id were sent before these were read,
+        # by the limits of the floor.
         int early_calls
         uint64_t early_until
 
-        # Short REQUESTs leave before the turn ends once so many bytes wait, 0: never. With `is_paced` they do so only over a
-        # stream that sends at once, not before `early_due_ns` and not while many calls are in flight; one that is alone
-        # in its turn waits for nothing.
+        # Short REQUESTs leave before the turn ends once so many bytes wait, 0: never. With `is_paced` they do so only
+        # over a stream that sends at once, not before `early_due_ns` and not while many calls are in flight; a REQUEST
+        # that is alone in its turn leaves at once.
         Py_ssize_t early_bytes
         bint is_paced
         uint64_t early_due_ns
 
-        # How many frames had been sent before the first REQUEST of this turn.
+        # The number of frames sent before the first REQUEST of this turn.
         uint64_t turn_began_at
 
-        # Calls of ours that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for
-        # a slot, by priority: those of streams apart, because they need two; both None until one waits. How many have
-        # waited: between the two the older one goes first. Dropped ones stay there until they are too many.
+        # Our calls that hold one of the peer's slots, those among them that stream, and the REQUESTs that wait for a
+        # slot, by priority: those of streams apart, because they need two; both None until one waits. The number that
+        # have waited: between the two the older one goes first. Dropped ones stay there until they are too many.
         Py_ssize_t slots_taken
-        # Up to so many another call is opened without a further look: all that the peer announced, or fewer where the
+        # Up to so many calls another is opened without a further check: all that the peer announced, or fewer if the
         # owner waits for the load of `crowd` calls. 0 before its SETTINGS.
         Py_ssize_t usual_slots
         Py_ssize_t crowd
@@ -57,9 +57,9 @@ cdef class CallSlots:
         Py_ssize_t dropped
         bint is_releasing
 
-        # What is left, as far as we know, of the peer's budget for calls that come to nothing, which each slot it
-        # announced makes wider; below 0 that many slots stay empty. Calls that were given up and that it had no room
-        # for, each with the reason, or None. Whether anything of ours waits for it.
+        # The rest, as far as we know, of the peer's budget for calls without a result, which each announced slot
+        # widens; below 0 so many slots stay empty. Calls that were given up without room in it for their CANCEL, each
+        # with the reason, or None. Whether a CANCEL or a call waits for it.
         Budget their_idle_work
         int64_t known_places
         dict untold

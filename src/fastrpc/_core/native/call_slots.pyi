@@ -5,7 +5,7 @@ EARLY_CALLS: Final[dict[str, int]]
 
 @final
 class CallSlots:
-    """Calls of ours, a part of a connection: their slots at the peer, their ids, what is taken back."""
+    """Our calls, a part of a connection: their slots at the peer, their ids, and those that are given up."""
 
-    #: The id of the next call of ours.
+    #: The id of our next call.
     next_id: int

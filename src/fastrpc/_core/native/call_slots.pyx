@@ -1,4 +1,4 @@
-"""Calls of ours: when each may be opened, which id it gets, what is taken back.
+"""Our calls: the order in which they are opened, their ids, and those that are given up.
 
 ::
 
@@ -6,9 +6,9 @@
                           │
                      slot_waiters, stream_waiters: by priority, then by arrival
 
-Ids are given when the first frame is written: they appear in rising order whatever waited.
+Ids are given when the first frame is written: they appear in rising order whichever call waited.
 
-The slot of the next call is fetched ahead: beside 100,000 open calls each new one was a miss of the cache, 5 % of the
+The slot of the next call is prefetched: beside 100,000 open calls each new one was a miss of the cache, 5 % of the
 rate, now 2 % (`make promises ARGS=live_deadlines`).
 """
 
@@ -33,7 +33,7 @@ cdef enum:
     EARLY_NONE = 0
     EARLY_IDEMPOTENT = 1
     EARLY_ALL = 2
-    # raw and msgpack: what every server takes, also before it said so.
+    # raw and msgpack, which every server takes, also before its SETTINGS.
     HIGHEST_EARLY_CODEC = 1
 
 cdef enum:
@@ -46,8 +46,8 @@ cdef uint64_t FIRST_EARLY_NS = 15_000
 cdef uint64_t NEXT_EARLY_NS = 200_000
 
 cdef enum:
-    # They do not leave early while more calls are in flight, streams aside, nor for the time below afterwards: so many calls
-    # keep both sides at work, and more writes only add to it (`make compare`, W2x512).
+    # They do not leave early while more calls are in flight, streams aside, nor for the time below afterwards: so many
+    # calls keep both sides busy, and more writes only add work (`make compare`, W2x512).
     MANY_CALLS = 128
 cdef uint64_t MANY_CALLS_NS = 10_000_000
 
@@ -55,7 +55,7 @@ EARLY_CALLS = {"none": EARLY_NONE, "idempotent": EARLY_IDEMPOTENT, "all": EARLY_
 
 
 cdef class CallSlots:
-    """Calls of ours: which of them hold a slot at the peer, which wait for one."""
+    """Our calls: those that hold a slot at the peer, those that wait for one."""
 
     def __cinit__(self):
         self.opened = CallTable()
@@ -64,7 +64,7 @@ cdef class CallSlots:
 
     @cython.nonecheck(False)
     cdef bint may_open(self, Call call) noexcept:
-        """Whether the peer's limits, or the floor before it named them, leave room for this call."""
+        """Return whether the peer's limits, or the floor before its SETTINGS, leave room for this call."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not owner.settled:
             if self.early_calls == EARLY_NONE or (self.early_calls == EARLY_IDEMPOTENT and not call.flags & IDEMPOTENT):
@@ -74,7 +74,7 @@ cdef class CallSlots:
         if owner.is_closed or owner.peer_drains or self.next_id >> 63:
             return False
         if call.flags & ONE_WAY:
-            # It is counted apart over there, and nobody can tell us when a slot is free again.
+            # The peer counts it apart and reports no free slot.
             return owner.peer.max_calls > 0
         if call.flags & (STREAM_IN | STREAM_OUT) and self.streams_taken >= <Py_ssize_t>owner.peer.max_streams:
             return False
@@ -83,7 +83,7 @@ cdef class CallSlots:
         return self.slots_taken < self.usual_slots or self._has_unusual_slot()
 
     cdef bint _has_unusual_slot(self) noexcept:
-        """Whether the peer has a slot beyond the usual ones; the owner is told, once, where it waits for that."""
+        """Return whether the peer has a slot beyond the usual ones; an owner that waits for that is notified, once."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if self.slots_taken >= <Py_ssize_t>owner.peer.max_calls:
             return False
@@ -93,9 +93,9 @@ cdef class CallSlots:
         return True
 
     cdef bint _is_in_debt(self) noexcept:
-        """Whether refusals have used the peer's budget up, so that one more place would be too many.
+        """Return whether refusals have used the peer's budget up, so that one more slot would be too many.
 
-        Should all calls under way be refused as well, the peer still has room for them.
+        If all calls under way are refused as well, the peer still has room for them.
         """
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
         return self.their_idle_work.left + (self.known_places - self.slots_taken) * self.their_idle_work.period <= 0
@@ -128,7 +128,7 @@ cdef class CallSlots:
         item.queued_ns = owner.now
         self._waiters_of(call).of(call.priority).append(item)
         if self.withholds:
-            # Time may have made room for those before it.
+            # Time may have made room for earlier ones.
             return self.release_slots()
         return self._withhold() if self.their_idle_work.left < 0 else 0
 
@@ -156,13 +156,13 @@ cdef class CallSlots:
         call.handed_at = sender.flushes + 1
         if self.early_bytes and whole <= SHORT_REQUEST:
             self._send_early(whole)
-        # Also behind that: the end of the turn tells which REQUEST is the first one of the next.
+        # After the early flush, too: the end of the turn shows which REQUEST is the first one of the next.
         (<PartsOwner>self.owner).on_output()
         return True
 
     @cython.nonecheck(False)
     cdef int _send_early(self, Py_ssize_t whole) except -1:
-        """Let what is written leave before the turn ends where it is time for that."""
+        """Flush written REQUESTs before the turn ends, if it is time for that."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef ByteStream stream
         if owner.is_reading or owner._stream is NULL:
@@ -179,7 +179,7 @@ cdef class CallSlots:
         elif self.is_paced:
             self.early_due_ns = owner.now + NEXT_EARLY_NS
         if self.sender.has_pieces() or stream.is_stuck() or stream.is_ending():
-            # Nothing large goes along.
+            # Without large messages.
             return 0
         return stream.flush() if stream.sends_at_once() or not self.is_paced else 0
 
@@ -194,7 +194,7 @@ cdef class CallSlots:
 
     @cython.nonecheck(False)
     cdef int begin_call(self, Call call) except -1:
-        """Give the call its id: from here on the peer knows it."""
+        """Give the call its id: from here on the peer knows the call."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         call.id = self.next_id
         self.next_id += 2
@@ -202,12 +202,13 @@ cdef class CallSlots:
             call.state = STATE_GONE
         else:
             call.state = STATE_WAITING
-            # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; so long it is all we know.
+            # The floor holds for REQUESTs in front of our ACK of the peer's first SETTINGS; until then we know only
+            # that.
             call.send_left = owner.peer.stream_window
             if call.flags & (STREAM_IN | STREAM_OUT):
                 call.window = new_stream_window(owner.our_stream_window)
                 if call.flags & STREAM_IN:
-                    # From its first frame on a stream counts as handed over.
+                    # A stream counts as handed over from its first frame on.
                     call.handed_at = self.sender.flushes + 1
             self.opened.add(call.id, <PyObject*>call)
         return owner.on_ids_used_up() if self.next_id >> 63 else 0
@@ -215,7 +216,7 @@ cdef class CallSlots:
     # Slots at the peer
 
     cdef bint _gives_way(self, Call call) noexcept:
-        """Whether calls wait before this one. Time makes room for them unnoticed; a one-way call needs none."""
+        """Return whether calls wait before this one. Time makes room for them unnoticed; a one-way call needs none."""
         return self._has_waiters() and not call.flags & ONE_WAY
 
     cdef PriorityQueue _waiters_of(self, Call call):
@@ -258,7 +259,7 @@ cdef class CallSlots:
     cdef int release_slots(self) except -1:
         """Start waiting calls as far as slots allow; called when one is free or the peer's limits arrived."""
         if self.is_releasing:
-            # One of those that wait gave its place back at once: the loop that started it goes on anyhow.
+            # A waiting call gave its slot back at once: the loop that started it goes on anyhow.
             return 0
         self.is_releasing = True
         try:
@@ -271,7 +272,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_early(self) except -1:
-        """Start those that may be early, by priority, then by arrival; the others keep their order."""
+        """Start early calls, by priority, then by arrival; the others keep their order."""
         cdef int rank
         for rank in range(<int>RANKS_IN_ALL):
             self._release_early_of(
@@ -281,7 +282,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_early_of(self, Queue calls, Queue streams) except -1:
-        """Start those of one priority, by arrival. Each queue is taken once around."""
+        """Start early calls of one priority, by arrival. Each queue is taken once around."""
         cdef Queue queue
         cdef Py_ssize_t calls_left = 0 if calls is None else len(calls)
         cdef Py_ssize_t streams_left = 0 if streams is None else len(streams)
@@ -299,7 +300,7 @@ cdef class CallSlots:
         return 0
 
     cdef int _release_if_early(self, Queue queue) except -1:
-        """Start the first of a queue, or put it behind the others."""
+        """Start the first call of a queue, or move it behind the others."""
         cdef Outgoing item = <Outgoing>queue.popleft()
         cdef PartsOwner owner = <PartsOwner>self.owner
         if item.is_dropped:
@@ -332,9 +333,9 @@ cdef class CallSlots:
         return 0
 
     cdef Queue _next_waiters(self):
-        """Return the queue whose first REQUEST is the next to be sent; None: there is none, or no slot for it.
+        """Return the queue whose first REQUEST is the next to be sent; None without a REQUEST or a slot for it.
 
-        A stream that waits for its second slot does not hold up what needs one.
+        A stream that waits for its second slot does not hold up calls that need one.
         """
         cdef Outgoing item
         cdef Queue queue, other
@@ -350,7 +351,7 @@ cdef class CallSlots:
         return None
 
     cdef Queue _live(self, PriorityQueue waiters):
-        """Return the queue whose first REQUEST is the next one there; None: there is none. Forget dropped ones before it."""
+        """Return the queue whose first REQUEST is the next one in order, or None. Forget dropped ones before it."""
         cdef Queue queue
         while waiters is not None and waiters.has_items():
             queue = waiters.first()
@@ -369,12 +370,12 @@ cdef class CallSlots:
             self.stream_waiters is not None and self.stream_waiters.has_items()
         )
 
-    # What is taken back
+    # Calls that are given up
 
     cdef int give_up(self, Call call, int reason) except -1:
-        """Stop a call of ours: never sent if it still waits, else CANCEL; its place is free after the RESPONSE.
+        """Stop a call of ours: never sent if it still waits, else CANCEL; its slot is free after the RESPONSE.
 
-        The peer has a budget for CANCELs, and closes the connection where it is used up.
+        The peer has a budget for CANCELs, and closes the connection when it is used up.
         """
         cdef bint is_cut
         if call.state == STATE_GONE or call.state == STATE_GIVEN_UP:
@@ -385,16 +386,16 @@ cdef class CallSlots:
             call.state = STATE_GONE
             return 0
         call.state = STATE_GIVEN_UP
-        # A deadline counts as any other reason: the peer may read REQUEST and CANCEL together, and then believes neither.
+        # A deadline counts as any other reason: a peer that reads REQUEST and CANCEL together does not believe it.
         if not spend(&self.their_idle_work, 1, (<PartsOwner>self.owner).now):
             if not is_cut:
-                # Its REQUEST has left as a whole: it may go on, and what comes of it is dropped. A stream gets no credit.
+                # Its REQUEST has left as a whole: it may go on, and its answer is dropped. A stream gets no credit.
                 return self._keep_untold(call, reason)
             owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         return self._send_cancel(call, reason)
 
     cdef int _keep_untold(self, Call call, int reason) except -1:
-        """Remember to send the CANCEL of a call, should it still be under way when there is room for it."""
+        """Remember to send the CANCEL of a call, if it is still under way when the budget has room."""
         if self.untold is None:
             self.untold = {}
         self.untold[call] = reason
@@ -402,21 +403,21 @@ cdef class CallSlots:
         return self._withhold()
 
     cdef int _send_cancel(self, Call call, int reason) except -1:
-        # What the other side sent before our CANCEL came there may still arrive.
+        # Frames that the other side sent before it read our CANCEL may still arrive.
         (<PartsOwner>self.owner).expect_late(True)
         return self.sender.send_cancel(call.id, reason)
 
     cdef int _withhold(self) except -1:
-        """Something of ours waits for the peer's budget: who knows the time looks again soon."""
+        """A CANCEL or a call waits for the peer's budget: the owner is to check again soon."""
         if not self.withholds:
             self.withholds = True
             (<PartsOwner>self.owner).on_withheld()
         return 0
 
     cdef bint resume_withheld(self) except -1:
-        """Send what the peer's budget has room for by now; return whether anything waits still.
+        """Send what the peer's budget now has room for; return whether anything still waits.
 
-        Of the calls that were given up the last ones come first: they have the most work before them.
+        Of the calls that were given up the last ones come first: the server has the most work left for them.
         """
         cdef Call call
         spend(&self.their_idle_work, 0, (<PartsOwner>self.owner).now)
@@ -433,12 +434,13 @@ cdef class CallSlots:
         return self.withholds
 
     cdef int note_answer(self, Frame* frame) noexcept:
-        """Follow the peer's budget: answers fill it up, refusals that our calls may be to blame for use it."""
+        """Follow the peer's budget: answers refill it, refusals that our calls may have caused use it."""
         if frame.outcome != OUTCOME_NOT_STARTED:
             if self.their_idle_work.left < self.their_idle_work.capacity:
                 self.their_idle_work.left += self.their_idle_work.period
         elif frame.status == RESOURCE_EXHAUSTED:
-            # We keep to the limits we know. What remains is load, which is free, and what would never be taken.
+            # We keep to the known limits. Other refusals are for load, which is free, or for calls that are never
+            # accepted.
             if frame.pushback_ms == PUSHBACK_NEVER:
                 owe(&self.their_idle_work, 1, (<PartsOwner>self.owner).now)
         elif frame.status not in (CANCELLED, DEADLINE_EXCEEDED, UNAVAILABLE):
@@ -448,8 +450,8 @@ cdef class CallSlots:
     cdef int know_slots(self, int64_t slots) noexcept:
         """The peer announced MAX_CALLS.
 
-        Some of its budget is left for what it counts and we do not, and a token for each slot: so many CANCELs may lie
-        unread while time fills our count up again.
+        Half of its base is left for events that only the peer counts, and one token per slot: so many CANCELs may lie
+        unread while time refills our count.
         """
         self.usual_slots = min(slots, self.crowd) if self.crowd else slots
         self.known_places = max(self.known_places, slots)
@@ -474,7 +476,7 @@ cdef class CallSlots:
         return self.return_slot(call)
 
     cdef list unsent_calls(self):
-        """Our calls of which the peer has not seen a byte."""
+        """Return our calls of which the peer has seen no byte."""
         return [
             (<Outgoing>item).call
             for queue in self.queues()
@@ -483,7 +485,7 @@ cdef class CallSlots:
         ]
 
     cdef tuple queues(self):
-        """Everything a message may wait in, a REQUEST for its slot included."""
+        """Return the queues in which a message may wait, a REQUEST for its slot included."""
         return (*self._own_queues(), *self.sender.queues())
 
     cdef tuple _own_queues(self):
@@ -500,7 +502,7 @@ cdef class CallSlots:
 
 
 cdef CallSlots new_slots(PartsOwner owner, SendQueue sender):
-    """Make the call slots of a connection; the owner takes `owner` back when it goes."""
+    """Make the call slots of a connection; the owner clears `owner` when it goes."""
     cdef CallSlots slots = CallSlots.__new__(CallSlots)
     slots.owner = <PyObject*>owner
     slots.sender = sender

@@ -1,4 +1,4 @@
-"""Call id -> what waits for its answer."""
+"""The table from call ids to the objects that wait for their answers."""
 
 cimport cython
 from cpython.ref cimport PyObject
@@ -20,10 +20,10 @@ cdef class CallTable:
         int _shift
         readonly Py_ssize_t size
 
-        # What an id is multiplied by; odd, secret and never changed.
+        # The multiplier of ids; odd, secret and never changed.
         readonly uint64_t multiplier
 
-        # Never set: an object field is what makes Cython give the type its garbage collection header.
+        # Never set: an object field makes Cython give the type its garbage collection header.
         object _collectable
 
     cdef int add(self, uint64_t id, PyObject* entry) except -1

@@ -2,9 +2,9 @@ from typing import Any, final
 
 @final
 class CallTable:
-    """What waits for the answer of each call of a connection, by call id.
+    """The objects that wait for the answers of a connection's calls, by call id.
 
-    Compiled code uses `add`, `get` and `take` of the .pxd; the mapping methods are for everybody else.
+    Compiled code uses `add`, `get` and `take` of the .pxd; the mapping methods are for all other code.
     Holds a reference to each entry and takes part in garbage collection.
     """
 
@@ -19,12 +19,12 @@ class CallTable:
         """Add an entry. Raises LocalProtocolError when the id has one: entries are never replaced."""
 
     def pop(self, id: int) -> Any:
-        """Remove an entry and return it. Raises KeyError when there is none."""
+        """Remove an entry and return it. Raises KeyError for an unknown id."""
 
     def values(self) -> list[Any]:
         """List the entries, in no particular order."""
 
     def _slots_searched(self, id: int) -> int:
-        """Count the slots that the search for an id looks at: test hook."""
+        """Return the number of slots that the search for an id visits: test hook."""
 
     def __sizeof__(self) -> int: ...

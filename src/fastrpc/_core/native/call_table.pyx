@@ -1,4 +1,4 @@
-"""Call id -> what waits for its answer.
+"""The table from call ids to the objects that wait for their answers.
 
 A hash table with open addressing and linear probing; deleting moves later entries of the cluster back, so
 there are no tombstones and a table that lives for a billion calls stays as fast as a new one (Knuth, The Art
@@ -69,7 +69,7 @@ cdef class CallTable:
         self._slots[index].id = id
         self._slots[index].entry = entry
         self.size += 1
-        # Beside many open calls the next one's slot is far from everything used lately.
+        # With many open calls the slot of the next one is far from all memory used lately.
         prefetch(&self._slots[home(id + 2, self.multiplier, self._shift)])
         return 0
 
@@ -91,7 +91,7 @@ cdef class CallTable:
         return entry
 
     cdef void shrink(self) noexcept:
-        """Give the slots back if no call is in them."""
+        """Free the slots if the table has no calls."""
         if self.size == 0:
             free(self._slots)
             self._slots = NULL
@@ -118,7 +118,7 @@ cdef class CallTable:
         return NULL
 
     cdef void _close_gap(self, uint64_t gap) noexcept:
-        """Free a slot and move back every later entry of the cluster that would not be found any more."""
+        """Free a slot and move back every later entry of the cluster that could no longer be found."""
         cdef uint64_t last = self._capacity - 1
         cdef uint64_t index = (gap + 1) & last
         while self._slots[index].entry is not NULL:
@@ -195,7 +195,7 @@ cdef class CallTable:
         return object.__sizeof__(self) + self._capacity * sizeof(Slot)
 
     def _slots_searched(self, uint64_t id):
-        # Test hook: how many slots the search for an id looks at.
+        # Test hook: the number of slots that the search for an id visits.
         cdef uint64_t index = home(id, self.multiplier, self._shift), first = index
         while self._capacity and self._slots[index].entry is not NULL and self._slots[index].id != id:
             index = (index + 1) & (self._capacity - 1)
@@ -203,13 +203,13 @@ cdef class CallTable:
 
 
 cdef inline uint64_t home(uint64_t id, uint64_t multiplier, int shift) noexcept nogil:
-    """Tell the slot where the search for an id begins."""
+    """Return the slot where the search for an id begins."""
     # The highest bits of the product choose the slot.
     return ((id >> 1) * multiplier) >> shift
 
 
 cdef uint64_t next_chance() noexcept:
-    """Return 64 bits that nobody outside can foresee (splitmix64)."""
+    """Return 64 bits that are unpredictable from outside (splitmix64)."""
     global chance
     cdef uint64_t bits
     chance += <uint64_t>0x9E3779B97F4A7C15

@@ -15,21 +15,21 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class CalleeStates:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
         PyObject* owner
         FrameReader reader
         MessageAssembler assembler
         SendQueue sender
 
-        # Calls of theirs, until the last piece of the RESPONSE: the highest id seen, the same without those discarded,
-        # the last one we take after GOAWAY FINAL.
+        # Calls of the peer, until the last piece of the RESPONSE: the highest id seen, the same without those
+        # discarded, the last one we take after GOAWAY FINAL.
         CallTable calls
         uint64_t highest_seen
         readonly uint64_t highest_id
         readonly uint64_t last_taken
 
-        # One-way ones, counted apart until their handlers end, and how many of them are listed (their REQUEST is not
-        # whole); listed ones that stream; one-way ones that were dropped.
+        # One-way calls, counted apart until their handlers end, and how many of them are listed (with an incomplete
+        # REQUEST); listed ones that stream; one-way ones that were dropped.
         readonly Py_ssize_t one_way_calls
         Py_ssize_t one_way_listed
         readonly Py_ssize_t streams
@@ -43,8 +43,8 @@ cdef class CalleeStates:
         Py_ssize_t most_calls
         Py_ssize_t refusals_waiting
 
-        # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings
-        # it may still be obeying, the acknowledged ones or those announced since.
+        # Calls of the peer that failed before a handler, and the bounds of an honest caller: the loosest settings that
+        # it may still obey, the acknowledged ones or those announced since.
         Budget idle_work
         Py_ssize_t call_bound
         Py_ssize_t stream_bound

@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class CalleeStates:
-    """What a connection knows of calls of theirs, a part of it: the callee's half of the state tables."""
+    """The peer's calls, a part of a connection: the callee's half of the state tables."""
 
     @property
     def highest_id(self) -> int:
@@ -10,7 +10,7 @@ class CalleeStates:
 
     @property
     def last_taken(self) -> int:
-        """The last call of theirs that is taken, once we said so."""
+        """The last call of the peer that is taken, once we announced it."""
 
     @property
     def one_way_calls(self) -> int: ...
@@ -20,4 +20,4 @@ class CalleeStates:
     def dropped_one_way(self) -> int: ...
     @property
     def open_requests(self) -> int:
-        """Requests of theirs that came in pieces and are not whole yet."""
+        """The number of the peer's requests that came in pieces and are incomplete."""

@@ -1,4 +1,4 @@
-"""The callee's half of the state tables of PROTOCOL.md, "Calls": what frames do to calls of theirs.
+"""The callee's half of the state tables of PROTOCOL.md, "Calls": the effect of frames on the peer's calls.
 
 ::
 
@@ -50,7 +50,7 @@ cdef enum:
 
 
 cdef class CalleeStates:
-    """What a connection knows of calls of theirs."""
+    """The peer's calls on a connection."""
 
     def __cinit__(self):
         self.calls = CallTable()
@@ -111,7 +111,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_limit(self, Frame* frame, int* status, bint* is_faulty):
-        """Why the REQUEST is refused before anything of it is kept, or None; and whether that is the caller's fault."""
+        """Return the reason to refuse the REQUEST before any of it is kept, or None; and whether the caller is at fault."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int verdict
         cdef uint64_t size = frame.total if frame.flags & MORE else <uint64_t>frame.payload_size
@@ -144,9 +144,9 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef str _over_count(self, Frame* frame, bint* is_faulty):
-        """Why there is no place for the REQUEST, or None. Who knows the limit and goes by it never comes here.
+        """Return why there is no slot for the REQUEST, or None. A caller that knows the limit and obeys it gets none.
 
-        Only a ONE_WAY caller cannot know: nothing tells it when a slot is free again.
+        Only a ONE_WAY caller cannot know: no frame reports a free slot to it.
         """
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Py_ssize_t calls = self.calls.size - self.one_way_listed, most = owner.ours.max_calls
@@ -165,7 +165,7 @@ cdef class CalleeStates:
         return None
 
     cdef bint _refuse_early(self, Call call, Frame* frame) except -1:
-        """Refuse a REQUEST that is over a limit before anything of it is kept; more of it may come."""
+        """Refuse a REQUEST that is over a limit before any of it is kept; more of it may come."""
         cdef int status = 0
         cdef bint is_faulty = False
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -202,7 +202,7 @@ cdef class CalleeStates:
         return None if entry is NULL else <Call>entry
 
     cdef int hold(self, Call call) except -1:
-        """List a call of theirs: from now on its frames find it."""
+        """List a call of the peer: from now on its frames find it."""
         if not call.is_listed:
             self.calls.add(call.id, <PyObject*>call)
             call.is_listed = True
@@ -236,7 +236,7 @@ cdef class CalleeStates:
                 call.state = STATE_OPEN
             self.hold(call)
         elif call.flags & ONE_WAY:
-            # Gone; its place among the one-way calls is held until its handler ends.
+            # Over for the wire; its place among the one-way calls is held until its handler ends.
             self.ended(call)
         return (<PartsOwner>self.owner).on_request(call, frame, payload)
 
@@ -259,12 +259,12 @@ cdef class CalleeStates:
         return self.sender.send_failure(call, failure)
 
     cdef int refuse_faulty(self, Call call, int status, str text) except -1:
-        """Refuse a call for a fault of its caller, who may make so many of them and no more."""
+        """Refuse a call for a fault of its caller, which may make only so many of them."""
         self.refuse(call, status, text)
         return self.spend_idle_work(call)
 
     cdef int spend_idle_work(self, Call call) except -1:
-        """Count a call that came to nothing through its caller."""
+        """Count a call that had no result through its caller."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not spend(&self.idle_work, 1, owner.now):
             return owner.violate(
@@ -285,7 +285,7 @@ cdef class CalleeStates:
         return self.ended(call)
 
     cdef int answer_waits(self, Call call) except -1:
-        """As long as its RESPONSE waits a call is in the table; one that is gone already is counted."""
+        """Keep a call in the table while its RESPONSE waits; count one that has left the table."""
         if call.state != STATE_GONE:
             return self.hold(call)
         call.refusal_waits = True
@@ -296,7 +296,7 @@ cdef class CalleeStates:
 
     @cython.nonecheck(False)
     cdef int ended(self, Call call) except -1:
-        """A call of theirs is over: what may still honestly come for it is added to the budgets."""
+        """A call of the peer is over: frames that an honest peer may still send for it are added to the budgets."""
         assert call is not None
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint is_assembling = call.state == STATE_ASSEMBLING
@@ -336,7 +336,7 @@ cdef class CalleeStates:
         return owner.on_cancel(call, reason if reason <= CANCEL_LOCAL_LIMIT else 0)
 
     cdef bint _is_overdue(self, Call call, int reason) noexcept:
-        """Whether a CANCEL says that the call's time is over, and that may be: its REQUEST may have come late."""
+        """Return whether a CANCEL names the deadline, and that may have passed: the REQUEST may have come late."""
         return (
             reason == CANCEL_DEADLINE
             and call.stated_timeout_us != 0
@@ -369,7 +369,7 @@ cdef class CalleeStates:
 
 
 cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssembler assembler, SendQueue sender):
-    """Make the callee's states of a connection; the owner takes `owner` back when it goes."""
+    """Make the callee's states of a connection; the owner clears `owner` when it goes."""
     cdef CalleeStates callee = CalleeStates.__new__(CalleeStates)
     callee.owner = <PyObject*>owner
     callee.reader = reader
@@ -379,9 +379,9 @@ cdef CalleeStates new_callee(PartsOwner owner, FrameReader reader, MessageAssemb
 
 
 cdef int refuse_for_good(CalleeStates states, Call call, int status, str text) except -1:
-    """Refuse a call for a fault of its caller as one that would never be taken, so that it is not sent again.
+    """Refuse a call for a fault of its caller as never acceptable, so that it is not sent again.
 
-    Early calls are within all limits of an unproved peer: none takes this for a limit that it did not know.
+    Early calls are within all limits of an unproved peer: none can mistake this for a limit that it did not know.
     """
     cdef Outgoing failure = new_failure(status, OUTCOME_NOT_STARTED, text)
     if call.flags & ONE_WAY:

@@ -13,7 +13,7 @@ from fastrpc._core.wire.frame cimport Frame
 @cython.final
 cdef class CallerStates:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that it works with.
         PyObject* owner
         FrameReader reader
         MessageAssembler assembler

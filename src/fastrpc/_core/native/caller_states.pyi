@@ -2,8 +2,8 @@ from typing import final
 
 @final
 class CallerStates:
-    """What a connection knows of calls of ours, a part of it: the caller's half of the state tables."""
+    """Our calls, a part of a connection: the caller's half of the state tables."""
 
     @property
     def open_responses(self) -> int:
-        """Answers that came in pieces and are not whole yet."""
+        """The number of answers that came in pieces and are incomplete."""

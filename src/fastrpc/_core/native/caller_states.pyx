@@ -1,4 +1,4 @@
-"""The caller's half of the state tables of PROTOCOL.md, "Calls": what frames do to calls of ours.
+"""The caller's half of the state tables of PROTOCOL.md, "Calls": the effect of frames on our calls.
 
 ::
 
@@ -17,7 +17,7 @@ from fastrpc._core.wire.frame cimport CANCEL_DECODE, CANCEL_LOCAL_LIMIT, CONT, M
 
 
 cdef class CallerStates:
-    """What a connection knows of calls of ours."""
+    """Our calls on a connection."""
 
     cdef int response(self, Frame* frame, bytes payload) except -1:
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -72,7 +72,7 @@ cdef class CallerStates:
         return f"the answer has {size} bytes, this client takes {limit} (Limits.message_bytes)"
 
     cdef int whole_response(self, Call call, Frame* frame, bytes payload) except -1:
-        """A RESPONSE is whole: the call is over."""
+        """A RESPONSE is complete: the call is over."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef int verdict = METADATA_OK
         cdef uint64_t size = frame.payload_size if payload is None else PyBytes_GET_SIZE(payload)
@@ -128,7 +128,7 @@ cdef class CallerStates:
         return (<PartsOwner>self.owner).violate(REASON_PROTOCOL, f"DATA for call {frame.id}, which expects none now")
 
     cdef int _given_up_data(self, Call call, Frame* frame) except -1:
-        """DATA for a call of ours that was given up; the last piece of its RESPONSE frees the place."""
+        """Handle DATA for a call of ours that was given up; the last piece of its RESPONSE frees the slot."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not call.is_untold:
             owner.discard(frame)
@@ -138,7 +138,7 @@ cdef class CallerStates:
         return 0
 
     cdef int forget(self, Call call) except -1:
-        """A call of ours is over: its place is free, and what waited to be sent for it is not wanted."""
+        """A call of ours is over: free its slot, and drop its unsent messages."""
         cdef PyObject* entry = self.slots.opened.take(call.id)
         if entry is not NULL:
             Py_DECREF(<object>entry)
@@ -164,7 +164,7 @@ cdef class CallerStates:
 
 
 cdef CallerStates new_caller(PartsOwner owner, FrameReader reader, MessageAssembler assembler, CallSlots slots):
-    """Make the caller's states of a connection; the owner takes `owner` back when it goes."""
+    """Make the caller's states of a connection; the owner clears `owner` when it goes."""
     cdef CallerStates caller = CallerStates.__new__(CallerStates)
     caller.owner = <PyObject*>owner
     caller.reader = reader

@@ -25,18 +25,19 @@ cdef class Connection(PartsOwner):
         readonly ControlFrames control
         readonly Liveness liveness
 
-        # Calls that wait until our output has left; None where none does. Whether streams have their turn: their tasks
-        # run before the next pieces of large messages are written.
+        # Calls that wait until our output has left; None without any. Whether streams have their turn: their tasks run
+        # before the next pieces of large messages are written.
         dict _output_waiters
         bint streams_have_turn
 
-        # What the server last said of our credential: its status, -1 before; a text; for how many seconds, 0 = as long
-        # as the connection lasts.
+        # The server's last verdict on our credential: its status, -1 before; a text; its validity in seconds, 0 = as
+        # long as the connection lasts.
         readonly int auth_status
         readonly str auth_text
         readonly uint32_t auth_valid_seconds
 
-        # Whether the peer read nothing of ours, as its first bytes showed, or a refusal of TLS: no call of ours ran there.
+        # Whether the peer read none of our bytes, as its first bytes showed, or a refusal of TLS: none of our calls ran
+        # there.
         bint is_unreadable
 
     cdef int open(self) except -1
@@ -57,7 +58,7 @@ cdef class Connection(PartsOwner):
     cdef int await_output(self, Call call) except -1
     cdef int schedule_check(self, uint64_t due_ns) except -1
 
-    # Frames of calls, and what they cost.
+    # Frames of calls, and their cost.
     cdef int _data(self, Frame* frame, bytes payload) except -1
     cdef int _placed(self, Frame* frame) except -1
 

@@ -38,17 +38,17 @@ class Connection(PartsOwner):
         answers_prove: bool = False,
     ) -> None: ...
     def announce(self, settings: WireSettings) -> None:
-        """Send SETTINGS; what they lower binds the peer once it acknowledged them, what they raise counts at once.
+        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
 
         The settings belong to the connection from here on.
 
         Raises:
-            LocalProtocolError: they change the stream window, which only the first ones may say.
+            LocalProtocolError: they change the stream window, which only the first ones may set.
         """
 
     @property
     def auth_status(self) -> int:
-        """The status of the server's last verdict about our credential; -1 before there is one."""
+        """The status of the server's last verdict on our credential; -1 before there is one."""
 
     @property
     def auth_text(self) -> str | None:
@@ -56,56 +56,56 @@ class Connection(PartsOwner):
 
     @property
     def auth_valid_seconds(self) -> int:
-        """For how many seconds the credential is valid; 0: as long as the connection lasts."""
+        """The seconds for which the credential is valid; 0: as long as the connection lasts."""
 
     @property
     def reader(self) -> FrameReader:
-        """What cuts received bytes into frames."""
+        """The reader, which cuts received bytes into frames."""
 
     @property
     def assembler(self) -> MessageAssembler:
-        """What puts cut messages together."""
+        """The assembler, which joins cut messages."""
 
     @property
     def callee(self) -> CalleeStates:
-        """What is known of calls of theirs."""
+        """The states of the peer's calls."""
 
     @property
     def caller(self) -> CallerStates:
-        """What is known of calls of ours."""
+        """The states of our calls."""
 
     @property
     def slots(self) -> CallSlots:
-        """Calls of ours: their slots at the peer and their ids."""
+        """Our calls: their slots at the peer and their ids."""
 
     @property
     def sender(self) -> SendQueue:
-        """What waits to be sent, and the bytes that may leave."""
+        """The messages that wait to be sent, and the bytes that may leave."""
 
     @property
     def control(self) -> ControlFrames:
-        """What the two sides say of the connection itself."""
+        """The frames of the connection itself."""
 
     @property
     def liveness(self) -> Liveness:
         """The rules by which it lives and ends."""
 
     def buffered_bytes(self) -> int:
-        """Count the bytes of ours that the peer has not taken: here and in the stream."""
+        """Return the number of our bytes that the peer has not taken: here and in the stream."""
 
     def note_probe(self) -> None:
-        """Take note that a call only asked for our health: it does not count as use of the connection."""
+        """Note that a call only asked for our health: it does not count as use of the connection."""
 
     @property
     def is_open(self) -> bool:
-        """Whether both sides know each other's settings, and neither ended the connection."""
+        """Return whether both sides know each other's settings, and neither ended the connection."""
 
     @property
     def has_drained(self) -> bool:
-        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        """Return whether the peer knows that no new calls are taken, and the transport has all our bytes."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
         """Take no new calls: GOAWAY now, and the last call once the peer knows."""
 
     def close(self, reason: int = 0, text: str = "") -> None:
-        """Say why, flush, and close as soon as the peer has read it."""
+        """Announce the reason, flush, and close as soon as the peer has read it."""

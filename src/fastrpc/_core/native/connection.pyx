@@ -2,30 +2,30 @@
 
 ::
 
-    Engine        what a byte stream asks of any protocol
-    └── PartsOwner    what the parts share, and the hooks they call
-        └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; which part a frame of a call is for
-            ├── RecordingConnection   keeps what its hooks receive in a list: tests and the curious
+    Engine        the interface of any protocol to its byte stream
+    └── PartsOwner    the state that the parts share, and the hooks they call
+            └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the choice of the part for a frame of a call
+                    ├── RecordingConnection   keeps the arguments of its hooks in a list: for tests and exploration
             ├── ServerConnection, ClientConnection   the two sides of a connection on an event loop
             └── BlockingSession                the client's side of one that blocks
 
     reader: FrameReader           bytes → frames
     assembler: MessageAssembler   cut messages, streams' windows
-    callee: CalleeStates          frames of calls of theirs
-    caller: CallerStates          frames of calls of ours
-    slots: CallSlots              calls of ours: slots at the peer, ids
+    callee: CalleeStates          frames of the peer's calls
+    caller: CallerStates          frames of our calls
+    slots: CallSlots              our calls: slots at the peer, ids
     control: ControlFrames        frames of the connection itself
-    sender: SendQueue             what is sent: order, credit, pieces
-    liveness: Liveness            when it counts as dead
-    serving: ServingPart          calls of theirs, of a connection that serves
-    calling: NativeCalling        calls of ours
+    sender: SendQueue             output: order, credit, pieces
+    liveness: Liveness            the rules by which it counts as dead
+    serving: ServingPart          the peer's calls, of a connection that serves
+    calling: NativeCalling        our calls
 
 A unary call crosses nine times between parts and their owner. Server: on_frame, callee.request, new_call, on_request;
 sender.send_response, on_answered, callee.answered, on_ended, expect_late (on_output, too, if its handler suspended).
 Client: slots.send_request, on_output; on_frame, caller.response, slots.find, return_slot, on_forgotten, note_answer,
 on_response.
 
-The time is handed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
+The time is passed in (`now`, nanoseconds of a monotonic clock) before each use. Nothing here knows a socket.
 """
 
 cimport cython
@@ -64,7 +64,7 @@ from fastrpc.errors import LocalProtocolError
 cdef enum:
     VERSION = 1
     USUAL_STREAM_POOL = 33_554_432
-    # Of a stranger, in the error that tells of it.
+    # First bytes of a stranger, for its error.
     SHOWN_BYTES = 16
 
 MAGIC = b"\xf5FRP"
@@ -77,7 +77,7 @@ cdef class Connection(PartsOwner):
     """Protocol state of one byte stream, without the stream."""
 
     def __cinit__(self, *arguments, **options):
-        # Sound also where __init__ was never called.
+        # Valid also without __init__.
         self.wire = NativeProtocol()
         self.reader = new_reader(self)
         self.sender = new_sender(self)
@@ -139,7 +139,7 @@ cdef class Connection(PartsOwner):
         if self.control is not None:
             self.control.owner = NULL
 
-    # What the parts ask
+    # Hooks of the parts
 
     cdef int begin_call(self, Call call) except -1:
         return self.slots.begin_call(call)
@@ -163,15 +163,15 @@ cdef class Connection(PartsOwner):
         return self.caller.whole_response(call, frame, payload)
 
     cdef bint was_handed(self, Call call) noexcept:
-        """Whether the last piece of the REQUEST was given to the transport: from then on nobody knows if it ran."""
+        """Return whether the last piece of the REQUEST was given to the transport: from then on, the call may run."""
         return call.handed_at != 0 and call.handed_at <= self.sender.flushes
 
     cdef bint was_written(self, Call call) noexcept:
-        """Whether the last piece of the REQUEST is written: it leaves, sooner or later, unless the stream ends."""
+        """Return whether the last piece of the REQUEST is written: it leaves, unless the stream ends."""
         return call.handed_at != 0
 
     cdef bint may_have_left(self, Call call) noexcept:
-        """Whether the peer may have the REQUEST, or get it, now that the connection is over."""
+        """Return whether the peer may have the REQUEST, or get it, now that the connection is over."""
         return self.was_handed(call)
 
     # Opening
@@ -179,7 +179,7 @@ cdef class Connection(PartsOwner):
     cdef int open(self) except -1:
         """Send our half of the opening: preface, SETTINGS and the raise of the connection window.
 
-        A client does this once the stream is connected; a server does it by itself when the client's preface came.
+        A client does this once the stream is connected; a server does it by itself once the client's preface came.
         """
         cdef Py_ssize_t window = max(<Py_ssize_t>CONNECTION_WINDOW, <Py_ssize_t>self.ours.max_frame + HEADER_SIZE)
         self._write_raw(PREFACE)
@@ -204,10 +204,10 @@ cdef class Connection(PartsOwner):
         return 0 if self._stream is NULL else (<ByteStream>self._stream).release_input()
 
     def announce(self, WireSettings settings not None):
-        """Send SETTINGS; what they lower binds the peer's frames behind its ACK, what they raise counts at once.
+        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once.
 
         Raises:
-            LocalProtocolError: they change the stream window, which only the first ones may say.
+            LocalProtocolError: they change the stream window, which only the first ones may set.
         """
         self.control.announce(settings)
 
@@ -221,7 +221,7 @@ cdef class Connection(PartsOwner):
         return self.sender.send_control(self.sender.out, CREDIT, 0, body[:4])
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take the preface: its length once it is whole, 0 when it was taken before."""
+        """Take the preface: return its length once it is complete, 0 if it was taken before."""
         cdef Py_ssize_t i
         if self.phase != PHASE_PREFACE:
             return 0
@@ -261,7 +261,7 @@ cdef class Connection(PartsOwner):
         return self.open()
 
     cdef int lost(self, object error) except -1:
-        # The opening may end with the news that the peer has decrypted nothing of ours.
+        # The opening may end with the error that the peer has decrypted none of our bytes.
         self.is_unreadable |= not self.settled and getattr(error, "is_unread", False)
         PartsOwner.lost(self, error)
         return self.sender.forget_all(self.callee.calls.entries() + self.slots.opened.entries())
@@ -290,7 +290,7 @@ cdef class Connection(PartsOwner):
 
     @cython.nonecheck(False)
     cdef int _placed(self, Frame* frame) except -1:
-        """Return connection credit for a frame that found its place, or was discarded."""
+        """Return connection credit for a frame that was used or discarded."""
         cdef int64_t credit
         if self.serving is not None and self.serving.withholds(frame):
             return 0
@@ -337,7 +337,7 @@ cdef class Connection(PartsOwner):
         return self.caller.data(call, frame, payload)
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        """End a call because of what the peer sent on it: the caller cancels, the callee answers."""
+        """End a call because of its input: the caller cancels, the callee answers."""
         cdef Outgoing failure
         if call.is_local:
             self.caller.give_up(call, reason)
@@ -361,12 +361,12 @@ cdef class Connection(PartsOwner):
         self.auth_valid_seconds = load32(frame.payload + 4)
         self.auth_text = frame.payload[8:8 + size].decode()
         if self.auth_status == UNIMPLEMENTED:
-            # It authenticates nobody, and goes on.
+            # It goes on as unauthenticated.
             self.auth_status = -1
         return self.on_verdict()
 
     cdef int on_verdict(self) except -1:
-        """The server said whether it accepts our credential; if not, it ends the connection."""
+        """The server announced whether it accepts our credential; if not, it ends the connection."""
         return 0
 
     cdef int send_ping(self, bytes body) except -1:
@@ -383,7 +383,7 @@ cdef class Connection(PartsOwner):
     cdef int violate(self, int reason, str text) except -1:
         if self.is_closed:
             return 0
-        # What the GOAWAY sets off must not begin anew.
+        # Effects of the GOAWAY must not begin anew.
         self.is_closed = True
         if self.preface_sent and self.phase != PHASE_PREFACE and (reason > REASON_MAX_AGE or self.drain_step < 2):
             self.control.send_goaway(reason, True, self.callee.highest_id, text)
@@ -400,7 +400,7 @@ cdef class Connection(PartsOwner):
 
     @property
     def has_drained(self):
-        """Whether the peer knows that nothing new is taken, and the transport has all our bytes."""
+        """Return whether the peer knows that no new calls are taken, and the transport has all our bytes."""
         if self.is_closed:
             return True
         if not self.is_client and self.slots.opened.size:
@@ -411,12 +411,12 @@ cdef class Connection(PartsOwner):
         return self.drain_step == 2 and not self.output_is_stuck() and self.sender.unsent_bytes() == 0
 
     def close(self, int reason=0, str text=""):
-        """Say why, flush, and close as soon as the peer has read it."""
+        """Announce the reason, flush, and close as soon as the peer has read it."""
         self.now = now_ns()
         if self.transport is None:
             return
         if self.drain_step == 2 and reason <= REASON_MAX_AGE:
-            # It has been said.
+            # The reason was sent before.
             self.end_connection(reason, text, False)
         else:
             self.close_with(reason, text)
@@ -425,7 +425,7 @@ cdef class Connection(PartsOwner):
         self.liveness.probes += 1
 
     def buffered_bytes(self):
-        """Bytes of ours that the peer has not taken: here and in the transport."""
+        """Return the bytes of ours that the peer has not taken: here and in the transport."""
         return self.untaken_bytes()
 
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1:
@@ -439,10 +439,10 @@ cdef class Connection(PartsOwner):
         return self.on_closed()
 
     cdef bint is_idle(self) noexcept:
-        """Whether no call is under way in either direction."""
+        """Return whether no call is under way in either direction."""
         return self.slots.opened.size == 0 and self.callee.calls.size == 0 and self.callee.one_way_calls == 0
 
-    # What its stream tells: the rest goes to the parts
+    # Hooks of its stream: the rest goes to the parts
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
         return self.reader.receive(data, size)
@@ -470,7 +470,7 @@ cdef class Connection(PartsOwner):
 
     cdef int pump(self) except -1:
         if not self.sender.is_waiting():
-            # The short way of a connection whose messages are written at once.
+            # The fast path of a connection whose messages are written at once.
             self.sender.woken = 0
             return 0
         self.sender.pump(STREAM_SHARE, not self.streams_have_turn)
@@ -508,15 +508,15 @@ cdef class Connection(PartsOwner):
         return 0 if self.serving is None else self.serving.on_flushed()
 
     cdef bint output_is_full(self, Call call) noexcept:
-        """Return whether a stream has to wait, for output to leave or for its turn. What waits for credit is not counted."""
+        """Return whether a stream waits for output to leave or for its turn; waits for credit do not count."""
         return self.output_is_stuck() or not self.sender.has_room(call)
 
     cdef int await_turn(self, Call call) except -1:
-        """Tell a stream once it is its turn to add to the output."""
+        """Notify a stream once it is its turn to add to the output."""
         return self.sender.wait_turn(call)
 
     cdef int await_output(self, Call call) except -1:
-        """Tell a call once our output has left."""
+        """Notify a call once our output has left."""
         if self._output_waiters is None:
             self._output_waiters = {}
         # Once, however often it gives up and waits again.
@@ -534,7 +534,7 @@ cdef class Connection(PartsOwner):
 
     @property
     def is_open(self):
-        """Whether both sides know each other's settings, and neither ended the connection."""
+        """Return whether both sides know each other's settings, and neither ended the connection."""
         return self.phase == PHASE_OPEN and not self.is_closed
 
     cdef uint64_t check(self, uint64_t now) except? 0:
@@ -579,14 +579,14 @@ cdef class Connection(PartsOwner):
         self.is_usable = False
         if self.serving is not None:
             self.serving.on_closed()
-        # What is written already leaves together with the GOAWAY: only then is it known what was not handed over.
+        # Written output leaves together with the GOAWAY: only then is it known which calls were not handed over.
         if self._stream is not NULL:
             stream = <ByteStream>self._stream
             if stream.finish(self.liveness.linger_ns != 0):
                 self.schedule_check(self.liveness.linger(self.now))
         return 0 if self.calling is None else (<NativeCalling>self.calling).fail_all(self.closed_text or "it was closed")
 
-    # What its liveness asks
+    # Hooks of its liveness
 
     cdef bint has_unsent(self) except -1:
         return self.sender.is_waiting() or PartsOwner.has_unsent(self)
@@ -603,14 +603,15 @@ cdef class Connection(PartsOwner):
         return self.callee.calls.entries() + self.slots.opened.entries()
 
     cdef uint64_t used_ids(self) noexcept:
-        # Each call takes the second next id, of whichever side it is.
+        # Each call takes every second id of its side.
         return self.callee.highest_id + self.slots.next_id
 
     cdef bint is_unused(self) except -1:
         return self.is_idle()
 
     cdef bint wants_ping(self) noexcept:
-        # A peer that reads only while it waits for an answer is asked only then. It may hold a stream and read nothing.
+        # A peer that reads only while it waits for an answer is pinged only then. It may hold a stream and read
+        # nothing.
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef bint may_pause(self, bint is_pausing) noexcept:

@@ -16,20 +16,20 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class ControlFrames:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The parts that its frames concern.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The parts that its frames concern.
         PyObject* owner
         CalleeStates callee
         CallerStates caller
         CallSlots slots
         SendQueue sender
 
-        # SETTINGS of ours: whether the first ones went out, and those that wait for their ACK, oldest first.
+        # Our SETTINGS: whether the first ones went out, and those that wait for their ACK, oldest first.
         bint was_announced
         Queue unacknowledged
         WireSettings acknowledged
         uint32_t ping_gap_ms
 
-        # PINGs of ours that wait for their answer, when the peer's last one came and how many were too early.
+        # Our PINGs that wait for their answer, the instant of the peer's last one and the number of early ones.
         Queue pings
         bint was_pinged
         uint64_t last_ping_ns
@@ -37,20 +37,20 @@ cdef class ControlFrames:
         readonly uint64_t pings_sent
         uint64_t ping_acks_unsent
 
-        # How many GOAWAYs came, and why we drain.
+        # The number of GOAWAYs received, and the reason of our drain.
         int goaways_received
         int drain_reason
 
-        # Which of our PINGs stands behind the first step of our drain: once it is answered the peer has read that step.
+        # Our PING after the first step of our drain: once it is answered the peer has read that step.
         uint64_t drain_ping
 
-        # CREDIT frames that came, against the sender's `data_frames_sent`.
+        # The number of CREDIT frames received, against the sender's `data_frames_sent`.
         uint64_t credits_received
 
-        # Credentials of ours without a verdict.
+        # The number of our credentials without a verdict.
         int auths_sent
 
-        # What the peer may send of these frames, and of unknown ones.
+        # The budgets of the peer for these frames, and for unknown ones.
         Budget settings_budget
         Budget auth_budget
         Budget skip_budget

@@ -7,10 +7,10 @@ BY_ID: Final[attrgetter[int]]
 
 @final
 class ControlFrames:
-    """What the two sides say of the connection itself, a part of it: SETTINGS, PING, AUTH, GOAWAY."""
+    """The frames of the connection itself, a part of it: SETTINGS, PING, AUTH, GOAWAY."""
 
     @property
     def pings_sent(self) -> int: ...
     @property
     def skipped_frames(self) -> int:
-        """Frames of unknown kinds that could be skipped."""
+        """The number of frames of unknown kinds that were skipped."""

@@ -50,7 +50,7 @@ BY_ID = attrgetter("id")
 
 
 cdef class ControlFrames:
-    """What the two sides say of the connection itself."""
+    """The frames of the connection itself."""
 
     def __cinit__(self):
         self.unacknowledged = Queue()
@@ -61,7 +61,7 @@ cdef class ControlFrames:
         open_budget(&self.skip_budget, 1000, 330, SECOND)
 
     cdef int start(self, WireSettings acknowledged) except -1:
-        """Begin with the settings that the peer may count on before ours came."""
+        """Begin with the settings that the peer may count on before ours arrive."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self.acknowledged = acknowledged
         owner.wire.frame_limit = acknowledged.max_frame
@@ -117,7 +117,7 @@ cdef class ControlFrames:
     # SETTINGS
 
     cdef int announce(self, WireSettings settings) except -1:
-        """Send SETTINGS; what they lower binds the peer behind its ACK, what they raise counts at once."""
+        """Send SETTINGS; lower limits apply after the peer's ACK, higher ones at once."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef bint first = not self.was_announced
         if settings.stream_window != owner.our_stream_window:
@@ -138,14 +138,14 @@ cdef class ControlFrames:
         return self._enforce()
 
     cdef int _enforce(self) except -1:
-        """Enforce the loosest settings that the peer may still be obeying: acknowledged, or announced since."""
+        """Enforce the loosest settings that the peer may still obey: acknowledged, or announced since."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef WireSettings announced
         owner.wire.frame_limit = self.acknowledged.max_frame
         owner.open_messages = self.acknowledged.open_messages
         self.callee.call_bound = self.acknowledged.max_calls
         self.callee.stream_bound = self.acknowledged.max_streams
-        # The floor of MIN_PING_MS is "no PING yet": who pings has read what we announced.
+        # The floor of MIN_PING_MS is "no PING yet": a peer that pings has read our announcement.
         self.ping_gap_ms = self.acknowledged.min_ping_ms if owner.first_settings_acknowledged else HIGHEST_PING_GAP
         for announced in self.unacknowledged:
             owner.wire.frame_limit = max(owner.wire.frame_limit, <Py_ssize_t>announced.max_frame)
@@ -171,7 +171,7 @@ cdef class ControlFrames:
         if owner.calling is not None:
             (<NativeCalling>owner.calling).know_peer(peer)
         self.slots.know_slots(peer.max_calls)
-        # In order with our REQUESTs: those behind the first ACK go by the announced stream window.
+        # In order with our REQUESTs: those after the first ACK obey the announced stream window.
         self.sender.send_control(self.sender.out, SETTINGS, ACK, b"")
         owner.wire.needs_settings = False
         if not owner.settled:
@@ -244,7 +244,7 @@ cdef class ControlFrames:
         return self.sender.send_control(self.sender.out, AUTH, ACK, verdict)
 
     cdef int send_credential(self, bytes scheme, bytes data) except -1:
-        """Tell the server who we are; its verdict comes by `on_auth`."""
+        """Send our credential to the server; its verdict comes by `on_auth`."""
         self.auths_sent += 1
         body = struct.pack("<BBH", 0, len(scheme), len(data)) + scheme + data
         return self.sender.send_control(self.sender.out, AUTH, 0, body)
@@ -280,7 +280,7 @@ cdef class ControlFrames:
         return owner.on_peer_drains(reason, text)
 
     cdef int _fail_above(self, uint64_t last_id) except -1:
-        """Our calls above the last id the peer took were not started."""
+        """End our calls above the last id that the peer took: they were not started."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         for call in sorted(self.slots.opened.entries(), key=BY_ID):
@@ -290,7 +290,7 @@ cdef class ControlFrames:
         return 0
 
     cdef int start_drain(self, int reason, str text) except -1:
-        """Step 1: tell the peer to open nothing new; a PING behind it shows when it knows."""
+        """Step 1: ask the peer to open nothing new; the answer to a PING after it shows that the peer knows."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.drain_step or owner.is_closed or not owner.preface_sent:
             return 0
@@ -301,11 +301,11 @@ cdef class ControlFrames:
         self.pings.append(body)
         self.pings_sent += 1
         self.drain_ping = self.pings_sent
-        # In order, unlike other PINGs: its answer shows that the GOAWAY in front of it was read.
+        # In order, unlike other PINGs: its answer shows that the peer read the GOAWAY in front of it.
         return self.sender.send_control(self.sender.out, PING, 0, body)
 
     cdef int finish_drain(self) except -1:
-        """Step 2: name the last call that was taken; whatever comes above it was not started."""
+        """Step 2: name the last call that was taken; calls above it were not started."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         if owner.drain_step != 1 or owner.is_closed:
             return 0
@@ -323,7 +323,7 @@ cdef class ControlFrames:
 cdef ControlFrames new_control(
     PartsOwner owner, CalleeStates callee, CallerStates caller, CallSlots slots, SendQueue sender
 ):
-    """Make this part of a connection; the owner takes `owner` back when it goes."""
+    """Make this part of a connection; the owner clears `owner` when it goes."""
     cdef ControlFrames control = ControlFrames.__new__(ControlFrames)
     control.owner = <PyObject*>owner
     owner.peer_last_id = NO_LAST_ID

@@ -5,25 +5,25 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.outgoing cimport Outgoing
 
 cdef enum:
-    # Bytes that an id may send each time its turn comes. So much takes some 10 µs on a fast line, which is all that one id
-    # more adds to the wait of the others, and is long enough for the cost of a frame to be nothing beside it.
+    # Bytes that an id may send in each turn. They take some 10 µs on a fast line, the delay that one id more adds for
+    # the others, and are long enough to make the cost of a frame negligible.
     QUANTUM = 16_384
     QUANTUM_HIGH = 65_536
     QUANTUM_SHEDDABLE = 4_096
-    # Most that an id owes: more than one frame goes beyond a share. What it sent while nobody else wanted to send took
-    # nothing from anybody.
+    # The most that an id owes, as one frame may exceed a share by more. Bytes sent while no other id wanted to send
+    # took nothing from the others.
     MOST_OWED = 65_536
 
 
 cdef class DeficitRing:
     cdef:
-        # The first message of each id that waits for its turn, in order; the sum of their quanta, and how many belong to
-        # streams, dropped ones included.
+        # The first message of each id that waits for its turn, in order; the sum of their quanta, and the number that
+        # belong to streams, dropped ones included.
         Queue items
         int64_t quanta, streams
 
-        # The number of the turn of the connection. In it each id gets so many quanta at once (see `begin_turn`); whether
-        # more than one id took part.
+        # The number of the turn of the connection. In it each id gets so many quanta at once (see `begin_turn`);
+        # whether more than one id took part.
         uint32_t turn
         int64_t quanta_at_once
         bint is_shared
@@ -39,7 +39,7 @@ cdef class DeficitRing:
         return self.items._items is not None
 
     cdef inline int charge(self, Call call, Py_ssize_t size) noexcept:
-        """Take bytes that are written off the share of their id; in a new turn it has a quantum without waiting for it."""
+        """Take written bytes off the share of their id, which in a new turn has a quantum without waiting for it."""
         if call.share_turn != self.turn:
             call.share_turn = self.turn
             call.share = quantum_of(call) + (min(call.share, 0) if self.is_shared else 0)

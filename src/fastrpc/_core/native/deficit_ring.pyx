@@ -1,4 +1,4 @@
-"""Whose turn it is to send: deficit round robin over the ids of a connection, in bytes.
+"""The order of sending: deficit round robin over the ids of a connection, in bytes.
 
 ::
 
@@ -6,17 +6,18 @@
                                                          ▲                          │
                                                          └──── more of it: add ◄────┘
 
-Each time its turn comes an id gets a quantum, by its priority. What it sends is charged; what it sends beyond, because a
-message is not cut to leave a small rest, or because nobody else wanted to send, it owes and waits for. What it could not
-use is kept up to one quantum. So over time all ids that want to send get equal shares, whatever the sizes of their messages.
+In each turn an id gets a quantum, by its priority. Sent bytes are charged. An id may send beyond its quantum, because a
+message is not cut to leave a small rest, or because no other id wants to send: it owes these bytes and waits for them.
+An unused quantum is kept, but no more than one. So over time all ids get equal shares, whatever the sizes of their
+messages.
 
-A stream that sends small messages is charged as well, without being in the ring: it enters when its share is used up and
-others wait. Its place there is an empty message, a TURN, so no object is made for its messages.
+A stream that sends small messages is charged as well, without being in the ring: it enters when its share is used up
+and others wait. Its place there is an empty message, a TURN, so no object is made for its messages.
 
-Few ids get several quanta at once, as many as there is room for: an id alone all of it. Where all wait with one message, a
-call or an answer, they get up to four also if that takes four turns of the connection: messages of 64 KiB are not cut then.
-Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more messages, and needs its
-turn more often. An id that has sent nothing in this turn has a quantum at once: a message now and then waits for nobody.
+A few ids get several quanta at once, as many as there is room for: an id alone all of it. If all wait with one message,
+a call or an answer, they get up to four also if that takes four turns of the connection: messages of 64 KiB are not cut
+then. Pieces cost both sides work, and in pieces all would end as late as the last. A stream has more messages, and
+needs its turn more often. An id that has sent nothing in this turn has a quantum at once: a rare message never waits.
 """
 
 cimport cython
@@ -25,9 +26,9 @@ from fastrpc._core.base.priority_queue cimport PRIORITY_HIGH, PRIORITY_SHEDDABLE
 from fastrpc._core.wire.frame cimport REQUEST, RESPONSE
 
 cdef enum:
-    # What is shared out in one turn of the connection.
+    # The bytes shared out in one turn of the connection.
     MOST_IN_ONE_TURN = 262_144
-    # Quanta that calls and answers get at once while all get theirs within as many turns: 64 KiB go whole.
+    # Quanta that calls and answers get at once if all get theirs within as many turns: 64 KiB go whole.
     QUANTA_OF_CALLS = 4
 
 
@@ -48,12 +49,12 @@ cdef class DeficitRing:
         return self.items.append(item)
 
     cdef int add_first(self, Outgoing item) except -1:
-        """Put a message back whose turn it is still."""
+        """Put a message back that keeps its turn."""
         count(self, item, 1)
         return self.items.appendleft(item)
 
     cdef Outgoing next(self):
-        """Take the message out of the ring whose turn it is; None: nobody waits."""
+        """Take the message whose turn it is out of the ring; None if the ring is empty."""
         cdef Outgoing item
         while self.items._items is not None:
             item = <Outgoing>self.items.popleft()
@@ -73,11 +74,11 @@ cdef class DeficitRing:
         return 0
 
     cdef int64_t grant(self, Outgoing item) noexcept:
-        """Give an id its quanta; return its share, which is 0 or less while it owes more."""
+        """Give an id its quanta; return its share, which is 0 or less while the id owes more."""
         cdef Call call = item.call
         cdef int64_t kept = 0
         if item.is_saving:
-            # Until it is enough, also where nobody else wants to send.
+            # Until it is enough, also if no other id wants to send.
             kept = call.share
         elif self.is_shared:
             kept = min(call.share, item.quantum)

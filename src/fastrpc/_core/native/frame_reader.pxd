@@ -8,14 +8,14 @@ from fastrpc._core.wire.frame cimport Frame, WireProtocol
 from fastrpc._core.wire.window cimport Window
 
 cdef enum:
-    # What `on_opening` returns until all of the opening is there; -1 is an exception.
+    # The result of `on_opening` for an incomplete opening; -1 is an exception.
     OPENING_INCOMPLETE = -2
 
 
 @cython.final
 cdef class HeldFrame:
     cdef:
-        # A frame whose payload is still coming, and a copy of its head, to which the frame points.
+        # A frame whose payload is incomplete, and a copy of its head, to which the frame points.
         Frame frame
         bytes head
 
@@ -23,34 +23,35 @@ cdef class HeldFrame:
 @cython.final
 cdef class FrameReader:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The rules of the wire, the owner's.
         PyObject* owner
         WireProtocol wire
 
-        # Whether what comes before frames is still to come: the owner takes it.
+        # Whether the opening before the frames is still to come: the owner takes it.
         bint awaits_opening
 
-        # The window all their calls share, and whether the frame at hand was already taken from it.
+        # The window that all calls share, and whether the present frame was already taken from it.
         Window received
         bint is_counted
 
-        # The frame whose payload is still coming, None where there is none; since when, where the payload goes (None: it
-        # is skipped), whether that is a message of its own, and the missing bytes.
+        # The frame with an incomplete payload, or None; the instant of its begin, the place of the payload (None: it is
+        # skipped), whether that is a message of its own, and the missing bytes.
         HeldFrame held
         uint64_t held_at
         readonly Assembly sink
         bint sink_is_own
         readonly Py_ssize_t body_left
 
-        # What is counted of that payload; why it is skipped for want of memory, None: it is not.
+        # The counted bytes of that payload; the reason why it is skipped for want of memory, or None.
         readonly Py_ssize_t counted
         readonly str dropped
 
-        # While a held frame is handled: the begun message its payload already lies in, or that nothing was kept of it.
+        # While a held frame is handled: the begun message that has its payload already, or whether the payload was
+        # skipped.
         Assembly arrived
         bint was_skipped
 
-        # Largest payload received whole: so much may be allocated at once (buffer.Assembly).
+        # Size of the largest payload received whole: so much may be allocated at once (buffer.Assembly).
         Py_ssize_t trusted
 
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1

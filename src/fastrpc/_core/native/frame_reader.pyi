@@ -4,24 +4,24 @@ from fastrpc._core.base.buffer import Assembly
 
 @final
 class HeldFrame:
-    """A frame whose payload is still coming."""
+    """A frame whose payload is incomplete."""
 
 @final
 class FrameReader:
-    """The reader of a connection, a part of it: cuts received bytes into frames and holds those that are not whole."""
+    """The reader of a connection, a part of it: cuts received bytes into frames and holds incomplete ones."""
 
     @property
     def sink(self) -> Assembly | None:
-        """Where the payload of a frame that is still coming goes; None: it is skipped, or there is none."""
+        """The place of an incomplete payload; None if it is skipped, or without such a payload."""
 
     @property
     def body_left(self) -> int:
-        """Bytes of that payload that are missing."""
+        """The missing bytes of that payload."""
 
     @property
     def counted(self) -> int:
-        """Bytes of that payload that are counted as held."""
+        """The bytes of that payload that are counted as held."""
 
     @property
     def dropped(self) -> str | None:
-        """Why that payload is skipped for want of memory; None: it is not."""
+        """The reason why that payload is skipped for want of memory, or None."""

@@ -4,11 +4,11 @@
 
     receive(bytes) ──► WireProtocol.parse ──► on_frame
          │                                        ▲
-         └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is whole
-                         └── its memory counts as it comes: where there is none, the rest is skipped
+         └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is complete
+                                             └── its memory counts as it comes: without memory, the rest is skipped
 
-Nothing is decided about a frame before all of it is there, so any cut of the bytes gives the same events. Memory alone is
-not asked for at the end: by then a thousand connections hold it.
+A frame has no effect before all of it is there, so any cut of the bytes gives the same events. Only its memory counts
+earlier: by the end a thousand connections could hold it.
 """
 
 cimport cython
@@ -31,16 +31,16 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, open_window
 cdef enum:
     # A rest shorter than this is copied: not worth a read of its own.
     LEAST_DIRECT = 4096
-    # What comes of a payload counts in steps of so much: most frames end before the first one.
+    # The bytes of a payload are counted in such steps: most frames end before the first one.
     COUNTED_STEP = 16_384
 
 
 cdef class HeldFrame:
-    """A frame whose payload is still coming."""
+    """A frame whose payload is incomplete."""
 
 
 cdef class FrameReader:
-    """Cuts bytes into frames and keeps the windows and budgets every frame goes through."""
+    """The reader of a connection: cuts bytes into frames and keeps the windows and budgets that every frame uses."""
 
     def __cinit__(self):
         open_window(&self.received, FIRST_CONNECTION_WINDOW)
@@ -48,10 +48,10 @@ cdef class FrameReader:
 
     @cython.nonecheck(False)
     cdef Py_ssize_t receive(self, const char* data, Py_ssize_t size) except -1:
-        """Consume whole frames and the beginnings of long payloads; return how many bytes were consumed.
+        """Consume whole frames and the beginnings of long payloads; return the number of bytes consumed.
 
-        The rest belongs to a frame that is not whole: present it again, with more behind it. Or it has to wait, as
-        `has_to_wait` said: present it again later, alone.
+        The rest belongs to an incomplete frame: present it again, with more bytes after it. Or it has to wait,
+        according to `has_to_wait`: present it again later, alone.
         """
         cdef Frame frame
         cdef PartsOwner owner = <PartsOwner>self.owner
@@ -91,7 +91,7 @@ cdef class FrameReader:
 
     @cython.nonecheck(False)
     cdef int _count(self, Frame* frame) except -1:
-        """Take the frame from the connection window as soon as its header is known; 1 when it broke it."""
+        """Take the frame from the connection window as soon as its header is known; return 1 if it exceeded it."""
         self.is_counted = True
         if frame.kind == REQUEST or frame.kind == RESPONSE or frame.kind == DATA or frame.kind == HEAD:
             self.received.left -= HEADER_SIZE + <Py_ssize_t>frame.length
@@ -102,13 +102,13 @@ cdef class FrameReader:
         return 0
 
     cdef int _refuse(self, Frame* frame, bint header_is_sound) except -1:
-        """The rules of the wire are broken; the window, which goes by the header, comes before what the body shows."""
+        """End the connection for a broken rule; the window, which needs only the header, is checked before the body."""
         if header_is_sound and not self.is_counted and self._count(frame):
             return 0
         return (<PartsOwner>self.owner).violate(frame.refused, problem_text(frame))
 
     cdef int _hold(self, Frame* frame, const char* data) except -1:
-        """Keep the head of a frame whose payload is still coming, and choose where the payload goes."""
+        """Keep the head of a frame with an incomplete payload, and choose the place of the payload."""
         self.held = HeldFrame.__new__(HeldFrame)
         self.held.frame = frame[0]
         self.held.head = PyBytes_FromStringAndSize(data, frame.payload - data)
@@ -129,10 +129,10 @@ cdef class FrameReader:
         return part
 
     cdef char* body_place(self, Py_ssize_t* room) except? NULL:
-        """Where the next payload bytes may be received directly, or NULL when no long payload is under way.
+        """Return the place to receive the next payload bytes directly, or NULL without a long payload under way.
 
-        The place stays valid until the next call of this object. Report what came by `body_received`, after
-        adding it to `sink.filled`.
+        The place stays valid until the next call of this object. Report received bytes by `body_received`, after adding
+        them to `sink.filled`.
         """
         if self.sink is None or self.body_left < LEAST_DIRECT or (<PartsOwner>self.owner).is_closed:
             return NULL
@@ -148,7 +148,7 @@ cdef class FrameReader:
         return self._count_part()
 
     cdef int _count_part(self) except -1:
-        """Count what is here of a payload; skip the rest of it where there is no memory."""
+        """Count the received bytes of a payload; without memory skip the rest of it."""
         cdef Py_ssize_t came = self.held.frame.payload_size - self.body_left
         if self.sink is None or came - self.counted < COUNTED_STEP:
             return 0
@@ -157,7 +157,7 @@ cdef class FrameReader:
         return 0 if self.dropped is None else self.drop_part()
 
     cdef int drop_part(self) except -1:
-        """Keep nothing of a frame that is not whole."""
+        """Drop an incomplete frame."""
         self.sink = None
         if self.counted:
             self.counted = 0
@@ -165,7 +165,7 @@ cdef class FrameReader:
         return 0
 
     cdef int _release_held(self) except -1:
-        """The payload of the held frame is whole: now the frame counts."""
+        """The payload of the held frame is complete: now the frame counts."""
         cdef HeldFrame held = self.held
         cdef Frame* frame = &held.frame
         cdef Assembly sink = self.sink
@@ -192,7 +192,7 @@ cdef class FrameReader:
             self.was_skipped = False
             self.held_at = 0
             if self.counted:
-                # Meanwhile its message counts by itself.
+                # Its message has been counted by itself meanwhile.
                 self.counted = 0
                 (<PartsOwner>self.owner).on_part_ended(True)
         return 0
@@ -210,12 +210,12 @@ cdef void rebase(Frame* frame, const char* data, const char* copy) noexcept nogi
     if frame.kind == REQUEST or frame.kind == RESPONSE:
         frame.metadata = copy + (frame.metadata - data)
     else:
-        # A HEAD is held only where it is longer than any limit, and then nobody looks at it.
+        # A HEAD is held only if it is longer than any limit, and then it is not read.
         frame.metadata = NULL
 
 
 cdef FrameReader new_reader(PartsOwner owner):
-    """Make the reader of a connection; the owner takes `owner` back when it goes."""
+    """Make the reader of a connection; the owner clears `owner` when it goes."""
     cdef FrameReader reader = FrameReader.__new__(FrameReader)
     reader.owner = <PyObject*>owner
     reader.wire = owner.wire

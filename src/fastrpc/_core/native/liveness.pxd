@@ -9,7 +9,7 @@ from fastrpc._core.native.parts_owner cimport PartsOwner
 @cython.final
 cdef class Liveness:
     cdef:
-        # Whose life it is: borrowed, NULL once it is gone (parts_owner).
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner).
         PyObject* owner
 
         # The rules, in nanoseconds; 0 = off. The public ones are constants that tests may shorten.
@@ -25,7 +25,7 @@ cdef class Liveness:
         # Bytes of ours above which a slow reader has less time; 0 = no such bound.
         int64_t send_hard
 
-        # Whether somebody looks while no call is made: else age and idleness are left to whoever makes the next one.
+        # Whether a timer checks while no call is made: else age and idleness are checked by the next call.
         bint is_watched
 
         # The instants that are compared with now; 0 = not running.
@@ -36,18 +36,19 @@ cdef class Liveness:
         uint64_t pieces_due_ns
         bint is_silent
 
-        # Since when nothing of what waits left, and what had left by then.
+        # The instant since which no waiting output left, and the bytes that had left by then.
         uint64_t blocked_ns
         int64_t blocked_taken
 
-        # Whether a translation lies between, whose own frames prove nothing: only the answer to a ping does, which follows
-        # the next byte of the server, and output that the server takes. Behind a long request it answers no ping.
+        # Whether a translation lies between, whose own frames prove nothing: only the answer to a ping does, after the
+        # next byte of the server, and output that the server takes. After a long request it answers no ping.
         bint answers_prove
 
-        # Whether the peer may read nothing for as long as it likes: it pauses between two messages of a stream.
+        # Whether the peer may read nothing for any time: it pauses between two messages of a stream.
         bint is_pausing
 
-        # Since when no call is under way, and the ids used by then; how many calls of either side only asked for health.
+        # The begin of the time without calls, and the ids used by then; the number of calls of either side that only
+        # asked for health.
         uint64_t idle_from_ns
         uint64_t idle_ids
         uint64_t probes

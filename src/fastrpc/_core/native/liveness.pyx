@@ -1,18 +1,18 @@
-"""When a connection counts as dead: the rules of its life, compared with the time they are given.
+"""The rules by which a connection lives and counts as dead, compared with the time that is passed in.
 
 ::
 
     check(now) ──► due: opening, writing, pieces, drain, age, idleness, pings
-         │              the instant of the next look; 0 = never
+         │              the instant of the next check; 0 = never
          └──► hooks of the PartsOwner: close_with, cut_off, on_stuck, on_aged, on_idle
 
-Opening, age and rest here are those of a connection that a client made: served ones have `handlers/connection_life`.
+Opening, age and rest here are those of a connection that a client made: served ones have `server/connection_life`.
 
-The session of a loop has it called by a timer. A blocking client has no timer: the thread that reads calls it between two
-reads, and only while a call is under way. So two things differ there. Age and idleness are looked at before the next
-call (`age`, `is_rested`), as nobody misses the connection earlier. And silence counts from the moment somebody reads
-again (`forget_silence`), as nobody would have heard an answer to a ping. It also lingers by itself: its last words are
-read for in a loop of its own.
+A timer of the loop calls it for the session. A blocking client has no timer: the thread that reads calls it between two
+reads, and only while a call is under way. So two things differ there. Age and idleness are checked before the next call
+(`age`, `is_rested`), as the connection is not needed earlier. And silence counts from the moment a thread reads again
+(`forget_silence`), as an answer to a ping would have stayed unread. It also lingers by itself: a loop of its own reads
+on until its last words are read.
 """
 
 from fastrpc._core.base.buffer cimport Assembly
@@ -29,7 +29,7 @@ cdef uint64_t PIECE_WAIT_NS = 10 * <uint64_t>SECOND
 cdef uint64_t FINAL_AFTER_NS = <uint64_t>SECOND
 # PROTOCOL.md, "Cut messages": with less room in the window of its stream a piece may wait.
 cdef Py_ssize_t ROOM_FOR_A_PIECE = 4096
-# A second look at a silent peer, a turn of the loop later: its answer may have come in this very moment.
+# A second check of a silent peer, a turn of the loop later: its answer may have come in this very moment.
 cdef uint64_t LOOK_AGAIN_NS = 2_000_000
 
 
@@ -41,7 +41,7 @@ cdef class Liveness:
         self.piece_wait_ns = PIECE_WAIT_NS
 
     cdef int set_rules(self, object timeouts, object keepalive, object uniform) except -1:
-        """Set the rules of a connection of ours that is made now."""
+        """Set the rules of a connection of ours that begins now."""
         self.set_pings(timeouts, keepalive)
         self.handshake_ns = nanoseconds(timeouts.handshake)
         self.idle_ns = nanoseconds(timeouts.idle)
@@ -60,17 +60,17 @@ cdef class Liveness:
         return 0
 
     cdef uint64_t connected(self, uint64_t now) noexcept:
-        """The stream is connected: return when its opening has to be whole, 0 = whenever."""
+        """The stream is connected: return the deadline of its opening, 0 = no limit."""
         self.made_ns = (<PartsOwner>self.owner).answered_ns = now
         return now + self.handshake_ns if self.handshake_ns else 0
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The stream reads on for its last words to be read: return until when."""
+        """The stream reads on for its last words to be read: return the end of that."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Compare every running instant with now; return when to look again, 0 = never."""
+        """Compare every deadline with now; return the instant of the next check, 0 = never."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef uint64_t due
         if self.linger_until_ns:
@@ -97,14 +97,14 @@ cdef class Liveness:
         is_stranger = owner.phase == PHASE_PREFACE
         owner.close_with(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
         if is_stranger:
-            # It was told nothing, so there is nothing it could miss.
+            # It was sent nothing, so it misses nothing.
             owner.cut_off()
         return 0
 
     # Writing
 
     cdef uint64_t note_blocked(self, uint64_t now) except? 0:
-        """Something waits and cannot be written: watch whether that changes. Return when to look; 0: it is watched."""
+        """Output waits and cannot be written: watch whether that changes. Return the next check; 0: it is watched."""
         if self.blocked_ns:
             return 0
         self.blocked_ns = now
@@ -123,7 +123,7 @@ cdef class Liveness:
         if self.answers_prove and self.blocked_ns and taken > self.blocked_taken:
             self._hear(now)
         if self.blocked_ns == 0 or taken > self.blocked_taken:
-            # It was not looked at before, or the peer took something: a slow reader is still a reader.
+            # It was not watched before, or the peer took some bytes: a slow reader is still a reader.
             self.blocked_taken = taken
             self.blocked_ns = now
         self.is_pausing = owner.may_pause(self.is_pausing)
@@ -138,14 +138,14 @@ cdef class Liveness:
         if limit < self.write_wait_ns:
             text += f"; above {self.send_hard} the time is short (Memory.send_hard)"
         owner.close_with(REASON_SLOW_READER, text)
-        # It reads nothing: waiting for it to read the reason would only keep the memory longer.
+        # It reads nothing: waiting until it reads the reason would only hold the memory longer.
         owner.cut_off()
         return 0
 
     # Pieces
 
     cdef uint64_t check_pieces(self, uint64_t now) except? 0:
-        """End the calls whose cut messages do not go on. Four looks in the time a piece may take."""
+        """End the calls whose cut messages have stalled. Four checks in the time a piece may take."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         cdef Call call
         if now < self.pieces_due_ns:
@@ -163,7 +163,7 @@ cdef class Liveness:
     cdef bint _is_stuck(self, Call call, uint64_t now) noexcept:
         cdef Assembly assembly = <Assembly>call.incoming.assembly
         cdef bint may_come = (
-            # A message of a stream may wait for its window: for us.
+            # A message of a stream may wait for its window, which we return.
             call.incoming.head.kind != DATA or call.window.left >= min(assembly.total - assembly.filled, ROOM_FOR_A_PIECE)
         )
         if call.incoming.seen_ns == 0 or assembly.filled != call.incoming.seen_size or not may_come:
@@ -175,7 +175,7 @@ cdef class Liveness:
     # Drain
 
     cdef uint64_t begin_drain(self, uint64_t now) noexcept:
-        """The GOAWAY was sent: return when FINAL follows at the latest."""
+        """The GOAWAY was sent: return the latest instant of FINAL."""
         self.drain_started_ns = now
         return now + FINAL_AFTER_NS
 
@@ -192,11 +192,11 @@ cdef class Liveness:
     # Age and rest
 
     cdef uint64_t age(self, uint64_t now) noexcept:
-        """How many times its age the connection has lived; 0 where it has none."""
+        """Return how many times its age the connection has lived; 0 without an age."""
         return (now - self.made_ns) // self.age_ns if self.age_ns else 0
 
     cdef bint is_rested(self, uint64_t since, uint64_t now) noexcept:
-        """Whether a connection that is without calls since then has been so for too long."""
+        """Return whether a connection without calls since `since` has rested for too long."""
         return self.idle_ns != 0 and now >= since + self.idle_ns
 
     cdef uint64_t _check_age(self, uint64_t now) except? 0:
@@ -206,7 +206,7 @@ cdef class Liveness:
             return self.made_ns + self.age_ns
         self.age_ns = 0
         (<PartsOwner>self.owner).on_aged()
-        # A client's connection has a second age, at which nothing keeps it.
+        # A client's connection has a second age, at which it ends in any case.
         return self.made_ns + self.age_ns if self.age_ns else 0
 
     cdef uint64_t _check_idle(self, uint64_t now) except? 0:
@@ -227,7 +227,7 @@ cdef class Liveness:
     # Silence
 
     cdef int forgive(self, uint64_t late) noexcept:
-        """Nobody looked for so long: silence proves nothing yet, the peer gets that time back."""
+        """The peer was not checked for so long: silence proves nothing yet, the peer gets that time back."""
         if self.ping_sent_ns:
             self.ping_sent_ns += late
         (<PartsOwner>self.owner).received_ns += late
@@ -237,7 +237,7 @@ cdef class Liveness:
         return 0
 
     cdef int forget_silence(self) except -1:
-        """Count silence from here, because nobody read before. Output that left meanwhile is blocked no more."""
+        """Count silence from here, as no thread read before. Output that left meanwhile is no longer blocked."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         self._hear(owner.now)
         self.ping_sent_ns = 0
@@ -247,7 +247,7 @@ cdef class Liveness:
         return 0
 
     cdef uint64_t _heard_ns(self) noexcept:
-        """Return when the peer last proved that it lives."""
+        """Return the instant at which the peer last proved that it lives."""
         cdef PartsOwner owner = <PartsOwner>self.owner
         return owner.answered_ns if self.answers_prove else owner.received_ns
 
@@ -265,7 +265,7 @@ cdef class Liveness:
             return 0
         interval = max(interval, 2_000_000 * <uint64_t>owner.peer.min_ping_ms)
         if owner.waits_for_turn():
-            # What shows that it lives waits for its turn.
+            # The bytes that prove its life wait for their turn.
             self._hear(now)
         heard_ns = self._heard_ns()
         if self.ping_sent_ns and heard_ns >= self.ping_sent_ns:
@@ -292,7 +292,7 @@ cdef class Liveness:
 
 
 cdef Liveness new_liveness(PartsOwner owner):
-    """Make the rules of a connection, all off; the owner takes `owner` back when it goes."""
+    """Make the rules of a connection, all off; the owner clears `owner` when it goes."""
     cdef Liveness liveness = Liveness.__new__(Liveness)
     liveness.owner = <PyObject*>owner
     return liveness

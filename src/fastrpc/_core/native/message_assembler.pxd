@@ -14,13 +14,14 @@ from fastrpc._core.wire.window cimport Budget
 @cython.final
 cdef class MessageAssembler:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner). Where frames are held, what sends credit.
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner). The holder of frames, the sender of
+        # credit.
         PyObject* owner
         FrameReader reader
         SendQueue sender
 
-        # Bytes that streams may still borrow, for messages larger than their window and for windows that grow; which of
-        # these windows may take at the most; what messages wait for some, in order.
+        # Bytes that streams may still borrow, for messages larger than their window and for windows that grow; the most
+        # that windows may take of these; the messages that wait for some, in order.
         public Py_ssize_t stream_pool_left
         public Py_ssize_t growth_left
         Queue pool_waiters
@@ -31,7 +32,7 @@ cdef class MessageAssembler:
         # Messages of streams whose last piece has not come.
         Py_ssize_t cut_messages
 
-        # What middle pieces with less payload than a header and its handling cost may use up.
+        # The budget of middle pieces with less payload than a header and its handling cost.
         Budget short_pieces
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1

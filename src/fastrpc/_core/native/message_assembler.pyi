@@ -2,7 +2,7 @@ from typing import final
 
 @final
 class MessageAssembler:
-    """The assembler of a connection, a part of it: puts cut messages together and keeps the windows of streams."""
+    """The assembler of a connection, a part of it: joins cut messages and keeps the windows of streams."""
 
     #: Bytes that streams may still borrow, for messages larger than their window and for windows that grow.
     stream_pool_left: int

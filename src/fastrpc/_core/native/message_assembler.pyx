@@ -7,11 +7,11 @@
     stream DATA ──► stream_message: window, limit, then as above
 
 The window of a stream is returned when the application takes a message (`message_taken`). A message larger than the
-window is let in by an extra grant: its size is reserved from the stream pool, first come, first served.
+window gets an extra grant: its size is reserved from the stream pool, first come, first served.
 
 A window doubles, out of the stream pool, when the application waits for a message (`reader_waits`) after the sender
-waited for the window, twice within two windows: then nothing but the window holds the stream back. A window that the
-sender has not waited for in a long time gives half back: that credit is not returned.
+waited for the window, twice within two windows: then only the window holds the stream back. A window that the sender
+has not waited for in a long time gives half back: that credit is not returned.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -41,13 +41,13 @@ from fastrpc._core.wire.frame cimport (
 from fastrpc._core.wire.window cimport CONNECTION_WINDOW, give, open_budget, spend
 
 cdef enum:
-    # PROTOCOL.md, "Budgets": what handling a piece costs, counted in bytes.
+    # PROTOCOL.md, "Budgets": the cost of handling a piece, counted in bytes.
     PIECE_COST = 64
-    # Shares of the stream pool: one window, all growth together, and of what is left of that one step.
+    # Shares of the stream pool: one window, all growth together, and of its rest one step.
     WINDOW_SHARE = 4
     GROWTH_SHARE = 2
     STEP_SHARE = 2
-    # A window that the sender did not wait for while so many windows were taken is larger than need be.
+    # A window that the sender did not wait for while so many windows were taken is larger than needed.
     CALM_WINDOWS = 16
     # A reader that is held up grows its window if it was held up before and took at most so many windows since.
     HELD_UP_AGAIN = 2
@@ -63,11 +63,11 @@ cdef class MessageAssembler:
     # Pieces
 
     cdef int keep_first_piece(self, Call call, Frame* frame) except -1:
-        """Begin a cut message; whoever calls has looked at its total."""
+        """Begin a cut message; the caller has checked its total."""
         cdef Incoming incoming = Incoming.__new__(Incoming)
         cdef Assembly assembly = self.reader.arrived
         incoming.head = frame[0]
-        # What the frame points to is gone when the next piece comes.
+        # The memory that the frame points to is gone when the next piece comes.
         incoming.head.payload = incoming.head.method = incoming.head.text = incoming.head.metadata = NULL
         if frame.kind == REQUEST:
             incoming.text = PyBytes_FromStringAndSize(frame.method, frame.method_size)
@@ -108,7 +108,7 @@ cdef class MessageAssembler:
         return (<PartsOwner>self.owner).on_piece(call) if more else self._whole_message(call)
 
     cdef bint _pays_for_itself(self, Frame* frame) noexcept:
-        """Charge a middle piece for what its bytes do not pay; False when there were too many short ones."""
+        """Charge a middle piece for the cost that its bytes do not cover; False after too many short ones."""
         cdef Py_ssize_t lack = PIECE_COST - frame.payload_size
         if lack > 0:
             return spend(&self.short_pieces, lack, (<PartsOwner>self.owner).now)
@@ -126,7 +126,7 @@ cdef class MessageAssembler:
             self.cut_messages -= 1
             call.window.waiting += 1
             (<PartsOwner>self.owner).on_message(call, &incoming.head, payload, incoming.cost)
-            # Whoever keeps it counts it by now.
+            # The code that keeps it counts it by now.
             return (<PartsOwner>self.owner).on_cut(-incoming.cost)
         call.received_metadata = incoming.metadata
         if incoming.head.kind == REQUEST:
@@ -175,8 +175,8 @@ cdef class MessageAssembler:
         return (<PartsOwner>self.owner).on_message(call, frame, payload, cost)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        """The application took a message: its window credit goes back, less what was granted beyond the window."""
-        # The message came in it.
+        """The application took a message: return its window credit, less the grant beyond the window."""
+        # The message came in this window.
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = window.reserved
         window.waiting -= 1
@@ -191,7 +191,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int _return_credit(self, Call call) except -1:
-        """Return the credit that is owed; of a window that is larger than need be, half is kept."""
+        """Return the credit that is owed; of a window that is larger than needed, half is kept."""
         cdef StreamWindow window = call.window
         cdef int64_t credit, kept
         window.returned += window.owed
@@ -211,9 +211,9 @@ cdef class MessageAssembler:
         return 0
 
     cdef int reader_waits(self, Call call) except -1:
-        """The application waits for a message. If the sender waited for the window as well, this holds both up.
+        """The application waits for a message. If the sender waited for the window as well, the window holds both up.
 
-        Once may be chance: a slow reader, too, finds nothing where the sender stood still for a moment.
+        Once may be chance: a slow reader, too, finds nothing when the sender stood still for a moment.
         """
         cdef StreamWindow window = call.window
         cdef int64_t growth, credit, returned
@@ -222,12 +222,12 @@ cdef class MessageAssembler:
             return 0
         window.was_short = False
         returned = window.returned + window.owed
-        # What waited for the window as it was before says nothing of the present one.
+        # A wait for the earlier, smaller window says nothing about the present one.
         if 4 * returned < 3 * window.size or window.waiting:
             return 0
         if not window.held_up or returned > HELD_UP_AGAIN * window.size:
             window.held_up = True
-            # What is owed counts when it is returned.
+            # Owed credit counts when it is returned.
             window.returned = -window.owed
             return 0
         growth = min(window.size, self.most_window - window.size)
@@ -244,7 +244,7 @@ cdef class MessageAssembler:
         return self.sender.send_credit(call.id, <uint32_t>credit)
 
     cdef int _shrink(self, Call call, int64_t size) except -1:
-        """Give back into the pool what a window grew by."""
+        """Give the growth of a window back to the pool."""
         call.window.size -= size
         self.growth_left += size
         return self._return_to_pool(size)
@@ -259,7 +259,7 @@ cdef class MessageAssembler:
         )
 
     cdef int drop_incoming(self, Call call) except -1:
-        """Nobody wants the messages of this call any more."""
+        """Drop the messages of this call: they are no longer wanted."""
         cdef StreamWindow window = call.window
         cdef Py_ssize_t reserved = 0
         if call.incoming is not None and call.incoming.head.kind == DATA:
@@ -276,7 +276,7 @@ cdef class MessageAssembler:
         return self._return_to_pool(reserved) if reserved else 0
 
     cdef int end_window(self, Call call) except -1:
-        """Nobody wants the messages of this call any more, and no others will come: what it borrowed goes back."""
+        """Drop the messages of this call, the last ones: the bytes that it borrowed go back."""
         cdef int64_t grown = 0 if call.window is None else call.window.size - call.window.first_size
         self.drop_incoming(call)
         return self._shrink(call, grown) if grown else 0
@@ -292,7 +292,7 @@ cdef class MessageAssembler:
         return 0
 
     cdef bint _grant_missing(self, Call call) except -1:
-        """Grant what the message on its way lacks, out of the stream pool, when its reader has nothing else to read."""
+        """Grant the credit that the arriving message lacks, from the stream pool, if its reader has nothing else to read."""
         cdef Assembly assembly
         cdef StreamWindow window = call.window
         cdef int64_t missing
@@ -301,7 +301,7 @@ cdef class MessageAssembler:
         assembly = <Assembly>call.incoming.assembly
         missing = assembly.total - assembly.filled - window.left
         if self.reader.body_left and self.reader.sink is assembly:
-            # Of a frame that is not whole yet the window knows nothing.
+            # The window does not count an incomplete frame yet.
             missing += self.reader.held.frame.payload_size - self.reader.body_left
         if missing <= 0 or not self._reserve(call, assembly.total):
             return False
@@ -312,7 +312,7 @@ cdef class MessageAssembler:
         return True
 
     cdef bint _reserve(self, Call call, Py_ssize_t size) except -1:
-        """Take from the pool; False when that has to wait: then `_return_to_pool` looks again."""
+        """Take from the pool; False if that has to wait: then `_return_to_pool` tries again."""
         if size <= self.stream_pool_left and (not self.pool_waiters or self.pool_waiters[0] is call):
             self.stream_pool_left -= size
             if call.waits_for_pool:
@@ -332,7 +332,7 @@ cdef class MessageAssembler:
 
 
 cdef MessageAssembler new_assembler(PartsOwner owner, FrameReader reader, SendQueue sender):
-    """Make the assembler of a connection; the owner takes `owner` back when it goes."""
+    """Make the assembler of a connection; the owner clears `owner` when it goes."""
     cdef MessageAssembler assembler = MessageAssembler.__new__(MessageAssembler)
     assembler.owner = <PyObject*>owner
     assembler.reader = reader

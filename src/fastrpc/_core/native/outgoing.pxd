@@ -5,9 +5,9 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
-    # Dropped messages that may lie in queues without looking for them.
+    # Dropped messages that may stay in queues before these are searched for them.
     FEW_DROPPED = 64
-    # The kind of an empty message that a stream has in the ring while it waits for its turn: nothing is written of it.
+    # The kind of the empty message of a stream in the ring while it waits for its turn: nothing of it is written.
     TURN = 0
 
 
@@ -21,28 +21,28 @@ cdef class Outgoing:
         uint8_t kind
         uint8_t flags
 
-        # Nobody wants it any more; it waits for credit of its stream, outside every queue; its next frame did; its first
-        # piece is sent.
+        # Whether it is no longer wanted; whether it waits for credit of its stream, outside every queue; whether its
+        # next frame waited; whether its first piece is sent.
         bint is_dropped
         bint is_parked
         bint has_waited
         bint is_cut
 
-        # A REQUEST that waits for its slot: the order of arrival, and since when; 0 once it has one.
+        # A REQUEST that waits for its slot: the order of arrival, and the begin of its wait; 0 once it has a slot.
         uint64_t arrival
         uint64_t queued_ns
 
-        # In the ring: what its id gets with each turn; whether it goes as a whole once it may send so much at once. Whether
-        # it has waited for a place among the cut messages.
+        # In the ring: the bytes that its id gets with each turn; whether it goes as a whole once it may send so much at
+        # once; whether it has waited for a place among the cut messages.
         int quantum
         bint is_saving
         bint had_no_place
 
-        # How a stream message is encoded; a REQUEST or RESPONSE is as its call says.
+        # The encoding of a stream message; a REQUEST or RESPONSE has that of its call.
         uint8_t codec
         uint8_t compressor
 
-        # What its first frame carries besides the payload.
+        # The fields of its first frame besides the payload.
         uint8_t outcome
         uint16_t status
         uint32_t pushback_ms

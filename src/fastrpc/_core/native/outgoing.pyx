@@ -1,4 +1,4 @@
-"""A message on its way out that could not be written at once: what its frames carry, and answers that stand for failures."""
+"""A message on its way out that could not be written at once: the contents of its frames, and answers for failures."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -14,7 +14,7 @@ from fastrpc.errors import EncodeError
 cdef bytes ELLIPSIS = "…".encode()
 
 
-# The trashcan lets a long chain go without as deep a recursion.
+# The trashcan frees a long chain without as deep a recursion.
 @cython.final
 @cython.trashcan(True)
 cdef class Outgoing:
@@ -30,7 +30,7 @@ cdef Outgoing new_item(Call call, int kind, bytes payload):
 
 
 cdef Outgoing new_failure(int status, int outcome, str text):
-    """Make the answer that stands for a failure; a text that is too long for the wire is cut between characters."""
+    """Make the answer for a failure; a text that is too long for the wire is cut between characters."""
     cdef Outgoing failure = Outgoing.__new__(Outgoing)
     cdef bytes raw = text.encode("utf-8", "replace")
     if len(raw) > MESSAGE_LIMIT:
@@ -44,7 +44,7 @@ cdef Outgoing new_failure(int status, int outcome, str text):
 
 @cython.nonecheck(False)
 cdef int fill_request(Frame* frame, Call call, uint64_t now) noexcept:
-    """Set the fields of a REQUEST, its id and payload aside; `timeout_us` stays 0 where no time is left."""
+    """Set the fields of a REQUEST, its id and payload aside; `timeout_us` stays 0 if no time is left."""
     memset(frame, 0, sizeof(Frame))
     frame.kind = REQUEST
     frame.flags = call.flags
@@ -114,7 +114,7 @@ cdef object head_too_large(Py_ssize_t size, uint64_t limit):
 
 
 cdef Py_ssize_t room_for(Outgoing item, Py_ssize_t max_frame, Py_ssize_t send_left) noexcept:
-    """Return how long the next frame of a message may be, by the peer's frames and what credit is left."""
+    """Return the length allowed to the next frame of a message, by the peer's frames and the credit left."""
     cdef Py_ssize_t room = min(max_frame + HEADER_SIZE, send_left)
     if item.kind != DATA:
         return room
@@ -135,7 +135,7 @@ cdef int forget_dropped(tuple queues, Py_ssize_t* dropped) except -1:
 
 
 cdef int let_go(Outgoing item) except -1:
-    """Part a message, and those behind it, from their call and from each other, so that none keeps another."""
+    """Detach a message, and those after it, from their call and from each other, so that none keeps another."""
     cdef Outgoing following
     while item is not None:
         following = item.next
@@ -150,9 +150,9 @@ cdef int let_go(Outgoing item) except -1:
 
 
 cdef int let_go_of_all(list calls, tuple queues) except -1:
-    """Let go of what waits of some calls and in some queues.
+    """Detach the waiting messages of some calls and in some queues.
 
-    A message and its call hold each other. Large answers would stay until the collector comes, counted by nobody.
+    A message and its call hold each other. Large answers would stay uncounted until the collector comes.
     """
     cdef Queue queue
     for call in calls:

@@ -7,14 +7,14 @@ from fastrpc._core.wire.frame cimport Frame, WireProtocol
 
 cdef class Output:
     cdef:
-        # Who holds this part: borrowed, NULL once it is gone (parts_owner).
+        # The owner of this part: borrowed, NULL once it is gone (parts_owner).
         PyObject* owner
 
         # The rules of the wire, the owner's.
         WireProtocol wire
 
-        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order (None: there are
-        # none), then `out`. A CANCEL lies there: no CREDIT may overtake it.
+        # Bytes to send: `control` may overtake, except while the preface waits; then `chunks` in order (or None), then
+        # `out`. A CANCEL lies there: no CREDIT may overtake it.
         WriteBuffer control
         WriteBuffer out
         list chunks

@@ -3,4 +3,4 @@ class Output:
 
     @property
     def flushes(self) -> int:
-        """How many times output was taken."""
+        """The number of times output was taken."""

@@ -64,19 +64,19 @@ cdef class Output:
     cdef int send_credit(self, uint64_t id, uint32_t size) except -1:
         cdef char[4] body
         store32(body, size)
-        # With credit that overtakes a CANCEL the callee would send more of what was just given up.
+        # If credit overtook a CANCEL, the callee would send more of the call that was just given up.
         self.put_body(self.out if self.cancel_waits else self.control, CREDIT, 0, id, body, 4)
         return (<PartsOwner>self.owner).on_output()
 
     cdef int send_control(self, WriteBuffer buffer, int kind, int flags, bytes body) except -1:
-        """Write a frame of the connection itself into `control` or, where order matters, into `out`."""
+        """Write a frame of the connection itself into `control` or, if order matters, into `out`."""
         self.put_body(buffer, kind, flags, 0, PyBytes_AS_STRING(body), PyBytes_GET_SIZE(body))
         return (<PartsOwner>self.owner).on_output()
 
     # Output
 
     cdef object take_output(self):
-        """Return what is to be written now: bytes, or a list of bytes-like parts in order."""
+        """Return the output to be written now: bytes, or a list of bytes-like parts in order."""
         cdef list parts
         cdef bint opens = self.opening_waits
         self.opening_waits = self.cancel_waits = False
@@ -89,14 +89,14 @@ cdef class Output:
         if self.out.size:
             parts.append(self.out.take())
         if self.control.size:
-            # Nothing overtakes the preface and the SETTINGS behind it.
+            # Nothing overtakes the preface and the SETTINGS after it.
             parts.insert(len(parts) if opens else 0, self.control.take())
             # Rare, and most connections have no more of it for long.
             self.control.release()
         return parts
 
     cdef int skip_output(self) except -1:
-        """What is in `out` has been written by other means, and nothing else waited."""
+        """The bytes of `out` have been written by other means, and nothing else waited."""
         self.opening_waits = self.cancel_waits = False
         self.flushes += 1
         self.out.clear()

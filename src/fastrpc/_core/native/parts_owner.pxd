@@ -10,7 +10,7 @@ from fastrpc._core.wire.settings cimport WireSettings
 from fastrpc._core.wire.window cimport Budget
 
 cdef enum:
-    # PROTOCOL.md, "Budgets": what comes back of the bytes that may be discarded or be short pieces.
+    # PROTOCOL.md, "Budgets": the refill of the bytes that may be discarded or be short pieces.
     LATE_BYTES_PER_SECOND = 330 * 1024
 
 cdef enum Phase:
@@ -25,48 +25,50 @@ cdef class PartsOwner(Engine):
         # The rules of the wire.
         WireProtocol wire
 
-        # Where the opening stands; CLOSED: nothing is parsed any more. How far our own drain is: 0, 1 (announced), 2 (FINAL
-        # sent).
+        # The stage of the opening; CLOSED: nothing is parsed any more. The stage of our own drain: 0, 1 (announced), 2
+        # (FINAL sent).
         readonly int phase
         readonly int drain_step
 
-        # What the peer accepts and whether it said so; what we announced last; the window that streams get from us.
+        # The settings of the peer and whether they came; those that we announced last; the window that streams get from
+        # us.
         readonly WireSettings peer
         bint settled
         readonly WireSettings ours
         uint32_t our_stream_window
 
-        # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on. How many
-        # unfinished messages of each kind it may have.
+        # Whether the peer acknowledged our first SETTINGS: streams it opens get our own window from then on. The number
+        # of unfinished messages of each kind that it may have.
         bint first_settings_acknowledged
         readonly int open_messages
 
-        # What may be discarded before it counts as a flood.
+        # Frames and bytes that may be discarded before they count as a flood.
         Budget late_frames
         Budget late_bytes
 
-        # What the peer's GOAWAYs said; whether our half of the opening went out.
+        # The contents of the peer's GOAWAYs; whether our half of the opening went out.
         readonly uint64_t peer_last_id
         readonly bint peer_sent_final
         bint preface_sent
 
-        # Its part that knows calls of theirs, None on a side that has none; `calling` of Engine is a NativeCalling or None.
+        # Its part that serves the peer's calls, None on a side without one; `calling` of Engine is a NativeCalling or
+        # None.
         ServingPart serving
 
-        # The longest message that the peer may send: what we announced, or the floor for a caller that is not authenticated.
-        # Whether the connection window waits for that.
+        # The longest message that the peer may send: our announced limit, or the floor for a caller that is not
+        # authenticated. Whether the connection window waits for that.
         uint64_t message_bound
         bint keeps_window
 
-        # The loop that watches the deadlines of calls, None where there is none; whether somebody wants to hear of the next
-        # call of ours.
+        # The loop that watches the deadlines of calls, or None; whether the owner wants to be notified of our next
+        # call.
         readonly LoopState loop_state
         public bint announces_calls
 
-        # When the peer last answered a PING.
+        # The instant of the peer's last answer to a PING.
         uint64_t answered_ns
 
-        # What ended the connection: our GOAWAY reason or the peer's, and the text; -1 while it lives.
+        # The end of the connection: our GOAWAY reason or the peer's, and the text; -1 while it lives.
         readonly int closed_reason
         readonly str closed_text
         readonly bint closed_by_peer
@@ -76,7 +78,7 @@ cdef class PartsOwner(Engine):
         readonly bint peer_drains
         readonly bint peer_replaces
 
-    # What the reader asks and tells; `violate` and `discard` also what the others find.
+    # Hooks of the reader; `violate` and `discard` also of other parts.
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1
     cdef int on_frame(self, Frame* frame, bytes payload) except -1
     cdef Assembly sink_for(self, Frame* frame)
@@ -87,7 +89,7 @@ cdef class PartsOwner(Engine):
     cdef int discard(self, Frame* frame) except -1
     cdef int expect_late(self, bint with_data) noexcept
 
-    # What the states of calls ask and tell: of theirs, of ours, of both.
+    # Hooks of the states of calls: the peer's, ours, both.
     cdef Call new_call(self)
     cdef int on_begun(self, Call call, Frame* frame) except -1
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1
@@ -102,7 +104,7 @@ cdef class PartsOwner(Engine):
     cdef int on_forgotten(self, Call call) except -1
     cdef int on_local_end(self, Call call, int status, str text) except -1
 
-    # What the assembler tells.
+    # Hooks of the assembler.
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1
     cdef int on_piece(self, Call call) except -1
     cdef int on_cut(self, Py_ssize_t change) except -1
@@ -111,7 +113,7 @@ cdef class PartsOwner(Engine):
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1
     cdef bint may_lend(self) noexcept
 
-    # What the sender asks and tells.
+    # Hooks of the sender.
     cdef int begin_call(self, Call call) except -1
     cdef int give_up(self, Call call, int reason) except -1
     cdef int on_output(self) except -1
@@ -125,7 +127,7 @@ cdef class PartsOwner(Engine):
     cdef int on_ignored(self, Frame* frame) except -1
     cdef int on_credit(self, uint64_t id, uint32_t size) except -1
 
-    # What the liveness asks and tells.
+    # Hooks of the liveness.
     cdef bint has_unsent(self) except -1
     cdef uint64_t untaken_bytes(self) except? 0
     cdef int64_t taken_bytes(self) except? -1
@@ -145,23 +147,23 @@ cdef class PartsOwner(Engine):
     cdef int on_aged(self) except -1
     cdef int on_idle(self) except -1
 
-    # What the connection itself tells.
+    # Hooks of the connection itself.
     cdef int on_stranger(self, str text) except -1
     cdef int on_ready(self) except -1
     cdef int on_peer_drains(self, int reason, str text) except -1
     cdef int on_closed(self) except -1
     cdef int end_connection(self, int reason, str text, bint by_peer) except -1
 
-    # AUTH: whether the peer proved who it is, or what the server says of us.
+    # AUTH: the peer's credential, or the server's verdict on ours.
     cdef int bound_messages(self) noexcept
     cdef int on_auth(self, Frame* frame) except -1
 
-    # What the call slots tell.
+    # Hooks of the call slots.
     cdef int on_withheld(self) except -1
     cdef int on_crowd(self) except -1
     cdef int on_ids_used_up(self) except -1
 
-    # Calls of ours: none go out any more; one does, where somebody wanted to hear of it; whether a thread may make one.
+    # Our calls: none go out any more; one does that the owner wanted to be notified of; whether a thread may make one.
     cdef int stop_calls(self) except -1
     cdef int on_used(self) except -1
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1

@@ -9,25 +9,25 @@ class PartsOwner(Engine):
 
     @property
     def peer(self) -> WireSettings:
-        """What the peer accepts; the floor until its SETTINGS came."""
+        """The settings of the peer; the floor until its SETTINGS came."""
 
     @property
     def ours(self) -> WireSettings:
-        """What we announced last."""
+        """The settings that we announced last."""
 
     @property
     def connection(self) -> Any:
-        """What the gate knows of this connection; None on a side that serves nothing."""
+        """The connection as the gate knows it; None on a side that serves nothing."""
 
     @property
     def loop_state(self) -> LoopState:
-        """The loop that watches the deadlines of calls; a connection of a `SyncClient` has none."""
+        """The loop that watches the deadlines of calls; None for a connection of a `SyncClient`."""
 
     @property
     def is_usable(self) -> bool:
-        """Whether calls of ours may go out on it: connected, and the peer takes new ones."""
+        """Whether our calls may go out on it: connected, and the peer takes new ones."""
 
-    #: Whether somebody is to be told when the next call of ours goes out on it.
+    #: Whether the owner is to be notified when our next call goes out on it.
     announces_calls: bool
 
     @property
@@ -56,11 +56,11 @@ class PartsOwner(Engine):
         """Whether the peer takes no new calls on this connection."""
     @property
     def phase(self) -> int:
-        """Where the opening stands: 0 preface, 1 SETTINGS, 2 open, 3 closed."""
+        """The stage of the opening: 0 preface, 1 SETTINGS, 2 open, 3 closed."""
 
     @property
     def drain_step(self) -> int:
-        """How far our own drain is: 0 none, 1 announced, 2 the last call is named."""
+        """The stage of our own drain: 0 none, 1 announced, 2 the last call is named."""
 
     @property
     def peer_last_id(self) -> int:

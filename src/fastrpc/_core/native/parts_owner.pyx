@@ -7,9 +7,9 @@
          │                                            │
          └────── hooks, shared state ─────────────────┘  by a borrowed pointer, `owner`
 
-A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it goes.
-A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. The two sides of a
-connection, server and client, which are Connections, call parts as well.
+A part keeps no reference to its owner, so the two make no cycle. The owner makes it, and clears the pointer when it
+goes. A part gets the parts that it calls from its owner: the states, for example, send through the SendQueue. The two
+sides of a connection, server and client, which are Connections, call parts as well.
 """
 
 cimport cython
@@ -44,11 +44,11 @@ cdef class PartsOwner(Engine):
         if self.calling is not None:
             (<NativeCalling>self.calling).owner = NULL
 
-    # For whoever holds the connection
+    # For the holder of the connection
 
     @property
     def connection(self):
-        """What the gate knows of this connection; None on a side that serves nothing."""
+        """The connection as the gate knows it; None on a side that serves nothing."""
         return None if self.serving is None else self.serving.connection_of()
 
     def end_calls(self, str text not None):
@@ -77,30 +77,30 @@ cdef class PartsOwner(Engine):
         return (<NativeCalling>self.calling).fail_all(why)
 
     cdef int stop_calls(self) except -1:
-        """No new calls of ours go out here."""
+        """Let no new calls of ours go out here."""
         self.is_usable = False
         return 0 if self.calling is None else (<NativeCalling>self.calling).stop()
 
     # Of the reader
 
     cdef Py_ssize_t on_opening(self, const char* data, Py_ssize_t size) except -1:
-        """Take what comes before frames: its size; 0: nothing of it is left; OPENING_INCOMPLETE: it is not whole."""
+        """Take the opening before frames: return its size; 0: it is done; OPENING_INCOMPLETE: more is to come."""
         return 0
 
     cdef int on_frame(self, Frame* frame, bytes payload) except -1:
-        """A frame is whole. `payload` is set when it was received into memory of its own."""
+        """A frame is complete. `payload` is set if it was received into memory of its own."""
         return 0
 
     cdef Assembly sink_for(self, Frame* frame):
-        """Return where the payload of a frame goes that is not whole: a new message, a begun one, or None: nowhere."""
+        """Return the place for the payload of an incomplete frame: a new message, a begun one, or None: nowhere."""
         return None
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """So many bytes are here of the payload of a frame that is not whole; return why no more is taken, or None."""
+        """A frame has so many bytes of its payload; return the reason to take no more, or None."""
         return None if self.serving is None else self.serving.on_part(frame, size)
 
     cdef int on_part_ended(self, bint is_over) except -1:
-        """The payload is whole, or dropped; `is_over` says whether what it became part of is counted."""
+        """The payload is complete, or dropped; `is_over` says whether the message that it joined is counted."""
         return 0 if self.serving is None else self.serving.on_part_ended(is_over)
 
     cdef int violate(self, int reason, str text) except -1:
@@ -121,24 +121,24 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int expect_late(self, bint with_data) noexcept:
-        """A call is over for us: what may still honestly come for it is added to the budgets."""
+        """A call is over for us: frames that an honest peer may still send for it are added to the budgets."""
         give(&self.late_frames, LATE_FRAMES_PER_CALL, LATE_FRAMES + LATE_FRAMES_PER_CALL * <int64_t>self.ours.max_calls)
         if with_data:
             fill(&self.late_bytes)
         return 0
 
-    # Of the states of calls: theirs
+    # Of the states of the peer's calls
 
     cdef Call new_call(self):
-        """Make the object of a call of theirs."""
+        """Make the object for a call of the peer."""
         return Call.__new__(Call) if self.serving is None else self.serving.new_call()
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        """A REQUEST whose rest is still to come, or that is refused at once: its method is known."""
+        """A REQUEST that is incomplete, or refused at once: its method is known."""
         return 0 if self.serving is None else self.serving.on_begun(call, frame)
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        """A REQUEST is whole; `frame` has its head. A call that is not answered at once has to be held.
+        """A REQUEST is complete; `frame` has its head. A call that is not answered at once has to be held.
 
         A one-way call (its state is STATE_GONE) keeps its place in `one_way_calls` until its handler ends.
         """
@@ -157,10 +157,10 @@ cdef class PartsOwner(Engine):
         return 0 if self.serving is None else self.serving.on_refused(call, status, text)
 
     cdef int on_ended(self, Call call) except -1:
-        """A call of theirs is over; it may have been before."""
+        """A call of the peer is over; it may have been before."""
         return 0 if self.serving is None else self.serving.on_ended(call)
 
-    # Of the states of calls: ours
+    # Of the states of our calls
 
     cdef int on_head(self, Call call, bytes metadata) except -1:
         """The initial metadata of a stream of ours came."""
@@ -172,7 +172,7 @@ cdef class PartsOwner(Engine):
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_response(call, frame, payload)
 
     cdef int on_freed(self, Call call) except -1:
-        """The RESPONSE to a call of ours came that had been given up."""
+        """The RESPONSE to a call of ours that had been given up came."""
         return 0
 
     cdef int on_not_started(self, Call call) except -1:
@@ -180,11 +180,11 @@ cdef class PartsOwner(Engine):
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_not_started(call)
 
     cdef int on_forgotten(self, Call call) except -1:
-        """A call of ours is gone, whatever became of it."""
+        """A call of ours is gone, whatever its outcome."""
         return 0
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
-        """What the peer sent on this call cannot be used; the call ended with this status."""
+        """The input of this call cannot be used; the call ended with this status."""
         if call.is_local:
             return 0 if self.calling is None else (<NativeCalling>self.calling).on_local_end(call, status, text)
         return 0 if self.serving is None else self.serving.on_local_end(call, status, text)
@@ -193,8 +193,8 @@ cdef class PartsOwner(Engine):
 
     @cython.nonecheck(False)
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
-        """A stream message is whole; `frame` has its codec and compressor. Call `message_taken(call, cost)` when the
-        application has it.
+        """A stream message is complete; `frame` has its codec and compressor. The application calls
+        `message_taken(call, cost)` once it has the message.
         """
         if call.is_local:
             return 0 if self.calling is None else (<NativeCalling>self.calling).on_message(call, frame, payload, cost)
@@ -205,7 +205,7 @@ cdef class PartsOwner(Engine):
         return 0 if call.is_local or self.serving is None else self.serving.on_piece(call)
 
     cdef int on_cut(self, Py_ssize_t change) except -1:
-        """Stream messages of which not all is there hold so many bytes more."""
+        """The bytes held by incomplete stream messages grow by `change`."""
         return 0 if self.serving is None else self.serving.on_cut(change)
 
     cdef int on_whole_request(self, Call call, Frame* frame, bytes payload) except -1:
@@ -217,11 +217,11 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int end_locally(self, Call call, int status, str text, int reason) except -1:
-        """What the peer sent on a call goes over a limit: the call ends."""
+        """The input of a call goes over a limit: the call ends."""
         return 0
 
     cdef bint may_lend(self) noexcept:
-        """Whether the process has memory for windows that grow."""
+        """Return whether the process has memory for windows that grow."""
         return self.serving is None or self.serving.may_lend()
 
     # Of the sender
@@ -235,23 +235,23 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_output(self) except -1:
-        """There is something to take; the end of a read flushes by itself."""
+        """There is output; the end of a read flushes by itself."""
         return 0 if self.is_reading or self._stream is NULL else (<ByteStream>self._stream).on_output()
 
     cdef int on_answered(self, Call call) except -1:
-        """The last piece of the RESPONSE to a call of theirs is written."""
+        """The last piece of the RESPONSE to a call of the peer is written."""
         return 0
 
     cdef int on_answer_waits(self, Call call) except -1:
-        """The RESPONSE to a call of theirs has to wait for credit or for its turn."""
+        """The RESPONSE to a call of the peer has to wait for credit or for its turn."""
         return 0
 
     cdef int on_unsent(self, Call call) except -1:
-        """A call of ours was dropped before its first frame: the peer never hears of it."""
+        """A call of ours was dropped before its first frame: the peer never sees it."""
         return 0
 
     cdef int on_unsendable(self, Call call, object error) except -1:
-        """A waiting call of ours turned out to be over the limits the peer has now announced."""
+        """A waiting call of ours is over the limits that the peer has now announced."""
         return 0 if self.calling is None else (<NativeCalling>self.calling).on_unsendable(call, error)
 
     cdef int on_sendable(self, Call call) except -1:
@@ -263,7 +263,7 @@ cdef class PartsOwner(Engine):
     # Of the frames that no part keeps
 
     cdef int on_ignored(self, Frame* frame) except -1:
-        """A frame came that means nothing in the state of its call."""
+        """A frame came that has no effect in the state of its call."""
         return 0
 
     cdef int on_credit(self, uint64_t id, uint32_t size) except -1:
@@ -273,15 +273,15 @@ cdef class PartsOwner(Engine):
     # Of the liveness
 
     cdef bint has_unsent(self) except -1:
-        """Return whether something of ours waits that the stream does not take, or the peer."""
+        """Return whether output of ours waits that the stream or the peer does not take."""
         return self._stream is not NULL and (<ByteStream>self._stream).untaken_bytes() != 0
 
     cdef uint64_t untaken_bytes(self) except? 0:
-        """Return how many bytes of ours the peer has not taken: here and in the stream."""
+        """Return the number of our bytes that the peer has not taken: here and in the stream."""
         return 0 if self._stream is NULL else <uint64_t>(<ByteStream>self._stream).untaken_bytes()
 
     cdef int64_t taken_bytes(self) except? -1:
-        """Return how many bytes left this machine, as far as it can be known."""
+        """Return the number of bytes that left this machine, as far as it is known."""
         return 0 if self._stream is NULL else (<ByteStream>self._stream).taken_bytes()
 
     cdef bint output_is_stuck(self) noexcept:
@@ -301,23 +301,23 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef bint is_unused(self) except -1:
-        """Return whether nothing is under way that anybody wants."""
+        """Return whether nothing wanted is under way."""
         return True
 
     cdef bint wants_ping(self) noexcept:
-        """Return whether a silent peer is to be asked for a sign of life."""
+        """Return whether a silent peer is to be pinged."""
         return True
 
     cdef bint may_pause(self, bint is_pausing) noexcept:
-        """Return whether the peer may read nothing for as long as it likes; `is_pausing`: whether it could before."""
+        """Return whether the peer may read nothing for any time; `is_pausing`: whether it could before."""
         return False
 
     cdef int give_back(self) except -1:
-        """Free what a burst left behind, on a connection that has become quiet."""
+        """Free the memory left by a burst, on a connection that has become quiet."""
         return 0
 
     cdef int send_ping(self, bytes body) except -1:
-        """Ask for a sign of life; `body` is 8 bytes of any content."""
+        """Send a PING; `body` is 8 bytes of any content."""
         return 0
 
     cdef int finish_drain(self) except -1:
@@ -325,16 +325,16 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int close_with(self, int reason, str text) except -1:
-        """End the connection for a reason of ours; the peer is told."""
+        """End the connection for a reason of ours; the peer is notified."""
         return self.violate(reason, text)
 
     cdef int cut_off(self) except -1:
-        """Nobody listens there any more: end the stream at once, unsent bytes are lost."""
+        """End the stream at once, as the peer reads no more; unsent bytes are lost."""
         self.abort()
         return 0
 
     cdef int on_stuck(self, Call call, str text) except -1:
-        """A cut message of this call does not go on."""
+        """A cut message of this call has stalled."""
         if not call.is_local and self.serving is not None and self.serving.on_stuck(call, text):
             return 0
         return self.end_locally(call, DEADLINE_EXCEEDED, text, CANCEL_DEADLINE)
@@ -351,7 +351,7 @@ cdef class PartsOwner(Engine):
 
     @cython.final
     cdef int bound_messages(self) noexcept:
-        """Take the limit of messages from what we announced, and from whether the peer has to prove who it is."""
+        """Take the limit of messages from our settings, and from whether the peer has to authenticate."""
         self.message_bound = self.ours.max_message
         if self.keeps_window:
             self.message_bound = min(self.message_bound, <uint64_t>FIRST_CONNECTION_WINDOW)
@@ -362,7 +362,7 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_stranger(self, str text) except -1:
-        """The first bytes are not those of the protocol; the connection ends with that."""
+        """The first bytes are those of another protocol; the connection ends with this error."""
         return 0
 
     cdef int on_ready(self) except -1:
@@ -379,27 +379,27 @@ cdef class PartsOwner(Engine):
         return 0
 
     cdef int on_closed(self) except -1:
-        """The connection ended: `closed_reason`, `closed_text`, `closed_by_peer` say why. Send what is left, close."""
+        """The connection ended, for `closed_reason`, `closed_text`, `closed_by_peer`. Send the rest, close."""
         return 0
 
     # Of the call slots
 
     cdef int on_withheld(self) except -1:
-        """Something of ours waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
+        """A CANCEL or a call waits for the peer's budget: `resume_withheld` is to be called as time goes on."""
         return 0
 
     cdef int on_crowd(self) except -1:
-        """A call of ours is opened beside so many others as `await_crowd` named; it waits for that no longer."""
+        """A call of ours is opened beside the number of others named by `await_crowd`, which is now off."""
         return 0
 
     cdef int on_ids_used_up(self) except -1:
-        """The last call id was given away: what is to be called now needs another connection."""
+        """The last call id was used: new calls need another connection."""
         return self.stop_calls()
 
     # Of the part that makes our calls
 
     cdef int on_used(self) except -1:
-        """A call of ours goes out, and somebody wanted to hear of it."""
+        """A call of ours goes out, of which the owner wanted to be notified."""
         return 0
 
     cdef bint takes_call(self, uint64_t now, uint64_t rested_ns) except -1:

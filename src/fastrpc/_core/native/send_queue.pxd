@@ -11,40 +11,41 @@ from fastrpc._core.native.parts_owner cimport PartsOwner
 from fastrpc._core.wire.frame cimport Frame
 
 cdef enum:
-    # What is not larger is copied into the write buffer and goes before every piece of a larger message.
+    # Messages up to this size are copied into the write buffer and go before every piece of a larger message.
     SMALL_MESSAGE = 16_384
     # Bytes of small messages that go before larger ones that wait, in a row.
     SMALL_IN_A_ROW = 262_144
-    # Calls and answers of so many bytes leave in one flush where nothing else waits: with a STREAM_SHARE before, a megabyte.
+    # Calls and answers of so many bytes leave in one flush if nothing else waits: with a STREAM_SHARE before, a
+    # megabyte.
     BURST = 786_432
 
 
 @cython.final
 cdef class SendQueue(Output):
     cdef:
-        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn; large ones that
-        # the peer takes in pieces only when another is through. Each None until the first. Dropped ones stay in their queue
-        # until they are too many.
+        # Messages that wait: small ones for credit; large ones, and streams without room, for their turn; large ones
+        # that the peer takes in pieces only after another ends. Each None until the first. Dropped ones stay in their
+        # queue until they are too many.
         PriorityQueue small
         DeficitRing ring
         PriorityQueue unopened
         Py_ssize_t dropped
         readonly Py_ssize_t queued_bytes
 
-        # How many streams were told in the last `pump` that they have room: what they send comes before the next pieces.
+        # The number of streams that the last `pump` notified of room: their messages come before the next pieces.
         Py_ssize_t woken
 
         # Whether the first small message waits for credit, as the last `pump` found.
         bint lacks_credit
 
-        # Cut messages of ours that are not wholly sent; the peer bounds each kind, those of streams it does not.
+        # Cut messages of ours that are not wholly sent; the peer bounds each kind, except those of streams.
         int cut_requests
         int cut_responses
 
         # Bytes of messages of ours that are under way in pieces and not written yet; those of streams aside.
         Py_ssize_t cut_bytes
 
-        # Credit of the connection, and data frames sent: the peer's CREDIT budget goes by them.
+        # Credit of the connection, and data frames sent: the peer's CREDIT budget depends on them.
         readonly int64_t send_left
         uint64_t data_frames_sent
 
@@ -64,21 +65,21 @@ cdef class SendQueue(Output):
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1
 
     cdef inline bint has_small(self) noexcept:
-        """Whether small messages wait."""
+        """Return whether small messages wait."""
         return self.small is not None and self.small.has_items()
 
     cdef inline bint has_pieces(self) noexcept:
-        """Whether large messages, or streams, wait for their turn."""
+        """Return whether large messages, or streams, wait for their turn."""
         return self.ring is not None and self.ring.has_items()
 
     cdef inline int rest(self) noexcept:
-        """What waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
+        """Return how much waits for its turn, and not for credit alone: NOTHING, LITTLE, or MUCH."""
         if self.has_pieces() or (self.has_small() and not self.lacks_credit):
             return LITTLE if self.queued_bytes <= BURST and (self.ring is None or self.ring.streams == 0) else MUCH
         return NOTHING
 
     cdef inline bint is_waiting(self) noexcept:
-        """Whether messages wait for credit or for their turn."""
+        """Return whether messages wait for credit or for their turn."""
         return self.has_small() or self.has_pieces()
 
     cdef bint has_room(self, Call call) noexcept
@@ -88,14 +89,14 @@ cdef class SendQueue(Output):
     cdef Queue small_of(self, Call call)
 
     cdef inline bint takes_small(self) noexcept:
-        """Whether no other small message waits, and it is not the turn of large ones."""
+        """Return whether no other small message waits, and it is not the turn of large ones."""
         return not self.has_small() and not self._is_turn_of_large()
 
     cdef inline bint _is_turn_of_large(self) noexcept:
         return self.ring is not None and self.ring.has_items() and self.out.size + self.chunk_bytes >= SMALL_IN_A_ROW
 
     cdef inline Py_ssize_t unsent_bytes(self) noexcept:
-        """Bytes of ours that were not taken yet, those of messages that wait included."""
+        """Return the bytes of ours that were not taken yet, those of messages that wait included."""
         return self.output_bytes() + self.queued_bytes
 
     cdef tuple queues(self)

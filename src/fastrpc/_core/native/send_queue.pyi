@@ -6,12 +6,12 @@ class SendQueue:
 
     @property
     def flushes(self) -> int:
-        """How many times output was taken."""
+        """The number of times output was taken."""
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes of messages that wait for a slot, for credit or for their turn."""
+        """The bytes of messages that wait for a slot, for credit or for their turn."""
 
     @property
     def send_left(self) -> int:
-        """Credit of the connection: bytes that may still be sent."""
+        """The credit of the connection: bytes that may still be sent."""

@@ -1,4 +1,4 @@
-"""How messages leave a connection: order, credit, and the pieces of large ones.
+"""The way of messages out of a connection: order, credit, and the pieces of large ones.
 
 ::
 
@@ -8,8 +8,8 @@
                            └─► unopened ──► ring                      │
     control frames ──────────────► `control`: before everything ──────┘
 
-A message is cut when it is sent, so a small one that comes later still goes first; after `SMALL_IN_A_ROW` bytes of these
-a large one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
+A message is cut when it is sent, so a later small one still goes first; after `SMALL_IN_A_ROW` bytes of these a large
+one has its turn. Messages that wait for credit, or for a place among cut messages, wait by priority.
 """
 
 cimport cython
@@ -35,23 +35,23 @@ from fastrpc._core.wire.window cimport FIRST_CONNECTION_WINDOW, HIGHEST_WINDOW
 from fastrpc.errors import EncodeError
 
 cdef enum:
-    # Messages of streams up to this size are written at once where nothing holds them back: the ring charges an id for so
+    # Messages of streams up to this size are written at once if nothing holds them back: the ring charges an id for so
     # much beyond its share. For each longer one its sender waits for a turn of the loop.
     WRITTEN_AT_ONCE = QUANTUM + MOST_OWED
     # A piece shorter than this waits for more credit, unless it is the last one.
     SMALLEST_PIECE = 4_096
-    # What became of an attempt to write.
+    # The result of an attempt to write.
     BLOCKED = 0
     WRITTEN = 1
     PARKED = 2
     BEGUN = 3
-    # It may begin only as a whole, and saves for that; it waits for a place among the cut messages.
+    # It may begin only as a whole, and saves its quanta for that; it waits for a place among the cut messages.
     SAVING = 4
     UNOPENED = 5
 
 
 cdef class SendQueue(Output):
-    """What waits to be sent, and the bytes that may leave."""
+    """The messages that wait to be sent, and the bytes that may leave."""
 
     def __cinit__(self):
         self.send_left = FIRST_CONNECTION_WINDOW
@@ -100,7 +100,7 @@ cdef class SendQueue(Output):
         if failure.payload is None or call.state == STATE_CANCELLED:
             # A caller that cancelled discards everything but the end of its call.
             failure.payload = b""
-        # What was not begun of earlier messages is of no use any more; a piece that went out needs no rest.
+        # Earlier messages that have not begun are useless now; a message with a piece sent needs no rest.
         self.drop_unsent(call)
         if not call.answer_begun:
             failure.metadata = None if call.state == STATE_CANCELLED else call.sent_metadata
@@ -144,7 +144,7 @@ cdef class SendQueue(Output):
             and whole <= call.send_left and whole <= self.send_left and size <= <Py_ssize_t>peer.max_frame
             and (size < SMALL_MESSAGE or self._goes_alone(call))
         ):
-            # Nothing holds it back: no object is made of it.
+            # Nothing holds it back: it needs no object.
             memset(&frame, 0, sizeof(Frame))
             frame.kind = DATA
             frame.id = call.id
@@ -165,11 +165,11 @@ cdef class SendQueue(Output):
         return self.send(item)
 
     cdef int send_end(self, Call call) except -1:
-        """Say that no further message of ours will follow."""
+        """Announce that no further message of ours will follow."""
         return self.send(new_item(call, END, b""))
 
     cdef int drop_unsent(self, Call call) except -1:
-        """Forget what was not written yet of a call's messages."""
+        """Forget the unwritten messages of a call."""
         cdef Outgoing item = <Outgoing>call.unsent, following
         if item is None:
             return 0
@@ -179,7 +179,7 @@ cdef class SendQueue(Output):
         elif item.had_no_place:
             self._open_next()
         if item.queued_ns:
-            # It got no slot; that may have taken longest.
+            # It got no slot; its wait may have been the longest.
             client_waits.counted(max(now_ns(), item.queued_ns) - item.queued_ns)
         if not item.is_parked:
             # It stays in a queue for now.
@@ -188,7 +188,7 @@ cdef class SendQueue(Output):
         while item is not None:
             self.queued_bytes -= PyBytes_GET_SIZE(item.payload) - item.offset
             item.is_dropped = True
-            # Whatever queue it is in keeps no memory with it.
+            # A queue that holds it keeps no memory with it.
             item.payload = b""
             item.call = None
             following = item.next
@@ -201,7 +201,7 @@ cdef class SendQueue(Output):
         return 0 if call.id else (<PartsOwner>self.owner).on_unsent(call)
 
     cdef int drop_answer(self, Call call) except -1:
-        """The caller cancelled: send nothing more of the call but its end, if the handler gave an answer already."""
+        """The caller cancelled: send only the end of the call, if the handler gave an answer already."""
         cdef Outgoing answer
         cdef int status
         if call.unsent is None:
@@ -213,7 +213,7 @@ cdef class SendQueue(Output):
         return self.drop_unsent(call)
 
     cdef int forget_all(self, list calls) except -1:
-        """Let go of all that waits, of these calls too, and tell nobody: the connection is lost."""
+        """Drop all that waits, of these calls too, without notice: the connection is lost."""
         let_go_of_all(calls, self.queues())
         self.ring = None
         self.unopened = None
@@ -233,7 +233,7 @@ cdef class SendQueue(Output):
         cdef Call call = item.call
         cdef Outgoing first = <Outgoing>call.unsent
         if first is not None and first.kind == TURN and first.last is first and (item.kind == RESPONSE or item.kind == END):
-            # The stream ends without another message, and what ends it takes no turn.
+            # The stream ends without another message, and its end takes no turn.
             self.drop_unsent(call)
             first = None
         self.queued_bytes += PyBytes_GET_SIZE(item.payload)
@@ -249,7 +249,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int enqueue(self, Outgoing item) except -1:
-        """Write the first message of a call, and those behind it, or put it into the queue it belongs to."""
+        """Write the first message of a call, and those after it, or put it into the queue it belongs to."""
         cdef Call call = item.call
         cdef int done = WRITTEN
         while item is not None and done == WRITTEN:
@@ -267,11 +267,11 @@ cdef class SendQueue(Output):
         return self.output_bytes() <= STREAM_SHARE and (self.ring is None or not self.ring.is_used_up(call))
 
     cdef bint _goes_alone(self, Call call) noexcept:
-        """Return whether a large message of a stream may go at once: nobody else waits for a turn, and there is room."""
+        """Return whether a large message of a stream may go at once: no other waits for a turn, and there is room."""
         return not self.has_pieces() and self.has_room(call)
 
     cdef int wait_turn(self, Call call) except -1:
-        """Let a stream that has no room wait for its turn; `on_sendable` tells when it has come."""
+        """Let a stream without room wait for its turn; `on_sendable` notifies it."""
         call.waits_to_send = True
         return self.send(new_item(call, TURN, b""))
 
@@ -286,7 +286,7 @@ cdef class SendQueue(Output):
         return self.small.of(call.priority)
 
     cdef int _ended(self, Outgoing item) except -1:
-        """The last byte of a message is written; the one behind it is the first of its call now."""
+        """The last byte of a message is written; the next one is the first of its call now."""
         cdef Call call = item.call
         cdef Outgoing following = item.next
         if following is not None:
@@ -317,7 +317,7 @@ cdef class SendQueue(Output):
         return self._open_next() if change < 0 else 0
 
     cdef tuple queues(self):
-        """Everything a message may wait in."""
+        """Return the queues in which a message may wait."""
         cdef list queues = [] if self.small is None else self.small.queues()
         if self.unopened is not None:
             queues += self.unopened.queues()
@@ -341,7 +341,7 @@ cdef class SendQueue(Output):
             return PARKED
         if item.kind == DATA and whole > call.send_left:
             if size > SMALLEST_PIECE:
-                # What does not fit is cut: the receiver learns its total and can make room for it.
+                # A message that does not fit is cut: the receiver learns its total and can make room for it.
                 self.shared_ring().add(item)
             else:
                 item.is_parked = item.has_waited = True
@@ -387,7 +387,7 @@ cdef class SendQueue(Output):
         fill_frame(&frame, item, (<PartsOwner>self.owner).now)
         head = self.wire.head_size(&frame)
         room = room_for(item, <Py_ssize_t>peer.max_frame, <Py_ssize_t>self.send_left)
-        # A call that owes has no share, and may be let through alone: its rest is not cut to more than there is of it.
+        # A call that owes may be let through alone: its negative share would make a piece longer than its rest.
         if head + left > room or left > max(<int64_t>0, call.share) + SMALLEST_PIECE:
             if not self._may_cut(item):
                 item.is_saving = head + left <= room
@@ -434,7 +434,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int _over_limit_now(self, Outgoing item) except -1:
-        """A message given before the peer named its limit waits for that, and may then be too large."""
+        """Hold a message until the peer's limit is known, or fail it for that limit."""
         cdef Call call = item.call
         cdef PartsOwner owner = <PartsOwner>self.owner
         if not owner.settled:
@@ -446,7 +446,7 @@ cdef class SendQueue(Output):
         return WRITTEN
 
     cdef int _unsendable(self, Outgoing item, Py_ssize_t head) except -1:
-        """The metadata of a message leaves no room for a piece in a frame the peer takes: say so instead."""
+        """Send an error in place of a message whose metadata leaves no room for a piece in the peer's frames."""
         cdef Call call = item.call
         cdef int done
         cdef WireSettings peer = (<PartsOwner>self.owner).peer
@@ -462,7 +462,7 @@ cdef class SendQueue(Output):
             item.status = RESOURCE_EXHAUSTED
             item.outcome = OUTCOME_RAN
             item.text = error.message.encode()
-        # What is left of it fits into one frame.
+        # The rest of it fits into one frame.
         done = self._write_whole(item)
         if done == BLOCKED:
             self.small_of(call).appendleft(item)
@@ -470,7 +470,7 @@ cdef class SendQueue(Output):
         return done
 
     cdef int raise_credit(self, Call call, uint32_t size) except -1:
-        """Take credit over, of the connection when `call` is None; returns 1 when the sum is above its bound."""
+        """Take credit over, of the connection when `call` is None; return 1 if the sum is above its bound."""
         if call is None:
             if self.send_left + size > HIGHEST_WINDOW:
                 return 1
@@ -485,7 +485,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int unpark(self, Call call) except -1:
-        """Put a message back into its queue that waited for more than its turn."""
+        """Put a message that waited for more than its turn back into its queue."""
         cdef Outgoing item = <Outgoing>call.unsent
         if item is not None and item.is_parked:
             item.is_parked = False
@@ -496,7 +496,7 @@ cdef class SendQueue(Output):
         return 0
 
     cdef int pump(self, Py_ssize_t room, bint with_large) except -1:
-        """Move what credit allows into the output: small messages first, then pieces until `room` bytes lie there."""
+        """Move messages into the output as credit allows: small ones first, then pieces until `room` bytes lie there."""
         cdef Outgoing item
         cdef Call call
         cdef Queue small
@@ -529,7 +529,7 @@ cdef class SendQueue(Output):
             if item is None:
                 return 0
             if self.woken and item.call.share_turn == ring.turn:
-                # A second turn already, but streams that were told that they have room did not send yet.
+                # A second turn already, but streams that were notified of room did not send yet.
                 return ring.add_first(item)
             # Headers and small rests may go beyond.
             more = granted + written + item.quantum * ring.quanta_at_once - SMALLEST_PIECE
@@ -539,7 +539,7 @@ cdef class SendQueue(Output):
                 # It has sent more than its share before.
                 ring.add(item)
             elif item.kind == TURN:
-                # What it may send now is as good as written. It leaves behind what lies there already.
+                # Its share counts as written; its bytes leave after the output that lies there already.
                 call = item.call
                 granted += call.share
                 self._ended(item)
@@ -559,7 +559,7 @@ cdef class SendQueue(Output):
             (call.share > 0 and before - self.send_left < item.quantum)
             or PyBytes_GET_SIZE(item.payload) - item.offset <= SMALLEST_PIECE
         ):
-            # The peer takes shorter frames than that. A small rest goes with the frame before it.
+            # The peer takes shorter frames than the share. A small rest goes with the frame before it.
             done = self._write_piece(item)
         if done == BEGUN or done == SAVING:
             self.ring.add(item)
@@ -588,7 +588,7 @@ cdef class SendQueue(Output):
         return waiting.append(item)
 
     cdef bint _may_cut(self, Outgoing item) noexcept:
-        """Whether the peer takes one more message in pieces, or this is one already. Those that wait for that go first."""
+        """Return whether this message is cut already or the peer takes one more in pieces. Waiting ones go first."""
         if item.is_cut or item.kind == DATA:
             return True
         if not item.had_no_place and self.unopened is not None and self.unopened.has_items():
@@ -596,7 +596,7 @@ cdef class SendQueue(Output):
         return has_place(self, item)
 
     cdef int _open_next(self) except -1:
-        """One more message may be cut: of those that wait for that the first one, by priority, gets its turn."""
+        """One more message may be cut: the first waiting one, by priority, gets its turn."""
         cdef Outgoing item
         cdef Queue waiting
         while self.unopened is not None and self.unopened.has_items():
@@ -618,7 +618,7 @@ cdef bint has_place(SendQueue sender, Outgoing item) noexcept:
 
 
 cdef SendQueue new_sender(PartsOwner owner):
-    """Make the sender of a connection; the owner takes `owner` back when it goes."""
+    """Make the sender of a connection; the owner clears `owner` when it goes."""
     cdef SendQueue sender = SendQueue()
     sender.owner = <PyObject*>owner
     sender.wire = owner.wire

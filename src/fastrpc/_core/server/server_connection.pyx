@@ -239,7 +239,7 @@ cdef class ServerConnection(Connection):
             life.opened()
         due = life.check_opening(now)
         if self.is_closed:
-            # It was told nothing, so there is nothing it could miss.
+            # It was sent nothing, so it misses nothing.
             return self.cut_off() if is_stranger else 0
         if self.replace_at_ns and now >= self.replace_at_ns:
             self.replace_at_ns = 0
