@@ -2,8 +2,8 @@
 
 ::
 
-    ClientCall, ClientStream ──► CallingPart    OwnCalls (peers/own_calls)           native, and rpcx above its translation
-                                                PythonCalls (peers/calling_engine)   protocols written in Python
+    ClientCall, ClientStream ──► CallingPart    OwnCalls (client/own_calls)          native, and rpcx above its translation
+                                                PythonCalls (client/calling_engine)  protocols written in Python
 
 A call holds its engine, which holds this part as `Engine.calling`. An engine of any protocol may have one: its class
 overrides `send` and `abandon`, and where calls stream the six methods of messages. It ends a call by

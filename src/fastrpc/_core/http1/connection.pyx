@@ -14,7 +14,7 @@ the clock is asked behind every request.
 A refused request is answered, and the connection closes: the meaning of its next bytes is unknown. Every state that
 waits for the peer has an instant at which it ends; a body defers it only by bytes of its content, and only as far as
 they arrive at a lowest rate. The instants are here, the rules that give them in
-`handlers/connection_life`.
+`server/connection_life`.
 
 A subclass in Python implements `on_head`, `on_request` and `on_lost`, and uses `respond`. A compiled one implements the
 hooks beside them, and uses the functions that make no Python object of a field.
