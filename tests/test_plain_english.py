@@ -6,16 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.prose import Paragraph, paragraphs_of, sentences_of
-from tests.support.source_tree import PACKAGE, ROOT
+from tests.support.source_tree import ROOT
 
 pytestmark = pytest.mark.usefixtures("forgotten_trees")
 
-# Rooms that still have offenders. The list only becomes shorter: a room without any has to leave it.
-UNDONE = {
-    "src/fastrpc/_core/server",
-}
-
-CORE = PACKAGE / "_core"
 SOURCES = [path for path in (ROOT / "src").rglob("*") if path.suffix in {".py", ".pyi", ".pyx", ".pxd", ".h"}]
 FILES = sorted([*ROOT.glob("*.md"), *(ROOT / "bench").glob("*.md"), *(ROOT / "docs").rglob("*.md"), *SOURCES])
 
@@ -28,15 +22,6 @@ _GAP = r"\s+(?:#:?\s*)?"
 _RIDDLES = re.compile(
     rf"\b(?:[Nn]obody|[Ww]hoever|[Ii]n{_GAP}vain|[Ii]s{_GAP}none|[Oo]f{_GAP}theirs)\b",
 )
-
-
-def room_of(path: Path) -> str:
-    """Return the folder of the package or of its core, the documents, or the root document that a file belongs to."""
-    inside = path.relative_to(ROOT)
-    depth = 4 if CORE in path.parents else 3
-    return "/".join(
-        inside.parts[: min(depth, len(inside.parts) - 1)] if inside.parts[0] == "src" else inside.parts[:1]
-    )
 
 
 def indirect_sentences(paragraph: Paragraph) -> list[str]:
@@ -59,18 +44,8 @@ def wrong_in(path: Path) -> list[str]:
     return [f"{path.relative_to(ROOT)}:{line}: {found}" for line, found in sorted(begins + words)]
 
 
-def offenders() -> dict[str, list[str]]:
-    """Return the offenders by room."""
-    found: dict[str, list[str]] = {}
-    for path in FILES:
-        found.setdefault(room_of(path), []).extend(wrong_in(path))
-    return {room: wrong for room, wrong in found.items() if wrong}
-
-
 def test_prose_is_plain() -> None:
-    found = offenders()
-    assert [wrong for room in sorted(found.keys() - UNDONE) for wrong in found[room]] == []
-    assert sorted(UNDONE - found.keys()) == [], "these rooms are plain: take them from the list"
+    assert [wrong for path in FILES for wrong in wrong_in(path)] == []
 
 
 @pytest.mark.parametrize(

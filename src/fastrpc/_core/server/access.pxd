@@ -20,18 +20,19 @@ cdef class Access:
         readonly object authentication
         readonly object own_credentials
 
-        # What authorises, rules or a function, or None; whether its answers may be kept.
+        # The authorising rules or function, or None; whether its answers may be kept.
         object _authorize
         bint has_rules
         bint keeps_answers
 
-        # What `authorize` is told of each method.
+        # The description of each method for `authorize`.
         dict _routes
 
         # Connections (ServedConnection) and calls that are to be verified again, by files that have changed.
         object _outdated
 
-        # When changed files were last looked for, how often one was taken, and since when verdicts are the same.
+        # The instant of the last check for changed files, the number of changes taken, and the begin of the present
+        # verdicts.
         uint64_t looked_ns
         uint64_t generation
         uint64_t proved_since

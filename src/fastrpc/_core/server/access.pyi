@@ -8,12 +8,12 @@ from fastrpc.rpc.identity import Identity
 
 @final
 class Access:
-    """Who may call what, for all connections of one server.
+    """The callers that may call each method, for all connections of one server.
 
     Args:
         authentication, own_credentials: verify credentials, of connections and of single calls.
         authorize: rules, whose answers are kept for each connection until their file changes, or a function, which is
-            asked for each call; None allows whoever is identified.
+            asked for each call; None allows every identified caller.
         has_rules: whether `authorize` has rules (`fastrpc.auth.policy.Rules`).
     """
 
@@ -30,10 +30,10 @@ class Access:
     @property
     def own_credentials(self) -> Any: ...
     def look(self) -> None:
-        """Look for changed files: the next call of each connection is judged by them."""
+        """Check for changed files: the next call of each connection is judged by them."""
 
     def renew(self, sessions: Collection[Any]) -> None:
-        """End what was decided by files that have changed, for all connections, those without a call included."""
+        """End the decisions made by files that have changed, for all connections, those without a call included."""
 
     def expire(self, connection: ServedConnection) -> None:
         """End the credential of a connection now, and the streams that depend on it."""
@@ -41,20 +41,20 @@ class Access:
     def replace(
         self, connection: ServedConnection, identity: Identity, valid_seconds: float | None = None
     ) -> None:
-        """Note what the files say of a caller now; calls under way keep the identity that they started with.
+        """Take over the present identity of a caller in the files; calls under way keep the one they started with.
 
         Args:
-            valid_seconds: for how long its credential holds from now on; None: as long as the connection lasts.
+            valid_seconds: the validity of its credential from now on; None: as long as the connection lasts.
         """
 
     def expire_call(self, call: ServerCall) -> None:
-        """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
+        """End the own credential of a call now; a stream ends, a unary call that runs goes on."""
 
     def may_learn(self, identity: Identity | None, method: str) -> bool:
         """Return whether a caller may learn that a method is not known yet.
 
-        Whoever is identified where nothing authorises; whom rules allow it; nobody where a function authorises, which
-        is told what a method is.
+        True for identified callers without `authorize`, and for those that rules allow it; False with a function, which
+        decides by the properties of a method.
         """
 
     def allows(self, identity: Identity | None, route: MethodRoute) -> bool:

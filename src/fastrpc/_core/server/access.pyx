@@ -1,13 +1,13 @@
-"""The gate's steps authenticate and authorise: who calls, and whether that one may.
+"""The gate's steps authenticate and authorise: the identity of a caller, and its right to call a method.
 
 ::
 
     call ──► a credential of its own ──► OwnCredentials ──┐
          └─► the identity of the connection ──────────────┴─► public? ──► roles ──► authorize ──► the next step
 
-A connection keeps what was decided for it, by method: rules cost a lookup for each call, however many there are.
-A function is asked each time. Without a caller's identity every refusal is UNAUTHENTICATED, with one it is
-PERMISSION_DENIED, and an unknown method gives what a forbidden one gives.
+A connection keeps the decisions for it, by method: rules cost a lookup for each call, whatever their number. A function
+is asked each time. Without a caller's identity every refusal is UNAUTHENTICATED, with one it is PERMISSION_DENIED, and
+an unknown method gives the same as a forbidden one.
 """
 
 from collections import deque
@@ -24,7 +24,7 @@ from fastrpc._core.server.served_call cimport keep_identities
 from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 
 cdef enum:
-    # What is kept for a connection and a method.
+    # The decision kept for a connection and a method.
     DENIED = 0
     ALLOWED = 1
     ALLOWED_HIGH = 2
@@ -36,7 +36,7 @@ cdef bytes OWN_CREDENTIAL = b"authorization"
 
 @cython.final
 cdef class Access:
-    """Who may call what, for all connections of one server."""
+    """The callers that may call each method, for all connections of one server."""
 
     def __init__(self, authentication not None, own_credentials not None, authorize=None, *, bint has_rules=False):
         self.authentication = authentication
@@ -46,11 +46,11 @@ cdef class Access:
         self.keeps_answers = authorize is None or has_rules
         self._routes = {}
         self._outdated = deque()
-        # A connection begins with 0, and with each verdict it has that of its files.
+        # A connection begins with 0, and takes the generation of its files with each verdict.
         self.generation = self.proved_since = 1
 
     cdef int judge(self, ServerCall call) except? -2:
-        """Return OK, the status to refuse the call with, or WAITS. Whatever `authorize` raises comes out."""
+        """Return OK, the status to refuse the call with, or WAITS. An error of `authorize` is raised."""
         cdef ServedConnection connection = call.connection
         if connection.now > self.looked_ns + LOOK_NS:
             self._look(connection.now)
@@ -62,12 +62,12 @@ cdef class Access:
         if connection.expires_ns and connection.now >= connection.expires_ns:
             connection.is_expired = True
             return self.decide(call, None)
-        # Some requests are not those of whom the connection is.
+        # Some requests have another identity than their connection.
         return self.decide(call, call.own_identity if call.keeps_identity else connection.identity)
 
     def _judge_own(self, ServerCall call, credential):
-        """Judge by the credential of the call itself, which stands for that of the connection."""
-        # Until the verdict, and if that is a refusal, it is nobody's.
+        """Judge by the credential of the call itself, which replaces that of the connection."""
+        # Until the verdict, and after a refusal, the call is unauthenticated.
         call.keeps_identity = call.has_own_credential = True
         found = self.own_credentials.of_call(call, credential)
         if found is None:
@@ -76,7 +76,7 @@ cdef class Access:
         return status if identity is None else self.take_own(call, identity, seconds)
 
     cdef int take_own(self, ServerCall call, object identity, object seconds) except? -2:
-        """Note whose credential the call has, and for how many seconds; return OK, or the status to refuse it with."""
+        """Take over the identity and validity of the call's own credential; return OK, or the status to refuse it with."""
         cdef ServedConnection connection = call.connection
         call.own_identity = identity
         if seconds is not None:
@@ -140,15 +140,15 @@ cdef class Access:
         """Return whether a caller may learn that a method is not known yet."""
         if identity is None or self._authorize is None:
             return identity is not None
-        # A function is told what a method is, which nobody knows yet.
+        # A function decides by the properties of a method, which are still unknown.
         return bool(self.has_rules) and self._authorize.decide(identity, method).is_allowed
 
     def look(self):
-        """Look for changed files: the next call of each connection is judged by them."""
+        """Check for changed files: the next call of each connection is judged by them."""
         self._look(now_ns())
 
     def renew(self, sessions not None):
-        """End what was decided by files that have changed, for all connections, those without a call included."""
+        """End the decisions made by files that have changed, for all connections, those without a call included."""
         cdef ServedConnection connection
         for session in list(sessions):
             connection = session.connection
@@ -157,12 +157,12 @@ cdef class Access:
 
     def expire(self, ServedConnection connection not None):
         """End the credential of a connection now, and the streams that depend on it."""
-        # The instant of the work handled now: a call that comes in it is nobody's already.
+        # The instant of the work handled now: a call that arrives in it is unauthenticated already.
         connection.expires_ns = connection.now
         connection.look_by(connection.now)
 
     def replace(self, ServedConnection connection not None, identity not None, valid_seconds=None):
-        """Note what the files say of a caller now; calls under way keep the identity that they started with."""
+        """Take over the present identity of a caller in the files; calls under way keep the one they started with."""
         if identity != connection.identity:
             keep_identities(connection)
             connection.identity = identity
@@ -173,23 +173,23 @@ cdef class Access:
             connection.look_by(connection.expires_ns)
 
     def expire_call(self, ServerCall call not None):
-        """End the credential that a call has of its own now; a stream ends, a unary call that runs goes on."""
+        """End the own credential of a call now; a stream ends, a unary call that runs goes on."""
         call.own_expires_ns = call.connection.own_due_ns = now_ns()
         call.connection.look_by(call.own_expires_ns)
 
     cdef int _look(self, uint64_t now) except -1:
-        """Look for changed files."""
+        """Check for changed files."""
         self.looked_ns = now
         self.generation = self.authentication.look()
         self.proved_since = self.authentication.proved_since
         return 0
 
     cdef int renew_if_due(self, ServedConnection connection) except -1:
-        """Let a connection be judged by the files as they are now."""
+        """Judge a connection by the present files."""
         return 0 if connection.generation == self.generation else self._renew(connection)
 
     cdef int _renew(self, ServedConnection connection) except -1:
-        """Drop what was decided by the files before, and verify again what the connection was identified by."""
+        """Drop the decisions made by earlier files, and verify the credential of the connection again."""
         cdef bint is_proved = connection.generation >= self.proved_since
         cdef ServerCall call
         connection.answers = None
@@ -198,7 +198,7 @@ cdef class Access:
             return 0
         if connection.identity is not None:
             self.authentication.again(connection)
-        # Calls under way, where they have credentials of their own.
+        # Calls under way that have credentials of their own.
         for call in [*(connection.held or ()), *(connection.queue or ())]:
             if call.own_identity is not None and call.has_own_credential:
                 self._verify_soon(connection, call)
@@ -227,7 +227,7 @@ cdef class Access:
             elif not (<ServerCall>outdated).was_ended:
                 self.own_credentials.again(outdated)
         except Exception as error:
-            # Nobody stays trusted because its credential could not be verified.
+            # An identity whose credential cannot be verified is not trusted further.
             connection.crash(error)
         finally:
             self._outdated.popleft()

@@ -13,47 +13,47 @@ from fastrpc._core.server.waiting_calls cimport WaitingCalls
 
 cdef class CallAdmission:
     cdef:
-        # The loop of the server; its live connections, how many there may be, how many were one too many.
+        # The loop of the server; its live connections, the most of them, the number refused above that.
         readonly LoopState loop_state
         readonly set sessions
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
-        # Calls that wait for their start, over all connections, and those among them whose priority is not 0; connections to
-        # be looked at in the next turn, and since when they are to.
+        # Calls that wait for their start, over all connections, and those among them whose priority is not 0;
+        # connections to be checked in the next turn, and the instant that this was scheduled.
         readonly Py_ssize_t waiting
         WaitingCalls prioritised
         Py_ssize_t queue_length
         uint64_t queue_age_ns
 
-        # Until when calls that waited for most of their time are refused: some expired before they started.
+        # The instant until which calls with half of their time gone are refused: some expired before they started.
         uint64_t sheds_until_ns
         object turn
         bint is_scheduled
         uint64_t scheduled_ns
 
-        # The time in which one connection starts calls that waited, while others wait for theirs.
+        # The time in which one connection starts waiting calls while others wait for theirs.
         uint64_t starts_each_ns
         object _look
         object _context
 
-        # Calls that were not started; of those, the counters of the ones whose method is not served here. What counts
-        # calls that came by other protocols than the native one: by protocol, by method.
+        # Calls that were not started; the counters of those whose method is not served here. The counters of calls that
+        # came by other protocols than the native one: by protocol, by method.
         readonly uint64_t refused
         MethodCounters unknown_method
         dict _counters
 
-        # Calls that an engine other than the native one may begin and not have ended, and their metadata.
+        # Calls that an engine other than the native one may have under way, and their metadata.
         Py_ssize_t concurrent_calls
         uint32_t metadata_bytes
 
-        # What connections hold. Bounds in bytes, of one message and of the output of one connection.
+        # The bytes that connections hold. Bounds in bytes, of one message and of the output of one connection.
         readonly MemoryBudget memory
         uint64_t message_bytes
         int64_t send_soft
         int64_t send_hard
 
-        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: as long as it likes.
+        # Nanoseconds that a stream may wait for its peer (`Timeouts.stream_idle`), 0: no limit.
         public uint64_t stream_idle_ns
 
     cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route)

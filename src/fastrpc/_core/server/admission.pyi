@@ -11,9 +11,9 @@ from fastrpc.protocols.base import ServerEngine
 logger: Logger
 
 class CallAdmission:
-    """The bounds of one server, over all of its connections: calls that wait, bytes held."""
+    """The bounds of one server, over all of its connections: waiting calls, bytes held."""
 
-    #: Nanoseconds that a stream may wait for its peer; 0: as long as it likes.
+    #: Nanoseconds that a stream may wait for its peer; 0: no limit.
     stream_idle_ns: int
 
     def __init__(
@@ -32,7 +32,7 @@ class CallAdmission:
 
     @property
     def connections(self) -> int:
-        """How many connections there may be (`Limits.connections`)."""
+        """The most connections (`Limits.connections`)."""
 
     @property
     def refused_connections(self) -> int:
@@ -51,7 +51,7 @@ class CallAdmission:
         """The bytes that the connections hold."""
 
     def counters_by_method(self, protocol: str) -> dict[str, MethodCounters] | None:
-        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
+        """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
 
     def look_at(self, connection: ServedConnection) -> None:
-        """Refuse what waited for too long on a connection whose engine has no such check of its own."""
+        """Refuse calls that waited too long on a connection whose engine has no such check of its own."""

@@ -8,14 +8,14 @@
                              ▼
                            queue ──► CallAdmission, once a turn ──► aged? refused ──► start
 
-Calls of priority 1 are sheddable. Of calls that wait they start last, and their memory budgets are lower. When the queue
-is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is used
-up, as many as it takes, and none where all of them are not enough.
+Calls of priority 1 are sheddable. Of waiting calls they start last, and their memory budgets are lower. When the queue
+is full, the sheddable call that arrived last is refused to make room for one that is not sheddable; when a budget is
+used up, as many as it takes, and none if all of them are not enough.
 
-Calls that waited start for STARTS_NS in one turn of the loop. The connections that had no time come first in the next.
+Calls that waited start for STARTS_NS in one turn of the loop. The connections that got no time come first in the next.
 
 A stall of the loop is over for a connection once a turn brought nothing more to read: cancels that came meanwhile
-count, and what expired meanwhile is never started.
+count, and calls that expired meanwhile never start.
 """
 
 import contextvars
@@ -57,8 +57,8 @@ from fastrpc._core.base.histogram import OTHER_METHODS, count_refusal, default_r
 from fastrpc.status import Status
 
 cdef enum:
-    # After so many turns of the loop, or once so many bytes of requests came or so many one-way calls wait, calls are
-    # started although there is still more to read. One turn alone may bring megabytes.
+    # After so many turns of the loop, or so many bytes of requests, or so many waiting one-way calls, calls start
+    # although there is still more to read. One turn alone may bring megabytes.
     MOST_LOOKS = 6
     PATIENT_LOOKS = 24
     MOST_CAUGHT_UP = 1_048_576
@@ -69,8 +69,8 @@ cdef uint64_t STARTS_NS = 4_000_000
 # The time of one connection among many in such a turn: a thousand have theirs within fifty turns.
 cdef uint64_t STARTS_EACH_NS = 200_000
 
-# A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second
-# others that waited for longer than that may be refused.
+# A call that expired after so long waited for its start; a shorter wait is that of any turn of the loop. For a second,
+# others that waited longer than that may be refused.
 cdef uint64_t WAITED_NS = 10_000_000
 cdef uint64_t SHEDS_NS = 1_000_000_000
 
@@ -117,11 +117,11 @@ cdef class CallAdmission:
     # Counters
 
     def counters_by_method(self, str protocol not None):
-        """Return what counts the calls that come by a protocol; None for the native one: their routes have them."""
+        """Return the counters of calls that come by a protocol; None for the native one: their routes have them."""
         return None if protocol == "native" else self._counters.setdefault(protocol, {})
 
     cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route):
-        """Return what counts a call; without a route its method is not served here."""
+        """Return the counters of a call; without a route its method is not served here."""
         cdef MethodCounters counters
         if connection.counters is None:
             return self.unknown_method if route is None else route.counters
@@ -134,7 +134,7 @@ cdef class CallAdmission:
     # Memory
 
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new):
-        """Return why nothing more of this size is taken of a call, or None. Calls that may be shed make room for others."""
+        """Return why no more bytes of a call are taken, or None. Sheddable calls make room for others."""
         cdef ServerCall shed
         cdef str problem = self.memory.excess(call, size, is_new)
         if problem is None or is_sheddable(call) or not self._can_make_room(call.connection, size, is_new):
@@ -149,7 +149,7 @@ cdef class CallAdmission:
 
     cdef bint has_room(self, ServerCall call, bytes payload) except -1:
         """Return whether the budgets take the payload of a call; refuse the call if not."""
-        # What was taken in pieces is no new call any more.
+        # A request taken in pieces is no new call any more.
         cdef str problem = self.over_budget(call, PyBytes_GET_SIZE(payload) - call.charge, call.charge == 0)
         if problem is None:
             return True
@@ -158,7 +158,7 @@ cdef class CallAdmission:
         return False
 
     cdef bint _can_make_room(self, ServedConnection connection, Py_ssize_t size, bint is_new) noexcept:
-        """Return whether neither budget would be used up without the calls that may be shed."""
+        """Return whether both budgets would have room without the sheddable calls."""
         cdef int64_t waiting = self.prioritised.sheddable_bytes + self.prioritised.sheddable_records
         if is_new and process_held - waiting > self.memory.refuse_above:
             return False
@@ -168,7 +168,7 @@ cdef class CallAdmission:
         return connection.request_held - waiting + size <= self.memory.request_bytes
 
     cdef ServerCall _call_to_shed(self, ServedConnection connection, bint of_any):
-        """Return the sheddable call that arrived last, of this connection or of any; None: there is none."""
+        """Return the sheddable call that arrived last, of this connection or of any, or None."""
         if of_any:
             return self.prioritised.last_sheddable()
         return None if connection.queue is None else (<WaitingCalls>connection.queue).last_sheddable()
@@ -180,9 +180,9 @@ cdef class CallAdmission:
         return self.refuse(call, RESOURCE_EXHAUSTED, text)
 
     cdef int weigh(self, ServedConnection connection, int64_t size) except -1:
-        """Count the output that the peer has not taken; above `send_soft` nothing more starts.
+        """Count the output that the peer has not taken; above `send_soft` no further call starts.
 
-        What is left of large answers under way does not hold calls up: the answers of these go in between.
+        The unsent rest of large answers does not hold calls up: answers to these go in between.
         """
         cdef int64_t change = size - connection.output_held
         connection.output_held = size
@@ -201,12 +201,12 @@ cdef class CallAdmission:
     # Refusals
 
     cdef int refuse(self, ServerCall call, int status, str text, bint is_faulty=False) except -1:
-        """Count a call that is not started, and say so; faulty: the same call again would fare no better."""
+        """Count and refuse a call that is not started; faulty: the same call would be refused again."""
         cdef ServedConnection connection = call.connection
         self.count_refused(call, status, text)
         if call.stream is not None:
             (<StreamChannel>call.stream).close(None)
-        # Said first: what the engine does now may end the call once more.
+        # Set first: the engine may now end the call once more.
         call.was_ended = True
         return connection.do_refuse(call, status, text, is_faulty)
 
@@ -241,13 +241,13 @@ cdef class CallAdmission:
     # The slow way in
 
     cdef int start(self, ServerCall call, bytes payload) except -1:
-        """Hook: nothing holds the call back any more."""
+        """Hook: start a call that nothing holds back any more."""
         return 0
 
     cdef int slow_start(self, ServerCall call, bytes payload) except -1:
         """Refuse a call, let it wait, or begin it after all."""
         cdef ServedConnection connection = call.connection
-        # Without a look at the clock: what its last handler took is known.
+        # Without reading the clock: the end of its last handler is known.
         cdef uint64_t now = max(connection.now, connection.stepped_ns)
         if (
             connection.holding == HOLD_LATE
@@ -255,7 +255,7 @@ cdef class CallAdmission:
             and (self.sheds_until_ns <= now or call.deadline_ns <= now)
             and process_held <= self.memory.shed_above
         ):
-            # Many calls come late: what one connection sends at once takes several turns.
+            # Many calls are late: the input of one connection takes several turns.
             return self.start(call, payload)
         if connection.holding & HOLD_DRAIN:
             count_refusal("drain")
@@ -287,7 +287,7 @@ cdef class CallAdmission:
         if not connection.queue and connection.holding & HOLD_OUTPUT:
             connection.look_by(connection.now + self.queue_age_ns)
         if call.flags & ONE_WAY and not connection.holding & HOLD_STALL:
-            # What waits starts before more is taken of a caller that waits for nothing.
+            # Waiting calls start before more are taken of a caller that waits for no answer.
             self.loop_state.turns.unanswered_ns = 0
         call.waiting_context = PyContext_CopyCurrent()
         call.waiting_payload = payload
@@ -330,7 +330,7 @@ cdef class CallAdmission:
         return 0
 
     cdef int _start_waiting(self, ServedConnection connection, int last_rank) except -1:
-        """Begin the calls that wait, in order and up to a rank, until something holds them back or the time is over."""
+        """Begin the waiting calls, in order and up to a rank, until something holds them back or the time is over."""
         cdef ServerCall call
         cdef bytes payload
         cdef uint64_t ends_ns = min(connection.turn_ns + STARTS_NS, now_ns() + self.starts_each_ns)
@@ -347,7 +347,7 @@ cdef class CallAdmission:
             elif not self._is_stale(call, call.queued_ns, now_ns()) and self.has_room(call, payload):
                 # Calls that started before it may have filled the memory.
                 self.start_inside(context, call, payload)
-            # One-way calls have a share of the turn, here as where they are read.
+            # One-way calls have a share of the turn, as they have where they are read.
             if now_ns() >= (connection.turn_ns + <uint64_t>UNANSWERED_NS if call.flags & ONE_WAY else ends_ns):
                 return 0
         return 0
@@ -379,10 +379,10 @@ cdef class CallAdmission:
         return 0
 
     cdef bint _is_stale(self, ServerCall call, uint64_t since, uint64_t now) except -1:
-        """Return whether a call has waited since then for too long; it is refused.
+        """Return whether a call has waited too long since `since`; if so, it is refused.
 
         First come, first served would start each call of an overload just as its deadline passes. So while calls expire
-        unstarted, those are refused that waited for more than half of their time.
+        unstarted, calls that waited for more than half of their time are refused.
         """
         cdef uint64_t waited = now - min(now, since)
         # Without a deadline, ages.
@@ -398,14 +398,14 @@ cdef class CallAdmission:
         return True
 
     cdef uint64_t check_waiting(self, ServedConnection connection, uint64_t now) except? 0:
-        """Refuse what waited for too long; return when to ask again, 0 where nothing waits."""
+        """Refuse calls that waited too long; return the instant of the next check, 0 without waiting calls."""
         self._refuse_aged(connection, now)
         if not connection.queue:
             return 0
         return (<WaitingCalls>connection.queue).oldest().queued_ns + self.queue_age_ns
 
     def look_at(self, ServedConnection connection not None):
-        """Refuse what waited for too long on a connection whose engine has no such check of its own."""
+        """Refuse calls that waited too long on a connection whose engine has no such check of its own."""
         cdef uint64_t due
         connection.look_due_ns = 0
         due = self.check_waiting(connection, now_ns())
@@ -415,7 +415,7 @@ cdef class CallAdmission:
     # Turns
 
     cdef int schedule(self, ServedConnection connection) except -1:
-        """Look at what waits on a connection in the next turn of the loop."""
+        """Check the waiting calls of a connection in the next turn of the loop."""
         if not connection.is_in_turn:
             connection.is_in_turn = True
             self.turn.append(connection)
@@ -426,7 +426,7 @@ cdef class CallAdmission:
         return 0
 
     def _look_at_waiting(self):
-        """Start what may start, by priority and connection after connection, as long as this turn may take."""
+        """Start waiting calls, by priority and connection after connection, within the time of one turn."""
         cdef ServedConnection connection
         cdef list ready = []
         cdef uint64_t began = now_ns()
@@ -439,7 +439,7 @@ cdef class CallAdmission:
             if connection.is_closed:
                 continue
             if is_late:
-                # Something blocked the loop since then: cancels may lie in the socket, which is read after this.
+                # The loop was blocked since then: cancels may lie in the socket, which is read after this.
                 self.hold_for_stall(connection)
             if connection.holding & HOLD_STALL and not self._is_caught_up(connection):
                 self.schedule(connection)
@@ -452,7 +452,7 @@ cdef class CallAdmission:
             if not had_time:
                 break
         if had_time:
-            # One-way calls have a share of the turn together: the next time it is another connection's before.
+            # One-way calls share a part of the turn: the next time another connection has it first.
             ready = ready[1:] + ready[:1]
         for connection in ready:
             if connection.queue is not None and not connection.is_closed and not connection.holding & HOLD_OUTPUT:
@@ -470,7 +470,7 @@ cdef class CallAdmission:
         return False
 
     cdef int _start_ready(self, list ready, uint64_t began, int last_rank) except -1:
-        """Start what waits on these connections; return 0 if there was no time for all, and turn `ready` further then."""
+        """Start the waiting calls of these connections; return 0 if there was no time for all, with `ready` rotated."""
         cdef ServedConnection connection, other
         cdef Py_ssize_t position
         cdef uint64_t now
@@ -485,13 +485,13 @@ cdef class CallAdmission:
             if now < began + STARTS_NS:
                 continue
             ready[:] = ready[position + 1:] + ready[:position + 1]
-            # Where its call blocked the loop, it is in turn already, before those that had no time.
+            # If its call blocked the loop, it is in turn already, before those that got no time.
             is_again = connection.is_in_turn
             if is_again:
                 self.turn.remove(connection)
                 connection.is_in_turn = False
             if now > began + STALL_NS:
-                # What the peers sent meanwhile is read first. Calls of lower priority wait on any of these connections.
+                # Input that came meanwhile is read first. Calls of lower priority wait on any of these connections.
                 for other in (*ready, *self.turn):
                     if other.queue is not None or other.is_in_turn:
                         self.hold_for_stall(other)
@@ -512,22 +512,22 @@ cdef class CallAdmission:
     # Stalls
 
     cdef int note_stall(self, ServedConnection connection, uint64_t now, uint64_t came_ns) except -1:
-        """What a connection reads now came at `came_ns`; the loop was blocked, or nobody watches for stalls."""
+        """Note that input being read arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         connection.now = now
         connection.dated_ns = came_ns
         if came_ns < now:
-            # Until the end of this read, which takes it back.
+            # Until the end of this read, which resets it.
             connection.holding |= HOLD_LATE
         if self.loop_state.calm_until_ns == 0:
             return self.loop_state.watch(now)
         return self.hold_for_stall(connection) if now > self.loop_state.calm_until_ns else 0
 
     cdef int hold_for_stall(self, ServedConnection connection) except -1:
-        """Something blocked the loop: nothing starts before the socket was seen empty."""
+        """The loop was blocked: hold all starts until the socket was seen empty."""
         if connection.is_closed:
             return 0
         if connection.holding & HOLD_STALL:
-            # Where it was seen empty, that was before.
+            # An earlier empty socket does not count.
             connection.seen_read_ns = 0
             return 0
         connection.holding |= HOLD_STALL
@@ -542,14 +542,14 @@ cdef class CallAdmission:
         if connection.queue is not None and len(connection.queue) >= MOST_WAITING and starts_one_way(connection.queue):
             connection.looks = MOST_LOOKS
         elif connection.waits_for_turn() and connection.patience > 0:
-            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each look.
+            # Until its turn nothing more is read. But among a thousand busy connections it waits for one at each check.
             connection.patience -= 1
             return False
         connection.looks += 1
         if connection.looks == 1 or (
             has_read and connection.looks < MOST_LOOKS and connection.request_held - connection.stalled_held < MOST_CAUGHT_UP
         ):
-            # The first look comes before this turn's reads.
+            # The first check comes before this turn's reads.
             connection.seen_read_ns = connection.received_ns
             return False
         connection.holding &= ~HOLD_STALL
@@ -559,5 +559,5 @@ cdef class CallAdmission:
 
 
 cdef bint starts_one_way(WaitingCalls queue) except -1:
-    """Return whether the oldest of these calls, of which there are some, is a one-way call: nothing can cancel it."""
+    """Return whether the oldest call of this queue, which is not empty, is a one-way call: nothing can cancel it."""
     return queue.oldest().flags & ONE_WAY != 0

@@ -6,7 +6,7 @@ from fastrpc._core.limiting.rate_limiter cimport RateLimiter
 from fastrpc._core.server.served_call cimport ServerCall
 
 cdef enum KeyKind:
-    # What calls are counted by: one key for all of the method, or what the call or its connection says.
+    # The key that calls count by: one for all of the method, or a property of the call or its connection.
     KEY_FIXED = 0
     KEY_PEER = 1
     KEY_IDENTITY = 2
@@ -25,7 +25,7 @@ cdef class BoundLimit:
         uint64_t key
         str entry
 
-        # Why a call is refused.
+        # The reason of a refusal.
         readonly str text
 
     cdef uint64_t key_for(self, ServerCall call) except 0

@@ -9,9 +9,9 @@ class BoundLimit:
     """A limit as it holds for one method.
 
     Args:
-        per: what calls count by, as for `fastrpc.limits.RateLimit`.
-        name: the key of all calls of the method, where `per` is "server", "service" or "method".
-        text: why a call is refused.
+        per: the attribute that calls count by, as for `fastrpc.limits.RateLimit`.
+        name: the key of all calls of the method, if `per` is "server", "service" or "method".
+        text: the reason of a refusal.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The limits of one server, applied to calls: which of them a method has, and under which key each call counts.
+"""The limits of one server, applied to calls: the limits of a method, and the key under which each call counts.
 
 ::
 
@@ -47,7 +47,7 @@ cdef class BoundLimit:
             return connection.peer_key
         identity = call.own_identity if call.keeps_identity else connection.identity
         if identity is None:
-            # No identity has this name. A caller that nobody knows could name another entry with each call.
+            # No identity has this name. An unauthenticated caller could name another entry with each call.
             return key_of(b"anonymous")
         if self.kind == KEY_IDENTITY:
             return key_of(identity.name.encode())
@@ -63,7 +63,7 @@ cdef class CallLimits:
 
     @cython.nonecheck(False)
     cdef BoundLimit take(self, ServerCall call):
-        """Count a call on all limits of its method; return the one that is reached, with nothing counted, or None."""
+        """Count a call on all limits of its method; return the first that is reached, with nothing counted, or None."""
         cdef MethodRoute route = call.route
         cdef tuple limits = route.limits
         cdef Py_ssize_t index
@@ -97,7 +97,7 @@ cdef class CallLimits:
             self.refused_by_concurrency += 1
             wait_ns = limit.concurrency.pause()
         else:
-            # How long a stream lasts says nothing about the server, and a one-way caller waits for nothing.
+            # The duration of a stream says nothing about the server, and a one-way caller does not wait.
             return True
         self.pause_ms = <uint32_t>min((wait_ns + MILLISECOND_NS - 1) // MILLISECOND_NS, LONGEST_PAUSE_MS)
         return False

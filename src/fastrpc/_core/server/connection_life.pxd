@@ -9,15 +9,15 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 
 cdef enum:
-    # A connection that drains closes once it had no call for so long, in nanoseconds.
+    # A draining connection closes after so many nanoseconds without a call.
     REST_NS = 1_000_000_000
 
 
 cdef struct Facts:
-    # Whether a call is under way; whether a message has begun, is not whole, and is waited for.
+    # Whether a call is under way; whether an incomplete message is waited for.
     bint is_busy
     bint is_receiving
-    # Of that message: when it began, when its last byte came, and how many bytes came.
+    # Of that message: its begin, the instant of its last byte, and the bytes received.
     uint64_t began_ns
     uint64_t heard_ns
     int64_t received
@@ -39,29 +39,29 @@ cdef class ConnectionLife:
         uint64_t leave_after_ns
         uint64_t linger_ns
 
-        # Instants, 0 = not running: when the opening has to be over, when the age is reached (the age itself before the
-        # begin), when calls are cut off, until when a closed connection reads on.
+        # Instants, 0 = not running: the deadline of the opening, the end of the age (the age itself before the begin),
+        # the end of calls, the end of reading on after the close.
         uint64_t opening_due_ns
         uint64_t aged_at_ns
         uint64_t leave_at_ns
         uint64_t linger_until_ns
 
-        # The instant of the last use, and until when a drain closes no connection that rests.
+        # The instant of the last use, and the instant before which a drain closes no resting connection.
         uint64_t used_ns
         uint64_t kept_until_ns
 
-        # Whether the first bytes came, whether the age was reached, whether the connection drains, and whether its protocol
-        # closes by itself behind the last answer.
+        # Whether the first bytes came, whether the age was reached, whether the connection drains, and whether its
+        # protocol closes by itself after the last answer.
         bint has_heard
         bint has_aged
         bint drains
         bint closes_by_answers
 
-        # When `has_rested` and `has_left` are to be asked again.
+        # The instant of the next check of `has_rested` and `has_left`.
         uint64_t next_ns
 
-        # Since when the peer takes no output, 0: it does, and what it had taken when that was asked last. The time from
-        # the last look at weighed output to the next one.
+        # The instant since which the peer takes no output, 0: it does, and the bytes taken by the last check. The time
+        # from the last check of weighed output to the next one.
         uint64_t stuck_ns
         int64_t taken
         uint64_t output_look_ns
@@ -77,13 +77,13 @@ cdef class ConnectionLife:
     cdef bint hear_first(self) except -1
     cdef bint meet_peer(self) except -1
 
-    # What an engine tells.
+    # Reports of an engine.
     cdef uint64_t begin(self, uint64_t now) except? 0
     cdef int opened(self) noexcept
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept
     cdef uint64_t linger(self, uint64_t now) noexcept
 
-    # What is due: all of it, and single rules.
+    # The orders that are due: all of them, and single rules.
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0
     cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0
     cdef uint64_t check_opening(self, uint64_t now) except? 0

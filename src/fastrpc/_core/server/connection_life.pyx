@@ -6,10 +6,11 @@
                  │            │           │          │
                  └────────────┴───────────┴──────────┴──► orders: begin_drain, end_calls, close, abort of the engine
 
-    check(now, facts) ──► the orders that are due now, and the instant of the next look; 0 = never
+    check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
 
-Sans-IO, and told the time. An engine gives facts: whether it is busy, what it is receiving, its unsent bytes. Some engines
-ask for single rules, as their protocol has its own way to close. Pings and silence of the native protocol are in
+Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
+Some engines apply single rules, as their protocol has its own way to close. Pings and silence of the native protocol
+are in
 `native/liveness`, for both of its sides.
 """
 
@@ -26,14 +27,14 @@ from fastrpc._core.server.served_connection cimport Failure
 from fastrpc._core.wire.frame cimport REASON_DRAIN, REASON_HANDSHAKE, REASON_MAX_AGE
 
 cdef uint64_t SECOND = 1_000_000_000
-# The time to read on of a connection that no settings say it for: as `Timeouts.linger`.
+# The time to read on for connections without settings: as `Timeouts.linger`.
 cdef uint64_t LINGER_NS = SECOND
-# When to look again whether a call was read that came when its connection was to close.
+# The delay of the next check for an unread call on a connection that is to close.
 cdef uint64_t UNREAD_NS = SECOND // 20
-# Facts that no instant announces are looked at so often.
+# The interval of checks for facts that have no instant.
 cdef uint64_t LOOK_NS = 10 * SECOND
 cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
-# Looks at output that a transport took: soon, and less often where none of it leaves.
+# The interval of checks for output that a transport took: short at first, longer while none of it leaves.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
 
@@ -50,7 +51,7 @@ cdef class ConnectionLife:
         return self.set_age(timeouts, keepalive)
 
     cdef int set_age(self, object timeouts, object keepalive) except -1:
-        """Set the age of the connection, the time that calls get once it is reached, and that to read on."""
+        """Set the age of the connection, the time that calls get after it, and the time to read on."""
         if keepalive.max_age is not None:
             # Connections made together, after a restart say, must not all end together.
             self.aged_at_ns = nanoseconds(keepalive.max_age * uniform(0.9, 1.1))
@@ -61,11 +62,11 @@ cdef class ConnectionLife:
     # Counting in and out
 
     cdef bint count_in(self) except -1:
-        """Count the connection; return whether there is one too many, so that it has to close."""
+        """Count the connection; return whether it is one too many and has to close."""
         return (<Gate>(<ServedConnection>self.connection).gate).add_session(<object>self.engine)
 
     cdef str surplus_text(self):
-        """Return why a connection that is one too many closes."""
+        """Return the reason to close a surplus connection."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         return f"the server has {gate.connections} connections already (Limits.connections)"
 
@@ -78,25 +79,25 @@ cdef class ConnectionLife:
     # The opening
 
     cdef uint64_t begin(self, uint64_t now) except? 0:
-        """The stream is connected: the opening and the age begin. Return when to look first, 0 = never."""
+        """The stream is connected: the opening and the age begin. Return the instant of the first check, 0 = never."""
         self.used_ns = now
         self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0
         self.aged_at_ns = now + self.aged_at_ns if self.aged_at_ns else 0
         return earlier(earlier(self.opening_due_ns, self.aged_at_ns), now + self.look_after() if self.patience_ns else 0)
 
     cdef uint64_t look_after(self) noexcept:
-        """Return how often to look at facts that no instant announces."""
+        """Return the interval of checks for facts that have no instant."""
         return max(min(LOOK_NS, self.patience_ns // 4), SHORTEST_LOOK_NS)
 
     cdef bint hear_first(self) except -1:
-        """The first bytes came, so that a handshake of TLS is over: note who the peer is, and `meet_peer`."""
+        """The first bytes came, so that a handshake of TLS is over: note the peer, and `meet_peer`."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         self.has_heard = True
         connection.peer_info = (<Gate>connection.gate).dispatcher.describe_peer(<object>self.engine)
         return self.meet_peer()
 
     cdef bint meet_peer(self) except -1:
-        """Ask whom the certificate of the peer names; return False where input waits for that verdict."""
+        """Identify the peer by its certificate; return False if input waits for that verdict."""
         cdef Engine engine = <Engine>self.engine
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
         if gate.knows_peer(engine):
@@ -105,12 +106,12 @@ cdef class ConnectionLife:
         return False
 
     cdef int opened(self) noexcept:
-        """The peer said enough to be through its opening."""
+        """The peer has completed its opening."""
         self.opening_due_ns = 0
         return 0
 
     cdef uint64_t check_opening(self, uint64_t now) except? 0:
-        """Close a connection whose opening takes too long; return when that is."""
+        """Close a connection whose opening takes too long; return its deadline."""
         if self.opening_due_ns and now >= self.opening_due_ns:
             self.opening_due_ns = 0
             (<object>self.engine).close(REASON_HANDSHAKE, f"the opening took more than {self.handshake_ns / 1e9:g} s")
@@ -119,11 +120,11 @@ cdef class ConnectionLife:
     # Age, drain, rest
 
     cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0:
-        """Drain a connection at its age, and end the calls that outlast that; return when to look again."""
+        """Drain a connection at its age, and end the calls that outlast that; return the instant of the next check."""
         if self.aged_at_ns and now >= self.aged_at_ns:
             self.aged_at_ns = 0
             self.has_aged = True
-            # Behind its last answer such a protocol closes by itself: a later call has its own time.
+            # Such a protocol closes by itself after its last answer: a later call has its own time.
             if self.leave_after_ns and not (self.closes_by_answers and is_between):
                 self.leave_at_ns = now + self.leave_after_ns
             (<object>self.engine).begin_drain(REASON_MAX_AGE, "the connection reached its age (Keepalive.max_age)")
@@ -135,17 +136,17 @@ cdef class ConnectionLife:
         return earlier(self.aged_at_ns, self.leave_at_ns)
 
     cdef int begin_drain(self, uint64_t kept_until_ns) noexcept:
-        """The connection drains. Before the given instant it closes only behind an answer: a last call may be under way."""
+        """The connection drains. Before the given instant it closes only after an answer: a last call may be under way."""
         self.drains = True
         self.kept_until_ns = kept_until_ns
         return 0
 
     cdef uint64_t left_due(self) noexcept:
-        """Return when a connection that drains closes if no call comes."""
+        """Return the instant at which a draining connection closes if no call comes."""
         return max(self.used_ns + REST_NS, self.kept_until_ns)
 
     cdef bint has_left(self, uint64_t now, bint is_between) except -1:
-        """Return whether a connection that drains has nothing under way, and had no call for a while."""
+        """Return whether a draining connection has nothing under way, and had no call for a while."""
         cdef uint64_t due = self.left_due()
         self.next_ns = now + REST_NS
         if not is_between:
@@ -156,7 +157,7 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef uint64_t rest_due(self, uint64_t used_ns) noexcept:
-        """Return when a connection without calls since then has rested for too long, 0 = never."""
+        """Return the instant at which a connection unused since `used_ns` has rested too long, 0 = never."""
         return used_ns + self.idle_ns if self.idle_ns else 0
 
     cdef bint has_rested(self, uint64_t now, bint is_between) except -1:
@@ -171,7 +172,7 @@ cdef class ConnectionLife:
         return self.may_rest(now)
 
     cdef bint may_rest(self, uint64_t now) except -1:
-        """Return whether nothing is unread: the next call may be here already. If not, `next_ns` is soon."""
+        """Return whether no input is unread: the next call may be here already. If not, `next_ns` is soon."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         self.next_ns = 0
         if stream is NULL or not (<ByteStream>stream).has_unread():
@@ -180,18 +181,18 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The connection is closed, and reads on for its last words to be read: return until when."""
+        """The connection is closed, and reads on for its last words to be read: return the end of that."""
         self.linger_until_ns = now + self.linger_ns
         return self.linger_until_ns
 
-    # The peer: what it sends, and what it takes
+    # The peer: its input, and the output that it takes
 
     cdef uint64_t message_due(self, uint64_t began_ns, uint64_t heard_ns, int64_t received) noexcept:
-        """Return when a message that is not whole is late: no byte came for too long, or too few for its time."""
+        """Return the deadline of an incomplete message, after which no byte came for too long, or too few for its time."""
         return min(heard_ns, began_ns + <uint64_t>received * SECOND // LOWEST_RATE) + self.patience_ns
 
     cdef bint has_taken(self) except -1:
-        """Return whether the peer took output since this was asked last."""
+        """Return whether the peer took output since the last check."""
         cdef PyObject* stream = (<Engine>self.engine)._stream
         cdef int64_t before = self.taken
         self.taken = 0 if stream is NULL else (<ByteStream>stream).taken_bytes()
@@ -209,7 +210,7 @@ cdef class ConnectionLife:
     # Credentials
 
     cdef uint64_t check_credentials(self, uint64_t now) except? 0:
-        """End what depends on a credential that has expired; return when the next one does, 0 = never."""
+        """End calls and streams of expired credentials; return the next expiry, 0 = never."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         cdef bint is_expired = connection.expires_ns and now >= connection.expires_ns
         if not (is_expired or connection.own_due_ns and now >= connection.own_due_ns):
@@ -233,7 +234,7 @@ cdef class ConnectionLife:
         return 0
 
     cdef uint64_t _end_streams(self, ServedConnection connection, uint64_t now) except? 0:
-        """End the streams whose credential has expired; return when the next one of a call's own does, 0 = never."""
+        """End the streams whose credential has expired; return the next expiry of a call's own one, 0 = never."""
         cdef ServerCall call
         cdef uint64_t due = 0
         for call in connection.streams_under_way():
@@ -248,14 +249,14 @@ cdef class ConnectionLife:
     # Output, and stalls of the loop
 
     cdef int weigh(self, int64_t unsent, uint64_t now) except -1:
-        """Count the output that the peer has not taken, and look again: the transport writes the last of it by itself."""
+        """Count the output that the peer has not taken, and check again: the transport writes the last of it by itself."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         (<Gate>connection.gate).weigh(connection, unsent)
         self.output_look_ns = FIRST_OUTPUT_LOOK_NS
         return self._look_by(now + FIRST_OUTPUT_LOOK_NS) if connection.output_held else 0
 
     cdef uint64_t weigh_again(self, int64_t unsent, uint64_t now) except? 0:
-        """Count output that may have left since it was weighed; return when to look again, 0: none is left."""
+        """Count output that may have left since it was weighed; return the next check, 0: no output is left."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         cdef bint is_same = unsent == connection.output_held
         if connection.output_held == 0:
@@ -267,7 +268,7 @@ cdef class ConnectionLife:
         return now + self.output_look_ns
 
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:
-        """What is read now came at that instant; the loop was blocked, or nothing watches for stalls."""
+        """Note that input being read arrived at `came_ns`; the loop was blocked, or stalls are not watched."""
         cdef ServedConnection connection = <ServedConnection>self.connection
         return (<Gate>connection.gate).note_stall(connection, now, came_ns)
 
@@ -275,10 +276,10 @@ cdef class ConnectionLife:
         cdef PyObject* stream = (<Engine>self.engine)._stream
         return 0 if stream is NULL else (<ByteStream>stream).schedule_check(due_ns)
 
-    # All of it
+    # All rules
 
     cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0:
-        """Look at calls that wait, at credentials and at output; return when to look again, 0 = never."""
+        """Check waiting calls, credentials and output; return the instant of the next check, 0 = never."""
         cdef ServedConnection connection
         cdef uint64_t due
         if self.connection is NULL:
@@ -288,7 +289,7 @@ cdef class ConnectionLife:
         return earlier(due, self.weigh_again(unsent, now))
 
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:
-        """Give the orders that are due; return when to look again, 0 = never."""
+        """Give the orders that are due; return the instant of the next check, 0 = never."""
         cdef Engine engine = <Engine>self.engine
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent)
         cdef uint64_t due
@@ -318,7 +319,7 @@ cdef class ConnectionLife:
         return self.is_stuck(facts.unsent, now)
 
     cdef bint _ends_connection(self, uint64_t now, bint is_between) except -1:
-        """Return whether a connection without calls has come to its end, by a drain or by its rest."""
+        """Return whether a connection without calls has reached its end, by a drain or by its rest."""
         return self.has_left(now, is_between) if self.drains else self.has_rested(now, is_between)
 
 

@@ -10,10 +10,10 @@ from fastrpc._core.server.served_connection cimport ServedConnection
 
 cdef class EngineServedConnection(ServedConnection):
     cdef:
-        # The engine, borrowed: NULL once it is gone. The engine holds this and knows where this pointer is.
+        # The engine, borrowed: NULL once it is gone. The engine holds this object and clears the pointer.
         PyObject* _engine
 
-    # For a long request, whose sender is found out before the rest of it is received (`SenderCheck`).
+    # For a long request, whose sender is identified before the rest of it is received (`SenderCheck`).
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1
     cdef int leave_rest(self, ServerCall call) except -1
     cdef int sender_known(self, ServerCall call, int verdict) except -1

@@ -30,7 +30,7 @@ cdef class EngineServedConnection(ServedConnection):
             (<Engine>self._engine).abort()
 
     cdef int certify(self, object identity, object valid_seconds, uint64_t generation) except -1:
-        """Note who the peer proved to be by its certificate, and look at the end of that."""
+        """Note the identity that the peer's certificate proved, and schedule its end."""
         cdef uint64_t expires_ns = 0
         if valid_seconds is not None:
             expires_ns = now_ns() + <uint64_t>(max(0.0, valid_seconds) * 1e9)
@@ -41,21 +41,21 @@ cdef class EngineServedConnection(ServedConnection):
     # The sender of a long request
 
     cdef int await_sender(self, ServerCall call, uint64_t due_ns) except -1:
-        """Let the rest of a request wait until its sender is known; look at its time at that instant, 0: it has none."""
+        """Let the rest of a request wait until its sender is known; check its deadline at that instant, 0: none."""
         return 0
 
     cdef int leave_rest(self, ServerCall call) except -1:
-        """A request is refused next: the rest of it is not to be received."""
+        """A request is refused next: its rest is not to be received."""
         return 0
 
     cdef int sender_known(self, ServerCall call, int verdict) except -1:
-        """A verdict that took time is there (`sender_check.Verdict`); a refused request is answered already."""
+        """A deferred verdict is there (`sender_check.Verdict`); a refused request is answered already."""
         return 0
 
     # Its engine
 
     def stats(self, Py_ssize_t buffered):
-        """Return what is under way, as plain data; `buffered` bytes of output wait."""
+        """Return the state of the connection as plain data; `buffered` bytes of output wait."""
         return {
             "calls": len(self.held or ()) + len(self.queue or ()),
             "one_way": 0,
@@ -64,7 +64,7 @@ cdef class EngineServedConnection(ServedConnection):
         }
 
     cdef int64_t unsent_bytes(self) except? -1:
-        """Return the bytes of output that the peer has not taken; nothing takes those of a closed connection."""
+        """Return the bytes of output that the peer has not taken; output of a closed connection is never taken."""
         cdef Engine engine
         if self._engine is NULL or self.is_closed:
             return 0
@@ -72,7 +72,7 @@ cdef class EngineServedConnection(ServedConnection):
         return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).untaken_bytes())
 
     cdef int weigh_answer(self) except -1:
-        # Also of a connection that closes behind its answer.
+        # Also of a connection that closes after its answer.
         if self._engine is not NULL:
             (<Gate>self.gate).weigh_output(self, self.unsent_bytes())
         return 0

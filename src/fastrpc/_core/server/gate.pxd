@@ -15,7 +15,7 @@ cdef class Gate(Guards):
         # The methods of the server.
         readonly RouteTable routes
 
-        # Codecs and compressors that requests may use, by their numbers; the codecs as each request asks (Taken).
+        # Codecs and compressors that requests may use, by their numbers; the codecs by the form in requests (Taken).
         readonly dict codecs
         readonly dict compressors
         int[256] takes_codec

@@ -70,7 +70,7 @@ class Gate(Guards):
         """
 
     def cancel_call(self, call: ServerCall, *, is_late: bool = False) -> None:
-        """Stop a call that its caller cancelled; `late`: because its deadline passed. It is still answered."""
+        """Stop a call that its caller cancelled; `is_late`: because its deadline passed. It is still answered."""
 
     def end_calls(self, connection: ServedConnection, text: str) -> None:
         """Answer every call in flight with UNAVAILABLE and this reason, and stop its handler."""
@@ -85,7 +85,7 @@ class Gate(Guards):
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:
-        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says.
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or with a text.
 
         Raises:
             ValueError: `call` does not wait for its arguments.

@@ -46,7 +46,7 @@ cdef enum Taken:
     TAKEN_BY_VALUE = 3
 
 cdef uint64_t LONGEST_NS = <uint64_t>1 << 62
-# In an engine's begin(): a longer timeout is none.
+# Timeouts of an engine's begin() above this are no limit.
 cdef double LONGEST_SECONDS = 1e9
 
 
@@ -56,7 +56,7 @@ cdef double LONGEST_SECONDS = 1e9
 cdef inline int set_deadline(Gate gate, ServerCall call, uint64_t most) noexcept:
     """Set the deadline: from the caller's timeout, else from the server's default, at most from the method's."""
     cdef uint64_t stated = call.stated_timeout_us
-    # No default ends a stream.
+    # A stream ends by no default.
     cdef uint64_t timeout = 0 if call.flags & (STREAM_IN | STREAM_OUT) else gate.default_timeout_ns
     if stated == TIMEOUT_NONE:
         timeout = 0
@@ -89,7 +89,7 @@ cdef inline int start_now(Gate gate, ServerCall call, bytes payload) except -1:
 cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload) except -1:
     """Take the steps of a call that passed the guards."""
     if call.priority == PRIORITY_HIGH and gate._access is None:
-        # Only the rule of a policy lets a call be high.
+        # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
     if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
         return 0
@@ -129,7 +129,7 @@ cdef class Gate(Guards):
             raise ValueError(f"codec {codec!r} is not taken here, only {', '.join(self.codecs.values())}")
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"timeout is {timeout!r}, it must be a number of seconds from 0 on")
-        # Never a reused one: what a REQUEST of the native protocol sets would stay.
+        # Never a reused one: fields that a REQUEST of the native protocol sets would stay.
         call = ServerCall.__new__(ServerCall)
         call.connection = connection
         if metadata:
@@ -174,8 +174,8 @@ cdef class Gate(Guards):
     cdef int pass_in_alone(self, ServerCall call, bytes name, bytes payload) except -1:
         """Run the steps with no current task: the handler has its own, even if the engine runs in one.
 
-        The engine may run in a handler that takes its first step now, here or on another server of this loop. That one's
-        task is put aside, and is the current one again afterwards.
+        The engine may run in a handler that takes its first step now, here or on another server of this loop. The task
+        of that handler is put aside, and is the current one again afterwards.
         """
         cdef ServerTask kept = self.runner.current
         loop = self.loop_state.loop
@@ -185,7 +185,7 @@ cdef class Gate(Guards):
             tasks._leave_task(loop, task)
         try:
             if name.startswith(b"."):
-                # A bare function, which is one to callers from Go alone.
+                # A bare function, which counts as one only for callers from Go.
                 call.route = None
                 return self.refuse_unknown(call, name, 0, payload)
             return self.pass_in(call, PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name), 0, payload)
@@ -196,7 +196,7 @@ cdef class Gate(Guards):
                 tasks._enter_task(loop, task)
 
     def cancel_call(self, ServerCall call not None, *, bint is_late=False):
-        """Stop a call that its caller cancelled; `late`: because its deadline passed."""
+        """Stop a call that its caller cancelled; `is_late`: because its deadline passed."""
         call.connection.now = now_ns()
         self.cancel(call, is_late)
 
@@ -209,7 +209,7 @@ cdef class Gate(Guards):
     def weigh_output(self, ServedConnection connection not None, Py_ssize_t size):
         """Report the bytes of output that the peer has not taken; above `Memory.send_soft` no call starts."""
         connection.now = now_ns()
-        # Nobody takes the output of a lost connection.
+        # A lost connection takes no output.
         self.weigh(connection, 0 if connection.is_closed else size)
 
     def connection_lost(self, ServedConnection connection not None):
@@ -251,7 +251,7 @@ cdef class Gate(Guards):
         return call.stop()
 
     cdef int note_answered(self, ServerCall call, int status, str text) except -1:
-        """The connection answered a call for what the caller sent on it: stop its handler, which answers nobody."""
+        """The connection answered a call for its input: stop its handler, whose answer is dropped."""
         call.was_ended = call.was_cancelled = True
         call.told_status = status
         if call.waiting_payload is not None:
@@ -269,7 +269,7 @@ cdef class Gate(Guards):
         self.drop_all_waiting(connection)
         if connection.held:
             for call in list(connection.held):
-                # One that was stopped already is left to its cleanup.
+                # A stopped call is left to its cleanup.
                 was_stopped = call.was_cancelled or call.is_expired
                 call.was_cancelled = True
                 if not was_stopped:
@@ -305,7 +305,7 @@ cdef class Gate(Guards):
         return go_on(self, call, names, payload)
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        # Without that of the method: an unknown one gives what a forbidden one gives.
+        # Without that of the method: an unknown method gives the same as a forbidden one.
         return set_deadline(self, call, 0)
 
     cdef int refuse_unknown(self, ServerCall call, bytes method, uint64_t names, bytes payload) except -1:
@@ -365,7 +365,7 @@ cdef class Gate(Guards):
         return 0
 
     def unpacked(self, ServerCall call not None, bytes payload not None, error):
-        """Continue with a decompressed request, counted as it grew; refuse it for an error, or as a text says."""
+        """Continue with a decompressed request, counted as it grew; refuse it for an error, or with a text."""
         if not call.is_held or call.given is not None:
             raise ValueError("this call does not wait for its arguments")
         context = call.waiting_context
@@ -403,7 +403,7 @@ cdef class Gate(Guards):
         return 0
 
     cdef int _note_stall(self, ServerCall call, uint64_t before) except -1:
-        """Hold further starts after handlers kept the loop: first the sockets are read."""
+        """Hold further starts after handlers blocked the loop: first the sockets are read."""
         cdef ServedConnection connection = call.connection
         self.hold_for_stall(connection)
         before = max(before, connection.received_ns, connection.turn_ns)

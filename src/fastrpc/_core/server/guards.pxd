@@ -1,4 +1,4 @@
-"""The guards of a gate: who may call, and how much."""
+"""The guards of a gate: the rights of callers, and their limits."""
 
 from libc.stdint cimport uint64_t
 
@@ -16,23 +16,23 @@ cdef class Guards(CallAdmission):
         readonly HandlerRunner runner
         readonly object dispatcher
 
-        # Who may call what; None: every peer may call everything.
+        # The callers that may call each method; None: every peer may call everything.
         Access _access
 
-        # How much callers may ask for, or None; whether there is any of the two.
+        # The limits of callers, or None; whether there are rights or limits.
         readonly CallLimits limits
         bint has_guards
 
         # Calls that expired unstarted.
         readonly uint64_t expired_unstarted
 
-    # Hooks: a call has passed the guards; its deadline is set before it is known who calls.
+    # Hooks: a call has passed the guards; its deadline is set before the caller is known.
     cdef int let_in(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef int set_caller_deadline(self, ServerCall call) noexcept
 
-    # The steps that engines take one by one, where a request is long; `SenderCheck` has their order.
+    # The steps that engines take one by one for a long request; `SenderCheck` has their order.
     cdef inline bint asks_access(self) noexcept:
-        """Return whether anything is asked of callers."""
+        """Return whether callers have to authenticate or to be allowed."""
         return self._access is not None
 
     cdef int judge(self, ServerCall call) except? -2
@@ -48,7 +48,7 @@ cdef class Guards(CallAdmission):
     cdef bint knows_peer(self, object engine) except -1
     cdef bint may_call(self, object identity, object route) except -1
 
-    # The steps of a call that came whole.
+    # The steps of a complete call.
     cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1
     cdef bint has_access(self, ServerCall call, str method, uint64_t names, bytes payload) except -1
     cdef int _wait_for_verdict(self, ServerCall call, str method, uint64_t names, bytes payload) except -1

@@ -11,17 +11,17 @@ from fastrpc.rpc.identity import Identity
 logger: Logger
 
 class Guards(CallAdmission):
-    """The guards of a gate: who may call, and how much."""
+    """The guards of a gate: the rights of callers, and their limits."""
 
-    #: Who may call what; None: every peer may call everything.
+    #: The callers that may call each method; None: every peer may call everything.
     access: Access | None
 
     @property
     def limits(self) -> CallLimits | None:
-        """How much callers may ask for."""
+        """The limits of callers."""
 
     def limit(self, limits: CallLimits | None) -> None:
-        """Hold the calls of every connection to limits, after the callers' rights are checked; None lifts them."""
+        """Apply limits to the calls of every connection, after the callers' rights are checked; None lifts them."""
 
     @property
     def runner(self) -> HandlerRunner: ...

@@ -1,4 +1,4 @@
-"""The guards of a gate: who may call, and how much.
+"""The guards of a gate: the rights of callers, and their limits.
 
 ::
 
@@ -6,7 +6,7 @@
                │  └──► refuse_access       ▲             └─────► refused
                └─────► WAITS ──► verify ──► take         give_up: its deadline came first
 
-A call that came whole takes these steps by `passes_guards`, and waits beside the others of its connection. The engine of a
+A complete call takes these steps by `passes_guards`, and waits beside the others of its connection. The engine of a
 long request takes them before the rest of it is received: `SenderCheck`.
 """
 
@@ -27,7 +27,7 @@ from fastrpc._core.wire.frame cimport STREAM_IN, STREAM_OUT
 from fastrpc._core.base.histogram import count_refusal
 
 cdef enum:
-    # After so long a caller may try again whose host presented too many wrong credentials; whose method may still come.
+    # The pause of a caller whose host presented too many wrong credentials, or whose method may still come.
     REFUSED_PAUSE_MS = 1000
     ABSENT_PAUSE_MS = 2000
 
@@ -35,11 +35,11 @@ logger = logging.getLogger("fastrpc.server")
 
 
 cdef class Guards(CallAdmission):
-    """The guards of a gate: who may call, and how much."""
+    """The guards of a gate: the rights of callers, and their limits."""
 
     @property
     def access(self):
-        """Who may call what; None: every peer may call everything."""
+        """The callers that may call each method; None: every peer may call everything."""
         return self._access
 
     @access.setter
@@ -51,7 +51,7 @@ cdef class Guards(CallAdmission):
         self.has_guards = not (self._access is None and self.limits is None)
 
     def limit(self, CallLimits limits):
-        """Hold the calls of every connection to limits; None lifts them."""
+        """Apply limits to the calls of every connection; None lifts them."""
         self.limits = limits
         self._count_guards()
 
@@ -62,13 +62,13 @@ cdef class Guards(CallAdmission):
         return 0
 
     cdef int set_caller_deadline(self, ServerCall call) noexcept:
-        """Set the deadline before it is known whose call it is."""
+        """Set the deadline before the caller is known."""
         return 0
 
     # Single steps
 
     cdef int judge(self, ServerCall call) except? -2:
-        """Return OK, the status to refuse the call with, or WAITS: `verify` comes next. Errors of `authorize` come out."""
+        """Return OK, the status to refuse the call with, or WAITS: `verify` comes next. Errors of `authorize` are raised."""
         return self._access.judge(call)
 
     cdef object identify(self, ServerCall call, str credential):
@@ -76,24 +76,24 @@ cdef class Guards(CallAdmission):
         return self._access.own_credentials.of_call(call, credential)
 
     cdef int renew(self, ServedConnection connection) except -1:
-        """Let a connection be judged by the files as they are now."""
+        """Judge a connection by the present files."""
         return self._access.renew_if_due(connection)
 
     cdef int verify(self, ServerCall call, str method, object conclude) except -1:
-        """Tell a function identity, status and seconds once the credential of a call is verified, unless it is given up."""
+        """Pass identity, status and seconds to a function once a call's credential is verified, unless it is given up."""
         self._access.own_credentials.verify(call, method, conclude)
         return 0
 
     cdef int take(self, ServerCall call, object identity, int status, object seconds) except? -2:
-        """Take what was found of a credential; return OK, or the status to refuse the call with."""
+        """Take over the verdict on a credential; return OK, or the status to refuse the call with."""
         return status if identity is None else self._access.take_own(call, identity, seconds)
 
     cdef bint give_up(self, ServerCall call) except -1:
-        """Return whether a call is answered now, whose deadline comes before its verdict; else the verdict answers it."""
+        """Return whether a call whose deadline comes before its verdict is answered now; else the verdict answers it."""
         return self._access is not None and self._access.own_credentials.give_up(call)
 
     cdef bint knows_peer(self, object engine) except -1:
-        """Ask whom the certificate of a peer names; return whether no verdict about it has to be waited for."""
+        """Identify a peer by its certificate; return whether no verdict about it has to be waited for."""
         return self._access is None or self._access.authentication.opened(engine)
 
     cdef bint may_call(self, object identity, object route) except -1:
@@ -123,13 +123,13 @@ cdef class Guards(CallAdmission):
         return 0
 
     cdef int refuse_undecided(self, ServerCall call, str method, object error) except -1:
-        """Refuse a call about which `authorize` raised: whatever it is, it fails only this call."""
+        """Refuse a call about which `authorize` raised: any such error fails only this call."""
         logger.error("fastrpc: it could not be decided about %s", method, exc_info=error)
         self.refuse(call, INTERNAL, f"{method}: it could not be decided whether the call may start")
         return self.runner.pass_interrupt(error)
 
     cdef int refuse_late_in(self, ServerCall call, str step) except -1:
-        """Refuse a call whose deadline passed in a step; no word of its method, which may be unknown."""
+        """Refuse a call whose deadline passed in a step, without the name of its method, which may be unknown."""
         self.expired_unstarted += 1
         return self.refuse(call, DEADLINE_EXCEEDED, f"the deadline passed while {step}; the call was not started")
 
@@ -140,7 +140,7 @@ cdef class Guards(CallAdmission):
         call.pushback_ms = 0
         return 0
 
-    # A call that came whole
+    # A complete call
 
     cdef bint passes_guards(self, ServerCall call, uint64_t names, bytes payload) except -1:
         """Return whether a call goes on now; it is refused if not, or waits for a verdict."""
@@ -182,7 +182,7 @@ cdef class Guards(CallAdmission):
         self, ServerCall call not None, str method not None, uint64_t names, bytes payload not None, identity, int status,
         seconds,
     ):
-        """Go on with a call whose own credential was verified: whose it is, or None and the status to refuse it with."""
+        """Go on with a call whose own credential was verified: its identity, or None and the status to refuse it with."""
         cdef ServedConnection connection = call.connection
         context = call.waiting_context
         if not self.is_still_wanted(call, method, "its credential was verified"):
@@ -220,7 +220,7 @@ cdef class Guards(CallAdmission):
         return self.runner.unwatch(call)
 
     cdef bint is_still_wanted(self, ServerCall call, str method, str step) except -1:
-        """Take back a call that waited for a step; return False where it has ended, or is refused, in the meantime."""
+        """Take back a call that waited for a step; return False if it has ended, or was refused, in the meantime."""
         cdef ServedConnection connection = call.connection
         self._take_back(call)
         if connection.is_closed or call.was_ended:

@@ -21,7 +21,7 @@ cdef class HandlerContexts:
         void* _nodes[MOST_NODES]
         int _depth
 
-        # The context that is in use and may come back, borrowed; NULL if there is none.
+        # The context that is in use and may come back, borrowed, or NULL.
         void* _taken
 
     cdef object take(self, Call call)

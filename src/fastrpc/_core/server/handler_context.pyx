@@ -5,11 +5,11 @@ variable in it costs as much as the rest of a small call, and most handlers neve
 costs 1,140 more instructions (`make guard`, raw echo): 7 % of the 15,400 of a call on both sides, 29 % of the server's.
 
 So the context names the current call indirectly, by a `CurrentCall`. The next call gets the same context if it starts
-with the same variables as the call before, and nobody else can see the context: nobody holds it or a copy of it, and no
-variable was set in it. Connections with other variables, such as a caller's identity, each get a copy of their own.
+with the same variables as the call before, no other code holds the context or a copy of it, and no variable was set in
+it. Connections with other variables, such as a caller's identity, each get a copy of their own.
 
 A copy of a context shares its variables, a hash trie that is never changed in place. Setting a variable in the copy
-replaces only the nodes on the path to it; the others stay shared. So reuse requires that nobody else holds any node
+replaces only the nodes on the path to it; the others stay shared. So reuse requires that no other object holds any node
 between the context and its slot::
 
     context ──► variables ──► node ──► … ──► node ──► slot ──► call
@@ -135,7 +135,7 @@ cdef class HandlerContexts:
             PyContext_Exit(context)
         if VARIABLES_AT and self._taken is NULL and current_variables() is not NULL:
             self._idle = None
-            # Held, so that its address cannot become that of other variables.
+            # Held, so that its address cannot be reused by other variables.
             self._source = <object>current_variables()
             self._slot = slot
             self._taken = <void*>context

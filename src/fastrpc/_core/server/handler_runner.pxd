@@ -45,13 +45,13 @@ cdef class HandlerRunner:
         # The number of running handlers.
         readonly Py_ssize_t running
 
-        # The interceptors around calls, None without any; whether results are checked against their annotations before they
-        # are sent, and whether the dispatcher is told of the end of each call.
+        # The interceptors around calls, None without any; whether results are checked against their annotations before
+        # they are sent, and whether the dispatcher is notified of the end of each call.
         public Chain chain
         public bint checks_results
         public bint is_watched
 
-        # Is told of the end of each call; None: there is no log.
+        # The log of the ends of calls, or None.
         public CallLog call_log
 
     cdef int run(self, ServerCall call) except -1

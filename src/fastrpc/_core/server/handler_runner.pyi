@@ -31,7 +31,7 @@ class HandlerRunner:
     checks_results: bool
     #: Whether `dispatcher.changed` is called at the end of each call.
     is_watched: bool
-    #: Is told of the end of each call.
+    #: Notified of the end of each call.
     call_log: CallLog | None
 
     def __init__(

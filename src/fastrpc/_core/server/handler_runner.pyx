@@ -148,13 +148,13 @@ cdef class HandlerRunner:
         return 0
 
     cdef bint _intercepts(self, ServerCall call) except -1:
-        """Start the interceptors around a call; return False where it concerns none of them."""
+        """Start the interceptors around a call; return False if it concerns none of them."""
         cdef bint is_concerned
         call.never_started = True
         try:
             is_concerned = self.chain.concerns(call)
         except BaseException as error:
-            # As where it is raised around the call.
+            # As if it were raised around the call.
             self.fail(call, error)
             return True
         if is_concerned:
@@ -216,7 +216,7 @@ cdef class HandlerRunner:
 
     @cython.nonecheck(False)
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1:
-        """Answer for a handler that ended in its first step; reuse its task and context if nobody holds them."""
+        """Answer for a handler that ended in its first step; reuse its task and context if they have no other references."""
         assert task is not None
         cdef object error = task.error, value = task.value
         call.task = None
@@ -316,7 +316,7 @@ cdef class HandlerRunner:
     # Large answers
 
     cdef int _finish_large(self, ServerCall call, bytes payload) except -1:
-        """Answer with a payload for which the process has to have room; a long one is compressed in slices before."""
+        """Answer with a payload that needs room in the process; a long one is first compressed in slices."""
         if not self._has_room(call, PyBytes_GET_SIZE(payload)):
             return 0
         if packs_later(call, payload):
@@ -330,15 +330,15 @@ cdef class HandlerRunner:
         cdef ServedConnection connection = call.connection
         self._answer(call, payload)
         if not connection.is_reading:
-            # One after the other: what a transport copies of it lasts no longer than it takes.
+            # One after the other: the copy made by a transport lasts no longer than its transmission.
             connection.end_turn()
-        # It counts before the next answer is made, whenever it is flushed.
+        # It counts before the next answer is made, even if it is flushed later.
         return connection.weigh_answer()
 
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1:
-        """Return whether the process may hold a large answer; if not, its caller is told so instead."""
+        """Return whether the process may hold a large answer; if not, its caller gets that error instead."""
         cdef MemoryBudget memory = self.admission.memory
-        # Its arguments go with it.
+        # Its arguments are freed with it.
         cdef int64_t held = process_held - call.charge
         if held + size <= memory.process_bytes:
             return True
@@ -353,7 +353,7 @@ cdef class HandlerRunner:
 
     cdef int _pack_later(self, ServerCall call, bytes payload) except -1:
         """Compress an answer in slices. Until then its call counts as running: cancels and its deadline find it."""
-        # The arguments are dropped now; without any it would look as if it had not begun.
+        # The arguments are dropped now; None would mean that the handler has not begun.
         call.given = ()
         call.weight = 0
         if call.is_held:
@@ -387,7 +387,7 @@ cdef class HandlerRunner:
         self._answer_large(call, payload)
 
     cdef int _finish_bare(self, ServerCall call, object value) except -1:
-        """End a call whose answer is nothing, or was a stream."""
+        """End a call whose answer is empty, or was a stream."""
         if not call.flags & ONE_WAY:
             try:
                 if value is not None:
@@ -412,7 +412,7 @@ cdef class HandlerRunner:
         cdef Marshal marshal = call.route.marshal
         cdef bytes payload
         if type(value) is str or type(value) is bytes:
-            # No codec makes less of it: one without room is not encoded, which takes long.
+            # No codec makes it smaller: without room it is not encoded, which takes long.
             if len(value) > LARGE_ANSWER and not self._has_room(call, len(value)):
                 return None
         try:
@@ -439,7 +439,7 @@ cdef class HandlerRunner:
         return payload
 
     cdef bytes _packed(self, ServerCall call, bytes payload):
-        """Compress an answer in the way of its request, if that pays; a long one stays as it is for now."""
+        """Compress an answer in the way of its request, if that helps; a long one stays as it is for now."""
         cdef bytes smaller = None
         cdef int number = 0
         compressor = self.compressors[call.compressor]
@@ -546,7 +546,7 @@ cdef class HandlerRunner:
             self.unwatch(call)
         if call.stream is not None:
             (<ServedStream>call.stream).end()
-        # A context may keep the call alive, but not its payload and arguments; whose call it was, it may be asked later.
+        # A context may keep the call alive, but not its payload and arguments; its identity may be read later.
         call.given = None
         keep_identity(call)
         if call.flags & ONE_WAY:
@@ -561,7 +561,7 @@ cdef class HandlerRunner:
 
 
 cdef inline bint packs_later(ServerCall call, bytes payload) noexcept:
-    """Return whether an answer is still to be compressed: one that was is no longer than this."""
+    """Return whether an answer is still to be compressed: a compressed one is no longer than this."""
     return call.compressor != 0 and PyBytes_GET_SIZE(payload) > SLICED_ABOVE
 
 

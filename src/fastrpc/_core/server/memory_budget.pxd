@@ -17,8 +17,8 @@ cdef class MemoryBudget(Timed):
         readonly set sessions
         object __weakref__
 
-        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two calls of
-        # priority 1 are refused, and each request is compared with what is left.
+        # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two,
+        # calls of priority 1 are refused, and each request is compared with the rest.
         int64_t request_bytes
         int64_t process_bytes
         int64_t lend_below
@@ -26,10 +26,10 @@ cdef class MemoryBudget(Timed):
         int64_t shed_above
         int64_t shed_requests_above
 
-        # Bytes beyond these that may come of messages begun, from peers that have credit: none is given above 100 %.
+        # Bytes beyond these for begun messages, from peers that have credit: no credit is given above 100 %.
         int64_t credit_grace
 
-        # What all decompressions of the process may take.
+        # The bytes that all decompressions of the process may take.
         readonly int64_t unpacking_bytes
 
         # Full: no connection credit is returned for a while, which tests may shorten.
@@ -64,7 +64,7 @@ cdef class HeldPieces:
 @cython.final
 cdef class Room:
     cdef:
-        # Whose memory it is.
+        # The holder of the memory.
         MemoryBudget budget
         readonly ServedConnection connection
         bint is_message
@@ -73,8 +73,8 @@ cdef class Room:
         Py_ssize_t packed
         readonly Py_ssize_t stated
 
-        # What it may take, 0 before it begins and after its end; what is counted of that; what it takes as a message of a
-        # handler.
+        # The bytes it may take, 0 before it begins and after its end; the counted part of these; the bytes it takes as
+        # a message of a handler.
         int64_t size
         int64_t held
         int64_t kept

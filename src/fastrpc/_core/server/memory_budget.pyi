@@ -14,7 +14,7 @@ logger: Logger
 budgets: WeakSet[MemoryBudget]
 
 def bytes_held() -> int:
-    """Count the bytes that all connections of this process hold."""
+    """Return the bytes that all connections of this process hold."""
 
 @final
 class MemoryBudget(Timed):
@@ -37,7 +37,7 @@ class MemoryBudget(Timed):
         """The live connections."""
 
     def count_answer(self, connection: ServedConnection, change: int) -> None:
-        """Count bytes of an answer that is not in the output yet, or no more."""
+        """Count bytes of an answer that is not in the output yet, or subtract them."""
 
     @property
     def is_full(self) -> bool:
@@ -45,14 +45,14 @@ class MemoryBudget(Timed):
 
     @property
     def unpacking_bytes(self) -> int:
-        """What all decompressions of the process may take."""
+        """The bytes that all decompressions of the process may take."""
 
 @final
 class HeldPieces:
     """Pieces that a handler of ours reads before its stream sends them, counted for connection and process.
 
     Args:
-        call: the call of that handler; None: it was called as a plain function, and nothing is counted.
+        call: the call of that handler; None if it was called as a plain function: nothing is counted.
     """
 
     def __init__(self, call: ServerCall | None) -> None: ...
@@ -73,14 +73,14 @@ class HeldPieces:
         """Count so many bytes from now on."""
 
     def may_hold(self, size: int) -> bool:
-        """Return whether the process has room for so many bytes; they alone have it always."""
+        """Return whether the process has room for so many bytes; they alone always have it."""
 
     @property
     def may_read_ahead(self) -> bool:
         """Whether a piece may be read while the one before it is sent: the peer takes some, and there is memory."""
 
     def room(self) -> Future[None] | None:
-        """Return a future that is done once the stream can send; None: it can, or is none."""
+        """Return a future that is done once the stream can send; None if it can, or without a stream."""
 
 @final
 class Room:
@@ -88,7 +88,7 @@ class Room:
 
     Args:
         packed: the size of the payload as it came, which is counted already.
-        stated: the size that it states to have.
+        stated: the size that the payload states.
         is_message: whether it is a message of a stream, not a request.
     """
 
@@ -99,22 +99,22 @@ class Room:
     def connection(self) -> ServedConnection: ...
     @property
     def stated(self) -> int:
-        """The size that the payload states to have."""
+        """The size that the payload states."""
 
     def take(self) -> int:
-        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+        """Take room for the stated size: return 0, or 1 if its connection has no room, 2 if the process has none."""
 
     def lack_text(self, lack: int) -> str:
-        """Return why `take` took nothing."""
+        """Return why `take` took no room."""
 
     def grow(self, size: int) -> str | None:
         """Count an output that takes so many bytes from now on; return why there is no room for it, or None."""
 
     def finish(self, size: int) -> str | None:
-        """Note that the output is whole; return why there is no room for it, or None.
+        """Note that the output is complete; return why there is no room for it, or None.
 
         Only a message keeps its room, of its size.
         """
 
     def close(self) -> None:
-        """Give everything back."""
+        """Give all room back."""

@@ -4,9 +4,9 @@ Requests, call records, answers, output, deferred reads, parts of frames and str
 All servers of a process share one sum; when it is over its bound, credit is held back for a while, then the largest holder
 is closed.
 
-What is decompressed counts as it grows, and has a `Room` before it begins: the size that it states. Rooms of all servers
-together take at most a quarter of `Memory.process_bytes`, and so do stream messages, decompressed, which handlers have. One
-has room whatever its size, so that something goes on.
+Decompressed payloads count as they grow, and have a `Room` before they begin: their stated size. Rooms of all servers
+together take at most a quarter of `Memory.process_bytes`, and so do decompressed stream messages that handlers have. A
+single payload has room whatever its size, so that work goes on.
 """
 
 import logging
@@ -30,29 +30,29 @@ from fastrpc.status import Status
 cdef uint64_t FULL_NS = 5_000_000_000
 
 cdef enum:
-    # Who has no room for a decompression.
+    # The holder without room for a decompression.
     LACK_NONE = 0
     LACK_CONNECTION = 1
     LACK_PROCESS = 2
-    # What a decompression takes beside its output at most: its state, its window, a piece of output.
+    # The most that a decompression takes beside its output: its state, its window, a piece of output.
     STATE_BYTES = 65_536
     # The part of `Memory.process_bytes` for all decompressions.
     UNPACKING_SHARE = 4
 
-# The rooms of this process: what all under way may take, and what of it is not counted yet; what stream messages that
-# handlers have may take.
+# The rooms of this process: the bytes that those under way may take, the part of these not counted yet; the bytes that
+# stream messages held by handlers may take.
 cdef int64_t rooms_taken = 0
 cdef int64_t rooms_left = 0
 cdef int64_t rooms_kept = 0
 
-# Those of the servers that live, for the search of the largest holder.
+# The budgets of live servers, for the search of the largest holder.
 budgets = weakref.WeakSet()
 
 logger = logging.getLogger("fastrpc.server")
 
 
 def _forked():
-    # What the parent's connections hold is the parent's.
+    # Bytes held by the parent's connections are the parent's.
     global rooms_taken, rooms_left, rooms_kept
     hold_bytes(-process_held)
     rooms_taken = rooms_left = rooms_kept = 0
@@ -62,7 +62,7 @@ os.register_at_fork(after_in_child=_forked)
 
 
 def bytes_held():
-    """Count the bytes that all connections of this process hold."""
+    """Return the bytes that all connections of this process hold."""
     return process_held
 
 
@@ -86,7 +86,7 @@ cdef class MemoryBudget(Timed):
         budgets.add(self)
 
     cdef int count(self, int64_t change) except -1:
-        """Count bytes that connections hold from now on, or no more."""
+        """Add to the bytes that connections hold, or subtract."""
         cdef int64_t held = hold_bytes(change)
         if not self.is_full:
             if held > self.process_bytes:
@@ -103,31 +103,31 @@ cdef class MemoryBudget(Timed):
         return self.count(change)
 
     cdef str count_part(self, ServedConnection connection, Py_ssize_t size, bint is_new):
-        """Count what is here of a frame that is not whole; return why no more of it is taken, or None."""
+        """Count the received part of an incomplete frame; return why no more of it is taken, or None."""
         cdef int64_t change = size - connection.part_held
         connection.part_held = size
         self.count(change)
-        # A frame alone may be as large as any.
+        # A single frame may have any size.
         return self._part_excess(process_held - size, 0 if is_new else connection.grace_bytes)
 
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
-        """Count a frame no longer; `is_over` says whether what it became part of is counted: until then nothing follows."""
+        """End the count of a frame; `is_over`: the message that it joined is counted. Until then nothing follows."""
         hold_bytes(-connection.part_held)
         connection.part_held = 0
         return self.count(0) if is_over else 0
 
     cdef str _part_excess(self, int64_t held, int64_t grace):
-        """Return why requests that are not whole do not grow while so many bytes are held, or None."""
+        """Return why incomplete requests do not grow while so many bytes are held, or None."""
         if held <= self.process_bytes + grace:
             return None
-        # Messages that grow side by side would wait for each other, each with what it has.
+        # Messages that grow side by side would wait for each other, each with its part.
         return (
             f"the server's connections hold {process_held} bytes, {self.process_bytes} are allowed "
             "(Memory.process_bytes): requests that are not whole are dropped"
         )
 
     def count_answer(self, ServedConnection connection not None, Py_ssize_t change):
-        """Count bytes of an answer that is not in the output yet, or no more."""
+        """Count bytes of an answer that is not in the output yet, or subtract them."""
         connection.answer_held += change
         self.count(change)
 
@@ -142,7 +142,7 @@ cdef class MemoryBudget(Timed):
         return 0
 
     cdef int on_timer(self) except -1:
-        """Credit was held back for as long as it may be: if that did not help, the largest holder goes."""
+        """Credit was held back for the longest time allowed: if that did not help, close the largest holder."""
         cdef ServedConnection connection
         self._return_credit()
         if process_held <= self.process_bytes:
@@ -195,14 +195,14 @@ cdef class MemoryBudget(Timed):
     cdef str lack_text(self, int lack):
         """Return why a decompression has no room."""
         if lack == LACK_CONNECTION:
-            return f"what its connection sends holds up to {self.request_bytes} bytes (Memory.request_bytes)"
+            return f"input of its connection may hold up to {self.request_bytes} bytes (Memory.request_bytes)"
         return (
-            f"what is decompressed side by side holds up to {self.unpacking_bytes} bytes (a quarter of "
+            f"concurrent decompressions may hold up to {self.unpacking_bytes} bytes (a quarter of "
             f"Memory.process_bytes), the server's connections in all {self.refuse_above} (85 %)"
         )
 
     cdef str excess(self, ServerCall call, Py_ssize_t size, bint is_new):
-        """Return why nothing more of this size is taken of a call, or None."""
+        """Return why no more bytes of a call are taken, or None."""
         cdef ServedConnection connection = call.connection
         cdef bint is_last = is_sheddable(call)
         cdef int64_t most = self.shed_above if is_last else self.refuse_above
@@ -217,7 +217,7 @@ cdef class MemoryBudget(Timed):
             return problem
         most = self.request_bytes
         if is_last and connection.request_held:
-            # Alone it may be as large as any.
+            # A single request may have any size.
             most = self.shed_requests_above
         if connection.request_held + size > most:
             return (
@@ -262,7 +262,7 @@ cdef class HeldPieces:
             self._memory.count(change)
 
     def may_hold(self, int64_t size):
-        """Return whether the process has room for so many bytes; they alone have it always."""
+        """Return whether the process has room for so many bytes; they alone always have it."""
         if self.call is None:
             return True
         # Below its bound the process takes one piece more: just under it nothing else would end the wait.
@@ -278,7 +278,7 @@ cdef class HeldPieces:
         return self.call.send_left + moved > self._first_credit and process_held < self._memory.lend_below
 
     def room(self):
-        """Return a future that is done once the stream can send; None: it can, or is none."""
+        """Return a future that is done once the stream can send; None if it can, or without a stream."""
         stream = None if self.call is None else self.call.stream
         return None if stream is None else stream.wait_where_full()
 
@@ -297,21 +297,21 @@ cdef class Room:
             connection.rooms_packed += packed
 
     def __dealloc__(self):
-        # Its loop was closed first. What its connection holds goes with the connection.
+        # Its loop was closed first. Bytes counted for its connection go with the connection.
         global rooms_taken, rooms_left, rooms_kept
         rooms_taken -= self.size
         rooms_left -= self.size - self.held if self.size else 0
         rooms_kept -= self.kept
 
     def take(self):
-        """Take what the payload states: 0, or 1 where its connection has no room, 2 where the process has none."""
+        """Take room for the stated size: return 0, or 1 if its connection has no room, 2 if the process has none."""
         cdef int lack = self._lack(self.stated + STATE_BYTES)
         if lack == 0:
             self._enlarge(self.stated + STATE_BYTES)
         return lack
 
     def lack_text(self, int lack):
-        """Return why `take` took nothing."""
+        """Return why `take` took no room."""
         return self.budget.lack_text(lack)
 
     def grow(self, Py_ssize_t size):
@@ -326,7 +326,7 @@ cdef class Room:
         return None
 
     def finish(self, Py_ssize_t size):
-        """Note that the output is whole; return why there is no room for it, or None."""
+        """Note that the output is complete; return why there is no room for it, or None."""
         global rooms_kept
         cdef object problem = self.grow(size) if size + STATE_BYTES > self.size else None
         if problem is None and self.is_message:
@@ -340,7 +340,7 @@ cdef class Room:
         return problem
 
     def close(self):
-        """Give everything back."""
+        """Give all room back."""
         global rooms_kept
         self._leave()
         self._hold(0)
@@ -352,7 +352,7 @@ cdef class Room:
         self.kept = 0
 
     cdef int _lack(self, int64_t size) except -1:
-        """Return who has no room for so many bytes in all: LACK_NONE, or the connection, or the process."""
+        """Return the holder without room for so many bytes in all: LACK_NONE, or the connection, or the process."""
         cdef MemoryBudget budget = self.budget
         cdef ServedConnection connection = self.connection
         cdef int64_t more = size - self.size, others = rooms_taken - self.size + rooms_kept - self.kept
@@ -363,19 +363,19 @@ cdef class Room:
         elif rooms_kept > self.kept and rooms_kept - self.kept + size - STATE_BYTES > budget.unpacking_bytes:
             return LACK_PROCESS
         if (process_held + rooms_left + more if others else process_held - self.packed - self.held) > budget.refuse_above:
-            # The only one may be as large as any, but not follow others of which each is kept.
+            # A single message may have any size, but not follow others that are all kept.
             return LACK_PROCESS
         if self.is_message:
             others = connection.rooms_kept - self.kept
             return LACK_CONNECTION if others and others + size - STATE_BYTES > budget.request_bytes else LACK_NONE
-        # What waits, packed, is not in its way, else none of many might begin.
+        # Waiting, packed requests do not count, or none of many might begin.
         others = connection.request_held - connection.rooms_packed + connection.rooms_left - connection.rooms * STATE_BYTES
         if self.size == 0:
             more -= STATE_BYTES
         return LACK_CONNECTION if others + more > budget.request_bytes else LACK_NONE
 
     cdef int _enlarge(self, int64_t size) except -1:
-        """Let the payload take so many bytes."""
+        """Raise the bytes that the payload may take."""
         global rooms_taken, rooms_left, rooms_kept
         cdef int64_t more = size - self.size
         rooms_taken += more
@@ -392,7 +392,7 @@ cdef class Room:
         return 0
 
     cdef int _leave(self) except -1:
-        """It is under way no longer."""
+        """End the decompression."""
         global rooms_taken, rooms_left
         if self.size == 0:
             return 0

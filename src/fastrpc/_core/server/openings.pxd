@@ -13,21 +13,22 @@ cdef class Openings(Timed):
         # The server's connections.
         CallAdmission admission
 
-        # How many connections may open at once; their number above which silent ones are closed.
+        # The most connections that may open at once; the number above which silent ones are closed.
         readonly Py_ssize_t limit
 
-        # Connections that are read from, those of unknown protocol too, the one silent for longest first, with the instant
-        # of their last byte.
+        # Connections that are read from, those of unknown protocol too, the longest silent first, with the instant of
+        # their last byte.
         object heard_ns
 
-        # Of those, which sent a part of their opening: less than the preface, and the preface but not all behind it.
-        # At most `limit` of each are read from; the others wait for a slot, in order.
+        # Of those, the ones that sent a part of their opening: less than the preface, and the preface but not all after
+        # it. At most `limit` of each are read from; the others wait for a slot, in order.
         set begun
         set prefaced
         dict waiting
         dict waiting_prefaced
 
-        # When silent ones are looked for (0: not); whether that was put off, and whether a flood has been reported.
+        # The instant of the check for silent ones (0: none); whether that was deferred, and whether a flood has been
+        # reported.
         uint64_t look_ns
         bint is_put_off
         bint is_reported

@@ -7,11 +7,11 @@ from fastrpc._core.server.admission import CallAdmission
 logger: Logger
 
 class Openings(Timed):
-    """The connections of one server that are not through their opening yet.
+    """The connections of one server whose opening is not complete.
 
     Args:
-        admission: of the server.
-        limit: how many may open at once before silent ones are closed (`Admission.handshakes`).
+        admission: that of the server.
+        limit: the most openings at once before silent ones are closed (`Admission.handshakes`).
     """
 
     def __init__(self, admission: CallAdmission, limit: int) -> None: ...
@@ -19,7 +19,7 @@ class Openings(Timed):
     @property
     def limit(self) -> int: ...
     def add_undecided(self, connection: Any) -> None:
-        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+        """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
 
     def leave_undecided(self, connection: Any) -> None:
         """The protocol of a connection is known, or the connection is gone."""

@@ -1,14 +1,14 @@
-"""Connections of a server that are in their opening: who is read from, who waits, who is closed.
+"""Connections of a server in their opening: those that are read from, those that wait, those that are closed.
 
 ::
 
-    accepted ──► heard_ns: read from, silent so far ──► all of it came: through
+    accepted ──► heard_ns: read from, silent so far ──► all of it came: open
                     │                ├─► bytes of a TLS handshake: not silent
                     │                └─► a part of it came: begun, then prefaced; at most `limit` of each,
                     │                                       the others wait, not read from
                     └─► more than `limit` openings: the one silent for longest is closed
 
-A peer that sends its opening in one piece is through with its first bytes, however many others are silent or slow.
+A peer that sends its opening in one piece is open with its first bytes, even if many others are silent or slow.
 """
 
 import logging
@@ -21,14 +21,14 @@ from fastrpc._core.native.parts_owner cimport PHASE_PREFACE
 
 # PROTOCOL.md, "Opening": after so long without a byte an opening gives way to others.
 cdef uint64_t SILENCE_NS = 200_000_000
-# A look that comes late says nothing of who is silent: until then what was sent has been read.
+# A late check says nothing about silence: input that was sent is read until then.
 cdef uint64_t PUT_OFF_NS = 50_000_000
 
 logger = logging.getLogger("fastrpc.server")
 
 
 cdef class Openings(Timed):
-    """The connections of one server that are not through their opening yet."""
+    """The connections of one server whose opening is not complete."""
 
     def __init__(self, CallAdmission admission not None, Py_ssize_t limit):
         self.admission = admission
@@ -45,7 +45,7 @@ cdef class Openings(Timed):
 
     cdef bint accept(self, PartsOwner session, bint is_surplus) except -1:
         """Let a connection open that was accepted and counted; return whether it is one too many."""
-        # It is told why, unless it is one of so many that even that costs too much.
+        # It gets the reason, unless it is one of so many that even this costs too much.
         if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
             session.abort()
             return True
@@ -57,7 +57,7 @@ cdef class Openings(Timed):
         return self._add(session, session.now)
 
     def add_undecided(self, connection):
-        """Count a connection of unknown protocol, or that it was heard; `abort` closes one that is silent."""
+        """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
         self.heard_ns.pop(connection, None)
         self._add(connection, now_ns())
 
@@ -74,14 +74,14 @@ cdef class Openings(Timed):
         return 0
 
     cdef int goes_on(self, PartsOwner session) except -1:
-        """Bytes came of a handshake below. They take no slot: it has two turns at least, so nobody is through at once."""
+        """Bytes of a handshake below came. They take no slot: it takes two turns at least, so it cannot end at once."""
         if session in self.heard_ns:
             self.heard_ns[session] = session.now
             self.heard_ns.move_to_end(session)
         return 0
 
     cdef int heard(self, PartsOwner session) except -1:
-        """Bytes came, and more are to come before the connection is through."""
+        """Bytes came, and more are to come before the connection is open."""
         if session not in self.heard_ns or session.is_closed:
             return 0
         self.heard_ns[session] = session.now
@@ -94,7 +94,7 @@ cdef class Openings(Timed):
         return self._take_slot(session, self.prefaced, self.waiting_prefaced)
 
     cdef int leave(self, PartsOwner session) except -1:
-        """A connection is through its opening, or gone."""
+        """A connection is open, or gone."""
         self.heard_ns.pop(session, None)
         self.waiting.pop(session, None)
         self.waiting_prefaced.pop(session, None)
@@ -146,16 +146,16 @@ cdef class Openings(Timed):
         return self._close_silent(now)
 
     cdef int _close_silent(self, uint64_t now) except -1:
-        """Close who has been silent for too long, the longest first, until no more than `limit` are left."""
+        """Close silent connections, the longest silent first, until no more than `limit` are left."""
         cdef uint64_t heard
         while self.heard_ns and len(self) > self.limit:
             connection = next(iter(self.heard_ns))
             heard = self.heard_ns[connection]
-            # First of all: where each of them waits for its turn this ends the loop.
+            # Checked first: if each of them waits for its turn, this ends the loop.
             if now < heard + SILENCE_NS:
                 return self._look_at(heard + SILENCE_NS)
             if isinstance(connection, PartsOwner) and (<PartsOwner>connection).waits_for_turn():
-                # It said something that nobody had time for.
+                # Its bytes wait for their turn.
                 self.heard_ns[connection] = now
                 self.heard_ns.move_to_end(connection)
                 continue
@@ -174,5 +174,5 @@ cdef class Openings(Timed):
 
 
 cdef int hold_back(PartsOwner session, bint is_held_back) except -1:
-    """Read a connection no further, or go on."""
+    """Pause the reading of a connection, or resume it."""
     return 0 if session._stream is NULL else (<ByteStream>session._stream).hold_back(is_held_back)

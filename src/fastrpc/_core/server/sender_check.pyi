@@ -2,4 +2,4 @@ from typing import final
 
 @final
 class SenderCheck:
-    """Who sends a long request: judged by its beginning, before the rest of it is received."""
+    """The check of the sender of a long request, by its beginning, before the rest of it is received."""

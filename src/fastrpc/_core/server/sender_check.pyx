@@ -1,4 +1,4 @@
-"""The check of who sends a long request, by its beginning, before the rest of it is received.
+"""The check of the sender of a long request, by its beginning, before the rest of it is received.
 
 ::
 
@@ -7,8 +7,8 @@
        └────► takes time: await_sender ──► verdict ──► sender_known
                                └──► its deadline comes first: refused
 
-An engine has one for its connection, which judges one request at a time. The gate judges the call once more when it is
-whole: what was found of its credential is kept.
+An engine has one for its connection, which judges one request at a time. The gate judges the complete call once more;
+the verdict on its credential is kept.
 """
 
 cimport cython
@@ -37,7 +37,7 @@ cdef class SenderCheck:
         if status != WAITS:
             return self._conclude(call, method, status)
         self.call = call
-        # The deadline of the call itself is set where it is whole.
+        # The deadline of the call itself is set once it is complete.
         stated_ns = call.deadline_ns
         gate.set_caller_deadline(call)
         self.due_ns = call.deadline_ns
@@ -47,7 +47,7 @@ cdef class SenderCheck:
         return SENDER_WAITS
 
     def _verified(self, ServerCall call, str method, identity, int status, seconds):
-        """Go on with a verdict that took time."""
+        """Go on with a deferred verdict."""
         cdef EngineServedConnection connection = <EngineServedConnection>call.connection
         cdef int verdict
         if self.call is not call:
@@ -75,7 +75,7 @@ cdef class SenderCheck:
         return SENDER_REFUSED
 
     cdef uint64_t check(self, uint64_t now) except? 0:
-        """Answer a call whose deadline passes before its verdict; return when that is, 0: none is waited for."""
+        """Answer a call whose deadline passes before its verdict; return that deadline, 0 without a call that waits."""
         cdef ServerCall call = self.call
         cdef EngineServedConnection connection
         if call is None or self.due_ns == NO_DEADLINE:

@@ -10,20 +10,20 @@ from fastrpc.status import Status
 _Kind = TypeVar("_Kind", bound=ServerCall)
 
 class ServerCall(Call):
-    """A call being served: what `current_call()` returns."""
+    """A call being served, which `current_call()` returns."""
 
     @property
     def identity(self) -> Identity | None:
-        """Who the caller proved to be; None where nobody asked."""
+        """The caller's proven identity; None for an unauthenticated caller."""
 
     @identity.setter
     def identity(self, identity: Identity | None) -> None: ...
-    #: Whether to tell the caller that no handler saw the call; the one who refuses it sets this.
+    #: Whether to tell the caller that no handler saw the call; set by the code that refuses it.
     never_started: bool
 
     @property
     def connection(self) -> ServedConnection:
-        """The connection that it came by; None for one that came by none."""
+        """The connection that it came by, or None."""
 
     @property
     def cancelled(self) -> bool:
@@ -42,15 +42,15 @@ class ServerCall(Call):
 
     @property
     def status(self) -> Status | None:
-        """What became of it; set before an interceptor's `proceed` returns."""
+        """The status of its outcome; set before an interceptor's `proceed` returns."""
 
     @property
     def error(self) -> BaseException | None:
-        """What the handler raised, or None."""
+        """The exception of the handler, or None."""
 
     @property
     def given(self) -> tuple[Any, ...] | bytes | BoundArguments:
-        """How to call the handler; None once the call ended."""
+        """The arguments of the handler; None once the call ended."""
 
     @property
     def is_expired(self) -> bool:
@@ -58,7 +58,7 @@ class ServerCall(Call):
 
     @property
     def wants_head(self) -> bool:
-        """Whether the caller asks for the head of a stream alone: no handler starts."""
+        """Whether the caller asks only for the head of a stream: no handler starts."""
 
     @property
     def pushback_ms(self) -> int:
@@ -73,13 +73,13 @@ class ServerCall(Call):
         """The codec of the request and of the answer, by its number on the wire."""
 
     def wrap_sent(self, function: Callable[[Any], Any]) -> None:
-        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+        """Have a function replace each message that is sent, from the one yielded; in an interceptor."""
 
     def wrap_received(self, function: Callable[[Any], Any]) -> None:
-        """Let a function make what the handler receives from each message; in an interceptor."""
+        """Have a function replace each message that the handler receives; in an interceptor."""
 
     async def send_metadata(self) -> None:
-        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+        """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
         Raises:
             RuntimeError: the answer is no stream, or the first metadata was sent already.
@@ -90,7 +90,7 @@ class ServerCall(Call):
         """The stream of the call, None for a unary one and after the end."""
 
     def _has_lapsed(self) -> bool:
-        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+        """Return whether its credential has expired since it was admitted; may be called from any thread."""
 
     def _note_outcome(self, status: Status | None, error: BaseException | None) -> None:
         """Keep the outcome of the call for the interceptors around it."""
@@ -101,4 +101,4 @@ def detached_call(
     identity: Identity | None,
     timeout: float | None,
 ) -> _Kind:
-    """Make a call without a connection, for handlers that are called directly in a test; `kind` says more of it."""
+    """Make a call without a connection, for handlers that are called directly in a test; `kind` describes it."""

@@ -1,4 +1,4 @@
-"""A call being served: its scope, its arguments and how far it is."""
+"""A call being served: its scope, its arguments and its stage."""
 
 import asyncio
 import logging
@@ -22,20 +22,20 @@ logger = logging.getLogger("fastrpc.server")
 
 
 cdef class ServerCall(Call):
-    """A call being served: what `current_call()` returns."""
+    """A call being served, which `current_call()` returns."""
 
     cdef object get_peer(self):
         return None if self.connection is None else self.connection.describe_peer()
 
     cdef bytes get_request_entry(self):
-        # Without a log an id of the caller's goes on all the same.
+        # Without a log, an id of the caller's is passed on all the same.
         if self.request_entry is None and (self.is_logged or self.received_metadata is not None):
             find_request_entry(self, self.is_logged)
         return self.request_entry
 
     @property
     def identity(self):
-        """Who the caller proved to be; None where nobody asked."""
+        """The caller's proven identity; None for an unauthenticated caller."""
         return self.own_identity if self.keeps_identity or self.connection is None else self.connection.identity
 
     @identity.setter
@@ -68,12 +68,12 @@ cdef class ServerCall(Call):
 
     @property
     def status(self):
-        """What became of it; set before an interceptor's `proceed` returns."""
+        """The status of its outcome; set before an interceptor's `proceed` returns."""
         return self.outcome_status
 
     @property
     def error(self):
-        """What the handler raised, or None."""
+        """The exception of the handler, or None."""
         return self.outcome_error
 
     @property
@@ -88,7 +88,7 @@ cdef class ServerCall(Call):
         return self.codec
 
     def _has_lapsed(self):
-        """Return whether its credential has expired since it was let in; may be asked from any thread."""
+        """Return whether its credential has expired since it was admitted; may be called from any thread."""
         return self.connection is not None and self.route is not None and has_lapsed(self, now_ns())
 
     def _note_outcome(self, status, error):
@@ -97,7 +97,7 @@ cdef class ServerCall(Call):
         self.outcome_error = error
 
     cdef bint make_new(self) noexcept:
-        """Become as good as new, if the call went the plain way; what a REQUEST sets anyway may stay."""
+        """Reset a call that went the plain way; fields that every REQUEST sets may stay."""
         if (
             not self.is_plain()
             or self.is_held
@@ -126,7 +126,7 @@ cdef class ServerCall(Call):
         return True
 
     cdef int stop(self) except -1:
-        """Tell the handler to stop; its answer is sent when it has."""
+        """Tell the handler to stop; its answer is sent once it has stopped."""
         if self.task is not None:
             self.task.cancel()
         elif self.is_running:
@@ -134,13 +134,13 @@ cdef class ServerCall(Call):
         elif self.waiting_context is not None:
             self.connection.gate.dispatcher.stop_unpacking(self)
         if self.stream is not None:
-            # Whatever became of the cancellation: nothing more comes, and nothing more is sent.
+            # Even if the cancellation fails: nothing more comes, and nothing more is sent.
             (<StreamChannel>self.stream).end_output(CancelledError())
             (<StreamChannel>self.stream).end_input(CancelledError())
         return 0
 
     cdef int pack_metadata(self) except -1:
-        """Let what the handler put into `reply_metadata` go with what is sent next; what cannot go is tried once."""
+        """Send the contents of `reply_metadata` with the next output; metadata that cannot be sent is tried once."""
         cdef object metadata = self._reply_metadata
         cdef uint32_t limit = self.connection.most_metadata()
         cdef bytes sent
@@ -160,12 +160,12 @@ cdef class ServerCall(Call):
     # Streams
 
     def wrap_sent(self, function):
-        """Let a function make each message that is sent from what the handler yielded; in an interceptor."""
+        """Have a function replace each message that is sent, from the one yielded; in an interceptor."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.sent_wraps = [*(stream.sent_wraps or ()), function]
 
     def wrap_received(self, function):
-        """Let a function make what the handler receives from each message; in an interceptor."""
+        """Have a function replace each message that the handler receives; in an interceptor."""
         cdef StreamChannel stream = self._stream_to_wrap()
         stream.received_wraps = [*(stream.received_wraps or ()), function]
 
@@ -177,7 +177,7 @@ cdef class ServerCall(Call):
         return self.stream
 
     async def send_metadata(self):
-        """Send what is in `reply_metadata` now, ahead of the first message of the answering stream.
+        """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
         Raises:
             RuntimeError: the answer is no stream, or the first metadata was sent already.
@@ -202,7 +202,7 @@ cdef class ServerCall(Call):
 
 cdef bint has_lapsed(ServerCall call, uint64_t now) noexcept:
     cdef uint64_t ends = call.own_expires_ns if call.has_own_credential else call.connection.expires_ns
-    # A stream that comes in pieces may name no method of ours.
+    # A stream that comes in pieces may name an unknown method.
     if call.route is not None and call.route.is_public:
         return False
     return ends != 0 and now >= ends or call.connection.is_expired and not call.has_own_credential

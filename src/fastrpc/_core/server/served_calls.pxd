@@ -19,16 +19,16 @@ cdef class NativeServedConnection(EngineServedConnection):
 @cython.final
 cdef class ServedCalls(ServingPart):
     cdef:
-        # What all connections share.
+        # The gate that all connections share.
         Gate gate
 
-        # What the gate knows of this connection.
+        # This connection as the gate knows it.
         NativeServedConnection connection
 
         # The life of the connection, and the credentials and output of its calls.
         ConnectionLife life
 
-        # When the answers of this read that are written by then are to leave.
+        # The instant at which the answers of this read written by then are to leave.
         uint64_t flush_due_ns
 
         # Credit kept back while memory is short, or too many requests wait for a turn of ours.
@@ -49,7 +49,7 @@ cdef class ServedCalls(ServingPart):
 
 @cython.nonecheck(False)
 cdef inline ServerCall call_of(Gate gate, NativeServedConnection connection):
-    """Return the object of a new call: the spare one, if there is one."""
+    """Return the object for a new call: the spare one if possible."""
     cdef ServerCall call = gate.spare
     gate.spare = None
     if call is None:

@@ -15,19 +15,19 @@ class NativeServedConnection(EngineServedConnection):
         """The connection, or None once it is gone."""
 
     def describe_peer(self) -> Peer:
-        """Return who is on the other side; known also when the connection is gone."""
+        """Return the peer; known also when the connection is gone."""
 
     def note_probe(self) -> None:
-        """Note that a call only asked for health: it is no use of the connection."""
+        """Note that a call only asked for health: it does not count as use of the connection."""
 
     def note_drain(self) -> None:
-        """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""
+        """Notify handlers that the connection drains. Its GOAWAY with FINAL names the last call in time."""
 
     def return_credit(self) -> int: ...
 
 @final
 class ServedCalls(ServingPart):
-    """The calls of theirs on one connection, with what the gate knows of it."""
+    """The peer's calls on one connection, with the connection as the gate knows it."""
 
 def serve_on(session: Connection, gate: Gate) -> NativeServedConnection:
-    """Let a connection serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""
+    """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""

@@ -6,17 +6,17 @@
                                                          │ answer, fail, refuse
     RESPONSE ◄── Connection ◄── ServedCalls ◄── NativeServedConnection
 
-This module has the callee's side of the wire: which memory the pieces of a request take, and how decisions of the gate
-become frames.
+This module has the callee's side of the wire: the memory that the pieces of a request take, and the frames for
+decisions of the gate.
 
 The most frequent calls avoid the objects of the general case: the gate passes a raw payload to its handler without a
 tuple around it, the handler runner fetches an exception where C left it instead of catching it, and a small answer goes
 into the write buffer without a `Frame` (`WireProtocol.write_answer`).
 
-Answers leave while the read they answer is still handled: after `FIRST_FLUSH_NS` of handlers, then after three times as
-long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64 calls in flight
-(`make compare`). The time has to be a third of what the handlers of a read take, or less: with 10 µs workload W2 gave
-490,000/s, with 4 µs 700,000/s.
+Answers leave while the rest of the same read is still handled: after `FIRST_FLUSH_NS` of handlers, then after three
+times as long each time, so client and server work at once. 32-byte echoes rose from 372,000/s to 600,000/s with 64
+calls in flight (`make compare`). The time has to be at most a third of that of a read's handlers: with 10 µs workload
+W2 gave 490,000/s, with 4 µs 700,000/s.
 """
 
 cimport cython
@@ -45,11 +45,11 @@ from fastrpc._core.wire.window cimport placed
 from fastrpc._core.base.histogram import count_refusal
 
 cdef enum:
-    # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept back:
-    # with what is under way by then, a window, they stay below all of it.
+    # Requests that wait for the server's own turns may hold this part of `Memory.request_bytes` before credit is kept
+    # back: together with input under way, a window, they stay below all of it.
     PART_THAT_WAITS = 4
 
-# Handlers of one read run so long before the first answers leave, then each time twice as long as they have till then.
+# Handlers of one read run so long before the first answers leave, then each time twice as long as they have until then.
 cdef uint64_t FIRST_FLUSH_NS = 4_000
 
 
@@ -58,7 +58,7 @@ cdef class NativeServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks the native protocol."""
 
     cdef Connection owner(self):
-        """Return the connection, or None once it is gone; what is sent now is sent at the connection's instant."""
+        """Return the connection, or None once it is gone; output is sent at the connection's instant."""
         if self._engine is NULL:
             return None
         cdef Connection session = <Connection>self._engine
@@ -72,13 +72,13 @@ cdef class NativeServedConnection(EngineServedConnection):
         return None if self._engine is NULL else <Connection>self._engine
 
     def describe_peer(self):
-        """Who is on the other side; known also when the connection is gone."""
+        """The peer; known also when the connection is gone."""
         if self.peer_info is None and self._engine is not NULL:
             self.peer_info = self.gate.dispatcher.describe_peer(<Connection>self._engine)
         return self.peer_info
 
     def note_probe(self):
-        """Note that a call only asked for health: it is no use of the connection."""
+        """Note that a call only asked for health: it does not count as use of the connection."""
         if self._engine is not NULL:
             (<Connection>self._engine).note_probe()
 
@@ -191,7 +191,7 @@ cdef class NativeServedConnection(EngineServedConnection):
         return 0 if session is None else (<ServedCalls>session.serving).weigh_output()
 
     def note_drain(self):
-        """Tell handlers that the connection drains. Its GOAWAY with FINAL says which calls are too late."""
+        """Notify handlers that the connection drains. Its GOAWAY with FINAL names the last call in time."""
         EngineServedConnection.note_drain(self)
         self.holding &= ~HOLD_DRAIN
 
@@ -206,7 +206,7 @@ cdef class NativeServedConnection(EngineServedConnection):
 
 @cython.final
 cdef class ServedCalls(ServingPart):
-    """The calls of theirs on one connection, with what the gate knows of it."""
+    """The peer's calls on one connection, with the connection as the gate knows it."""
 
     cdef inline Connection session(self):
         # The caller is the connection, or an object that knows it.
@@ -215,14 +215,14 @@ cdef class ServedCalls(ServingPart):
     cdef object connection_of(self):
         return self.connection
 
-    # From the request to the gate. What each call goes through is checked for None where a call, a route or a payload
-    # is made, not at every use of it.
+    # From the request to the gate. Calls, routes and payloads are checked for None where they are made, not at every
+    # use.
 
     cdef Call new_call(self):
         return call_of(self.gate, self.connection)
 
     cdef int on_begun(self, Call call, Frame* frame) except -1:
-        # For the counters, should it be refused before it is whole.
+        # For the counters, if it is refused before it is complete.
         call.route = self.gate.routes.find(frame.method, frame.method_size)
         return 0
 
@@ -231,14 +231,14 @@ cdef class ServedCalls(ServingPart):
 
     @cython.nonecheck(False)
     cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1:
-        """Hand a whole request of this connection to the gate."""
+        """Hand a complete request of this connection to the gate."""
         assert call is not None
         assert payload is not None
         self.connection.now = session.now
         self.connection.received_ns = session.received_ns
         self.connection.is_reading = session.is_reading
         if frame.method_size and frame.method[0] == c"." and not session.is_client:
-            # A bare function is one to callers from Go alone.
+            # A bare function counts as one only for callers from Go.
             (<ServerCall>call).route = None
             self.gate.refuse_unknown(<ServerCall>call, frame.method[:frame.method_size], frame.names, payload)
         else:
@@ -246,7 +246,7 @@ cdef class ServedCalls(ServingPart):
         if self.connection.ended_ns > session.turn_ends_ns:
             session.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
-            # Answered already, and only the function that called us knows it: the next request gets the same object.
+            # Answered already, and known only to the function that called us: the next request gets the same object.
             self.gate.spare = <ServerCall>call
         else:
             # Its handler may go on in the next turn of the loop.
@@ -255,7 +255,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
-            # Nobody reads it any more, and its answer has not left yet.
+            # It is no longer read, and its answer has not left yet.
             return self.session().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
@@ -269,7 +269,7 @@ cdef class ServedCalls(ServingPart):
 
     cdef int on_cancel(self, Call call, int reason) except -1:
         self.connection.now = self.session().now
-        # Both sides watch the deadline; whoever is first, it is the same reason.
+        # Both sides watch the deadline: it is the same reason if either is first.
         return self.gate.cancel(<ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
@@ -290,18 +290,18 @@ cdef class ServedCalls(ServingPart):
     # From the served connection to the wire
 
     cdef int flush(self) except -1:
-        """Let what is written leave now."""
+        """Flush the written output now."""
         cdef Connection session = self.session()
         return 0 if session._stream is NULL else (<ByteStream>session._stream).flush()
 
     cdef int flush_early(self) except -1:
-        """Let answers go while further requests of the same read are handled."""
+        """Flush answers while further requests of the same read are handled."""
         cdef Connection session = self.session()
         cdef uint64_t stepped = self.connection.stepped_ns
         if stepped <= self.flush_due_ns:
             return 0
         self.flush_due_ns = stepped + 2 * (stepped - session.now)
-        # A stream that collects what is written would send it no sooner.
+        # A stream that collects output would send it no sooner.
         return self.flush() if session._stream is not NULL and (<ByteStream>session._stream).sends_at_once() else 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
@@ -310,7 +310,7 @@ cdef class ServedCalls(ServingPart):
         return self._free_one_way(call)
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
-        """Answer that a call was not started; faulty: through its caller, who may make so many of them and no more."""
+        """Answer that a call was not started; faulty: through its caller, which may make only so many of them."""
         cdef Connection session = self.session()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer
@@ -319,10 +319,10 @@ cdef class ServedCalls(ServingPart):
             # Honest callers send them as well, so they are in no budget of the wire.
             session.note_unanswered()
         if call.state == STATE_CANCELLED:
-            # The wire ends a cancelled call by CANCELLED, whatever kept it from its start (PROTOCOL.md, "Calls").
+            # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
             status = CANCELLED
         if is_faulty and status == RESOURCE_EXHAUSTED:
-            # It would else look as if the same call could succeed a little later.
+            # Otherwise the same call would seem to succeed a little later.
             pushback_ms = PUSHBACK_NEVER
         if pushback_ms and not call.flags & ONE_WAY:
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
@@ -334,13 +334,13 @@ cdef class ServedCalls(ServingPart):
         return session.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
-        # A one-way call is counted once it is whole, and its state is GONE from then on.
+        # A one-way call is counted once it is complete, and its state is GONE from then on.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
             self.session().callee.one_way_calls -= 1
         return 0
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
-        """Refuse a request of which not all is there; what follows of it is discarded."""
+        """Refuse an incomplete request; its later frames are discarded."""
         if call.flags & ONE_WAY:
             self.session().callee.one_way_calls -= 1
         return self.session().callee.refuse(call, status, text)
@@ -363,7 +363,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count_tail(self.connection, change)
 
     cdef int weigh_output(self) except -1:
-        """Count what the peer has not taken."""
+        """Count the output that the peer has not taken."""
         cdef Connection session = self.session()
         self.connection.cut_held = session.sender.cut_bytes
         self.life.weigh(session.untaken_bytes(), session.now)
@@ -372,7 +372,7 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_piece(self, Call call) except -1:
-        """Count what is there of a request; one that is over a budget is refused before the rest of it came."""
+        """Count the received part of a request; one that is over a budget is refused before its rest comes."""
         cdef ServerCall served = <ServerCall>call
         cdef Py_ssize_t size
         cdef str problem
@@ -383,7 +383,7 @@ cdef class ServedCalls(ServingPart):
                 self._end_cut(call.id, problem)
             return 0
         size = (<Assembly>call.incoming.assembly).filled
-        # At its first piece the whole of it has to fit, from then on what was received in fact.
+        # At its first piece the whole of it has to fit, from then on the received bytes.
         problem = self.gate.over_budget(
             served,
             size - served.charge if served.charge else (<Assembly>call.incoming.assembly).total,
@@ -399,12 +399,12 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.count(change)
 
     cdef str on_part(self, Frame* frame, Py_ssize_t size):
-        """Count what is here of a frame; without memory for it, its call is refused or ended."""
+        """Count the received part of a frame; without memory for it, its call is refused or ended."""
         cdef str problem = self.gate.memory.count_part(self.connection, size, frame.kind == REQUEST)
         if problem is not None:
             count_refusal("memory")
             if frame.flags & CONT:
-                # What came of its message before goes as well.
+                # Earlier pieces of its message go as well.
                 self._end_cut(frame.id, problem)
         return problem
 
@@ -412,7 +412,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.end_part(self.connection, is_over)
 
     cdef int _end_cut(self, uint64_t id, str text) except -1:
-        """End a call whose message, which came in pieces so far, is dropped. What follows of it is discarded."""
+        """End a call whose message, incomplete so far, is dropped. Its later frames are discarded."""
         cdef Connection session = self.session()
         cdef Call call = session.callee.find(id)
         if call is None:
@@ -437,14 +437,14 @@ cdef class ServedCalls(ServingPart):
         return self.gate.memory.charge(<ServerCall>call, 0) if (<ServerCall>call).charge else 0
 
     cdef bint withholds(self, Frame* frame) noexcept:
-        # Asked for each frame: most come while nothing waits.
+        # Checked for each frame: most come while nothing waits.
         if not (self.gate.memory.is_full or self.connection.holding & (HOLD_STALL | HOLD_QUEUE)) or not self._keeps_credit():
             return False
         self.withheld += HEADER_SIZE + <int64_t>frame.length
         return True
 
     cdef bint _keeps_credit(self) noexcept:
-        """Whether memory is short, or large requests come faster than they start. The latter ends without the peer."""
+        """Return whether memory is short, or large requests come faster than they start. The latter passes by itself."""
         cdef int holding = self.connection.holding
         if self.gate.memory.is_full:
             return True
@@ -501,7 +501,7 @@ cdef class ServedCalls(ServingPart):
         return self.gate.leave(self.connection)
 
     cdef int on_lost(self, object error) except -1:
-        """The peer is gone: nobody waits for these answers."""
+        """The peer is gone: its answers have no reader."""
         cdef Call call
         self.gate.leave(self.connection)
         for call in self.session().callee.calls.entries():
@@ -515,7 +515,7 @@ cdef class ServedCalls(ServingPart):
 
 
 def serve_on(Connection session not None, Gate gate not None):
-    """Let a connection serve calls by a gate; what it announces has to say so. Return what the gate knows of it."""
+    """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""
     cdef ServedCalls part
     if session.serving is not None:
         raise RuntimeError("a session is initialised once")

@@ -7,7 +7,7 @@ from fastrpc._core.calls.call cimport Call
 from fastrpc._core.payload.marshal cimport Marshal
 
 cdef enum Hold:
-    # Why a request takes the slow path. After a stall of the loop: the sockets are read first.
+    # The reasons of the slow path of a request. After a stall of the loop: the sockets are read first.
     HOLD_STALL = 1
     # More output waits than `Memory.send_soft`.
     HOLD_OUTPUT = 2
@@ -15,9 +15,9 @@ cdef enum Hold:
     HOLD_REQUESTS = 4
     # The connection drains: further requests are refused.
     HOLD_DRAIN = 8
-    # Calls that came before are about to start: a new one comes after them.
+    # Earlier calls are about to start: a new one comes after them.
     HOLD_QUEUE = 16
-    # What is read now waited for its turn.
+    # The input being read waited for its turn.
     HOLD_LATE = 32
 
 cdef enum:
@@ -34,7 +34,7 @@ cdef int64_t hold_bytes(int64_t change) noexcept
 @cython.final
 cdef class Failure:
     cdef:
-        # The status and its text; encoded details, empty where there are none.
+        # The status and its text; encoded details, which may be empty.
         readonly int status
         readonly str text
         readonly bytes details
@@ -57,27 +57,27 @@ cdef class ServedConnection:
         # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
         bint takes_values
 
-        # The peer's identity, or None; the name it has proved, which it keeps; when its credential expires, 0 = not. What
-        # is decided about its calls by method (Access), and by which state of the files.
+        # The peer's identity, or None; the name it has proved, which it keeps; the expiry of its credential, 0 = never.
+        # The decisions about its calls by method (Access), and the state of the files that they come from.
         public object identity
         str proven_name
         readonly uint64_t expires_ns
         readonly bint is_expired
 
-        # The earliest expiry of a credential that a call under way has of its own; 0: none expires.
+        # The earliest expiry of the own credential of a call under way; 0: none expires.
         uint64_t own_due_ns
 
         dict answers
         uint64_t generation
 
-        # The key of the peer under limits (`limiting.key_table.key_of`), 0 until one asks.
+        # The key of the peer under limits (`limiting.key_table.key_of`), 0 until the first use.
         uint64_t peer_key
 
         # Whether the peer may list the services. Whether the engine has marshals of its own (`marshal_of`).
         public bint reveals_services
         bint has_marshals
 
-        # Who is on the other side, for handlers and logs; None until an engine knows.
+        # The peer, for handlers and logs; None until an engine knows it.
         public object peer_info
 
         # Whether the peer is gone, so that answers are dropped.
@@ -99,24 +99,25 @@ cdef class ServedConnection:
         set held
         object queue
 
-        # Why requests take the slow path (Hold); whether the connection has a slot in the next turn.
+        # The reasons why requests take the slow path (Hold); whether the connection has a slot in the next turn.
         readonly int holding
         bint is_in_turn
 
         # With HOLD_LATE, the date of what is read (`io/receive_tail`).
         uint64_t dated_ns
 
-        # After a stall of the loop: the checks so far, the last read before, and the bytes that requests held then. Engines
-        # say so by `Gate.hold_for_stall`.
+        # After a stall of the loop: the checks so far, the last read before, and the bytes that requests held then.
+        # Engines report a stall by `Gate.hold_for_stall`.
         uint64_t seen_read_ns
         int64_t stalled_held
         int looks
-        # Further looks for which it waits for its turn to handle what was read.
+        # Further checks for which it waits for its turn to handle its input.
         int patience
 
-        # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output, received
-        # bytes that wait for a turn of the loop, the part of a frame that is not whole, stream messages that were not taken.
-        # The largest piece of a request that may arrive beyond them: engines that receive requests in pieces set it.
+        # Bytes counted for this connection: requests, call records, answers that are not in the output yet, output,
+        # received bytes that wait for a turn of the loop, the part of an incomplete frame, stream messages that were
+        # not taken. The largest piece of a request that may arrive beyond them: engines that receive requests in pieces
+        # set it.
         readonly int64_t request_held
         int64_t record_held
         int64_t answer_held
@@ -127,12 +128,12 @@ cdef class ServedConnection:
         int64_t stream_held
         int64_t piece_bytes
 
-        # Bytes beyond `Memory.process_bytes` up to which messages that are begun go on; 0 where reading alone is credit.
+        # Bytes beyond `Memory.process_bytes` up to which begun messages go on; 0 if reading alone is credit.
         int64_t grace_bytes
 
-        # Decompressions under way of its requests, and what these may take beyond what is counted; the bytes as they came of
-        # requests that are decompressed or wait for that; what its stream messages may take decompressed, until their
-        # handlers ask for the next one (memory_budget.Room).
+        # The number of its requests being decompressed, and the bytes these may take beyond the counted ones; the
+        # received bytes of requests that are decompressed or wait for that; the bytes its stream messages may take
+        # decompressed, until their handlers ask for the next one (memory_budget.Room).
         int rooms
         int64_t rooms_left
         int64_t rooms_packed
@@ -151,15 +152,16 @@ cdef class ServedConnection:
 
     cdef inline int64_t _sum(self) noexcept
 
-    # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one these
-    # steps with the prefix `do_`. What the former raise goes to `crash`: the caller is in the middle of its own work.
+    # The interface of an engine. One in Python overrides `answer`, `fail`, `refuse`, `hold`, `release`, a compiled one
+    # these steps with the prefix `do_`. Errors of the former go to `crash`: the caller is in the middle of its own
+    # work.
     cdef int do_answer(self, Call call, bytes payload) except -1
     cdef int do_fail(self, Call call, Failure failure) except -1
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int do_hold(self, Call call) except -1
     cdef int do_release(self, Call call) except -1
 
-    # For the end of a credential: the calls that stream, and the answer to one whose caller may still send.
+    # For the end of a credential: the calls that stream, and the answer to a call whose caller may still send.
     cdef list streams_under_way(self)
     cdef int end_early(self, Call call, Failure failure) except -1
 
@@ -175,7 +177,7 @@ cdef class ServedConnection:
     cdef int expire(self) except -1
     cdef int prove(self, object identity, uint64_t expires_ns) except -1
 
-    # The read whose messages were handled is over.
+    # The end of the read whose messages were handled.
     cdef inline int read_ended(self) noexcept:
         self.is_reading = False
         self.holding &= ~<int>HOLD_LATE

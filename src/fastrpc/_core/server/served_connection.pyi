@@ -47,7 +47,7 @@ class ServedConnection:
     identity: Identity | None
     #: Whether the peer may list the services.
     reveals_services: bool
-    #: Who is on the other side; None until an engine knows.
+    #: The peer; None until an engine knows it.
     peer_info: Peer | None
     #: The most bytes of an answer that the peer accepts.
     max_message: int
@@ -56,7 +56,7 @@ class ServedConnection:
     def __init__(self, gate: Gate, protocol: str) -> None: ...
     @property
     def expires_ns(self) -> int:
-        """When its credential expires, in nanoseconds of the monotonic clock; 0: it does not."""
+        """The instant at which its credential expires, in nanoseconds of the monotonic clock; 0: never."""
 
     @property
     def is_expired(self) -> bool:
@@ -80,7 +80,7 @@ class ServedConnection:
 
     @property
     def holding(self) -> int:
-        """Why requests do not start at once: 1 a stall of the loop, 2 waiting output, 4 little memory, 8 a drain."""
+        """The reasons why requests wait: 1 a stall of the loop, 2 waiting output, 4 little memory, 8 a drain."""
 
     @property
     def request_held(self) -> int:
@@ -116,7 +116,7 @@ class ServedConnection:
         """Return the error text for a method that is not served, None for that of the dispatcher.
 
         Args:
-            services: the services that the peer may learn; None: it may learn none.
+            services: the services that the peer may learn, or None.
         """
 
     def unknown_codec(self, call: ServerCall) -> str | None:
@@ -139,4 +139,4 @@ class ServedConnection:
         """Whether the connection drains."""
 
     def note_drain(self) -> None:
-        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""
+        """Refuse further calls, and notify handlers that the connection drains: `current_call().draining`."""

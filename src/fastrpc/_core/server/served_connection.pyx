@@ -6,9 +6,9 @@
                    └─► not started ─────► refuse
                    └─► goes on later ───► hold, then one of the others
 
-It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they hold.
-Calls and contexts of handlers hold it, and may outlive the engine: so an engine that lost its byte stream clears the
-reference from here to itself.
+It holds the protocol-independent state of one connection: the peer's identity, the calls in flight, the bytes they
+hold. Calls and contexts of handlers hold it, and may outlive the engine: so an engine that lost its byte stream clears
+the reference from here to itself.
 """
 
 import asyncio
@@ -95,7 +95,7 @@ cdef class ServedConnection:
         raise NotImplementedError(f"{type(self).__name__} does not implement fail()")
 
     def refuse(self, call, status, text, is_faulty):
-        """Send that a call was not started; `call.pushback_ms` says when its caller may retry."""
+        """Send that a call was not started; `call.pushback_ms` is the pause before its caller may retry."""
         self.fail(call, Failure(status, text, pushback_ms=call.pushback_ms, has_run=False))
 
     def hold(self, call):
@@ -108,13 +108,13 @@ cdef class ServedConnection:
         """Close the connection: one of these methods raised."""
 
     def describe_peer(self):
-        """Who is on the other side, known also when the connection is gone; None: nobody said."""
+        """The peer, known also when the connection is gone; None if it is unknown."""
         return self.peer_info
 
     def note_probe(self):
         """Note that a call was a health probe."""
 
-    # The words of a protocol about what a server does not have; None: those of the dispatcher
+    # The protocol's words for missing methods and codecs; None: those of the dispatcher
 
     def unknown_method(self, call, str method not None, services):
         """Return the error text for a method that is not served; the peer may learn these services, None: not any."""
@@ -173,7 +173,7 @@ cdef class ServedConnection:
         """Answer a call whose caller may still send messages."""
         return self.do_fail(call, failure)
 
-    # Streams: a call has one only where its engine's REQUESTs say so
+    # Streams: a call has one only if its engine's REQUESTs say so
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
         """Send one message of a stream."""
@@ -199,10 +199,10 @@ cdef class ServedConnection:
         """Wake the sender of a stream once there is room and it is its turn."""
         return 0
 
-    # Who the peer is
+    # The identity of the peer
 
     cdef int prove(self, object identity, uint64_t expires_ns) except -1:
-        """Note who the peer proved to be."""
+        """Note the proven identity of the peer."""
         self.identity = identity
         self.proven_name = identity.name
         self.expires_ns = expires_ns
@@ -211,7 +211,7 @@ cdef class ServedConnection:
         return 0
 
     cdef int expire(self) except -1:
-        """The credential is valid no longer: further calls are those of nobody."""
+        """The credential has expired: further calls are unauthenticated."""
         self.identity = None
         self.expires_ns = 0
         self.is_expired = True
@@ -229,7 +229,7 @@ cdef class ServedConnection:
         return self.max_metadata
 
     cdef int check_sent(self, Call call, bytes metadata) except -1:
-        """Raise CallError where the answer to a call cannot carry this metadata."""
+        """Raise CallError if the answer to a call cannot carry this metadata."""
         return 0
 
     cdef bint takes_codec(self, Call call) except -1:
@@ -237,7 +237,7 @@ cdef class ServedConnection:
         return True
 
     cdef Marshal marshal_of(self, Call call):
-        """Return what encodes and decodes a call, where that is not the marshal of its method."""
+        """Return the marshal of a call, if that is not the one of its method."""
         cdef MethodRoute route = call.route
         if route.marshals is None:
             route.marshals = {}
@@ -247,11 +247,11 @@ cdef class ServedConnection:
         return <Marshal?>marshal
 
     cdef int taken_compressor(self, int number, object compressor) except -1:
-        """Return the peer's number of the compressor that we call `number`, 0 where it accepts no answer in it."""
+        """Return the peer's number of our compressor `number`, 0 if it accepts no answer in it."""
         return 0
 
     cdef int weigh_answer(self) except -1:
-        """Count the output anew, behind a large answer."""
+        """Count the output anew, after a large answer."""
         return 0
 
     cpdef int return_credit(self) except -1:
@@ -263,7 +263,7 @@ cdef class ServedConnection:
         return False
 
     cdef int look_by(self, uint64_t due_ns) except -1:
-        """Schedule `CallAdmission.look_at` for that instant, unless it looks earlier: it then schedules the next one."""
+        """Schedule `CallAdmission.look_at` for that instant, unless an earlier one, which schedules the next, is due."""
         cdef uint64_t now = now_ns()
         if self.look_due_ns and self.look_due_ns <= due_ns:
             return 0
@@ -292,7 +292,7 @@ cdef class ServedConnection:
         return self.drain_signal
 
     def note_drain(self):
-        """Refuse further calls, and tell handlers that the connection drains: `current_call().draining`."""
+        """Refuse further calls, and notify handlers that the connection drains: `current_call().draining`."""
         self.is_draining = True
         self.holding |= HOLD_DRAIN
         if self.drain_signal is not None:

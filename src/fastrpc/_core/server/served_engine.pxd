@@ -8,7 +8,7 @@ from fastrpc._core.server.gate cimport Gate
 
 cdef class ProvenCaller:
     cdef:
-        # The identity, or None; when its credential expires, 0 = not; the state of the files by which it was proved.
+        # The identity, or None; the expiry of its credential, 0 = never; the state of the files that proved it.
         readonly object identity
         uint64_t expires_ns
         # Whether the call brought a credential of its own.
@@ -22,7 +22,7 @@ cdef class PythonServedConnection(EngineServedConnection):
 
 cdef class ServedEngine(PythonEngine):
     cdef:
-        # What all connections of the server share; what the gate knows of this one.
+        # The gate that all connections share; this connection as the gate knows it.
         readonly Gate gate
         readonly PythonServedConnection connection
 
@@ -30,15 +30,15 @@ cdef class ServedEngine(PythonEngine):
         ConnectionLife life
         bint has_rules
 
-        # When a message began that is not whole, and how many bytes of it are here.
+        # The begin of an incomplete message, and the bytes of it received.
         uint64_t message_began_ns
         Py_ssize_t message_bytes
 
-        # Whether it reads no further, and since when it does again.
+        # Whether reading is paused, and the instant at which it was resumed.
         bint is_held_back
         uint64_t resumed_ns
 
-        # Its stream while that is connected: the loop holds no stream that is not read from.
+        # Its stream while that is connected: the loop does not hold a paused stream.
         object _held
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0

@@ -18,7 +18,7 @@ class _Parts(Protocol):
 
 @final
 class ProvenCaller:
-    """Who made a call, and until when that is proved; read while the handler of the call runs."""
+    """The identity of a caller, and the end of its proof; read while the handler of the call runs."""
 
     def __init__(self, call: ServerCall) -> None: ...
     @property
@@ -45,10 +45,10 @@ class ServedEngine(PythonEngine):
     """The server's side of one connection, for protocols in Python.
 
     Subclasses implement `receive_data`, which passes each request to `gate.begin(self.connection, …)`, and `answer` and
-    `fail`; `hold` and `release` where a protocol can cancel.
+    `fail`; `hold` and `release` if the protocol can cancel.
 
     Args:
-        parts: what all connections of the server share.
+        parts: the parts that all connections of the server share.
         protocol: the name under which calls are counted.
         has_rules: whether the connection lives by `Timeouts` and `Keepalive` of the server; else by rules of its own.
     """
@@ -58,7 +58,7 @@ class ServedEngine(PythonEngine):
     def gate(self) -> Gate: ...
     @property
     def connection(self) -> PythonServedConnection:
-        """What the gate knows of this connection."""
+        """The connection as the gate knows it."""
 
     def answer(self, call: ServerCall, payload: bytes) -> None:
         """Send the result of a call."""
@@ -73,10 +73,10 @@ class ServedEngine(PythonEngine):
         """Note the end of a one-way call, which has no answer."""
 
     def act_for(self, caller: ProvenCaller) -> None:
-        """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
+        """Make the calls of this connection those of a caller for which the peer proved to act."""
 
     def describe_peer(self) -> Peer:
-        """Who is on the other side."""
+        """The peer."""
 
     def identify(
         self,
@@ -86,31 +86,31 @@ class ServedEngine(PythonEngine):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note who the peer proved to be by its certificate, and until when."""
+        """Note the identity that the peer's certificate proved, and the end of its validity."""
 
     def go_on(self) -> None:
-        """Take what waited for a verdict."""
+        """Process the input that waited for a verdict."""
 
     def count_moved(self, call: ServerCall, received_bytes: int, sent_bytes: int) -> None:
-        """Count bytes of a call that lie in no payload of it, once its handler has started."""
+        """Count bytes of a call that lie in none of its payloads, once its handler has started."""
 
     def opened(self) -> None:
         """End the opening, which `Timeouts.handshake` bounds: received bytes do so by themselves.
 
-        For protocols whose server speaks first: their peers may be silent for as long as they like.
+        For protocols whose server speaks first: their peers may be silent for any time.
         """
 
     def note_use(self) -> None:
         """Count the connection as used now, for `Timeouts.idle` and a drain.
 
-        Received bytes and the ends of calls do so by themselves, output does not: for what a server sends unasked.
+        Received bytes and the ends of calls do so by themselves, output does not: for unrequested messages.
         """
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls; a protocol that can say so overrides this."""
+        """Take no new calls; a protocol that can announce it overrides this."""
 
     def hold_back(self, is_held_back: bool) -> None:
-        """Read no further until this is called with False; the bytes that lie here meanwhile are not late."""
+        """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
 
     @property
     def has_drained(self) -> bool:

@@ -5,7 +5,7 @@
     receive_data ──► gate.begin(connection, …) ──► handler
     answer, fail ◄── PythonServedConnection ◄─────────────┘
 
-What is not the protocol is here, and in `connection_life`: counting of the connection, memory, stalls of the loop, opening,
+The parts common to all protocols are here, and in `connection_life`: counting of the connection, memory, stalls, opening,
 age, rest and drain, the end of its calls.
 """
 
@@ -23,7 +23,7 @@ from fastrpc._core.wire.frame cimport REASON_DRAIN
 
 @cython.final
 cdef class ProvenCaller:
-    """Who made a call, and until when that is proved."""
+    """The identity of a caller, and the end of its proof."""
 
     def __init__(self, ServerCall call not None):
         self.identity = call.identity
@@ -103,56 +103,56 @@ cdef class ServedEngine(PythonEngine):
     def release(self, call):
         """Note the end of a one-way call, which has no answer."""
 
-    # Who the peer is
+    # The identity of the peer
 
     def act_for(self, ProvenCaller caller not None):
-        """Make the calls of this connection those of a caller: the peer proved that it acts for that one."""
+        """Make the calls of this connection those of a caller for which the peer proved to act."""
         if caller.identity is not None:
             self.connection.prove(caller.identity, caller.expires_ns)
         self.connection.generation = caller.generation
 
     def describe_peer(self):
-        """Who is on the other side."""
+        """The peer."""
         return self.connection.describe_peer()
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note who the peer proved to be by its certificate, and until when."""
+        """Note the identity that the peer's certificate proved, and the end of its validity."""
         self.connection.certify(identity, valid_seconds, generation)
         return True
 
     def go_on(self):
-        """Take what waited for a verdict."""
+        """Process the input that waited for a verdict."""
         if self._stream is not NULL:
             (<ByteStream>self._stream).release_input()
 
-    # What is counted
+    # Counters
 
     def count_moved(self, ServerCall call not None, uint64_t received_bytes, uint64_t sent_bytes):
-        """Count bytes of a call that lie in no payload of it."""
+        """Count bytes of a call that lie in none of its payloads."""
         call.counters.moved(received_bytes, sent_bytes)
         call.moved_bytes += received_bytes + sent_bytes
 
-    # What it tells of its connection
+    # Reports on its connection
 
     def opened(self):
-        """The opening is over, which received bytes say otherwise."""
+        """End the opening, as received bytes do otherwise."""
         self.life.opened()
 
     def note_use(self):
-        """The connection is in use now, which received bytes and the ends of calls say otherwise."""
+        """Count the connection as used now, as received bytes and the ends of calls do otherwise."""
         self.life.used_ns = now_ns()
 
-    # What a server calls
+    # For the server
 
     def begin_drain(self, reason, text=""):
-        """Take no new calls; a protocol that can say so overrides this."""
+        """Take no new calls; a protocol that can announce it overrides this."""
         self.connection.note_drain()
         self.life.begin_drain(0)
         if self.has_rules:
             self.schedule_check(self.life.left_due())
 
     def hold_back(self, bint is_held_back):
-        """Read no further until this is called with False; the bytes that lie here meanwhile are not late."""
+        """Pause reading until this is called with False; bytes that wait here meanwhile are not late."""
         self.is_held_back = is_held_back
         self.resumed_ns = now_ns()
         PythonEngine.hold_back(self, is_held_back)
@@ -220,7 +220,7 @@ cdef class ServedEngine(PythonEngine):
         return earlier(due, self._check_life(now))
 
     cdef uint64_t _check_closed(self, uint64_t now) except? 0:
-        """Abort a closed connection whose peer takes nothing of its last output; return when to look again."""
+        """Abort a closed connection whose peer takes none of its last output; return the instant of the next check."""
         cdef int64_t unsent = self.connection.unsent_bytes()
         if unsent == 0:
             return 0
@@ -230,7 +230,7 @@ cdef class ServedEngine(PythonEngine):
         return earlier(now + self.life.look_after(), self.life.weigh_again(unsent, now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Give the life of the connection its facts; return when to look again."""
+        """Give the life of the connection its facts; return the instant of the next check."""
         cdef Facts facts
         self.life.used_ns = max(self.life.used_ns, self.connection.ended_ns)
         facts.is_busy = bool(self.connection.held) or bool(self.connection.queue)

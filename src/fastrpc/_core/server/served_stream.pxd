@@ -1,4 +1,4 @@
-"""The messages of a call that is served: what its handler receives and yields."""
+"""The messages of a call that is served, from its handler and to it."""
 
 cimport cython
 from libc.stdint cimport int64_t
@@ -12,12 +12,12 @@ from fastrpc._core.streams.stream_channel cimport StreamChannel
 @cython.final
 cdef class ServedStream(StreamChannel):
     cdef:
-        # The same call, as the server knows it, and what the server counts.
+        # The same call, as the server knows it, and the server's counters.
         ServerCall served
         CallAdmission admission
 
-        # How the REQUEST is encoded: so are the messages of both sides; the compressor that the caller used last; what
-        # decodes messages, found on first use.
+        # The codec of the REQUEST, which the messages of both sides have; the compressor that the caller used last; the
+        # decoder of messages, found on first use.
         int codec
         int compressor
         Marshal marshal
@@ -28,16 +28,16 @@ cdef class ServedStream(StreamChannel):
         Py_ssize_t compress_above
         bint checks_results
 
-        # What the compression of its last message failed with, or None.
+        # The error of the compression of its last message, or None.
         object unsent_error
 
-        # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which count
-        # until the next message is asked for.
+        # Bytes of messages as they came, counted for the connection; of those, the ones that were taken last, which
+        # count until the next message is requested.
         int64_t held
         int64_t taken_held
 
-        # The decompression of the oldest message (handlers/unpacking.py), its room once it is whole, and the rooms of the
-        # messages that were taken last. None where there is none.
+        # The decompression of the oldest message (handlers/unpacking.py), its room once it is complete, and the rooms
+        # of the messages that were taken last; each may be None.
         object job
         object room
         list taken_rooms

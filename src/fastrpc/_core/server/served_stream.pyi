@@ -8,36 +8,36 @@ from fastrpc._core.streams.stream_channel import StreamChannel
 
 @final
 class ServedStream(StreamChannel):
-    """The messages of a call that is served: an asynchronous iterator of what the caller sends."""
+    """The messages of a call that is served: an asynchronous iterator of the caller's messages."""
 
     @property
     def is_committed(self) -> bool:
         """Whether the first metadata went, or a message before there was any."""
 
     def commit_metadata(self) -> None:
-        """Send the first metadata now, also where there is none.
+        """Send the first metadata now, even if it is empty.
 
         Raises:
             RuntimeError: it was sent already, by itself or with the first message.
         """
 
     def begin_unpacking(self, job: object) -> None:
-        """Note what decompresses the oldest message until `unpacked` is called."""
+        """Note the job that decompresses the oldest message until `unpacked` is called."""
 
     def unpacked(self, payload: bytes, room: Room | None, error: Exception | None) -> None:
         """Take the oldest message decompressed, and its room; or an error, which is raised in its place."""
 
     def bind(self) -> Any:
-        """Return how to call the handler."""
+        """Return the arguments of the handler."""
 
     def encode(self, value: Any) -> bytes:
         """Return the payload of a message."""
 
     def send_payloads(self, payloads: deque[bytes]) -> int:
-        """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
+        """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
 
     def wait_where_full(self) -> asyncio.Future[None] | None:
-        """Return a future that is done once there is room; None where there is some, or nothing more can be sent.
+        """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
 
         Raises:
             Exception: the last message could not be compressed.
@@ -45,16 +45,16 @@ class ServedStream(StreamChannel):
 
     @property
     def has_sent_wraps(self) -> bool:
-        """Whether functions of interceptors make something else of each message: they are called on the loop."""
+        """Whether functions of interceptors replace each message: they are called on the loop."""
 
 async def drive(call: ServerCall) -> None:
-    """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
+    """Run a handler whose answer is a stream: step it as long as there is room for its messages."""
 
 async def throw_at_yield(messages: Any) -> None:
-    """Raise CancelledError at the `yield` where an asynchronous generator stands."""
+    """Raise CancelledError at the present `yield` of an asynchronous generator."""
 
 def throw_at_plain_yield(messages: Any) -> None:
-    """Raise CancelledError at the `yield` where a generator stands; in whichever thread it runs."""
+    """Raise CancelledError at the present `yield` of a generator; in any thread that runs it."""
 
 @final
 class OnLoop:

@@ -1,18 +1,18 @@
-"""The messages of a call that is served: what its handler receives and yields.
+"""The messages of a call that is served, from its handler and to it.
 
 ::
 
     DATA ──► ServedStream ──► async for in the handler
     handler's generator ──► drive: one step, encode, send; wait while the stream is full ──► DATA
-    its end ──► RESPONSE     its error ──► RESPONSE with a status, behind the messages already sent
+    its end ──► RESPONSE     its error ──► RESPONSE with a status, after the messages already sent
 
-A generator is stepped only while its stream has room, so what it yielded before an error or its end has left: at most
-one message waits for credit. It is stepped for a few milliseconds at a time, whatever room there is.
+A generator is stepped only while its stream has room, so messages yielded before an error or its end have left: at most
+one message waits for credit. It is stepped for a few milliseconds at a time, even with more room.
 
-A generator ends by itself, or CancelledError is raised at the `yield` where it stands, whatever the reason: the caller
-left, the deadline passed, the server drains, the stream was idle for too long, its last message cannot be sent. What it
-yields then is dropped, what it raises is the end of the call. `drive` does so for generators on the loop,
-`server/generator_job.py` for those in a thread.
+A generator ends by itself, or CancelledError is raised at its present `yield`, for any of these reasons: the caller
+left, the deadline passed, the server drains, the stream was idle too long, its last message cannot be sent. Messages
+yielded after that are dropped, an exception is the end of the call. `drive` does so for generators on the loop,
+`handlers/generator_job.py` for those in a thread.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ cdef class ServedStream(StreamChannel):
     # Between a handler and its messages
 
     cdef object bound(self):
-        """Return how to call the handler: its arguments, with this stream at its place."""
+        """Return the arguments of the handler, with this stream in its place."""
         cdef ServerCall call = self.served
         cdef MethodRoute route = call.route
         given = call.given
@@ -75,7 +75,7 @@ cdef class ServedStream(StreamChannel):
         return self.marshal
 
     cdef int send_value(self, object value) except -1:
-        """Send what the handler yielded."""
+        """Send a message that the handler yielded."""
         return self.send_encoded(self.encoded(value))
 
     cdef bytes encoded(self, object value):
@@ -98,13 +98,13 @@ cdef class ServedStream(StreamChannel):
         return payload
 
     cdef int send_encoded(self, bytes payload) except -1:
-        """Send a message, behind the metadata that the handler set before its first one."""
+        """Send a message, after the metadata that the handler set before its first one."""
         if not self.is_committed:
             self.commit()
         return self.send_payload(payload)
 
     cdef int commit(self) except -1:
-        """Send what the handler put into `reply_metadata` so far; what follows goes with the end."""
+        """Send the present contents of `reply_metadata`; later entries go with the end."""
         cdef ServerCall call = self.served
         self.is_committed = True
         if call._reply_metadata is not None and self._is_wanted():
@@ -114,14 +114,14 @@ cdef class ServedStream(StreamChannel):
         return 0
 
     cdef bint _is_wanted(self) noexcept:
-        # Behind a CANCEL nothing is sent but the answer.
+        # After a CANCEL nothing is sent but the answer.
         cdef ServerCall call = self.served
         return not (
             call.connection.is_closed or call.was_ended or call.state == STATE_CANCELLED or call.state == STATE_GONE
         )
 
     def commit_metadata(self):
-        """Send the first metadata now, also where there is none.
+        """Send the first metadata now, even if it is empty.
 
         Raises:
             RuntimeError: it was sent already, by itself or with the first message.
@@ -136,7 +136,7 @@ cdef class ServedStream(StreamChannel):
     # For generators that run in a thread
 
     def bind(self):
-        """Return how to call the handler."""
+        """Return the arguments of the handler."""
         return self.bound()
 
     def encode(self, value):
@@ -144,7 +144,7 @@ cdef class ServedStream(StreamChannel):
         return self.encoded(value)
 
     def send_payloads(self, payloads):
-        """Send encoded messages from the left of a deque until there is none, or no room; return their bytes."""
+        """Send encoded messages from the left of a deque until it is empty, or there is no room; return their bytes."""
         cdef Py_ssize_t size = 0
         cdef bytes payload
         while payloads and (self.output_ended or not self.is_full()):
@@ -154,7 +154,7 @@ cdef class ServedStream(StreamChannel):
         return size
 
     def wait_where_full(self):
-        """Return a future that is done once there is room; None where there is some, or nothing more can be sent.
+        """Return a future that is done once there is room; None if there is some, or nothing more can be sent.
 
         Raises:
             Exception: the last message could not be compressed.
@@ -165,7 +165,7 @@ cdef class ServedStream(StreamChannel):
 
     @property
     def has_sent_wraps(self):
-        """Whether functions of interceptors make something else of each message: they are called on the loop."""
+        """Whether functions of interceptors replace each message: they are called on the loop."""
         return self.sent_wraps is not None
 
     # The side it is on
@@ -174,7 +174,7 @@ cdef class ServedStream(StreamChannel):
         self.served.counters.moved(PyBytes_GET_SIZE(payload), 0)
         self.served.moved_bytes += PyBytes_GET_SIZE(payload)
         if self.input_ended:
-            # Nobody takes it, so it is not held: only its credit goes back.
+            # Its handler does not take it, so it is not held: only its credit goes back.
             return self.served.connection.message_taken(self.served, cost)
         self._hold(cost)
         return StreamChannel.put(self, frame, payload, cost)
@@ -185,7 +185,7 @@ cdef class ServedStream(StreamChannel):
         return self.admission.memory.count(change)
 
     cdef int taken(self, Py_ssize_t cost) except -1:
-        # Its handler has it: it counts until the next one is asked for.
+        # Its handler has it: it counts until the next one is requested.
         self.holds_taken = True
         if self.room is None:
             self.taken_held += cost
@@ -226,10 +226,10 @@ cdef class ServedStream(StreamChannel):
             raise CallError(error.status, f"{call.route.method}: {error.message}") from None
 
     cdef bint unpack(self) except -1:
-        """Let the server decompress the oldest message when there is room for it; True once it can be taken."""
+        """Have the server decompress the oldest message when there is room for it; return True once it can be taken."""
         cdef Message* message = &self._ring[self._first]
         if self.job is None:
-            # Its caller takes it: a REQUEST may have been too short to be compressed.
+            # Its caller accepts it: a REQUEST may have been too short to be compressed.
             self.compressor = message.compressor
             self.is_unpacking = True
             self.served.connection.gate.dispatcher.unpack_message(
@@ -239,7 +239,7 @@ cdef class ServedStream(StreamChannel):
 
     cdef int leave_packed(self) except -1:
         if self.job is not None and not self.job.is_begun:
-            # It waits for room, and may do so for a while: from when its handler asks for it.
+            # It waits for room, perhaps for a while: it counts from the handler's request for it.
             self._drop_job()
         return 0
 
@@ -251,7 +251,7 @@ cdef class ServedStream(StreamChannel):
         return 0
 
     def begin_unpacking(self, job):
-        """Note what decompresses the oldest message until `unpacked` is called."""
+        """Note the job that decompresses the oldest message until `unpacked` is called."""
         self.job = job
 
     def unpacked(self, bytes payload not None, room, error):
@@ -282,7 +282,7 @@ cdef class ServedStream(StreamChannel):
         return self._emit_as(payload, 0)
 
     cdef int _emit_compressed(self, bytes payload) except -1:
-        """Send a message in the way of its request, if the peer accepts that and it pays."""
+        """Send a message compressed as its request, if the peer accepts that and it helps."""
         cdef ServedConnection connection = self.served.connection
         cdef bytes smaller
         compressor = connection.gate.compressors[self.compressor]
@@ -340,7 +340,7 @@ cdef class ServedStream(StreamChannel):
 
 
 cdef ServedStream new_served_stream(ServerCall call):
-    """Make the stream of a call, which knows it until the end; limits are the server's."""
+    """Make the stream of a call, which holds it until the end; limits are the server's."""
     cdef ServedStream stream = ServedStream.__new__(ServedStream)
     cdef CallAdmission admission = <CallAdmission?>call.connection.gate
     runner = call.connection.gate.runner
@@ -354,7 +354,7 @@ cdef ServedStream new_served_stream(ServerCall call):
     stream.most_bytes = <Py_ssize_t>admission.message_bytes
     stream.compress_above = runner.compress_above
     stream.checks_results = runner.checks_results
-    # The caller says nothing that is not in its REQUEST.
+    # The caller sends nothing after its REQUEST.
     stream.input_ended = not call.route.takes_stream
     stream.output_ended = not call.route.gives_stream
     call.stream = stream
@@ -362,7 +362,7 @@ cdef ServedStream new_served_stream(ServerCall call):
 
 
 async def drive(ServerCall call not None):
-    """Run a handler whose answer is a stream: it is stepped as long as there is room for what it yields."""
+    """Run a handler whose answer is a stream: step it as long as there is room for its messages."""
     cdef ServedStream stream = <ServedStream?>call.stream
     cdef uint64_t until = tick_ns() + SLICE_NS
     cdef bint is_at_yield = False
@@ -382,7 +382,7 @@ async def drive(ServerCall call not None):
                     raise stream._end_of_output()
                 until = tick_ns() + SLICE_NS
             elif tick_ns() > until:
-                # Others have their turn, and what was sent leaves.
+                # Others have their turn, and sent messages leave.
                 await sleep(0)
                 until = tick_ns() + SLICE_NS
             is_at_yield = False
@@ -397,7 +397,7 @@ async def drive(ServerCall call not None):
 
 
 async def throw_at_yield(messages):
-    """Raise CancelledError at the `yield` where an asynchronous generator stands."""
+    """Raise CancelledError at the present `yield` of an asynchronous generator."""
     throw = getattr(messages, "athrow", None)
     if throw is None:
         return
@@ -408,7 +408,7 @@ async def throw_at_yield(messages):
 
 
 def throw_at_plain_yield(messages):
-    """Raise CancelledError at the `yield` where a generator stands; in whichever thread it runs."""
+    """Raise CancelledError at the present `yield` of a generator; in any thread that runs it."""
     throw = getattr(messages, "throw", None)
     if throw is None:
         return

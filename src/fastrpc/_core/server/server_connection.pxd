@@ -8,17 +8,18 @@ from fastrpc._core.server.served_calls cimport ServedCalls
 
 cdef class ServerConnection(Connection):
     cdef:
-        # Its `serving`, by its own type. What all connections of the server share; those that open.
+        # Its `serving`, by its own type. The gate that all connections share; the connections in their opening.
         ServedCalls served
         readonly Gate gate
         readonly Openings openings
 
-        # Opening under way; one connection too many; told to drain before it was open.
+        # Whether it is opening; whether it is one too many; whether it was told to drain before it was open.
         bint is_opening
         bint is_surplus
         int pending_drain
 
-        # Whether the peer's identity is that of its certificate, and when the connection is to be replaced for that.
+        # Whether the peer's identity is that of its certificate, and the instant at which the connection is to be
+        # replaced.
         bint is_by_certificate
         uint64_t replace_at_ns
 

@@ -36,7 +36,7 @@ class ServerConnection(Connection):
         """Bytes that this connection holds: requests, records of calls, output, reads that wait for a turn."""
 
     def describe_peer(self) -> Peer:
-        """Return who is on the other side."""
+        """Return the peer."""
 
     def identify(
         self,
@@ -46,10 +46,10 @@ class ServerConnection(Connection):
         by_certificate: bool = False,
         generation: int = 0,
     ) -> bool:
-        """Note who the peer proved to be, and until when; return False for another one than before.
+        """Note the proven identity of the peer, and its expiry; return False for another one than before.
 
         Args:
-            generation: the generation of the files that the verdict was given by.
+            generation: the generation of the files that the verdict comes from.
         """
 
     def answer_auth(self, status: int, text: str = "", valid_seconds: int = 0) -> None:
@@ -59,9 +59,9 @@ class ServerConnection(Connection):
         """Take the frames that waited for a verdict."""
 
     def begin_drain(self, reason: int, text: str = "") -> None:
-        """Take no new calls; a connection that is only opening is told as soon as it can be.
+        """Take no new calls; a connection in its opening is notified as soon as possible.
 
-        Endless handlers learn of it through `current_call().draining`.
+        Endless handlers are notified by `current_call().draining`.
         """
 
     def stats(self) -> dict[str, int]:

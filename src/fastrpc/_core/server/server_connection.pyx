@@ -1,6 +1,6 @@
-"""The server's side of a native connection on an event loop: how it opens, drains and leaves.
+"""The server's side of a native connection on an event loop: its opening, drain and end.
 
-Its calls are those of `ServedCalls`; where the client serves too, those of `OwnCalls` as well.
+Its calls are those of `ServedCalls`; if the client serves too, those of `OwnCalls` as well.
 """
 
 import logging
@@ -23,11 +23,11 @@ from fastrpc._core.base.histogram import count_refusal
 from fastrpc._core.server.served_calls import serve_on
 
 cdef uint64_t SECOND = 1_000_000_000
-# How long a connection that is to drain may take to open, and one that is idle to close by itself.
+# The time in which a draining connection may open, and an idle one close by itself.
 cdef uint64_t OPENING_NS = SECOND
 cdef uint64_t LEAVING_NS = 2 * SECOND
-# Of each second for which a certificate is valid: then its connection is replaced, so that a newer one counts in time.
-# A shorter life is not worth a connection.
+# The part of each second of a certificate's validity after which its connection is replaced, so that a newer one counts
+# in time. A shorter life is not worth a connection.
 cdef uint64_t REPLACED_NS = 800_000_000
 cdef uint64_t SHORTEST_LIFE_NS = SECOND
 
@@ -45,7 +45,7 @@ cdef class ServerConnection(Connection):
         serve_on(self, gate)
         self.served = <ServedCalls?>self.serving
         self.gate = gate
-        # Whoever has to prove who it is gets the floor of the limits until then.
+        # A peer that has to authenticate gets the floor of the limits until then.
         self.keeps_window = gate.access is not None
         self.openings = openings
         self.served.life.handshake_ns = nanoseconds(timeouts.handshake)
@@ -61,10 +61,10 @@ cdef class ServerConnection(Connection):
         self.is_surplus = self.openings.accept(self, self.served.life.count_in())
         return 0
 
-    # Who the peer is
+    # The identity of the peer
 
     cdef int on_auth(self, Frame* frame) except -1:
-        """Let the credential be verified; what comes behind it waits for the verdict."""
+        """Have the credential verified; later frames wait for the verdict."""
         cdef int scheme = <uint8_t>frame.payload[1]
         if self.gate.access is None:
             return Connection.on_auth(self, frame)
@@ -77,12 +77,12 @@ cdef class ServerConnection(Connection):
         return 0
 
     def identify(self, identity not None, valid_seconds=None, *, bint by_certificate=False, uint64_t generation=0):
-        """Note who the peer proved to be, and until when; another one than before ends the connection."""
+        """Note the proven identity of the peer, and its expiry; another one than before ends the connection."""
         cdef ServedConnection connection = self.served.connection
         cdef uint64_t expires_ns
         self.now = now_ns()
         if connection.proven_name is not None and connection.proven_name != identity.name:
-            # A token in front of the first call comes before the certificate of the connection.
+            # A token in front of the first call overrides the certificate of the connection.
             if not self.is_by_certificate or self.callee.highest_id:
                 return False
         self.is_by_certificate = by_certificate
@@ -90,7 +90,7 @@ cdef class ServerConnection(Connection):
         if connection.identity != identity:
             keep_identities(connection)
         connection.prove(identity, expires_ns)
-        # Of another generation of the files than today's, the verdict is asked for again before a call.
+        # A verdict of an older generation of the files is requested again before a call.
         connection.generation = generation
         self.replace_at_ns = 0
         if by_certificate and expires_ns > self.now + SHORTEST_LIFE_NS:
@@ -117,13 +117,13 @@ cdef class ServerConnection(Connection):
             count_refusal("unauthenticated")
             self.violate(REASON_AUTHENTICATION, text)
         else:
-            # Behind the verdict.
+            # After the verdict.
             self._trust_peer()
             self.on_output()
             self.release_input()
 
     cdef int _trust_peer(self) except -1:
-        """The peer proved who it is: from now on it has the announced limits, and the whole window."""
+        """The peer is authenticated: from now on it has the announced limits, and the whole window."""
         if self.keeps_window:
             self.keeps_window = False
             self.bound_messages()
@@ -132,7 +132,7 @@ cdef class ServerConnection(Connection):
         return 0
 
     def describe_peer(self):
-        """Who is on the other side."""
+        """The peer."""
         return self.connection.describe_peer()
 
     @property
@@ -153,7 +153,7 @@ cdef class ServerConnection(Connection):
     # The hooks of every call, without a detour.
 
     cdef Call new_call(self):
-        # Checked for None, unlike what follows: where __init__ was never called, no call gets further.
+        # Checked for None, unlike later objects: without __init__, no call gets further.
         return call_of(self.gate, self.served.connection)
 
     @cython.nonecheck(False)
@@ -165,7 +165,7 @@ cdef class ServerConnection(Connection):
         return self.served.on_ended(call) if (<ServerCall>call).charge else 0
 
     cdef int leave_opening(self) except -1:
-        """The connection is through its opening, or gone."""
+        """The connection is open, or gone."""
         if self.is_opening:
             self.is_opening = False
             self.openings.leave(self)
@@ -186,14 +186,14 @@ cdef class ServerConnection(Connection):
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("a connection of %s opened", self.describe_peer(), extra={"event": "connection_opened"})
         Connection.on_ready(self)
-        # A certificate that names an identity counts as its verdict.
+        # The identity in a certificate counts as its verdict.
         self.served.life.meet_peer()
         return 0
 
     def begin_drain(self, int reason, str text=""):
-        """Take no new calls; a connection that is only opening is told as soon as it can be.
+        """Take no new calls; a connection in its opening is notified as soon as possible.
 
-        Endless handlers learn of it through `current_call().draining`.
+        Endless handlers are notified by `current_call().draining`.
         """
         self.now = now_ns()
         if self.phase == PHASE_PREFACE and not self.is_closed:
@@ -212,12 +212,12 @@ cdef class ServerConnection(Connection):
         return self.gate.runner.tell_watcher()
 
     cdef bint _peer_rests(self) noexcept:
-        """Whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
+        """Return whether the peer reads only while it waits, and waits for nothing: it reads this before its next call."""
         return self.settled and self.peer.ping_reply_ms == 0 and self.callee.calls.size == 0
 
     cdef int on_idle(self) except -1:
         if self.peer.max_calls:
-            # The client keeps the connection for us to call it.
+            # The client keeps the connection for our calls.
             return 0
         self.begin_drain(REASON_DRAIN, "the connection was without calls (Timeouts.idle)")
         self.served.life.leave_at_ns = self.now + LEAVING_NS
@@ -231,7 +231,7 @@ cdef class ServerConnection(Connection):
         return self.liveness.linger_until_ns if self.is_closed else due
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
-        """Give the life of the connection its facts, rule by rule: it ends by GOAWAY; return when to look again."""
+        """Give the life of the connection its facts, rule by rule: it ends by GOAWAY; return the next check."""
         cdef ConnectionLife life = self.served.life
         cdef bint is_stranger = self.phase == PHASE_PREFACE
         cdef uint64_t due
@@ -248,7 +248,7 @@ cdef class ServerConnection(Connection):
         return earlier(due, life.check_age(now, False))
 
     cdef uint64_t _check_rest(self, uint64_t now) except? 0:
-        """Drain a connection that was without calls for too long; return when to look again."""
+        """Drain a connection without calls for too long; return the instant of the next check."""
         cdef ConnectionLife life = self.served.life
         cdef uint64_t uses = self.used_ids() - 2 * self.liveness.probes
         if life.idle_ns == 0 or self.phase != PHASE_OPEN:
@@ -268,7 +268,7 @@ cdef class ServerConnection(Connection):
 
     cdef int on_closed(self) except -1:
         if self._peer_rests():
-            # It would not notice before its next call, and then it reads before it writes.
+            # The peer would not notice before its next call, and then it reads before it writes.
             self.liveness.linger_ns = 0
         self.leave_opening()
         Connection.on_closed(self)

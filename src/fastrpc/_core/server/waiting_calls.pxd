@@ -5,12 +5,12 @@ from fastrpc._core.server.served_call cimport ServerCall
 
 cdef class WaitingCalls:
     cdef:
-        # Calls in the order of arrival, by priority: few are not normal, and what waits seldom shares a connection.
+        # Calls in the order of arrival, by priority: few are not normal, and waiting calls seldom share a connection.
         readonly object high
         readonly object normal
         readonly object sheddable
 
-        # What the sheddable ones hold: the bytes that were charged for each, and their call records.
+        # The bytes that the sheddable ones hold: those charged for each, and their call records.
         readonly int64_t sheddable_bytes
         readonly int64_t sheddable_records
 

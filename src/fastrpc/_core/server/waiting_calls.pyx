@@ -30,7 +30,7 @@ cdef class WaitingCalls:
         return self.sheddable if call.priority == PRIORITY_SHEDDABLE else self.normal
 
     cdef int add(self, ServerCall call) except -1:
-        """Put a call, which has been charged, behind those of its priority."""
+        """Put a call, which has been charged, after the others of its priority."""
         cdef int64_t charge = call.charge
         self.of(call)[call] = charge
         if is_sheddable(call):
@@ -47,7 +47,7 @@ cdef class WaitingCalls:
         return 0
 
     cdef ServerCall first(self, int last_rank):
-        """Return the call to start next among those up to this rank; None: there is none."""
+        """Return the call to start next among those up to this rank, or None."""
         if self.high:
             return <ServerCall>next(iter(self.high))
         if self.normal and last_rank >= RANK_NORMAL:
@@ -55,7 +55,7 @@ cdef class WaitingCalls:
         return <ServerCall>next(iter(self.sheddable)) if self.sheddable and last_rank >= RANK_SHEDDABLE else None
 
     cdef ServerCall oldest(self):
-        """Return the call that has waited for longest; None: there is none."""
+        """Return the call that has waited longest, or None."""
         cdef ServerCall call, found = None
         for calls in (self.high, self.normal, self.sheddable):
             if calls:
@@ -65,7 +65,7 @@ cdef class WaitingCalls:
         return found
 
     cdef ServerCall last_sheddable(self):
-        """Return the call that makes room for others first: the one that would start last; None: there is none."""
+        """Return the call that makes room for others first, the one that would start last, or None."""
         return <ServerCall>next(reversed(self.sheddable)) if self.sheddable else None
 
 
