@@ -56,7 +56,7 @@ IDLE_SENDER_HINT = "raise Timeouts.stream_idle, or see what keeps the handler fr
 
 
 cdef int mark_own(object error) except -1:
-    """Mark an error as raised by a call of ours: a handler that lets it through did not mean its own caller."""
+    """Mark an error as raised by a call of ours: a handler that lets it through did not mean it for its caller."""
     if isinstance(error, FastRPCError):
         error._of_own_call = True
     return 0

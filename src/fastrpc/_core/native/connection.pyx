@@ -4,8 +4,8 @@
 
     Engine        the interface of any protocol to its byte stream
     └── PartsOwner    the state that the parts share, and the hooks they call
-            └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the choice of the part for a frame of a call
-                    ├── RecordingConnection   keeps the arguments of its hooks in a list: for tests and exploration
+        └── Connection    opening, SETTINGS, PING, GOAWAY, AUTH; the choice of the part for a frame of a call
+            ├── RecordingConnection   keeps the arguments of its hooks in a list: for tests and exploration
             ├── ServerConnection, ClientConnection   the two sides of a connection on an event loop
             └── BlockingSession                the client's side of one that blocks
 
@@ -610,8 +610,7 @@ cdef class Connection(PartsOwner):
         return self.is_idle()
 
     cdef bint wants_ping(self) noexcept:
-        # A peer that reads only while it waits for an answer is pinged only then. It may hold a stream and read
-        # nothing.
+        # A peer that reads only while it waits for an answer is pinged only then. It may hold a stream unread.
         return self.peer.ping_reply_ms != 0 or self.callee.calls.size > self.callee.streams
 
     cdef bint may_pause(self, bint is_pausing) noexcept:

@@ -5,7 +5,7 @@
     receive(bytes) ──► WireProtocol.parse ──► on_frame
          │                                        ▲
          └── a payload longer than the buffer ────┘  straight into an Assembly; its frame counts when it is complete
-                                             └── its memory counts as it comes: without memory, the rest is skipped
+                         └── its memory counts as it comes: without memory, the rest is skipped
 
 A frame has no effect before all of it is there, so any cut of the bytes gives the same events. Only its memory counts
 earlier: by the end a thousand connections could hold it.
