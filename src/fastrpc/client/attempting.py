@@ -1,4 +1,4 @@
-"""The attempts of one call: where each one goes, and what the endpoint set learns from its outcome."""
+"""The attempts of one call: the endpoint of each, and the report of its outcome to the endpoint set."""
 
 import asyncio
 import contextlib
@@ -164,7 +164,7 @@ class BaseAttempting(Placing):
         self.was_sent = self._call._may_have_run = True
 
     def _conclude(self, attempt: Any, pick: Pick | None, error: BaseException | None) -> None:
-        """Tell the endpoint set what became of an attempt."""
+        """Report the outcome of an attempt to the endpoint set."""
         if pick is not None:
             pick.ended(error)
 
@@ -184,7 +184,7 @@ class BaseAttempting(Placing):
 
 
 class Attempting(BaseAttempting):
-    """The `pick` and `attempt` that a fail mode makes one call with."""
+    """The `pick` and `attempt` of a fail mode, for one call."""
 
     _pool: ConnectionPool
     _call: AwaitedCall
@@ -298,7 +298,7 @@ class Attempting(BaseAttempting):
     async def _wait_for_key(self, pick: Pick, ends: float) -> Pick:
         """Wait for a change at the endpoint of the call's key, whose dial goes before those of all others.
 
-        Returns the pick, or that of the key's next endpoint where the wait is over.
+        Returns the pick, or that of the key's next endpoint if the wait is over.
         """
         subchannel: Subchannel = pick.endpoint_state.subchannel
         self.begin_key_wait(subchannel)

@@ -86,7 +86,7 @@ class BaseCallRunner:
             leave_scope(token)
 
     async def _again(self, call: ClientCall, error: FastRPCError) -> Any:
-        """Go on after a failed attempt."""
+        """Continue after a failed attempt."""
         return self._result(call, await self._attempts(call, error))
 
     async def _first_attempts(self, call: Any) -> Any:
@@ -153,7 +153,7 @@ class CallRunner(Answers, BaseCallRunner):
         return self.run(call)
 
     def run_streamed(self, call: AwaitedCall) -> Coroutine[Any, Any, Any]:
-        """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
+        """Return the coroutine that makes a call with a stream of messages among its arguments."""
         return cast(Coroutine[Any, Any, Any], self.streams.call(call))
 
     def retry(self, call: AwaitedCall, error: FastRPCError) -> Coroutine[Any, Any, Any] | None:

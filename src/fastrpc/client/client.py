@@ -79,7 +79,7 @@ class Client(Caller, FanOut, StreamVerbs):
         selector: the rule that picks an endpoint for a call, by name or as an object, see `fastrpc.selectors`. The
             default is round robin.
         fail_mode: the rule for failed attempts, by name or as an object, see `fastrpc.failmodes`. The default retries
-            on another endpoint where that is safe.
+            on another endpoint if that is safe.
         interceptors: functions around every call, the first outermost; around calls of the services `side` is "server".
         credentials: a token that the client shows to its servers, or a function, `async () -> str`, which is asked for
             each connection, and again before a token expires.
@@ -306,7 +306,7 @@ def checked_config(config: Any) -> ClientConfig:
 def _client_services(
     services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
 ) -> "ClientServices | None":
-    """Return what a client serves; None if it only calls, as most do: those load nothing that serves."""
+    """Return the services of a client; None if it only calls, as most do: those load nothing that serves."""
     if services == ():
         return None
     from fastrpc.client.serving import client_services
@@ -381,7 +381,7 @@ def client_credentials(source: Any, config: ClientConfig, target: Target) -> Cli
 
 
 def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always: bool = True) -> WireSettings:
-    """Return the settings that a client announces; one with services says later that it serves calls.
+    """Return the settings that a client announces; one with services announces later that it serves calls.
 
     A client that reads only while it waits does not promise to answer PING.
     """
@@ -394,7 +394,7 @@ def client_settings(config: ClientConfig, numbers: WireNumbers, *, reads_always:
 
 def client_stats(sessions: Sequence[Any], totals: CallTotals) -> dict[str, Any]:
     """Return the sums over the open connections of a client, and its totals."""
-    # That of a blocking client first reads what came, which may be its end.
+    # The figures of a blocking client first read its input, which may be its end.
     found = [(session.stats(), session) for session in sessions]
     parts = [part for part, session in found if not session.is_closed]
     return {

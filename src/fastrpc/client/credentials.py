@@ -28,7 +28,7 @@ class ClientCredentials:
 
     @property
     def can_renew(self) -> bool:
-        """Whether another token can be had before one expires."""
+        """Whether another token can be obtained before one expires."""
         return not isinstance(self._source, str)
 
     def check(self, address: Address) -> None:
@@ -58,7 +58,7 @@ class ClientCredentials:
         except asyncio.CancelledError as error:
             if cast(asyncio.Task[Any], asyncio.current_task()).cancelling():
                 raise
-            # This task is not the cancelled one: the function waits for another task, which was.
+            # The cancelled task is not this one, but another for which the function waits.
             raise _failed(error) from None
         except Exception as error:
             raise _failed(error) from None
@@ -127,6 +127,6 @@ def _failed(error: BaseException) -> ConnectError:
     if isinstance(error, ConfigError):
         told, hint = error.message, error.hint or "give a token, or a function that returns one"
     else:
-        # A token may stand in the text of an error that is not ours.
+        # An error of another library may contain the token in its text.
         told, hint = type(error).__name__, "the function given as credentials raised this: call it to see why"
     return ConnectError(f"the credentials cannot be had: {told}", hint=hint)

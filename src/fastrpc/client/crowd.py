@@ -1,6 +1,6 @@
-"""Crowded connections: those of one endpoint with so many calls that one more connection is of use.
+"""Crowded connections: those of one endpoint with so many calls that one more connection helps.
 
-A connection tells when it has so many calls in flight, at no cost for calls before. From then on a timer looks at all
+A connection reports that it has so many calls in flight, at no cost for earlier calls. From then on a timer checks all
 connections of the endpoint, until one of them has fewer or the time is over. A client without a crowd has no timer.
 """
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Crowd"]
 
-#: Looks within the time for which all connections have to be crowded.
+#: Checks within the time for which all connections have to be crowded.
 LOOKS = 5
 
 
@@ -30,25 +30,25 @@ class Crowd:
         self._looks = 0
 
     def await_at(self, sessions: Iterable[ClientEngine]) -> None:
-        """Have these connections tell when they are crowded, if another one would be made."""
+        """Have these connections report when they are crowded, if another one would be made."""
         if self._subchannel.may_widen:
             for session in sessions:
                 session.await_crowd(CROWD_CALLS)
 
     def look_soon(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to look: a connection is crowded."""
+        """Begin the checks: a connection is crowded."""
         if self._timer is None:
             self._looks = 0
             self._look_later(loop)
 
     def end(self) -> None:
-        """Look no more."""
+        """End the checks."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
-        # In a context of its own: that of the first crowded call must not live on.
+        # In its own context: the one of the first crowded call must not live on.
         self._timer = loop.call_later(CROWD_SECONDS / LOOKS, self._look, loop, context=contextvars.Context())
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:

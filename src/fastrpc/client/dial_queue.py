@@ -1,8 +1,8 @@
 """The queue of dials: few at a time, the likeliest to answer first.
 
 At most 64 dials are in progress, and at most four begin in one turn of the loop. Endpoints that answered before come
-first, then unknown ones. An endpoint that a call wants counts as one that answered; one that the key of a call belongs
-to precedes all others.
+first, then unknown ones. An endpoint that a call needs counts as one that answered; the endpoint of a call's key
+precedes all others.
 """
 
 import asyncio
@@ -68,7 +68,7 @@ class DialQueue:
         self._go_on()
 
     def close(self) -> None:
-        """Drop all queued dials; none begins any more."""
+        """Drop all queued dials; no further one begins."""
         for waiting in self._waiting:
             waiting.clear()
 

@@ -23,7 +23,7 @@ logger = logging.getLogger("fastrpc.client")
 
 #: With `connections_per_endpoint="auto"`: more calls in flight than this crowd a connection; once every connection was
 #: crowded for so many seconds there is one more, up to so many. A worker serves 16 calls in less than a millisecond
-#: where their handlers do not wait, so a lasting crowd is a sign that it cannot keep up.
+#: if their handlers do not wait, so a lasting crowd is a sign that it cannot keep up.
 CROWD_CALLS = 16
 CROWD_SECONDS = 0.1
 MOST_AUTOMATIC = 8
@@ -48,7 +48,7 @@ class _Connection(Protocol):
         """Whether its age limit has passed; it takes calls until it is replaced."""
 
     def retire(self) -> None:
-        """Take no new calls; the clients retire what the plan names."""
+        """Take no new calls; the clients retire the connections that the plan names."""
 
 
 class EndpointPlan:
@@ -57,7 +57,7 @@ class EndpointPlan:
     #: Whether a connection that ends right after SETTINGS is logged like a failed dial.
     logs_early_ends = True
 
-    #: Since when a call with a key waits, or has waited, for a connection that takes its calls.
+    #: The instant since which a call with a key waits, or has waited, for a connection that takes its calls.
     awaited_since: float | None = None
 
     def __init__(
@@ -69,7 +69,7 @@ class EndpointPlan:
         width: int | Literal["auto"] = 1,
     ) -> None:
         self.endpoint = endpoint
-        #: Why there is no connection; None once SETTINGS arrived.
+        #: The reason why there is no connection; None once SETTINGS arrived.
         self.error: FastRPCError | None = None
         #: Count of failed dials and of connections that ended right after the handshake.
         self.failures = 0
@@ -85,9 +85,9 @@ class EndpointPlan:
         self.is_removed = False
         #: Whether it is connected before the first call and stays connected (`Pool.warm`).
         self.is_warm = False
-        #: Its random rank in this client, by which the warm endpoints are chosen.
+        #: Its random rank in this client, which chooses the warm endpoints.
         self.rank = random.random()
-        #: The EndpointState of the endpoint set, where there is one.
+        #: The EndpointState of the endpoint set, or None.
         self.endpoint_state: Any = None
         #: The workers of the server, by its SETTINGS.
         self.workers = 1
@@ -95,9 +95,10 @@ class EndpointPlan:
         self._needed = 1
         self._width = width
         self._first = backoff.first
-        #: Whether calls wait for its next dial, which a pause puts off though nothing failed.
+        #: Whether calls wait for its next dial, which a pause defers though nothing failed.
         self.is_awaited = False
-        # How often in a row connections ended early because the server asked for others, and when it last did.
+        # The number of connections in a row that ended early because the server asked for others, and the last such
+        # instant.
         self._replacements, self._replaced_at = 0, -math.inf
         self._delays = Delays(backoff, uniform)
 
@@ -108,29 +109,29 @@ class EndpointPlan:
 
     @property
     def may_come(self) -> bool:
-        """Whether a connection exists, is being made, or follows a pause that is no failure."""
+        """Whether a connection exists, is being made, or follows a pause without a failure."""
         return self.is_dialing or self.is_awaited or bool(self.connections)
 
-    # How many connections there are to be
+    # The wanted number of connections
 
     @property
     def width(self) -> int:
-        """The connections that there may be now."""
+        """The connections allowed now."""
         return self._width if self._width != "auto" else min(self._needed, self.most)
 
     @property
     def most(self) -> int:
-        """The connections that there may ever be."""
+        """The most connections ever allowed."""
         return self._width if self._width != "auto" else min(self.workers, MOST_AUTOMATIC)
 
     @property
     def is_automatic(self) -> bool:
-        """Whether calls decide how many connections there are."""
+        """Whether calls decide the number of connections."""
         return self._width == "auto"
 
     @property
     def may_widen(self) -> bool:
-        """Whether there may be one more connection once all are crowded."""
+        """Whether one more connection is allowed once all are crowded."""
         return self.width < self.most
 
     def widen(self) -> None:
@@ -138,7 +139,7 @@ class EndpointPlan:
         self._needed = self.width + 1
 
     def narrow(self) -> None:
-        """Demand no more connections than there are: one ended because it was idle."""
+        """Demand no more connections than present: one ended because it was idle."""
         self._needed = max(1, len(self.lasting))
 
     # The outcome of dials and connections
@@ -174,7 +175,7 @@ class EndpointPlan:
             text = f"{self.endpoint}: the connection ended during its handshake: {reason}"
             self.note_failure(ConnectError(text, hint=hint), at)
         elif lived >= self._first:
-            # The next dial is waited for anew.
+            # A new wait for the next dial begins.
             self.awaited_since = None
             self._replacements = 0
             self._delays.reset()
@@ -184,10 +185,10 @@ class EndpointPlan:
             self.note_failure(error, at, is_logged=self.logs_early_ends)
 
     def _note_restart(self, dialed_at: float, now: float) -> bool:
-        """Record that the server replaced a connection early; return whether that is no failed dial.
+        """Record that the server replaced a connection early; return whether that does not count as a failed dial.
 
         The next one may reach another worker that is about to end: it is dialled at once for each, then with a few
-        pauses. A connection that was dialled before the last such end belongs to that one.
+        pauses. A connection that was dialled before the last such end counts with that one.
         """
         if dialed_at >= self._replaced_at:
             self._replacements += 1

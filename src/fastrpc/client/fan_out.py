@@ -70,7 +70,7 @@ class FanOut:
     @overload
     def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, Outcomes[Any]]: ...
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call every endpoint, and return what each of them answered or failed with.
+        """Call every endpoint, and return the answer or the error of each.
 
         Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
         filters of the selector leave out are not called.
@@ -109,7 +109,7 @@ class FanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on every one of them, so the method should be one that may.
+        The handler may run on every one of them, so the method has to permit that.
 
         Raises:
             FastRPCError: all of them failed; this is the last error.
@@ -175,7 +175,7 @@ class BlockingFanOut:
     @overload
     def broadcast(self, method: str, /, *args: Any, **kwargs: Any) -> Outcomes[Any]: ...
     def broadcast(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call every endpoint, and return what each of them answered or failed with.
+        """Call every endpoint, and return the answer or the error of each.
 
         Each call has the options of this client and goes to its endpoint alone, within one deadline. Endpoints that the
         filters of the selector leave out are not called.
@@ -198,7 +198,7 @@ class BlockingFanOut:
     def fork(self, method: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Call every endpoint at once and return the first answer; the other calls are cancelled.
 
-        The handler may run on every one of them, so the method should be one that may.
+        The handler may run on every one of them, so the method has to permit that.
 
         Raises:
             FastRPCError: all of them failed; this is the last error.
@@ -287,7 +287,7 @@ class OutcomeQueue:
 
     def __init__(self) -> None:
         self._ended: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-        # Locked while nothing new came; it protects nothing, so that a child of a fork may find it in either state.
+        # Locked while nothing new came; it protects nothing, so a child of a fork may find it in either state.
         self._bell = threading.Lock()
         self._bell.acquire()
 
@@ -308,7 +308,7 @@ class OutcomeQueue:
 
 
 def _start(calls: Sequence[Callable[[], Any]], seconds: float | None, running: Running) -> OutcomeQueue:
-    """Run the calls in threads and return where their outcomes come.
+    """Run the calls in threads and return the queue of their outcomes.
 
     With more calls than threads, the later calls have the remainder of the shared deadline.
     """

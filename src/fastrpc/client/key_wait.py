@@ -1,13 +1,13 @@
 """The wait of one call for the endpoint of its key, sans-IO and the same in both clients.
 
-A selector that places keys picks from the list of endpoints, whatever is connected. So a call may find that its
-endpoint was never dialled, or has just lost its connection. It waits for that dial, once, and goes to the key's next
-endpoint when the dial fails or the wait is over: `Timeouts.connect`, and at most half of the time that the call has
-left.
+A selector that places keys picks from the list of endpoints, connected or not. So a call may find that its endpoint was
+never dialled, or has just lost its connection. It waits for that dial, once, and goes to the key's next endpoint when
+the dial fails or the wait is over: `Timeouts.connect`, and at most half of the time that the call has left.
 
 A dial that a call has waited for gets that time once: a server that accepts connections and stays silent delays the
-first call of a client, and no later one that would wait no longer. A loop dials the key's next endpoints meanwhile; one
-whose dial has not begun, as in a thread, gets a time of its own, and so do all while no endpoint at all is connected.
+first call of a client, and no later one that would wait no longer. A loop dials the key's next endpoints meanwhile; an
+endpoint whose dial has not begun, as in a thread, gets its own time, and so do all while no endpoint at all is
+connected.
 """
 
 import math
@@ -57,7 +57,7 @@ class KeyWait:
             endpoint.awaited_since = now
 
     def renew(self) -> None:
-        """Let the call wait for another endpoint as long as for the first one: none is connected that would take it."""
+        """Let the call wait for another endpoint as long as for the first one: no connected one would take it."""
         self._ends = None
 
     def _length(self, seconds_left: float | None) -> float:

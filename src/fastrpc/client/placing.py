@@ -1,4 +1,4 @@
-"""Where the attempts of one call go: picks, moves between endpoints, and the wait for the endpoint of a key."""
+"""The places of one call's attempts: picks, moves between endpoints, and the wait for the endpoint of a key."""
 
 import random
 import time
@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Placing:
     """Places the attempts of one call, for either client."""
 
-    #: Whether attempts go only where streams can, as far as there is such an endpoint.
+    #: Whether attempts go only to endpoints with streams, if there is such an endpoint.
     is_stream = False
 
     def __init__(self, pool: Any, call: Any) -> None:
@@ -44,7 +44,7 @@ class Placing:
     def asks_once(self) -> bool:
         """Whether a pick stands while its endpoint may still connect.
 
-        True for user-defined selectors: they are told the outcome of each pick.
+        True for user-defined selectors: they get the outcome of each pick.
         """
         return bool(self._pool.endpoint_set.selector.observes_each_pick)
 
@@ -75,12 +75,12 @@ class Placing:
         return None
 
     def _went(self, endpoint: Endpoint, pick: Pick) -> None:
-        """Send later attempts at the same endpoint to where this one goes."""
+        """Send later attempts at the same endpoint to the endpoint of this one."""
         if pick.endpoint is not endpoint:
             self._moved[endpoint] = pick.endpoint
 
     def place(self, pinned: Address | None) -> Pick:
-        """Place the next attempt: at this address, or where the selector says."""
+        """Place the next attempt: at this address, or by the selector."""
         endpoint_set: EndpointSet = self._pool.endpoint_set
         if pinned is None:
             # A hedge avoids the endpoints of the attempts beside it, and so does an attempt that has to move.
@@ -136,7 +136,7 @@ class Placing:
         return left
 
     def _place_stream(self, tried: Sequence[Endpoint]) -> Pick:
-        """Place an attempt of a stream: not where streams cannot go, even if nothing else is connected yet."""
+        """Place an attempt of a stream: never at an endpoint without streams, even if no other is connected yet."""
         endpoint_set: EndpointSet = self._pool.endpoint_set
         config = self._pool.config
         pick = endpoint_set.pick(self._call, tried)
@@ -144,7 +144,7 @@ class Placing:
             return pick
         able = [one for one in endpoint_set.left if carries_streams(one.endpoint, config)]
         if not able:
-            # The error there says why.
+            # The error there gives the reason.
             return pick
         pick.undone()
         unable = [one.endpoint for one in endpoint_set.left if one not in able]

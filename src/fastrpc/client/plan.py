@@ -165,7 +165,7 @@ class ConnectionPlan(Generic[E]):
         return self._by_address.get(address)
 
     def mark(self, is_reachable: Callable[[E], bool]) -> bool:
-        """Tell the endpoint set which endpoints have no connection; return whether that changed anything.
+        """Report the endpoints without a connection to the endpoint set; return whether that changed anything.
 
         Calls go to such endpoints only while none is connected. An endpoint keeps its keys while it is expected; with a
         user-defined selector it does so during its first dial.
@@ -186,7 +186,7 @@ class ConnectionPlan(Generic[E]):
             logger.exception("%s: the selector cannot take the endpoints", self.target)
             return True
 
-    # The next dial, and the next look
+    # The next dial, and the next check
 
     def next_dial(self, order: Iterable[E], busy: E | None, width: int, now: float) -> E | None:
         """Return the endpoint to dial now: one without a connection, or one whose connections are all in use.

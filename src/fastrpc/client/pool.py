@@ -67,7 +67,7 @@ class ConnectionPool:
         self.prober = prober
         #: None if the client only calls.
         self.serving = serving
-        #: How long the loop polls after the last activity; shorter than the setting where polling cannot help.
+        #: The time for which the loop polls after the last activity; shorter than the setting if polling cannot help.
         self.spin_microseconds = 0
         self.is_closed = self.is_used = False
         self.totals = CallTotals()
@@ -91,7 +91,7 @@ class ConnectionPool:
         tells_gauges(self)
 
     def _take_first(self, target: Target) -> None:
-        """Begin with the endpoints that the target names itself."""
+        """Begin with the endpoints of the target itself."""
         if self.endpoint_set is not None:
             self.endpoint_set.on_narrowed = self._take_left
             self.update(target.endpoints)
@@ -169,13 +169,13 @@ class ConnectionPool:
                 subchannel.start()
 
     def _mark(self) -> None:
-        """Tell the endpoint set which endpoints have connections, and which have none."""
+        """Report to the endpoint set which endpoints have connections."""
         usable = set(self.sessions)
         nowhere: list[ClientEngine] = []
         needs_ready = self._plan.places.places_keys
         for subchannel in self.subchannels:
             endpoint_state = subchannel.endpoint_state
-            # A server that stays silent must not keep the calls of its keys.
+            # A silent server must not hold the calls of its keys.
             if subchannel.live and (subchannel.is_ready or not needs_ready):
                 endpoint_state.sessions = subchannel.usable_sessions
             elif endpoint_state.sessions:
@@ -197,9 +197,9 @@ class ConnectionPool:
     def changed(self) -> None:
         """Announce a change to all waiters.
 
-        An announcement looks at all subchannels, and with many of them many dials end together. So with many
-        subchannels the first change is announced at once, and the following ones together after a pause of several
-        times the cost of an announcement.
+        An announcement visits all subchannels, and with many of them many dials end together. So with many subchannels
+        the first change is announced at once, and the following ones together after a pause of several times the cost
+        of an announcement.
         """
         if self._has_told:
             self._has_more = True
@@ -251,7 +251,7 @@ class ConnectionPool:
             wait: keep waiting while no server is reachable, instead of failing once every address was tried.
             ready: accept only a connection whose SETTINGS arrived.
             patience: the waiting time of a further attempt; None for a first one.
-            priority: that of the call; of those that wait the higher ones go on first.
+            priority: that of the call; of waiting calls the higher ones go on first.
 
         Raises:
             UnavailableError: no endpoint could be reached; the message names every address and its error.

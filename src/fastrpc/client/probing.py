@@ -9,7 +9,7 @@ ends without closing leaves no pending task.
   pause; Envoy does the same. As in gRPC (proposal A17), a server without the health service counts as up, and so does
   one that refuses to answer. Unlike gRPC, a new connection takes calls before its first probe is answered, which saves
   a round trip.
-- An answer on a connection that takes no more calls counts for nothing: its server may have told its clients to go, and
+- An answer on a connection that takes no more calls is ignored: its server may have told its clients to leave, and
   another one may listen at its address. The probe of the next connection decides.
 - Probes have their own caller, without the client's totals, budget, interceptors and options. The counters of methods
   show them as `fastrpc.health.check`.
@@ -48,7 +48,7 @@ HEALTH_METHOD = "fastrpc.health.check"
 #: Each interval varies by this share in both directions.
 JITTER = 0.1
 
-# A server that refuses with these is alive, but does not tell its health.
+# A server that refuses with these is alive, but does not report its health.
 _UNTOLD = frozenset({Status.UNIMPLEMENTED, Status.UNAUTHENTICATED, Status.PERMISSION_DENIED})
 
 # Every server accepts the first. A client configured for the second probes with it, others with the first.

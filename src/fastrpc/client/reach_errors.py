@@ -33,13 +33,13 @@ __all__ = [
 #: The most addresses that one message names.
 MOST_NAMED = 100
 
-#: Of the error of a server that closes a connection before it sent anything.
+#: The error of a server that closes a connection before it sent anything.
 _MUTE = "the connection ended during its handshake: the server closed it"
 
 #: The hint of a call without a connection in time.
 REACH_HINT = "check that the address is right and a server runs there, or give it more time"
 
-#: The hint of a call that a setting of its own client keeps from every endpoint.
+#: The hint of a call that a setting of its own client bars from every endpoint.
 SETTING_HINT = "correct this setting of the client"
 
 
@@ -47,7 +47,7 @@ def unreachable(endpoints: "Sequence[EndpointPlan]") -> FastRPCError:
     """Return the error of a call without a connection to any of these."""
     refusals = [each.error for each in endpoints if isinstance(each.error, CallError)]
     if refusals and len(refusals) == len(endpoints):
-        # An error of its own for each call.
+        # Each call has its own error.
         return CallError(refusals[0].status, refusals[0].message, processed="no")
     return ConnectError(f"no endpoint could be reached: {troubles(endpoints)}", hint=_reach_hint(endpoints))
 
@@ -89,14 +89,14 @@ def trouble_at(endpoint: Endpoint, error: FastRPCError | None) -> str:
 
 
 def _has_cause(error: FastRPCError) -> bool:
-    """Whether an error is no matter of a server that does not run: our settings, or what a server has against us."""
+    """Return whether an error has another cause than a missing server: our settings, or a refusal of the server."""
     if isinstance(error, ConfigError):
         return True
     return error.hint is not None and getattr(error, "errno", None) not in {errno.ECONNREFUSED, errno.ENOENT}
 
 
 def _reach_hint(endpoints: "Sequence[EndpointPlan]") -> str:
-    """Return the hint of a call without a connection: what its errors say themselves, else to start the server."""
+    """Return the hint of a call without a connection: those of its errors, else to start the server."""
     failures = [each.error for each in endpoints if each.error is not None]
     if failures and all(map(_has_cause, failures)):
         return failures[0].hint or SETTING_HINT

@@ -1,4 +1,4 @@
-"""Messages for arguments that a client does not have: where the option belongs."""
+"""Messages for arguments that a client does not have, with the right place of the option."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ _PLACES = frozenset({"address", "addresses", "endpoint", "endpoints", "host", "p
 
 
 def explain_options(init: Callable[P, None]) -> Callable[P, None]:
-    """Wrap the constructor of a client so that its errors say what to write instead of an unknown keyword.
+    """Wrap the constructor of a client so that its errors give the right form of an unknown keyword.
 
     Raises:
         TypeError: there is no such argument.
@@ -44,7 +44,7 @@ def explain_options(init: Callable[P, None]) -> Callable[P, None]:
 
 
 def _check_services(client: str, services: object) -> None:
-    """Take what a Client has by default, so that one set of arguments does for both."""
+    """Accept the default of a Client, so that one set of arguments serves both."""
     if services != ():
         # Without the value: it may be anything.
         raise ConfigError(

@@ -16,7 +16,7 @@ __all__ = ["Renewal"]
 
 logger = logging.getLogger("fastrpc.client")
 
-#: Of the time for which a credential is valid: then it is renewed.
+#: The part of a credential's validity after which it is renewed.
 RENEWED_AT: Final = 0.8
 
 #: Credentials that a connection may show in a minute, with one to spare (PROTOCOL.md 9).
@@ -28,7 +28,7 @@ class Renewal:
     """Shows a server another token before the one it knows expires.
 
     A token that was shown already does not count: its server would end the connection, and the calls under way with it.
-    If no other one comes in time, the connection is replaced, and its calls end well.
+    If no other token comes in time, the connection is replaced, and its calls end normally.
 
     Args:
         shown: the token that the connection begins with.
@@ -51,19 +51,19 @@ class Renewal:
         self._task: asyncio.Task[None] | None = None
 
     def accepted(self, seconds: float) -> None:
-        """Renew a token that the server takes for so many seconds."""
+        """Renew a token that the server accepts for so many seconds."""
         self.end()
         # The context variables of the first caller must not live as long as the connection.
         self._task = self._loop.create_task(self._renew(seconds), context=contextvars.Context())
 
     def end(self) -> None:
-        """Renew it no more."""
+        """End the renewals."""
         if self._task is not None:
             self._task.cancel()
             self._task = None
 
     async def _renew(self, seconds: float) -> None:
-        """Show another token at four fifths of the time; if none can be had, try again until the time is over."""
+        """Show another token at four fifths of the time; without one, try again until the time is over."""
         ends = self._loop.time() + seconds
         delays = Delays(self._backoff)
         await asyncio.sleep(RENEWED_AT * seconds)
@@ -91,7 +91,7 @@ class Renewal:
         return token
 
     def _show(self, token: bytes) -> None:
-        """Show the server a new token, also a late one: its calls go on, and its streams if its clock allows."""
+        """Show the server a new token, even a late one: its calls go on, and its streams if its clock allows."""
         now = self._loop.time()
         if self._session.is_closed:
             return

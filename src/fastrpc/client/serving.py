@@ -25,7 +25,7 @@ _REASON_DRAIN = 0
 
 
 def _refuse_roles(services: Sequence[ServiceDefinition]) -> None:
-    """Raise ConfigError for a method that needs a role: a client does not know who its servers are."""
+    """Raise ConfigError for a method that needs a role: a client does not authenticate its servers."""
     for service in services:
         for method in service.methods.values():
             if method.roles:
@@ -76,7 +76,7 @@ class ClientServices:
         self.is_entered = False
 
     async def enter(self, settings: WireSettings) -> None:
-        """Make and enter the sources on the running loop, and announce in the client's settings that it serves.
+        """Make and enter the sources on the running loop, and set in the client's settings that it serves.
 
         Raises:
             ConfigError: a source has an unknown kind, or two methods have one name.
@@ -127,7 +127,7 @@ class ClientServices:
             await self._services.leave()
 
     def stats(self) -> dict[str, int]:
-        """Return how many calls of servers run, and how many wait for their start."""
+        """Return the number of running calls of servers, and of those that wait for their start."""
         if not self.is_entered:
             return {"serving": 0, "serving_waiting": 0}
         return {"serving": self._services.gate.running, "serving_waiting": self._services.gate.waiting}
@@ -136,7 +136,7 @@ class ClientServices:
 def client_services(
     services: Any, config: ClientConfig, interceptors: Sequence[Interceptor], numbers: WireNumbers
 ) -> ClientServices | None:
-    """Return what a client serves; None if it only calls.
+    """Return the services of a client; None if it only calls.
 
     Raises:
         ConfigError: the services are no list, or the settings keep several connections to an endpoint.

@@ -1,7 +1,7 @@
 """The run of a stream from its first attempt to its end: connecting, another attempt, interceptors.
 
-Where there is one address, connected, the first attempt is sent at once. Else the fail mode runs in a task of its own,
-until an attempt shows a sign of the server: from then on nothing is tried again. A stream that sends is attempted once.
+With one connected address, the first attempt is sent at once. Otherwise the fail mode runs in its own task, until an
+attempt shows a sign of the server: from then on nothing is tried again. A stream that sends is attempted once.
 Interceptors stand around the whole of it, in a task too.
 """
 
@@ -46,14 +46,14 @@ class BaseStreamRunner:
     def __init__(self, pool: Any, mode: FailMode) -> None:
         self._pool = pool
         self._mode = mode
-        #: `proceed` of the interceptors around streams; None where there are none.
+        #: `proceed` of the interceptors around streams, or None.
         self.proceed: Callable[[Any], Coroutine[Any, Any, Any]] | None = None
 
     def _mode_of(self, call: ClientCall) -> FailMode:
         return _ONCE if takes_stream(call.route) else mode_of(call, self._mode)
 
     def _goes_on(self, stream: Any, error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed; the call has learned from it then."""
+        """Return whether another attempt follows the one that failed; the call has taken over its results by then."""
         call, attempt = stream.origin, stream._attempt
         if attempt is None or stream.takes_stream or not may_retry(call, error, mode_of(call, self._mode)):
             return False
@@ -80,7 +80,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         else:
             await stream.wait_open(stream.intercept(self._intercepted(stream.origin)))
 
-    # From here on the stream is known by its call, which holds it by no reference.
+    # From here on the call stands for the stream, without a reference to it.
 
     async def _intercepted(self, call: AwaitedCall) -> None:
         """Run the interceptors, the first of them outermost, around the whole stream."""
@@ -99,7 +99,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
             leave_scope(token)
 
     async def run(self, call: AwaitedCall) -> Any:
-        """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
+        """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
         unbegun(call)
         try:
             await self._begin(call)
@@ -140,7 +140,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
         return True
 
     async def _attempts(self, call: AwaitedCall, error: FastRPCError | None) -> None:
-        """Attempt as the fail mode says, until one shows a sign. `error` is that of an attempt already made."""
+        """Make the attempts of the fail mode, until one shows a sign. `error` is that of an attempt already made."""
         try:
             await self._attempted(call, error)
         except Exception as failure:
@@ -151,7 +151,7 @@ class StreamRunner(BaseStreamRunner, StreamMaker):
 
 
 class _StreamAttempting(Attempting):
-    """The attempts of one stream, for a fail mode: one succeeds once it shows a sign."""
+    """The attempts of one stream, for a fail mode: an attempt succeeds once it shows a sign."""
 
     is_stream = True
 
@@ -162,7 +162,7 @@ class _StreamAttempting(Attempting):
 
     async def _attempt_on(self, session: ClientEngine, pick: Pick | None) -> AwaitedCall:
         call = self._call
-        # Before it counts as sent: it may be wanted no more.
+        # Before it counts as sent: it may no longer be wanted.
         _wanted(call)
         attempt = call._attempt_on(session, self._number)
         await pack_arguments(attempt)
@@ -186,11 +186,11 @@ class _StreamAttempting(Attempting):
             attempt._give_up()
 
 
-# The stream of a call. None of these waits, so none of them holds it for longer than a moment.
+# The stream of a call. None of these functions waits, so each holds it only briefly.
 
 
 def _stream_of(call: ClientCall) -> Any:
-    """Return the stream of a call, or None once the program has let go of it."""
+    """Return the stream of a call, or None once the program has released it."""
     return call._stream
 
 
@@ -209,7 +209,7 @@ def unbegun(call: ClientCall) -> Any:
 
 
 def _wanted(call: AwaitedCall) -> Stream[Any, Any]:
-    """Return the stream of a call that is to go on."""
+    """Return the stream of a call that goes on."""
     stream: Stream[Any, Any] | None = _stream_of(call)
     if stream is None:
         raise RuntimeError(f"{call.method}: the stream was dropped")
@@ -241,7 +241,7 @@ def _failure_of(call: AwaitedCall) -> BaseException | None:
 
 
 def answer_of(call: ClientCall) -> Any:
-    """Return what the innermost interceptor gets: the one answer of a method that streams its input only."""
+    """Return the result for the innermost interceptor: the one answer of a method that streams its input only."""
     stream = _stream_of(call)
     if stream is None or stream.gives_stream or stream._attempt is None:
         return None

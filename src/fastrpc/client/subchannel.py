@@ -32,7 +32,7 @@ logger = logging.getLogger("fastrpc.client")
 class Waiters:
     """Calls that wait for a change of their endpoints.
 
-    They are woken together, by priority and then in the order of arrival: where a new connection has fewer slots than
+    They are woken together, by priority and then in the order of arrival: if a new connection has fewer slots than
     calls wait, the first ones take them.
     """
 
@@ -49,7 +49,7 @@ class Waiters:
             self._waiting.pop(waiter, None)
 
     def wake(self) -> None:
-        """Announce a change to all that wait."""
+        """Announce a change to all waiters."""
         waiting, self._waiting = self._waiting, {}
         for waiter in sorted(waiting, key=waiting.__getitem__):
             if not waiter.done():
@@ -76,7 +76,7 @@ class Subchannel(EndpointPlan):
         self._turn = 0
         self._probes: EndpointProbes | None = None
         self._crowd = Crowd(self)
-        # The renewal of each connection's credential, where that expires.
+        # The renewal of each connection's credential, if that expires.
         self._renewals: dict[ClientEngine, Renewal] = {}
         # Calls that wait for a connection to this endpoint alone.
         self._waiters = Waiters()
@@ -92,8 +92,8 @@ class Subchannel(EndpointPlan):
         """Dial in the background unless a dial is in progress or a connection exists.
 
         Args:
-            is_wanted: whether a call would go there.
-            goes_first: whether a call goes nowhere else meanwhile.
+            is_wanted: whether a call would go to this endpoint.
+            goes_first: whether a call waits for this endpoint alone.
         """
         self.is_dormant = False
         if not self._may_dial or self._task is not None or self._pause is not None:
@@ -147,7 +147,7 @@ class Subchannel(EndpointPlan):
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("cannot dial %s", self.endpoint, exc_info=error)
             self.put_off(self._pool.loop.time())
-        # First: calls that are still under way cannot ask for another dial.
+        # First: calls under way cannot request another dial.
         self._pool.dials.ended(self)
         # The connection may have ended meanwhile, which demands a pause as well.
         self.start()
@@ -260,7 +260,7 @@ class Subchannel(EndpointPlan):
             self._probes.begin()
 
     def session_accepted(self, session: ClientEngine, seconds: float) -> None:
-        """Renew a credential that the server takes for so many seconds, while the connection is used."""
+        """Renew a credential that the server accepts for so many seconds, while the connection is used."""
         renewal = self._renewals.get(session)
         if renewal is not None:
             renewal.accepted(seconds)
@@ -279,7 +279,7 @@ class Subchannel(EndpointPlan):
             session.retire()
 
     def session_crowded(self, session: ClientEngine) -> None:
-        """Look whether all connections have too many calls."""
+        """Check whether all connections have too many calls."""
         self._crowd.look_soon(self._pool.loop)
 
     def session_draining(self, session: ClientEngine) -> None:
@@ -310,7 +310,7 @@ class Subchannel(EndpointPlan):
             self._note_end(session, session.closed_text or "the server closed it")
         if session.is_dispensable and not self.is_warm:
             self.narrow()
-            # Those that are left tell of the next crowd.
+            # The remaining ones report the next crowd.
             self._crowd.await_at(self.usable_sessions)
             self.is_dormant = self.lacks(self.width)
             self._pool.note_idle()

@@ -1,7 +1,7 @@
 """The target of a client: one address, several, or a service in a registry.
 
 A client with one fixed address has no endpoint set: there is no choice, and a breaker for the only server would hide
-its error. A `Pool.breaker` other than the default asks for a breaker all the same: then the set has one endpoint.
+its error. A `Pool.breaker` other than the default requests a breaker all the same: then the set has one endpoint.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ _OF_HTTP = {"http": "tcp", "https": "tls"}
 
 @value_class
 class Target:
-    """The place where calls may go."""
+    """The endpoints that calls may go to."""
 
     #: The given endpoints; empty with a registry.
     endpoints: Sequence[Endpoint]
@@ -51,7 +51,7 @@ def target_of(target: Any, registry: Any, tls: TLS | None = None) -> Target:
     `tls` are the client's certificates, which an encrypted registry gets as well.
 
     Raises:
-        ConfigError: it is another thing, no transport or registry supports it, or the registry cannot hold the name.
+        ConfigError: it is of another form, no transport or registry supports it, or the registry cannot hold the name.
     """
     if registry is not None:
         if not isinstance(target, str) or "://" in target or not target:

@@ -9,7 +9,7 @@ __all__ = ["carries_streams", "protocol_of", "wire_of"]
 
 
 def wire_of(endpoint: Endpoint, config: ClientConfig) -> str:
-    """Return the name of the protocol of connections to an endpoint: the first, if its record lists none."""
+    """Return the name of the protocol of connections to an endpoint: the first, unless its record lists others."""
     if config.wire_protocol is not None:
         return config.wire_protocol
     return next((wire for wire in WIRE_PROTOCOLS if wire in endpoint.protocols), WIRE_PROTOCOLS[0])
@@ -21,5 +21,5 @@ def protocol_of(endpoint: Endpoint, config: ClientConfig) -> Protocol:
 
 
 def carries_streams(endpoint: Endpoint, config: ClientConfig) -> bool:
-    """Return whether streams can go to an endpoint: rpcx and Phobos have none."""
+    """Return whether streams can go to an endpoint: rpcx and Phobos have no streams."""
     return protocol_of(endpoint, config).traits.has_streams

@@ -8,5 +8,5 @@
     following     brings the lists of a registry
     subchannel    one endpoint and the connections to it
 
-A module is the counterpart, without a loop, of that of the same name one folder up.
+Each module is the counterpart, without a loop, of the module of the same name one folder up.
 """

@@ -18,7 +18,7 @@ __all__ = ["SyncAttempting"]
 
 
 class SyncAttempting(BaseAttempting):
-    """The `pick` and `attempt` that a fail mode makes one blocking call with; neither of them awaits."""
+    """The `pick` and `attempt` of a fail mode, for one blocking call; neither of them awaits."""
 
     _pool: SyncPool
     _call: BlockingCall
@@ -57,7 +57,7 @@ class SyncAttempting(BaseAttempting):
                     pick.dropped()
                 raise CallError(Status.CANCELLED, f"{call.method} was cancelled", processed="no")
             try:
-                # That of a stream keeps the pick until its end.
+                # The attempt of a stream keeps the pick until its end.
                 attempt = call._attempt_on(session, self._number, pick)
             finally:
                 # Here, not in a destructor: an error that is kept alive keeps this frame and its pick.
@@ -110,7 +110,7 @@ class SyncAttempting(BaseAttempting):
                     raise
                 ends = None if choice is None or session.is_ready else choice.begin_key_wait()
                 if ends is not None:
-                    # A server that stays silent keeps no call of its keys: then the next endpoint is picked.
+                    # A silent server delays no call of its keys for longer: then the next endpoint is picked.
                     if session.wait_ready(None if math.isinf(ends) else ends):
                         return session
                     continue
@@ -149,12 +149,12 @@ class _Choice:
         return self._attempting.key_wait_ends(self.pick.endpoint_state.subchannel)
 
     def begin_key_wait(self) -> float | None:
-        """Wait for the picked endpoint from now on, if it is that of the call's key; return until when."""
+        """Wait for the picked endpoint from now on, if it is that of the call's key; return the end of the wait."""
         ends = self.key_wait_ends
         if ends is not None and self.pick is not None:
             subchannel: SyncSubchannel = self.pick.endpoint_state.subchannel
             self._attempting.begin_key_wait(subchannel)
-            # A pause that is left is that of a dial that was cut, or of one beside a connection that has ended.
+            # A remaining pause is that of a dial that was cut, or of one beside a connection that has ended.
             subchannel.due = 0.0
         return ends
 

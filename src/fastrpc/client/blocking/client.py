@@ -1,7 +1,7 @@
 """The blocking client.
 
-It neither hedges nor probes: its constructor refuses both settings. For a hedge one thread would have to wait for two
-connections, and other threads may be reading either; between calls there is no thread that could probe.
+It neither hedges nor probes: its constructor refuses both settings. To hedge, one thread would have to wait for two
+connections, which other threads may be reading; and between calls there is no thread to probe.
 """
 
 import time

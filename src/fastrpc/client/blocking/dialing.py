@@ -18,7 +18,7 @@ from fastrpc.transports.blocking import connect
 
 __all__ = ["SPARE_SECONDS", "Dialer", "opened", "seconds_until", "spare_seconds_until"]
 
-#: How long a dial may delay a call that already has a connection.
+#: The time by which a dial may delay a call that already has a connection.
 #: Too low never reconnects to a distant server, too high delays single calls.
 SPARE_SECONDS = 0.25
 
@@ -27,7 +27,7 @@ class Dialer:
     """Makes the connections of a blocking client."""
 
     def __init__(self, config: ClientConfig, settings: WireSettings, reentry: ReentryGuard) -> None:
-        #: How long a reading thread polls; shorter than the setting where polling cannot help.
+        #: The time for which a reading thread polls; shorter than the setting if polling cannot help.
         self.spin_microseconds = 0
         #: Credentials that connections show to servers.
         self.credentials: ClientCredentials | None = None
@@ -42,11 +42,11 @@ class Dialer:
         spare_seconds: float | None,
         check_process: Callable[[], None],
     ) -> BlockingSession:
-        """Return a new connection; it has sent what opens it, and has read nothing.
+        """Return a new connection, which has sent its opening and has read nothing.
 
         Args:
             until: the deadline of the call, an instant of `time.monotonic()`, or None.
-            spare_seconds: how long the dial may take where the call has another connection; None elsewhere.
+            spare_seconds: the time that the dial may take if the call has another connection; else None.
             check_process: raises in the child of a fork.
 
         Raises:
@@ -91,7 +91,7 @@ def seconds_until(ends: float | None) -> float | None:
 
 
 def spare_seconds_until(until: float | None) -> float:
-    """Return how long a dial may delay a call that already has a connection: at most half of its remaining time."""
+    """Return the time by which a dial may delay a call that has a connection: at most half of its remaining time."""
     if until is None:
         return SPARE_SECONDS
     return min(SPARE_SECONDS, max(0.0, until - time.monotonic()) / 2)

@@ -11,7 +11,7 @@ __all__ = ["advance", "drive"]
 
 _RULE = "interceptors and fail modes of a SyncClient may await proceed, call.sleep() and other interceptors"
 
-#: The modules whose functions stand between a program's own.
+#: The modules whose functions lie between those of the program.
 _OWN = (Chain.__module__, "fastrpc.client.")
 
 
@@ -51,7 +51,7 @@ def advance(coroutine: Coroutine[Any, Any, Any], step: Callable[[], Any], pause:
 
 
 def _misses_loop(error: RuntimeError | AttributeError) -> bool:
-    """Return whether the error stems from a missing running loop, or from asyncio's classes that were given None."""
+    """Return whether the error stems from a missing running loop, or from asyncio's classes that got None for it."""
     if isinstance(error, AttributeError):
         return error.obj is None and error.name in {"create_future", "create_task", "call_later", "call_at"}
     return error.args == ("no running event loop",)

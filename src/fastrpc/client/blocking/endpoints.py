@@ -40,7 +40,7 @@ class SyncEndpoints:
         self._process = process_generation()
 
     def _begin(self) -> None:
-        """Take the endpoints that the target names."""
+        """Take the endpoints of the target."""
         if self.endpoint_set is None:
             self._plan.take_one(self.target.endpoints)
         else:
@@ -125,7 +125,7 @@ class SyncEndpoints:
             self.follow()
 
     def _update(self, endpoints: Sequence[Endpoint]) -> None:
-        """Make these the endpoints; what is under way at those that are gone ends there."""
+        """Replace the endpoints; calls under way at removed ones end there."""
         try:
             self._plan.take(endpoints)
         finally:
@@ -139,9 +139,9 @@ class SyncEndpoints:
             self.on_need()
 
     def _take_left(self) -> None:
-        """Have the next call connect where the filters let calls go now.
+        """Have the next call connect to the endpoints that the filters now admit.
 
-        A pick may have found that out, which knows nothing of the lock here: so nothing is done but replacing the list.
+        The change may come from a pick, which does not hold the lock: so this only replaces the list.
         """
         if self._plan.take_left():
             self.on_need()

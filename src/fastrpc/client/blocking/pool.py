@@ -3,8 +3,8 @@
 With several endpoints the pool picks in Python, under its lock, because a pick also says where to dial. With one
 address, calls stay in compiled code.
 
-Threads that wait for a connection are woken together, whatever the priority of their calls: which of them runs first is
-up to the system. Priority orders their calls from there on, in the call slots.
+Threads that wait for a connection are woken together, whatever the priority of their calls: the system decides which of
+them runs first. From there on priority orders their calls, in the call slots.
 """
 
 import math
@@ -41,7 +41,7 @@ class SyncPool(SyncEndpoints):
         super().__init__(target, endpoint_set, config)
         #: Takes the connections, a list for each endpoint, and the instant from which calls ask the pool first.
         self.on_change: Callable[[list[list[BlockingSession]], float | None], None]
-        #: Takes how many connections an endpoint may have: calls ask the pool while all there are have too many.
+        #: Takes the most connections of an endpoint: with fewer, calls ask the pool once all are crowded.
         self.on_width: Callable[[int], object] = lambda _: None
         self.totals = CallTotals()
         self._turn = 0
@@ -54,7 +54,7 @@ class SyncPool(SyncEndpoints):
         return () if self.is_closed else client_gauges(self.target, self.subchannels)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
-        """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read what came."""
+        """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read the input."""
         with self.reentry, self._lock():
             subchannels = {each: each.subchannel for each in endpoint_states if each.subchannel is not None}
             for subchannel in subchannels.values():
@@ -62,7 +62,7 @@ class SyncPool(SyncEndpoints):
             return {each for each, subchannel in subchannels.items() if subchannel.is_ready}
 
     def catch_up(self) -> None:
-        """Read the SETTINGS that arrived while no thread read, where keys ask for them: not under the pool's lock."""
+        """Read the SETTINGS that arrived while no thread read, if keys need them: not under the pool's lock."""
         if self.endpoint_set is None or not self.endpoint_set.places_keys:
             return
         with self.reentry:
@@ -73,7 +73,7 @@ class SyncPool(SyncEndpoints):
 
     @property
     def sessions(self) -> list[BlockingSession]:
-        """Every connection there is."""
+        """All connections."""
         return [session for subchannel in self.subchannels for session in subchannel.sessions]
 
     def acquire(
@@ -99,7 +99,7 @@ class SyncPool(SyncEndpoints):
     ) -> BlockingSession:
         has_dialed = False
         while True:
-            # A call that waits goes on with the servers that the registry names by now.
+            # A waiting call goes on with the servers that the registry names now.
             if self.has_news:
                 self.follow()
             if wait:
@@ -143,7 +143,7 @@ class SyncPool(SyncEndpoints):
                         break
 
     def _warm(self, subchannel: SyncSubchannel, until: float | None) -> bool:
-        """Dial a warm endpoint if it may have one connection more; return whether that was so."""
+        """Dial a warm endpoint if it may have one more connection; return whether it might."""
         claimed = made = None
         try:
             with self._lock():
@@ -237,9 +237,9 @@ class SyncPool(SyncEndpoints):
     def _dial_times(
         self, until: float | None, key_ends: float | None, session: BlockingSession | None
     ) -> tuple[float | None, float | None]:
-        """Return how long a dial may take beside the limits of all, and the instant from which it fails for its call.
+        """Return a dial's time limit beside the general ones, and the instant from which it fails for its call.
 
-        Where calls have keys, others still wait for an endpoint whose dial was cut at half of the time of one of them.
+        If calls have keys, others still wait for an endpoint whose dial was cut at half of the time of one of them.
         """
         spare = seconds_until(key_ends) if session is None else spare_seconds_until(until)
         places_keys = self.endpoint_set is not None and self.endpoint_set.places_keys
@@ -254,7 +254,7 @@ class SyncPool(SyncEndpoints):
     def _dial(
         self, subchannel: SyncSubchannel, until: float | None, spare_seconds: float | None, cut: float | None
     ) -> BlockingSession | None:
-        """Dial once where this thread has set `is_dialing`; `_announce` has to follow.
+        """Dial once, after this thread has set `is_dialing`; `_announce` has to follow.
 
         Args:
             cut: the instant from which a failure is not that of the endpoint; None for never.
@@ -272,7 +272,7 @@ class SyncPool(SyncEndpoints):
                 if cut is None or now < cut:
                     subchannel.note_failure(error, now)
                 elif cut != until and self.sessions:
-                    # Calls that go elsewhere meanwhile are not to pay for this dial one after the other.
+                    # Calls that go elsewhere meanwhile are not to wait for this dial one after the other.
                     subchannel.put_off(now)
             return None
 
@@ -295,7 +295,7 @@ class SyncPool(SyncEndpoints):
             self._mark()
         for subchannel in self.subchannels:
             if subchannel.endpoint_state is not None:
-                # A server that stays silent must not keep the calls of its keys.
+                # A silent server must not hold the calls of its keys.
                 is_shown = subchannel.is_ready or not self._plan.places.places_keys
                 subchannel.endpoint_state.sessions = list(subchannel.sessions) if is_shown else []
         self.on_width(max((each.asks_below for each in self.subchannels if each.sessions), default=1))

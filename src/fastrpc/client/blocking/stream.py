@@ -1,4 +1,4 @@
-"""A stream as a blocking program holds it: what `SyncClient.stream` and `SyncClient.open` return.
+"""A stream in a blocking program: `SyncClient.stream` and `SyncClient.open` return it.
 
 ::
 
@@ -6,7 +6,7 @@
                                                                             │
                                                             another attempt, or interceptors
 
-A thread that receives, leaves the stream or asks for its reply notices the end of the attempt, and goes on from there.
+A thread that receives, leaves the stream or asks for its reply finds the end of the attempt, and continues from there.
 """
 
 import asyncio
@@ -34,17 +34,17 @@ class SyncStreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     def open(self, stream: "SyncStream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the reason why it is not."""
+        """Return once an attempt is under way, or raise the reason why there is none."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`; it has shown a sign then."""
+        """Return whether another attempt follows the one that failed with `error`, and has shown a sign."""
 
 
 class Interception(Protocol):
     """The interceptors around a stream, which wait for its end."""
 
     def end(self, error: BaseException | None) -> Any:
-        """Let them go on at the end of the stream; return or raise what they make of it."""
+        """Let them go on at the end of the stream; return or raise their outcome."""
 
     def leave(self) -> None:
         """Cancel them: the program dropped the stream."""
@@ -75,7 +75,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         self._messages = messages
         self.is_fed = messages is not None
         self._starter: SyncStreamStarter | None = None
-        #: Held while the stream begins or ends, which several threads may find it to do.
+        #: Held while the stream begins or ends: several threads may notice that at once.
         self._turn = threading.RLock()
         self._interception: Interception | None = None
 
@@ -121,7 +121,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     def _receive_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
         with suppress(StreamEndedError):
-            # There is no message: what comes is the end.
+            # No message will come: the next event is the end.
             self._await_messages()
         return cast(T_co, self._answer_once())
 
@@ -147,7 +147,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     def reply(self) -> Reply[T_co]:
         """The reply, known at the end; LookupError before, the error of a stream that failed.
 
-        The end comes behind the last message.
+        The end comes after the last message.
         """
         if self.attempt_ended and not self.waiting:
             self.settle_attempt()
@@ -158,12 +158,12 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
     # Its life
 
     def begin(self) -> None:
-        """Start the call, if it did not begin yet; `with`, sending and receiving do so.
+        """Start the call, unless it has begun; `with`, sending and receiving do so.
 
         Raises:
-            UnavailableError: there is no connection to be had.
+            UnavailableError: no endpoint could be reached.
             TypeError: arguments do not fit the method's signature; nothing was sent.
-            EncodeError: an argument cannot travel.
+            EncodeError: an argument cannot be encoded.
         """
         if self.is_open or self._is_over:
             return
@@ -186,7 +186,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 self._messages = None
 
     def cancel(self) -> None:
-        """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
+        """End the stream now, without waiting: the handler is cancelled, received messages are dropped."""
         cancelled = self._cancelled()
         if not self._is_over:
             self._cancel_attempt(cancelled)
@@ -210,7 +210,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                 self._drop(error)
 
     def close(self) -> None:
-        """End the stream as leaving its block does: before its end the handler is cancelled."""
+        """End the stream as on leaving its block: before its end the handler is cancelled."""
         self.cancel()
 
     def aclose(self) -> None:
@@ -225,7 +225,7 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
             self._finish(error)
 
     def intercept(self, interception: Interception) -> None:
-        """Have interceptors around the stream."""
+        """Put interceptors around the stream."""
         self._interception = interception
 
     def settle_attempt(self) -> None:
@@ -241,12 +241,12 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
                     if self._starter.retry(self, error):
                         return
                 except Exception as final:
-                    # The frames that it came through hold the stream.
+                    # The frames that it passed hold the stream.
                     error = final.with_traceback(None)
             self._finish(error)
 
     def _finish(self, error: BaseException | None, *, was_left: bool = False) -> None:
-        """The last attempt is over: interceptors go on, and what they come to is the end of the stream."""
+        """The last attempt is over: interceptors go on, and their outcome is the end of the stream."""
         attempt, interception = self._attempt, self._interception
         self._interception = None
         if attempt is not None:
@@ -269,18 +269,18 @@ class SyncStream(StreamOutcome, BlockingCalledStream, Generic[S_contra, T_co]):
         try:
             self.conclude(error, value)
         finally:
-            # The frames that it came through lead to this one.
+            # The frames that it passed lead to this one.
             del error
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: messages that are there come first, then the error; None is a clean end."""
+        """End the stream: received messages come first, then the error; None is a clean end."""
         if self._is_over:
             return
         self._is_over = True
         self._failure = self._kept(error)
         self._value = value
         if self.origin.error is not None:
-            # It is raised now, and is to be held by nothing that the stream holds.
+            # It is raised now, and no object that the stream holds may hold it.
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         self._end(error)
         self._drop_source()

@@ -1,9 +1,9 @@
 """The run of a stream of a `SyncClient` from its first attempt to its end.
 
-The thread that begins a stream sends the first attempt and does not wait for a sign of the server. Where that attempt
-fails before any sign, the thread that receives makes the next ones, as the fail mode says, and waits for a sign of
-each. A stream that sends is attempted once. Interceptors stand around the whole of it: they are suspended in `proceed`
-while the stream is used, and go on in the thread that finds its end.
+The thread that begins a stream sends the first attempt and does not wait for a sign of the server. If that attempt
+fails before any sign, the thread that receives makes the next ones, by the fail mode, and waits for a sign of each. A
+stream that sends is attempted once. Interceptors stand around the whole of it: they are suspended in `proceed` while
+the stream is used, and go on in the thread that finds its end.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     # Attempts
 
     def open(self, stream: SyncStream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the reason why it is not."""
+        """Return once an attempt is under way, or raise the reason why there is none."""
         stream._set_idle(self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
@@ -72,8 +72,8 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
             stream.conclude(None, interception.value)
 
     async def run(self, call: BlockingCall) -> Any:
-        """Begin a stream and return at its end: what the innermost interceptor proceeds to."""
-        # No name is kept for the stream: it holds this coroutine, and is cancelled where it has no other holder.
+        """Begin a stream and return at its end: the innermost interceptor proceeds to this."""
+        # No variable keeps the stream: it holds this coroutine, and is cancelled without another holder.
         self._attempt(unbegun(call), None)
         await _AtTheEnd()
         return answer_of(call)
@@ -86,7 +86,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
         return True
 
     def _attempt(self, stream: SyncStream[Any, Any], error: FastRPCError | None) -> None:
-        """Attempt as the fail mode says. `error` is that of an attempt already made."""
+        """Make the attempts of the fail mode. `error` is that of an attempt already made."""
         drive(_StreamAttempting(self._pool, stream, error).run(self._mode_of(stream.origin)))
 
 
@@ -123,7 +123,7 @@ class _AtTheEnd:
 
 
 class _Interception:
-    """The interceptors around one stream: run up to `proceed`, and on from there at its end."""
+    """The interceptors around one stream: they run up to `proceed`, and on from there at its end."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], call: BlockingCall) -> None:
         self._coroutine = coroutine
@@ -134,16 +134,16 @@ class _Interception:
         self.value: Any = None
 
     def begin(self) -> None:
-        """Run until the stream began, or to their end."""
+        """Run until the stream has begun, or to their end."""
         self._step(partial(self._coroutine.send, None))
 
     def end(self, error: BaseException | None) -> Any:
-        """Let them go on at the end of the stream; return or raise what they make of it."""
+        """Let them go on at the end of the stream; return or raise their outcome."""
         if not self.is_over:
             step: Callable[[], Any] = partial(self._coroutine.send, None)
             if error is not None:
                 step = _Throw(self._coroutine, error)
-            # No frame that the error comes through may hold it.
+            # No frame that the error passes may hold it.
             del error
             self._step(step)
         return self.value
@@ -153,7 +153,7 @@ class _Interception:
         with suppress(asyncio.CancelledError):
             self.end(asyncio.CancelledError())
         if self._call.error is not None:
-            # The frames that it came through lead to the stream.
+            # The frames that it passed lead to the stream.
             self._call.error.with_traceback(None)
 
     def _step(self, step: Callable[[], Any]) -> None:
@@ -168,7 +168,7 @@ class _Interception:
 
 
 class _Throw:
-    """The step of a coroutine that an error is thrown into."""
+    """The step that throws an error into a coroutine."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any], error: BaseException) -> None:
         self._coroutine = coroutine

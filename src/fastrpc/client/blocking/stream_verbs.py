@@ -44,9 +44,9 @@ class BlockingStreamVerbs:
                 for number in numbers:
                     print(number)
 
-        Nothing is sent before the block is entered; leaving it early cancels the handler. Where the method takes a
-        stream as well, give an iterable of messages: the thread that reads the answers sends them, whenever no answer
-        waits to be read. An iterable that waits for an answer itself would wait for ever: use `open` and two threads.
+        Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
+        as well, give an iterable of messages: the thread that reads the answers sends them, whenever no answer waits to
+        be read. An iterable that waits for an answer itself would wait for ever: use `open` and two threads.
         `Timeouts.call` does not count: `with_options(timeout=)` limits the whole stream.
 
         Raises:

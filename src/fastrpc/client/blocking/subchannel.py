@@ -20,7 +20,7 @@ class SyncSubchannel(EndpointPlan):
     def __init__(self, endpoint: Endpoint, backoff: Backoff, *, width: int | Literal["auto"] = 1) -> None:
         super().__init__(endpoint, backoff, width=width)
         self.sessions: list[BlockingSession] = []
-        # Since when the least used connection was crowded at each look, and the last look.
+        # The instant since which each check found the least used connection crowded, and the last check.
         self._crowded_since = self._looked_at = float("-inf")
 
     @property
@@ -30,7 +30,7 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def may_come(self) -> bool:
-        """Whether a thread is dialling, or one will after a pause; the caller has found no connection to use."""
+        """Whether a thread is dialling, or will after a pause; the caller has found no connection to use."""
         return self.is_dialing or self.is_awaited
 
     @property
@@ -75,14 +75,14 @@ class SyncSubchannel(EndpointPlan):
 
     @property
     def asks_below(self) -> int:
-        """The number of connections below which calls ask for another one, if those there are have too many."""
+        """The number of connections below which calls ask for another one, if the present ones are crowded."""
         if self.is_automatic and not any(session.is_ready for session in self.sessions):
             # The number of workers is not read yet.
             return MOST_AUTOMATIC
         return self.most
 
     def is_crowded(self, users: int, now: float) -> bool:
-        """Return whether the least used connection had too many threads for long; then one more may be dialled.
+        """Return whether the least used connection was crowded for long; then one more may be dialled.
 
         Args:
             users: the threads on it now; each call of such a crowd asks.
