@@ -1,4 +1,4 @@
-"""The long requests and answers of a caller, which compiled code does not begin or finish by itself."""
+"""The long requests and answers of a caller, which compiled code leaves to this module."""
 
 import asyncio
 from collections.abc import Coroutine

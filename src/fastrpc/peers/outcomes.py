@@ -25,7 +25,7 @@ def reply_of(call: ClientCall, value: Any) -> Reply[Any]:
 def note_failure(call: ClientCall, error: BaseException) -> None:
     """Record the error of a call for the interceptors around it. An interceptor may have raised it."""
     if isinstance(error, FastRPCError) and not call._may_have_run:
-        # A CallError has processed="yes", but one that an interceptor raises may concern another call.
+        # A CallError has processed="yes", but one raised by an interceptor may concern another call.
         error.processed = "no"
     call._note_outcome(status_of(error), error)
 

@@ -10,7 +10,7 @@ from fastrpc.compressors.base import Compressor, compress_steps
 
 __all__ = ["Packing", "PackingDone", "pack_arguments", "pack_in_time"]
 
-#: Gets the payload to be sent, whether it is a compressed one, and the error of a compression that failed.
+#: Gets the payload to send, whether it is compressed, and the error of a failed compression.
 PackingDone = Callable[[bytes, bool, BaseException | None], None]
 
 
@@ -18,7 +18,7 @@ class Packing:
     """One payload that is compressed in slices, from the next turn of the loop on.
 
     Args:
-        done: gets what came of it; the payload as it was where it does not shrink.
+        done: gets the result; the original payload if compression does not shrink it.
     """
 
     def __init__(self, turns: Turns, compressor: Compressor, payload: bytes, done: PackingDone) -> None:
@@ -29,7 +29,7 @@ class Packing:
         SlicedWork(turns, self._step).queue()
 
     def stop(self) -> None:
-        """Give up: `done` is not called any more."""
+        """Give up: `done` is no longer called."""
         if not self._is_over:
             self._end()
 
@@ -49,7 +49,7 @@ class Packing:
         return False
 
     def _grew(self, size: int) -> bool:
-        """Return whether to go on, now that so many bytes came out."""
+        """Return whether to continue after so many bytes of output."""
         return True
 
     def _end(self) -> None:
@@ -73,14 +73,14 @@ async def pack_in_time(attempt: AwaitedCall, compressor: Compressor, arguments: 
 
 
 async def pack_arguments(attempt: AwaitedCall) -> None:
-    """Compress the arguments of a stream before its attempt begins, where that takes long."""
+    """Compress the arguments of a stream before its attempt begins, if that takes long."""
     found = attempt._stream_to_pack()
     if found is not None:
         attempt._take_packed(*await pack_in_time(attempt, *found))
 
 
 async def _pack(compressor: Compressor, payload: bytes) -> tuple[bytes, bool]:
-    """Return the payload to be sent, and whether it is a compressed one; other tasks run in between."""
+    """Return the payload to send, and whether it is compressed; other tasks run in between."""
     loop = asyncio.get_running_loop()
     packed: asyncio.Future[tuple[bytes, bool]] = loop.create_future()
 

@@ -15,7 +15,7 @@ _MAPPED_IPV4 = bytes(10) + b"\xff\xff"
 
 
 class Peer:
-    """The other side of a connection: what it claims, and what the transport knows.
+    """The other side of a connection: its claims, and the data of the transport.
 
     A server's `authenticate` gets one; `current_call().peer` is another.
     """
@@ -47,7 +47,7 @@ class Peer:
     certificate: Mapping[str, Any] | None
     #: The name of its protocol, as in `ServerConfig.protocols`: "native" by default; "websocket" for a WebSocket.
     protocol: str
-    #: The same on all connections of one Client that serves; None for a peer that serves nothing, and for a server.
+    #: The same on all connections of one Client that serves; None for a peer that does not serve, and for a server.
     id: str | None
 
     def __init__(
@@ -67,10 +67,10 @@ class Peer:
         self.id = None
         self._calling: PeerCalling | None = None
         self._session: Any = None
-        #: Whether it gets notifications alone, as by rpcx.
+        #: Whether it gets only notifications, as by rpcx.
         self._is_pushed = False
         self._client: PeerClient | None = None
-        #: Its address as logs show it, once one did.
+        #: Its address as logs show it, once one showed it.
         self._shown: str | None = None
         #: Of a unix socket: the number of the user whose process connected.
         self._user: int | None = None

@@ -1,6 +1,6 @@
-"""Calls to the other side of one connection: what `Peer.client` is.
+"""Calls to the other side of one connection, by `Peer.client`.
 
-Such a call is sent on that connection or not at all: there is nothing to pick, to connect and to retry.
+Such a call is sent on that connection or not at all, without a pick, a dial or a retry.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ __all__ = ["PeerCalling", "PeerClient", "PeerRunner"]
 
 S = TypeVar("S")
 
-#: Options of `with_options` that choose among connections, or among attempts.
+#: Options of `with_options` that choose a connection or an attempt.
 _WITHOUT_EFFECT = ("wait_for_ready", "fail_mode", "hash_key", "endpoint")
 
 
@@ -54,7 +54,7 @@ class PeerCalling:
         self.numbers = numbers
         self.codec = codec
         self.routes = RouteMaker(config, CallTotals())
-        #: Those of peers that take one value for each call.
+        #: The routes of peers that take one value for each call.
         self.value_routes = RouteMaker(config, CallTotals(), by_value=True)
         self.budget = RetryBudget()
 
@@ -64,7 +64,7 @@ class PeerClient(Caller, StreamVerbs):
 
     A handler gets it as `current_call().peer.client`, a server from `Server.peers()`; it may be kept. It never retries.
     A call may take `Timeouts.call` seconds, and inside a handler no longer than that handler. After the connection
-    ended, or is about to end, calls raise ConnectionLostError: the other side connects anew by itself, which makes
+    ended, or is about to end, calls raise ConnectionLostError: the other side reconnects by itself, which makes
     another Peer.
     """
 
@@ -96,7 +96,7 @@ class PeerClient(Caller, StreamVerbs):
 
     @property
     def is_closed(self) -> bool:
-        """Whether no call can go out any more: the connection ended, or its other side drains."""
+        """Whether no more calls can go out: the connection ended, or its other side drains."""
         return cast(bool, self._state.runner.is_closed)
 
     async def wait_closed(self) -> None:
@@ -123,7 +123,7 @@ def _check_effect(options: Mapping[str, Any]) -> None:
 class PeerRunner(Answers):
     """The slow path of the calls of a PeerClient."""
 
-    #: The rules of retries; there are none.
+    #: The retry policy: it never retries.
     policy = None
 
     def __init__(self, calling: PeerCalling, address: Address) -> None:
@@ -134,7 +134,7 @@ class PeerRunner(Answers):
         self.session: Connection | None = None
         self._state: CallerState | None = None
         self._generation = process_generation()
-        # Futures of those who wait for the end, or for room in the output.
+        # Futures of waits for the end, or for room in the output.
         self._waiters: set[asyncio.Future[None]] = set()
 
     def attend(self, session: Any, state: CallerState) -> None:
@@ -146,7 +146,7 @@ class PeerRunner(Answers):
             state.set_sessions([session])
 
     def _end(self) -> None:
-        """No call can go out any more; nothing of the connection is kept."""
+        """No more calls can go out; drop everything of the connection."""
         self.is_closed = True
         if self._state is not None:
             self._state.set_sessions(())
@@ -154,7 +154,7 @@ class PeerRunner(Answers):
         self.wake()
 
     def wake(self) -> None:
-        """Let those who wait look again."""
+        """Let all waits check again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -183,7 +183,7 @@ class PeerRunner(Answers):
             raise wrong_loop("PeerClient", self.session.loop_state.loop, loop)
 
     def lost(self, method: str | None) -> FastRPCError:
-        """Return the error of a call that has no connection any more."""
+        """Return the error of a call without a connection."""
         return ConnectionLostError(
             f"{method}: the connection of {self.address} ended, or is about to; the call was not sent",
             processed="no",
@@ -191,7 +191,7 @@ class PeerRunner(Answers):
             hint="the other side connects anew by itself: take the client of its new Peer",
         )
 
-    # Questions of calls
+    # Hooks of calls
 
     async def run(self, call: AwaitedCall) -> Any:
         """Fail a call that found no connection."""
@@ -201,7 +201,7 @@ class PeerRunner(Answers):
         raise error
 
     async def run_later(self, call: AwaitedCall) -> Any:
-        """Make a call as soon as those before it have left: a client that reads slowly holds no more."""
+        """Make a call as soon as earlier ones have left, so that a client that reads slowly holds no more memory."""
         call._start_clock()
         loop = asyncio.get_running_loop()
         try:
@@ -238,7 +238,7 @@ class PeerRunner(Answers):
         return self.reply(call, value) if call._wants_reply else value
 
     def run_streamed(self, call: AwaitedCall) -> Any:
-        """Return the coroutine that makes a call one of whose arguments is a stream of messages."""
+        """Return the coroutine that makes a call with a stream of messages among its arguments."""
         return self.streams.call(call)
 
     def retry(self, call: AwaitedCall, error: FastRPCError) -> None:

@@ -1,6 +1,6 @@
-"""Notifications to a peer that speaks rpcx: what `Peer.client` is there.
+"""Notifications to a peer that speaks rpcx, by `Peer.client`.
 
-To such a peer they are messages of its server, and it answers none. Nothing tells whether it listens.
+To such a peer they are messages of its server, and it answers none. No event shows whether it listens.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ class _PushRunner(PeerRunner):
         self._engine = None
         self._end()
 
-    # Questions of calls
+    # Hooks of calls
 
     def lost(self, method: str | None) -> FastRPCError:
         if self.is_closed:
@@ -64,7 +64,7 @@ class _PushRunner(PeerRunner):
         )
 
     async def run(self, call: AwaitedCall) -> Any:
-        """Push a notification as soon as those before it have left; nothing else goes to such a peer."""
+        """Push a notification as soon as earlier ones have left; other calls to such a peer fail."""
         if not call._is_one_way or self.is_closed:
             return await super().run(call)
         call._start_clock()

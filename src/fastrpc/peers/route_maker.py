@@ -52,11 +52,11 @@ class RouteMaker:
     ) -> None:
         self._limits = config.limits
         self._totals = totals
-        # Whether each connection tells by itself what its payloads are; whether they are one value each.
+        # Whether each connection itself knows the form of its payloads; whether they are one value each.
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
         self._has_twins = isinstance(config, ClientConfig) and wire is None and not by_value
         self._by_value = by_value
-        #: The protocol of all connections, where that has no streams.
+        #: The protocol of all connections, if that has no streams.
         self._without_streams = "rpcx" if by_value else None
         if wire is not None:
             traits = client_protocol(wire).traits
@@ -81,7 +81,7 @@ class RouteMaker:
             return self._route(definition, codec, self._by_value)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> MethodRoute:
-        """Return the route of a method for a verb that streams; by name the verb tells the kind.
+        """Return the route of a method for a verb that streams; for a name, the verb implies the kind.
 
         Raises:
             TypeError: the method is not of a kind that the verb takes.
@@ -159,14 +159,14 @@ class RouteMaker:
 
 
 class _NamedMethod:
-    """A method of which only the name is known, and from the verb its kind."""
+    """A method known only by its name, and by the kind that the verb implies."""
 
     style = "async"
     idempotent = False
     public = False
     roles: frozenset[str] = frozenset()
     timeout = None
-    #: Nothing is known of its result.
+    #: Its result is unknown.
     admits_none = True
 
     def __init__(self, full_name: str, kind: "Kind") -> None:

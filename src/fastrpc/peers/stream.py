@@ -1,4 +1,4 @@
-"""A stream as a program holds it: what `Client.stream` and `Client.open` return.
+"""A stream in a program: `Client.stream` and `Client.open` return it.
 
 ::
 
@@ -6,10 +6,10 @@
                                                                  │
                                                  interceptors, if there are any
 
-`finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program takes the messages
-that are there, and then the interceptors go on, whose outcome counts.
+`finish` is the end of the last attempt, `conclude` the end of the stream. Between them the program takes the received
+messages, and then the interceptors go on, whose outcome counts.
 
-The tasks of a stream hold it by no reference: one that the program drops is cancelled, even while tasks work for it.
+The tasks of a stream hold no reference to it: a stream that the program drops is cancelled, even while they work.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ class StreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     async def open(self, stream: "Stream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the reason why it is not."""
+        """Return once an attempt is under way, or raise the reason why there is none."""
 
     def retry(self, stream: "Stream[Any, Any]", error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`; it is begun then."""
+        """Return whether another attempt follows the one that failed with `error`, and has begun."""
 
 
 class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
@@ -75,15 +75,15 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self._starter = starter
         self._source = messages
         self.is_fed = messages is not None
-        #: Done once the first attempt is under way or failed; None before anybody asked for it.
+        #: Done once the first attempt is under way or failed; None before the first request for it.
         self._begun: asyncio.Future[None] | None = None
         # Tasks that attempt and send; and the interceptors, if there are any.
         self._tasks: set[asyncio.Task[Any]] = set()
         self._attempting: asyncio.Task[None] | None = None
         self._interception: asyncio.Task[None] | None = None
-        # Futures of those who wait for the first attempt, for the initial metadata, for the end of the last attempt.
+        # Futures of waits for the first attempt, for the initial metadata, for the end of the last attempt.
         self._waiters: set[asyncio.Future[None]] = set()
-        # Whether the last attempt ended; whether the interceptors are told so.
+        # Whether the last attempt ended; whether the interceptors are notified of that.
         self._is_finished = self._is_told = False
 
     def __repr__(self) -> str:
@@ -100,7 +100,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._let_go()
 
     def _let_go(self) -> None:
-        """End what is under way: the program holds the stream no more."""
+        """End all work: the program no longer holds the stream."""
         try:
             if self._begun is not None and not self._begun.get_loop().is_closed():
                 self._stop_tasks()
@@ -162,7 +162,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     async def _take_answer(self) -> T_co:
         """Return the one answer to a stream, once."""
         with suppress(StreamEndedError):
-            # There is no message: what comes is the end.
+            # No message will come: the next event is the end.
             await self._message()
         return cast(T_co, self._answer_once())
 
@@ -186,7 +186,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     def reply(self) -> Reply[T_co]:
         """The reply, known at the end; LookupError before, the error of a stream that failed.
 
-        The end comes behind the last message.
+        The end comes after the last message.
         """
         if not self._is_over:
             if self.input_ended and not self.waiting:
@@ -197,12 +197,12 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     # Its life
 
     async def begin(self) -> None:
-        """Start the call, if it did not begin yet; `async with`, sending and receiving do so.
+        """Start the call, unless it has begun; `async with`, sending and receiving do so.
 
         Raises:
-            UnavailableError: there is no connection to be had.
+            UnavailableError: no endpoint could be reached.
             TypeError: arguments do not fit the method's signature; nothing was sent.
-            EncodeError: an argument cannot travel.
+            EncodeError: an argument cannot be encoded.
         """
         if self._begun is not None:
             if not self._begun.done():
@@ -225,7 +225,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.spawn(feed(self.origin, self._source))
 
     def cancel(self) -> None:
-        """End the stream now: the handler is cancelled, messages that are there are dropped. It waits for nothing."""
+        """End the stream now, without waiting: the handler is cancelled, received messages are dropped."""
         if self._is_finished and not self._is_over and (self._failure is not None or not self.waiting):
             # The outcome is known: interceptors get it, and end the stream.
             self._drop_messages()
@@ -243,7 +243,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.conclude(error)
 
     async def aclose(self) -> None:
-        """End the stream as leaving its block does: before its end the handler is cancelled."""
+        """End the stream as on leaving its block: before its end the handler is cancelled."""
         self.cancel()
         tasks = {*self._tasks, self._interception} - {None, asyncio.current_task()}
         if tasks:
@@ -261,7 +261,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
     # For its runner
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a part of the stream's work as a task, which ends with the stream and holds it by no reference."""
+        """Run a part of the stream's work as a task, which ends with the stream and holds no reference to it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(_task_ended, weakref.ref(self)))
@@ -273,7 +273,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         return task
 
     def intercept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run the interceptors around the stream as a task, as `spawn` does: they end behind the last attempt."""
+        """Run the interceptors around the stream as a task, as `spawn` does: they end after the last attempt."""
         self.is_intercepted = True
         task = self._interception = self.spawn(work)
         self._tasks.discard(task)
@@ -285,7 +285,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         self.wake()
 
     def _stop_work(self) -> None:
-        """Have nothing sent any more, and nothing attempted; attempts of which one was chosen end by themselves."""
+        """Stop sending and attempting; attempts of which one was chosen end by themselves."""
         for task in self._tasks:
             if task is not self._attempting or not self.is_chosen:
                 _stop(task)
@@ -309,7 +309,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
         return waiter
 
     def wake(self) -> None:
-        """Wake all waiters for a change, so that they look again."""
+        """Wake all waiters for a change, so that they check again."""
         waiters, self._waiters = self._waiters, set()
         for waiter in waiters:
             if not waiter.done():
@@ -327,7 +327,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self._check_failure()
 
     def until_told(self) -> asyncio.Future[None] | None:
-        """Return what interceptors have to wait for, None once they may know the end."""
+        """Return the future that interceptors have to wait for, None once they may get the end."""
         return None if self._is_told or self._is_over else self.change()
 
     @property
@@ -370,14 +370,14 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
             self.wake()
 
     def conclude(self, error: BaseException | None, value: Any = NO_VALUE) -> None:
-        """End the stream: messages that are there come first, then the error; None is a clean end."""
+        """End the stream: received messages come first, then the error; None is a clean end."""
         if self._is_over:
             return
         self._is_finished = self._is_over = True
         self._failure = self._kept(error)
         self._value = value
         if self.origin.error is not None:
-            # It is raised now, and is to be held by nothing that the stream holds.
+            # It is raised now, and no object that the stream holds may hold it.
             self.origin._note_outcome(self.origin.status, self._kept(self.origin.error))
         if self._attempt is not None:
             self._attempt._count_end(error)
@@ -389,7 +389,7 @@ class Stream(StreamOutcome, CalledStream, Generic[S_contra, T_co]):
 
 
 class _Ending:
-    """Ends a stream that was dropped in another thread: in its loop, or where that stops or closes before, at once."""
+    """Ends a stream that was dropped in another thread: in its loop, or at once if that stops or closes before."""
 
     __slots__ = ("_stream",)
 
@@ -402,13 +402,13 @@ class _Ending:
             stream._let_go()
 
     def __del__(self) -> None:
-        # Else the attempts would keep their borrowed pointers to the stream.
+        # Otherwise the attempts would keep their borrowed pointers to the stream.
         self()
 
 
 def _task_ended(reference: "weakref.ref[Stream[Any, Any]]", task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        # Retrieved, so that asyncio does not report it: the stream was told.
+        # Retrieved, so that asyncio does not report it: the stream has the error.
         task.exception()
     stream = reference()
     if stream is not None:

@@ -35,7 +35,7 @@ def takes_stream(route: MethodRoute) -> bool:
 
 
 def _check_opened(route: MethodRoute, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Refuse a stream among the arguments of `open`: else it would be told as a wrong number of arguments."""
+    """Refuse a stream among the arguments of `open`: otherwise the error would name a wrong number of arguments."""
     stream = route.definition.signature.stream
     if stream is not None and (len(args) > len(route.definition.parameters) or stream.name in kwargs):
         other = "call" if route.kind == "client_stream" else "stream"

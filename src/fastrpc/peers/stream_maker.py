@@ -61,9 +61,9 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
             return stream.reply if call._wants_reply else value
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the reason why it is not."""
+        """Return once an attempt is under way, or raise the reason why there is none."""
         raise NotImplementedError
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:
-        """Return whether another attempt follows the one that failed with `error`; it is begun then."""
+        """Return whether another attempt follows the one that failed with `error`, and has begun."""
         raise NotImplementedError

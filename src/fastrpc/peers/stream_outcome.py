@@ -1,4 +1,4 @@
-"""The outcome of a stream of either client, as its user asks for it: metadata, the one answer, reply, failure."""
+"""The outcome of a stream of either client for its user: metadata, the one answer, reply, failure."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,7 @@ from fastrpc.status import Status
 if TYPE_CHECKING:
     from fastrpc._core.client.client_stream import ClientStream
 else:
-    # The compiled class stands beside this one among the bases of a stream.
+    # The compiled class is another base of a stream.
     ClientStream = object
 
 __all__ = ["NO_VALUE", "StreamOutcome"]
@@ -21,7 +21,7 @@ NO_VALUE: Any = object()
 
 
 class StreamOutcome(ClientStream):
-    """The outcome of a stream; the waits are those of the class beside it."""
+    """The outcome of a stream; the other base class has the waits."""
 
     # Whether the stream ended.
     _is_over = False
@@ -55,7 +55,7 @@ class StreamOutcome(ClientStream):
             raise self._again(self._failure)
 
     def _known_metadata(self, waiting: str) -> Metadata:
-        """Return the first metadata; `waiting` is what a program writes to wait for it."""
+        """Return the first metadata; `waiting` is the expression that waits for it."""
         if self._metadata is None:
             self._metadata = self._first_metadata
         if self._metadata is None and self._is_over and self._failure is None:

@@ -35,9 +35,9 @@ class StreamVerbs:
                 async for number in numbers:
                     print(number)
 
-        Nothing is sent before the block is entered; leaving it early cancels the handler. Where the method takes a
-        stream as well, give an iterable of messages, asynchronous or not: it is sent while answers are read.
-        `Timeouts.call` does not count: `with_options(timeout=)` limits the whole stream.
+        Nothing is sent before the block is entered; leaving it early cancels the handler. If the method takes a stream
+        as well, give an iterable of messages, asynchronous or not: it is sent while answers are read. `Timeouts.call`
+        does not count: `with_options(timeout=)` limits the whole stream.
 
         Raises:
             TypeError: the method gives one answer, or its stream is missing.
