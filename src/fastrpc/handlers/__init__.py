@@ -1,4 +1,4 @@
-"""Serving calls, by a server or by a client that serves as well.
+"""The path of a served call, in a server or in a client that serves as well.
 
 The path from a request to its handler, threads for blocking handlers, answers to errors. It knows nothing of listeners,
 of `client/` and of `server/`.

@@ -97,15 +97,15 @@ class Dispatcher:
         self._waiters: set[asyncio.Future[None]] = set()
         self._unpacking = Unpacking(config.limits.message_bytes, config.admission.queue_age)
         self._packings: dict[ServerCall, Packing] = {}
-        #: Tells why an unknown method may still come, None where it will not; a gateway sets it.
+        #: Returns the reason why an unknown method may still come, or None; a gateway sets it.
         self.why_absent: Callable[[str], str | None] | None = None
-        #: Whether it was logged that entries of metadata are left out.
+        #: Whether the log has a record of left-out metadata entries.
         self.has_told_dropped = False
         #: Called at the loss of a connection.
         self.on_lost: Callable[[], None] | None = None
 
     def unknown_method(self, method: str, call: ServerCall) -> tuple[Status, str]:
-        """Return the error of a call of an unknown method, UNAVAILABLE where it may still come."""
+        """Return the error of a call of an unknown method, UNAVAILABLE if it may still come."""
         absent = self.absent_text(method)
         if absent is not None:
             return Status.UNAVAILABLE, absent
@@ -135,12 +135,12 @@ class Dispatcher:
             self.index_methods()
 
     def index_methods(self) -> None:
-        """Build the index for suggestions ahead of time: any peer can ask for one, as often as it likes."""
+        """Build the index for suggestions ahead of time: any peer can request one, at any rate."""
         routes = [route for route in self.gate.routes if not route.method.startswith(BUILTIN_PREFIX)]
         names = sorted(route.method for route in routes)
         names_and_aliases = [*names, *(name for route in routes for name in route.definition.aliases)]
         self._services = {name.rpartition(".")[0] for name in names_and_aliases}
-        # Bare functions are there for callers from Go alone, who get no suggestions.
+        # Bare functions are only for callers from Go, which get no suggestions.
         names = [name for name in names if not name.startswith(".")]
         self._names = NameIndex([name for name in names_and_aliases if not name.startswith(".")])
         self._first_names = ", ".join(names[:SHOWN_NAMES])
@@ -225,7 +225,7 @@ class Dispatcher:
     def refused_tls(self, peer: Peer, error: HandshakeError) -> None:
         """Record a connection whose TLS handshake failed."""
         count_refusal("handshake")
-        # The transport is gone by now, which would tell the scheme.
+        # The transport, which knows the scheme, is gone by now.
         self._life.refused_tls(Address("tls", host=peer.address.host, port=peer.address.port), error)
 
     def stranger(self, peer: Peer, reason: str) -> None:
@@ -245,7 +245,7 @@ class Dispatcher:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
 
-            # Now: the system tells it only while the connection is open.
+            # Now: the system shows it only while the connection is open.
             peer._user = user_of(connection.transport)
         if isinstance(connection, NativeConnection):
             serves = bool(connection.peer.max_calls)
@@ -260,7 +260,7 @@ class Dispatcher:
         self._schemes.add(address.scheme)
 
     def gauges(self) -> Iterator[Gauge]:
-        """Yield the connections of the server by transport and protocol, 0 where it only listens."""
+        """Yield the connections of the server by transport and protocol, 0 for addresses without any."""
         connections: Counter[tuple[str, str]] = Counter()
         protocols = [*self._config.protocols]
         if "http" in protocols and self._config.http.websocket:
@@ -269,7 +269,7 @@ class Dispatcher:
             for protocol in protocols:
                 connections[scheme, protocol] = 0
         for session in list(self.gate.sessions):
-            # Not by `describe_peer`, which would keep what is known of a peer that is only opening.
+            # Not by `describe_peer`, which would keep the data of a peer that is still opening.
             peer = session.connection.peer_info
             address = self._address_of(session) if peer is None else peer.address
             connections[address.scheme, session.connection.protocol] += 1
@@ -292,7 +292,7 @@ class Dispatcher:
         """Wait until no call is in flight and every connection has drained.
 
         Args:
-            reaches_all: tells connections that are new to drain, and returns whether no further ones come.
+            reaches_all: begins the drain of new connections, and returns whether no further ones come.
         """
         await self._wait(lambda: reaches_all() and self.has_drained())
 
@@ -345,7 +345,7 @@ class Dispatcher:
         self._unpacking.unpack_message(stream, call, compressor, payload)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the rooms of messages that a handler is done with."""
+        """Take back the rooms of messages that a handler has finished."""
         self._unpacking.close_rooms(rooms)
 
     def pack(self, call: ServerCall, compressor: Compressor, payload: bytes) -> None:
@@ -362,7 +362,7 @@ class Dispatcher:
     def packing(
         self, connection: ServedConnection, compressor: Compressor, payload: bytes, done: PackingDone
     ) -> Packing:
-        """Compress what is sent on a connection in slices."""
+        """Compress the output of a connection in slices."""
         return CountedPacking(connection, compressor, payload, done)
 
     # Threads
@@ -375,7 +375,7 @@ class Dispatcher:
         return 0
 
     def drive_in_thread(self, call: ServerCall) -> Coroutine[Any, Any, None]:
-        """Return the coroutine that sends what a `def` generator yields in a thread."""
+        """Return the coroutine that sends the messages of a `def` generator in a thread."""
         return drive(call) if call.wants_head else GeneratorJob(call, self._workers).drive()
 
     def _thread_finished(self, call: ServerCall, value: Any, error: BaseException | None) -> None:
@@ -383,20 +383,20 @@ class Dispatcher:
         self.gate.runner.thread_finished(call, value, error)
 
     def stop(self, call: ServerCall) -> None:
-        """Cancel a call that waits for a thread, runs in one, or has an answer that is compressed."""
+        """Cancel a call that waits for a thread, runs in one, or has an answer being compressed."""
         job = self._jobs.get(call)
         packing = self._packings.pop(call, None)
         if job is not None:
             job.is_cancelled = True
         elif packing is not None:
             packing.stop()
-            # It ends as a handler that is cancelled: in the next turn of the loop.
+            # It ends like a cancelled handler: in the next turn of the loop.
             self.gate.loop_state.loop.call_soon(self._packed, call, b"", False, asyncio.CancelledError())
 
     # Errors
 
     def failure_of(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure that the caller gets for an error, and log what it does not get."""
+        """Return the failure that the caller gets for an error, and log the rest of it."""
         return self._failures.tell(call, error)
 
 

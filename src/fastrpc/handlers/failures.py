@@ -58,7 +58,7 @@ class _Kind(Enum):
 
 
 class Failures:
-    """Turn errors into answers, and log what callers do not get.
+    """Turn errors into answers, and log the parts that callers do not get.
 
     Args:
         expose_errors: whether callers also get the text of exceptions.
@@ -72,7 +72,7 @@ class Failures:
         return _classified(call, _unwrapped(error))[1]
 
     def tell(self, call: ServerCall, error: BaseException) -> Failure:
-        """Return the failure for the caller, and log what it does not get."""
+        """Return the failure for the caller, and log the parts that it does not get."""
         error = _unwrapped(error)
         kind, status = _classified(call, error)
         has_run = not call.never_started
@@ -106,7 +106,7 @@ class Failures:
             extra=_fields(call, status),
         )
         text = self._with_text(f"{call.method}: a call it made failed ({status.name})", error)
-        # The client that made the call has already retried where that could help.
+        # The client that made the call has already retried if that could help.
         return Failure(status, text, pushback_ms=_DO_NOT_RETRY)
 
     def _unimplemented(self, call: ServerCall, error: BaseException) -> Failure:
@@ -148,7 +148,7 @@ def _unwrapped(error: BaseException) -> BaseException:
 
 
 def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
-    """Return what an error is to the caller, and the status of the answer."""
+    """Return the meaning of an error for the caller, and the status of the answer."""
     if isinstance(error, FastRPCError) and error._of_own_call:
         status = _status_behind(call, error)
         return (_Kind.HIDDEN_BEHIND, Status.INTERNAL) if status is None else (_Kind.BEHIND, status)

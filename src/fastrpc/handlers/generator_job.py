@@ -4,10 +4,10 @@
 
     thread: step, encode ──► deque ──► loop: send while the stream has room
                   ▲                             │
-                  └─── waits while much lies there, until some of it was sent
+                  └─── waits while many messages lie there, until some are sent
 
-The loop is woken once for all messages that come before it looks. Only the thread appends and counts what it put, only
-the loop takes and counts what it took. A waiter says that it waits, then looks once more.
+The loop is woken once for all messages that come before it checks. Only the thread appends and counts the bytes it put,
+only the loop takes and counts the bytes it took. A waiter announces its wait, then checks once more.
 
 Functions of interceptors around messages are called on the loop, as for every handler: with them the thread encodes
 nothing itself, and waits until the loop has encoded its message.
@@ -30,12 +30,12 @@ __all__ = ["GeneratorJob"]
 _MOST_BYTES = 65_536
 _MOST_MESSAGES = 4_096
 
-#: Seconds between two looks of a thread that waits at whether the interpreter ends.
+#: Interval at which a waiting thread checks whether the interpreter ends.
 _LOOK_SECONDS = 0.5
 
 
 class _Wrapped:
-    """A message that the loop is to encode for the thread, and what became of it."""
+    """A message that the loop is to encode for the thread, and the result."""
 
     __slots__ = ("error", "message", "payload")
 
@@ -53,14 +53,14 @@ class GeneratorJob(AwaitedJob):
     def __init__(self, call: ServerCall, workers: ThreadPool) -> None:
         super().__init__(call, self._generate, workers)
         self._stream = call.messages
-        # Refused where an interceptor proceeds a second time: the caller would get the messages of both.
+        # Refused if an interceptor proceeds a second time: the caller would get the messages of both.
         self._given = self._stream.bind()
         self._encode = self._encode_on_loop if self._stream.has_sent_wraps else self._stream.encode
         self._payloads: deque[bytes] = deque()
         #: Bytes that the thread appended, and that the loop took.
         self._put = 0
         self._taken = 0
-        #: Whether the loop was told that there is something to do and has not looked since.
+        #: Whether the loop was notified of work and has not checked since.
         self._is_told = False
         self._wrapped: _Wrapped | None = None
         self._room = threading.Event()
@@ -68,7 +68,7 @@ class GeneratorJob(AwaitedJob):
     # On the loop
 
     async def drive(self) -> None:
-        """Send the messages until the generator ends; raise what it raises."""
+        """Send the messages until the generator ends; raise its exception."""
         self._workers.submit(self, stream=True, priority=self._call.priority)
         try:
             while True:
@@ -79,7 +79,7 @@ class GeneratorJob(AwaitedJob):
                 if not self._payloads and not self._is_over:
                     await self._change()
                     continue
-                # Also behind the last message: the end of a failed stream replaces what still waits for room.
+                # Also after the last message: the end of a failed stream replaces messages that still wait for room.
                 room = self._stream.wait_where_full()
                 if room is not None:
                     await room
@@ -96,7 +96,7 @@ class GeneratorJob(AwaitedJob):
             await super()._change()
 
     def _cancel(self) -> None:
-        # The thread learns of it at its next `yield`.
+        # The thread finds this at its next `yield`.
         super()._cancel()
         self._room.set()
 
@@ -127,7 +127,7 @@ class GeneratorJob(AwaitedJob):
                 close()
 
     def _hand_over(self, payload: bytes) -> None:
-        """Give a message to the loop; wait while many lie there.
+        """Pass a message to the loop; wait while many lie there.
 
         Raises:
             CancelledError: no further message is wanted.
@@ -150,7 +150,7 @@ class GeneratorJob(AwaitedJob):
         return self._put - self._taken >= _MOST_BYTES or len(self._payloads) >= _MOST_MESSAGES
 
     def _tell(self) -> None:
-        """Let the loop look, unless it is about to."""
+        """Notify the loop, unless that is done already."""
         if self._is_told:
             return
         self._is_told = True
@@ -161,7 +161,7 @@ class GeneratorJob(AwaitedJob):
             self.is_cancelled = True
 
     def _wait_while(self, condition: Callable[[], bool]) -> None:
-        """Wait for the loop; a cancelled thread is to end instead."""
+        """Wait for the loop; raise CancelledError once the call is cancelled."""
         while not self._is_stopped() and condition():
             self._room.clear()
             if (

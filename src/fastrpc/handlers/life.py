@@ -40,7 +40,7 @@ class Life:
         self._strangers = 0
         self._told_at = float("-inf")
         self._last = ""
-        # Connections that TLS refused: since when they are counted, how many were logged, how many were not.
+        # Connections that TLS refused: the begin of the count, the number logged, the number not logged.
         self._tls_minute = float("-inf")
         self._tls_told = self._tls_untold = 0
         self._timer: asyncio.TimerHandle | None = None

@@ -1,4 +1,4 @@
-"""Which limits a method has, and what counts its calls."""
+"""The limits of each method, and the counters of its calls."""
 
 import logging
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ logger = logging.getLogger("fastrpc.server")
 
 
 def limiter_for(limit: Limit) -> Limiter:
-    """Make what counts the calls of a limit."""
+    """Make the counter for the calls of a limit."""
     if isinstance(limit, RateLimit):
         return RateLimiter(limit.rate, limit.burst)
     if isinstance(limit.limit, int):
@@ -30,7 +30,7 @@ def limiter_for(limit: Limit) -> Limiter:
 
 
 def shared_limiters(limits: Sequence[Limit]) -> tuple[RateLimiter | None, ...]:
-    """Make, before processes are forked, what counts for all of them; None where each process counts by itself."""
+    """Make the counters shared by all processes, before the fork; None if each process counts by itself."""
     return tuple(
         RateLimiter(limit.rate, limit.burst) if isinstance(limit, RateLimit) else None for limit in limits
     )
@@ -59,7 +59,7 @@ class MethodLimits:
 
 
 def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
-    """Refuse patterns that name an unknown method of a service that is served; warn of services that are not.
+    """Refuse patterns that name an unknown method of a served service; warn of services that are not served.
 
     Raises:
         ConfigError: a pattern can only be a mistake.
@@ -76,7 +76,7 @@ def check_patterns(limits: Sequence[Limit], methods: Sequence[str]) -> None:
 
 
 def _own(limit: Limit, limiter: Limiter) -> Limiter:
-    """Return what counts the calls of one method: an adaptive limit per method is another one for each."""
+    """Return the counter for the calls of one method: an adaptive limit per method has its own for each."""
     is_adaptive = isinstance(limit, ConcurrencyLimit) and limit.limit == "adaptive"
     return limiter_for(limit) if is_adaptive and limit.per == "method" else limiter
 

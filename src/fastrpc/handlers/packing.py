@@ -8,7 +8,7 @@ __all__ = ["CountedPacking"]
 
 
 class CountedPacking(Packing):
-    """One payload of a served call that is compressed; where memory is used up it goes as it is."""
+    """One payload of a served call being compressed; without memory it is sent uncompressed."""
 
     def __init__(
         self, connection: ServedConnection, compressor: Compressor, payload: bytes, done: PackingDone

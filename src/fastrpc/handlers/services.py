@@ -33,9 +33,9 @@ class Services:
     """The services that one side of connections offers.
 
     Args:
-        calling: the part that calls to the other side share, where that serves as well.
+        calling: the part that calls to the other side share, if that serves as well.
         address_of: names the other side of a connection.
-        limits: how much callers may ask for.
+        limits: the limits of callers.
     """
 
     def __init__(
@@ -99,11 +99,11 @@ class Services:
         return gate
 
     async def enter(self, sources: Sequence[Any]) -> None:
-        """Make and enter the sources, and serve what they give."""
+        """Make and enter the sources, and serve their services."""
         for service in await self._stack.enter_async_context(opened_sources(sources)):
             self.add(service)
         if self.definitions:
-            # Without any the services come later.
+            # Without sources the services come later.
             check_patterns(self._limits, [route.method for route in self.gate.routes])
 
     def add(self, service: Any) -> None:
@@ -111,7 +111,7 @@ class Services:
 
         Raises:
             ConfigError: a method of that name is served already.
-            TypeError: an alias means another method as well.
+            TypeError: an alias is also the name of another method.
         """
         definition = service_definition(service)
         check_service(definition)

@@ -24,7 +24,7 @@ class ThreadJob:
         self.is_cancelled = False
         self._call = call
         self._handler = handler
-        # The call forgets its arguments when it ends, which may be before a thread stops with it.
+        # The call drops its arguments when it ends, which may be before its thread does.
         self._given = call.given
         self._deliver = deliver
         self._context = contextvars.copy_context()
@@ -41,19 +41,19 @@ class ThreadJob:
         try:
             self._value = self._context.run(run_handler, self._call, self._handler, self._given)
         except StopIteration as error:
-            # A future does not take it; Python makes the same of one that leaves a coroutine.
+            # A future does not accept it; Python does the same to one that leaves a coroutine.
             self._error = renamed(self._call, error)
         except KeyboardInterrupt as error:
-            # Ctrl-C reaches the main thread only: here somebody raised it by hand, which is to end no process.
+            # Ctrl-C reaches the main thread only: code in this thread raised it, which is to end no process.
             self._error = renamed(self._call, error)
         except BaseException as error:
             self._error = error
 
     def refuse(self, reason: str) -> None:
-        """The pool did not start it."""
+        """Note that the pool did not start it."""
         self._call.never_started = True
         if self._call.is_expired or self._call.remaining() == 0:
-            # The end of its time stops a call as its caller does.
+            # A deadline stops a call like its caller does.
             text = f"{self._call.method}: its deadline passed before a thread was free"
             self._error = CallError(Status.DEADLINE_EXCEEDED, text, processed="no")
         elif self.is_cancelled:
@@ -75,7 +75,7 @@ class AwaitedJob(ThreadJob):
     """A job for which a coroutine waits: of a stream, or inside interceptors.
 
     Its thread cannot be stopped. A cancelled coroutine goes on waiting until the thread has returned, so that the call
-    keeps its slot, and what a drain and the sources wait for is the thread.
+    keeps its slot, and a drain and the sources wait for the thread.
     """
 
     __slots__ = ("_is_over", "_loop", "_waiter", "_workers")
@@ -88,7 +88,7 @@ class AwaitedJob(ThreadJob):
         self._is_over = False
 
     async def result(self) -> Any:
-        """Run the handler; return what it returned, or raise what it raised."""
+        """Run the handler; return its result, or raise its exception."""
         self._workers.submit(self, priority=self._call.priority)
         try:
             while not self._is_over:
@@ -101,24 +101,24 @@ class AwaitedJob(ThreadJob):
         return self._value
 
     async def _stop(self, error: BaseException) -> None:
-        """Cancel the job and wait for its end; raise the error that it raised in place of its cancellation."""
+        """Cancel the job and wait for its end; raise the error that it raised instead of its cancellation."""
         self._cancel()
         while not self._is_over and not isinstance(error, GeneratorExit):
             try:
                 await self._change()
             except asyncio.CancelledError:
                 if self._workers.is_closed:
-                    # The loop is about to end, and threads may take longer than it.
+                    # The loop is about to end, and threads may outlast it.
                     break
         if self._error is not None and not isinstance(self._error, asyncio.CancelledError):
             raise self._error from error
 
     def _cancel(self) -> None:
-        """Have the thread end as soon as it looks."""
+        """Have the thread end at its next check."""
         self.is_cancelled = True
 
     async def _change(self) -> None:
-        """Return once the job has ended, or its thread told something."""
+        """Return once the job has ended, or its thread reported something."""
         self._waiter = self._loop.create_future()
         await self._waiter
 
@@ -134,7 +134,7 @@ class AwaitedJob(ThreadJob):
 
 
 def renamed(call: ServerCall, error: BaseException) -> RuntimeError:
-    """Return an error that loops and futures take, in place of one that means something else to them."""
+    """Return an error that loops and futures accept, in place of one with a special meaning to them."""
     renamed = RuntimeError(f"{call.method} raised {type(error).__name__}")
     renamed.__cause__ = error
     return renamed

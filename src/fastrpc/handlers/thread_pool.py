@@ -9,7 +9,7 @@ another: a thread that takes a job and sees more jobs wakes or starts the next t
 short jobs alone, and blocking jobs soon have a thread each.
 
 Jobs wait by the priority of their calls, as calls in the admission queue do, and within each in the order of arrival.
-Where the queue is full the last sheddable job makes room for one that is not.
+If the queue is full, the last sheddable job makes room for one that is not.
 
 There is no lock. Deques and lists of CPython change atomically, and each side first changes its own state, then
 checks the other's: the submitter adds a job, then looks for an idle thread; a thread marks itself idle, then looks

@@ -6,13 +6,13 @@
                └─► none: it waits, packed ──► room: the smallest first
                                           └─► too late: refused
 
-All that is under way takes at most a quarter of `Memory.process_bytes` (`Room` in `_core/server/memory_budget.pyx`),
-whatever the number of connections. A payload that has begun never waits: beyond the size that it states it goes on
-while there is room, else it is refused. So none waits while it holds memory.
+All decompressions under way take at most a quarter of `Memory.process_bytes` (`Room` in
+`_core/server/memory_budget.pyx`), for any number of connections. A payload that has begun never waits: beyond its
+stated size it goes on while there is room, else it is refused. So no payload waits while it holds memory.
 
-The requests of a server are one `_Queue`, its stream messages another one: messages that handlers have do not hold up
+The requests of a server are one `_Queue`, its stream messages another one: messages held by handlers do not delay
 requests. All connections share a few milliseconds of each turn with the loop's other deferred work (`loop/turns.pyx`).
-Of what is under way the smallest has most of that time, so that small payloads pass large ones. The stated size counts
+The smallest payload under way has most of that time, so that small payloads pass large ones. The stated size counts
 even for a payload that outgrows it: gzip of several members states its last one, and would find no room behind others.
 """
 
@@ -37,21 +37,21 @@ from fastrpc.status import Status
 
 __all__ = ["Unpacking", "unknown_compressor"]
 
-#: Seconds that a stream message waits for room at most.
+#: The most seconds that a stream message waits for room.
 MESSAGE_SECONDS: Final = 5.0
 
-#: The most that a peer without identity may send, where authentication is on: as it comes, and decompressed.
+#: The most bytes from a peer without identity, if authentication is on: as they come, and decompressed.
 UNPROVED_BYTES: Final = 65_536
 
-#: Seconds between two looks for room that others gave back: calls that ended, other loops of the process.
+#: Interval of the checks for room that others gave back: calls that ended, other loops of the process.
 LOOK_SECONDS: Final = 0.02
 
-#: The steps of one payload in its turn, half a megabyte of output. Of so many turns one is for the next payload of the
+#: The steps of one payload in its turn, half a megabyte of output. One in so many turns is for the next payload of the
 #: line whose slice it is, the others are for the smallest payload of all.
 TURN_STEPS: Final = 64
 TURNS: Final = 4
 
-#: Takes the result of a decompression: the payload, or an error, or the text of a refusal.
+#: Takes the result of a decompression: the payload, an error, or the text of a refusal.
 Done: TypeAlias = Callable[[bytes, "DecodeError | str | None"], object]
 
 #: Orders the payloads that wait: the smallest first, then by arrival.
@@ -66,7 +66,7 @@ _numbers = count()
 
 
 class _Job:
-    """One payload that is decompressed."""
+    """One payload being decompressed."""
 
     __slots__ = ("done", "expired", "is_begun", "key", "line", "room", "steps", "timer")
 
@@ -77,7 +77,7 @@ class _Job:
         self.line: _Line
         self.is_begun = False
         self.timer: TimerHandle | None = None
-        #: Called with the result; called with the reason if it waited for too long.
+        #: Called with the result; called with the reason if it waited too long.
         self.done: Done
         self.expired: Callable[[str], object]
 
@@ -87,7 +87,7 @@ class _Job:
             self.timer = None
 
     def drop(self) -> None:
-        """Give everything back, and tell nothing."""
+        """Give all room back, without a result."""
         self.line.queue.drop(self)
 
 
@@ -99,10 +99,10 @@ class _Line:
     def __init__(self, queue: "_Queue", connection: ServedConnection) -> None:
         self.queue = queue
         self.connection = connection
-        #: Those under way, the next one to have its turn first; those that wait.
+        #: Payloads under way, the next in turn first; payloads that wait.
         self.begun: deque[_Job] = deque()
         self.waiting: list[tuple[_Key, _Job]] = []
-        #: The place of the first one that waits in the queue's order, None while it has none.
+        #: The place of the first waiting one in the queue's order, or None.
         self.listed: _Key | None = None
         #: Whether the connection itself has no room for the first one.
         self.is_full = False
@@ -111,15 +111,15 @@ class _Line:
 
 
 class _Queue:
-    """Payloads that are decompressed, and those that wait for room: the smallest first that fits."""
+    """Payloads being decompressed, and those that wait for room: the smallest first that fits."""
 
     def __init__(self, patience_seconds: float) -> None:
         self._patience_seconds = patience_seconds
         self._lines: dict[ServedConnection, _Line] = {}
-        # The first waiting payload of each line but the full ones.
+        # The first waiting payload of each line, except of full ones.
         self._order: list[tuple[_Key, _Line]] = []
         self._full: set[_Line] = set()
-        # Jobs under way; the job of this turn, None between two turns; its steps that are left; the turns so far.
+        # Jobs under way; the job of this turn, None between two turns; its remaining steps; the turns so far.
         self._begun: list[tuple[_Key, _Job]] = []
         self._current: _Job | None = None
         self._steps_left = 0
@@ -140,7 +140,7 @@ class _Queue:
             line = self._lines[connection] = _Line(self, connection)
         job.line = line
         if job.room.take() == _TAKEN:
-            # Alone it may end in this very read. Others could be of connections whose handlers must not start in it.
+            # Alone it may end in this very read. Others may belong to connections whose handlers must not start in it.
             self._begin(job, at_once=not self._begun)
             return
         insort(line.waiting, (job.key, job), key=_key_of)
@@ -161,9 +161,9 @@ class _Queue:
         self.look()
 
     def look(self) -> None:
-        """Begin what waits, as far as there is room."""
+        """Begin waiting payloads, as far as there is room."""
         if self._is_looking:
-            # A payload that was decompressed at once gave room back: the look around this one goes on.
+            # A payload that was decompressed at once gave room back: the loop around this call goes on.
             return
         self._is_looking = True
         try:
@@ -235,7 +235,7 @@ class _Queue:
         try:
             job.done(payload, error)
         except Exception:
-            # These slices end with the error: what the line has besides goes on in others.
+            # These slices end with the error: other payloads of the line go on in new ones.
             line.is_sliced = False
             self._slice(line)
             raise
@@ -256,7 +256,7 @@ class _Queue:
         return job
 
     def _end(self, job: _Job) -> None:
-        """Note that a payload is under way no longer."""
+        """Note that a payload is no longer under way."""
         job.line.begun.remove(job)
         del self._begun[bisect_left(self._begun, job.key, key=_key_of)]
         if self._current is job:
@@ -280,7 +280,7 @@ class _Queue:
         job.expired(why)
 
     def _settle(self, line: _Line) -> None:
-        """Look at a line that lost a payload: its connection may have room again, or nothing is left."""
+        """Check a line that lost a payload: its connection may have room again, or the line is empty."""
         if line.is_full:
             line.is_full = False
             self._full.discard(line)
@@ -289,7 +289,7 @@ class _Queue:
             del self._lines[line.connection]
 
     def _list(self, line: _Line) -> None:
-        """Let the first waiting payload of a line stand in the order, unless its connection has no room."""
+        """Put the first waiting payload of a line into the order, unless its connection has no room."""
         first = line.waiting[0][0] if line.waiting and not line.is_full else None
         if line.listed == first:
             return
@@ -324,7 +324,7 @@ class Unpacking:
         self._queue_age = queue_age
         self._requests = _Queue(queue_age)
         self._messages = _Queue(MESSAGE_SECONDS)
-        # The requests that are not whole yet.
+        # The incomplete requests.
         self._jobs: dict[ServerCall, _Job] = {}
 
     @property
@@ -341,7 +341,7 @@ class Unpacking:
         self._requests.add(job)
 
     def stop(self, call: ServerCall) -> None:
-        """End a request that was given up; the gate answers it at once. Others wait for something else."""
+        """End a request that was given up; the gate answers it at once. Other calls wait for something else."""
         job = self._jobs.pop(call, None)
         if job is not None:
             job.drop()
@@ -361,7 +361,7 @@ class Unpacking:
         self._messages.add(job)
 
     def close_rooms(self, rooms: list[Room]) -> None:
-        """Take back the rooms of messages that a handler is done with."""
+        """Take back the rooms of messages that a handler has finished."""
         for room in rooms:
             room.close()
         self._requests.look()
@@ -387,7 +387,7 @@ class Unpacking:
     def _refuse_request(self, call: ServerCall, why: str) -> None:
         del self._jobs[call]
         waited = f"{call.method} waited {self._queue_age:g} s for room to be decompressed"
-        text = f"{waited}, no longer is allowed (Admission.queue_age); {why}"
+        text = f"{waited}, the most allowed (Admission.queue_age); {why}"
         call.connection.gate.unpacked(call, b"", text)
 
     def _end_message(
@@ -426,7 +426,7 @@ def _is_unproved(call: ServerCall) -> bool:
 
 
 def _told(call: ServerCall, error: DecodeError) -> DecodeError:
-    """Return the error of a payload; of one that is too large for a peer without identity, one that says so."""
+    """Return the error of a payload, with the reason if it is too large for a peer without identity."""
     if error.status is not Status.RESOURCE_EXHAUSTED or not _is_unproved(call):
         return error
     text = f"{error.message}: without an identity a peer may send no more"

@@ -16,7 +16,7 @@ Authorize = Callable[[Identity | None, Route], bool]
 
 
 def checked_authenticate(authenticate: Any) -> Any:
-    """Return what authenticates.
+    """Return the authenticator.
 
     Raises:
         TypeError: it is neither an object of `fastrpc.auth` nor an `async def` function of a peer.
@@ -35,7 +35,7 @@ def checked_authenticate(authenticate: Any) -> Any:
 
 
 def checked_authorize(authorize: Any) -> Any:
-    """Return what authorises.
+    """Return the authorising policy or function.
 
     Raises:
         TypeError: it is neither a policy nor a plain function.
@@ -51,7 +51,7 @@ def checked_authorize(authorize: Any) -> Any:
 
 
 def is_authenticator(authenticate: Any) -> bool:
-    """Return whether it is an object as those of `fastrpc.auth`; False for a function."""
+    """Return whether it is an object like those of `fastrpc.auth`; False for a function."""
     return not isinstance(authenticate, type) and all(
         callable(getattr(authenticate, name, None)) for name in ("verify", "handles")
     )

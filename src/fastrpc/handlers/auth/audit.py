@@ -1,4 +1,4 @@
-"""The log of what was refused for who the caller is: logger `fastrpc.audit`."""
+"""The log of calls that were refused for their caller's identity: logger `fastrpc.audit`."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,8 @@ logger = logging.getLogger("fastrpc.audit")
 #: Records a second of one peer; further ones are counted in its next record.
 MOST_RECORDS = 10
 
-#: Seconds until the number of those is told by itself, if no other refusal of the peer is logged before.
+#: Seconds until the number of left-out records is logged by itself, unless another refusal of the peer is logged
+#: before.
 UNTOLD_SECONDS = 1.0
 
 #: Seconds between two records of one caller whose reflection is refused.
@@ -31,12 +32,12 @@ class Audit:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # By place: the second, its records, and how many were left out since the last record.
+        # By place: the second, the number of its records, and the number left out since the last record.
         self._counts: dict[bytes, tuple[int, int, int]] = {}
-        # Tells what was left out where no other record does; the last peer of each such place.
+        # Logs the left-out ones if no other record does; the last peer of each such place.
         self._timer: asyncio.TimerHandle | None = None
         self._untold: dict[bytes, str] = {}
-        # When the last refused reflection of a caller was logged, by place and name, the oldest first.
+        # The instant of the last logged refusal of reflection for a caller, by place and name, the oldest first.
         self._reflections: dict[tuple[bytes, str], float] = {}
 
     def refused(
@@ -69,7 +70,7 @@ class Audit:
     def refused_reflection(
         self, step: str, method: str, identity: Identity | None, peer: Peer | None, reason: str
     ) -> None:
-        """Log once a minute that a caller may not list methods: tools ask for them by themselves."""
+        """Log once a minute that a caller may not list methods: tools request that by themselves."""
         caller = place_of(peer), _name_of(identity)
         now = self._clock()
         told = self._reflections.get(caller)
@@ -100,7 +101,7 @@ class Audit:
             )
 
     def close(self) -> None:
-        """Tell what is untold."""
+        """Log the numbers of left-out records."""
         if self._timer is not None:
             self._timer.cancel()
             self._tell_untold()
@@ -128,5 +129,5 @@ def _log(
 
 
 def place_of(peer: Peer | None) -> bytes:
-    """Return what tells peers apart, as limits do: an IP address, the /64 of an IPv6 one, a user of this machine."""
+    """Return the key that separates peers, as limits do: an IP address, the /64 of an IPv6 one, a local user."""
     return b"" if peer is None else peer._limit_name()

@@ -2,7 +2,7 @@
 
 ::
 
-    AUTH, a certificate ──► Authentication ──► Verdicts ──► what authenticates
+    AUTH, a certificate ──► Authentication ──► Verdicts ──► the authenticator
     a call's own credential ──► OwnCredentials ──┘
 """
 
@@ -26,7 +26,7 @@ from fastrpc.status import Status
 
 __all__ = ["Authentication", "presenting"]
 
-#: Seconds that a verdict may take where the opening of a connection has no limit.
+#: Seconds that a verdict may take if the opening of a connection has no limit.
 VERDICT_SECONDS: Final = 4.0
 
 #: The GOAWAY reason of a connection that is to be replaced (PROTOCOL.md 3.4).
@@ -34,10 +34,10 @@ _REASON_MAX_AGE: Final = 1
 
 
 class Authentication:
-    """Tells who presents a credential, for all connections of one server.
+    """Identifies the callers behind credentials, for all connections of one server.
 
     Args:
-        seconds: how long a verdict may take.
+        seconds: the time that a verdict may take.
     """
 
     def __init__(
@@ -57,11 +57,12 @@ class Authentication:
         self._versions: tuple[int, int] = (0, 0)
         #: The connections of the server.
         self.sessions: Collection[Any] = ()
-        # Of those whose credential a changed file no longer has, or has for a shorter time.
+        # The connections whose credential a changed file no longer has, or has for a shorter time.
         self._removed: set[ServedConnection] = set()
         #: Rises when a file was read again: earlier verdicts and decisions may have changed.
         self.generation = 1
-        #: The generation since which the verdicts are the same: only later changes concern what `authorize` reads.
+        #: The generation since which the verdicts are the same: only later changes concern the data that `authorize`
+        #: reads.
         self.proved_since = 1
 
     @property
@@ -82,7 +83,7 @@ class Authentication:
     # Files
 
     def look(self) -> int:
-        """Look for changed files, and return the generation."""
+        """Check for changed files, and return the generation."""
         for source in (self._authenticate, self._authorize):
             if callable(getattr(source, "look", None)):
                 cast(Any, source).look()
@@ -103,9 +104,9 @@ class Authentication:
         self.look()
 
     def again(self, connection: ServedConnection) -> None:
-        """Verify again who a connection is, after a file changed.
+        """Verify the credential of a connection again, after a file changed.
 
-        A client whose credential is refused is asked to connect again: it may have a newer one.
+        A client whose credential is refused is asked to reconnect: it may have a newer one.
         """
         peer, known = connection.peer_info, connection.identity
         if peer is None or not self.verdicts.is_object:
@@ -114,7 +115,7 @@ class Authentication:
         if isinstance(answer, Verdict | Refusal):
             self._conclude_again(connection, peer, known, answer)
         else:
-            # It stays who it is until the verdict.
+            # It keeps its identity until the verdict.
             self.wait(answer, lambda found: self._conclude_again(connection, peer, known, found))
 
     def _conclude_again(
@@ -130,7 +131,7 @@ class Authentication:
                 answer = Refusal("its credential has expired")
             elif answer.identity.name == getattr(known, "name", None):
                 if _is_shorter(connection, left):
-                    # Its client knows another end, and renews too late.
+                    # Its client knows another end, and would renew too late.
                     self._replace_soon(connection)
                 access.replace(connection, answer.identity, left)
                 return
@@ -152,12 +153,12 @@ class Authentication:
         removed, self._removed = self._removed, set()
         for session in list(self.sessions):
             if session.connection in removed:
-                session.begin_drain(_REASON_MAX_AGE, "the credential is accepted no longer")
+                session.begin_drain(_REASON_MAX_AGE, "the credential is no longer accepted")
 
     # Connections
 
     def opened(self, session: ServerConnection) -> bool:
-        """A connection opened: its certificate may name an identity. Return whether that was decided at once."""
+        """A connection opened: its certificate may name an identity. Return whether the verdict was immediate."""
         peer = session.describe_peer()
         if peer.certificate is None:
             return True
@@ -185,7 +186,7 @@ class Authentication:
         session.go_on()
 
     def begin(self, session: ServerConnection, scheme: bytes, data: bytes) -> bool:
-        """Verify the credential of a connection; return whether the verdict was given at once."""
+        """Verify the credential of a connection; return whether the verdict was immediate."""
         peer = presenting(session.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
         self.look()
         answer = self.answer_now(peer)
@@ -214,10 +215,10 @@ class Authentication:
     # Answers, for connections and calls
 
     def answer_now(self, peer: Peer) -> Answer | None:
-        """Return the answer to a token; None if it takes time, or has to wait as its host presents wrong ones."""
+        """Return the answer to a token; None if it takes time, or has to wait as its host presents wrong tokens."""
         known = self.verdicts.known(peer)
         if isinstance(known, Verdict):
-            # Nothing is guessed here, whatever else this host tried.
+            # A known token is no guess, whatever else this host tried.
             return known
         if self.failed.pause_of(peer):
             return None
@@ -225,7 +226,7 @@ class Authentication:
         return answer if isinstance(answer, Verdict | Refusal) else None
 
     def answer_later(self, peer: Peer, conclude: Callable[[Answer], None]) -> None:
-        """Give the answer to a token that `answer_now` has none for."""
+        """Answer a token for which `answer_now` returned None."""
         generation = self.generation
 
         def is_outdated(answer: Answer) -> bool:
@@ -258,7 +259,7 @@ class Authentication:
         task.add_done_callback(done)
 
     def close(self) -> None:
-        """Give up what is being verified."""
+        """Give up all verifications under way."""
         for task in list(self._tasks):
             task.cancel()
         self.verdicts.close()
@@ -273,7 +274,7 @@ def presenting(known: Peer, scheme: str, credentials: str | None) -> Peer:
 
 
 def _is_shorter(connection: ServedConnection, seconds: float | None) -> bool:
-    """Return whether a credential ends a second or more before the end that is known."""
+    """Return whether a credential ends a second or more before its known end."""
     if seconds is None:
         return False
     return not connection.expires_ns or time.monotonic() + seconds < connection.expires_ns / 1e9 - 1.0
@@ -287,9 +288,9 @@ def _text(data: bytes) -> str | None:
 
 
 def _told(refusal: Refusal) -> str:
-    """Return what the caller is told: no reason, which would help to guess."""
+    """Return the text for the caller, without the reason, which would help to guess."""
     if refusal.status is Status.UNAUTHENTICATED:
         return "the credential is not accepted"
     if refusal.status is Status.UNAVAILABLE:
         return "the credential cannot be verified now"
-    return "it could not be decided who this is"
+    return "the identity could not be decided"

@@ -22,14 +22,14 @@ MOST_HOSTS: Final = 10_000
 
 
 class FailedLogins:
-    """Counts wrong credentials by host, and says how long the next verdict waits."""
+    """Counts wrong credentials by host, and delays the next verdict."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._instants: OrderedDict[bytes, deque[float]] = OrderedDict()
 
     def pause_of(self, peer: Peer) -> float:
-        """Return the seconds that the next verdict about a credential of this host waits."""
+        """Return the seconds that the next verdict on a credential of this host waits."""
         instants = self._instants.get(place_of(peer))
         if instants is None:
             return 0.0

@@ -19,12 +19,12 @@ from fastrpc.status import Status
 
 __all__ = ["OwnCredentials", "peer_of"]
 
-#: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, which says nothing
-#: about their tokens: they leave room for the others.
+#: Calls of one connection that wait as their host presents wrong tokens. More are refused at once, whatever their
+#: tokens: they leave room for the others.
 MOST_PAUSED: Final = 32
 
 #: Calls of one connection that are answered at their deadline while their credentials are still being verified. Further
-#: ones are answered once theirs is: short deadlines start no verification above the limits of a connection.
+#: ones are answered after their verification: short deadlines start no verification above the limits of a connection.
 MOST_LATE: Final = 32
 
 #: The peer of a call whose engine names none.
@@ -50,7 +50,7 @@ class OwnCredentials:
         self._late: dict[ServedConnection, int] = {}
 
     def of_call(self, call: ServerCall, credential: str) -> _Found | None:
-        """Return whose credential a call has; None if that takes time, for `wait`."""
+        """Return the identity of a call's credential; None if that takes time, for `wait`."""
         peer = peer_of(call, credential)
         answer = self._authentication.answer_now(peer)
         if answer is not None:
@@ -64,7 +64,7 @@ class OwnCredentials:
         self.verify(call, method, lambda *found: gate.conclude_access(call, method, names, payload, *found))
 
     def verify(self, call: ServerCall, method: str, conclude: _Conclude) -> None:
-        """Tell a function whose credential a call has, once that is known, unless `give_up` was asked before."""
+        """Pass the identity of a call's credential to a function once known, unless `give_up` was called before."""
         peer, connection = peer_of(call, call.metadata.get("authorization", "")), call.connection
         is_paused = self._authentication.failed.pause_of(peer) > 0
         self._waiting[call] = conclude
@@ -74,7 +74,7 @@ class OwnCredentials:
         def answered(answer: Answer) -> None:
             if is_paused:
                 _count_down(self._paused, connection)
-            # A wrong credential counts, however late the call is.
+            # A wrong credential counts, even if the call is late.
             found = self._found(peer, method, answer)
             waiting = self._waiting.pop(call, None)
             if waiting is None:
@@ -85,7 +85,7 @@ class OwnCredentials:
         self._authentication.answer_later(peer, answered)
 
     def give_up(self, call: ServerCall) -> bool:
-        """Return whether a call whose deadline has passed is answered now; its verdict is dropped then."""
+        """Return whether a call whose deadline has passed is answered now; its verdict is then dropped."""
         late = self._late.get(call.connection, 0)
         if call not in self._waiting or late >= MOST_LATE:
             return False
@@ -129,7 +129,7 @@ class OwnCredentials:
         """Log that a call was refused; a refused credential has been logged."""
         if call.identity is not None or not call.metadata.get("authorization"):
             step = "authorisation" if status == Status.PERMISSION_DENIED else "authentication"
-            # The operator may know: the caller is told the same in either case.
+            # For the operator: the caller gets the same text in either case.
             reason = "there is no such method" if call.route is None else "the caller may not call it"
             if status != Status.PERMISSION_DENIED:
                 reason = "no identity" if call.identity is None else "its credential has expired"
@@ -145,6 +145,6 @@ def _count_down(counts: dict[ServedConnection, int], connection: ServedConnectio
 
 
 def peer_of(call: ServerCall, credential: str) -> Peer:
-    """Return the peer of a call as one that presents a credential."""
+    """Return the peer of a call with the credential that it presents."""
     scheme, _, token = credential.partition(" ")
     return presenting(call.peer or _NOBODY, scheme.lower(), token.strip(" \t") or None)

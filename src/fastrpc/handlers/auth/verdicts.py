@@ -1,4 +1,4 @@
-"""Verdicts about credentials: they are asked for once, and kept for a while."""
+"""Verdicts on credentials: each is requested once, and kept for a while."""
 
 import asyncio
 import hashlib
@@ -18,14 +18,14 @@ from fastrpc.status import Status
 
 __all__ = ["UNDECIDED", "Verdicts", "seconds_left"]
 
-#: Verdicts that are kept, and for how many seconds at most.
+#: The number of verdicts that are kept, and the most seconds of each.
 MOST_VERDICTS: Final = 10_000
 VERDICT_SECONDS: Final = 60.0
 
-#: AUTH tells the seconds in 32 bits. A longer time is more than a century.
+#: AUTH has 32 bits for the seconds. A longer time is more than a century.
 LONGEST_SECONDS: Final = float(2**32 - 1)
 
-UNDECIDED: Final = Refusal("it could not be decided who this is", Status.INTERNAL)
+UNDECIDED: Final = Refusal("the identity could not be decided", Status.INTERNAL)
 
 #: Statuses that a function may refuse with.
 _REFUSALS: Final = (Status.UNAUTHENTICATED, Status.PERMISSION_DENIED, Status.UNAVAILABLE)
@@ -37,7 +37,7 @@ class Verdicts:
     """The verdicts of one authenticator, or of a function.
 
     Args:
-        seconds: how long a verdict may take.
+        seconds: the time that a verdict may take.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Verdicts:
         self._seconds = seconds
         self._clock = clock
         self._kept: OrderedDict[bytes, tuple[Verdict, float]] = OrderedDict()
-        # Those that take time: by credential, for all who wait for one, and all of them.
+        # Verdicts that take time: by credential, for all callers that wait for one, and all of them.
         self._asked: dict[bytes, asyncio.Future[Answer]] = {}
         self._tasks: set[asyncio.Future[Answer]] = set()
 
@@ -57,17 +57,17 @@ class Verdicts:
         return is_authenticator(self._authenticate)
 
     def handles(self, peer: Peer) -> bool:
-        """Return whether the authenticator knows this kind of credential; a function is asked about all."""
+        """Return whether the authenticator supports this kind of credential; a function gets all kinds."""
         return not self.is_object or cast(Authenticator, self._authenticate).handles(peer)
 
     def forget(self) -> None:
-        """Keep none of the verdicts: what they were given by has changed."""
+        """Drop all kept verdicts: the data behind them has changed."""
         self._kept.clear()
-        # Callers that wait for one ask again, and no later caller gets it.
+        # Callers that wait for one request it again, and no later caller gets it.
         self._asked.clear()
 
     def known(self, peer: Peer) -> Answer | None:
-        """Return what is known about a token without asking for it."""
+        """Return the kept verdict on a token, without requesting one."""
         if peer.scheme != BEARER:
             return Refusal("its scheme is not known")
         if not peer.credentials or len(peer.credentials) > TOKEN_CHARACTERS:
@@ -82,7 +82,7 @@ class Verdicts:
         return None
 
     def about(self, peer: Peer) -> Answer | Awaitable[Answer]:
-        """Return the verdict about a token, or an awaitable of it where it takes time."""
+        """Return the verdict on a token, or an awaitable of it if it takes time."""
         known = self.known(peer)
         if known is not None:
             return known
@@ -100,7 +100,7 @@ class Verdicts:
         return asyncio.shield(task)
 
     def fresh(self, peer: Peer) -> Answer | Awaitable[Answer]:
-        """Ask for a verdict, whatever is kept; about a certificate as well."""
+        """Request a new verdict, also on a certificate."""
         try:
             if self.is_object:
                 answer = cast(Authenticator, self._authenticate).verify(peer)
@@ -153,7 +153,7 @@ class Verdicts:
             return UNDECIDED
 
     def close(self) -> None:
-        """Give up what is being verified."""
+        """Give up all verifications under way."""
         for task in list(self._tasks):
             task.cancel()
 
@@ -166,11 +166,11 @@ def seconds_left(verdict: Verdict) -> float | None:
 
 
 def _key(peer: Peer) -> bytes:
-    # A function may look at all of it.
+    # A function may read all of it.
     parts = (
         peer.credentials,
         peer.protocol,
-        # "tls" tells that the credentials were encrypted on their way.
+        # "tls" shows that the credentials were encrypted on their way.
         peer.address.scheme,
         peer.address.host or str(peer.address),
         str((peer.certificate or {}).get("fingerprint", "")),
