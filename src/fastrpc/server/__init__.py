@@ -11,6 +11,6 @@
     registrar       the records in a registry;  advertising: their content
     http/, admin/   methods and fixed paths of the HTTP gateway; the admin pages
 
-It may import every layer below it, `serving/` above all, and nothing of `client/`. `workers/` starts servers in
+It may import every layer below it, `handlers/` above all, and nothing of `client/`. `workers/` starts servers in
 processes.
 """

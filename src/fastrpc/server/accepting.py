@@ -1,4 +1,4 @@
-"""How the connections of a server begin: proxies, encryption, the protocol, the session."""
+"""The begin of a server's connections: proxies, encryption, the protocol, the session."""
 
 import asyncio
 import socket
@@ -62,11 +62,11 @@ class Accepting:
         self.openings: Openings | None = None
 
     def announce_workers(self, workers: int) -> None:
-        """Tell clients how many processes share the connections; before the first one."""
+        """Announce to clients how many processes share the connections; before the first one."""
         self._settings.workers = min(workers, MOST_WORKERS)
 
     def begin(self, gate: Gate, services: Sequence[ServiceDefinition]) -> None:
-        """Make sessions for a gate from now on; `services` are those of the server, which may get more."""
+        """Make sessions for a gate from now on; `services` are those of the server, which may grow."""
         self._gate = gate
         self._services = services
         self.openings = Openings(gate, self._config.admission.handshakes)
@@ -77,10 +77,10 @@ class Accepting:
             self._proxies = Proxies(self._config, gate, self.openings)
 
     def check_services(self, services: Sequence[ServiceDefinition]) -> None:
-        """Refuse services that a protocol which is spoken here cannot offer.
+        """Refuse services that one of the server's protocols cannot offer.
 
         Raises:
-            ConfigError: a name means something else there, or a method cannot be a tool.
+            ConfigError: a name has another meaning there, or a method cannot be a tool.
         """
         if "phobos" not in self._config.protocols and any(one.name == "" for one in services):
             raise ConfigError(
@@ -185,12 +185,12 @@ class Accepting:
 
     @property
     def undecided(self) -> int:
-        """The connections that have no session yet: they were just handed over, or their first bytes are to come."""
+        """The connections without a session: just handed over, or without their first bytes."""
         waiting = 0 if self._proxies is None else len(self._proxies.waiting)
         return len(self._taking) + waiting + (0 if self.detection is None else len(self.detection.undecided))
 
     def shut(self) -> None:
-        """Close connections that have no session yet, and those that are still to come."""
+        """Close connections that have no session yet, and later ones."""
         if self.detection is not None:
             self.detection.shut()
         if self._proxies is not None:

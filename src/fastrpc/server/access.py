@@ -27,7 +27,7 @@ logger = logging.getLogger("fastrpc.audit")
 #: The share of `Timeouts.handshake` for a verdict.
 VERDICT_SHARE = 0.8
 
-#: Seconds between two looks for changed files.
+#: Seconds between two checks for changed files.
 LOOK_SECONDS = 1.0
 
 _HINT = (
@@ -58,10 +58,10 @@ class ServerAccess:
         return () if self._authenticate is None else (BEARER,)
 
     def guard(self, gate: Gate, seconds: float | None) -> None:
-        """Serve the questions of a gate; an opening may take so many seconds, a verdict less."""
+        """Answer for a gate; an opening may take so many seconds, a verdict less."""
         self._gate = gate
         if self._authenticate is not None:
-            # Behind a credential nothing is read, so that the opening may end only after the verdict.
+            # Frames after a credential are not read, so that the opening may end only after the verdict.
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
             self._authentication.sessions = gate.sessions
@@ -118,7 +118,7 @@ class ServerAccess:
                 self._gate.loop_state.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
-        """Let changed files count for every connection, those without a call included."""
+        """Apply changed files to every connection, those without a call included."""
         if self._gate is not None and self._gate.access is not None:
             self._gate.access.look()
             self._compare()
@@ -135,7 +135,7 @@ class ServerAccess:
 
     def _look_later(self) -> None:
         if self._timer is not None:
-            # A start that failed, or the last one.
+            # A failed start, or the last one.
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look_again)
 

@@ -30,7 +30,7 @@ class Reflection:
         """Return every service: name, version, documentation, and the methods that the caller may call."""
         connection: Any = getattr(current_call(), "connection", None)
         if connection is not None and not connection.reveals_services:
-            # The text for any unknown name: a caller without access cannot tell that reflection exists.
+            # The text of any unknown name: a caller without access cannot detect reflection.
             raise CallError(Status.UNIMPLEMENTED, "no method 'fastrpc.reflection.services' here")
-        # Bare functions are there for callers from Go alone. The types of the other methods would reveal them.
+        # Bare functions are only for callers from Go. The types of the other methods would reveal them.
         return describe_services([one for one in self._services() if one.name], self._may_call)

@@ -43,7 +43,7 @@ _SEARCH_SECONDS = 0.02
 
 
 class _Drain:
-    """The drain of all connections: those that know of it, and those that do not yet."""
+    """The drain of all connections: those that were notified, and those that were not yet."""
 
     def __init__(self, gate: Gate, accepting: "Accepting") -> None:
         self._gate = gate
@@ -53,7 +53,7 @@ class _Drain:
         self._shuts_at = self._searches_at + _FIRST_BYTES_SECONDS
 
     def reaches_all(self) -> bool:
-        """Begin the drain of new connections, from time to time; return whether no further ones can come."""
+        """Begin the drain of new connections, repeatedly; return whether no further ones can come."""
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS
@@ -67,7 +67,7 @@ class _Drain:
 
 
 async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seconds: float | None) -> bool:
-    """Tell every peer to send no further calls, and wait for the calls in flight; end those left after `seconds`.
+    """Notify every peer to send no further calls, and wait for the calls in flight; end the rest after `seconds`.
 
     Connections that were accepted just before have a second for their first bytes: a request may be on its way.
 
@@ -92,7 +92,7 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
 
 
 def move_connection(gate: Gate, moved: set[Any]) -> None:
-    """Tell the client of one connection to connect anew; of some, the one with the fewest calls.
+    """Ask the client of one connection to reconnect; of some, that with the fewest calls.
 
     Args:
         moved: the connections that have moved; the chosen one is added.
@@ -123,7 +123,7 @@ def abort_connections(gate: Gate) -> None:
 
 
 async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None:
-    """Wait for the end of a task, also where this one is cancelled: that is raised afterwards.
+    """Wait for the end of a task, even if this one is cancelled: the cancellation is raised afterwards.
 
     Args:
         hurry: called each time this task is cancelled.

@@ -13,7 +13,7 @@ from fastrpc.transports.early_bytes import replay
 
 __all__ = ["Detection", "UndecidedConnection"]
 
-#: The most bytes that detection may look at.
+#: The most bytes that detection may read.
 _FIRST_BYTES = 256
 
 
@@ -30,7 +30,7 @@ class Detection:
         return UndecidedConnection(self, parts)
 
     def shut(self) -> None:
-        """Close all of them, and those that are still to come: the server closes."""
+        """Close all of them, and later ones: the server closes."""
         self.is_shut = True
         for connection in list(self.undecided):
             connection.abort()
@@ -39,7 +39,7 @@ class Detection:
 class UndecidedConnection(asyncio.BufferedProtocol):
     """One connection, until a protocol takes it over.
 
-    It counts among the openings: with too many of them, the one silent for longest is closed.
+    It counts among the openings: with too many of them, the longest silent one is closed.
     """
 
     def __init__(self, detection: Detection, parts: ServerParts) -> None:
@@ -92,7 +92,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         self.abort()
 
     def _fits_alpn(self, protocol: Protocol) -> bool:
-        """Return whether TLS agreed to the protocol that these bytes are of; close the connection if not."""
+        """Return whether TLS agreed to the protocol of these bytes; close the connection if not."""
         if self.transport.get_extra_info("ssl_object") is None:
             return True
         agreed = self.transport.get_extra_info("alpn_protocol")
@@ -102,7 +102,7 @@ class UndecidedConnection(asyncio.BufferedProtocol):
         return False
 
     def heard_below(self) -> None:
-        """TLS below got bytes of its handshake."""
+        """Note that TLS below got bytes of its handshake."""
         if self in self._detection.undecided:
             self._parts.openings.add_undecided(self)
 

@@ -14,10 +14,10 @@ __all__ = ["Encryption", "check_listening"]
 
 
 def check_listening(address: Address, config: ServerConfig, *, allow_plain: bool = False) -> None:
-    """Refuse an address whose connections would not be encrypted as the settings promise.
+    """Refuse an address whose connections would lack the encryption that the settings promise.
 
     Raises:
-        ConfigError: it is `tls://` and there are no certificates, or it is `tcp://` beyond loopback and there are some.
+        ConfigError: it is `tls://` without certificates, or `tcp://` beyond loopback with certificates.
     """
     if address.scheme == "tls" and config.tls is None:
         raise ConfigError(

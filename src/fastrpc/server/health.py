@@ -78,7 +78,7 @@ class Health:
     async def watch(self, service: str = "") -> AsyncIterator[str]:
         """Yield the state that `check` returns, at once, then each new one, until the server drains.
 
-        A reader that is behind gets the latest state only. A drain is NOT_SERVING, then the end with UNAVAILABLE.
+        A late reader gets only the latest state. A drain is NOT_SERVING, then the end with UNAVAILABLE.
         """
         told = ""
         with self._state.watchers.watching() as wakeup:

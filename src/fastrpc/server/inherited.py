@@ -27,13 +27,13 @@ def is_inherited(address: Address) -> bool:
 def inherited_address(
     address: Address, *, is_encrypted: bool, environment: Mapping[str, str] = os.environ
 ) -> Address:
-    """Return where the socket of an `fd://` address is bound, and leave it open for `take_inherited`.
+    """Return the address that the socket of an `fd://` address is bound to, and leave it open for `take_inherited`.
 
     Args:
         is_encrypted: whether connections of a TCP socket begin with TLS.
 
     Raises:
-        ConfigError: no such socket was passed on, or no server can listen with it; the hint has those there are.
+        ConfigError: no such socket was passed on, or no server can listen with it; the hint lists the present ones.
     """
     descriptor = _descriptor(address, environment)
     with socket.socket(fileno=os.dup(descriptor)) as bound:
@@ -118,7 +118,7 @@ def _passed(environment: Mapping[str, str]) -> dict[int, str]:
         return {}
     names = environment.get("LISTEN_FDNAMES", "").split(":")
     numbers = range(FIRST_DESCRIPTOR, FIRST_DESCRIPTOR + int(count))
-    # Without a name they are called so, too, by sd_listen_fds_with_names(3).
+    # sd_listen_fds_with_names(3) uses this word, too, for one without a name.
     return {number: names[index] if index < len(names) else "unknown" for index, number in enumerate(numbers)}
 
 

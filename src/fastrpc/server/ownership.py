@@ -12,7 +12,7 @@ class Ownership:
     """Detects a server that is used in another process or on another loop than the one it was started on."""
 
     def __init__(self) -> None:
-        # Of the last start; 0 before the first one.
+        # That of the last start; 0 before the first one.
         self._process_id = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 

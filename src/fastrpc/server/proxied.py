@@ -25,12 +25,12 @@ __all__ = ["ProxiedConnection", "ProxyRegister", "parse_header"]
 
 _SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 _TEXT = b"PROXY "
-#: With its line end (section 2.1).
+#: Including its line end (section 2.1).
 _LONGEST_TEXT = 107
 #: Headers carry addresses and a few hundred bytes of further fields; 16 bytes of fixed size come before them.
 _LONGEST_BODY = 4_096
 _FIRST_READ_BYTES = 4_096
-#: Without zeros in front, which might mean octal (section 2.1).
+#: Without leading zeros, which might mean octal (section 2.1).
 _PORT = re.compile(r"0|[1-9][0-9]{0,4}")
 
 _Place: TypeAlias = tuple[str, int]
@@ -91,7 +91,7 @@ def _parse_binary(received: bytes) -> tuple[int, _Place | None] | None:
         return None
     size, body = 16 + length, received[16 : 16 + length]
     if version_command == 0x20 or family in (0x00, 0x31, 0x32):
-        # The proxy's own connection, or one whose peer has no address on a network.
+        # The proxy's own connection, or one whose peer has no network address.
         return size, None
     layouts = {0x11: (socket.AF_INET, 4), 0x21: (socket.AF_INET6, 16)}
     if family not in layouts:
@@ -108,11 +108,11 @@ class ProxyRegister(Protocol):
 
     @property
     def networks(self) -> Sequence[_Network]:
-        """Those whose connections begin with a header."""
+        """The proxies whose connections begin with a header."""
 
     @property
     def seconds(self) -> float | None:
-        """How long a header may take; None is no limit."""
+        """The time that a header may take; None is no limit."""
 
     def enter(self, connection: "ProxiedConnection") -> None:
         """Note that a connection waits for its header, or that some of it came."""
@@ -121,11 +121,11 @@ class ProxyRegister(Protocol):
         """Note that it waits no more."""
 
     def refuse(self, connection: "ProxiedConnection", reason: str) -> None:
-        """Note why it is closed."""
+        """Note the reason for its close."""
 
 
 def _trusts(networks: Sequence[_Network], peer_name: Any) -> bool:
-    """Return whether connections from there begin with a header."""
+    """Return whether connections from this peer begin with a header."""
     if not isinstance(peer_name, tuple):
         return False
     address = ipaddress.ip_address(peer_name[0].partition("%")[0])
@@ -134,7 +134,7 @@ def _trusts(networks: Sequence[_Network], peer_name: Any) -> bool:
 
 
 class ProxiedConnection(asyncio.BufferedProtocol):
-    """A connection until its header is whole."""
+    """A connection until its header is complete."""
 
     def __init__(self, proxies: ProxyRegister, session_factory: SessionFactory) -> None:
         self._proxies = proxies
@@ -204,7 +204,7 @@ class ProxiedConnection(asyncio.BufferedProtocol):
             self.transport.set_protocol(session)
             self.transport.resume_reading()
             session.connection_made(transport)
-            # Where the first bytes decide the protocol, the session passes the connection on when it has seen them.
+            # If the first bytes decide the protocol, the session passes the connection on once it has read them.
             replay(early, self.transport, self._current_protocol)
         except BaseException:
             self.transport.abort()

@@ -20,12 +20,12 @@ class Proxies:
         self.seconds = config.timeouts.handshake
         self._gate = gate
         self._openings = openings
-        #: The connections whose header is to come.
+        #: The connections that wait for their header.
         self.waiting: set[ProxiedConnection] = set()
         self._is_shut = False
 
     def wrap(self, session_factory: SessionFactory, address: Address) -> SessionFactory:
-        """Return a factory of connections at an address that wait for their header, if they have to."""
+        """Return a factory of connections at an address that wait for their header, if they need one."""
         if address.scheme in {"unix", "memory"}:
             return session_factory
         return lambda: ProxiedConnection(self, session_factory)
@@ -49,7 +49,7 @@ class Proxies:
         dispatcher.stranger(dispatcher.describe_peer(connection), reason)
 
     def shut(self) -> None:
-        """Close all that wait: the server closes."""
+        """Close all waiting connections: the server closes."""
         self._is_shut = True
         for connection in list(self.waiting):
             connection.abort()

@@ -32,8 +32,8 @@ Record: TypeAlias = tuple[str, Address]
 class Registrar:
     """Keep the records in a registry equal to those a server wants.
 
-    For an unreachable registry nothing is raised: the registry object delivers the records once it is back. When a
-    registry refuses a record, `settle` raises, and `follow` tries again later.
+    An unreachable registry raises nothing: the registry object delivers the records once it is back. If a registry
+    refuses a record, `settle` raises, and `follow` tries again later.
 
     Args:
         registry: a URL, opened and closed here, or an object, which its owner closes.
@@ -103,7 +103,7 @@ class Registrar:
         )
 
     def follow(self) -> None:
-        """Settle in the background, again and again while the registry refuses. Log each refusal once."""
+        """Settle in the background, repeatedly while the registry refuses. Log each refusal once."""
         self._has_changed.set()
         if self._follower is None or self._follower.done():
             self._follower = asyncio.ensure_future(self._follow())
@@ -123,7 +123,7 @@ class Registrar:
             if refusals and not failures:
                 logger.info("the registry accepts the registration again")
             refusals = set(reasons)
-            # A ConfigError is for ever: the registry can never hold that record.
+            # A ConfigError is final: the registry can never hold that record.
             if not all(isinstance(error, ConfigError) for error in failures):
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(delays.take()):
@@ -147,7 +147,7 @@ class Registrar:
             logger.exception("%s at %s could not be taken out of the registry", *record)
 
     async def retire(self) -> None:
-        """Mark every record as that of a server that leaves; withdraw those whose registry has no such mark."""
+        """Mark every record as that of a leaving server; withdraw those whose registry has no such mark."""
         await self._stop_following()
         async with self._settling:
             held = list(self._held)

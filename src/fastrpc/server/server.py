@@ -71,7 +71,7 @@ class Server:
             given, every method needs an identity, except those with `public=True`.
         authorize: decides which methods a caller may call: a `fastrpc.auth.Policy`, or a plain function
             `(Identity | None, Route) -> bool`.
-        limits: how much callers may ask for, see `fastrpc.limits`.
+        limits: the limits of callers, see `fastrpc.limits`.
     """
 
     @explain_arguments("Server")
@@ -121,11 +121,11 @@ class Server:
         self._served.shared = shared
 
     def announce_workers(self, workers: int) -> None:
-        """Tell clients how many processes, this one among them, share the connections."""
+        """Announce to clients how many processes, this one among them, share the connections."""
         self._accepting.announce_workers(workers)
 
     def _explain_absent(self, why: Callable[[str], str | None] | None) -> None:
-        """Fail calls of unknown methods with UNAVAILABLE if `why` returns, by their name, why they may still come."""
+        """Fail calls of unknown methods with UNAVAILABLE if `why`, given the name, returns why they may still come."""
         if self._gate is None:
             raise RuntimeError("this Server has not started")
         self._gate.dispatcher.why_absent = why
@@ -150,7 +150,7 @@ class Server:
         try:
             await self.drain()
         finally:
-            # Of effect where the drain was cancelled, or failed.
+            # Of effect if the drain was cancelled, or failed.
             await self.close()
 
     if not TYPE_CHECKING:
@@ -315,7 +315,7 @@ class Server:
         if self._is_closed:
             connection.close()
             return
-        # While it drains, too: the process that accepted the connection may not have known of that.
+        # Even while it drains: the process that accepted the connection may not have known of that.
         await self._accepting.take(connection, address)
 
     async def serve_forever(self) -> None:
@@ -328,7 +328,7 @@ class Server:
         """Stop listening, let the calls in flight finish, then close.
 
         The server first withdraws from the registry. It then serves new calls for `Timeouts.announce` seconds, so that
-        clients can learn of the withdrawal. Where rpcx reads the registry its key says `state=inactive` for that time.
+        clients can see the withdrawal. If rpcx reads the registry, its key says `state=inactive` for that time.
 
         Args:
             timeout: seconds for the calls; None stands for `Timeouts.drain`.
@@ -374,8 +374,8 @@ class Server:
         try:
             await outlast(asyncio.ensure_future(self._close_connections()), self._abort_connections)
             if self._leaving is not None:
-                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: else a registry
-                # that its owner keeps open would keep the records.
+                # Cancelling this does not cancel the withdrawal, which continues while the loop runs: otherwise a
+                # registry that its owner keeps open would keep the records.
                 await asyncio.shield(self._leaving)
         finally:
             self._served.close()
@@ -398,7 +398,7 @@ class Server:
             if self._gate is not None:
                 await close_connections(self._gate, self._config.timeouts.linger)
         finally:
-            # Those that are open after the time to linger, or because a step failed or was cancelled.
+            # Connections open after the time to linger, or because a step failed or was cancelled.
             self._accepting.shut()
             if self._gate is not None:
                 abort_connections(self._gate)

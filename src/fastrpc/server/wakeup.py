@@ -12,7 +12,7 @@ __all__ = ["Wakeup", "Watchers", "ended_by_drain"]
 
 
 class Wakeup:
-    """Wakes one handler, once for all changes since it last looked."""
+    """Wakes one handler, once for all changes since its last check."""
 
     def __init__(self) -> None:
         self._woken = asyncio.Event()

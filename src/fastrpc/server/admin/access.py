@@ -80,10 +80,10 @@ def _token_in(text: str) -> bytes:
 
 
 class AdminAccess:
-    """Decides about a request for a page other than a probe.
+    """Decides on a request for a page other than a probe.
 
-    Beyond loopback the token is required. On loopback a page of any site could ask by a browser, under a host name that
-    resolves to this machine, so the Host has to be this machine. A token that is set is required there, too.
+    Beyond loopback the token is required. On loopback a page of any site could send requests by a browser, under a host
+    name that resolves to this machine, so the Host has to be this machine. A token that is set is required there, too.
     """
 
     def __init__(self, token: Token | None, *, is_local: bool, has_host: bool) -> None:

@@ -10,7 +10,7 @@ from fastrpc.server.admin.pages import Page, Pages
 
 __all__ = ["AdminConnection"]
 
-#: A page is asked for in some hundred bytes.
+#: A request for a page has some hundred bytes.
 LIMITS = RequestLimits(headers=64, header_bytes=16_384, target_bytes=2_048)
 
 #: Caches, frames and guessed media types are forbidden: pages hold confidential data.

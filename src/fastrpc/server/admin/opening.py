@@ -1,4 +1,4 @@
-"""The admin pages of one server: where they listen, and their end."""
+"""The admin pages of one server: their listeners, and their end."""
 
 import asyncio
 import logging
@@ -28,10 +28,10 @@ MOST_CONNECTIONS = 100
 
 
 def check_admin(config: ServerConfig, *, has_registry: bool) -> Address | None:
-    """Return where the admin pages listen, for `fd://` where its socket is bound; None: nowhere.
+    """Return the address of the admin pages, for `fd://` the one that its socket is bound to, or None.
 
     Raises:
-        ConfigError: the settings do not go together.
+        ConfigError: the settings contradict each other.
     """
     if config.admin_address is None:
         for name in ("admin_token", "ready_needs_registry"):
@@ -82,7 +82,7 @@ class Admin:
 
     @property
     def address(self) -> Address | None:
-        """Where they listen, with the real port; None before the start, and without any."""
+        """The address of the pages, with the real port; None before the start, and without pages."""
         return self._listeners[0].address if self._listeners else None
 
     def reload(self) -> None:
@@ -92,7 +92,7 @@ class Admin:
             self._token.reload()
 
     async def open(self, server: "Server") -> None:
-        """Listen, if there are to be any pages.
+        """Listen, if the server has admin pages.
 
         Raises:
             OSError: the address is not available.
@@ -149,7 +149,7 @@ class Admin:
     def _is_full(self) -> bool:
         """Return whether there is no room for a connection, after closing the longest idle one if needed.
 
-        Clients without a token could hold all connections, and the probes would not be answered.
+        Clients without a token could hold all connections, and block the probes.
         """
         if len(self._connections) < MOST_CONNECTIONS:
             return False

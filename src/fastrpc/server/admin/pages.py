@@ -21,7 +21,7 @@ logger = logging.getLogger("fastrpc.server")
 #: The pages that are tables.
 TABLES = frozenset({"/calls", "/connections", "/services", "/config"})
 
-#: Of the weights in Accept, the least above 0 (RFC 9110, 12.4.2).
+#: The least weight in Accept above 0 (RFC 9110, 12.4.2).
 LEAST_QUALITY = 0.001
 
 #: Seconds that a page may take.
@@ -54,8 +54,8 @@ class Shown(Protocol):
 class Pages:
     """The pages of one server.
 
-    Each page is made in a turn of the loop of its own, and written in a thread: thousands of methods or calls take
-    longer than calls may wait.
+    Each page is made in its own turn of the loop, and written in a thread: thousands of methods or calls take longer
+    than calls may wait.
     """
 
     def __init__(self, shown: Shown) -> None:
@@ -121,7 +121,7 @@ class Pages:
     async def _shared_metrics(self) -> bytes:
         if self._metrics is None or self._metrics.done():
             self._metrics = asyncio.ensure_future(self._make_metrics())
-        # One reader that goes away takes nothing from the others.
+        # A reader that goes away does not cancel the page of others.
         return await asyncio.shield(self._metrics)
 
     async def _make_metrics(self) -> bytes:
@@ -134,7 +134,7 @@ class Pages:
 
 
 def _quality(accepted: str, kind: str) -> float:
-    """Return how much a reader wants a kind of content that its Accept names: from 0 to 1."""
+    """Return the weight from 0 to 1 that the Accept of a reader gives to a kind of content."""
     for part in accepted.split(","):
         name, *parameters = (text.strip(" \t").lower() for text in part.split(";"))
         if name == kind:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_ROWS", "ServerState", "method_rows", "shown_settings"]
 
-#: Rows of a page; it says how many there are in all.
+#: Rows of a page, which also has their total.
 MOST_ROWS = 1_000
 
 #: Fields of the settings whose values are no secret and name no file. All others are masked.
@@ -104,7 +104,7 @@ class ServerState:
         from fastrpc.metrics.exposition import Exposition
 
         self._exposition = self._exposition or Exposition()
-        # Objects of this loop tell their gauges here: in a thread they could change, or end, meanwhile.
+        # Objects of this loop report their gauges here: in a thread they could change, or end, meanwhile.
         return partial(self._exposition.of_process, list(gauges()))
 
     def overview(self) -> dict[str, Any]:

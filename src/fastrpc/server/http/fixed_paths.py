@@ -1,4 +1,4 @@
-"""The fixed paths of a server's HTTP gateway, as its settings turn them on."""
+"""The fixed paths of a server's HTTP gateway, enabled by its settings."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from fastrpc.server.http.paths import Path
 
 __all__ = ["check_services", "fixed_paths"]
 
-#: Names that stand first in fixed paths.
+#: Names at the start of fixed paths.
 _RESERVED = frozenset({"jsonrpc", "mcp", "ws", "docs", "openapi.json", "client.js"})
 
 

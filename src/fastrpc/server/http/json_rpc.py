@@ -5,7 +5,7 @@
     {"jsonrpc": "2.0", "method": "shop.price", "params": {"item": "tea"}, "id": 1}
     {"jsonrpc": "2.0", "result": 250, "id": 1}
 
-Each entry of a batch is a call of its own before the gate. Their answers go out together, in the order of the entries.
+Each entry of a batch is its own call before the gate. Their answers go out together, in the order of the entries.
 """
 
 from collections.abc import Callable
@@ -49,13 +49,13 @@ _IDENTIFIERS: Final = frozenset({str, int, float, type(None)})
 _NOTHING: Final = msgspec.Raw(b"null")
 _NO_JSON: Final = "the body is no JSON"
 
-#: The data of an error in place of a result that is left out: the call was made.
+#: The data of an error in place of a left-out result: the call was made.
 _TOO_LARGE: Final = {"code": Status.RESOURCE_EXHAUSTED.name, "processed": "yes"}
 
 #: Stands for a parameter that was not given.
 _ABSENT: Final = msgspec.Raw(b"")
 
-# None of these makes objects of the content of a body: only the method does that, for its parameters.
+# None of these makes objects from the content of a body: only the method does, for its parameters.
 _check_whole = msgspec.json.Decoder(msgspec.Raw).decode
 _decode_entry = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_batch = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -111,7 +111,7 @@ class _Answering:
         self._held = 0
         self._is_batch = body.lstrip()[:1] == b"["
         try:
-            # Read as a whole: an entry that is cut off makes all of the body no JSON.
+            # Read as a whole: with a truncated entry, the whole body is not JSON.
             self._entries = _decode_batch(body) if self._is_batch else [msgspec.Raw(body)]
             if not body.isascii():
                 body.decode()
@@ -126,7 +126,7 @@ class _Answering:
         self._has_begun = False
 
     def begin(self) -> HttpAnswer | None:
-        """Begin all calls; return the answer where there is nothing to wait for."""
+        """Begin all calls; return the answer if it is complete."""
         for position, entry in enumerate(self._entries):
             try:
                 self._call(position, bytes(entry))
@@ -179,11 +179,11 @@ class _Answering:
         return [_error(_code_of(failure), text, identifier, data)]
 
     def _named(self, method: str, parameters: bytes) -> bytes:
-        """Return parameters by name instead of position; one that the method has not keeps its number as its name."""
+        """Return parameters by name instead of position; a surplus one has its number as its name."""
         route = self._request.routes.get(method)
         known = () if route is None else route.definition.parameters
         names = [parameter.name for parameter in known if parameter.by_position]
-        # One that is too many is enough to refuse the call.
+        # One surplus parameter is enough to refuse the call.
         names.append(str(len(names)))
         values = _decoder_of(len(names))(parameters)
         given = zip(names, msgspec.structs.astuple(values), strict=True)
@@ -243,7 +243,7 @@ def _opened(raw: bytes) -> tuple[str, bytes, msgspec.Raw | None]:
 
 
 def _check_json(raw: bytes) -> None:
-    """Raise unless these bytes are JSON; those of an entry of a batch are, as the batch is."""
+    """Raise unless these bytes are JSON; entries of a batch are, as the batch is."""
     try:
         _check_whole(raw)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -251,13 +251,13 @@ def _check_json(raw: bytes) -> None:
 
 
 def _drop(outcome: Outcome) -> None:
-    """A notification that was refused has no answer either."""
+    """Drop the outcome of a notification, which has no answer even if it was refused."""
 
 
 def _outcome(outcome: Outcome, identifier: msgspec.Raw) -> list[bytes]:
     failure = outcome.failure
     if failure is None:
-        # In parts: they are put together once, into the answer to all of the body.
+        # In parts, which are joined once, into the answer to the whole body.
         value = outcome.value or b"null"
         return [b'{"jsonrpc":"2.0","result":', value, b',"id":', bytes(identifier), b"}"]
     return [_error(_code_of(failure), failure.text, identifier, _data(failure))]

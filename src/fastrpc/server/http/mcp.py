@@ -1,7 +1,7 @@
 """Tools of language models (https://modelcontextprotocol.io) at a fixed path of the HTTP gateway.
 
-Each call of a tool passes the gate like any other. An unknown caller is asked for its token (401) where that may help;
-a caller that may not call a tool does not see it.
+Each call of a tool passes the gate like any other. An unauthenticated caller is asked for its token (401) if that may
+help; a caller that may not call a tool does not see it.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ class _Caller:
 
     @property
     def is_unknown(self) -> bool:
-        """Whether a token might help: the caller has no identity, and every tool that it asked for is refused."""
+        """Whether a token might help: the caller has no identity, and every tool that it requested is refused."""
         return self._request.identity is None and self._has_refused and not self._has_granted
 
     def field(self, name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The state that all connections of the HTTP gateway at one address share, and methods as it knows them."""
+"""The state that all connections of the HTTP gateway at one address share, and its view of methods."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from fastrpc.status import Status
 
 __all__ = ["SIGN_SECONDS", "http_service"]
 
-#: How long a stream may be silent before its caller gets a sign of life: shorter than the patience of proxies.
+#: The silence of a stream after which its caller gets a sign of life: shorter than the patience of proxies.
 SIGN_SECONDS = 15.0
 
 
@@ -34,7 +34,7 @@ def http_service(
     """Return the shared state of the connections at an address.
 
     Args:
-        advertised: the host by which callers reach the address, beside its own.
+        advertised: the host name by which callers reach the address, beside its own.
     """
 
     def make_method(route: MethodRoute) -> HttpMethod:
@@ -67,7 +67,7 @@ def http_service(
 
 
 def _hosts(config: ServerConfig, gate: Gate, address: Address, advertised: str) -> set[str] | None:
-    """Return the host names of this server; None takes any, where a page under its own name could do no harm."""
+    """Return the host names of this server; None accepts any, if a page under its own name could do no harm."""
     if gate.access is not None or address.scheme in {"unix", "memory"}:
         return None
     own = {host.lower().rstrip(".") for host in (address.host, advertised) if host}

@@ -1,6 +1,6 @@
 """Descriptions of services by the HTTP gateway: `/openapi.json`, the page `/docs` that calls them, and `/client.js`.
 
-They need no identity and hold no data. Where callers are authenticated, the document has the methods open to its
+They need no identity and hold no data. If callers are authenticated, the document has the methods open to its
 reader: the public ones, and with a token those of its owner. The page's policy lets it load from its own server alone.
 """
 
@@ -27,7 +27,7 @@ _PAGE_FIELDS: Final = (
     ("Referrer-Policy", "no-referrer"),
 )
 
-#: Documents that are kept, each for callers with equal access.
+#: The number of documents that are kept, each for callers with equal access.
 _MOST_KEPT: Final = 32
 
 #: The files by their paths, with their media types.
@@ -43,8 +43,8 @@ def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ())
     """Return the handlers of the paths of the pages.
 
     Args:
-        services: those of the server, which may get more.
-        schemes: the schemes of credentials that it takes.
+        services: those of the server, which may grow.
+        schemes: the schemes of credentials that it accepts.
     """
     document = _Document(services, schemes)
     shown = {path: _page(partial(_file, name, kind)) for path, (name, kind) in _FILES.items()}
@@ -53,7 +53,7 @@ def pages(services: Sequence[ServiceDefinition], *, schemes: Sequence[str] = ())
 
 
 class _Document:
-    """The OpenAPI document for each set of methods that a caller may call, made when it is first asked for."""
+    """The OpenAPI document for each set of methods that a caller may call, made on its first request."""
 
     def __init__(self, services: Sequence[ServiceDefinition], schemes: Sequence[str]) -> None:
         self._services = services

@@ -1,4 +1,4 @@
-"""Fixed paths of the HTTP gateway: how a request to one is handled and answered."""
+"""Fixed paths of the HTTP gateway: the handling and the answer of a request to one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class HttpAnswer:
     """An answer; the length, `nosniff` and the fields that browsers need are added."""
 
     status: int
-    #: "" has none.
+    #: "" for no content.
     content_type: str = ""
     content: bytes = b""
     fields: tuple[tuple[str, str], ...] = ()
@@ -43,7 +43,7 @@ class HttpRequest:
         self.head = head
         self.body = body
         self._is_message = is_message
-        #: The identity of its sender; None if it has none, or was not asked for one.
+        #: The identity of its sender; None without one, or if none was requested.
         self.identity = identity
 
     @property
@@ -66,7 +66,7 @@ class HttpRequest:
         return self._connection.may_call(self.identity, route)
 
     def answer(self, answer: HttpAnswer) -> None:
-        """Answer, unless the connection has ended; a message of a WebSocket gets the content alone, if any."""
+        """Answer, unless the connection has ended; a message of a WebSocket gets only the content, if any."""
         if self._is_message:
             if answer.content:
                 self._connection.answer_message(answer.content)
@@ -75,13 +75,13 @@ class HttpRequest:
             if answer.content_type:
                 fields = (("Content-Type", answer.content_type), *fields)
             self._connection.answer_path(answer.status, fields, answer.content)
-        # An answer that is large counts before the next one is made.
+        # A large answer counts before the next one is made.
         if len(answer.content) > _LARGE_ANSWER:
             served = self._connection.connection
             served.gate.weigh_output(served, self._connection.unsent_bytes())
 
     def count_answer(self, change: int) -> None:
-        """Count bytes of an answer that does not go yet, or no more."""
+        """Count bytes of an answer that waits, or subtract them."""
         served = self._connection.connection
         served.gate.memory.count_answer(served, change)
 
@@ -107,20 +107,20 @@ class HttpRequest:
 class Path:
     """The handler of the requests to one path."""
 
-    #: Methods of HTTP; where GET is one, HEAD is answered as well.
+    #: Methods of HTTP; with GET, HEAD is answered as well.
     verbs: tuple[str, ...]
     #: Returns the answer, or None: it comes later, by `HttpRequest.answer`.
     handle: Callable[[HttpRequest], HttpAnswer | None]
     #: Media types that POST takes.
     content_types: tuple[str, ...] = ()
-    #: Whether a credential is verified before: a wrong one is refused.
+    #: Whether a credential is verified first: a wrong one is refused.
     needs_identity: bool = False
 
     #: Whether messages of a WebSocket are handled as bodies are.
     takes_messages: bool = False
 
     def takes(self, head: RequestHead) -> bool:
-        """Return whether the body of a POST has a type that is taken."""
+        """Return whether the body of a POST has an accepted type."""
         given = [value.partition(";")[0].strip(" \t").lower() for value in head.values("content-type")]
         return len(given) == 1 and given[0] in self.content_types
 

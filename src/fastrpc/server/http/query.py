@@ -56,14 +56,14 @@ class QueryArguments:
 
 
 class _Parameter:
-    """A parameter of a method, as a query gives it."""
+    """A parameter of a method in a query."""
 
     def __init__(self, kind: Any) -> None:
         plain = without_none(kind)
         origin, arguments = get_origin(plain) or plain, get_args(plain)
         self._is_list = origin in _LISTS
         kinds = [argument for argument in arguments if argument is not Ellipsis] or [Any]
-        # A tuple of a fixed length has a type for each place, all others one for all of them.
+        # A tuple of a fixed length has a type for each place, all others one for all places.
         is_fixed = origin is tuple and Ellipsis not in arguments
         self._items = [TextValue(one) for one in (kinds if is_fixed else kinds[:1])] if self._is_list else []
         self._whole = TextValue(Any if self._is_list else kind)
