@@ -324,7 +324,7 @@ cdef class AwaitedCall(ClientCall):
         return value
 
     cdef int abandon(self, int reason, object error) except -1:
-        """Give the call up: the server is told, what still comes for it is dropped."""
+        """Give the call up: the server is notified, later input for it is dropped."""
         if self.batch is not None:
             return (<BatchCall>self.batch).abandon(self, reason)
         if self.streaming is not None:

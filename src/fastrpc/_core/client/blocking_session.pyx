@@ -37,7 +37,7 @@ from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL
 from fastrpc.errors import CallError, FastRPCError
 from fastrpc.status import Status
 
-# How often a thread that waits for the socket checks for a receiver: nothing can wake it from that wait.
+# Interval at which a thread that waits for the socket checks for a receiver: nothing can wake it from that wait.
 cdef uint64_t PUSHER_LOOKS_NS = 10_000_000
 
 

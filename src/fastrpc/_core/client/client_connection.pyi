@@ -32,7 +32,7 @@ class ClientConnection(Connection):
     ) -> None: ...
     @property
     def endpoint(self) -> Any:
-        """Where it leads."""
+        """The address it leads to."""
 
     @property
     def owner(self) -> Any: ...

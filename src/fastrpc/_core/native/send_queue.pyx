@@ -227,7 +227,7 @@ cdef class SendQueue(Output):
         """Return whether a message waits, of these calls or in a queue; one without a payload counts as no bytes."""
         return any_waits(calls, self.queues())
 
-    # How a message leaves
+    # The way of a message out
 
     cdef int send(self, Outgoing item) except -1:
         cdef Call call = item.call

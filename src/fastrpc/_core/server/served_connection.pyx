@@ -173,7 +173,7 @@ cdef class ServedConnection:
         """Answer a call whose caller may still send messages."""
         return self.do_fail(call, failure)
 
-    # Streams: a call has one only if its engine's REQUESTs say so
+    # Streams: a call has one only if its REQUEST announces it
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
         """Send one message of a stream."""
