@@ -73,7 +73,7 @@ cdef class PartsOwner(Engine):
         readonly str closed_text
         readonly bint closed_by_peer
 
-        # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another connection instead.
+        # Whether this is the client's side; whether the peer takes no new calls, and whether it asks for another connection.
         readonly bint is_client
         readonly bint peer_drains
         readonly bint peer_replaces
