@@ -97,8 +97,7 @@ class EndpointPlan:
         self._first = backoff.first
         #: Whether calls wait for its next dial, which a pause defers though nothing failed.
         self.is_awaited = False
-        # The number of connections in a row that ended early because the server asked for others, and the last such
-        # instant.
+        # The connections in a row that ended early as the server asked for others, and the last such instant.
         self._replacements, self._replaced_at = 0, -math.inf
         self._delays = Delays(backoff, uniform)
 

@@ -43,7 +43,7 @@ class StreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     async def open(self, stream: "Stream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the reason why there is none."""
+        """Return once an attempt is under way, or raise the error that prevents one."""
 
     def retry(self, stream: "Stream[Any, Any]", error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed with `error`, and has begun."""

@@ -61,7 +61,7 @@ class StreamMaker(BaseStreamMaker[Stream[Any, Any]]):
             return stream.reply if call._wants_reply else value
 
     async def open(self, stream: Stream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the reason why there is none."""
+        """Return once an attempt is under way, or raise the error that prevents one."""
         raise NotImplementedError
 
     def retry(self, stream: Stream[Any, Any], error: FastRPCError) -> bool:

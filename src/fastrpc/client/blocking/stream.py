@@ -34,7 +34,7 @@ class SyncStreamStarter(Protocol):
     """The maker of a stream's attempts."""
 
     def open(self, stream: "SyncStream[Any, Any]") -> None:
-        """Return once an attempt is under way, or raise the reason why there is none."""
+        """Return once an attempt is under way, or raise the error that prevents one."""
 
     def retry(self, stream: "SyncStream[Any, Any]", error: FastRPCError) -> bool:
         """Return whether another attempt follows the one that failed with `error`, and has shown a sign."""

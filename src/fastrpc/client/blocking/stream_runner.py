@@ -59,7 +59,7 @@ class SyncStreamRunner(BaseStreamRunner, BaseStreamMaker[SyncStream[Any, Any]]):
     # Attempts
 
     def open(self, stream: SyncStream[Any, Any]) -> None:
-        """Return once an attempt is under way, or raise the reason why there is none."""
+        """Return once an attempt is under way, or raise the error that prevents one."""
         stream._set_idle(self._idle_seconds)
         stream.origin._start_clock()
         if self.proceed is None:
