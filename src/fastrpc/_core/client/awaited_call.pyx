@@ -446,7 +446,7 @@ cdef class AwaitedCall(ClientCall):
 
         Raises:
             TypeError: the arguments do not fit the method.
-            EncodeError: they cannot travel.
+            EncodeError: they cannot be encoded.
         """
         cdef uint64_t now = now_ns()
         cdef EncodedRequest encoded = <EncodedRequest>self.prepared

@@ -116,7 +116,7 @@ cdef class BlockingCall(ClientCall):
 
         Raises:
             TypeError: the arguments do not fit the method.
-            EncodeError: they cannot travel.
+            EncodeError: they cannot be encoded.
         """
         cdef BlockingSession session = self.byte_stream
         cdef CallingPart part = <CallingPart>session.engine.calling

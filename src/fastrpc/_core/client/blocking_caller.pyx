@@ -95,7 +95,7 @@ cdef class BlockingCaller(CallerView):
             CallError: the server refused, or the handler failed.
             DeadlineExceededError: the time was over, here or there.
             UnavailableError: no answer can be had now; `retryable` and `processed` say what that means.
-            EncodeError: an argument cannot travel, or not with that size.
+            EncodeError: an argument cannot be encoded, or is too large.
             DecodeError: the answer does not fit the method's annotation.
             RuntimeError: the client belongs to the process before a fork.
         """

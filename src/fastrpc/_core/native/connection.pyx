@@ -355,7 +355,7 @@ cdef class Connection(PartsOwner):
         if not self.is_client:
             return self.control.send_verdict(UNIMPLEMENTED, NOT_CONFIGURED, 0)
         if not frame.flags & ACK:
-            return self.violate(REASON_AUTHENTICATION, "the server asks back, and a token is all we have")
+            return self.violate(REASON_AUTHENTICATION, "the server sent a challenge, and this client has only a token")
         size = load16(frame.payload + 2)
         self.auth_status = load16(frame.payload)
         self.auth_valid_seconds = load32(frame.payload + 4)

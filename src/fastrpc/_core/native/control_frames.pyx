@@ -232,11 +232,11 @@ cdef class ControlFrames:
             return owner.violate(REASON_CALM_DOWN, "more than 10 AUTH in a minute")
         if owner.is_client:
             if not self.auths_sent:
-                return owner.violate(REASON_PROTOCOL, "AUTH that answers none")
+                return owner.violate(REASON_PROTOCOL, "AUTH without an AUTH to answer")
             if frame.flags & ACK:
                 self.auths_sent -= 1
         elif frame.flags & ACK:
-            return owner.violate(REASON_PROTOCOL, "AUTH that answers none")
+            return owner.violate(REASON_PROTOCOL, "AUTH without an AUTH to answer")
         return owner.on_auth(frame)
 
     cdef int send_verdict(self, int status, bytes text, uint32_t valid_seconds) except -1:

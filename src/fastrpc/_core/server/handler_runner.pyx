@@ -503,7 +503,7 @@ cdef class HandlerRunner:
                 # Details are plain values, which installed codecs do not carry.
                 call.codec = CODEC_MSGPACK
         except (Exception, SystemExit) as problem:
-            logger.error("fastrpc: the error of %s cannot be told", call.route.method, exc_info=problem)
+            logger.error("fastrpc: the error of %s cannot be described", call.route.method, exc_info=problem)
             text = f"{call.route.method} failed, and so did its error"
             failure = Failure(INTERNAL, text, has_run=not call.never_started)
         return failure
