@@ -26,3 +26,6 @@ def append(assembly: Assembly, data: bytes, trusted: int = 0) -> None:
 
 def finish(assembly: Assembly) -> bytes:
     """Return the payload, and empty the assembly."""
+
+def place(assembly: Assembly, left: int) -> int: ...
+def note_memory(is_short: bool) -> None: ...

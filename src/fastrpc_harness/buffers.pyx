@@ -2,7 +2,7 @@
 
 from libc.string cimport memcpy
 
-from fastrpc._core.base.buffer cimport Assembly, WriteBuffer
+from fastrpc._core.base.buffer cimport Assembly, WriteBuffer, grow_tightly
 
 
 def write(WriteBuffer buffer not None, bytes data not None):
@@ -45,3 +45,14 @@ def append(Assembly assembly not None, bytes data not None, Py_ssize_t trusted=0
 
 def finish(Assembly assembly not None):
     return assembly.finish()
+
+
+def place(Assembly assembly not None, Py_ssize_t left):
+    """Return how many bytes may be received next."""
+    cdef Py_ssize_t room = 0
+    assembly.place(left, &room, 0)
+    return room
+
+
+def note_memory(bint is_short):
+    grow_tightly(is_short)

@@ -37,6 +37,10 @@ cdef class ReadBuffer:
         readonly Py_ssize_t capacity
 
 
+# Let blocks of payloads that are received take hardly more than came of them, or double again.
+cdef void grow_tightly(bint is_on) noexcept
+
+
 cdef class Assembly:
     cdef:
         # An owned bytes object of `_capacity` bytes, or NULL; bytes [0, filled) are received.
@@ -47,6 +51,7 @@ cdef class Assembly:
         # The length of the whole payload; filled <= total.
         readonly Py_ssize_t total
 
+    cdef char* place(self, Py_ssize_t left, Py_ssize_t* room, Py_ssize_t trusted) except NULL
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL
     cdef int append(self, const char* data, Py_ssize_t size, Py_ssize_t trusted) except -1
     cdef bytes finish(self)

@@ -29,6 +29,16 @@ cdef enum:
     # factor on a connection whose large payloads have arrived whole before.
     FIRST_PIECE = 65536
     TRUST = 16
+    # Where memory is short, a block grows by this part of the received bytes.
+    TIGHT_PART = 8
+
+# Whether memory is short. A block that doubles takes up to twice the bytes that count.
+cdef bint is_tight = False
+
+
+cdef void grow_tightly(bint is_on) noexcept:
+    global is_tight
+    is_tight = is_on
 
 
 @cython.final
@@ -91,26 +101,33 @@ cdef class Assembly:
     def __dealloc__(self):
         Py_XDECREF(self._block)
 
+    cdef char* place(self, Py_ssize_t left, Py_ssize_t* room, Py_ssize_t trusted) except NULL:
+        """Return where the next bytes are received, and how many fit, at most the `left` ones of this piece."""
+        cdef Py_ssize_t piece = self.filled // TIGHT_PART if is_tight else self.filled
+        room[0] = min(left, max(<Py_ssize_t>FIRST_PIECE, piece))
+        return self.reserve(room[0], trusted)
+
     cdef char* reserve(self, Py_ssize_t size, Py_ssize_t trusted) except NULL:
         """Make room for `size` more bytes and return their address; the caller adds the received ones to `filled`.
 
         `trusted` is the size of the largest payload this connection has already delivered whole: within it more
-        may be allocated at once, beyond it the block doubles as it fills.
+        may be allocated at once, beyond it the block doubles as it fills, or grows slowly where memory is short.
         """
         cdef Py_ssize_t filled = self.filled, needed = filled + size
         cdef Py_ssize_t capacity = self._capacity
-        if capacity == 0:
+        if capacity == 0 and not is_tight:
             # Pooled memory may be as large as announced.
             self._block = used_block(self.total)
             if self._block is not NULL:
                 capacity = self._capacity = self.total
         # A block that grows is copied: if trust allows its full size, it grows while little is in it.
-        if needed > capacity or (capacity < self.total <= trusted and self.total <= TRUST * filled):
-            if capacity == 0:
-                capacity = FIRST_PIECE
-            capacity = max(capacity, min(trusted, TRUST * needed))
-            while capacity < needed:
-                capacity *= 2
+        if needed > capacity or (capacity < self.total <= trusted and self.total <= TRUST * filled and not is_tight):
+            if is_tight:
+                capacity = needed + filled // TIGHT_PART
+            else:
+                capacity = max(capacity, min(trusted, TRUST * needed), <Py_ssize_t>FIRST_PIECE)
+                while capacity < needed:
+                    capacity *= 2
             capacity = min(capacity, self.total)
             # A block that cannot grow is freed first: no bytes are received until the new one exists.
             self.filled = self._capacity = 0

@@ -38,6 +38,7 @@ cdef class ByteStream(Timed):
     cdef bint sends_at_once(self) noexcept
     cdef bint flushes_soon(self) noexcept
     cdef int64_t untaken_bytes(self) except? -1
+    cdef int64_t kept_bytes(self) except? -1
     cdef int64_t taken_bytes(self) except? -1
     cdef bint finish(self, bint lingers) except -1
     cdef int cut_off(self) except -1

@@ -106,6 +106,10 @@ cdef class ByteStream(Timed):
         """Return how many bytes of output lie in the stream."""
         return 0
 
+    cdef int64_t kept_bytes(self) except? -1:
+        """Return how many bytes of memory that output takes: a long one is freed with its last byte."""
+        return self.untaken_bytes()
+
     cdef int64_t taken_bytes(self) except? -1:
         """Return how many bytes left this machine, as far as it can be known."""
         return 0

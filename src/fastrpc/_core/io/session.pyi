@@ -1,13 +1,13 @@
-from asyncio import AbstractEventLoop, BaseTransport, Transport
+from asyncio import AbstractEventLoop, BaseTransport
 from logging import Logger
 from typing import Any
 
-from fastrpc._core.io.engine import ByteStream, Engine
-from fastrpc._core.loop.loop_state import LoopState
+from fastrpc._core.io.engine import Engine
+from fastrpc._core.io.session_output import SessionOutput
 
 logger: Logger
 
-class Session(ByteStream):
+class Session(SessionOutput):
     """The byte stream of one connection on an event loop, made by a transport's factory and driven by its callbacks.
 
     An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the
@@ -20,25 +20,9 @@ class Session(ByteStream):
 
     def __init__(self, engine: Engine, *, loop: AbstractEventLoop, spin_microseconds: int = 0) -> None: ...
     @property
-    def engine(self) -> Engine:
-        """The protocol of the connection."""
-
-    @property
-    def transport(self) -> Transport | None:
-        """The transport below; None before it is connected and after it is lost."""
-
-    @property
-    def loop_state(self) -> LoopState: ...
-    @property
     def peer_name(self) -> Any:
         """The name that the transport has for the other side."""
 
-    @property
-    def descriptor(self) -> int:
-        """The socket to which small output goes directly; -1 where all of it goes through the transport."""
-
-    @property
-    def is_write_paused(self) -> bool: ...
     @property
     def is_put_off(self) -> bool:
         """Whether something received waits for its turn, with reading paused."""
@@ -60,6 +44,3 @@ class Session(ByteStream):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Learn that the stream is gone."""
-
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...

@@ -5,16 +5,15 @@
     transport ──► get_buffer, buffer_updated ──► Session ──► Engine.receive, body_received
     transport ◄── write, or the socket ◄──────── Session ◄── Engine.pump, take_output
 
-An `asyncio.BufferedProtocol`: the transport receives straight into the loop's shared buffer, or into the final
-memory of a long payload. Input for which a turn of the loop has no time waits here, with reading paused.
+An `asyncio.BufferedProtocol`, whose writing half is `SessionOutput`: the transport receives straight into the loop's shared
+buffer, or into the final memory of a long payload. Input for which a turn of the loop has no time waits here, with reading
+paused.
 
 Bytes come in at `_took_in` and leave at `_write_output`. TLS lies below: `TLSLayer` is a transport as well.
 """
 
 import logging
-import sys
 
-cimport cython
 from cpython.buffer cimport PyBUF_WRITE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from libc.errno cimport EAGAIN
@@ -22,43 +21,37 @@ from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport ReadBuffer
 from fastrpc._core.base.wire cimport SECOND, now_ns
-from fastrpc._core.io.engine cimport LATE_NS, MESSAGES_AT_ONCE, MUCH, NOTHING, bind
+from fastrpc._core.io.engine cimport LATE_NS, MESSAGES_AT_ONCE, Engine, bind
 from fastrpc._core.io.receive_tail cimport ReceiveTail
-from fastrpc._core.io.socket_io cimport receive_soon, send_bytes
+from fastrpc._core.io.socket_io cimport receive_soon
 from fastrpc._core.io.tls_layer cimport TLSLayer
-from fastrpc._core.io.transport_socket cimport plain_descriptor, socket_of, unread_bytes, unsent_bytes
+from fastrpc._core.io.transport_socket cimport socket_of, unread_bytes
 from fastrpc._core.loop.loop_state cimport STALL_NS, loop_state
 from fastrpc._core.loop.turns cimport Turns
 
 cdef enum:
-    # pause_writing comes above the high mark, resume_writing below the low one.
-    HIGH_WATER = 131_072
-    LOW_WATER = 65_536
-    # Output that is not larger goes straight to the socket.
-    DIRECT_BYTES = 65_536
     # Bytes received before the loop gets its turn. uvloop reads a socket 32 times in a row, up to 12 MiB.
     READ_SHARE = 4_194_304
     # The rest of that share after a megabyte: the loop gets its turn then where callbacks wait for it, such as those
     # of answered calls. To pause and resume reading costs two system calls.
     READ_SHARE_WOKEN = READ_SHARE - 1_048_576
+    # Of a long payload a connection reads so much in a turn of the loop that has handled enough: it makes no work, but a
+    # thousand of them at once would take seconds. So many of its bytes take as long as a frame.
+    LATE_SHARE = 262_144
+    FRAME_SHARE = 16_384
     # A shorter deferred read is some two hundred calls: it goes before longer ones.
     SHORT_TAIL = 16_384
 
 # How often a spinning loop looks at the socket before other callbacks get their turn: two microseconds.
 cdef int LOOKS = 8
 
-# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
-# resume_writing. To set the limits again makes it look.
-cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
-
 logger = logging.getLogger("fastrpc")
 
 
-cdef class Session(ByteStream):
+cdef class Session(SessionOutput):
     """The stream of one connection on an event loop. Made by a transport's factory, driven by its callbacks."""
 
     def __cinit__(self, *arguments, **options):
-        self.descriptor = -1
         self.tail = ReceiveTail()
         self.read_share = READ_SHARE
 
@@ -77,12 +70,9 @@ cdef class Session(ByteStream):
 
     def connection_made(self, transport):
         """Begin: the engine says what."""
-        self.transport = transport
-        self._write = transport.write
-        self.descriptor = plain_descriptor(transport)
+        self.open_output(transport)
         self.is_encrypted = isinstance(transport, TLSLayer)
         self.peer_name = transport.get_extra_info("peername")
-        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
         self.engine.now = self.engine.received_ns = self.tail.emptied_ns = now_ns()
         if self.spin_ns:
             self.spinner = self.loop_state.shared_spinner()
@@ -114,6 +104,8 @@ cdef class Session(ByteStream):
         cdef char* place = self.engine.body_place(room)
         self.in_body = place is not NULL
         if self.in_body:
+            if room[0] > LATE_SHARE and self.loop_state.turns.is_over(now_ns()):
+                room[0] = LATE_SHARE
             self.place_size = room[0]
             return place
         if self.tail.size:
@@ -126,6 +118,7 @@ cdef class Session(ByteStream):
         cdef Turns turns = self.loop_state.turns
         cdef uint64_t now = now_ns()
         cdef bint is_full = size == self.place_size or self.is_encrypted and (<TLSLayer>self.transport).is_full
+        cdef bint is_late = False
         engine.now = now
         engine.came_ns = self.tail.dated(self.loop_state, now, self.transport, size if is_full else 0)
         engine.turn_ends_ns = turns.read_until(now)
@@ -140,13 +133,16 @@ cdef class Session(ByteStream):
         self.began_ns = now
         self._handle(size)
         turns.frames_left = engine.messages_left
+        if self.in_body:
+            turns.frames_left -= size // FRAME_SHARE
+            is_late = turns.is_over(now)
         if engine.messages_left <= 0:
             # A slow handler, or many messages.
             turns.polls.worked(now, True)
-        if size == self.place_size:
+        if is_late or size == self.place_size:
             # uvloop reads on.
             self.read_share -= size
-            if self.read_share < (READ_SHARE_WOKEN if engine.woke else 0) and self.transport is not None:
+            if is_late or self.read_share < (READ_SHARE_WOKEN if engine.woke else 0):
                 self._yield_loop()
                 engine.woke = False
         else:
@@ -156,10 +152,10 @@ cdef class Session(ByteStream):
 
     cdef int _yield_loop(self) except -1:
         """Read no further before other callbacks had their turn, those of calls answered meanwhile among them."""
-        if not self.transport.is_closing():
+        self.read_share = READ_SHARE
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
             self.loop_state.call_soon(self._resume_after_turn)
-        self.read_share = READ_SHARE
         return 0
 
     def _resume_after_turn(self):
@@ -340,10 +336,8 @@ cdef class Session(ByteStream):
         cdef Engine engine = self.engine
         if self.tail.is_put_off and engine.reads_to_end and not engine.is_closed:
             self._hear_last_answers()
-        self.transport = None
+        self.close_output()
         self.loop_state.held_sockets.drop(self)
-        self._write = self._flush_callback = None
-        self.descriptor = -1
         engine.now = now_ns()
         self.tail.drop()
         self.tail.end()
@@ -365,125 +359,6 @@ cdef class Session(ByteStream):
             logger.error("fastrpc: internal error on a connection of %s", self.peer_name, exc_info=problem)
         self.engine.came_ns = 0
         return 0
-
-    def pause_writing(self):
-        """The transport has enough: what follows waits here, in order."""
-        self.is_write_paused = True
-        self.engine.now = now_ns()
-        self._note_blocked()
-
-    def resume_writing(self):
-        """The transport takes more."""
-        self.is_write_paused = False
-        self.engine.now = now_ns()
-        self.engine.unblocked()
-        self.flush()
-
-    # Flushing
-
-    cdef int on_output(self) except -1:
-        return 0 if self._flush_scheduled else self.schedule_flush()
-
-    cdef int schedule_flush(self) except -1:
-        if self._flush_callback is None:
-            if self.transport is None:
-                return 0
-            self._flush_callback = self._flush_scheduled_now
-        try:
-            self.loop_state.call_soon(self._flush_callback)
-        except RuntimeError:
-            # The loop was closed around us: nothing is left to write.
-            if not self.loop_state.loop.is_closed():
-                raise
-            return 0
-        self._flush_scheduled = True
-        if self.spinner is not None:
-            self.spinner.has_waiting = True
-        return 0
-
-    cdef bint ask_turn(self) except -1:
-        if self.transport is None:
-            return False
-        try:
-            self.loop_state.call_soon(self._turn_over)
-        except RuntimeError:
-            # As in `schedule_flush`.
-            if not self.loop_state.loop.is_closed():
-                raise
-            return False
-        return True
-
-    def _turn_over(self):
-        self.engine.now = now_ns()
-        self.engine.turn_over()
-        self.flush()
-
-    def _flush_scheduled_now(self):
-        self._flush_scheduled = False
-        self.engine.now = now_ns()
-        self.flush()
-
-    @cython.nonecheck(False)
-    cdef int flush(self) except -1:
-        """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
-        cdef Engine engine = self.engine
-        if self.transport is None:
-            return 0
-        if not self.is_write_paused and not engine.is_closed:
-            self._write_all()
-        return engine.flushed()
-
-    cdef int push(self) except -1:
-        if self.transport is None:
-            return 0
-        self.leave_closed_loop()
-        return self.flush()
-
-    cdef int _write_all(self) except -1:
-        """Write what is ready and one round of pieces; a small rest follows at once, if the transport has taken that."""
-        cdef Engine engine = self.engine
-        cdef int rest
-        while True:
-            engine.pump()
-            if not engine.has_output():
-                # Something may wait that the peer gives no credit for.
-                return self._note_blocked()
-            self._write_output()
-            rest = engine.rest()
-            if rest == NOTHING or self.is_write_paused or self.transport is None:
-                return 0
-            if rest == MUCH or self.transport.is_closing() or self.transport.get_write_buffer_size():
-                # A transport that met an error is closing, and tells us in a later turn. Messages that wait were not sent.
-                break
-        return 0 if self._flush_scheduled else self.schedule_flush()
-
-    cdef int _write_output(self) except -1:
-        cdef Engine engine = self.engine
-        self.written += engine.has_output()
-        if self.spinner is not None:
-            self.spinner.touch(self, engine.now + self.spin_ns)
-        if self._send_directly():
-            return 0
-        output = engine.take_output()
-        self.transport_holds = True
-        if type(output) is bytes:
-            self._write(output)
-        else:
-            self.transport.writelines(output)
-            if not WRITELINES_PAUSE:
-                self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
-        return 0
-
-    cdef bint is_stuck(self) noexcept:
-        return self.is_write_paused
-
-    cdef bint sends_at_once(self) noexcept:
-        if self.descriptor >= 0:
-            return True
-        return isinstance(self.transport, TLSLayer) and (<TLSLayer>self.transport).descriptor >= 0
-
-    cdef bint flushes_soon(self) noexcept:
-        return self._flush_scheduled
 
     # While the loop spins
 
@@ -516,40 +391,6 @@ cdef class Session(ByteStream):
             self.tail.emptied_ns = now_ns()
         return False
 
-    cdef bint _send_directly(self) except -1:
-        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
-        cdef Py_ssize_t size = 0, sent
-        cdef const char* data
-        if self.descriptor < 0:
-            return False
-        data = self.engine.plain_output(&size)
-        if data is NULL or size > DIRECT_BYTES:
-            return False
-        if self.transport_holds:
-            if self.transport.get_write_buffer_size():
-                return False
-            self.transport_holds = False
-        if self.transport.is_closing():
-            return False
-        sent = send_bytes(self.descriptor, data, size)
-        if sent == size:
-            self.engine.skip_output()
-            return True
-        self.transport_holds = True
-        if sent > 0:
-            self._write(self.engine.take_output()[sent:])
-        # Nothing went, or an error: the transport meets the same.
-        return sent > 0
-
-    cdef int leave_closed_loop(self) except -1:
-        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, without a callback.
-
-        The number of the descriptor may be that of another connection by now.
-        """
-        if self.loop_state.loop.is_closed():
-            self.descriptor = -1
-        return 0
-
     # Checks
 
     cdef int schedule_check(self, uint64_t due_ns) except -1:
@@ -571,18 +412,6 @@ cdef class Session(ByteStream):
             engine.was_late(late)
         due = engine.check(engine.now) if self.transport is not None else 0
         return self.schedule_check(due) if due else 0
-
-    cdef int _note_blocked(self) except -1:
-        """Something waits and cannot be written: from now on it is watched whether that changes."""
-        cdef uint64_t due = 0 if self.transport is None else self.engine.blocked()
-        return self.schedule_check(due) if due else 0
-
-    cdef int64_t untaken_bytes(self) except? -1:
-        return 0 if self.transport is None else <int64_t>self.transport.get_write_buffer_size()
-
-    cdef int64_t taken_bytes(self) except? -1:
-        # The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
-        return 0 if self.transport is None else self.written - self.untaken_bytes() - unsent_bytes(self.transport)
 
     # The end
 

@@ -63,3 +63,20 @@ cdef int64_t bytes_of(int descriptor, object question) except? -1:
         return int.from_bytes(fcntl.ioctl(descriptor, question, bytes(4)), sys.byteorder)
     except OSError:
         return 0
+
+
+cdef int note_long(SentOutput* sent, Py_ssize_t size, int64_t untaken) noexcept:
+    """Note that a long output is given to the transport next, which keeps all of it until the last byte is gone."""
+    cdef bint is_alone = sent.bytes - untaken >= sent.long_ends
+    sent.earlier_begins = sent.bytes if is_alone else sent.long_begins
+    sent.long_begins = sent.bytes
+    sent.long_ends = sent.bytes + size
+    return 0
+
+
+cdef int64_t kept_of(const SentOutput* sent, int64_t untaken) noexcept:
+    """Return how many bytes of memory the output takes of which so much is not taken."""
+    cdef int64_t gone = sent.bytes - untaken
+    if untaken == 0 or gone < sent.earlier_begins or gone >= sent.long_ends:
+        return untaken
+    return sent.bytes - (sent.earlier_begins if gone < sent.long_begins else sent.long_begins)

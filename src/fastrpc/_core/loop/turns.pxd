@@ -28,8 +28,10 @@ cdef class Turns:
         bint _is_fresh_next
         bint _is_fresh_slice
 
-        # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted.
+        # The instant at which this turn of the loop has handled enough; 0 = its beginning is not noted. The end of the last
+        # slices if more work waits, else 0.
         uint64_t ends_ns
+        uint64_t _ran_ns
 
         # The time left in this turn for work without an answer.
         uint64_t unanswered_ns
@@ -45,6 +47,7 @@ cdef class Turns:
 
     cdef int add(self, Timed owner, bint is_long=*) except -1
     cdef uint64_t begin(self, uint64_t now) except 0
+    cdef bint is_over(self, uint64_t now) noexcept
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept
     cdef uint64_t read_until(self, uint64_t now) except 0
     cdef Py_ssize_t _waiting(self) except -1

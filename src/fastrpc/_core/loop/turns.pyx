@@ -46,6 +46,9 @@ cdef uint64_t TURN_NS = 4_000_000
 cdef uint64_t SHORTEST_NS = 1_000_000
 cdef uint64_t ROUND_NS = 200_000_000
 cdef uint64_t LEAST_NS = 100_000
+# The slices of a turn take as long as the reads and callbacks before them, so that deferred work goes on where thousands of
+# sockets are read in each turn, but at most so long.
+cdef uint64_t LONGEST_TURN_NS = 20_000_000
 # A read that takes longer begins a turn by itself.
 cdef uint64_t UNNOTED_NS = 250_000
 
@@ -84,6 +87,10 @@ cdef class Turns:
             return self.ends_ns
         return self.begin(now) if self.frames_left <= 0 else now + UNNOTED_NS
 
+    cdef bint is_over(self, uint64_t now) noexcept:
+        """Return whether this turn has handled enough."""
+        return self.ends_ns != 0 and now >= self.ends_ns
+
     cdef bint spend_unanswered(self, uint64_t nanoseconds) noexcept:
         """Take time of work without an answer from its share of this turn; return whether any is left."""
         self.unanswered_ns -= min(self.unanswered_ns, nanoseconds)
@@ -118,12 +125,13 @@ cdef class Turns:
     def run(self):
         """Run slices for one turn of the loop; called by the loop."""
         cdef uint64_t began = now_ns(), now = began
+        cdef uint64_t length = max(TURN_NS, min(LONGEST_TURN_NS, began - self._ran_ns)) if self._ran_ns else TURN_NS
         cdef Py_ssize_t left = self._waiting()
         self._is_scheduled = self._is_fresh_next = False
-        self.ends_ns = began + TURN_NS
+        self.ends_ns = began + length
         self.unanswered_ns = UNANSWERED_NS
         try:
-            while left > 0 and now < began + TURN_NS:
+            while left > 0 and now < began + length:
                 left -= 1
                 owner, context = self._next()
                 PyContext_Enter(context)
@@ -145,8 +153,9 @@ cdef class Turns:
                 self._begun.rotate(-1)
             if self._waiting():
                 self._schedule()
+                self._ran_ns = now_ns()
             else:
-                self.ends_ns = 0
+                self.ends_ns = self._ran_ns = 0
 
     cdef bint _give_slice(self, Timed owner, uint64_t ends_ns) except -1:
         try:

@@ -136,8 +136,7 @@ cdef class FrameReader:
         """
         if self.sink is None or self.body_left < LEAST_DIRECT or (<PartsOwner>self.owner).is_closed:
             return NULL
-        room[0] = min(self.body_left, max(<Py_ssize_t>65536, self.sink.filled))
-        return self.sink.reserve(room[0], self.trusted)
+        return self.sink.place(self.body_left, room, self.trusted)
 
     cdef int body_received(self, Py_ssize_t size) except -1:
         self.body_left -= size

@@ -137,8 +137,7 @@ cdef class RpcxEngine(Engine):
         left = self.body.total - self.body.filled
         if left < LEAST_DIRECT:
             return NULL
-        room[0] = min(left, max(<Py_ssize_t>SHORT_FRAME, self.body.filled))
-        return self.body.reserve(room[0], self.trusted)
+        return self.body.place(left, room, self.trusted)
 
     cdef int body_received(self, Py_ssize_t size) except -1:
         cdef RpcxFrame frame

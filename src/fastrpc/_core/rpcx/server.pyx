@@ -226,7 +226,7 @@ cdef class RpcxServer(RpcxRequests):
         self._write(call.head, flags, entries, PyBytes_GET_SIZE(payload))
         self.send_payload(payload)
         if self.has_output() > self.gate.send_soft:
-            self.gate.weigh(self.connection, self.unsent_bytes())
+            self.connection.weigh_answer()
         return self.after_call(True)
 
     cdef int send_failure(self, ServerCall call, Failure failure) except -1:
@@ -428,7 +428,7 @@ cdef class RpcxServer(RpcxRequests):
     cdef int flushed(self) except -1:
         cdef Py_ssize_t unsent = self.unsent_bytes()
         if unsent or self.connection.output_held:
-            self.life.weigh(0 if self.connection.is_closed else unsent, self.now)
+            self.life.weigh(self.connection.unsent_bytes(), self.now)
         self._heed_output(unsent, self.now)
         if self.pause_from_ns and not self.is_reading:
             # Only now an answer may be with the peer.
@@ -491,7 +491,7 @@ cdef class RpcxServer(RpcxRequests):
         if self.is_held_back or (<ByteStream>self._stream).waits_for_turn():
             facts.began_ns = facts.heard_ns = now
         facts.received = self.frame_bytes
-        facts.unsent = self.unsent_bytes()
+        facts.unsent = self.connection.unsent_bytes()
         return self.life.check(now, &facts)
 
     cdef uint64_t _check_last_call(self, uint64_t now) except? 0:

@@ -64,12 +64,12 @@ cdef class EngineServedConnection(ServedConnection):
         }
 
     cdef int64_t unsent_bytes(self) except? -1:
-        """Return the bytes of output that the peer has not taken; output of a closed connection is never taken."""
+        """Return the memory of the output that the peer has not taken; output of a closed connection is never taken."""
         cdef Engine engine
         if self._engine is NULL or self.is_closed:
             return 0
         engine = <Engine>self._engine
-        return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).untaken_bytes())
+        return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).kept_bytes())
 
     cdef int weigh_answer(self) except -1:
         # Also of a connection that closes after its answer.

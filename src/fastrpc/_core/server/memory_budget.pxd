@@ -18,10 +18,12 @@ cdef class MemoryBudget(Timed):
         object __weakref__
 
         # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two,
-        # calls of priority 1 are refused, and each request is compared with the rest.
+        # calls of priority 1 are refused, and each request is compared with the rest. Above
+        # `tight_above` freed pages go back to the system, and payloads that are received grow slowly.
         int64_t request_bytes
         int64_t process_bytes
         int64_t lend_below
+        int64_t tight_above
         int64_t refuse_above
         int64_t shed_above
         int64_t shed_requests_above

@@ -124,6 +124,21 @@ class TestAssembly:
         assert sizes[0] == 4_000_000
         assert sizes[4:] == [16_000_000] * 60
 
+    def test_where_memory_is_short_a_payload_takes_little_more_than_came_of_it(self) -> None:
+        buffers.note_memory(True)
+        try:
+            assembly = Assembly(8_000_000)
+            received = 0
+            while received < 8_000_000:
+                room = buffers.place(assembly, 8_000_000 - received)
+                assert room <= max(FIRST_PIECE, received // 8)
+                assert buffers.capacity(assembly) <= received + FIRST_PIECE + received // 4
+                buffers.append(assembly, bytes(min(50_000, room)), trusted=8_000_000)
+                received = assembly.filled
+            assert len(buffers.finish(assembly)) == 8_000_000
+        finally:
+            buffers.note_memory(False)
+
     def test_no_more_memory_is_taken_than_was_announced(self) -> None:
         assembly = Assembly(70_000)
         buffers.append(assembly, bytes(66_000))

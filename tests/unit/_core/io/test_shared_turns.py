@@ -7,14 +7,20 @@ from typing import Any
 import fastrpc
 from fastrpc import Client, ClientConfig, Limits
 from fastrpc._core.io.session import Session
+from fastrpc._core.loop.loop_state import loop_state
+from fastrpc._core.loop.turns import SlicedWork
 from fastrpc._core.server.gate import Gate
 from fastrpc.endpoint import Address
 from fastrpc.transports.base import ListenOptions
 from fastrpc.transports.memory import TRANSPORT
+from tests.support.blocking import keep_the_loop
 from tests.support.frame_factory import answer, cut, opening
 from tests.support.kept_connection import gate_for
 from tests.support.recording_session import RecordingSession
+from tests.support.rpcx_link import ServedRpcx
+from tests.support.rpcx_wire import call
 from tests.support.still_transport import StillTransport
+from tests.support.waiting import eventually
 from tests.support.wire_frames import Credit, Data, Request
 from tests.unit._core.server.test_served_calls import serving_stream
 
@@ -60,6 +66,20 @@ def fed(session: Session, transport: StillTransport, data: bytes) -> bytes:
         session.buffer_updated(size)
         data = data[size:]
     return data
+
+
+def fill(session: Session, data: bytes) -> int:
+    """Hand bytes over as one read; return how many fitted."""
+    place = session.get_buffer(-1)
+    size = min(len(place), len(data))
+    place[:size] = data[:size]
+    session.buffer_updated(size)
+    return size
+
+
+def use_up_the_turn() -> None:
+    """Leave nothing of this turn of the loop."""
+    SlicedWork(loop_state(asyncio.get_running_loop()).turns, lambda: keep_the_loop(0.005)).begin()
 
 
 async def feed(session: Session, transport: StillTransport, data: bytes) -> tuple[bytes, bool]:
@@ -116,6 +136,37 @@ async def test_a_read_that_found_less_than_there_was_room_for_ends_no_turn() -> 
             request = Request(id, b"turns.wait", b"\x90", codec=1).encode()
             assert await feed(session, transport, request) == (b"", False)
         session.connection_lost(None)
+
+
+async def test_a_long_payload_has_one_short_read_in_a_turn_that_has_handled_enough() -> None:
+    async with gate_for(Turns()) as gate:
+        served = ServedRpcx(gate)
+        session, transport = served.session, served.transport
+        data = call("turns", "take", b"x" * (8 * MIB)).encode()
+        rest = data[fill(session, data[:MIB]) :]
+        rest = rest[fill(session, rest[:MIB]) :]
+        assert (len(session.get_buffer(-1)) > STREAM_SHARE, transport.is_paused) == (True, False)
+        use_up_the_turn()
+        # A peer of another connection could have sent as much.
+        assert len(session.get_buffer(-1)) == STREAM_SHARE
+        rest = rest[fill(session, rest) :]
+        assert transport.is_paused
+        await eventually(lambda: not transport.is_paused)
+        assert len(session.get_buffer(-1)) > STREAM_SHARE
+        session.connection_lost(None)
+
+
+async def test_long_payloads_count_as_work_of_the_turn() -> None:
+    async with gate_for(Turns()) as gate:
+        served = ServedRpcx(gate)
+        data = call("turns", "take", b"x" * (8 * MIB)).encode()
+        while len(data) > 4 * MIB:
+            data = data[fill(served.session, data[:MIB]) :]
+        keep_the_loop(0.005)
+        assert not served.transport.is_paused
+        fill(served.session, data[:MIB])
+        assert served.transport.is_paused
+        served.session.connection_lost(None)
 
 
 async def test_a_connection_that_is_lost_while_others_have_their_turn_is_not_read_from() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fastrpc._core.loop.loop_state import loop_state
 from fastrpc._core.loop.turns import SlicedWork, Turns
+from tests.support.blocking import keep_the_loop
 
 STEP_SECONDS = 0.0002
 
@@ -179,3 +180,21 @@ def test_bad_arguments_are_refused() -> None:
         SlicedWork(None, print)  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
         Turns(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seconds", "least", "most"), [(0.0, 1, 30), (0.012, 40, 75), (0.2, 80, 110)])
+async def test_slices_have_as_long_as_the_callbacks_before_them(seconds: float, least: int, most: int) -> None:
+    notes: list[str] = []
+    turns = Turns(asyncio.get_running_loop())
+    found = []
+    while not any(least <= done <= most for done in found):
+        # Where others have the processor meanwhile, less is done.
+        assert len(found) < 50, found
+        while len(turns) < 50:
+            SlicedWork(turns, burning(notes, "work", 5)).queue()
+        await asyncio.sleep(0)
+        keep_the_loop(seconds)
+        before = len(notes)
+        await asyncio.sleep(0)
+        found.append(len(notes) - before)
+    await finished(turns)

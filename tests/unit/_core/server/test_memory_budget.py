@@ -8,6 +8,7 @@ import pytest
 from fastrpc import Client, Limits, Memory, Server, ServerConfig
 from fastrpc._core.server.memory_budget import Room, bytes_held
 from tests.support.kept_connection import KeptConnection, LostSession, gate_for, joined
+from tests.support.memory_growth import resident_bytes
 from tests.support.shop import Shop
 from tests.support.waiting import eventually
 from tests.support.wire_layout import Reason
@@ -215,3 +216,18 @@ async def test_metadata_of_a_call_counts_with_its_record() -> None:
                 assert await call == "packed apple"
                 await eventually(lambda: bytes_held() == 0)
             assert held[1] - held[0] == 5_000
+
+
+@pytest.mark.measures
+async def test_freed_memory_goes_back_to_the_system_though_blocks_between_it_live() -> None:
+    async with gate_for(Shop, config=ServerConfig(memory=Memory(process_bytes=64 * MIB))) as gate:
+        connection = joined(gate).connection
+        blocks = [bytes([1]) * 100_000 for _ in range(1_000)]
+        gate.weigh_output(connection, 100 * MIB)
+        blocks = blocks[::10]
+        before = resident_bytes()
+        gate.weigh_output(connection, 40 * MIB)
+        after = resident_bytes()
+        assert before - after > 80_000_000, (before, after)
+        gate.weigh_output(connection, 0)
+        assert len(blocks) == 100

@@ -1,0 +1,44 @@
+from libc.stdint cimport uint64_t
+
+from fastrpc._core.io.engine cimport ByteStream, Engine
+from fastrpc._core.io.transport_socket cimport SentOutput
+from fastrpc._core.loop.loop_state cimport LoopState
+from fastrpc._core.loop.spinner cimport Spinner
+
+cdef class SessionOutput(ByteStream):
+    cdef:
+        # The protocol.
+        readonly Engine engine
+
+        # The transport below and the loop it lives on; None before connection_made and after connection_lost. The callback
+        # holds the stream, until connection_lost.
+        readonly object transport
+        readonly LoopState loop_state
+        object _write
+        # Made on first use: many connections flush at the end of their reads alone.
+        object _flush_callback
+
+        # Keeps the loop from sleeping while this connection is busy, and for how long; None without spinning.
+        Spinner spinner
+        uint64_t spin_ns
+
+        # The socket, to write past the transport and, while it is spun on, to read; -1 where that cannot be. Whether
+        # bytes given to the transport may still be there.
+        readonly int descriptor
+        bint transport_holds
+
+        # Whether a flush is scheduled, and whether the transport is full.
+        bint _flush_scheduled
+        readonly bint is_write_paused
+
+        # Output given to the transport.
+        SentOutput sent
+
+    cdef int open_output(self, object transport) except -1
+    cdef int close_output(self) except -1
+    cdef int schedule_flush(self) except -1
+    cdef int leave_closed_loop(self) except -1
+    cdef int _write_all(self) except -1
+    cdef int _write_output(self) except -1
+    cdef bint _send_directly(self) except -1
+    cdef int _note_blocked(self) except -1

@@ -1,0 +1,229 @@
+"""The writing half of a session: what its engine has to say goes to the transport, or past it to the socket.
+
+::
+
+    Engine.pump, take_output ──► SessionOutput ──► the socket, where it is small and nothing waits in the transport
+                                               └─► Transport.write, which keeps what the peer does not take
+
+The first write of a turn leaves at once, the rest at its end. Above HIGH_WATER the output waits in the engine.
+"""
+
+import sys
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from fastrpc._core.base.wire cimport now_ns
+from fastrpc._core.io.engine cimport MUCH, NOTHING
+from fastrpc._core.io.socket_io cimport send_bytes
+from fastrpc._core.io.tls_layer cimport TLSLayer
+from fastrpc._core.io.transport_socket cimport kept_of, note_long, plain_descriptor, unsent_bytes
+
+cdef enum:
+    # pause_writing comes above the high mark, resume_writing below the low one.
+    HIGH_WATER = 131_072
+    LOW_WATER = 65_536
+    # Output that is not larger goes straight to the socket. A larger one is long: the transport keeps all of it until its
+    # last byte is gone.
+    DIRECT_BYTES = 65_536
+
+# In asyncio of Python 3.12 and of the first 3.13 `writelines` never calls pause_writing, and so nothing calls
+# resume_writing. To set the limits again makes it look.
+cdef bint WRITELINES_PAUSE = not (3, 12) <= sys.version_info < (3, 13, 5)
+
+
+cdef class SessionOutput(ByteStream):
+    """The output of one connection on an event loop."""
+
+    def __cinit__(self, *arguments, **options):
+        self.descriptor = -1
+
+    cdef int open_output(self, object transport) except -1:
+        """Write to this transport from now on."""
+        self.transport = transport
+        self._write = transport.write
+        self.descriptor = plain_descriptor(transport)
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=LOW_WATER)
+        return 0
+
+    cdef int close_output(self) except -1:
+        """The transport is gone."""
+        self.transport = None
+        self._write = self._flush_callback = None
+        self.descriptor = -1
+        return 0
+
+    # Calls of the transport
+
+    def pause_writing(self):
+        """The transport has enough: what follows waits here, in order."""
+        self.is_write_paused = True
+        self.engine.now = now_ns()
+        self._note_blocked()
+
+    def resume_writing(self):
+        """The transport takes more."""
+        self.is_write_paused = False
+        self.engine.now = now_ns()
+        self.engine.unblocked()
+        self.flush()
+
+    # Flushing
+
+    cdef int on_output(self) except -1:
+        return 0 if self._flush_scheduled else self.schedule_flush()
+
+    cdef int schedule_flush(self) except -1:
+        if self._flush_callback is None:
+            if self.transport is None:
+                return 0
+            self._flush_callback = self._flush_scheduled_now
+        try:
+            self.loop_state.call_soon(self._flush_callback)
+        except RuntimeError:
+            # The loop was closed around us: nothing is left to write.
+            if not self.loop_state.loop.is_closed():
+                raise
+            return 0
+        self._flush_scheduled = True
+        if self.spinner is not None:
+            self.spinner.has_waiting = True
+        return 0
+
+    cdef bint ask_turn(self) except -1:
+        if self.transport is None:
+            return False
+        try:
+            self.loop_state.call_soon(self._turn_over)
+        except RuntimeError:
+            # As in `schedule_flush`.
+            if not self.loop_state.loop.is_closed():
+                raise
+            return False
+        return True
+
+    def _turn_over(self):
+        self.engine.now = now_ns()
+        self.engine.turn_over()
+        self.flush()
+
+    def _flush_scheduled_now(self):
+        self._flush_scheduled = False
+        self.engine.now = now_ns()
+        self.flush()
+
+    @cython.nonecheck(False)
+    cdef int flush(self) except -1:
+        """Hand what may leave to the transport: everything small in one write, pieces as long as it takes them."""
+        cdef Engine engine = self.engine
+        if self.transport is None:
+            return 0
+        if not self.is_write_paused and not engine.is_closed:
+            self._write_all()
+        return engine.flushed()
+
+    cdef int push(self) except -1:
+        if self.transport is None:
+            return 0
+        self.leave_closed_loop()
+        return self.flush()
+
+    cdef int _write_all(self) except -1:
+        """Write what is ready and one round of pieces; a small rest follows at once, if the transport has taken that."""
+        cdef Engine engine = self.engine
+        cdef int rest
+        while True:
+            engine.pump()
+            if not engine.has_output():
+                # Something may wait that the peer gives no credit for.
+                return self._note_blocked()
+            self._write_output()
+            rest = engine.rest()
+            if rest == NOTHING or self.is_write_paused or self.transport is None:
+                return 0
+            if rest == MUCH or self.transport.is_closing() or self.transport.get_write_buffer_size():
+                # A transport that met an error is closing, and tells us in a later turn. Messages that wait were not sent.
+                break
+        return 0 if self._flush_scheduled else self.schedule_flush()
+
+    cdef int _write_output(self) except -1:
+        cdef Engine engine = self.engine
+        cdef Py_ssize_t size = engine.has_output()
+        if size > DIRECT_BYTES:
+            note_long(&self.sent, size, self.untaken_bytes())
+        self.sent.bytes += size
+        if self.spinner is not None:
+            self.spinner.touch(self, engine.now + self.spin_ns)
+        if self._send_directly():
+            return 0
+        output = engine.take_output()
+        self.transport_holds = True
+        if type(output) is bytes:
+            self._write(output)
+        else:
+            self.transport.writelines(output)
+            if not WRITELINES_PAUSE:
+                self.transport.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        return 0
+
+    cdef bint is_stuck(self) noexcept:
+        return self.is_write_paused
+
+    cdef bint sends_at_once(self) noexcept:
+        if self.descriptor >= 0:
+            return True
+        return isinstance(self.transport, TLSLayer) and (<TLSLayer>self.transport).descriptor >= 0
+
+    cdef bint flushes_soon(self) noexcept:
+        return self._flush_scheduled
+
+    cdef bint _send_directly(self) except -1:
+        """Send what is small past the transport; False: it has to take it, as bytes of ours wait there already."""
+        cdef Py_ssize_t size = 0, sent
+        cdef const char* data
+        if self.descriptor < 0:
+            return False
+        data = self.engine.plain_output(&size)
+        if data is NULL or size > DIRECT_BYTES:
+            return False
+        if self.transport_holds:
+            if self.transport.get_write_buffer_size():
+                return False
+            self.transport_holds = False
+        if self.transport.is_closing():
+            return False
+        sent = send_bytes(self.descriptor, data, size)
+        if sent == size:
+            self.engine.skip_output()
+            return True
+        self.transport_holds = True
+        if sent > 0:
+            self._write(self.engine.take_output()[sent:])
+        # Nothing went, or an error: the transport meets the same.
+        return sent > 0
+
+    cdef int leave_closed_loop(self) except -1:
+        """Where no callback of the loop led to: a loop that was closed has closed its sockets too, without a callback.
+
+        The number of the descriptor may be that of another connection by now.
+        """
+        if self.loop_state.loop.is_closed():
+            self.descriptor = -1
+        return 0
+
+    # Output that the peer has not taken
+
+    cdef int _note_blocked(self) except -1:
+        """Something waits and cannot be written: from now on it is watched whether that changes."""
+        cdef uint64_t due = 0 if self.transport is None else self.engine.blocked()
+        return self.schedule_check(due) if due else 0
+
+    cdef int64_t untaken_bytes(self) except? -1:
+        return 0 if self.transport is None else <int64_t>self.transport.get_write_buffer_size()
+
+    cdef int64_t kept_bytes(self) except? -1:
+        return 0 if self.transport is None else kept_of(&self.sent, self.untaken_bytes())
+
+    cdef int64_t taken_bytes(self) except? -1:
+        # The system keeps megabytes, and takes more only when a third of them is gone: a slow reader needs long for that.
+        return 0 if self.transport is None else self.sent.bytes - self.untaken_bytes() - unsent_bytes(self.transport)

@@ -1,0 +1,64 @@
+"""The writing half of a session: output leaves at once while it is taken, and counts for as long as it takes memory."""
+
+import asyncio
+from typing import Any
+
+from fastrpc._core.io.session import Session
+from fastrpc._core.server.memory_budget import bytes_held
+from fastrpc._core.server.served_engine import ServedEngine
+from tests.support.kept_connection import gate_for
+from tests.support.shop import Shop
+from tests.support.still_transport import StillTransport
+
+
+class Parts:
+    """What an engine asks of the parts of its server."""
+
+    reveals_services = True
+
+    def __init__(self, gate: Any) -> None:
+        self.gate = gate
+
+
+async def test_output_waits_in_the_engine_while_the_transport_is_full() -> None:
+    async with gate_for(Shop) as gate:
+        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
+        session.connection_made(transport)
+        session.pause_writing()
+        engine.send(b"later")
+        await asyncio.sleep(0)
+        assert (transport.written, engine.unsent_bytes()) == (b"", 5)
+        session.resume_writing()
+        assert (transport.written, engine.unsent_bytes()) == (b"later", 0)
+        session.connection_lost(None)
+
+
+async def test_a_long_output_counts_whole_until_its_last_byte_is_gone() -> None:
+    async with gate_for(Shop) as gate:
+        engine = ServedEngine(Parts(gate), "kept", has_rules=False)
+        session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
+        session.connection_made(transport)
+
+        async def write(size: int, *, untaken: int) -> int:
+            transport.untaken = untaken
+            engine.send(bytes(size))
+            await asyncio.sleep(0)
+            return held(untaken + size)
+
+        def held(untaken: int) -> int:
+            transport.untaken = untaken
+            session.resume_writing()
+            return bytes_held()
+
+        assert await write(10, untaken=0) == 10
+        assert await write(200_000, untaken=10) == 200_010
+        assert (held(200_005), held(200_000), held(1)) == (200_005, 200_000, 200_000)
+        # The transport takes the next one before the last bytes of this one are gone.
+        assert await write(100_000, untaken=1_000) == 300_000
+        assert (held(100_001), held(100_000), held(1)) == (300_000, 100_000, 100_000)
+        assert await write(10, untaken=1) == 100_010
+        assert (held(10), held(0)) == (10, 0)
+        assert await write(100_000, untaken=0) == 100_000
+        session.connection_lost(None)
+        assert bytes_held() == 0
