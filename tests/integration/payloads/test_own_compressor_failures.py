@@ -44,7 +44,8 @@ class Failing:
         if b"bad" not in unpacked[:16]:
             return unpacked
         if isinstance(self.outcome, Exception):
-            raise self.outcome
+            # A new one each time: its traceback holds the calls that it ended.
+            raise type(self.outcome)(*self.outcome.args)
         made: bytes = self.outcome(unpacked)
         return made
 
