@@ -18,11 +18,11 @@ TESTS = "tests/integration/connections/test_lives.py"
 #: By rule: a part of the module, what stands in its place, and the tests of the rule.
 MUTANTS = {
     "counting in": (
-        "return (<Gate>(<ServedConnection>self.connection).gate).add_session(<object>self.engine)",
+        "return (<Gate>(<ServedConnection>self.connection).gate).add_engine(<object>self.engine)",
         "return False",
         "counted_in_and_out or too_many",
     ),
-    "counting out": ("gate.session_lost(<object>self.engine, error)", "pass", "counted_in_and_out"),
+    "counting out": ("gate.engine_lost(<object>self.engine, error)", "pass", "counted_in_and_out"),
     "opening": (
         "self.opening_due_ns = now + self.handshake_ns if self.handshake_ns else 0",
         "self.opening_due_ns = 0",

@@ -219,6 +219,7 @@ class TestLayers:
 
     def test_the_gate_knows_no_protocol(self) -> None:
         files = [CORE / "server" / f"{name}{kind}" for name in OF_EVERY_PROTOCOL for kind in (".pyx", ".pxd")]
+        files += (PACKAGE / "handlers").rglob("*.py")
         foreign = ("fastrpc._core.native", "fastrpc._core.io", "fastrpc._core.server.server_connection")
         found = offenders(
             files, lambda path: [item.module for item in imports(path) if item.module.startswith(foreign)]

@@ -2,7 +2,10 @@
 
 `dataclass` writes and compiles the methods of each class, which took a third of the import of a client. Here all
 classes share them. `fields`, `replace`, `asdict`, `inspect.signature`, copies and subclasses work as with a dataclass.
-Classes with `InitVar` or `field(init=False)` are not supported.
+
+Their methods know fields that are given, shown and compared. A class that needs more is refused with a TypeError: one
+that extends a dataclass, has an `InitVar` or a `field` with `init`, `repr`, `compare` or `hash`, or defines a method
+that it is given here. `dataclass(frozen=True, slots=True)` takes all of these, and may extend a class of values.
 """
 
 import inspect
@@ -14,29 +17,67 @@ __all__ = ["frozen_class", "named_value_class", "value_class"]
 
 _Kind = TypeVar("_Kind")
 
+#: The methods that every class is given, and those of classes that are compared by their fields.
+_GIVEN = frozenset({"__init__", "__setattr__", "__delattr__", "__getstate__", "__setstate__"})
+_COMPARING = frozenset({"__eq__", "__hash__"})
+
 
 # Type checkers follow `dataclass_transform` only where it decorates a function.
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_class(cls: type[_Kind]) -> type[_Kind]:
     """Make a class of values, as `dataclass(frozen=True, slots=True)` does."""
-    return _with_comparison(frozen_class(cls, kw_only=False))
+    return _with_comparison(cls, kw_only=False)
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def named_value_class(cls: type[_Kind]) -> type[_Kind]:
     """Make a class of values that are given by name, as `dataclass(frozen=True, kw_only=True, slots=True)` does."""
-    return _with_comparison(frozen_class(cls, kw_only=True))
+    return _with_comparison(cls, kw_only=True)
 
 
 def frozen_class(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
-    """Make a frozen class with slots, with the comparison and the `repr` that it has or inherits."""
+    """Make a frozen class with slots, with the comparison and the `repr` that it has or inherits.
+
+    Raises:
+        TypeError: it needs what only a dataclass can do.
+    """
+    _check_class(cls, _GIVEN)
     made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(cls)
+    _check_fields(made)
     # Dataclasses that derive from it read these.
     made.__dataclass_params__.init = made.__dataclass_params__.frozen = True
     made.__init__ = _initializer(made)
     made.__setattr__, made.__delattr__ = _frozen(made)
     made.__getstate__, made.__setstate__ = _state, _set_state
     return cast(type[_Kind], made)
+
+
+def _check_class(cls: type[Any], given: frozenset[str]) -> None:
+    """Refuse a class with inherited fields, or with a method of its own in the place of a given one."""
+    for base in cls.__mro__[1:]:
+        if "__dataclass_fields__" in vars(base):
+            raise _refusal(cls.__qualname__, f"extends the dataclass {base.__qualname__}")
+    for name in sorted(given & vars(cls).keys()):
+        raise _refusal(cls.__qualname__, f"defines {name}")
+
+
+def _check_fields(made: Any) -> None:
+    """Refuse fields that are not given, shown or compared."""
+    for one in made.__dataclass_fields__.values():
+        place = f"{made.__qualname__}.{one.name}"
+        if one._field_type.name == "_FIELD_INITVAR":
+            raise _refusal(place, "is an InitVar")
+        for option in ("init", "repr", "compare"):
+            if not getattr(one, option):
+                raise _refusal(place, f"has {option}=False")
+        if one.hash is not None:
+            raise _refusal(place, f"has hash={one.hash}")
+
+
+def _refusal(place: str, text: str) -> TypeError:
+    return TypeError(
+        f"{place} {text}, which a class of values cannot have: write @dataclass(frozen=True, slots=True)"
+    )
 
 
 def _initializer(made: Any) -> Callable[..., None]:
@@ -141,7 +182,9 @@ def _repr(self: Any) -> str:
     return f"{self.__class__.__qualname__}({', '.join(shown)})"
 
 
-def _with_comparison(made: type[_Kind]) -> type[_Kind]:
+def _with_comparison(cls: type[_Kind], *, kw_only: bool) -> type[_Kind]:
+    _check_class(cls, _COMPARING)
+    made = frozen_class(cls, kw_only=kw_only)
     kind: Any = made
     kind.__dataclass_params__.eq = kind.__dataclass_params__.repr = True
     kind.__eq__, kind.__hash__ = _equals, _hash

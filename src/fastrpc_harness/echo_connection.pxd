@@ -1,6 +1,4 @@
-from fastrpc._core.calls.call cimport Call
 from fastrpc._core.native.connection cimport Connection
-from fastrpc._core.wire.frame cimport Frame
 
 
 cdef class EchoConnection(Connection):

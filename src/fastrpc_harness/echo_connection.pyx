@@ -3,7 +3,8 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from fastrpc._core.calls.call cimport MethodRoute
+from fastrpc._core.calls.call cimport Call, MethodRoute
+from fastrpc._core.wire.frame cimport Frame
 from fastrpc._core.wire.settings cimport WireSettings
 
 from fastrpc._core.wire.settings import usual_settings

@@ -138,7 +138,7 @@ async def test_a_server_outlives_mutated_frames_and_keeps_nothing_of_them(
     async with gate_for(Arith(), Fn(), config=CONFIG) as gate:
         before = bytes_held()
         await hear_mutated(gate, scale.inputs(100_000), scale.random(7))
-        assert (bytes_held(), len(gate.sessions)) == (before, 0)
+        assert (bytes_held(), len(gate.engines)) == (before, 0)
         good = ServedRpcx(gate, config=CONFIG)
         assert (await good.ask(recordings()["msgpack_mul"].from_client)).value() == {"C": 200}
         good.lose()

@@ -163,4 +163,4 @@ async def calling(
             await soon(service.started)
             await caller.send_until_held(way.piece)
             yield service, server, caller
-        await eventually(lambda: not server._gate.sessions)
+        await eventually(lambda: not server._gate.engines)

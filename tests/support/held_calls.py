@@ -62,7 +62,7 @@ async def held_calls(
         Client(target, credentials=credentials) as client,
     ):
         await client.ready()
-        [session] = target.server._gate.sessions
+        [session] = target.server._gate.engines
         client._pool.sessions[0].transport.pause_reading()
         large = asyncio.ensure_future(client.call(Bulk.answer, MUCH))
         await eventually(lambda: session.connection.holding)

@@ -74,7 +74,7 @@ class KeptSession:
         self.closed: list[tuple[int, str]] = []
 
     def abort(self) -> None:
-        self.gate.sessions.discard(cast(ServerEngine, self))
+        self.gate.engines.discard(cast(ServerEngine, self))
 
     def close(self, reason: int = 0, text: str = "") -> None:
         self.closed.append((reason, text))
@@ -92,7 +92,7 @@ class LostSession(KeptSession):
 def joined(gate: Gate, connection: Any = None, *, kind: type[KeptSession] = KeptSession) -> KeptSession:
     """Let the gate count a new connection."""
     session = kind(gate, connection)
-    gate.sessions.add(cast(ServerEngine, session))
+    gate.engines.add(cast(ServerEngine, session))
     return session
 
 

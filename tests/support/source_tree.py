@@ -19,6 +19,7 @@ __all__ = [
     "returns_object",
     "sources",
     "tree",
+    "unused_imports",
 ]
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,22 @@ def imports(path: Path) -> list[Import]:
     return sorted(found, key=lambda item: item.line)
 
 
+def unused_imports(path: Path) -> list[str]:
+    """Return the names that a Cython file imports or cimports and does not use, in their order."""
+    code = _code(path, keeps_formatted=True)
+    names = []
+    for match in _IMPORT_FROM.finditer(code):
+        names += [
+            item.split()[-1] for item in match[3].strip("()").replace("#", " ").split(",") if item.split()
+        ]
+    for match in _IMPORT.finditer(code):
+        for item in match[2].split("#")[0].split(","):
+            first, *alias = item.split()
+            names.append(alias[-1] if alias else first.partition(".")[0])
+    rest = _IMPORT.sub("", _IMPORT_FROM.sub("", code))
+    return [name for name in names if not re.search(rf"\b{name}\b", rest)]
+
+
 def functions(path: Path) -> list[Function]:
     """Return the functions that have a body in a Python or Cython file."""
     lines = _code(path).split("\n")
@@ -110,11 +127,13 @@ def returns_object(header: str) -> bool:
     return not plain or not any(re.fullmatch(c_types, word) for word in plain)
 
 
-def _code(path: Path) -> str:
-    """Return the text of a file with strings emptied; lines stay where they are."""
+def _code(path: Path, *, keeps_formatted: bool = False) -> str:
+    """Return the text of a file with strings emptied, but for formatted ones if asked so; lines stay where they are."""
     text = path.read_text(encoding="utf-8")
 
     def empty(match: re.Match[str]) -> str:
+        if keeps_formatted and re.search(r"(?<!\w)f$", text[max(0, match.start() - 2) : match.start()]):
+            return match[0]
         if match[0].startswith("#"):
             return "#"
         starts_line = not text[: match.start()].rpartition("\n")[2].strip()

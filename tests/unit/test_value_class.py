@@ -7,14 +7,14 @@ import inspect
 import pickle
 import pkgutil
 from collections.abc import Iterator
-from dataclasses import FrozenInstanceError, dataclass, field
-from typing import Any, get_type_hints
+from dataclasses import FrozenInstanceError, InitVar, dataclass, field
+from typing import Any, ClassVar, get_type_hints
 
 import pytest
 
 from fastrpc import Backoff, ClientConfig, ConfigError, Limits, Pool
 from fastrpc.limits import RateLimit
-from fastrpc.value_class import named_value_class, value_class
+from fastrpc.value_class import frozen_class, named_value_class, value_class
 
 
 class Point:
@@ -152,6 +152,84 @@ def test_a_named_value_class_takes_nothing_by_position() -> None:
     assert Options(seconds=2.0).seconds == 2.0
     with pytest.raises(TypeError, match=r"Options\.__init__\(\): too many positional arguments"):
         Options(2.0)  # type: ignore[misc]
+
+
+class Base:
+    x: int = 1
+
+
+@pytest.mark.parametrize("base", [value_class(copied(Base, 3)), dataclass(copied(Base, 4))])
+@pytest.mark.parametrize("make", [value_class, named_value_class])
+def test_a_class_that_extends_another_one_is_refused(base: Any, make: Any) -> None:
+    class Further(base):  # type: ignore[misc]
+        y: int = 2
+
+    with pytest.raises(
+        TypeError, match=rf"Further extends the dataclass {base.__qualname__}, which .* cannot"
+    ):
+        make(Further)
+
+
+def test_a_class_may_extend_one_without_fields() -> None:
+    class Named:
+        __slots__ = ()
+
+        def name(self) -> str:
+            return type(self).__name__
+
+    @value_class
+    class Further(Named):
+        y: int = 2
+        most: ClassVar[int] = 5
+
+    assert (Further(3).y, Further().name(), Further.most) == (3, "Further", 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (field(default=1, compare=False), "compare=False"),
+        (field(default=1, repr=False), "repr=False"),
+        (field(default=1, init=False), "init=False"),
+        (field(default=1, hash=False), "hash=False"),
+        (field(default=1, hash=True), "hash=True"),
+    ],
+)
+@pytest.mark.parametrize("make", [value_class, lambda cls: frozen_class(cls, kw_only=True)])
+def test_a_field_that_its_methods_would_not_heed_is_refused(make: Any, given: Any, text: str) -> None:
+    cls = type("Odd", (), {"__annotations__": {"x": int}, "x": given})
+    with pytest.raises(
+        TypeError, match=rf"Odd\.x has {text}, which .* @dataclass\(frozen=True, slots=True\)"
+    ):
+        make(cls)
+
+
+def test_a_value_for_the_constructor_alone_is_refused() -> None:
+    class Odd:
+        x: InitVar[int]
+
+    with pytest.raises(TypeError, match=r"Odd\.x is an InitVar"):
+        value_class(Odd)
+
+
+@pytest.mark.parametrize(
+    "name", ["__init__", "__eq__", "__hash__", "__setattr__", "__delattr__", "__getstate__"]
+)
+def test_a_method_that_would_be_replaced_is_refused(name: str) -> None:
+    cls = type("Odd", (), {"__annotations__": {"x": int}, name: lambda *_: None})
+    with pytest.raises(TypeError, match=rf"Odd defines {name}"):
+        value_class(cls)
+
+
+def test_a_class_may_have_its_own_repr() -> None:
+    @value_class
+    class Short:
+        x: int
+
+        def __repr__(self) -> str:
+            return "short"
+
+    assert repr(Short(1)) == "short"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from fastrpc.client.endpoint_plan import EndpointPlan
 from fastrpc.client.target import Target
+from fastrpc.client.wire import wire_of
+from fastrpc.config import ClientConfig
 from fastrpc.gauges import Gauge
 
 __all__ = ["client_gauges"]
@@ -13,22 +15,22 @@ __all__ = ["client_gauges"]
 #: out by the results of calls, or by probes.
 STATES = ("connected", "connecting", "failed", "idle", "ejected", "down")
 
-#: The protocol of a client's connections.
-_PROTOCOL = "native"
 
-
-def client_gauges(target: Target, subchannels: Sequence[EndpointPlan]) -> Iterator[Gauge]:
+def client_gauges(
+    target: Target, subchannels: Sequence[EndpointPlan], config: ClientConfig
+) -> Iterator[Gauge]:
     """Yield the gauges of one client. Several clients of one service are added up."""
-    connections: Counter[str] = Counter()
+    connections: Counter[tuple[str, str]] = Counter()
     states: Counter[str] = Counter()
     for subchannel in list(subchannels):
-        connections[subchannel.endpoint.address.scheme] += len(subchannel.connections)
+        endpoint = subchannel.endpoint
+        connections[endpoint.address.scheme, wire_of(endpoint, config)] += len(subchannel.connections)
         states[_state_of(subchannel)] += 1
         if subchannel.endpoint_state is not None:
             state = subchannel.endpoint_state.breaker_state
-            yield "fastrpc_client_breaker_state", (str(subchannel.endpoint.address),), state
-    for transport, count in connections.items():
-        yield "fastrpc_client_connections", (transport, _PROTOCOL), count
+            yield "fastrpc_client_breaker_state", (str(endpoint.address),), state
+    for labels, count in connections.items():
+        yield "fastrpc_client_connections", labels, count
     for state in STATES:
         yield "fastrpc_client_endpoints", (str(target), state), states[state]
 

@@ -315,7 +315,7 @@ class ConnectionPool:
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
-        return () if self.is_closed else client_gauges(self.target, self.subchannels)
+        return () if self.is_closed else client_gauges(self.target, self.subchannels, self.config)
 
     def subchannel_at(self, address: Address) -> Subchannel | None:
         """Return the subchannel of one endpoint."""

@@ -96,27 +96,27 @@ class ClientServices:
         settings.client_id = os.urandom(16)
         self.is_entered = True
 
-    def attend(self, session: ClientConnection) -> None:
+    def attend(self, connection: ClientConnection) -> None:
         """Serve on a new connection."""
-        serve_on(session, self._services.gate)
+        serve_on(connection, self._services.gate)
 
     async def drain(self) -> None:
         """Take no new calls of servers, and let those under way end within `Timeouts.drain`."""
         if not self.is_entered:
             return
         gate = self._services.gate
-        for session in cast(list[ClientConnection], list(gate.sessions)):
-            if session.is_open:
-                session.begin_drain(_REASON_DRAIN, "the client closes")
+        for connection in cast(list[ClientConnection], list(gate.engines)):
+            if connection.is_open:
+                connection.begin_drain(_REASON_DRAIN, "the client closes")
             else:
-                session.close()
+                connection.close()
         # A handler that closes its own client does not wait for itself.
         limit = 0 if is_inside_handler(gate) else self._config.timeouts.drain
         try:
             async with asyncio.timeout(limit):
                 await gate.dispatcher.wait_idle()
         except TimeoutError:
-            for cut in list(gate.sessions):
+            for cut in list(gate.engines):
                 cut.end_calls("the client closes, and the time for calls to finish is over (Timeouts.drain)")
 
     async def leave(self) -> None:

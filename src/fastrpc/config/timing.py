@@ -27,7 +27,8 @@ class Timeouts(Settings):
         drain: time running calls get to finish when a server leaves; those still running then are cancelled. Too
             low cuts work off, too high delays restarts; none waits for the last call.
         linger: time a closing connection goes on reading until the peer has closed as well. Too low can destroy the
-            last answers on their way, too high holds descriptors of silent peers.
+            last answers on their way, too high holds descriptors of silent peers; 0 ends it at once (in HTTP behind the
+            last response), none once all output has left, and both read nothing more.
     """
 
     connect: float | None = 1.0

@@ -11,7 +11,6 @@ from fastrpc._core.base.nearest_name import NameIndex
 from fastrpc._core.calls.call import MethodRoute
 from fastrpc._core.calls.interception import Chain
 from fastrpc._core.calls.invocation import invoke
-from fastrpc._core.native.connection import Connection as NativeConnection
 from fastrpc._core.payload.marshal import Marshal
 from fastrpc._core.server.gate import Gate
 from fastrpc._core.server.memory_budget import Room
@@ -210,7 +209,7 @@ class Dispatcher:
 
     # Connections
 
-    def session_lost(self, connection: ServedConnection, error: BaseException | None) -> None:
+    def connection_lost(self, connection: ServedConnection, error: BaseException | None) -> None:
         """Record the loss of a connection."""
         peer = connection.describe_peer()
         if isinstance(error, HandshakeError) and peer is not None:
@@ -238,21 +237,20 @@ class Dispatcher:
         transport = connection.transport
         ssl_object = None if transport is None else transport.get_extra_info("ssl_object")
         certificate = None if ssl_object is None else certificate_of(ssl_object)
+        peer = Peer(self._address_of(connection), certificate=certificate)
         served = getattr(connection, "connection", None)
-        protocol = "native" if served is None else served.protocol
-        peer = Peer(self._address_of(connection), certificate=certificate, protocol=protocol)
+        if served is not None:
+            peer.protocol = served.protocol
         if peer.address.scheme == "unix" and connection.transport is not None:
             # Imported on first use: most servers listen at no such address.
             from fastrpc.transports.unix import user_of
 
             # Now: the system shows it only while the connection is open.
             peer._user = user_of(connection.transport)
-        if isinstance(connection, NativeConnection):
-            serves = bool(connection.peer.max_calls)
-        else:
-            serves = hasattr(connection, "push")
-        if serves:
-            peer._serve(connection, self._calling)
+        # A connection whose protocol is not known yet has no such property.
+        takes = getattr(connection, "peer_takes", None)
+        if takes is not None:
+            peer._serve(connection, self._calling, is_pushed=takes == "pushes")
         return peer
 
     def listens(self, address: Address) -> None:
@@ -268,11 +266,11 @@ class Dispatcher:
         for scheme in list(self._schemes):
             for protocol in protocols:
                 connections[scheme, protocol] = 0
-        for session in list(self.gate.sessions):
+        for engine in list(self.gate.engines):
             # Not by `describe_peer`, which would keep the data of a peer that is still opening.
-            peer = session.connection.peer_info
-            address = self._address_of(session) if peer is None else peer.address
-            connections[address.scheme, session.connection.protocol] += 1
+            peer = engine.connection.peer_info
+            address = self._address_of(engine) if peer is None else peer.address
+            connections[address.scheme, engine.connection.protocol] += 1
         for labels, count in connections.items():
             yield "fastrpc_server_connections", labels, count
 
@@ -298,11 +296,11 @@ class Dispatcher:
 
     def has_drained(self) -> bool:
         """Return whether no call is in flight and every connection has drained."""
-        return self._is_idle() and all(session.has_drained for session in self.gate.sessions)
+        return self._is_idle() and all(engine.has_drained for engine in self.gate.engines)
 
     async def wait_closed(self) -> None:
         """Wait until every connection is gone."""
-        await self._wait(lambda: not self.gate.sessions)
+        await self._wait(lambda: not self.gate.engines)
 
     def _is_idle(self) -> bool:
         access = self.gate.access

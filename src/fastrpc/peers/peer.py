@@ -4,7 +4,6 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from fastrpc._core.native.connection import Connection
 from fastrpc.endpoint import Address
 from fastrpc.peers.peer_client import PeerCalling, PeerClient
 
@@ -23,8 +22,8 @@ class Peer:
     __slots__ = (
         "_calling",
         "_client",
+        "_connection",
         "_is_pushed",
-        "_session",
         "_shown",
         "_user",
         "address",
@@ -66,7 +65,7 @@ class Peer:
         self.protocol = protocol
         self.id = None
         self._calling: PeerCalling | None = None
-        self._session: Any = None
+        self._connection: Any = None
         #: Whether it gets only notifications, as by rpcx.
         self._is_pushed = False
         self._client: PeerClient | None = None
@@ -80,20 +79,20 @@ class Peer:
         """The client that calls this peer, over rpcx by `notify` only; None unless the peer serves."""
         if self._client is None and self._calling is not None:
             if not self._is_pushed:
-                self._client = PeerClient(self._calling, self.address, self._session)
+                self._client = PeerClient(self._calling, self.address, self._connection)
             else:
                 # Imported on first use: most servers speak the native protocol alone.
                 from fastrpc.peers.push_client import PushClient
 
-                self._client = PushClient(self._calling, self.address, self._session)
+                self._client = PushClient(self._calling, self.address, self._connection)
         return self._client
 
-    def _serve(self, session: Any, calling: PeerCalling) -> None:
+    def _serve(self, connection: Any, calling: PeerCalling, *, is_pushed: bool) -> None:
         """Note that the peer serves calls on this connection, or takes pushes there."""
-        self._is_pushed = not isinstance(session, Connection)
-        if not self._is_pushed:
-            self.id = session.peer.client_id.hex() or None
-        self._session, self._calling = session, calling
+        self._is_pushed = is_pushed
+        if not is_pushed:
+            self.id = connection.peer.client_id.hex() or None
+        self._connection, self._calling = connection, calling
 
     def _limit_name(self) -> bytes:
         """Return the name under which limits count its calls: an IP address, an IPv6 /64, a user of this machine."""
@@ -103,7 +102,7 @@ class Peer:
 
     def _lose(self) -> None:
         """Note that the connection is gone."""
-        self._session = None
+        self._connection = None
 
     def __str__(self) -> str:
         return str(self.address)

@@ -68,7 +68,7 @@ class PeerClient(Caller, StreamVerbs):
     another Peer.
     """
 
-    def __init__(self, calling: PeerCalling, address: Address, session: Any) -> None:
+    def __init__(self, calling: PeerCalling, address: Address, connection: Any) -> None:
         runner = self._runner_of(calling, address)
         state = CallerState(runner, runner.routes, calling.budget)
         config = calling.config
@@ -79,7 +79,7 @@ class PeerClient(Caller, StreamVerbs):
         state.kind = PeerClient
         state.check = checked_options
         self._share(state, calling.codec)
-        runner.attend(session, state)
+        runner.attend(connection, state)
 
     @staticmethod
     def _runner_of(calling: PeerCalling, address: Address) -> "PeerRunner":
@@ -131,26 +131,26 @@ class PeerRunner(Answers):
         self.routes = calling.routes
         self.is_closed = True
         self.streams = _Streams(self, calling)
-        self.session: Connection | None = None
+        self.connection: Connection | None = None
         self._state: CallerState | None = None
         self._generation = process_generation()
         # Futures of waits for the end, or for room in the output.
         self._waiters: set[asyncio.Future[None]] = set()
 
-    def attend(self, session: Any, state: CallerState) -> None:
+    def attend(self, connection: Any, state: CallerState) -> None:
         """Call on this connection for as long as it takes calls."""
-        if session is not None and watch_calls(session, Endpoint(self.address), self._end):
+        if connection is not None and watch_calls(connection, Endpoint(self.address), self._end):
             self.is_closed = False
-            self.session, self._state = session, state
+            self.connection, self._state = connection, state
             state.bounds_output = True
-            state.set_sessions([session])
+            state.set_sessions([connection])
 
     def _end(self) -> None:
         """No more calls can go out; drop everything of the connection."""
         self.is_closed = True
         if self._state is not None:
             self._state.set_sessions(())
-        self.session = self._state = None
+        self.connection = self._state = None
         self.wake()
 
     def wake(self) -> None:
@@ -179,8 +179,8 @@ class PeerRunner(Answers):
     def check_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._generation != process_generation():
             raise RuntimeError("this PeerClient belongs to a connection that was made before the fork")
-        if self.session is not None and self.session.loop_state.loop is not loop:
-            raise wrong_loop("PeerClient", self.session.loop_state.loop, loop)
+        if self.connection is not None and self.connection.loop_state.loop is not loop:
+            raise wrong_loop("PeerClient", self.connection.loop_state.loop, loop)
 
     def lost(self, method: str | None) -> FastRPCError:
         """Return the error of a call without a connection."""
@@ -206,9 +206,9 @@ class PeerRunner(Answers):
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(call.remaining()):
-                while self.session is not None:
+                while self.connection is not None:
                     waiter: asyncio.Future[None] = loop.create_future()
-                    if not call._await_output(self.session, waiter):
+                    if not call._await_output(self.connection, waiter):
                         break
                     await self._wait(waiter)
         except TimeoutError:
@@ -226,11 +226,11 @@ class PeerRunner(Answers):
 
     async def _attempted(self, call: AwaitedCall) -> Any:
         """Make the one attempt of a call."""
-        if self.session is None:
+        if self.connection is None:
             lost = self.lost(call.method)
             call._count_unsent(lost.status)
             raise lost
-        attempt = call._attempt_on(self.session, 0)
+        attempt = call._attempt_on(self.connection, 0)
         try:
             value = await attempt
         finally:
@@ -281,12 +281,12 @@ class _Streams(StreamMaker):
         cast(CallerState, call._options.shared).use()
         stream._set_loop(loop_state(asyncio.get_running_loop()), self._idle_seconds)
         call._start_clock()
-        session = self._runner.session
-        if session is None:
+        connection = self._runner.connection
+        if connection is None:
             error = self._runner.lost(call.method)
             call._count_unsent(error.status)
             raise error
-        attempt = call._attempt_on(session, 0)
+        attempt = call._attempt_on(connection, 0)
         call._may_have_run = True
         await pack_arguments(attempt)
         attempt._begin(stream)

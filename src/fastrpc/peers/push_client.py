@@ -33,12 +33,12 @@ class _PushRunner(PeerRunner):
         self.routes = calling.value_routes
         self._engine: RpcxServer | None = None
 
-    def attend(self, session: Any, state: CallerState) -> None:
+    def attend(self, connection: Any, state: CallerState) -> None:
         """Push on this connection for as long as it lasts."""
-        if session is not None and not session.is_closed:
+        if connection is not None and not connection.is_closed:
             self.is_closed = False
-            self._engine = session
-            session.pusher = self
+            self._engine = connection
+            connection.pusher = self
 
     # Events of the connection
 

@@ -52,16 +52,17 @@ class RouteMaker:
     ) -> None:
         self._limits = config.limits
         self._totals = totals
-        # Whether each connection itself knows the form of its payloads; whether they are one value each.
         wire = config.wire_protocol if isinstance(config, ClientConfig) else None
-        self._has_twins = isinstance(config, ClientConfig) and wire is None and not by_value
+        # Whether each connection tells its protocol; else that of all, and whether its payloads are one value each.
+        self._has_forms = isinstance(config, ClientConfig) and wire is None and not by_value
+        self._protocol = "rpcx" if by_value else "native"
         self._by_value = by_value
-        #: The protocol of all connections, if that has no streams.
-        self._without_streams = "rpcx" if by_value else None
+        self._has_streams = not by_value
         if wire is not None:
-            traits = client_protocol(wire).traits
-            self._by_value = by_value or traits.takes_values
-            self._without_streams = None if traits.has_streams else wire
+            known = client_protocol(wire)
+            self._protocol = known.name
+            self._by_value = by_value or known.traits.takes_values
+            self._has_streams = known.traits.has_streams
         self._streams: dict[tuple[Any, str, Kind], MethodRoute] = {}
 
     def __call__(self, method: Any, codec: str) -> MethodRoute:
@@ -72,13 +73,13 @@ class RouteMaker:
         """
         with ShownAtProgram(hides_block=True):
             if isinstance(method, str):
-                return self._named_route(method, codec, "unary", self._by_value)
+                return self._named_route(method, codec, "unary", self._protocol, self._by_value)
             from fastrpc.rpc.service import method_definition
 
             definition = method_definition(method)
             if definition.kind not in _CALLED:
                 raise TypeError(f"{definition.full_name} {_VERBS[definition.kind]}")
-            return self._route(definition, codec, self._by_value)
+            return self._route(definition, codec, self._protocol, self._by_value)
 
     def stream_route(self, method: Any, codec: str, verb: str, has_input: bool) -> MethodRoute:
         """Return the route of a method for a verb that streams; for a name, the verb implies the kind.
@@ -102,13 +103,15 @@ class RouteMaker:
         if route is None:
             with ShownAtProgram(hides_block=True):
                 if isinstance(method, str):
-                    route = self._named_route(method, codec, kind, self._by_value)
+                    route = self._named_route(method, codec, kind, self._protocol, self._by_value)
                 else:
-                    route = self._route(definition, codec, self._by_value)
+                    route = self._route(definition, codec, self._protocol, self._by_value)
             self._streams[method, codec, kind] = route
         return route
 
-    def _route(self, definition: "MethodDefinition", codec: str, by_value: bool) -> MethodRoute:
+    def _route(
+        self, definition: "MethodDefinition", codec: str, protocol: str, by_value: bool
+    ) -> MethodRoute:
         from fastrpc.rpc.aliases import go_name
         from fastrpc.rpc.marshals import codec_for, marshal_for
 
@@ -123,10 +126,12 @@ class RouteMaker:
         sent_as = None
         if by_value and definition.service_names.rpcx == "go":
             sent_as = f"{go_name(definition.service)}.{go_name(definition.name)}"
-        twin = partial(self._route, definition, codec, not by_value)
-        return self._made(definition, marshal, by_value, twin, sent_as)
+        make = partial(self._route, definition, codec)
+        return self._made(definition, marshal, protocol, make, sent_as)
 
-    def _named_route(self, method: str, codec: str, kind: "Kind", by_value: bool) -> MethodRoute:
+    def _named_route(
+        self, method: str, codec: str, kind: "Kind", protocol: str, by_value: bool
+    ) -> MethodRoute:
         from fastrpc.rpc.marshals import untyped_marshal
 
         marshal = untyped_marshal(
@@ -136,26 +141,31 @@ class RouteMaker:
             items=_ITEMS,
             by_value=by_value and codec in _VALUE_CODECS,
         )
-        twin = partial(self._named_route, method, codec, kind, not by_value)
-        return self._made(_NamedMethod(method, kind), marshal, by_value, twin)
+        make = partial(self._named_route, method, codec, kind)
+        return self._made(_NamedMethod(method, kind), marshal, protocol, make)
 
     def _made(
         self,
         definition: Any,
         marshal: Any,
-        by_value: bool,
-        twin: Callable[[], MethodRoute],
+        protocol: str,
+        make: Callable[[str, bool], MethodRoute],
         sent_as: str | None = None,
     ) -> MethodRoute:
-        if self._without_streams is not None and definition.kind != "unary":
+        if definition.kind != "unary" and not self._has_streams:
             raise ConfigError(
-                f"{definition.full_name} streams, and {self._without_streams} has no streams",
+                f"{definition.full_name} streams, and {protocol} has no streams",
                 hint="call it by the native protocol",
             )
-        counters = default_registry.counters(definition.full_name, "client")
+        counters = default_registry.counters(definition.full_name, "client", protocol)
         route = MethodRoute(definition, marshal, counters, totals=self._totals, sent_as=sent_as)
-        route.set_form(by_value, twin if self._has_twins and definition.kind == "unary" else None)
+        has_forms = self._has_forms and definition.kind == "unary"
+        route.set_protocol(protocol, partial(self._form, make) if has_forms else None)
         return route
+
+    def _form(self, make: Callable[[str, bool], MethodRoute], protocol: str) -> MethodRoute:
+        """Return the route of a method for connections of another protocol."""
+        return make(protocol, client_protocol(protocol).traits.takes_values)
 
 
 class _NamedMethod:

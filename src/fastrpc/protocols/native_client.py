@@ -32,7 +32,7 @@ def native_connection(
         "settings": parts.settings,
         "early_calls": config.early_calls,
         "credential": parts.credential,
-        "takes_values": parts.protocol.traits.takes_values,
+        "protocol": parts.protocol,
         **options,
     }
     if parts.loop is None:

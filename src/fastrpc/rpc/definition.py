@@ -97,7 +97,7 @@ class MethodDefinition:
         self.roles = options.roles or frozenset()
         #: The client's default and the server's cap; None = not given.
         self.timeout = options.timeout
-        #: The value of `codec=`; `schema.codec_for` returns the codec of a call.
+        #: The value of `codec=`; `codec_for` of `rpc/marshals` returns the codec of a call.
         self.codec = options.codec
         self.signature = signature
         self.passes_on = False
@@ -105,7 +105,7 @@ class MethodDefinition:
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.
         self.renamed = _kept_names(options, signature)
-        #: The marshals prepared by `schema.marshal_for`.
+        #: The marshals prepared by `marshal_for` of `rpc/marshals`.
         self.marshals: dict[tuple[str, int, int, bool, bool], Any] = {}
         self._types = self._admits_none = self._has_array_result = None
 

@@ -64,7 +64,7 @@ class ServerAccess:
             # Frames after a credential are not read, so that the opening may end only after the verdict.
             most = None if seconds is None else VERDICT_SHARE * seconds
             self._authentication = Authentication(self._authenticate, self._authorize, seconds=most)
-            self._authentication.sessions = gate.sessions
+            self._authentication.engines = gate.engines
             gate.access = Access(
                 self._authentication,
                 OwnCredentials(self._authentication),
@@ -122,7 +122,7 @@ class ServerAccess:
         if self._gate is not None and self._gate.access is not None:
             self._gate.access.look()
             self._compare()
-            self._gate.access.renew(self._gate.sessions)
+            self._gate.access.renew(self._gate.engines)
 
     def _compare(self) -> None:
         """Warn of unknown names in a changed policy; the rest of it counts, as other servers may share the file."""

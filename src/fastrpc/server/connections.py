@@ -57,10 +57,10 @@ class _Drain:
         now = asyncio.get_running_loop().time()
         if now >= self._searches_at:
             self._searches_at = now + _SEARCH_SECONDS
-            new = [session for session in self._gate.sessions if session not in self._told]
+            new = [engine for engine in self._gate.engines if engine not in self._told]
             self._told.update(new)
-            for session in new:
-                session.begin_drain(_REASON_DRAIN, "the server drains")
+            for engine in new:
+                engine.begin_drain(_REASON_DRAIN, "the server drains")
             if self._accepting.undecided and now >= self._shuts_at:
                 self._accepting.shut()
         return not self._accepting.undecided
@@ -86,8 +86,8 @@ async def drain_connections(gate: Gate, accepting: "Accepting", life: Life, seco
         if gate.dispatcher.has_drained():
             return True
         life.cut_off(gate.running, seconds)
-        for session in list(gate.sessions):
-            session.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
+        for engine in list(gate.engines):
+            engine.end_calls("the server stops, and the time for calls to finish is over (Timeouts.drain)")
         return False
 
 
@@ -97,17 +97,17 @@ def move_connection(gate: Gate, moved: set[Any]) -> None:
     Args:
         moved: the connections that have moved; the chosen one is added.
     """
-    found = itertools.islice((one for one in gate.sessions if one not in moved), _MOST_COMPARED)
-    session = min(found, key=lambda one: len(one.connection.running), default=None)
-    if session is not None:
-        moved.add(session)
-        session.begin_drain(_REASON_MAX_AGE, "the connection moves to another worker process")
+    found = itertools.islice((one for one in gate.engines if one not in moved), _MOST_COMPARED)
+    engine = min(found, key=lambda one: len(one.connection.running), default=None)
+    if engine is not None:
+        moved.add(engine)
+        engine.begin_drain(_REASON_MAX_AGE, "the connection moves to another worker process")
 
 
 async def close_connections(gate: Gate, linger: float | None) -> None:
     """Close every connection, and wait for their ends: at most a second more than the time to linger."""
-    for session in list(gate.sessions):
-        session.close(_REASON_DRAIN, "the server closes")
+    for engine in list(gate.engines):
+        engine.close(_REASON_DRAIN, "the server closes")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout((linger or 0.0) + 1.0):
             await gate.dispatcher.wait_closed()
@@ -115,11 +115,11 @@ async def close_connections(gate: Gate, linger: float | None) -> None:
 
 def abort_connections(gate: Gate) -> None:
     """Abort every connection that is still open. One that fails does not keep the others open."""
-    for session in list(gate.sessions):
+    for engine in list(gate.engines):
         try:
-            session.abort()
+            engine.abort()
         except Exception as error:
-            logger.error("fastrpc: %r cannot be aborted", session, exc_info=error)
+            logger.error("fastrpc: %r cannot be aborted", engine, exc_info=error)
 
 
 async def outlast(work: "asyncio.Task[None]", hurry: Callable[[], None]) -> None:
@@ -148,13 +148,13 @@ def connected_peers(gate: Gate | None) -> list[Peer]:
     """Return the peers of the connections that are open now; none before the server starts."""
     if gate is None:
         return []
-    sessions = [session for session in gate.sessions if getattr(session, "is_open", True)]
-    return [peer for session in sessions if (peer := session.connection.describe_peer()) is not None]
+    engines = [engine for engine in gate.engines if getattr(engine, "is_open", True)]
+    return [peer for engine in engines if (peer := engine.connection.describe_peer()) is not None]
 
 
 def connection_stats(gate: Gate | None) -> dict[str, Any]:
     """Return gauges and totals of all connections as plain data; zeros before the server starts."""
-    parts = [] if gate is None else [session.stats() for session in list(gate.sessions)]
+    parts = [] if gate is None else [engine.stats() for engine in list(gate.engines)]
     return {
         "live": {
             "connections": len(parts),

@@ -185,9 +185,9 @@ class Worker:
         """Return the connections taken so far, and those open now."""
         gate = None if self._server is None else self._server._gate
         # Connections that leave do not count: they are about to end.
-        sessions = set() if gate is None else gate.sessions
-        self._moved &= sessions
-        return self._taken, len(self._taking) + len(sessions) - len(self._moved)
+        engines = set() if gate is None else gate.engines
+        self._moved &= engines
+        return self._taken, len(self._taking) + len(engines) - len(self._moved)
 
     def _look_at_age(self) -> None:
         """Ask for a successor once so many calls were served; again where it could not start."""

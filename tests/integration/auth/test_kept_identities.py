@@ -277,7 +277,7 @@ async def test_a_kept_call_that_nobody_made_stays_one_of_nobody() -> None:
         target = str(await server.listen("tcp://127.0.0.1:0"))
         async with Client(target) as client:
             await client.call(Kept.open_keep)
-            [session] = server._gate.sessions  # type: ignore[union-attr]
+            [session] = server._gate.engines  # type: ignore[union-attr]
             session.identify(Identity("ada"), 60.0)
             await client.call(Kept.open_keep)
     assert [call.identity and call.identity.name for call in kept.calls] == [None, "ada"]
@@ -290,7 +290,7 @@ async def test_a_call_that_nobody_made_stays_one_of_nobody() -> None:
         async with Client(target) as client:
             working = asyncio.ensure_future(client.call(Desk.open_work))
             await desk.began.wait()
-            [session] = server._gate.sessions  # type: ignore[union-attr]
+            [session] = server._gate.engines  # type: ignore[union-attr]
             session.identify(Identity("ada"), 60.0)
             desk.may_end.set()
             assert await working == [None, None]

@@ -70,7 +70,7 @@ class Ends:
         if end == "odd":
             return "no number"
         if end == "lost":
-            current_call().connection.session.abort()  # type: ignore[attr-defined]
+            current_call().connection.engine.abort()  # type: ignore[attr-defined]
         if end != "answer":
             await self.may_answer.wait()
         return 1

@@ -94,7 +94,7 @@ def burns(numbers: Sequence[int], *, flags: int = 0) -> bytes:
 
 
 def sessions_of(target: Served) -> set[ServerEngine]:
-    return target.server._gate.sessions  # type: ignore[union-attr]
+    return target.server._gate.engines  # type: ignore[union-attr]
 
 
 def some_wait(target: Served) -> bool:

@@ -15,7 +15,7 @@ async def test_sessions_send_directly_on_sockets_of_every_loop(scheme: str, is_d
     async with served(Who("one"), scheme=scheme) as target, Client(target) as client:
         await client.ready()
         state: Any = target.server._gate
-        await eventually(lambda: len(state.sessions) == 1)
-        for session in (*client._pool.sessions, *state.sessions):
+        await eventually(lambda: len(state.engines) == 1)
+        for engine in (*client._pool.sessions, *state.engines):
             # A class that was renamed by another version of the loop shows here, and nowhere else but in benchmarks.
-            assert (session.stream.descriptor >= 0) is is_direct, type(session.transport)
+            assert (engine.stream.descriptor >= 0) is is_direct, type(engine.transport)

@@ -33,6 +33,8 @@ ALL = pytest.mark.parametrize("column", COLUMNS)
 #: The native protocol has rules of its own for its peer (`test_liveness.py`).
 FOREIGN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "native"])
 STREAMING = pytest.mark.parametrize("column", [column for column, way in COLUMNS.items() if way.stream])
+#: The toy protocol closes without a linger, and a WebSocket does as HTTP.
+LINGERING = pytest.mark.parametrize("column", ["native", "http", "rpcx"])
 #: A WebSocket at a method is one call; it begins as HTTP.
 BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if column != "websocket"])
 
@@ -41,12 +43,12 @@ BETWEEN = pytest.mark.parametrize("column", [column for column in COLUMNS if col
 async def test_a_connection_is_counted_in_and_out(column: str) -> None:
     shop = Shop()
     async with lived(column, shop=shop, keepalive=PATIENT, timeouts=ENDLESS) as connection:
-        assert len(connection.gate.sessions) == 1
+        assert len(connection.gate.engines) == 1
         await connection.open()
         await connection.begun()
         connection.lose()
         await eventually(lambda: shop.cancelled == 1)
-        assert len(connection.gate.sessions) == 0
+        assert len(connection.gate.engines) == 0
         assert (connection.engine.connection.is_closed, connection.engine.connection.held_bytes) == (True, 0)
 
 
@@ -221,6 +223,89 @@ async def test_streams_end_with_the_credential_of_their_call(column: str) -> Non
         connection.gate.access.expire_call(call)
         connection.look(1)
         await eventually(lambda: feed.ended == 1)
+
+
+@STREAMING
+async def test_a_stream_whose_credential_expires_as_the_connection_leaves_ends_for_that(column: str) -> None:
+    feed = Feed()
+    keepalive = Keepalive(interval=None, timeout=80_000, max_age=100)
+    timeouts = Timeouts(handshake=None, idle=None, call=None, drain=30)
+    async with lived(
+        column, shop=feed, authenticate=TOKENS, keepalive=keepalive, timeouts=timeouts
+    ) as connection:
+        connection.prove(140.0)
+        await connection.give(connection.way.stream)
+        await eventually(lambda: feed.started == 1)
+        connection.look(111)
+        await asyncio.sleep(0)
+        assert (connection.drains, feed.ended) == (True, 0)
+        connection.look(200)
+        await eventually(lambda: feed.ended == 1)
+        assert b"the credential has expired" in bytes(connection.transport.written)
+
+
+def told_at_the_end(connection: LivedConnection, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the orders that the transport gets from now on but for `abort`; it still has to write."""
+    told: list[str] = []
+    monkeypatch.setattr(connection.transport, "can_write_eof", lambda: True)
+    monkeypatch.setattr(connection.transport, "write_eof", lambda: told.append("write_eof"))
+    monkeypatch.setattr(connection.transport, "close", lambda: told.append("close"))
+    return told
+
+
+async def close(connection: LivedConnection) -> None:
+    """Let a connection close by itself: HTTP reads on behind a last response, the others behind their last bytes."""
+    if connection.way.protocol == "http":
+        await connection.give(b"GET\r\n\r\n")
+    else:
+        connection.engine.close()
+
+
+@LINGERING
+async def test_a_closing_connection_reads_on_for_its_linger(
+    column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lived(column, keepalive=PATIENT, timeouts=Timeouts(handshake=None, linger=5)) as connection:
+        await connection.open()
+        told = told_at_the_end(connection, monkeypatch)
+        await close(connection)
+        connection.look(4)
+        assert (told, connection.transport.is_aborted) == (["write_eof"], False)
+        connection.look(6)
+        assert connection.transport.is_aborted
+
+
+@LINGERING
+async def test_a_linger_of_0_ends_a_closing_connection_at_once(
+    column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with lived(column, keepalive=PATIENT, timeouts=Timeouts(handshake=None, linger=0)) as connection:
+        await connection.open()
+        told_at_the_end(connection, monkeypatch)
+        connection.transport.untaken = 0 if column == "http" else 65_536
+        await close(connection)
+        connection.look(0)
+        assert connection.transport.is_aborted
+
+
+@LINGERING
+async def test_without_a_linger_a_closing_connection_ends_behind_its_output(
+    column: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keepalive = Keepalive(interval=None, timeout=PATIENCE_SECONDS)
+    timeouts = Timeouts(handshake=None, linger=None)
+    async with lived(column, keepalive=keepalive, timeouts=timeouts) as connection:
+        await connection.open()
+        told = told_at_the_end(connection, monkeypatch)
+        connection.transport.untaken = 65_536
+        connection.engine.close()
+        connection.look(0)
+        connection.look(PATIENCE_SECONDS - 1)
+        # A transport that is told to close does so behind its output.
+        assert (told, connection.transport.is_aborted) == (["close"], False)
+        connection.look(PATIENCE_SECONDS + 1)
+        # The native protocol leaves a peer that takes nothing to the system.
+        assert connection.transport.is_aborted == (column != "native")
 
 
 @ALL

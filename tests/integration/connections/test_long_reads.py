@@ -203,7 +203,7 @@ async def test_a_server_that_closes_meanwhile_drops_the_rest(scheme: str) -> Non
         await eventually(lambda: bool(work.started))
         await target.server.close()
         values = await batch
-        await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: not target.server._gate.engines)  # type: ignore[union-attr]
         at_the_end = list(work.started)
     assert at_the_end == work.started == list(range(len(work.started)))
     assert len(work.started) < CALLS
@@ -218,7 +218,7 @@ async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
         Client(target) as client,
     ):
         await client.ready()
-        [left] = target.server._gate.sessions  # type: ignore[union-attr]
+        [left] = target.server._gate.engines  # type: ignore[union-attr]
         batch = asyncio.ensure_future(
             client.call_many(Work.wait, [(number,) for number in range(CALLS)], return_exceptions=True)
         )
@@ -227,7 +227,7 @@ async def test_a_client_that_leaves_meanwhile_is_noticed(scheme: str) -> None:
             session.abort()
         await batch
         # The client connects again, and may do so before this is noticed.
-        await eventually(lambda: left not in target.server._gate.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: left not in target.server._gate.engines)  # type: ignore[union-attr]
         await eventually(lambda: sorted(work.is_cancelled) == sorted(work.started))
 
 
@@ -324,7 +324,7 @@ async def test_nothing_is_left_behind(scheme: str) -> None:
             async with Client(target) as client:
                 await client.call_many(Work.burn, [(number,) for number in range(CALLS)])
                 loop_state = client._pool.open_sessions[0].loop_state  # type: ignore[attr-defined]
-        await eventually(lambda: not target.server._gate.sessions)  # type: ignore[union-attr]
+        await eventually(lambda: not target.server._gate.engines)  # type: ignore[union-attr]
         assert len(loop_state.turns) == 0
     gc.collect()
 

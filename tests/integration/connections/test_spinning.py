@@ -173,7 +173,7 @@ async def test_the_end_of_a_connection_is_noticed_while_the_loop_spins() -> None
         async with Client(str(address), config=ClientConfig(spin_microseconds=LONG)) as client:
             waiting = asyncio.ensure_future(client.call(Desk.later, 10**9))
             await until(lambda: server.stats()["live"]["calls"] == 1)
-            (session,) = server._gate.sessions  # type: ignore[union-attr]
+            (session,) = server._gate.engines  # type: ignore[union-attr]
             session.abort()
             with pytest.raises(ConnectionLostError):
                 await waiting

@@ -40,7 +40,7 @@ async def test_a_lost_call_that_may_not_run_twice_is_told_how_it_might(method: A
     async with Client(address) as client:
         call = asyncio.ensure_future(client.with_options(fail_mode="failfast").call(method))
         await service.is_waiting.wait()
-        connections = [session.transport for session in server._gate.sessions]  # type: ignore[union-attr]
+        connections = [session.transport for session in server._gate.engines]  # type: ignore[union-attr]
         connections[0].abort()
         with pytest.raises(ConnectionLostError) as lost:
             await call

@@ -39,12 +39,12 @@ class Hasty:
 
     @fastrpc.method
     async def close_connection(self) -> str:
-        current_call().connection.session.close()  # type: ignore[attr-defined]
+        current_call().connection.engine.close()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method
     async def abort_connection(self) -> str:
-        current_call().connection.session.abort()  # type: ignore[attr-defined]
+        current_call().connection.engine.abort()  # type: ignore[attr-defined]
         return "too late"
 
     @fastrpc.method
@@ -156,7 +156,7 @@ async def test_a_lost_session_bears_every_callback_in_any_order(side: str) -> No
     for first, second in itertools.permutations(range(11), 2):
         async with served(Hasty, scheme="memory") as target, Client(target) as client:
             await client.ready()
-            [server_session] = target.server._gate.sessions  # type: ignore[union-attr]
+            [server_session] = target.server._gate.engines  # type: ignore[union-attr]
             session = client._pool.sessions[0] if side == "client" else server_session
             session.abort()
             calls = callbacks(session)

@@ -75,7 +75,7 @@ class Bulk:
 def sessions(server: Server) -> list[Any]:
     """Return the live connections of a server."""
     assert server._gate is not None
-    return list(server._gate.sessions)
+    return list(server._gate.engines)
 
 
 async def open_up(peer: RawPeer, **settings: int) -> None:

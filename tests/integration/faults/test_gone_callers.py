@@ -51,7 +51,7 @@ async def test_a_caller_that_goes_behind_unread_bytes_is_noticed(
         assert bytes_held() > 0
         ENDINGS[ending](caller)
         await eventually(lambda: caller.held.look() or service.cancelled.is_set())
-        await eventually(lambda: not server._gate.sessions)
+        await eventually(lambda: not server._gate.engines)
         # That of the server is closed; the caller's is where it only sends no more.
         assert await descriptors_come_back_to(before - (1 if ending == "end" else 2))
         assert server.stats()["live"]["calls"] == 0
@@ -72,7 +72,7 @@ async def test_a_caller_that_waits_is_not_ended(way: str, scheme: str, tls: TLS,
         for _ in range(5):
             caller.held.look()
             await asyncio.sleep(0)
-        assert (len(server._gate.sessions), len(caller.held)) == (1, 1)
+        assert (len(server._gate.engines), len(caller.held)) == (1, 1)
         assert not service.cancelled.is_set()
         service.go.set()
         if way == "pipeline":
@@ -90,7 +90,7 @@ async def test_a_caller_that_waits_for_long_is_not_ended(way: str, tls: TLS, tmp
     endless = Timeouts(call=None)
     async with calling("tcp", tls, tmp_path, WAYS[way], timeouts=endless) as (service, server, caller):
         await asyncio.sleep(15)
-        assert (len(server._gate.sessions), len(caller.held)) == (1, 1)
+        assert (len(server._gate.engines), len(caller.held)) == (1, 1)
         assert not service.cancelled.is_set()
         service.go.set()
         await eventually(lambda: not caller.held.look() and not len(caller.held))
@@ -148,13 +148,13 @@ async def test_a_native_caller_that_goes_before_its_verdict_is_noticed_if_it_has
             peer._writer.write_eof()
             if is_busy:
                 await eventually(lambda: held.look() or service.cancelled.is_set())
-                await eventually(lambda: not server._gate.sessions)
+                await eventually(lambda: not server._gate.engines)
             else:
                 for _ in range(5):
                     held.look()
                     await asyncio.sleep(0)
-                assert len(server._gate.sessions) == 1
+                assert len(server._gate.engines) == 1
             verdicts.go.set()
-            await eventually(lambda: not server._gate.sessions)
+            await eventually(lambda: not server._gate.engines)
         # Nothing of it was under way: what it said last counts.
         assert service.notes == (0 if is_busy else 1)

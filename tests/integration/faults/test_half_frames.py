@@ -135,7 +135,7 @@ async def connected(name: str) -> AsyncIterator[tuple[Sender, MemoryBudget]]:
 
 @contextlib.contextmanager
 def held_by_others(memory: MemoryBudget, size: int) -> Iterator[None]:
-    (session, *_) = memory.sessions
+    (session, *_) = memory.engines
     connection: Any = session.connection
     memory.count_answer(connection, size)
     try:

@@ -71,7 +71,7 @@ async def test_large_answers_of_a_client_that_leaves_go_with_it(scheme: str) -> 
         await client.ready()
         waiting = [asyncio.ensure_future(client.call(Line.give, 8 * MIB)) for _ in range(4)]
         await eventually(lambda: alive()["Outgoing"])
-        sessions = list(target.server._gate.sessions)  # type: ignore[union-attr]
+        sessions = list(target.server._gate.engines)  # type: ignore[union-attr]
         sessions.pop().abort()
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         assert any(isinstance(outcome, UnavailableError) for outcome in outcomes)

@@ -93,7 +93,7 @@ async def test_one_piece_is_read_for_a_peer_that_returns_no_credit(root: Path, r
             for _ in range(50):
                 await client.call("files.stat", "much")
         assert reads.count == 20
-        held = max(session.connection.held_bytes for session in server._gate.sessions)
+        held = max(session.connection.held_bytes for session in server._gate.engines)
         # Each stream may send 64 KiB at first.
         assert 20 * (PIECE - 65_536) <= held <= 20 * PIECE + MIB
         peer.peer.close()
@@ -141,7 +141,7 @@ async def test_an_unread_download_by_other_ways_is_counted(way: str, root: Path,
             socket.send({"arguments": {"path": "much"}})
         await eventually(lambda: reads.count >= 2)
         await all_stands(reads)
-        (session,) = server._gate.sessions
+        (session,) = server._gate.engines
         assert PIECE <= session.connection.held_bytes <= 6 * PIECE
         assert reads.count < MUCH // PIECE
 

@@ -150,7 +150,7 @@ async def test_an_exit_keeps_the_connection_open(handler: str, scheme: str) -> N
         assert [result.status for result in results] == [Status.INTERNAL, Status.NOT_FOUND, Status.INTERNAL]
         await client.notify(f"bad.{handler}", "exit")
         assert await client.call(Bad.fine) == 7
-        assert len(target.server._gate.sessions) == 1  # type: ignore[union-attr]
+        assert len(target.server._gate.engines) == 1  # type: ignore[union-attr]
 
 
 def test_an_exit_reaches_a_blocking_client() -> None:

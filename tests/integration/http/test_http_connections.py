@@ -100,10 +100,10 @@ async def test_bodies_that_are_not_whole_count_as_memory() -> None:
     async with Server(Shop(), config=config()) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             client.send(request("POST", ECHO, b"x" * 1_000_000, Content_Length="2000000"))
-            await eventually(lambda: server._gate.sessions)
-            (session,) = server._gate.sessions
+            await eventually(lambda: server._gate.engines)
+            (session,) = server._gate.engines
             await eventually(lambda: session.connection.request_held >= 900_000)
-        await eventually(lambda: not server._gate.sessions)
+        await eventually(lambda: not server._gate.engines)
         assert session.connection.held_bytes == 0
 
 
@@ -116,7 +116,7 @@ async def test_a_drain_answers_the_last_request_and_closes() -> None:
             busy.send(request("POST", "/shop.v1/wait", {}))
             await soon(shop.started)
             draining = asyncio.ensure_future(server.drain())
-            await eventually(lambda: all(session.connection.is_draining for session in server._gate.sessions))
+            await eventually(lambda: all(session.connection.is_draining for session in server._gate.engines))
             answer = await idle.post(ECHO, {"text": "b"})
             assert (answer.value, answer["connection"]) == ("b", "close")
             assert await idle.is_closed()

@@ -153,7 +153,7 @@ async def test_a_slow_reader_holds_the_handler() -> None:
             for _ in range(2_000):
                 await asyncio.sleep(0)
         assert feed.sent < 300
-        (session,) = server._gate.sessions
+        (session,) = server._gate.engines
         assert session.connection.held_bytes < 4_000_000
         messages, code = await socket.rest()
         assert (len(messages), messages[-1], code) == (601, {"end": {"metadata": {}}}, 1000)
@@ -167,7 +167,7 @@ async def test_a_slow_handler_holds_its_peer() -> None:
         socket.http.send(client_frame(TEXT, json.dumps({"value": "x" * 10_000}).encode()) * 1_000)
         for _ in range(3_000):
             await asyncio.sleep(0)
-        (session,) = server._gate.sessions
+        (session,) = server._gate.engines
         assert session.connection.held_bytes < 1_000_000
         feed.go.set()
         socket.send({"end": True})
@@ -181,7 +181,7 @@ async def test_what_expires_ends_with_its_code() -> None:
         async with opened(url, "/ws/feed/waits", **ada) as socket:
             socket.send({})
             assert await socket.receive() == {"value": 1}
-            (session,) = server._gate.sessions
+            (session,) = server._gate.engines
             (call,) = session.connection.running
             server._gate.access.expire_call(call)
             messages, code = await socket.rest()
@@ -215,7 +215,7 @@ async def test_half_a_message_outlasts_no_drain(path: str) -> None:
     async with serving(config=config(timeouts=Timeouts(drain=60))) as (server, url):
         async with opened(url, path) as socket:
             socket.http.send(client_frame(TEXT, b'{"argu', final=False))
-            (session,) = server._gate.sessions
+            (session,) = server._gate.engines
             await eventually(lambda: session.connection.held_bytes)
             draining = asyncio.ensure_future(server.drain())
             assert await socket.rest() == ([], 1012)
@@ -260,7 +260,7 @@ async def test_its_connections_and_calls_are_seen() -> None:
         assert (found["tcp", "websocket"], found["tcp", "http"]) == (1, 0)
         socket.http.writer.close()
         await soon(shop.cancelled)
-        await eventually(lambda: not server._gate.sessions)
+        await eventually(lambda: not server._gate.engines)
 
 
 def entry(method: str, params: Any = None, **more: Any) -> dict[str, Any]:

@@ -301,7 +301,7 @@ async def test_a_caller_that_sends_faster_than_its_handler_reads_is_held_back() 
                 client.send(chunk(line))
             for _ in range(3_000):
                 await asyncio.sleep(0)
-            (session,) = server._gate.sessions
+            (session,) = server._gate.engines
             assert session.connection.held_bytes < 1_000_000
             sink.go.set()
             client.send(b"0\r\n\r\n")
@@ -322,8 +322,8 @@ async def test_messages_of_a_few_bytes_count_what_they_cost() -> None:
     async with Server(Sink(), config=ServerConfig(protocols=("http",))) as server:
         async with await HttpClient.to(await server.listen("tcp://127.0.0.1:0")) as client:
             client.send(chunked("/sink/total", *[{"value": 1}] * 500, is_whole=False))
-            await eventually(lambda: server._gate.sessions)
-            (session,) = server._gate.sessions
+            await eventually(lambda: server._gate.engines)
+            (session,) = server._gate.engines
             await eventually(lambda: session.connection.held_bytes >= 500 * 64)
             go.set()
             client.send(b"0\r\n\r\n")

@@ -32,7 +32,7 @@ class Count:
     async def lose_twice(self) -> str:
         if self.failures < 2:
             self.failures += 1
-            fastrpc.current_call().connection.session.abort()
+            fastrpc.current_call().connection.engine.abort()
         return "third time"
 
     @fastrpc.method

@@ -264,7 +264,7 @@ async def test_a_call_cut_off_while_it_is_unpacked_counts_as_refused(end: str) -
                 client.with_options(compressor="gzip").call(Texts.raw, bytes(48 * MIB))
             )
             await eventually(lambda: not gate.dispatcher._unpacking.is_idle)
-            (session,) = gate.sessions
+            (session,) = gate.engines
             session.end_calls("over") if end == "end_calls" else session.abort()
             if end == "end_calls":
                 # The caller is told that no handler has started, and calls once more.

@@ -172,7 +172,7 @@ async def test_a_lost_connection_ends_the_compression_of_its_answers(held: type[
             view = client.with_options(compressor="held")
             asked = asyncio.create_task(view.call(Texts.make, ASKS))
             await eventually(lambda: held.begun == [LONG])
-            [session] = gate_of(target).sessions
+            [session] = gate_of(target).engines
             session.abort()
             with pytest.raises(fastrpc.ConnectionLostError):
                 await asked
@@ -233,7 +233,7 @@ async def test_where_memory_is_used_up_an_answer_goes_as_it_is(held: type[HeldCo
         asked = asyncio.create_task(view.call(Texts.make, ASKS))
         await eventually(lambda: held.begun == [LONG])
         memory = gate_of(target).memory
-        [session] = gate_of(target).sessions
+        [session] = gate_of(target).engines
         memory.count_answer(session.connection, MIB)
         assert len(await asked) == LONG
         memory.count_answer(session.connection, -MIB)
@@ -314,9 +314,9 @@ class TestRequests:
         async with calling(texts) as (_, view, target):
             asked = asyncio.create_task(view.request(Texts.measure, TEXT))
             await eventually(lambda: held.begun == [LONG])
-            [session] = gate_of(target).sessions
+            [session] = gate_of(target).engines
             session.abort()
-            await eventually(lambda: session not in gate_of(target).sessions)
+            await eventually(lambda: session not in gate_of(target).engines)
             held.is_held = False
             reply = await asked
             assert (reply.value, reply.attempts) == (b"%d" % LONG, 2)

@@ -202,7 +202,7 @@ async def test_a_notification_is_dropped_and_counted() -> None:
         await client.notify(Old.transfer, "me", "you")
         # Behind it on the same connection: what it says, it says of both.
         assert await client.call(New.transfer, "a", "b") == "b to a: 0"
-        (session,) = target.server._gate.sessions
+        (session,) = target.server._gate.engines
         assert (session.callee.dropped_one_way, session.callee.one_way_calls) == (1, 0)
     assert service.ran == ["b to a: 0"]
 

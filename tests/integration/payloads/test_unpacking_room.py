@@ -191,7 +191,7 @@ async def test_lost_connections_give_their_room_back(way: str) -> None:
             calls = [asyncio.ensure_future(ask("bombs.size", large)) for ask in (one, other)]
             await eventually(lambda: held.begun == waiting(target) == 1)
             assert target.server._gate is not None
-            for session in [*target.server._gate.sessions]:
+            for session in [*target.server._gate.engines]:
                 session.abort()
             await is_given_back(target)
             assert held.begun == 0

@@ -83,7 +83,7 @@ async def test_first_bytes_may_come_one_at_a_time() -> None:
 
 def sessions(server: Server) -> list[type]:
     assert server._gate is not None
-    return [ToyEngine if isinstance(one, ToyEngine) else ServerConnection for one in server._gate.sessions]
+    return [ToyEngine if isinstance(one, ToyEngine) else ServerConnection for one in server._gate.engines]
 
 
 async def test_a_stranger_is_closed_and_noted(caplog: pytest.LogCaptureFixture) -> None:

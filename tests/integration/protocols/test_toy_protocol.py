@@ -198,7 +198,7 @@ async def test_a_full_queue_refuses_the_calls_of_one_connection_alone() -> None:
     ):
         talk.say('shop.price "apple"')
         assert await talk.hear() == "1 OK 5"
-        [session] = [one for one in target.server._gate.sessions if isinstance(one, ToyEngine)]  # type: ignore[union-attr]
+        [session] = [one for one in target.server._gate.engines if isinstance(one, ToyEngine)]  # type: ignore[union-attr]
         session.gate.weigh_output(session.connection, 64 << 20)
         talk.say('shop.price "apple"', 'shop.price "apple"')
         assert (await talk.hear()).startswith("3 RESOURCE_EXHAUSTED 1 calls wait for their start")
@@ -246,4 +246,4 @@ async def test_calls_count_by_the_protocol_they_came_by() -> None:
 
 def connections(server: Server) -> list[ServedConnection]:
     assert server._gate is not None
-    return [one.connection for one in server._gate.sessions]
+    return [one.connection for one in server._gate.engines]

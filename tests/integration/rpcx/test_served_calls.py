@@ -297,7 +297,7 @@ async def test_heartbeats_do_not_end_the_opening_but_a_good_token_does() -> None
         assert await talk.is_closed()
     async with talking(authenticate=TOKENS, timeouts=Timeouts(handshake=20)) as talk:
         assert (await talk.ask(call("shop", "who", metadata={"__AUTH": "secret"}))).error is None
-        [session] = talk.server._gate.sessions
+        [session] = talk.server._gate.engines
         assert not session.is_opening
 
 
@@ -403,7 +403,7 @@ async def test_a_drain_serves_on_until_a_second_without_calls() -> None:
             talk.send(call("slow", "wait", sequence=1))
             await eventually(lambda: server._gate.running == 1)
             stopping = asyncio.ensure_future(server.drain())
-            await eventually(lambda: next(iter(server._gate.sessions)).connection.is_draining)
+            await eventually(lambda: next(iter(server._gate.engines)).connection.is_draining)
             assert (await talk.ask(call("shop", "hello", sequence=2))).sequence == 2
             release.set()
             assert (await talk.hear()).sequence == 1

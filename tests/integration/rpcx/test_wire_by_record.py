@@ -108,7 +108,7 @@ async def test_a_retry_goes_to_a_server_of_the_other_protocol(kind: str, first: 
         client = await stack.enter_async_context(connected(kind, [leaves, stays]))
         calls = [asyncio.ensure_future(client.call(Prices.price_of, "fig", 2)) for _ in range(4)]
         await leaving.started.wait()
-        for session in list(server._gate.sessions):
+        for session in list(server._gate.engines):
             session.abort()
         assert {tuple(one) for one in await asyncio.gather(*calls)} == {(other, 6)}
 

@@ -48,7 +48,7 @@ async def test_message_behind_the_deadline_takes_nothing_from_those_that_wait() 
         for _ in range(10):
             peer.peer.send(Data(call, payload, codec=1).encode())
         await hoard.was_told.wait()
-        [session] = target.server._gate.sessions  # type: ignore[union-attr]
+        [session] = target.server._gate.engines  # type: ignore[union-attr]
         await eventually(lambda: session.held_bytes > 10 * len(payload))
         held = session.held_bytes
         for _ in range(10):

@@ -180,7 +180,7 @@ class TestThreads:
                 stats = target.server.stats
                 await eventually(lambda: ending.calls[0].cancelled)
                 # A second cancellation, as that of a drain at its end, changes nothing.
-                for session in target.server._gate.sessions:  # type: ignore[union-attr]
+                for session in target.server._gate.engines:  # type: ignore[union-attr]
                     session.end_calls("ended by the test")
                 assert stats()["live"]["calls"] == 1
                 assert ending.seen == []

@@ -42,7 +42,7 @@ class Sink:
 
 def assembler_of(server: Any) -> Any:
     """Return what keeps the windows of the only connection of a server."""
-    [session] = server._gate.sessions
+    [session] = server._gate.engines
     return session.assembler
 
 

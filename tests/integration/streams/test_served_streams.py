@@ -24,7 +24,7 @@ CANCELLED, RESOURCE_EXHAUSTED, UNAVAILABLE = (
 async def is_at_base(target: Served) -> None:
     """Wait until nothing is under way, and see that nothing is held."""
     await eventually(lambda: not target.server.stats()["live"]["calls"])
-    for session in target.server._gate.sessions:  # type: ignore[union-attr]
+    for session in target.server._gate.engines:  # type: ignore[union-attr]
         assert session.stats()["calls"] == 0
         assert session.held_bytes == 0
         assert session.assembler.stream_pool_left == 33_554_432
@@ -130,7 +130,7 @@ class TestCredit:
             for _ in range(WINDOW // cost):
                 peer.peer.send(Data(call, payload, codec=1).encode())
             await round_trip(peer)
-            [session] = target.server._gate.sessions  # type: ignore[union-attr]
+            [session] = target.server._gate.engines  # type: ignore[union-attr]
             assert WINDOW - cost < session.held_bytes - 3_072 <= WINDOW
             assert not [frame for frame in peer.peer.frames if isinstance(frame, Credit) and frame.id == call]
             peer.peer.send(End(call).encode())

@@ -24,7 +24,7 @@ async def both_are_at_base(target: Served, client: Any) -> None:
     """Wait until neither side has anything under way."""
     await eventually(lambda: not target.server.stats()["live"]["calls"])
     await eventually(lambda: not client.stats()["live"]["calls"])
-    sessions: set[Any] = target.server._gate.sessions  # type: ignore[union-attr, assignment]
+    sessions: set[Any] = target.server._gate.engines  # type: ignore[union-attr, assignment]
     await eventually(lambda: all(session.stats()["calls"] == 0 for session in sessions))
     await eventually(lambda: all(one.assembler.stream_pool_left == 33_554_432 for one in sessions))
 
@@ -172,8 +172,8 @@ async def test_streams_left_behind_a_goaway_leave_nothing_behind() -> None:
             leaving = [asyncio.ensure_future(leave()) for _ in range(AT_ONCE)]
             for _ in range(leaver.random.randrange(20)):
                 await asyncio.sleep(0)
-            for session in list(target.server._gate.sessions):  # type: ignore[union-attr]
+            for session in list(target.server._gate.engines):  # type: ignore[union-attr]
                 session.begin_drain(1, "a younger one has to take its place")  # type: ignore[attr-defined]
             await asyncio.gather(*leaving)
         await both_are_at_base(target, client)
-        await eventually(lambda: len(target.server._gate.sessions) <= 1)  # type: ignore[union-attr]
+        await eventually(lambda: len(target.server._gate.engines) <= 1)  # type: ignore[union-attr]

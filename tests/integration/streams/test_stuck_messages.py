@@ -24,7 +24,7 @@ PIECE_WAIT_NS = 200_000_000
 def session_of(server: Server) -> Any:
     """Return the only live connection of a server."""
     assert server._gate is not None
-    [session] = server._gate.sessions
+    [session] = server._gate.engines
     return session
 
 

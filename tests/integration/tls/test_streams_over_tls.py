@@ -34,7 +34,7 @@ async def encrypted(
             # The ends of its streams may have come behind that answer; they come before this one.
             await client.call("fastrpc.health.check")
             assert client.stats()["live"]["calls"] == 0
-            for session in server._gate.sessions:  # type: ignore[union-attr]
+            for session in server._gate.engines:  # type: ignore[union-attr]
                 assert session.assembler.stream_pool_left == 33_554_432  # type: ignore[attr-defined]
 
 

@@ -1,5 +1,5 @@
 /* A 64-bit hash that is the same in every process, on every machine and under every Python: it places keys and
- * endpoints on the hash ring, so a change of it moves every key of every user. tests/unit/_core/test_hash_ring.py
+ * endpoints on the hash ring, so a change of it moves every key of every user. tests/unit/_core/balancing/test_hash_ring.py
  * pins its values. Bytes and arithmetic only; no Python object is touched here.
  *
  * It folds 16 bytes at a time with one 64 x 64 -> 128 bit multiplication. It is no protection against keys that were

@@ -1,4 +1,4 @@
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.histogram cimport CallTotals, MethodCounters
 from fastrpc._core.base.timer_wheel cimport Timed
@@ -66,11 +66,11 @@ cdef class MethodRoute:
         # Nanoseconds: the client's default, the server's cap; 0 = not set.
         uint64_t timeout_ns
 
-        # Client only. Whether a payload is one value, as in rpcx; the same method for connections of the other kind, once
-        # it was called there, and the function that makes it.
-        readonly bint by_value
-        MethodRoute _twin
-        object _make_twin
+        # Client only. The name of the protocol of its connections, whose calls its counters have; the same method for
+        # those of others, by name, and the function that makes such a route. None, None: all have that protocol.
+        readonly str protocol
+        dict _forms
+        object _make_form
 
         # Server only. The accepted hashes of parameter names.
         readonly ParameterNames names
@@ -79,12 +79,12 @@ cdef class MethodRoute:
         bint is_public
         # Its marshals for other codecs than its own, by number; None until there is one.
         dict marshals
-        # The limits of its calls (`serving.call_limits`), found at the first of them.
+        # The limits of its calls (`server/call_limits`), found at the first of them.
         tuple limits
         bint takes_stream
         bint gives_stream
 
-    cdef MethodRoute twin(self)
+    cdef MethodRoute form_for(self, str protocol)
 
 
 cdef class RouteTable:

@@ -45,18 +45,17 @@ class MethodRoute:
         timeout: float | None = None,
         sent_as: str | None = None,
     ) -> None: ...
-    def set_form(self, by_value: bool, make_twin: Callable[[], MethodRoute] | None) -> None:
-        """Set the form of payloads on a client.
+    def set_protocol(self, protocol: str, make_form: Callable[[str], MethodRoute] | None = None) -> None:
+        """Set the protocol of the connections for which it is.
 
         Args:
-            by_value: whether a payload is one value, as in rpcx.
-            make_twin: makes the route of the same method for connections whose payloads have the other form; None
+            make_form: makes the route of the same method for connections of another protocol, by its name; None
                 without such connections.
         """
 
     @property
-    def by_value(self) -> bool:
-        """Whether a payload is one value, as in rpcx."""
+    def protocol(self) -> str | None:
+        """The name of that protocol; None on a server."""
 
     @property
     def method(self) -> str:

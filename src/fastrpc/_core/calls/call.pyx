@@ -142,16 +142,24 @@ cdef class MethodRoute:
             timeout = definition.timeout
         self.timeout_ns = 0 if timeout is None else int(timeout * 1e9)
 
-    def set_form(self, bint by_value, make_twin):
-        self.by_value = by_value
-        self._make_twin = make_twin
+    def set_protocol(self, str protocol not None, make_form=None):
+        self.protocol = protocol
+        if make_form is not None:
+            self._make_form = make_form
+            self._forms = {protocol: self}
 
-    cdef MethodRoute twin(self):
-        """Return the route of the same method on connections whose payloads have the other form."""
-        if self._twin is None and self._make_twin is not None:
-            self._twin = self._make_twin()
-            self._twin._twin = self
-        return self if self._twin is None else self._twin
+    cdef MethodRoute form_for(self, str protocol):
+        """Return the route of the same method on connections of a protocol."""
+        cdef MethodRoute found
+        if self._forms is None:
+            return self
+        found = self._forms.get(protocol)
+        if found is None:
+            found = self._make_form(protocol)
+            found._forms = self._forms
+            found._make_form = self._make_form
+            self._forms[protocol] = found
+        return found
 
 
 cdef inline uint32_t hash_name(const char* name, Py_ssize_t size) noexcept nogil:

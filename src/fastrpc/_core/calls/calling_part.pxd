@@ -19,7 +19,8 @@ cdef class CallingPart:
         # The longest message that this side sends.
         uint64_t most_bytes
 
-        # Whether the payload of a call is one value, not an array of arguments.
+        # The name of its protocol, and whether the payload of a call is one value, not an array of arguments.
+        readonly str protocol
         readonly bint takes_values
 
         # Whether the other side has said that it leaves.

@@ -19,6 +19,10 @@ class CallingPart:
         """Whether the other side has announced them."""
 
     @property
+    def protocol(self) -> str | None:
+        """The name of its protocol."""
+
+    @property
     def takes_values(self) -> bool:
         """Whether the payload of a call is one value, not an array of arguments."""
 

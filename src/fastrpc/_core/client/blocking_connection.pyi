@@ -3,6 +3,7 @@ from typing import Any
 from fastrpc._core.native.connection import Connection
 from fastrpc.config import Keepalive, Timeouts
 from fastrpc.endpoint import Endpoint
+from fastrpc.protocols.base import Protocol
 
 class BlockingConnection(Connection):
     """The client's side of one connection to one endpoint, for a `BlockingSession`.
@@ -11,7 +12,8 @@ class BlockingConnection(Connection):
         endpoint: the address it leads to; errors name it.
         timeouts, keepalive: the rules of its life.
         credential: the token to show before the first call.
-        takes_values: whether payloads of calls are one value each, as in rpcx.
+        protocol: that of a translation below it; None: the native one. It names the calls in counts, and says whether
+            their payloads are one value each.
         options: those of `Connection`.
     """
 
@@ -22,7 +24,7 @@ class BlockingConnection(Connection):
         timeouts: Timeouts,
         keepalive: Keepalive,
         credential: bytes | None = None,
-        takes_values: bool = False,
+        protocol: Protocol | None = None,
         **options: Any,
     ) -> None: ...
     @property

@@ -23,11 +23,11 @@ cdef uint64_t RENEWED_NS = 800_000_000
 cdef class BlockingConnection(Connection):
     """The client's side of one connection to one endpoint, without a loop."""
 
-    def __init__(self, *, endpoint, timeouts, keepalive, bytes credential=None, bint takes_values=False, **options):
+    def __init__(self, *, endpoint, timeouts, keepalive, bytes credential=None, protocol=None, **options):
         Connection.__init__(self, is_client=True, **options)
         self.now = now_ns()
         self.liveness.set_rules(timeouts, keepalive, random.uniform)
-        new_own_calls(self, endpoint, takes_values)
+        new_own_calls(self, endpoint, protocol)
         self.credential = credential
 
     cdef int connected(self) except -1:

@@ -5,7 +5,6 @@ from fastrpc._core.client.blocking_stream cimport BlockingStream
 from fastrpc._core.client.blocking_wait cimport Wait
 from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.client.reentry cimport ReentryGuard
-from fastrpc._core.io.engine cimport Engine
 
 
 @cython.final

@@ -31,6 +31,7 @@ from fastrpc._core.client.call_errors cimport overdue_error
 from fastrpc._core.client.caller_view cimport fork_generation
 from fastrpc._core.client.reentry cimport Stay, end
 from fastrpc._core.io.blocking_io cimport BlockingIO
+from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.io.socket_io cimport INTERRUPTED, POLLOUT, TIMED_OUT, WRITABLE
 from fastrpc._core.wire.frame cimport CANCEL_DEADLINE, CANCEL_LOST_HEDGE, CANCEL_USER
 

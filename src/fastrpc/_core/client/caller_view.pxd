@@ -107,8 +107,9 @@ cdef list argument_tuples_of(object given, dict unknown)
 cdef bint holds_iterator(tuple args, dict kwargs) noexcept
 
 cdef inline MethodRoute route_on(MethodRoute route, Engine session):
-    # The route of a call on a connection, which may carry payloads of another form.
-    return route if route.by_value == (<CallingPart>session.calling).takes_values else route.twin()
+    # The route of a call on a connection, which may have another protocol. Equal names are mostly one object.
+    cdef str protocol = (<CallingPart>session.calling).protocol
+    return route if route.protocol is protocol else route.form_for(protocol)
 
 
 cdef inline bint sends_stream(MethodRoute route, tuple args, dict kwargs) noexcept:

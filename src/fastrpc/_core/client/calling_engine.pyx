@@ -125,6 +125,7 @@ cdef class CallingEngine(PythonEngine):
         config = parts.config
         self.protocol = parts.protocol.name
         part.endpoint = parts.endpoint
+        part.protocol = self.protocol
         part.takes_values = parts.protocol.traits.takes_values
         part.loop_state = parts.loop_state
         part.most_bytes = config.limits.message_bytes

@@ -4,6 +4,7 @@ from typing import Any
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.native.connection import Connection
 from fastrpc.config import Keepalive, Timeouts
+from fastrpc.protocols.base import Protocol
 
 class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once.
@@ -16,6 +17,8 @@ class ClientConnection(Connection):
         credential: the token to show before the first call.
         loop: watches the deadlines of its calls.
         timeouts, keepalive: the rules of its life.
+        protocol: that of a translation below it; None: the native one. It names the calls in counts, and says whether
+            their payloads are one value each.
         options: those of `Connection`.
     """
 
@@ -28,6 +31,7 @@ class ClientConnection(Connection):
         timeouts: Timeouts,
         keepalive: Keepalive,
         credential: bytes | None = None,
+        protocol: Protocol | None = None,
         **options: Any,
     ) -> None: ...
     @property

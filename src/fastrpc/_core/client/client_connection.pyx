@@ -26,14 +26,14 @@ cdef class ClientConnection(Connection):
     """The client's side of one connection to one endpoint, carrying any number of calls at once."""
 
     def __init__(
-        self, *, endpoint, owner, loop, timeouts, keepalive, bytes credential=None, bint takes_values=False, **options
+        self, *, endpoint, owner, loop, timeouts, keepalive, bytes credential=None, protocol=None, **options
     ):
         Connection.__init__(self, is_client=True, **options)
         self.loop_state = loop_state(loop)
         self.now = now_ns()
         self.liveness.set_rules(timeouts, keepalive, uniform)
         self.liveness.is_watched = True
-        new_own_calls(self, endpoint, takes_values)
+        new_own_calls(self, endpoint, protocol)
         self.owner = owner
         self.credential = credential
 

@@ -5,7 +5,6 @@ from fastrpc._core.client.client_call cimport ClientCall
 from fastrpc._core.io.engine cimport Engine
 from fastrpc._core.native.call_parts cimport NativeCalling
 from fastrpc._core.native.connection cimport Connection
-from fastrpc._core.wire.frame cimport Frame
 
 
 @cython.final
@@ -20,5 +19,5 @@ cdef class OwnCalls(NativeCalling):
     cdef int _stop_timer(self, Call call) except -1
 
 
-cdef OwnCalls new_own_calls(Connection session, object endpoint, bint takes_values=*)
+cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=*)
 cdef Engine next_usable(list sessions, Py_ssize_t* turn)

@@ -259,7 +259,7 @@ cdef object refused_error(Connection session, object endpoint, Call call):
     return CallError(Status(min(session.auth_status, HIGHEST_STATUS)), text, processed="no")
 
 
-cdef OwnCalls new_own_calls(Connection session, object endpoint, bint takes_values=False):
+cdef OwnCalls new_own_calls(Connection session, object endpoint, object protocol=None):
     """Let a connection make calls; its end clears `owner`."""
     cdef OwnCalls calls = OwnCalls.__new__(OwnCalls)
     calls.owner = <PyObject*>session
@@ -267,7 +267,10 @@ cdef OwnCalls new_own_calls(Connection session, object endpoint, bint takes_valu
     calls.loop_state = session.loop_state
     calls.peer = session.peer
     calls.is_settled = session.settled
-    calls.takes_values = takes_values
+    calls.protocol = "native"
+    if protocol is not None:
+        calls.protocol = protocol.name
+        calls.takes_values = protocol.traits.takes_values
     calls.know_limits(session.ours)
     session.calling = calls
     return calls

@@ -1,7 +1,7 @@
 """Requests of rpcx's header gateway: what their X-RPCX fields say, and those of their answers."""
 
 cimport cython
-from libc.stdint cimport uint8_t, uint64_t
+from libc.stdint cimport uint8_t
 
 from fastrpc._core.http1.head cimport RequestHead
 from fastrpc._core.server.gate cimport Gate

@@ -24,6 +24,7 @@ from urllib.parse import parse_qsl, quote_plus
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
 
 from fastrpc._core.base.codec_numbers cimport SERIALIZE_JSON, SERIALIZE_MSGPACK, SERIALIZE_THRIFT, codec_of
 from fastrpc._core.payload.metadata cimport (

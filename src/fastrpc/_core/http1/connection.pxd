@@ -87,6 +87,7 @@ cdef class HttpConnection(PythonEngine):
     cdef int _answered(self, bint closes) except -1
     cdef int _go_on(self) except -1
     cdef int _end(self) except -1
+    cdef int _finish(self, bint lingers) except -1
     cdef bint _ends_at_rest(self) except -1
     cdef int _wait(self, uint64_t span_ns) except -1
     cdef int _wait_until(self, uint64_t due_ns) except -1

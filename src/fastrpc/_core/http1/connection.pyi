@@ -50,3 +50,6 @@ class HttpConnection(PythonEngine):
 
     def begin_drain(self) -> None:
         """Close with the next answer; a connection that rests stays open for one more request."""
+
+    def close(self, reason: int = 0, text: str = "") -> None:
+        """Close once all output is sent, without a linger."""

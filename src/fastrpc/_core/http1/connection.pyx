@@ -460,13 +460,19 @@ cdef class HttpConnection(PythonEngine):
 
     cdef int _end(self) except -1:
         """Close once the output is sent; further bytes of the peer are read and dropped, so that it gets the answer."""
-        cdef ByteStream stream
-        cdef bint lingers = self.life.linger_ns != 0
         if self.is_closed or self._stream is NULL:
             return 0
-        self.is_closed = True
         self.is_answering = False
-        stream = <ByteStream>self._stream
+        return self._finish(self.life.linger_ns != 0)
+
+    def close(self, reason=0, text=""):
+        """Close once all output is sent, without a linger."""
+        if not self.is_closed and self._stream is not NULL:
+            self._finish(False)
+
+    cdef int _finish(self, bint lingers) except -1:
+        cdef ByteStream stream = <ByteStream>self._stream
+        self.is_closed = True
         stream.finish(lingers)
         # Bytes that came ahead are dropped now.
         stream.release_input()

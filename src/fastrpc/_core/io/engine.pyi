@@ -1,6 +1,6 @@
 from asyncio import BaseTransport
 from logging import Logger
-from typing import Any
+from typing import Any, Literal
 
 from fastrpc._core.base.timer_wheel import Timed
 
@@ -38,6 +38,10 @@ class Engine:
     @property
     def peer_name(self) -> Any:
         """The name that the transport has for the other side, or None."""
+
+    @property
+    def peer_takes(self) -> Literal["calls", "pushes"] | None:
+        """Whether the other side serves this one: "calls"; "pushes", which it does not answer; None for neither."""
 
     def abort(self) -> None:
         """Close at once; unsent bytes are lost."""

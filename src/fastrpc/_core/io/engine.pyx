@@ -162,6 +162,11 @@ cdef class Engine:
         """The name that the transport has for the other side, or None."""
         return None if self._stream is NULL else getattr(<object>self._stream, "peer_name", None)
 
+    @property
+    def peer_takes(self):
+        """Return "calls" or "pushes" where the other side serves this one, None where it does not."""
+        return None
+
     def abort(self):
         """Close at once; unsent bytes are lost."""
         cdef ByteStream stream

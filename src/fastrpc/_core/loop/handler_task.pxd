@@ -1,6 +1,5 @@
 """A task that runs a handler from its first step to its end."""
 
-from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
 cdef extern from "Python.h":

@@ -2,8 +2,8 @@
 
 ::
 
-    Connection ──► ServingPart   (server/served_calls)   of a server, of a client that serves: gate, connection, limits
-               └─► NativeCalling (client/own_calls)      of a client, of a server that calls a client that serves
+    Connection ──► ServingPart   (server/served_calls)  of a server, of a client that serves: gate, connection, limits
+               └─► NativeCalling (client/own_calls)    of a client, of a server that calls a client that serves
 
 Either side of a connection may hold both. These classes are the interface that the connection knows. A NativeCalling is
 a CallingPart as well, the interface that our calls know.

@@ -1,6 +1,5 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport Call
 from fastrpc._core.wire.frame cimport Frame
 

@@ -5,6 +5,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
+from fastrpc._core.base.priority_queue cimport Queue
 from fastrpc._core.calls.call cimport NO_DEADLINE
 from fastrpc._core.wire.frame cimport CONT, DATA, HEADER_SIZE, MESSAGE_LIMIT, REQUEST, RESPONSE, TIMEOUT_NONE, WAITED
 

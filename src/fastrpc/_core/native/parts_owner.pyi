@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 from fastrpc._core.io.engine import Engine
 from fastrpc._core.loop.loop_state import LoopState
@@ -18,6 +18,10 @@ class PartsOwner(Engine):
     @property
     def connection(self) -> Any:
         """The connection as the gate knows it; None on a side that serves nothing."""
+
+    @property
+    def peer_takes(self) -> Literal["calls"] | None:
+        """Whether the peer's settings allow calls of ours: "calls", or None."""
 
     @property
     def loop_state(self) -> LoopState:

@@ -51,6 +51,11 @@ cdef class PartsOwner(Engine):
         """The connection as the gate knows it; None on a side that serves nothing."""
         return None if self.serving is None else self.serving.connection_of()
 
+    @property
+    def peer_takes(self):
+        """Return "calls" where the peer's settings allow some, else None."""
+        return "calls" if self.peer.max_calls else None
+
     def end_calls(self, str text not None):
         """Answer every call that is still under way, and stop its handler."""
         if self.serving is not None:

@@ -36,6 +36,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
 
+from fastrpc._core.payload.key_log cimport Group
+
 from typing import Any
 
 cdef enum:

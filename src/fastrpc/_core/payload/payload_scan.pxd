@@ -3,7 +3,6 @@
 cimport cython
 
 from fastrpc._core.payload.hash_flood cimport HashFloodGuard
-from fastrpc._core.payload.key_log cimport KeyLog
 from fastrpc._core.payload.prescan_protobuf cimport MessageLayout
 
 

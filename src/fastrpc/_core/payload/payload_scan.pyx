@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SI
 from libc.string cimport memset
 
 from fastrpc._core.payload.hash_flood cimport KEYS_COLLIDE, KEYS_OVERLAP
-from fastrpc._core.payload.key_log cimport release
+from fastrpc._core.payload.key_log cimport KeyLog, release
 from fastrpc._core.payload.prescan cimport (
     PRESCAN_COLLIDING_KEYS,
     PRESCAN_JSON,

@@ -1,14 +1,12 @@
 """From the frames of requests to calls: what `RpcxServer` knows of each."""
 
-from libc.stdint cimport uint64_t
-
 from fastrpc._core.rpcx.engine cimport RpcxEngine
 from fastrpc._core.rpcx.frames cimport RpcxFrame
 from fastrpc._core.server.connection_life cimport ConnectionLife
 from fastrpc._core.server.engine_served_connection cimport EngineServedConnection
 from fastrpc._core.server.gate cimport Gate
 from fastrpc._core.server.served_call cimport ServerCall
-from fastrpc._core.server.served_connection cimport ServedConnection, Failure
+from fastrpc._core.server.served_connection cimport Failure
 
 cdef enum:
     # A longer name is that of no method.

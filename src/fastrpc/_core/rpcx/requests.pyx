@@ -13,6 +13,7 @@ from fastrpc._core.io.engine cimport ByteStream
 from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, note_dropped
 from fastrpc._core.rpcx.entries cimport Reserved, find_reserved, native_entries
 from fastrpc._core.rpcx.frames cimport HEADER_BYTES, IS_ONE_WAY, LENGTH_BYTES
+from fastrpc._core.server.served_connection cimport ServedConnection
 from fastrpc._core.wire.frame cimport ONE_WAY, TIMEOUT_NONE
 
 logger = logging.getLogger("fastrpc.server")

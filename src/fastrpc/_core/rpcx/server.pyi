@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Literal
 
 from fastrpc._core.client.client_call import ClientCall
 from fastrpc._core.rpcx.profile import Profile
@@ -29,6 +29,10 @@ class RpcxServer(RpcxRequests):
     ) -> None: ...
     @property
     def is_opening(self) -> bool: ...
+    @property
+    def peer_takes(self) -> Literal["pushes"]:
+        """Always "pushes": nothing tells whether the peer listens."""
+
     @property
     def takes_pushes(self) -> bool:
         """Whether the peer took so much of the output that a push may be added."""

@@ -300,6 +300,11 @@ cdef class RpcxServer(RpcxRequests):
         """Whether the peer took so much of the output that a push may be added."""
         return self.unsent_bytes() <= <Py_ssize_t>self.gate.send_soft
 
+    @property
+    def peer_takes(self):
+        """Return "pushes": nothing tells whether the peer listens."""
+        return "pushes"
+
     def push(self, ClientCall call not None):
         """Send a one-way call of ours: to the peer it is a message of its server."""
         cdef uint64_t _names
@@ -395,16 +400,17 @@ cdef class RpcxServer(RpcxRequests):
         self.end(reason != REASON_HANDSHAKE)
 
     cdef int end(self, bint lingers) except -1:
+        cdef uint64_t now = now_ns()
         if self.is_closed or self._stream is NULL:
             return 0
         self.leave_opening()
-        self.life.linger(now_ns())
+        self.life.linger(now)
         # Before the stream is told, which may bring its end at once.
         self.gate.leave(self.connection)
         RpcxRequests.end(self, lingers and self.life.linger_ns != 0)
         self._tell_pusher()
         if self._stream is not NULL:
-            (<ByteStream>self._stream).schedule_check(self.life.linger_until_ns)
+            (<ByteStream>self._stream).schedule_check(self.life.linger_until_ns or now)
         return self.gate.runner.tell_watcher()
 
     cdef int on_violation(self, object error) except -1:

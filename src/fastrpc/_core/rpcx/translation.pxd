@@ -1,7 +1,7 @@
 """The client's side: the frames of a native connection as those of rpcx, and back."""
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from fastrpc._core.base.buffer cimport WriteBuffer
 from fastrpc._core.rpcx.frames cimport RpcxFrame

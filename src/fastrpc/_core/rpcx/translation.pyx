@@ -19,7 +19,7 @@ from collections import deque
 cimport cython
 from cpython.bytearray cimport PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from fastrpc._core.base.codec_numbers cimport (

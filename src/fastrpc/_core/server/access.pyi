@@ -32,7 +32,7 @@ class Access:
     def look(self) -> None:
         """Check for changed files: the next call of each connection is judged by them."""
 
-    def renew(self, sessions: Collection[Any]) -> None:
+    def renew(self, engines: Collection[Any]) -> None:
         """End the decisions made by files that have changed, for all connections, those without a call included."""
 
     def expire(self, connection: ServedConnection) -> None:

@@ -147,11 +147,11 @@ cdef class Access:
         """Check for changed files: the next call of each connection is judged by them."""
         self._look(now_ns())
 
-    def renew(self, sessions not None):
+    def renew(self, engines not None):
         """End the decisions made by files that have changed, for all connections, those without a call included."""
         cdef ServedConnection connection
-        for session in list(sessions):
-            connection = session.connection
+        for engine in list(engines):
+            connection = engine.connection
             if connection.generation != self.generation:
                 self._verify_soon(connection, connection)
 

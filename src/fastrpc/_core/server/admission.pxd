@@ -15,7 +15,7 @@ cdef class CallAdmission:
     cdef:
         # The loop of the server; its live connections, the most of them, the number refused above that.
         readonly LoopState loop_state
-        readonly set sessions
+        readonly set engines
         readonly Py_ssize_t connections
         readonly uint64_t refused_connections
 
@@ -57,7 +57,7 @@ cdef class CallAdmission:
         public uint64_t stream_idle_ns
 
     cdef MethodCounters counters_of(self, ServedConnection connection, MethodRoute route)
-    cdef bint add_session(self, object session) except -1
+    cdef bint add_engine(self, object engine) except -1
     cdef int schedule(self, ServedConnection connection) except -1
     cdef str over_budget(self, ServerCall call, Py_ssize_t size, bint is_new)
     cdef bint has_room(self, ServerCall call, bytes payload) except -1

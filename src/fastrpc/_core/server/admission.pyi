@@ -27,7 +27,7 @@ class CallAdmission:
     @property
     def loop_state(self) -> LoopState: ...
     @property
-    def sessions(self) -> set[ServerEngine]:
+    def engines(self) -> set[ServerEngine]:
         """The live connections."""
 
     @property

@@ -83,7 +83,7 @@ cdef class CallAdmission:
 
     def __init__(self, *, loop, limits, memory, admission):
         self.loop_state = loop_state(loop)
-        self.sessions = set()
+        self.engines = set()
         self.turn = deque()
         self.prioritised = WaitingCalls()
         self._look = self._look_at_waiting
@@ -97,16 +97,16 @@ cdef class CallAdmission:
         # It never counts as less than the largest message.
         self.send_hard = max(memory.send_hard, limits.message_bytes)
         self.send_soft = memory.send_soft
-        self.memory = MemoryBudget(loop, self.sessions, limits, memory)
+        self.memory = MemoryBudget(loop, self.engines, limits, memory)
         self.unknown_method = default_registry.counters(OTHER_METHODS, "server")
         self._counters = {}
 
     # Connections
 
-    cdef bint add_session(self, object session) except -1:
+    cdef bint add_engine(self, object engine) except -1:
         """Count a connection that was accepted; return whether it is one too many."""
-        cdef Py_ssize_t count = len(self.sessions)
-        self.sessions.add(session)
+        cdef Py_ssize_t count = len(self.engines)
+        self.engines.add(engine)
         if count < self.connections:
             return False
         if count == self.connections:

@@ -33,6 +33,7 @@ cdef class ConnectionLife:
         PyObject* connection
 
         # The rules, in nanoseconds; 0 = off. The patience is for silence in a message, and for a peer that takes no output.
+        # Without a linger a closed connection reads nothing more, and ends once its output has left.
         uint64_t handshake_ns
         uint64_t idle_ns
         uint64_t patience_ns
@@ -85,6 +86,7 @@ cdef class ConnectionLife:
 
     # The orders that are due: all of them, and single rules.
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0
+    cdef uint64_t check_closed(self, uint64_t now, int64_t unsent) except? 0
     cdef uint64_t check_calls(self, uint64_t now, int64_t unsent) except? 0
     cdef uint64_t check_opening(self, uint64_t now) except? 0
     cdef uint64_t check_age(self, uint64_t now, bint is_between) except? 0

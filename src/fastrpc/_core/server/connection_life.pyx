@@ -9,9 +9,9 @@
     check(now, facts) ──► the orders that are due now, and the instant of the next check; 0 = never
 
 Sans-IO, with the time passed in. An engine gives facts: whether it is busy, whether it is receiving, its unsent bytes.
-Some engines apply single rules, as their protocol has its own way to close. Pings and silence of the native protocol
-are in
-`native/liveness`, for both of its sides.
+Some engines apply single rules, as their protocol has its own way to close. They keep the order of `check` for calls,
+which come before age and drain: a stream whose credential has expired ends for that reason, whatever else is due. Pings
+and silence of the native protocol are in `native/liveness`, for both of its sides.
 """
 
 from random import uniform
@@ -63,7 +63,7 @@ cdef class ConnectionLife:
 
     cdef bint count_in(self) except -1:
         """Count the connection; return whether it is one too many and has to close."""
-        return (<Gate>(<ServedConnection>self.connection).gate).add_session(<object>self.engine)
+        return (<Gate>(<ServedConnection>self.connection).gate).add_engine(<object>self.engine)
 
     cdef str surplus_text(self):
         """Return the reason to close a surplus connection."""
@@ -73,7 +73,7 @@ cdef class ConnectionLife:
     cdef int count_out(self, object error) except -1:
         """Stop the calls of a connection that is gone, and count it no more; an error ended it, or None."""
         cdef Gate gate = <Gate>(<ServedConnection>self.connection).gate
-        gate.session_lost(<object>self.engine, error)
+        gate.engine_lost(<object>self.engine, error)
         return 0
 
     # The opening
@@ -181,9 +181,21 @@ cdef class ConnectionLife:
         return False
 
     cdef uint64_t linger(self, uint64_t now) noexcept:
-        """The connection is closed, and reads on for its last words to be read: return the end of that."""
-        self.linger_until_ns = now + self.linger_ns
+        """The connection is closed and reads on, so that the peer reads its last words: return the end of that, 0 = now."""
+        self.linger_until_ns = now + self.linger_ns if self.linger_ns else 0
         return self.linger_until_ns
+
+    cdef uint64_t check_closed(self, uint64_t now, int64_t unsent) except? 0:
+        """Abort a closed connection at the end of its linger; one without, once its peer takes no output any more."""
+        if self.linger_until_ns:
+            if now < self.linger_until_ns:
+                return self.linger_until_ns
+        elif unsent == 0 or self.patience_ns == 0:
+            return 0
+        elif not self.is_stuck(unsent, now):
+            return earlier(now + self.look_after(), 0 if self.connection is NULL else self.weigh_again(unsent, now))
+        (<object>self.engine).abort()
+        return 0
 
     # The peer: its input, and the output that it takes
 
@@ -289,15 +301,22 @@ cdef class ConnectionLife:
         return earlier(due, self.weigh_again(unsent, now))
 
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:
-        """Give the orders that are due; return the instant of the next check, 0 = never."""
+        """Give the orders that are due; return the instant of the next check, 0 = never.
+
+        Several rules may be due at one look. They apply in this order, and no order follows `close` or `abort`:
+
+        1. a closed connection: `check_closed`, and no other rule;
+        2. its calls: those that waited too long for their start, expired credentials, the weight of its output;
+        3. the opening: close, also where a message of it is late;
+        4. a late message, untaken output: abort, as such a peer reads no goodbye, and waits for no drain;
+        5. the age: drain; the end of the time for calls: end them, close;
+        6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one look.
+        """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent)
         cdef uint64_t due
         if engine.is_closed:
-            if self.linger_until_ns and now >= self.linger_until_ns:
-                (<object>self.engine).abort()
-                return 0
-            return self.linger_until_ns
+            return self.check_closed(now, facts.unsent)
         due = earlier(self.check_calls(now, facts.unsent), self.check_opening(now))
         if self.patience_ns and not engine.is_closed:
             if self._is_left(now, facts):
@@ -310,7 +329,10 @@ cdef class ConnectionLife:
             if self._ends_connection(now, is_between):
                 (<object>self.engine).close(REASON_DRAIN)
             due = earlier(due, self.next_ns)
-        return self.linger_until_ns if engine.is_closed else due
+        if engine.is_closed:
+            # No order follows this one now.
+            return self.linger_until_ns or (now + self.look_after() if facts.unsent else 0)
+        return due
 
     cdef bint _is_left(self, uint64_t now, Facts* facts) except -1:
         """Return whether the peer is late with a message, or with taking its output."""

@@ -81,7 +81,7 @@ class Gate(Guards):
     def connection_lost(self, connection: ServedConnection) -> None:
         """Stop the calls of a lost peer, which needs no answers any more."""
 
-    def session_lost(self, session: ServerEngine, error: BaseException | None) -> None:
+    def engine_lost(self, engine: ServerEngine, error: BaseException | None) -> None:
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
 
     def unpacked(self, call: ServerCall, payload: bytes, error: Exception | str | None) -> None:

@@ -217,12 +217,12 @@ cdef class Gate(Guards):
         self.leave(connection)
         self.weigh(connection, 0)
 
-    def session_lost(self, session not None, error):
+    def engine_lost(self, engine not None, error):
         """Stop the calls of a lost connection, and count it no more; an error ended it, or None."""
-        cdef ServedConnection connection = session.connection
+        cdef ServedConnection connection = engine.connection
         self.connection_lost(connection)
-        self.sessions.discard(session)
-        self.dispatcher.session_lost(connection, error)
+        self.engines.discard(engine)
+        self.dispatcher.connection_lost(connection, error)
 
     cdef int cancel(self, ServerCall call, bint is_late) except -1:
         """Stop a call that its caller cancelled, unless its deadline did: a second stop would end its cleanup."""

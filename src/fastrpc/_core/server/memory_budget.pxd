@@ -14,7 +14,7 @@ cdef class MemoryBudget(Timed):
     cdef:
         # The loop of the server; its live connections, a set that the server changes.
         readonly LoopState loop_state
-        readonly set sessions
+        readonly set engines
         object __weakref__
 
         # Bounds in bytes, of the requests of one connection and of all that the process holds. Above the last two,

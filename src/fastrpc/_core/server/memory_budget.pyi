@@ -26,14 +26,14 @@ class MemoryBudget(Timed):
     def __init__(
         self,
         loop: AbstractEventLoop,
-        sessions: set[ServerEngine],
+        engines: set[ServerEngine],
         limits: config.Limits,
         memory: config.Memory,
     ) -> None: ...
     @property
     def loop_state(self) -> LoopState: ...
     @property
-    def sessions(self) -> set[ServerEngine]:
+    def engines(self) -> set[ServerEngine]:
         """The live connections."""
 
     def count_answer(self, connection: ServedConnection, change: int) -> None:

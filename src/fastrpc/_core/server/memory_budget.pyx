@@ -113,9 +113,9 @@ cdef int _look_at_heap(bint is_tight) noexcept:
 cdef class MemoryBudget(Timed):
     """The bytes that the connections of one server hold."""
 
-    def __init__(self, loop, set sessions not None, limits, memory):
+    def __init__(self, loop, set engines not None, limits, memory):
         self.loop_state = loop_state(loop)
-        self.sessions = sessions
+        self.engines = engines
         # It never counts as less than the largest message.
         self.request_bytes = max(memory.request_bytes, limits.message_bytes)
         self.process_bytes = memory.process_bytes
@@ -184,11 +184,11 @@ cdef class MemoryBudget(Timed):
     cdef int _return_credit(self) except -1:
         """Let all connections return the credit that they kept back. One that fails does not harm the others."""
         self.is_full = False
-        for session in list(self.sessions):
+        for engine in list(self.engines):
             try:
-                (<ServedConnection?>session.connection).return_credit()
+                (<ServedConnection?>engine.connection).return_credit()
             except Exception as error:
-                logger.error("fastrpc: %r cannot return its credit", session, exc_info=error)
+                logger.error("fastrpc: %r cannot return its credit", engine, exc_info=error)
         return 0
 
     cdef int on_timer(self) except -1:
@@ -200,8 +200,8 @@ cdef class MemoryBudget(Timed):
         self.is_full = True
         self.loop_state.start_timer(self, now_ns() + self.full_wait_ns)
         largest = max(
-            (session for budget in list(budgets) for session in list((<MemoryBudget>budget).sessions)),
-            key=lambda session: session.connection.held_bytes, default=None,
+            (engine for budget in list(budgets) for engine in list((<MemoryBudget>budget).engines)),
+            key=lambda engine: engine.connection.held_bytes, default=None,
         )
         if largest is None:
             return 0

@@ -33,13 +33,13 @@ cdef class Openings(Timed):
         bint is_put_off
         bint is_reported
 
-    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1
-    cdef int add(self, PartsOwner session) except -1
+    cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1
+    cdef int add(self, PartsOwner connection) except -1
     cdef int _add(self, object connection, uint64_t now) except -1
-    cdef int goes_on(self, PartsOwner session) except -1
-    cdef int heard(self, PartsOwner session) except -1
-    cdef int leave(self, PartsOwner session) except -1
-    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1
+    cdef int goes_on(self, PartsOwner connection) except -1
+    cdef int heard(self, PartsOwner connection) except -1
+    cdef int leave(self, PartsOwner connection) except -1
+    cdef int _take_slot(self, PartsOwner connection, set slots, dict waiting) except -1
     cdef int _fill_slots(self, set slots, dict waiting) except -1
     cdef int _look_at(self, uint64_t due_ns) except -1
     cdef int _close_silent(self, uint64_t now) except -1

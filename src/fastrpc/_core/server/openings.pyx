@@ -43,18 +43,18 @@ cdef class Openings(Timed):
     def __len__(self):
         return len(self.heard_ns) + len(self.waiting) + len(self.waiting_prefaced)
 
-    cdef bint accept(self, PartsOwner session, bint is_surplus) except -1:
+    cdef bint accept(self, PartsOwner connection, bint is_surplus) except -1:
         """Let a connection open that was accepted and counted; return whether it is one too many."""
         # It gets the reason, unless it is one of so many that even this costs too much.
-        if is_surplus and len(self.admission.sessions) > self.admission.connections + self.limit:
-            session.abort()
+        if is_surplus and len(self.admission.engines) > self.admission.connections + self.limit:
+            connection.abort()
             return True
-        self.add(session)
+        self.add(connection)
         return is_surplus
 
-    cdef int add(self, PartsOwner session) except -1:
+    cdef int add(self, PartsOwner connection) except -1:
         """A connection opens."""
-        return self._add(session, session.now)
+        return self._add(connection, connection.now)
 
     def add_undecided(self, connection):
         """Count a connection of unknown protocol, or that it sent bytes; `abort` closes a silent one."""
@@ -73,59 +73,59 @@ cdef class Openings(Timed):
             return self._look_at(<uint64_t>next(iter(self.heard_ns.values())) + SILENCE_NS)
         return 0
 
-    cdef int goes_on(self, PartsOwner session) except -1:
+    cdef int goes_on(self, PartsOwner connection) except -1:
         """Bytes of a handshake below came. They take no slot: it takes two turns at least, so it cannot end at once."""
-        if session in self.heard_ns:
-            self.heard_ns[session] = session.now
-            self.heard_ns.move_to_end(session)
+        if connection in self.heard_ns:
+            self.heard_ns[connection] = connection.now
+            self.heard_ns.move_to_end(connection)
         return 0
 
-    cdef int heard(self, PartsOwner session) except -1:
+    cdef int heard(self, PartsOwner connection) except -1:
         """Bytes came, and more are to come before the connection is open."""
-        if session not in self.heard_ns or session.is_closed:
+        if connection not in self.heard_ns or connection.is_closed:
             return 0
-        self.heard_ns[session] = session.now
-        self.heard_ns.move_to_end(session)
-        if session.phase == PHASE_PREFACE:
-            return self._take_slot(session, self.begun, self.waiting)
-        if session in self.begun:
-            self.begun.discard(session)
+        self.heard_ns[connection] = connection.now
+        self.heard_ns.move_to_end(connection)
+        if connection.phase == PHASE_PREFACE:
+            return self._take_slot(connection, self.begun, self.waiting)
+        if connection in self.begun:
+            self.begun.discard(connection)
             self._fill_slots(self.begun, self.waiting)
-        return self._take_slot(session, self.prefaced, self.waiting_prefaced)
+        return self._take_slot(connection, self.prefaced, self.waiting_prefaced)
 
-    cdef int leave(self, PartsOwner session) except -1:
+    cdef int leave(self, PartsOwner connection) except -1:
         """A connection is open, or gone."""
-        self.heard_ns.pop(session, None)
-        self.waiting.pop(session, None)
-        self.waiting_prefaced.pop(session, None)
-        self.begun.discard(session)
-        self.prefaced.discard(session)
+        self.heard_ns.pop(connection, None)
+        self.waiting.pop(connection, None)
+        self.waiting_prefaced.pop(connection, None)
+        self.begun.discard(connection)
+        self.prefaced.discard(connection)
         self._fill_slots(self.prefaced, self.waiting_prefaced)
         self._fill_slots(self.begun, self.waiting)
         if len(self) <= self.limit:
             self.is_reported = False
         return 0
 
-    cdef int _take_slot(self, PartsOwner session, set slots, dict waiting) except -1:
-        if session in slots:
+    cdef int _take_slot(self, PartsOwner connection, set slots, dict waiting) except -1:
+        if connection in slots:
             return 0
         if len(slots) < self.limit:
-            slots.add(session)
+            slots.add(connection)
         else:
-            del self.heard_ns[session]
-            waiting[session] = None
-            hold_back(session, True)
+            del self.heard_ns[connection]
+            waiting[connection] = None
+            hold_back(connection, True)
         return 0
 
     cdef int _fill_slots(self, set slots, dict waiting) except -1:
-        cdef PartsOwner session
+        cdef PartsOwner connection
         while waiting and len(slots) < self.limit:
-            session = <PartsOwner>next(iter(waiting))
-            del waiting[session]
-            if session._stream is not NULL and not (<ByteStream>session._stream).is_ending():
-                slots.add(session)
-                self.heard_ns[session] = now_ns()
-                hold_back(session, False)
+            connection = <PartsOwner>next(iter(waiting))
+            del waiting[connection]
+            if connection._stream is not NULL and not (<ByteStream>connection._stream).is_ending():
+                slots.add(connection)
+                self.heard_ns[connection] = now_ns()
+                hold_back(connection, False)
         return 0
 
     # Silence
@@ -173,6 +173,6 @@ cdef class Openings(Timed):
         return 0
 
 
-cdef int hold_back(PartsOwner session, bint is_held_back) except -1:
+cdef int hold_back(PartsOwner connection, bint is_held_back) except -1:
     """Pause the reading of a connection, or resume it."""
-    return 0 if session._stream is NULL else (<ByteStream>session._stream).hold_back(is_held_back)
+    return 0 if connection._stream is NULL else (<ByteStream>connection._stream).hold_back(is_held_back)

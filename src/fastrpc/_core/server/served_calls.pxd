@@ -34,9 +34,9 @@ cdef class ServedCalls(ServingPart):
         # Credit kept back while memory is short, or too many requests wait for a turn of ours.
         int64_t withheld
 
-    cdef Connection session(self)
+    cdef Connection engine(self)
     cdef int return_credit(self) except -1
-    cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1
+    cdef int take_request(self, Connection engine, Call call, Frame* frame, bytes payload) except -1
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1
     cdef int flush(self) except -1
     cdef int flush_early(self) except -1

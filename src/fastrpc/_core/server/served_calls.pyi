@@ -11,7 +11,7 @@ class NativeServedConnection(EngineServedConnection):
     """The served calls of one connection that speaks the native protocol."""
 
     @property
-    def session(self) -> Connection | None:
+    def engine(self) -> Connection | None:
         """The connection, or None once it is gone."""
 
     def describe_peer(self) -> Peer:
@@ -29,5 +29,5 @@ class NativeServedConnection(EngineServedConnection):
 class ServedCalls(ServingPart):
     """The peer's calls on one connection, with the connection as the gate knows it."""
 
-def serve_on(session: Connection, gate: Gate) -> NativeServedConnection:
+def serve_on(engine: Connection, gate: Gate) -> NativeServedConnection:
     """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""

@@ -61,13 +61,13 @@ cdef class NativeServedConnection(EngineServedConnection):
         """Return the connection, or None once it is gone; output is sent at the connection's instant."""
         if self._engine is NULL:
             return None
-        cdef Connection session = <Connection>self._engine
-        if self.now > session.now:
-            session.now = self.now
-        return session
+        cdef Connection engine = <Connection>self._engine
+        if self.now > engine.now:
+            engine.now = self.now
+        return engine
 
     @property
-    def session(self):
+    def engine(self):
         """The connection, or None once it is gone."""
         return None if self._engine is NULL else <Connection>self._engine
 
@@ -85,90 +85,90 @@ cdef class NativeServedConnection(EngineServedConnection):
     @cython.nonecheck(False)
     cdef int do_answer(self, Call call, bytes payload) except -1:
         assert call is not None
-        cdef Connection session
+        cdef Connection engine
         if self._engine is NULL:
             return 0
-        session = <Connection>self._engine
+        engine = <Connection>self._engine
         # The collector may have cleared a connection whose loop was closed around it.
-        if session.is_closed or session.serving is None:
+        if engine.is_closed or engine.serving is None:
             return 0
-        if self.now > session.now:
-            session.now = self.now
+        if self.now > engine.now:
+            engine.now = self.now
         if call.codec >= FIRST_OWN_NUMBER:
-            call.codec = <uint8_t>session.peer.codec_number(call.codec, self.gate.codecs[call.codec])
-        session.sender.send_response(
+            call.codec = <uint8_t>engine.peer.codec_number(call.codec, self.gate.codecs[call.codec])
+        engine.sender.send_response(
             call, payload, <uint32_t>min((self.stepped_ns - call.started_ns) // 1000, <uint64_t>0xFFFFFFFF)
         )
-        if <int64_t>session.sender.unsent_bytes() > (<ServedCalls>session.serving).gate.send_soft:
-            (<ServedCalls>session.serving).weigh_output()
-        if session.is_reading and self.stepped_ns > session.now + FIRST_FLUSH_NS:
-            return (<ServedCalls>session.serving).flush_early()
+        if <int64_t>engine.sender.unsent_bytes() > (<ServedCalls>engine.serving).gate.send_soft:
+            (<ServedCalls>engine.serving).weigh_output()
+        if engine.is_reading and self.stepped_ns > engine.now + FIRST_FLUSH_NS:
+            return (<ServedCalls>engine.serving).flush_early()
         return 0
 
     cdef int do_fail(self, Call call, Failure failure) except -1:
-        cdef Connection session = self.owner()
+        cdef Connection engine = self.owner()
         cdef Outgoing answer
-        if session is None or session.is_closed:
+        if engine is None or engine.is_closed:
             return 0
         answer = new_failure(failure.status, OUTCOME_RAN if failure.has_run else OUTCOME_NOT_STARTED, failure.text)
         answer.payload = failure.details
         answer.pushback_ms = failure.pushback_ms
-        return session.sender.send_failure(call, answer)
+        return engine.sender.send_failure(call, answer)
 
     cdef int do_refuse(self, Call call, int status, str text, bint is_faulty) except -1:
-        cdef Connection session = self.owner()
-        if session is None or session.is_closed:
+        cdef Connection engine = self.owner()
+        if engine is None or engine.is_closed:
             return 0
-        return (<ServedCalls>session.serving).send_refusal(call, status, text, is_faulty)
+        return (<ServedCalls>engine.serving).send_refusal(call, status, text, is_faulty)
 
     cdef int do_hold(self, Call call) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else session.callee.hold(call)
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else engine.callee.hold(call)
 
     cdef int do_release(self, Call call) except -1:
-        cdef Connection session = self.owner()
-        if session is not None:
-            session.callee.one_way_calls -= 1
+        cdef Connection engine = self.owner()
+        if engine is not None:
+            engine.callee.one_way_calls -= 1
         return 0
 
     cdef list streams_under_way(self):
         cdef Call call
-        cdef Connection session = self.owner()
-        calls = [] if session is None else session.callee.calls.entries()
+        cdef Connection engine = self.owner()
+        calls = [] if engine is None else engine.callee.calls.entries()
         return [call for call in calls if call.flags & (STREAM_IN | STREAM_OUT) and call.state != STATE_CANCELLED]
 
     cdef int end_early(self, Call call, Failure failure) except -1:
-        cdef Connection session = self.owner()
-        if session is not None:
-            session.callee.ended(call)
+        cdef Connection engine = self.owner()
+        if engine is not None:
+            engine.callee.ended(call)
         return self.do_fail(call, failure)
 
     cdef int send_message(self, Call call, bytes payload, int codec, int compressor) except -1:
-        cdef Connection session = self.owner()
-        if session is None or session.is_closed:
+        cdef Connection engine = self.owner()
+        if engine is None or engine.is_closed:
             return 0
         if codec >= FIRST_OWN_NUMBER:
-            codec = session.peer.codec_number(codec, self.gate.codecs[codec])
-        return session.sender.send_message(call, payload, <uint8_t>codec, <uint8_t>compressor)
+            codec = engine.peer.codec_number(codec, self.gate.codecs[codec])
+        return engine.sender.send_message(call, payload, <uint8_t>codec, <uint8_t>compressor)
 
     cdef int send_head(self, Call call, bytes metadata) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None or session.is_closed else session.sender.send_head(call, metadata)
+        cdef Connection engine = self.owner()
+        return 0 if engine is None or engine.is_closed else engine.sender.send_head(call, metadata)
 
     cdef int message_taken(self, Call call, Py_ssize_t cost) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None or session.is_closed else session.assembler.message_taken(call, cost)
+        cdef Connection engine = self.owner()
+        return 0 if engine is None or engine.is_closed else engine.assembler.message_taken(call, cost)
 
     cdef int reader_waits(self, Call call) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None or session.is_closed else session.assembler.reader_waits(call)
+        cdef Connection engine = self.owner()
+        return 0 if engine is None or engine.is_closed else engine.assembler.reader_waits(call)
 
     cdef bint output_is_full(self, Call call) noexcept:
         return self._engine is not NULL and (<Connection>self._engine).output_is_full(call)
 
     cdef int await_turn(self, Call call) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else session.await_turn(call)
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else engine.await_turn(call)
 
     cdef uint64_t most_message(self) noexcept:
         return self.max_message if self._engine is NULL else (<Connection>self._engine).peer.max_message
@@ -177,18 +177,18 @@ cdef class NativeServedConnection(EngineServedConnection):
         return self.max_metadata if self._engine is NULL else (<Connection>self._engine).peer.max_metadata
 
     cdef bint takes_codec(self, Call call) except -1:
-        cdef Connection session = self.owner()
-        if session is None or call.flags & ONE_WAY:
+        cdef Connection engine = self.owner()
+        if engine is None or call.flags & ONE_WAY:
             return True
-        return session.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
+        return engine.peer.codec_number(call.codec, self.gate.codecs[call.codec]) >= 0
 
     cdef int taken_compressor(self, int number, object compressor) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else max(0, session.peer.compressor_number(number, compressor.name))
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else max(0, engine.peer.compressor_number(number, compressor.name))
 
     cdef int weigh_answer(self) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else (<ServedCalls>session.serving).weigh_output()
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else (<ServedCalls>engine.serving).weigh_output()
 
     def note_drain(self):
         """Notify handlers that the connection drains. Its GOAWAY with FINAL names the last call in time."""
@@ -196,19 +196,19 @@ cdef class NativeServedConnection(EngineServedConnection):
         self.holding &= ~HOLD_DRAIN
 
     cpdef int return_credit(self) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else (<ServedCalls>session.serving).return_credit()
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else (<ServedCalls>engine.serving).return_credit()
 
     cdef int end_turn(self) except -1:
-        cdef Connection session = self.owner()
-        return 0 if session is None else (<ServedCalls>session.serving).flush()
+        cdef Connection engine = self.owner()
+        return 0 if engine is None else (<ServedCalls>engine.serving).flush()
 
 
 @cython.final
 cdef class ServedCalls(ServingPart):
     """The peer's calls on one connection, with the connection as the gate knows it."""
 
-    cdef inline Connection session(self):
+    cdef inline Connection engine(self):
         # The caller is the connection, or an object that knows it.
         return <Connection>self.owner
 
@@ -227,36 +227,36 @@ cdef class ServedCalls(ServingPart):
         return 0
 
     cdef int on_request(self, Call call, Frame* frame, bytes payload) except -1:
-        return self.take_request(self.session(), call, frame, payload)
+        return self.take_request(self.engine(), call, frame, payload)
 
     @cython.nonecheck(False)
-    cdef int take_request(self, Connection session, Call call, Frame* frame, bytes payload) except -1:
+    cdef int take_request(self, Connection engine, Call call, Frame* frame, bytes payload) except -1:
         """Hand a complete request of this connection to the gate."""
         assert call is not None
         assert payload is not None
-        self.connection.now = session.now
-        self.connection.received_ns = session.received_ns
-        self.connection.is_reading = session.is_reading
-        if frame.method_size and frame.method[0] == c"." and not session.is_client:
+        self.connection.now = engine.now
+        self.connection.received_ns = engine.received_ns
+        self.connection.is_reading = engine.is_reading
+        if frame.method_size and frame.method[0] == c"." and not engine.is_client:
             # A bare function counts as one only for callers from Go.
             (<ServerCall>call).route = None
             self.gate.refuse_unknown(<ServerCall>call, frame.method[:frame.method_size], frame.names, payload)
         else:
             self.gate.pass_in(<ServerCall>call, frame.method, frame.method_size, frame.names, payload)
-        if self.connection.ended_ns > session.turn_ends_ns:
-            session.messages_left = 0
+        if self.connection.ended_ns > engine.turn_ends_ns:
+            engine.messages_left = 0
         if Py_REFCNT(call) == 1 and (<ServerCall>call).make_new():
             # Answered already, and known only to the function that called us: the next request gets the same object.
             self.gate.spare = <ServerCall>call
         else:
             # Its handler may go on in the next turn of the loop.
-            session.woke = True
+            engine.woke = True
         return 0
 
     cdef int on_message(self, Call call, Frame* frame, bytes payload, Py_ssize_t cost) except -1:
         if call.stream is None:
             # It is no longer read, and its answer has not left yet.
-            return self.session().assembler.message_taken(call, cost)
+            return self.engine().assembler.message_taken(call, cost)
         if PyBytes_GET_SIZE(payload) <= SMALL_MESSAGE:
             (<Connection>self.owner).woke = True
         return (<StreamChannel>call.stream).put(frame, payload, cost)
@@ -268,12 +268,12 @@ cdef class ServedCalls(ServingPart):
         return 0 if call.stream is None else (<StreamChannel>call.stream).wake_sender()
 
     cdef int on_cancel(self, Call call, int reason) except -1:
-        self.connection.now = self.session().now
+        self.connection.now = self.engine().now
         # Both sides watch the deadline: it is the same reason if either is first.
         return self.gate.cancel(<ServerCall>call, reason == CANCEL_DEADLINE)
 
     cdef int on_local_end(self, Call call, int status, str text) except -1:
-        self.connection.now = self.session().now
+        self.connection.now = self.engine().now
         return self.gate.note_answered(<ServerCall>call, status, text)
 
     @cython.nonecheck(False)
@@ -284,25 +284,25 @@ cdef class ServedCalls(ServingPart):
         return self.gate.runner.leave_task()
 
     cdef int on_stall(self) except -1:
-        cdef Connection session = self.session()
-        return self.life.note_stall(session.now, session.came_ns)
+        cdef Connection engine = self.engine()
+        return self.life.note_stall(engine.now, engine.came_ns)
 
     # From the served connection to the wire
 
     cdef int flush(self) except -1:
         """Flush the written output now."""
-        cdef Connection session = self.session()
-        return 0 if session._stream is NULL else (<ByteStream>session._stream).flush()
+        cdef Connection engine = self.engine()
+        return 0 if engine._stream is NULL else (<ByteStream>engine._stream).flush()
 
     cdef int flush_early(self) except -1:
         """Flush answers while further requests of the same read are handled."""
-        cdef Connection session = self.session()
+        cdef Connection engine = self.engine()
         cdef uint64_t stepped = self.connection.stepped_ns
         if stepped <= self.flush_due_ns:
             return 0
-        self.flush_due_ns = stepped + 2 * (stepped - session.now)
+        self.flush_due_ns = stepped + 2 * (stepped - engine.now)
         # A stream that collects output would send it no sooner.
-        return self.flush() if session._stream is not NULL and (<ByteStream>session._stream).sends_at_once() else 0
+        return self.flush() if engine._stream is not NULL and (<ByteStream>engine._stream).sends_at_once() else 0
 
     cdef int on_refused(self, Call call, int status, str text) except -1:
         # A limit of the connection itself: the gate has not seen the call.
@@ -311,13 +311,13 @@ cdef class ServedCalls(ServingPart):
 
     cdef int send_refusal(self, Call call, int status, str text, bint is_faulty) except -1:
         """Answer that a call was not started; faulty: through its caller, which may make only so many of them."""
-        cdef Connection session = self.session()
+        cdef Connection engine = self.engine()
         cdef uint32_t pushback_ms = (<ServerCall>call).pushback_ms
         cdef Outgoing answer
         self._free_one_way(call)
         if status == DEADLINE_EXCEEDED:
             # Honest callers send them as well, so they are in no budget of the wire.
-            session.note_unanswered()
+            engine.note_unanswered()
         if call.state == STATE_CANCELLED:
             # The wire ends a cancelled call by CANCELLED, whatever the reason of its refusal (PROTOCOL.md, "Calls").
             status = CANCELLED
@@ -327,32 +327,32 @@ cdef class ServedCalls(ServingPart):
         if pushback_ms and not call.flags & ONE_WAY:
             answer = new_failure(status, OUTCOME_NOT_STARTED, text)
             answer.pushback_ms = pushback_ms
-            session.callee.ended(call)
-            session.sender.send_failure(call, answer)
+            engine.callee.ended(call)
+            engine.sender.send_failure(call, answer)
         else:
-            session.callee.send_refusal(call, status, text)
-        return session.callee.spend_idle_work(call) if is_faulty else 0
+            engine.callee.send_refusal(call, status, text)
+        return engine.callee.spend_idle_work(call) if is_faulty else 0
 
     cdef int _free_one_way(self, Call call) except -1:
         # A one-way call is counted once it is complete, and its state is GONE from then on.
         if call.flags & ONE_WAY and call.state == STATE_GONE:
-            self.session().callee.one_way_calls -= 1
+            self.engine().callee.one_way_calls -= 1
         return 0
 
     cdef int drop_request(self, Call call, int status, str text) except -1:
         """Refuse an incomplete request; its later frames are discarded."""
         if call.flags & ONE_WAY:
-            self.session().callee.one_way_calls -= 1
-        return self.session().callee.refuse(call, status, text)
+            self.engine().callee.one_way_calls -= 1
+        return self.engine().callee.refuse(call, status, text)
 
     # Memory
 
     @cython.nonecheck(False)
     cdef int on_flushed(self) except -1:
-        cdef Connection session = <Connection>self.owner
+        cdef Connection engine = <Connection>self.owner
         if (
-            self.connection.output_held or session.sender.queued_bytes or self.connection.holding & HOLD_OUTPUT
-            or (session._stream is not NULL and (<ByteStream>session._stream).is_stuck())
+            self.connection.output_held or engine.sender.queued_bytes or self.connection.holding & HOLD_OUTPUT
+            or (engine._stream is not NULL and (<ByteStream>engine._stream).is_stuck())
         ):
             self.weigh_output()
         if self.withheld and not self._keeps_credit():
@@ -364,11 +364,11 @@ cdef class ServedCalls(ServingPart):
 
     cdef int weigh_output(self) except -1:
         """Count the output that the peer has not taken."""
-        cdef Connection session = self.session()
-        self.connection.cut_held = session.sender.cut_bytes
-        self.life.weigh(session.untaken_bytes(), session.now)
+        cdef Connection engine = self.engine()
+        self.connection.cut_held = engine.sender.cut_bytes
+        self.life.weigh(engine.untaken_bytes(), engine.now)
         if self.connection.holding & HOLD_OUTPUT:
-            session.schedule_check(session.liveness.note_blocked(session.now))
+            engine.schedule_check(engine.liveness.note_blocked(engine.now))
         return 0
 
     cdef int on_piece(self, Call call) except -1:
@@ -413,15 +413,15 @@ cdef class ServedCalls(ServingPart):
 
     cdef int _end_cut(self, uint64_t id, str text) except -1:
         """End a call whose message, incomplete so far, is dropped. Its later frames are discarded."""
-        cdef Connection session = self.session()
-        cdef Call call = session.callee.find(id)
+        cdef Connection engine = self.engine()
+        cdef Call call = engine.callee.find(id)
         if call is None:
-            call = session.slots.find(id)
+            call = engine.slots.find(id)
         if call is None or call.incoming is None:
             return 0
         if call.state == STATE_ASSEMBLING:
             return self.drop_request(call, RESOURCE_EXHAUSTED, text)
-        return session.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
+        return engine.end_locally(call, RESOURCE_EXHAUSTED, text, CANCEL_LOCAL_LIMIT)
 
     cdef bint on_stuck(self, Call call, str text) except -1:
         if self.withheld:
@@ -459,76 +459,76 @@ cdef class ServedCalls(ServingPart):
 
     cdef int return_credit(self) except -1:
         """Return the connection credit that was kept back."""
-        cdef Connection session = self.session()
+        cdef Connection engine = self.engine()
         cdef int64_t credit
         if self.withheld:
-            credit = placed(&session.reader.received, self.withheld)
+            credit = placed(&engine.reader.received, self.withheld)
             self.withheld = 0
-            if credit and not session.is_closed:
-                session.sender.send_credit(0, <uint32_t>credit)
+            if credit and not engine.is_closed:
+                engine.sender.send_credit(0, <uint32_t>credit)
         return 0
 
     # Its life
 
     cdef int on_made(self) except -1:
-        self.gate.sessions.add(self.session())
+        self.gate.engines.add(self.engine())
         return 0
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef NativeServedConnection connection = self.connection
-        cdef Connection session = self.session()
+        cdef Connection engine = self.engine()
         if connection.output_held:
-            connection.cut_held = session.sender.cut_bytes
-        return self.life.check_calls(now, session.untaken_bytes())
+            connection.cut_held = engine.sender.cut_bytes
+        return self.life.check_calls(now, engine.untaken_bytes())
 
     cdef int end_calls(self, str text) except -1:
         cdef Call call
-        cdef Connection session = self.session()
-        for call in session.callee.calls.entries():
+        cdef Connection engine = self.engine()
+        for call in engine.callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.drop_request(call, UNAVAILABLE, text)
             else:
                 self.gate.end_call(<ServerCall>call, text)
         # The connection closes next: no answer waits for its turn any more.
-        return session.sender.pump(0, False)
+        return engine.sender.pump(0, False)
 
     cdef int on_drain(self) except -1:
         self.connection.note_drain()
         return 0
 
     cdef int on_closed(self) except -1:
-        self.session().reader.drop_part()
+        self.engine().reader.drop_part()
         return self.gate.leave(self.connection)
 
     cdef int on_lost(self, object error) except -1:
         """The peer is gone: its answers have no reader."""
         cdef Call call
         self.gate.leave(self.connection)
-        for call in self.session().callee.calls.entries():
+        for call in self.engine().callee.calls.entries():
             if call.state == STATE_ASSEMBLING:
                 self.gate.memory.charge(<ServerCall>call, 0)
             elif call.incoming is not None:
                 self.on_cut(-call.incoming.cost)
                 call.incoming.cost = 0
-        self.session().reader.drop_part()
+        self.engine().reader.drop_part()
         return self.life.count_out(error)
 
 
-def serve_on(Connection session not None, Gate gate not None):
+def serve_on(Connection engine not None, Gate gate not None):
     """Let a connection serve calls by a gate; its settings have to announce that. Return the connection of the gate."""
     cdef ServedCalls part
-    if session.serving is not None:
-        raise RuntimeError("a session is initialised once")
+    if engine.serving is not None:
+        raise RuntimeError("a connection serves one gate")
     part = ServedCalls.__new__(ServedCalls)
-    part.owner = <PyObject*>session
+    part.owner = <PyObject*>engine
     part.gate = gate
     part.connection = NativeServedConnection(gate, "native")
-    part.connection.join(session)
-    part.connection.piece_bytes = session.ours.max_frame
+    part.connection.join(engine)
+    part.connection.piece_bytes = engine.ours.max_frame
     part.connection.grace_bytes = part.gate.memory.credit_grace
-    if session.calling is not None:
-        part.connection.takes_values = (<CallingPart>session.calling).takes_values
-    part.life = new_life(session, part.connection)
-    session.liveness.send_hard = gate.send_hard
-    session.serving = part
+    if engine.calling is not None:
+        part.connection.takes_values = (<CallingPart>engine.calling).takes_values
+    part.life = new_life(engine, part.connection)
+    engine.liveness.send_hard = gate.send_hard
+    engine.serving = part
     return part.connection

@@ -42,4 +42,3 @@ cdef class ServedEngine(PythonEngine):
         object _held
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0
-    cdef uint64_t _check_closed(self, uint64_t now) except? 0

@@ -213,21 +213,12 @@ cdef class ServedEngine(PythonEngine):
 
     cdef uint64_t check(self, uint64_t now) except? 0:
         cdef uint64_t due = PythonEngine.check(self, now)
-        if self.is_closed:
-            return earlier(due, self._check_closed(now)) if self.has_rules else due
-        if not self.has_rules:
-            return earlier(due, self.life.check_calls(now, self.connection.unsent_bytes()))
-        return earlier(due, self._check_life(now))
-
-    cdef uint64_t _check_closed(self, uint64_t now) except? 0:
-        """Abort a closed connection whose peer takes none of its last output; return the instant of the next check."""
         cdef int64_t unsent = self.connection.unsent_bytes()
-        if unsent == 0:
-            return 0
-        if self.life.is_stuck(unsent, now):
-            self.abort()
-            return 0
-        return earlier(now + self.life.look_after(), self.life.weigh_again(unsent, now))
+        if self.is_closed:
+            return earlier(due, self.life.check_closed(now, unsent)) if self.has_rules else due
+        if not self.has_rules:
+            return earlier(due, self.life.check_calls(now, unsent))
+        return earlier(due, self._check_life(now))
 
     cdef uint64_t _check_life(self, uint64_t now) except? 0:
         """Give the life of the connection its facts; return the instant of the next check."""

@@ -16,8 +16,8 @@ them without a suspension; a reader that has to wait waits for one future of its
 The error of a stream is raised at each use: first the error itself, then twins of it. The channel keeps
 one that was never raised, since a raised one holds the frames of the program, which hold the stream.
 
-The side that a channel is on (`serving`, `calling`) overrides how messages are decoded and where payloads go. Call and
-channel hold each other until `close`.
+The side that a channel is on (`server/served_stream`, `client/client_stream`) overrides how messages are decoded and
+where payloads go. Call and channel hold each other until `close`.
 """
 
 import collections.abc

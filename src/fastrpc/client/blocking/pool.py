@@ -51,7 +51,7 @@ class SyncPool(SyncEndpoints):
 
     def gauges(self) -> Iterable[Gauge]:
         """Return the gauges of the client; none once it is closed."""
-        return () if self.is_closed else client_gauges(self.target, self.subchannels)
+        return () if self.is_closed else client_gauges(self.target, self.subchannels, self.config)
 
     def ready_among(self, endpoint_states: Iterable[EndpointState]) -> set[EndpointState]:
         """Return the endpoints with a connection whose SETTINGS arrived; `catch_up` has read the input."""

@@ -9,10 +9,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 from fastrpc._core.server.served_connection import ServedConnection
-from fastrpc._core.server.server_connection import ServerConnection
 from fastrpc.auth.policy import Route
 from fastrpc.auth.verdict import CERTIFICATE, Answer, Refusal, Verdict
 from fastrpc.handlers.auth.access_options import Authenticate
@@ -31,6 +30,27 @@ VERDICT_SECONDS: Final = 4.0
 
 #: The GOAWAY reason of a connection that is to be replaced (PROTOCOL.md 3.4).
 _REASON_MAX_AGE: Final = 1
+
+
+class _Certified(Protocol):
+    """A connection whose peer may have proved by a certificate who it is."""
+
+    def describe_peer(self) -> Peer: ...
+    def identify(
+        self,
+        identity: Identity,
+        valid_seconds: float | None = None,
+        *,
+        by_certificate: bool = False,
+        generation: int = 0,
+    ) -> bool: ...
+    def go_on(self) -> None: ...
+
+
+class _Asking(_Certified, Protocol):
+    """A connection whose peer has shown a credential, and waits for the verdict."""
+
+    def answer_auth(self, status: int, text: str, valid_seconds: int = 0) -> None: ...
 
 
 class Authentication:
@@ -56,7 +76,7 @@ class Authentication:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._versions: tuple[int, int] = (0, 0)
         #: The connections of the server.
-        self.sessions: Collection[Any] = ()
+        self.engines: Collection[Any] = ()
         # The connections whose credential a changed file no longer has, or has for a shorter time.
         self._removed: set[ServedConnection] = set()
         #: Rises when a file was read again: earlier verdicts and decisions may have changed.
@@ -151,15 +171,15 @@ class Authentication:
 
     def _replace_removed(self) -> None:
         removed, self._removed = self._removed, set()
-        for session in list(self.sessions):
-            if session.connection in removed:
-                session.begin_drain(_REASON_MAX_AGE, "the credential is no longer accepted")
+        for engine in list(self.engines):
+            if engine.connection in removed:
+                engine.begin_drain(_REASON_MAX_AGE, "the credential is no longer accepted")
 
     # Connections
 
-    def opened(self, session: ServerConnection) -> bool:
+    def opened(self, connection: _Certified) -> bool:
         """A connection opened: its certificate may name an identity. Return whether the verdict was immediate."""
-        peer = session.describe_peer()
+        peer = connection.describe_peer()
         if peer.certificate is None:
             return True
         peer.scheme = CERTIFICATE
@@ -168,49 +188,47 @@ class Authentication:
         generation = self.generation
         answer = self.verdicts.fresh(peer)
         if isinstance(answer, Verdict | Refusal):
-            self._take_certificate(session, peer, answer, generation)
+            self._take_certificate(connection, peer, answer, generation)
             return True
-        self.wait(answer, lambda found: self._take_certificate(session, peer, found, generation))
+        self.wait(answer, lambda found: self._take_certificate(connection, peer, found, generation))
         return False
 
-    def _take_certificate(
-        self, session: ServerConnection, peer: Peer, answer: Answer, generation: int
-    ) -> None:
+    def _take_certificate(self, connection: _Certified, peer: Peer, answer: Answer, generation: int) -> None:
         if isinstance(answer, Verdict):
-            session.identify(
+            connection.identify(
                 answer.identity, seconds_left(answer), by_certificate=True, generation=generation
             )
         else:
             # It may still present a token.
             self.audit.refused("authentication", "", None, peer, answer.reason)
-        session.go_on()
+        connection.go_on()
 
-    def begin(self, session: ServerConnection, scheme: bytes, data: bytes) -> bool:
+    def begin(self, connection: _Asking, scheme: bytes, data: bytes) -> bool:
         """Verify the credential of a connection; return whether the verdict was immediate."""
-        peer = presenting(session.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
+        peer = presenting(connection.describe_peer(), scheme.decode("ascii", "replace"), _text(data))
         self.look()
         answer = self.answer_now(peer)
         if answer is not None:
-            self._conclude(session, peer, answer)
+            self._conclude(connection, peer, answer)
             return True
-        self.answer_later(peer, lambda found: self._conclude(session, peer, found))
+        self.answer_later(peer, lambda found: self._conclude(connection, peer, found))
         return False
 
-    def _conclude(self, session: ServerConnection, peer: Peer, answer: Answer) -> None:
+    def _conclude(self, connection: _Asking, peer: Peer, answer: Answer) -> None:
         if isinstance(answer, Verdict):
             left = seconds_left(answer)
             if left is not None and left <= 0:
                 answer = Refusal("its credential has expired")
-            elif session.identify(answer.identity, left, generation=self.generation):
-                shown = session.describe_peer()
+            elif connection.identify(answer.identity, left, generation=self.generation):
+                shown = connection.describe_peer()
                 shown.scheme, shown.credentials = peer.scheme, peer.credentials
-                session.answer_auth(0, "", 0 if left is None else max(1, int(left)))
+                connection.answer_auth(0, "", 0 if left is None else max(1, int(left)))
                 return
             else:
                 answer = Refusal("it proves another identity than the connection began with")
         self.failed.note(peer, answer)
         self.audit.refused("authentication", "", None, peer, answer.reason)
-        session.answer_auth(int(answer.status), _told(answer))
+        connection.answer_auth(int(answer.status), _told(answer))
 
     # Answers, for connections and calls
 

@@ -118,7 +118,7 @@ class ServerState:
             "started": self._began,
             "ready": self.is_ready,
             "draining": self._health.is_draining,
-            "connections": len(self._gate.sessions),
+            "connections": len(self._gate.engines),
             "calls": self._gate.running,
             "waiting": self._gate.waiting,
             "refused": {reason: count for reason, count in REFUSALS.items() if count},
@@ -130,11 +130,11 @@ class ServerState:
     def calls(self) -> dict[str, Any]:
         """Return the live calls, the oldest first."""
         live = [
-            (call, state, session)
-            for session in list(self._gate.sessions)
+            (call, state, engine)
+            for engine in list(self._gate.engines)
             for state, calls in (
-                ("running", session.connection.running),
-                ("waiting", session.connection.waiting),
+                ("running", engine.connection.running),
+                ("waiting", engine.connection.waiting),
             )
             for call in calls
         ]
@@ -145,11 +145,11 @@ class ServerState:
                 "state": state,
                 "age_seconds": call.age_seconds,
                 "remaining_seconds": call.remaining(),
-                "peer": str(session.connection.describe_peer()),
+                "peer": str(engine.connection.describe_peer()),
                 "identity": None if call.identity is None else call.identity.name,
-                "protocol": session.connection.protocol,
+                "protocol": engine.connection.protocol,
             }
-            for call, state, session in oldest
+            for call, state, engine in oldest
         ]
         return {"total": len(live), "calls": rows}
 
@@ -157,15 +157,15 @@ class ServerState:
         """Return the connections whose opening is over."""
         rows = []
         total = 0
-        for session in list(self._gate.sessions):
-            connection = session.connection
-            peer = connection.describe_peer() if getattr(session, "is_open", True) else None
+        for engine in list(self._gate.engines):
+            connection = engine.connection
+            peer = connection.describe_peer() if getattr(engine, "is_open", True) else None
             if peer is not None:
                 total += 1
                 if total <= MOST_ROWS:
                     identity = None if connection.identity is None else connection.identity.name
                     row = {"peer": str(peer), "protocol": connection.protocol, "identity": identity}
-                    rows.append(row | session.stats() | {"held_bytes": connection.held_bytes})
+                    rows.append(row | engine.stats() | {"held_bytes": connection.held_bytes})
         return {"total": total, "connections": rows}
 
     def services(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from fastrpc._core.io.blocking_io import SocketIO
 from fastrpc._core.native.connection import PREFACE
 from fastrpc._core.wire.settings import usual_settings
 from fastrpc.config import Keepalive, Timeouts
+from fastrpc.protocols.base import ClientTraits, Protocol
 from tests.support.frame_factory import opening
 
 
@@ -35,8 +36,8 @@ def test_the_opening_and_the_credential_leave_together() -> None:
 
 
 def test_it_is_ready_once_the_settings_came() -> None:
-    session, peer = opened(takes_values=True)
-    assert session.engine.calling.takes_values
+    session, peer = opened(protocol=Protocol("told", traits=ClientTraits(takes_values=True)))
+    assert (session.engine.calling.protocol, session.engine.calling.takes_values) == ("told", True)
     assert session.is_usable
     assert not session.is_ready
     peer.sendall(opening(True))

@@ -108,7 +108,8 @@ async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
         data = upload(2)
         rest, is_paused = await feed(session, transport, data)
         assert is_paused
-        assert 4 * MIB < len(data) - len(rest) <= 5 * MIB
+        # Less than four where they take longer than a turn.
+        assert MIB < len(data) - len(rest) <= 5 * MIB
         assert not transport.is_paused
         rest, _ = await feed(session, transport, rest)
         assert rest == b""

@@ -157,6 +157,36 @@ class TestLinger:
         assert engine.look(START + 2 * SECOND) == 0
         assert engine.orders[1:] == [("abort",)]
 
+    def test_a_linger_of_0_ends_at_once(self) -> None:
+        engine = lived(Timeouts(handshake=None, linger=0))
+        engine.close()
+        engine.unsent = 100
+        assert engine.look(engine.lingers(START)) == 0
+        assert engine.orders[1:] == [("abort",)]
+
+    def test_without_a_linger_output_is_waited_for_as_long_as_it_is_taken(self) -> None:
+        engine = lived(NO_TIMEOUTS, Keepalive(interval=10, timeout=10))
+        engine.close()
+        assert engine.lingers(START) == 0
+        engine.unsent = 100
+        for second in range(0, 1_000, 19):
+            engine.below.taken += 1
+            assert engine.look(START + second * SECOND) == START + (second + 5) * SECOND
+        assert engine.orders == [("close", DRAIN)]
+        engine.look(START + (second + 20) * SECOND)
+        assert engine.orders[1:] == [("abort",)]
+        engine.unsent = 0
+        assert engine.look(START + 2_000 * SECOND) == 0
+
+    def test_a_look_that_closes_without_a_linger_is_followed_by_others(self) -> None:
+        engine = lived(Timeouts(handshake=5, linger=None), Keepalive(interval=10, timeout=10))
+        engine.unsent = 100
+        assert engine.look(START + 30 * SECOND) == START + 35 * SECOND
+        assert engine.orders == [("close", HANDSHAKE)]
+        engine.look(START + 35 * SECOND)
+        engine.look(START + 55 * SECOND)
+        assert engine.orders[1:] == [("abort",)]
+
 
 class TestPeer:
     @pytest.fixture
@@ -207,6 +237,87 @@ class TestPeer:
         assert engine.begin(START) == engine.look(START) == START + 5 * SECOND
 
 
+class TestOrder:
+    """The rules that are due at one look."""
+
+    @pytest.fixture
+    def late(self) -> LivedEngine:
+        """Return an engine for which everything is due a thousand seconds after its begin."""
+        engine = lived(
+            Timeouts(handshake=5, idle=60, drain=30), Keepalive(interval=10, timeout=10, max_age=100)
+        )
+        engine.is_receiving = True
+        engine.began_ns = engine.heard_ns = START
+        return engine
+
+    def test_the_opening_comes_before_a_late_message(self, late: LivedEngine) -> None:
+        late.look(START + 1_000 * SECOND)
+        assert late.orders == [("close", HANDSHAKE)]
+
+    def test_a_late_message_comes_before_the_age(self, late: LivedEngine) -> None:
+        late.opened()
+        assert late.look(START + 1_000 * SECOND) == 0
+        assert late.orders == [("abort",)]
+
+    def test_untaken_output_comes_before_the_age(self, late: LivedEngine) -> None:
+        late.opened()
+        late.is_receiving = False
+        late.unsent = 100
+        late.look(START)
+        late.look(START + 1_000 * SECOND)
+        assert late.orders == [("abort",)]
+
+    def test_a_connection_at_rest_drains_at_its_age_and_closes(self, late: LivedEngine) -> None:
+        late.opened()
+        late.is_receiving = False
+        late.look(START + 1_000 * SECOND)
+        assert late.orders == [("begin_drain", MAX_AGE), ("close", DRAIN)]
+
+    def test_the_end_of_the_time_for_calls_comes_before_that_of_the_drain(self, late: LivedEngine) -> None:
+        late.opened()
+        late.is_receiving = False
+        late.is_busy = True
+        late.look(START + 1_000 * SECOND)
+        late.is_busy = False
+        late.look(START + 2_000 * SECOND)
+        assert [order[0] for order in late.orders] == ["begin_drain", "end_calls", "close"]
+
+    def test_a_closed_connection_has_its_linger_alone(self, late: LivedEngine) -> None:
+        late.close()
+        late.lingers(START)
+        late.look(START + 1_000 * SECOND)
+        assert late.orders == [("close", DRAIN), ("abort",)]
+
+    @pytest.mark.parametrize("is_open", [True, False])
+    async def test_credentials_come_before_the_end_of_the_connection(self, is_open: bool) -> None:
+        class Watched(LivedEngine):
+            def begin_drain(self, reason: int, text: str = "") -> None:
+                self._note()
+                super().begin_drain(reason, text)
+
+            def close(self, reason: int = 0, text: str = "") -> None:
+                self._note()
+                super().close(reason, text)
+
+            def _note(self) -> None:
+                assert self.connection is not None
+                found.append(self.connection.is_expired)
+
+        found: list[bool] = []
+        async with gate_for(Shop, authenticate=TOKENS) as gate:
+            connection: Any = LivedConnection(gate, "kept")
+            engine = Watched(connection)
+            engine.live_by(Timeouts(handshake=5), Keepalive(timeout=80_000, max_age=100))
+            engine.begin(START)
+            if is_open:
+                engine.opened()
+            assert gate.access is not None
+            gate.access.replace(connection, Identity("anna"), 5.0)
+            due = engine.check_credentials(START)
+            engine.look(max(due, START + 1_000 * SECOND))
+            assert found == ([True, True] if is_open else [True])
+
+
 class TestGate:
     """The rules that ask the gate."""
 
@@ -215,11 +326,11 @@ class TestGate:
         async with gate_for(Shop, config=config) as gate:
             engines = [LivedEngine(KeptConnection(gate)) for _ in range(2)]
             assert [engine.count_in() for engine in engines] == [False, True]
-            assert len(gate.sessions) == 2
+            assert len(gate.engines) == 2
             gate.weigh_output(engines[0].connection, 100)  # type: ignore[arg-type]
             for engine in engines:
                 engine.count_out()
-            assert len(gate.sessions) == 0
+            assert len(gate.engines) == 0
             assert engines[0].connection is not None
             assert (engines[0].connection.is_closed, engines[0].connection.held_bytes) == (True, 0)
 

@@ -35,5 +35,5 @@ async def test_it_counts_calls_and_the_output_of_its_engine() -> None:
         call = gate.begin(engine.connection, method="shop.price", payload=b'["apple"]', codec="json")
         assert engine.connection.stats(7) == {"calls": 1, "one_way": 0, "buffered": 7, "credit": 0}
         gate.cancel_call(call)
-        gate.session_lost(engine, None)  # type: ignore[arg-type]
+        gate.engine_lost(engine, None)  # type: ignore[arg-type]
         assert engine.stats() == {"calls": 0, "one_way": 0, "buffered": 0, "credit": 0}

@@ -57,21 +57,21 @@ async def test_a_client_answers_a_call_of_its_server() -> None:
         stream, transport, connection = serving_stream(gate)
         session = cast(ClientConnection, stream.engine)
         assert session.connection is connection
-        assert connection.session is session
-        assert gate.sessions == {session}
+        assert connection.engine is session
+        assert gate.engines == {session}
         # As loops do: outside of any task.
         asyncio.get_running_loop().call_soon(receive, stream, PRICE.encode())
         await eventually(lambda: any(isinstance(frame, Response) for frame in sent(transport)))
         (answer,) = [frame for frame in sent(transport) if isinstance(frame, Response)]
         assert (answer.id, answer.status, answer.payload) == (2, 0, b"\x05")
         stream.connection_lost(None)
-        assert gate.sessions == set()
+        assert gate.engines == set()
 
 
 async def test_a_part_is_given_once() -> None:
     async with gate_for(Shop) as gate:
         stream, _, _ = serving_stream(gate)
-        with pytest.raises(RuntimeError, match="initialised once"):
+        with pytest.raises(RuntimeError, match="a connection serves one gate"):
             serve_on(cast(ClientConnection, stream.engine), gate)
         stream.connection_lost(None)
 
@@ -84,7 +84,7 @@ async def test_a_connection_outlives_its_connection() -> None:
 
         def is_gone() -> bool:
             gc.collect()
-            return connection.session is None
+            return connection.engine is None
 
         # What was scheduled for the connection runs first.
         await eventually(is_gone)

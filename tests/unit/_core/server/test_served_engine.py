@@ -93,8 +93,8 @@ async def alone(protocol: str, timeouts: Timeouts) -> AsyncIterator[Any]:
     config = ServerConfig(protocols=(protocol,), timeouts=timeouts, keepalive=keepalive)
     async with served(Shop, scheme="tcp", config=config) as target:
         _, writer = await open_pipe(target)
-        await eventually(lambda: target.server._gate.sessions)
-        [engine] = target.server._gate.sessions
+        await eventually(lambda: target.server._gate.engines)
+        [engine] = target.server._gate.engines
         yield engine
         writer.close()
 
@@ -116,7 +116,7 @@ async def test_a_server_speaks_it_beside_native() -> None:
         assert await reader.readexactly(2) == b"++"
         assert await client.call(Shop.price, "apple") == 5
         writer.close()
-        await eventually(lambda: len(target.server._gate.sessions) == 1)
+        await eventually(lambda: len(target.server._gate.engines) == 1)
 
 
 async def test_what_it_holds_is_counted_and_ended_with_the_connection() -> None:
@@ -124,7 +124,7 @@ async def test_what_it_holds_is_counted_and_ended_with_the_connection() -> None:
         _, writer = await open_pipe(target)
         writer.write(b"???")
         await eventually(lambda: target.server.stats()["live"]["calls"] == 3)
-        [engine] = target.server._gate.sessions
+        [engine] = target.server._gate.engines
         assert (engine.stats()["calls"], engine.has_drained) == (3, False)
         writer.transport.abort()
         await eventually(lambda: target.server.stats()["live"]["calls"] == 0)
@@ -135,7 +135,7 @@ async def test_its_calls_end_with_a_server_that_closes() -> None:
         reader, writer = await open_pipe(target)
         writer.write(b"?")
         await eventually(lambda: target.server.stats()["live"]["calls"] == 1)
-        [engine] = target.server._gate.sessions
+        [engine] = target.server._gate.engines
         engine.end_calls("it is time")
         assert await reader.readexactly(1) == b"-"
         writer.close()
@@ -154,7 +154,7 @@ async def test_a_connection_outlives_its_engine() -> None:
         writer.write(b"?")
         await eventually(lambda: Keeping.kept is not None)
         writer.transport.abort()
-        await eventually(lambda: not target.server._gate.sessions)
+        await eventually(lambda: not target.server._gate.engines)
         gc.collect()
         assert Keeping.kept.engine is None
         assert Keeping.kept.describe_peer() is not None
@@ -193,8 +193,8 @@ async def test_an_engine_is_initialised_once() -> None:
     async with served(Shop, scheme="tcp", config=CONFIG) as target:
         _, writer = await open_pipe(target)
         writer.write(b"?")
-        await eventually(lambda: target.server._gate.sessions)
-        [engine] = target.server._gate.sessions
+        await eventually(lambda: target.server._gate.engines)
+        [engine] = target.server._gate.engines
         with pytest.raises(RuntimeError, match="initialised once"):
             ServedEngine.__init__(engine, None, "pipe")
         writer.close()
@@ -207,7 +207,7 @@ async def test_a_call_does_not_start_while_its_cancel_waits_for_a_turn_of_the_lo
         # The watch for stalls begins with the first read.
         writer.write(b"#!")
         assert await reader.readexactly(1) == b"+"
-        [session] = target.server._gate.sessions
+        [session] = target.server._gate.engines
         keep_the_loop(0.1)
         writer.write(b"?" + b"." * 1_000 + b"x")
         await eventually(lambda: session.calls)
