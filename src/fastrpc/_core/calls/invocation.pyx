@@ -5,6 +5,7 @@ from cpython.exc cimport PyErr_SetString
 from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_SIZE
 
+from fastrpc._core.base.results cimport as_result
 from fastrpc._core.calls.call cimport Call, scope_variable
 from fastrpc._core.payload.arguments cimport BoundArguments
 
@@ -18,12 +19,6 @@ cdef extern from "Python.h":
     PyObject* PyMethod_GET_FUNCTION(object method) noexcept
     PyObject* PyTuple_GET_ITEM(object items, Py_ssize_t at) noexcept
     const size_t PY_VECTORCALL_ARGUMENTS_OFFSET
-
-cdef extern from *:
-    """
-    static inline PyObject *fastrpc_as_result(PyObject *value) { return value; }
-    """
-    object as_result "fastrpc_as_result"(PyObject* value)
 
 cdef enum:
     # Arguments of a handler that is called without a tuple.

@@ -15,6 +15,7 @@ from cpython.object cimport PyObject
 from cpython.tuple cimport PyTuple_GET_ITEM, PyTuple_GET_SIZE
 
 from fastrpc._core.base.codec_numbers cimport CODEC_PROTOBUF, CODEC_RAW
+from fastrpc._core.base.results cimport PyObject_CallOneArg, as_result
 from fastrpc._core.payload.arguments cimport ArgumentShape, refusal, split_untyped
 from fastrpc._core.payload.double_keys cimport double_key
 from fastrpc._core.payload.payload_scan cimport PayloadScan, details_scan, scan_hint, scan_limit, scan_text
@@ -144,20 +145,16 @@ cdef class Marshal:
         cdef uint64_t _names
         return self.encode_call(args, kwargs, &_names)
 
+    @cython.nonecheck(False)
     cdef object encode_call(self, tuple args, dict kwargs, uint64_t* names):
         cdef Py_ssize_t count
-        cdef object payload
         names[0] = 0
         if args is None:
             raise TypeError("args must be a tuple")
         count = PyTuple_GET_SIZE(args)
         if not kwargs and self._shortest <= count <= self._positional and self._layout <= LAYOUT_OTHER:
-            try:
-                payload = self._encode(args)
-            except Exception as error:
-                raise _argument_failure(self, args, {}, error) from error
             names[0] = self.names_at(count)
-            return payload
+            return _encoded_arguments(self, args, args, kwargs)
         if self._takes_bytes and count == 1 and not kwargs and PyBytes_CheckExact(args[0]):
             return args[0]
         return self._encode_slowly(args, kwargs or {}, names)
@@ -170,6 +167,7 @@ cdef class Marshal:
             return 0
         return self.shape.told._numbers[count]
 
+    @cython.nonecheck(False)
     cpdef object decode_arguments(self, object payload):
         cdef unsigned char first
         cdef PyObject* decode
@@ -182,36 +180,29 @@ cdef class Marshal:
                     self.charge = PyBytes_GET_SIZE(payload)
                     if self._scan_arguments is not None:
                         self._scan_or_refuse(self._scan_arguments, payload, "the arguments")
-                    try:
-                        return (<object> decode)(payload)
-                    except DECODE_FAILURES as error:
-                        raise _arguments_refused(self, error) from None
+                    return _decoded(self, <object> decode, payload)
         if self._takes_bytes and PyBytes_CheckExact(payload):
             self.charge = PyBytes_GET_SIZE(payload)
             return (payload,)
         return self._decode_slowly(payload)
 
+    @cython.nonecheck(False)
     cpdef object encode_result(self, object value):
         if self._layout >= LAYOUT_RAW:
             return self._encode_single(value, "the result")
-        try:
-            return self._encode_result(value)
-        except Exception as error:
-            raise _encode_failure(self, "the result", value, error) from error
+        return _encoded(self, self._encode_result, value, "the result")
 
+    @cython.nonecheck(False)
     cpdef object decode_result(self, object payload):
-        cdef int found
+        cdef int found = PRESCAN_OK
+        cdef PyObject* decoded = NULL
         if self._layout == LAYOUT_RAW:
             return _as_bytes(payload)
         if self._scan_result is not None:
             found = self._scan_result.find(payload, self._depth, self._item_limit, &self.charge)
-            if found != PRESCAN_OK:
-                text = scan_text(found, "the result", self._depth, self._item_limit, self.coders.codec)
-                raise DecodeError(f"{self.method}: {text}")
-        try:
-            return self._decode_result(payload)
-        except Exception as error:
-            raise DecodeError(f"{self.method}: {described_error(error, 'result', ())}") from error
+        if found == PRESCAN_OK:
+            decoded = PyObject_CallOneArg(self._decode_result, payload)
+        return _raise_result_refused(self, found) if decoded is NULL else as_result(decoded)
 
     cdef int check_result(self, object value, bytes payload) except -1:
         cdef object decoded
@@ -231,10 +222,7 @@ cdef class Marshal:
     cpdef object encode_message(self, object value):
         if self._layout >= LAYOUT_RAW:
             return self._encode_single(value, "a message")
-        try:
-            return self.coders.encode_message(value)
-        except Exception as error:
-            raise _encode_failure(self, "a message", value, error) from error
+        return _encoded(self, self.coders.encode_message, value, "a message")
 
     cpdef object decode_message(self, object payload):
         if self._layout == LAYOUT_RAW:
@@ -278,28 +266,21 @@ cdef class Marshal:
                     last = at + 1
                     row += at == row
         names[0] = self.names_at(last)
-        try:
-            if given == row:
-                return self._encode(tuple(values[:row]))
-            # Positions have their number as in an array; a keyword-only parameter has no position.
-            named = {}
-            for at in range(len(values)):
-                if values[at] is not MISSING:
-                    named[at if at < self.shape.positional else self.shape.names[at]] = values[at]
-            return self._encode(named)
-        except Exception as error:
-            raise _argument_failure(self, args, kwargs, error) from error
+        if given == row:
+            return _encoded_arguments(self, tuple(values[:row]), args, kwargs)
+        # Positions have their number as in an array; a keyword-only parameter has no position.
+        named = {}
+        for at in range(len(values)):
+            if values[at] is not MISSING:
+                named[at if at < self.shape.positional else self.shape.names[at]] = values[at]
+        return _encoded_arguments(self, named, args, kwargs)
 
     cdef object _encode_value(self, list values, tuple args, dict kwargs):
         """Encode arguments as one value: the only one as it is, others as a map by name; without left-out defaults."""
-        cdef dict named
-        try:
-            if self._form != FORM_NAMED:
-                return self._encode(None if values[0] is MISSING else values[0])
-            named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
-            return self._encode(named or None)
-        except Exception as error:
-            raise _argument_failure(self, args, kwargs, error) from error
+        if self._form != FORM_NAMED:
+            return _encoded_arguments(self, None if values[0] is MISSING else values[0], args, kwargs)
+        named = {name: value for name, value in zip(self.shape.names, values) if value is not MISSING}
+        return _encoded_arguments(self, named or None, args, kwargs)
 
     cdef object _encode_untyped(self, tuple args, dict kwargs):
         """Encode arguments of a method known only by name."""
@@ -310,14 +291,11 @@ cdef class Marshal:
             return self._encode_single(args[0], "the argument") if args else b""
         if self._layout == LAYOUT_VALUE and (len(args) > 1 or (args and kwargs)):
             raise TypeError(f"{self.method} takes one value, given by position, or values by name")
-        try:
-            if self._layout == LAYOUT_VALUE:
-                return self._encode(args[0] if args else kwargs or None)
-            if args and kwargs:
-                return self._encode({**dict(enumerate(args)), **kwargs})
-            return self._encode(kwargs if kwargs else args)
-        except Exception as error:
-            raise _argument_failure(self, args, kwargs, error) from error
+        if self._layout == LAYOUT_VALUE:
+            return _encoded_arguments(self, args[0] if args else kwargs or None, args, kwargs)
+        if args and kwargs:
+            return _encoded_arguments(self, {**dict(enumerate(args)), **kwargs}, args, kwargs)
+        return _encoded_arguments(self, kwargs if kwargs else args, args, kwargs)
 
     cdef object _encode_single(self, object value, str part):
         """Return the payload that is `value` itself."""
@@ -327,12 +305,7 @@ cdef class Marshal:
             if isinstance(value, (bytes, bytearray, memoryview)):
                 return _as_bytes(value)  # a copy: nothing is shared between caller and handler
             raise EncodeError(f"{self.method}: {part} is {type(value).__name__}, raw payload is bytes")
-        if value is None:
-            return b""
-        try:
-            return self._encode(value)
-        except Exception as error:
-            raise _encode_failure(self, part, value, error) from error
+        return b"" if value is None else _encoded(self, self._encode, value, part)
 
     cdef object _decode_slowly(self, object payload):
         """Decode maps, arrays of more than 15 items or of a wrong length, JSON, payloads of one value."""
@@ -356,10 +329,7 @@ cdef class Marshal:
         if self._scan_opened is not None:
             self._scan_or_refuse(self._scan_opened, payload, "the arguments")
             self._refuse_long_map(payload)
-        try:
-            opened = self.coders.open(payload)
-        except DECODE_FAILURES as error:
-            raise _arguments_refused(self, error) from None
+        opened = _decoded(self, self.coders.open, payload)
         if isinstance(opened, dict):
             return self._decode_map(opened)
         if isinstance(opened, (list, tuple)):
@@ -411,10 +381,7 @@ cdef class Marshal:
         found = double_key(self.codec_id, payload)
         if found is not None:
             raise refusal(f"{found!r:.100}: comes twice in one map")
-        try:
-            opened = self.coders.open(payload)
-        except DECODE_FAILURES as error:
-            raise _arguments_refused(self, error) from None
+        opened = _decoded(self, self.coders.open, payload)
         if isinstance(opened, dict):
             return self._decode_map(opened)
         raise refusal("the arguments are an array, they must be a map by the names of the parameters")
@@ -547,6 +514,54 @@ cdef bytes _as_bytes(object value):
     if PyBytes_CheckExact(value):
         return value
     return bytes(value)
+
+
+# Prepared functions, called; what each failure raises is in a function of its own, away from the path of success.
+
+cdef object _raise_argument_failure(Marshal marshal, tuple args, dict kwargs):
+    try:
+        return as_result(NULL)
+    except Exception as error:
+        raise _argument_failure(marshal, args, kwargs or {}, error) from error
+
+
+cdef inline object _encoded_arguments(Marshal marshal, object value, tuple args, dict kwargs):
+    cdef PyObject* payload = PyObject_CallOneArg(marshal._encode, value)
+    return _raise_argument_failure(marshal, args, kwargs) if payload is NULL else as_result(payload)
+
+
+cdef object _raise_arguments_refused(Marshal marshal):
+    try:
+        return as_result(NULL)
+    except DECODE_FAILURES as error:
+        raise _arguments_refused(marshal, error) from None
+
+
+cdef inline object _decoded(Marshal marshal, object decode, object payload):
+    cdef PyObject* decoded = PyObject_CallOneArg(decode, payload)
+    return _raise_arguments_refused(marshal) if decoded is NULL else as_result(decoded)
+
+
+cdef object _raise_encode_failure(Marshal marshal, str part, object value):
+    try:
+        return as_result(NULL)
+    except Exception as error:
+        raise _encode_failure(marshal, part, value, error) from error
+
+
+cdef inline object _encoded(Marshal marshal, object encode, object value, str part):
+    cdef PyObject* payload = PyObject_CallOneArg(encode, value)
+    return _raise_encode_failure(marshal, part, value) if payload is NULL else as_result(payload)
+
+
+cdef object _raise_result_refused(Marshal marshal, int found):
+    if found != PRESCAN_OK:
+        text = scan_text(found, "the result", marshal._depth, marshal._item_limit, marshal.coders.codec)
+        raise DecodeError(f"{marshal.method}: {text}")
+    try:
+        return as_result(NULL)
+    except Exception as error:
+        raise DecodeError(f"{marshal.method}: {described_error(error, 'result', ())}") from error
 
 
 cdef object _arguments_refused(Marshal marshal, object error):
