@@ -48,6 +48,10 @@ class Mirror:
     async def nothing(self) -> int:
         return 0
 
+    @fastrpc.method
+    async def names(self) -> list[str]:
+        return sorted(current_call().metadata)
+
 
 @pytest.fixture(params=SCHEMES)
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
@@ -251,3 +255,13 @@ def test_an_update_that_cannot_travel_changes_nothing() -> None:
         with pytest.raises((TypeError, ValueError)):
             metadata.update(bad)
     assert metadata.entries == {"text": "yes"}
+
+
+async def test_a_call_sees_no_metadata_of_the_calls_before(client: Client) -> None:
+    told, other = client.with_options(metadata={"tenant": "blue"}), client.with_options(metadata={"zone": "b"})
+    for _ in range(3):
+        assert await told.call(Mirror.names) == ["tenant"]
+        assert await client.call(Mirror.names) == []
+        assert await told.call(Mirror.nothing) == 0
+        assert await client.call(Mirror.names) == []
+        assert await other.call(Mirror.names) == ["zone"]

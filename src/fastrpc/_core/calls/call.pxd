@@ -230,6 +230,15 @@ cdef class Call(Timed):
 
     cdef object get_peer(self)
     cdef bint is_plain(self) noexcept
+
+    cdef inline int forget_received(self) noexcept:
+        """Drop the metadata that came, before the object is reused for another call."""
+        if self.received_metadata is not None:
+            self.received_metadata = None
+        if self._metadata is not None:
+            self._metadata = None
+        return 0
+
     cdef bytes get_request_entry(self)
 
 

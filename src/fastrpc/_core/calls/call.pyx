@@ -340,8 +340,9 @@ cdef class Call(Timed):
     cdef object get_peer(self):
         return None
 
+    @cython.nonecheck(False)
     cdef bint is_plain(self) noexcept:
-        """Return whether this is an answered unary call of the peer without special state."""
+        """Return whether this is an answered unary call without special state but for the metadata that came."""
         return (
             self.state == STATE_GONE
             and not self.flags & ~FLAG_IDEMPOTENT
@@ -350,9 +351,7 @@ cdef class Call(Timed):
             and not self.answer_begun
             and self.share_turn == 0
             and self.timer.next is NULL
-            and self.received_metadata is None
             and self.sent_metadata is None
-            and self._metadata is None
             and self._reply_metadata is None
             and self._state is None
             and self.incoming is None

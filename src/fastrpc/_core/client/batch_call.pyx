@@ -49,6 +49,7 @@ cdef class BatchMember(ClientCall):
         self.numbers = None
         self.options = None
         self.ended_ns = 0
+        self.forget_received()
         return True
 
     cdef int settle(self) except -1:

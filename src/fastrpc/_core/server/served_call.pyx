@@ -4,6 +4,7 @@ import asyncio
 import logging
 from asyncio import CancelledError
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -96,6 +97,7 @@ cdef class ServerCall(Call):
         self.outcome_status = status
         self.outcome_error = error
 
+    @cython.nonecheck(False)
     cdef bint make_new(self) noexcept:
         """Reset a call that went the plain way; fields that every REQUEST sets may stay."""
         if (
@@ -108,7 +110,6 @@ cdef class ServerCall(Call):
             or self.charge
             or self.waiting_payload is not None
             or self.has_own_credential
-            or self.outcome_status is not None
             or self.outcome_error is not None
             or self.task is not None
         ):
@@ -123,6 +124,12 @@ cdef class ServerCall(Call):
         self.is_logged = False
         self.keeps_identity = False
         self.own_identity = None
+        self.forget_received()
+        if self.outcome_status is not None:
+            # It went through interceptors.
+            self.outcome_status = None
+            self._gave_none = False
+            self._dropped_proceed = False
         return True
 
     cdef int stop(self) except -1:
