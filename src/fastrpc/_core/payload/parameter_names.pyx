@@ -38,11 +38,7 @@ cdef class ParameterNames:
     def __dealloc__(self):
         PyMem_Free(self._numbers)
 
-    cdef bint accepts(self, uint64_t told) except -1:
-        """Return whether the sent names are these, or accepted in their place."""
-        cdef Py_ssize_t count = told_count(told)
-        if count <= self._count and self._numbers[count] == told:
-            return True
+    cdef bint _accepts_other(self, Py_ssize_t count, uint64_t told) except -1:
         return count == 0 or told in self._others
 
     def number(self, Py_ssize_t count):

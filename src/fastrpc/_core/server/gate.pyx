@@ -91,8 +91,12 @@ cdef inline int go_on(Gate gate, ServerCall call, uint64_t names, bytes payload)
     if call.priority == PRIORITY_HIGH and gate._access is None:
         # Only a rule of a policy allows high priority.
         call.priority = PRIORITY_NORMAL
-    if (names or (call.route.flags | call.flags) & (STREAM_IN | STREAM_OUT)) and not gate._fits(call, names):
-        return 0
+    if (call.flags ^ call.route.flags) & (STREAM_IN | STREAM_OUT):
+        return gate._refuse_shape(call)
+    if names and not call.route.names.accepts(names):
+        return gate._refuse_names(call, told_count(names))
+    if call.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
+        new_served_stream(call)
     set_deadline(gate, call, call.route.timeout_ns)
     if call.connection.holding or process_held > gate.memory.shed_above:
         return gate.slow_start(call, payload)
@@ -320,18 +324,9 @@ cdef class Gate(Guards):
             return self.refuse_absent(call, text)
         return self.refuse(call, status, text, status == UNIMPLEMENTED)
 
-    cdef bint _fits(self, ServerCall call, uint64_t names) except -1:
-        """Return whether the call has the shape of its method; refuse it if not."""
-        cdef MethodRoute route = call.route
-        if (call.flags ^ route.flags) & (STREAM_IN | STREAM_OUT):
-            self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(route), True)
-        elif names and not route.names.accepts(names):
-            self._refuse_names(call, told_count(names))
-        else:
-            if route.flags & (STREAM_IN | STREAM_OUT) and call.stream is None:
-                new_served_stream(call)
-            return True
-        return False
+    cdef int _refuse_shape(self, ServerCall call) except -1:
+        """Refuse a call that streams otherwise than its method."""
+        return self.refuse(call, INVALID_ARGUMENT, self.dispatcher.wrong_shape(call.route), True)
 
     cdef int _refuse_names(self, ServerCall call, Py_ssize_t count) except -1:
         """Refuse a call whose positional arguments have other names at the caller."""
@@ -411,26 +406,30 @@ cdef class Gate(Guards):
             report_long_step(call.route, connection.stepped_ns - before)
         return 0
 
+    @cython.nonecheck(False)
     cdef bint _decode(self, ServerCall call, bytes payload) except -1:
         """Decode the arguments; return False if they were refused."""
-        cdef Failure failure
         cdef Marshal marshal = call.route.marshal
         try:
             if call.codec != marshal.codec_id or call.connection.has_marshals:
                 marshal = call.connection.marshal_of(call)
             call.given = marshal.decode_arguments(payload)
-        except (CallError, DecodeError) as error:
-            self._reject(call, error)
-            return False
         except BaseException as error:
-            # A user-defined type raised another error: the server's fault, but it fails only this call.
-            call.never_started = True
-            failure = self.runner.failure_of(call, error)
-            self.refuse(call, failure.status, failure.text, True)
-            self.runner.pass_interrupt(error)
+            self._refuse_arguments(call, error)
             return False
         call.weight = marshal.charge
         return True
+
+    cdef int _refuse_arguments(self, ServerCall call, object error) except -1:
+        """Refuse a call for the error of its decoding."""
+        cdef Failure failure
+        if isinstance(error, (CallError, DecodeError)):
+            return self._reject(call, error)
+        # A user-defined type raised another error: the server's fault, but it fails only this call.
+        call.never_started = True
+        failure = self.runner.failure_of(call, error)
+        self.refuse(call, failure.status, failure.text, True)
+        return self.runner.pass_interrupt(error)
 
     cdef int _reject(self, ServerCall call, object error) except -1:
         """Refuse a faulty request, marked so that it is not retried: another attempt would fail as well."""
