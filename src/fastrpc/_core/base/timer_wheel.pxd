@@ -55,8 +55,6 @@ cdef class TimerWheel:
     cdef Timer* pop_expired(self) noexcept
     cdef uint64_t next_due_ns(self) noexcept
 
-    cdef void _place(self, Timer* timer) noexcept
-    cdef void _link(self, Timer* timer, int position) noexcept
     cdef void _spill(self, int position) noexcept
     cdef int _first_waiting(self) noexcept
     cdef uint64_t _start_of(self, int position) noexcept

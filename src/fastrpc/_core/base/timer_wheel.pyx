@@ -56,6 +56,33 @@ cdef class Timed:
         return 0
 
 
+# The steps of adding, as functions that the compiler inlines.
+
+@cython.nonecheck(False)
+cdef inline void link(TimerWheel wheel, Timer* timer, int position) noexcept:
+    """Append a timer to a list: those of one tick expire in the order they were added."""
+    cdef Timer* head = &wheel._heads[position]
+    timer.next = head
+    timer.previous = head.previous
+    head.previous.next = timer
+    head.previous = timer
+    wheel._occupied[position >> 6] |= <uint64_t>1 << (position & 63)
+
+
+@cython.nonecheck(False)
+cdef inline void place(TimerWheel wheel, Timer* timer) noexcept:
+    """Link a timer where its tick belongs as seen from the current one."""
+    cdef uint64_t difference = timer.tick ^ wheel._current
+    cdef int level, position = EXPIRED
+    if timer.tick > wheel._current:
+        if difference >> SPAN_BITS:
+            position = DISTANT
+        else:
+            level = fastrpc_highest_bit(difference) // SLOT_BITS
+            position = (level << SLOT_BITS) | <int>((timer.tick >> (level * SLOT_BITS)) & SLOT_MASK)
+    link(wheel, timer, position)
+
+
 @cython.final
 cdef class TimerWheel:
 
@@ -74,7 +101,7 @@ cdef class TimerWheel:
         self.cancel(timer)
         timer.tick = tick
         self.live += 1
-        self._place(timer)
+        place(self, timer)
 
     cdef void cancel(self, Timer* timer) noexcept:
         cdef Timer* next = timer.next
@@ -120,29 +147,6 @@ cdef class TimerWheel:
         position = self._first_waiting()
         return 0 if position < 0 else self._start_of(position) << TICK_BITS
 
-    cdef void _place(self, Timer* timer) noexcept:
-        """Link a timer where its tick belongs as seen from the current one."""
-        cdef uint64_t difference = timer.tick ^ self._current
-        cdef int level
-        if timer.tick <= self._current:
-            self._link(timer, EXPIRED)
-        elif difference >> SPAN_BITS:
-            self._link(timer, DISTANT)
-        else:
-            level = fastrpc_highest_bit(difference) // SLOT_BITS
-            self._link(
-                timer, (level << SLOT_BITS) | <int>((timer.tick >> (level * SLOT_BITS)) & SLOT_MASK)
-            )
-
-    cdef void _link(self, Timer* timer, int position) noexcept:
-        """Append a timer to a list: those of one tick expire in the order they were added."""
-        cdef Timer* head = &self._heads[position]
-        timer.next = head
-        timer.previous = head.previous
-        head.previous.next = timer
-        head.previous = timer
-        self._occupied[position >> 6] |= <uint64_t>1 << (position & 63)
-
     cdef void _spill(self, int position) noexcept:
         """Empty a list and link its timers again; if it is DISTANT, some may return to it."""
         cdef Timer* head = &self._heads[position]
@@ -153,7 +157,7 @@ cdef class TimerWheel:
         self._occupied[position >> 6] &= ~(<uint64_t>1 << (position & 63))
         while timer is not NULL:
             following = timer.next
-            self._place(timer)
+            place(self, timer)
             timer = following
 
     cdef int _first_waiting(self) noexcept:
