@@ -88,6 +88,7 @@ cdef class NativeProtocol(WireProtocol):
     def __cinit__(self):
         self.answer_head = HEADER_SIZE + FIXED_HEAD
 
+    @cython.nonecheck(False)
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Frame* frame) noexcept nogil:
         cdef Py_ssize_t body, present
         cdef int known
@@ -96,10 +97,8 @@ cdef class NativeProtocol(WireProtocol):
         if size < HEADER_SIZE:
             return 0
         frame.length = load32(data)
-        frame.kind = <uint8_t>data[4]
-        frame.flags = <uint8_t>data[5]
-        frame.codec = <uint8_t>data[6]
-        frame.compressor = <uint8_t>data[7]
+        # Kind, flags, codec and compressor lie side by side in a Frame, as on the wire.
+        memcpy(&frame.kind, data + 4, 4)
         frame.id = load64(data + 8)
         if self._check_header(frame):
             return HEADER_REFUSED
@@ -126,6 +125,7 @@ cdef class NativeProtocol(WireProtocol):
             return 0
         return HEADER_SIZE + body - (frame.payload_size - frame.payload_present)
 
+    @cython.nonecheck(False)
     cdef int _check_header(self, Frame* frame) noexcept nogil:
         """Check the header alone (PROTOCOL.md, checks H1 to H6); 0 if it is valid."""
         cdef int kind = frame.kind, flags = frame.flags
@@ -189,12 +189,12 @@ cdef class NativeProtocol(WireProtocol):
             size += 8
         return size
 
+    @cython.nonecheck(False)
     cdef int write(self, WriteBuffer out, const Frame* frame) except -1:
         """Append header, head and the present part of the payload."""
         cdef Py_ssize_t head = self.head_size(frame)
         cdef char* place = out.reserve(head + frame.payload_present)
         store32(place, <uint32_t>(head - HEADER_SIZE + frame.payload_size))
-        # Kind, flags, codec and compressor lie side by side in a Frame, as on the wire.
         memcpy(place + 4, &frame.kind, 4)
         store64(place + 8, frame.id)
         place += HEADER_SIZE
@@ -212,6 +212,7 @@ cdef class NativeProtocol(WireProtocol):
             memcpy(place, frame.payload, frame.payload_present)
         return 0
 
+    @cython.nonecheck(False)
     cdef int write_answer(
         self, WriteBuffer out, uint64_t id, int codec, int compressor, uint32_t elapsed_us, bytes metadata, bytes payload
     ) except -1:
