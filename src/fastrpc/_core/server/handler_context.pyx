@@ -26,6 +26,7 @@ counts as done.
 import contextvars
 import gc
 
+cimport cython
 from cpython.contextvars cimport PyContextVar_Set
 from cpython.object cimport PyObject
 from libc.string cimport strncmp
@@ -114,6 +115,7 @@ cdef int visit(PyObject* value, void* contexts) noexcept:
 cdef class HandlerContexts:
     """The reusable contexts for the handlers of one server."""
 
+    @cython.nonecheck(False)
     cdef object take(self, Call call):
         """Return a context in which `call` is current: a copy of the current context, or a returned copy of it."""
         context = self._idle
@@ -143,6 +145,7 @@ cdef class HandlerContexts:
             self._depth = 0
         return context
 
+    @cython.nonecheck(False)
     cdef int give_back(self, object context) except -1:
         """Take back the context of a handler that never suspended, if only the caller holds it."""
         if <void*>context != self._taken:
@@ -155,6 +158,7 @@ cdef class HandlerContexts:
             self._forget()
         return 0
 
+    @cython.nonecheck(False)
     cdef bint _is_unseen(self, object context) noexcept:
         """Return whether only the caller can see the context, its variables and its slot, all unchanged."""
         cdef int i

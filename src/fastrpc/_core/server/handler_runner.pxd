@@ -70,7 +70,6 @@ cdef class HandlerRunner:
     cdef int _go_on(self, ServerCall call, object context) except -1
     cdef int _end_first_step(self, ServerCall call, ServerTask task, object context) except -1
     cdef int _finish(self, ServerCall call, object value) except -1
-    cdef int _answer(self, ServerCall call, bytes payload) except -1
     cdef int _finish_large(self, ServerCall call, bytes payload) except -1
     cdef int _answer_large(self, ServerCall call, bytes payload) except -1
     cdef bint _has_room(self, ServerCall call, Py_ssize_t size) except -1
