@@ -1,4 +1,4 @@
-"""Caller and handler share nothing, not even over memory://."""
+"""Caller and handler share nothing, not even over memory://, and neither do two calls."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 import fastrpc
-from fastrpc import Client
+from fastrpc import Call, Client, Proceed, Status
+from fastrpc.testing import connected
+from tests.support.arith import Arith
 from tests.support.served import SCHEMES, served
 
 
@@ -161,3 +163,19 @@ async def test_an_error_and_its_details_are_copies(scheme: str) -> None:
         assert failed.value.details == details
         assert failed.value.details is not details
         assert failed.value.__cause__ is None
+
+
+async def test_an_interceptor_sees_no_outcome_of_the_calls_before() -> None:
+    seen: list[Status | None] = []
+
+    async def note(call: Call, proceed: Proceed) -> Any:
+        seen.append(call.status)
+        try:
+            return await proceed(call)
+        finally:
+            seen.append(call.status)
+
+    async with connected(Arith, interceptors=[note]) as client:
+        for _ in range(3):
+            assert await client.call(Arith.mul, 6, 7) == 42
+    assert seen == [None, Status.OK] * 3

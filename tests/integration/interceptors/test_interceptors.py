@@ -485,19 +485,3 @@ async def test_without_interceptors_no_coroutine_stands_in_between() -> None:
         assert asyncio.isfuture(call.send(None))
         assert asyncio.isfuture(call.cr_await)  # type: ignore[attr-defined]
         call.close()
-
-
-async def test_an_interceptor_sees_no_outcome_of_the_calls_before() -> None:
-    seen: list[Status | None] = []
-
-    async def note(call: Call, proceed: Proceed) -> Any:
-        seen.append(call.status)
-        try:
-            return await proceed(call)
-        finally:
-            seen.append(call.status)
-
-    async with connected(Arith, interceptors=[note]) as client:
-        for _ in range(3):
-            assert await client.call(Arith.mul, 6, 7) == 42
-    assert seen == [None, Status.OK] * 3
