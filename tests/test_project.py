@@ -58,7 +58,7 @@ CORE_RANKS = {
     3: ("native", "websocket"),
     4: ("streams",),
     5: ("server", "client"),
-    6: ("http1", "rpcx"),
+    6: ("http1", "http2", "rpcx"),
     7: ("http",),
 }
 CORE_RANK = {room: rank for rank, rooms in CORE_RANKS.items() for room in rooms}

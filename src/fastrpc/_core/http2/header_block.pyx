@@ -1,0 +1,174 @@
+"""A decoded header block, and the rules of heads and trailers (RFC 9113, section 8).
+
+A rule that is broken makes the message malformed, an error of its stream alone; the table of the connection is in step.
+Requests are checked more strictly than the RFC demands, as two programs that understand a request differently let a caller
+smuggle a second one past the first: one authority, equal to Host, no user in it; a path, no fragment; one content-length.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM
+from libc.string cimport memchr
+
+from fastrpc._core.http2.hpack_tables cimport (
+    TOKEN_AUTHORITY,
+    TOKEN_CONTENT_LENGTH,
+    TOKEN_HOST,
+    TOKEN_METHOD,
+    TOKEN_OTHER,
+    TOKEN_PATH,
+    TOKEN_PROTOCOL,
+    TOKEN_SCHEME,
+    TOKEN_STATUS,
+)
+from fastrpc._core.http2.violations cimport (
+    RULE_AUTHORITY,
+    RULE_CONTENT_LENGTH,
+    RULE_LATE_PSEUDO,
+    RULE_MISPLACED_PSEUDO,
+    RULE_MISSING_PSEUDO,
+    RULE_NONE,
+    RULE_PATH,
+    RULE_REPEATED_PSEUDO,
+    RULE_STATUS,
+)
+
+cdef enum:
+    # Digits of a content-length: no accepted body needs more, and the number fits 63 bits.
+    LENGTH_DIGITS = 18
+    MOST_PLACES = 0xFFFF
+
+
+@cython.final
+@cython.freelist(16)
+cdef class HeaderBlock:
+
+    @property
+    def pairs(self):
+        return [(field.name, field.value) for field in self.fields]
+
+    @property
+    def length(self):
+        return self.content_length()
+
+    def value(self, int token):
+        cdef HeaderField found = self.field(token)
+        return None if found is None else found.value
+
+    def broken_rule(self, str kind not None):
+        if kind == "request":
+            return self.check_request()
+        return self.check_response() if kind == "response" else self.check_trailers()
+
+    def __repr__(self):
+        return f"<HeaderBlock of {len(self.fields)} fields>"
+
+    cdef int add(self, HeaderField field) except -1:
+        cdef int token = field.token
+        if self.rule == RULE_NONE:
+            if field.rule:
+                self.rule = field.rule
+            elif field.is_pseudo:
+                if self._has_regular:
+                    self.rule = RULE_LATE_PSEUDO
+                elif self._places[token]:
+                    self.rule = RULE_REPEATED_PSEUDO
+            elif token == TOKEN_CONTENT_LENGTH:
+                if self._places[token] or not is_length(field.value):
+                    self.rule = RULE_CONTENT_LENGTH
+            elif token == TOKEN_HOST and self._places[token]:
+                self.rule = RULE_AUTHORITY
+        self._has_regular = self._has_regular or not field.is_pseudo
+        self.fields.append(field)
+        if self._places[token] == 0 and len(self.fields) <= MOST_PLACES:
+            self._places[token] = <uint16_t>len(self.fields)
+        return 0
+
+    cdef HeaderField field(self, int token):
+        cdef int place = self._places[token]
+        # The list has the field, and is never changed once the block is decoded.
+        return <HeaderField>PyList_GET_ITEM(self.fields, place - 1) if place and token != TOKEN_OTHER else None
+
+    cdef bint _has_only(self, bint is_request) noexcept:
+        """Return whether there are no pseudo-header fields of the other kind of head."""
+        if is_request:
+            return self._places[<int>TOKEN_STATUS] == 0
+        return not (
+            self._places[<int>TOKEN_METHOD] or self._places[<int>TOKEN_PATH] or self._places[<int>TOKEN_SCHEME]
+            or self._places[<int>TOKEN_AUTHORITY] or self._places[<int>TOKEN_PROTOCOL]
+        )
+
+    cdef int check_request(self) except -1:
+        cdef HeaderField method = self.field(TOKEN_METHOD), path = self.field(TOKEN_PATH)
+        cdef HeaderField scheme = self.field(TOKEN_SCHEME), authority = self.field(TOKEN_AUTHORITY)
+        cdef HeaderField host = self.field(TOKEN_HOST)
+        if self.rule:
+            return self.rule
+        # Extended CONNECT (RFC 8441) is not offered.
+        if not self._has_only(True) or self._places[<int>TOKEN_PROTOCOL]:
+            return RULE_MISPLACED_PSEUDO
+        if authority is not None and (
+            not authority.value or b"@" in authority.value or host is not None and host.value != authority.value
+        ):
+            return RULE_AUTHORITY
+        if method is None or not method.value:
+            return RULE_MISSING_PSEUDO
+        if method.value == b"CONNECT":
+            if path is not None or scheme is not None:
+                return RULE_MISPLACED_PSEUDO
+            return RULE_NONE if authority is not None else RULE_MISSING_PSEUDO
+        if scheme is None or path is None or not scheme.value or not path.value:
+            return RULE_MISSING_PSEUDO
+        return RULE_NONE if is_path(path.value, method.value) else RULE_PATH
+
+    cdef int check_response(self) except -1:
+        cdef HeaderField status = self.field(TOKEN_STATUS)
+        if self.rule:
+            return self.rule
+        if not self._has_only(False):
+            return RULE_MISPLACED_PSEUDO
+        if status is None:
+            return RULE_MISSING_PSEUDO
+        return RULE_NONE if is_status(status.value) else RULE_STATUS
+
+    cdef int check_trailers(self) except -1:
+        if self.rule:
+            return self.rule
+        return RULE_NONE if self._has_only(False) and self._has_only(True) else RULE_MISPLACED_PSEUDO
+
+    cdef int64_t content_length(self) except? -2:
+        cdef HeaderField found = self.field(TOKEN_CONTENT_LENGTH)
+        return -1 if found is None else int(found.value)
+
+
+cdef HeaderBlock new_block():
+    cdef HeaderBlock block = HeaderBlock.__new__(HeaderBlock)
+    block.fields = []
+    return block
+
+
+cdef bint is_path(bytes path, bytes method) noexcept:
+    cdef const char* text = PyBytes_AS_STRING(path)
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(path)
+    if text[0] != b"/":
+        return size == 1 and text[0] == b"*" and method == b"OPTIONS"
+    # No client sends a fragment: one that does means something else by the path than we do.
+    return memchr(text, b"#", <size_t>size) is NULL
+
+
+cdef bint are_digits(const char* text, Py_ssize_t size) noexcept:
+    cdef Py_ssize_t at
+    for at in range(size):
+        if not b"0" <= text[at] <= b"9":
+            return False
+    return True
+
+
+cdef bint is_length(bytes value) noexcept:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(value)
+    return 0 < size <= LENGTH_DIGITS and are_digits(PyBytes_AS_STRING(value), size)
+
+
+cdef bint is_status(bytes value) noexcept:
+    cdef const char* text = PyBytes_AS_STRING(value)
+    return PyBytes_GET_SIZE(value) == 3 and b"1" <= text[0] <= b"5" and are_digits(text, 3)

@@ -1,0 +1,30 @@
+from typing import final
+
+from fastrpc._core.http2.header_block import HeaderBlock
+from fastrpc._core.http2.hpack_tables import DynamicTable
+
+@final
+class HpackDecoder:
+    """Decodes the header blocks of one direction of a connection.
+
+    Args:
+        table_limit: the most bytes of the table, as our SETTINGS_HEADER_TABLE_SIZE says.
+        list_limit: the most bytes of a block, as our SETTINGS_MAX_HEADER_LIST_SIZE says.
+    """
+
+    def __init__(self, table_limit: int = 4096, list_limit: int = 8192) -> None: ...
+    @property
+    def table(self) -> DynamicTable: ...
+    @property
+    def table_limit(self) -> int: ...
+    @property
+    def list_limit(self) -> int: ...
+    def decode_block(self, data: bytes) -> HeaderBlock:
+        """Decode a whole block. Equal blocks at an unchanged table give the same object.
+
+        Raises:
+            Http2ViolationError: the connection is over, as the tables of both sides may differ.
+        """
+
+    def set_table_limit(self, limit: int) -> None:
+        """Apply another table limit, once the peer has acknowledged it."""

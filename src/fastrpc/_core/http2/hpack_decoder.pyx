@@ -1,0 +1,266 @@
+"""The HPACK decoder of a connection (RFC 7541).
+
+::
+
+    block ──► known? ──► the same HeaderBlock
+         └──► size updates, at most two ──► fields: by index ──► HeaderField of a table
+                                                └── literal ──► HeaderField, checked once
+
+A block of indexes alone changes no table, so the next equal block means the same: it is found by its bytes. A few such
+blocks are kept, as a client gets heads and trailers by turns and a server the heads of several methods.
+
+The decoded size is counted while decoding. A block above the limit is no error of the connection: fields behind the limit
+are left out, the table goes on, and the owner answers that the head is too large.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM
+from cpython.ref cimport PyObject
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.string cimport memcmp
+
+from fastrpc._core.http2.header_block cimport new_block
+from fastrpc._core.http2.hpack_tables cimport (
+    FIRST_TABLE_BYTES,
+    STATIC_ENTRIES,
+    TOKEN_OTHER,
+    name_rule,
+    new_field,
+    static_fields,
+    token_names,
+    token_of,
+)
+from fastrpc._core.http2.huffman cimport huffman_decode, most_decoded
+from fastrpc._core.http2.violations cimport (
+    RULE_HUFFMAN,
+    RULE_INDEX,
+    RULE_INTEGER,
+    RULE_LATE_UPDATE,
+    RULE_MISSING_UPDATE,
+    RULE_NONE,
+    RULE_STRING,
+    RULE_UPDATE_COUNT,
+    RULE_UPDATE_SIZE,
+    violated,
+    violation_error,
+)
+
+cdef extern from "base/hash64.h" nogil:
+    uint64_t hash_bytes "frpc_hash_bytes"(const char* data, size_t size, uint64_t seed) noexcept
+
+cdef extern from "Python.h":
+    PyObject* tuple_item "PyTuple_GET_ITEM"(object items, Py_ssize_t index) noexcept
+
+cdef enum:
+    # The first bits of a field (RFC 7541, section 6), and the bits of an integer behind them.
+    INDEXED = 0x80
+    INSERTED = 0x40
+    UPDATE = 0x20
+    NEVER_INDEXED = 0x10
+    INDEX_BITS = 7
+    INSERTED_BITS = 6
+    UPDATE_BITS = 5
+    LITERAL_BITS = 4
+    HUFFMAN = 0x80
+    # Bytes of an integer behind its prefix: 28 bits, more than any block has. RFC 7541, section 5.1, lets zeros follow
+    # without an end.
+    INTEGER_BYTES = 4
+    # RFC 7541, section 4.2: the lowest size in between, and the final one.
+    MOST_UPDATES = 2
+    # Kept blocks, and the most bytes of one.
+    KNOWN_BLOCKS = 4
+    KNOWN_BYTES = 1024
+    # Strings up to this size are decoded on the stack.
+    ROOM_BYTES = 1024
+
+
+@cython.final
+cdef class HpackDecoder:
+
+    def __cinit__(self, Py_ssize_t table_limit=FIRST_TABLE_BYTES, Py_ssize_t list_limit=8192):
+        self.table = DynamicTable(min(table_limit, <Py_ssize_t>FIRST_TABLE_BYTES))
+        self.table_limit = table_limit
+        self.list_limit = list_limit
+        self._known = [None] * KNOWN_BLOCKS
+
+    def decode_block(self, bytes data not None):
+        cdef Violation violation
+        cdef HeaderBlock block = self.decode(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &violation)
+        if block is None:
+            raise violation_error(&violation)
+        return block
+
+    def set_table_limit(self, Py_ssize_t limit):
+        self.limit_table(limit)
+
+    cdef int limit_table(self, Py_ssize_t limit) except -1:
+        self.table_limit = limit
+        self._needs_update = self.table.capacity > limit
+        return 0
+
+    cdef HeaderBlock decode(self, const char* data, Py_ssize_t size, Violation* violation):
+        cdef HeaderBlock block
+        cdef HeaderField field
+        cdef Py_ssize_t place = <Py_ssize_t>(hash_bytes(data, <size_t>size, 0) & (KNOWN_BLOCKS - 1))
+        cdef uint64_t generation = self.table.generation
+        # The list has the block while it is returned.
+        block = <HeaderBlock>PyList_GET_ITEM(self._known, place)
+        if (
+            block is not None and block.generation == generation and PyBytes_GET_SIZE(block.raw) == size
+            and memcmp(PyBytes_AS_STRING(block.raw), data, <size_t>size) == 0 and not self._needs_update
+        ):
+            return block
+        block = new_block()
+        # Borrowed from the caller for this call.
+        self._at = <const uint8_t*>data
+        self._end = self._at + size
+        if self._decode_updates(violation) < 0:
+            return None
+        while self._at < self._end:
+            field = self._decode_field(violation)
+            if field is None:
+                return None
+            block.size += field.size
+            if block.size <= self.list_limit:
+                block.add(field)
+            else:
+                block.is_too_large = True
+        self._large = None
+        if self.table.generation == generation and size <= KNOWN_BYTES:
+            block.raw = PyBytes_FromStringAndSize(data, size)
+            block.generation = generation
+            self._known[place] = block
+        return block
+
+    cdef int _decode_updates(self, Violation* violation) except? -1:
+        """Apply the table size updates at the beginning of a block."""
+        cdef int count = 0
+        cdef int64_t capacity
+        while self._at < self._end and self._at[0] & 0xE0 == UPDATE:
+            count += 1
+            if count > MOST_UPDATES:
+                return violated(violation, RULE_UPDATE_COUNT, count, MOST_UPDATES)
+            capacity = self._read_integer(UPDATE_BITS, violation)
+            if capacity < 0:
+                return -1
+            if capacity > self.table_limit:
+                return violated(violation, RULE_UPDATE_SIZE, capacity, self.table_limit)
+            self.table.resize(<Py_ssize_t>capacity)
+            self._needs_update = False
+        if self._needs_update:
+            return violated(violation, RULE_MISSING_UPDATE, self.table.capacity, self.table_limit)
+        return 0
+
+    cdef HeaderField _decode_field(self, Violation* violation):
+        cdef HeaderField field
+        cdef int first = self._at[0]
+        cdef int64_t index
+        if first & INDEXED:
+            index = self._read_integer(INDEX_BITS, violation)
+            return None if index < 0 else self._field_at(index, violation)
+        if first & INSERTED:
+            field = self._decode_literal(INSERTED_BITS, violation)
+            if field is not None:
+                self.table.insert(field)
+            return field
+        if first & UPDATE:
+            violated(violation, RULE_LATE_UPDATE)
+            return None
+        field = self._decode_literal(LITERAL_BITS, violation)
+        if field is not None:
+            field.is_sensitive = first & NEVER_INDEXED != 0
+        return field
+
+    cdef HeaderField _decode_literal(self, int prefix, Violation* violation):
+        """Decode a field whose value, and perhaps name, is written out."""
+        cdef char[ROOM_BYTES] room
+        cdef const char* text
+        cdef HeaderField named
+        cdef bytes name
+        cdef int token, rule = RULE_NONE
+        cdef Py_ssize_t size = 0
+        cdef int64_t index = self._read_integer(prefix, violation)
+        if index < 0:
+            return None
+        if index:
+            named = self._field_at(index, violation)
+            if named is None:
+                return None
+            name, token = named.name, named.token
+            if token == TOKEN_OTHER:
+                rule = name_rule(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        else:
+            text = self._read_string(room, &size, violation)
+            if text is NULL:
+                return None
+            token = token_of(text, size)
+            if token == TOKEN_OTHER:
+                name = PyBytes_FromStringAndSize(text, size)
+                rule = name_rule(text, size)
+            else:
+                # The tuple keeps it for ever.
+                name = <bytes>tuple_item(token_names, token)
+        text = self._read_string(room, &size, violation)
+        if text is NULL:
+            return None
+        return new_field(name, PyBytes_FromStringAndSize(text, size), token, rule)
+
+    cdef HeaderField _field_at(self, int64_t index, Violation* violation):
+        """Return the field of a table with this index."""
+        cdef Py_ssize_t count = self.table.count
+        if 0 < index <= STATIC_ENTRIES:
+            # The tuple keeps it for ever.
+            return <HeaderField>tuple_item(static_fields, <Py_ssize_t>index - 1)
+        if index == 0 or index > STATIC_ENTRIES + count:
+            violated(violation, RULE_INDEX, index, STATIC_ENTRIES + count)
+            return None
+        # The table keeps it, and is not changed before the result has its reference.
+        return <HeaderField>self.table.get(<Py_ssize_t>index - STATIC_ENTRIES - 1)
+
+    cdef int64_t _read_integer(self, int prefix, Violation* violation) noexcept:
+        """Read an integer whose first bits lie in the next byte (RFC 7541, section 5.1)."""
+        cdef int64_t most = (1 << prefix) - 1, value = self._at[0] & most
+        cdef int shift = 0, byte
+        self._at += 1
+        if value < most:
+            return value
+        while self._at < self._end and shift < 7 * INTEGER_BYTES:
+            byte = self._at[0]
+            self._at += 1
+            value += <int64_t>(byte & 0x7F) << shift
+            if not byte & 0x80:
+                return value
+            shift += 7
+        return violated(violation, RULE_INTEGER)
+
+    cdef const char* _read_string(self, char* room, Py_ssize_t* size, Violation* violation) except? NULL:
+        """Read a string; it lies in the block, in `room`, or in `_large` until the next one is read. NULL: a violation."""
+        cdef const char* text
+        cdef char* place = room
+        cdef bint is_huffman
+        cdef int64_t length
+        if self._at == self._end:
+            violated(violation, RULE_INTEGER)
+            return NULL
+        is_huffman = self._at[0] & HUFFMAN != 0
+        length = self._read_integer(INDEX_BITS, violation)
+        if length < 0:
+            return NULL
+        if length > self._end - self._at:
+            violated(violation, RULE_STRING, length, self._end - self._at)
+            return NULL
+        text = <const char*>self._at
+        self._at += length
+        size[0] = <Py_ssize_t>length
+        if not is_huffman:
+            return text
+        if most_decoded(size[0]) > ROOM_BYTES:
+            self._large = PyBytes_FromStringAndSize(NULL, most_decoded(size[0]))
+            # No other code has a reference yet, so it may still be written.
+            place = PyBytes_AS_STRING(self._large)
+        size[0] = huffman_decode(text, <Py_ssize_t>length, place)
+        if size[0] < 0:
+            violated(violation, RULE_HUFFMAN)
+            return NULL
+        return place

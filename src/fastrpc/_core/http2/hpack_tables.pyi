@@ -1,0 +1,69 @@
+from typing import final
+
+@final
+class HeaderField:
+    """A field of a header block: name and value, checked by the rules of RFC 9113, section 8.2."""
+
+    @property
+    def name(self) -> bytes: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def token(self) -> int:
+        """The number of the name; 0: it has none."""
+
+    @property
+    def rule(self) -> int:
+        """The number of the rule that it breaks; 0: none."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes in a table: those of name and value, and 32."""
+
+    @property
+    def is_sensitive(self) -> bool:
+        """Whether it must never be put into a table, by no one who passes it on."""
+
+    @property
+    def is_pseudo(self) -> bool: ...
+    @property
+    def is_binary(self) -> bool:
+        """Whether its name ends with `-bin`."""
+
+@final
+class DynamicTable:
+    """The dynamic table of one direction of a connection, newest field first.
+
+    Args:
+        capacity: the most bytes of its fields.
+    """
+
+    def __init__(self, capacity: int = 4096) -> None: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def generation(self) -> int:
+        """A number that changes with each change of the table."""
+
+    @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Its fields, newest first."""
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Insert a field; older ones leave until there is room."""
+
+    def set_capacity(self, capacity: int) -> None:
+        """Change the most bytes; older fields leave until the rest fits."""
+
+def token_name(token: int) -> bytes | None:
+    """Return the name that a token stands for, None for 0."""
+
+def name_token(name: bytes) -> int:
+    """Return the token of a name, 0: it has none."""
+
+def field_rule(name: bytes, value: bytes) -> int:
+    """Return the number of the rule that a field breaks; 0: none."""
