@@ -22,28 +22,12 @@ from libc.string cimport memcmp
 
 from fastrpc._core.http2.header_block cimport new_block
 from fastrpc._core.http2.hpack_tables cimport (
-    FIRST_TABLE_BYTES,
-    STATIC_ENTRIES,
-    TOKEN_OTHER,
-    name_rule,
-    new_field,
-    static_fields,
-    token_names,
-    token_of,
+    FIRST_TABLE_BYTES, STATIC_ENTRIES, TOKEN_OTHER, name_rule, new_field, static_fields, token_names, token_of,
 )
 from fastrpc._core.http2.huffman cimport huffman_decode, most_decoded
 from fastrpc._core.http2.violations cimport (
-    RULE_HUFFMAN,
-    RULE_INDEX,
-    RULE_INTEGER,
-    RULE_LATE_UPDATE,
-    RULE_MISSING_UPDATE,
-    RULE_NONE,
-    RULE_STRING,
-    RULE_UPDATE_COUNT,
-    RULE_UPDATE_SIZE,
-    violated,
-    violation_error,
+    RULE_HUFFMAN, RULE_INDEX, RULE_INTEGER, RULE_LATE_UPDATE, RULE_MISSING_UPDATE, RULE_NONE, RULE_STRING,
+    RULE_UPDATE_COUNT, RULE_UPDATE_SIZE, violated, violation_error,
 )
 
 cdef extern from "base/hash64.h" nogil:

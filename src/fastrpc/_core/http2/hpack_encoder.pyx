@@ -14,32 +14,11 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from fastrpc._core.http2.hpack_tables cimport (
-    FIELD_OVERHEAD,
-    FIRST_TABLE_BYTES,
-    STATIC_ENTRIES,
-    TOKEN_AUTHORIZATION,
-    TOKEN_CONTENT_LENGTH,
-    TOKEN_COOKIE,
-    TOKEN_COUNT,
-    TOKEN_DATE,
-    TOKEN_ETAG,
-    TOKEN_GRPC_MESSAGE,
-    TOKEN_GRPC_PREVIOUS_ATTEMPTS,
-    TOKEN_GRPC_PUSHBACK,
-    TOKEN_GRPC_STATUS_DETAILS,
-    TOKEN_GRPC_TIMEOUT,
-    TOKEN_OTHER,
-    TOKEN_PROXY_AUTHORIZATION,
-    TOKEN_REQUEST_ID,
-    TOKEN_SET_COOKIE,
-    TOKEN_STATUS,
-    TOKEN_TRACEPARENT,
-    TOKEN_TRACESTATE,
-    HeaderField,
-    new_field,
-    static_fields,
-    static_places,
-    token_of,
+    FIELD_OVERHEAD, FIRST_TABLE_BYTES, STATIC_ENTRIES, TOKEN_AUTHORIZATION, TOKEN_CONTENT_LENGTH, TOKEN_COOKIE,
+    TOKEN_COUNT, TOKEN_DATE, TOKEN_ETAG, TOKEN_GRPC_MESSAGE, TOKEN_GRPC_PREVIOUS_ATTEMPTS, TOKEN_GRPC_PUSHBACK,
+    TOKEN_GRPC_STATUS_DETAILS, TOKEN_GRPC_TIMEOUT, TOKEN_OTHER, TOKEN_PROXY_AUTHORIZATION, TOKEN_REQUEST_ID,
+    TOKEN_SET_COOKIE, TOKEN_STATUS, TOKEN_TRACEPARENT, TOKEN_TRACESTATE, HeaderField, new_field, static_fields,
+    static_places, token_of,
 )
 from fastrpc._core.http2.huffman cimport huffman_encode, huffman_size
 from fastrpc._core.http2.violations cimport RULE_NONE
@@ -161,7 +140,8 @@ cdef class HpackEncoder:
         cdef bytes block = template._block
         if block is not None and template._generation == generation:
             size = PyBytes_GET_SIZE(block)
-            memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
+            if size:
+                memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
             return 0
         for token, indexing, name, value in template._ways:
             self.put(out, token, name, value, indexing)

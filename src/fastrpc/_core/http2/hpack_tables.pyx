@@ -12,13 +12,7 @@ from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcmp
 
 from fastrpc._core.http2.violations cimport (
-    RULE_CONNECTION_FIELD,
-    RULE_EMPTY_NAME,
-    RULE_NAME,
-    RULE_NONE,
-    RULE_TE,
-    RULE_UNKNOWN_PSEUDO,
-    RULE_VALUE,
+    RULE_CONNECTION_FIELD, RULE_EMPTY_NAME, RULE_NAME, RULE_NONE, RULE_TE, RULE_UNKNOWN_PSEUDO, RULE_VALUE,
     RULE_VALUE_EDGE,
 )
 
@@ -251,7 +245,6 @@ def _fill_kinds():
 
 def _token_names():
     names = tuple(dict.fromkeys(name for name, _ in STATIC)) + MORE_NAMES
-    assert len(names) == TOKEN_COUNT - 1
     by_size = sorted(range(1, TOKEN_COUNT), key=lambda token: len(names[token - 1]))
     for place, token in enumerate(by_size):
         tokens_by_size[place] = token

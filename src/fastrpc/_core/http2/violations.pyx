@@ -63,6 +63,7 @@ cdef dict TABLE = {
     RULE_STATUS: (STREAM, CODE_PROTOCOL, "the status is no number of three digits"),
     RULE_CONTENT_LENGTH: (STREAM, CODE_PROTOCOL, "content-length is no number, repeated, or not the size of DATA"),
     RULE_TRAILERS_END: (STREAM, CODE_PROTOCOL, "trailers do not end the stream"),
+    RULE_EARLY_DATA: (STREAM, CODE_PROTOCOL, "DATA comes before the head of its message"),
     RULE_CONTINUATIONS: (CONNECTION, CODE_CALM_DOWN, "a header block has more than {allowed} frames of CONTINUATION"),
     RULE_BLOCK_SIZE: (CONNECTION, CODE_CALM_DOWN, "a header block has {found} bytes or more, the limit is {allowed}"),
     RULE_CONTROL_SIZE: (CONNECTION, CODE_CALM_DOWN, "a frame of control has {found} bytes, the limit is {allowed}"),

@@ -1,0 +1,384 @@
+"""The frames of HTTP/2 (RFC 9113, sections 4 and 6): the parser of both sides, and the frames they send.
+
+::
+
+    bytes ──► parse ──► head: every rule that it breaks is found before the payload comes
+                          ├── DATA ──► parts, as they come: a frame may be larger than any buffer
+                          ├── HEADERS, CONTINUATION ──► one whole block
+                          ├── another kind of the RFC ──► whole, at most 16 KiB
+                          └── an unknown kind ──► its head alone; the rest is skipped
+
+Rules that need the state of a stream or a window are those of `stream_table` and `windows`.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t, uint32_t
+from libc.string cimport memcmp, memcpy, memmove, memset
+
+from fastrpc._core.http2.big_endian cimport load24_big, load32_big, store24_big, store32_big
+from fastrpc._core.http2.violations cimport (
+    RULE_BLOCK_CUT, RULE_BLOCK_SIZE, RULE_CONNECTION_FRAME, RULE_CONTINUATIONS, RULE_CONTROL_SIZE, RULE_FIRST_SETTINGS,
+    RULE_FRAME_LIMIT, RULE_FRAME_SIZE, RULE_LONE_CONTINUATION, RULE_PADDING, RULE_PREFACE, RULE_PRIORITY_SIZE, RULE_PUSH,
+    RULE_SELF_DEPENDENCY, RULE_STREAM_FRAME, RULE_ZERO_INCREMENT, RULE_ZERO_STREAM_INCREMENT, violated, violation_error,
+)
+
+cdef enum:
+    STREAM_BITS = 0x7FFFFFFF
+    PRIORITY_BYTES = 5
+    PING_BYTES = 8
+    # Frames that are awaited whole: settings, debug data.
+    CONTROL_LIMIT = 16_384
+
+cdef bytes PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+
+@cython.final
+cdef class Http2Parser:
+
+    def __cinit__(self, bint is_server, Py_ssize_t frame_limit=LEAST_FRAME_LIMIT):
+        self._awaits_preface = is_server
+        self._awaits_settings = True
+        self.frame_limit = frame_limit
+        self._block = WriteBuffer()
+
+    @property
+    def held(self):
+        return self.held_bytes()
+
+    def take_frame(self, bytes data not None):
+        cdef Http2Frame frame
+        cdef Py_ssize_t size = self.parse(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &frame)
+        if size < 0:
+            raise violation_error(&frame.violation)
+        if size == 0 or frame.kind == KIND_NOTHING:
+            return size, None
+        content = PyBytes_FromStringAndSize(frame.data, frame.size)
+        return size, (
+            frame.kind, frame.flags, frame.stream, content, frame.number, frame.last_stream, bool(frame.ends_stream),
+            frame.violation.rule,
+        )
+
+    cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame) except? -1:
+        cdef Py_ssize_t length
+        memset(frame, 0, sizeof(Http2Frame))
+        frame.kind = KIND_NOTHING
+        if self._block_stream == 0:
+            # The last block was handed out.
+            self._block.clear()
+        if size == 0:
+            return 0
+        if self._data_left or self._padding_left:
+            return self._continue_data(data, size, frame)
+        if self._awaits_preface:
+            return self._parse_preface(data, size, frame)
+        if size < HEAD_BYTES:
+            return 0
+        length = load24_big(data)
+        frame.kind = <uint8_t>data[3]
+        frame.flags = <uint8_t>data[4]
+        frame.stream = load32_big(data + 5) & STREAM_BITS
+        if self._check_head(frame, length) < 0:
+            return -1
+        self._awaits_settings = False
+        if frame.kind == KIND_DATA:
+            return self._begin_data(data, size, length, frame)
+        if frame.kind > KIND_CONTINUATION:
+            self._padding_left = length
+            self._data_stream = 0
+            return HEAD_BYTES
+        if size < HEAD_BYTES + length:
+            frame.kind = KIND_NOTHING
+            return 0
+        data += HEAD_BYTES
+        if frame.kind == KIND_HEADERS:
+            if self._parse_headers(data, length, frame) < 0:
+                return -1
+        elif frame.kind == KIND_CONTINUATION:
+            self._parse_continuation(data, length, frame)
+        elif parse_control(data, length, frame) < 0:
+            return -1
+        return HEAD_BYTES + length
+
+    cdef Py_ssize_t _parse_preface(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept:
+        cdef Py_ssize_t whole = PyBytes_GET_SIZE(PREFACE)
+        if memcmp(data, PyBytes_AS_STRING(PREFACE), <size_t>min(size, whole)) != 0:
+            return violated(&frame.violation, RULE_PREFACE)
+        if size < whole:
+            return 0
+        self._awaits_preface = False
+        return whole
+
+    cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept:
+        """Find the rules that a head breaks by itself, and within the order of frames."""
+        cdef int kind = frame.kind, rule = 0
+        cdef Py_ssize_t needed = length
+        if length > self.frame_limit:
+            return violated(&frame.violation, RULE_FRAME_LIMIT, length, self.frame_limit)
+        if self._awaits_settings and (kind != KIND_SETTINGS or frame.flags & FLAG_ACK):
+            return violated(&frame.violation, RULE_FIRST_SETTINGS, kind)
+        if self._block_stream and (kind != KIND_CONTINUATION or frame.stream != self._block_stream):
+            return violated(&frame.violation, RULE_BLOCK_CUT, kind)
+        if kind > KIND_CONTINUATION:
+            return 0
+        if kind == KIND_PUSH_PROMISE:
+            return violated(&frame.violation, RULE_PUSH)
+        if kind == KIND_SETTINGS or kind == KIND_PING or kind == KIND_GOAWAY:
+            if frame.stream:
+                return violated(&frame.violation, RULE_CONNECTION_FRAME, kind)
+        elif frame.stream == 0 and kind != KIND_WINDOW_UPDATE:
+            return violated(&frame.violation, RULE_STREAM_FRAME, kind)
+        if kind == KIND_HEADERS or kind == KIND_CONTINUATION:
+            return self._check_block(frame, length)
+        if kind == KIND_RST_STREAM or kind == KIND_WINDOW_UPDATE:
+            needed = 4
+        elif kind == KIND_PING:
+            needed = PING_BYTES
+        elif kind == KIND_GOAWAY:
+            needed = max(length, <Py_ssize_t>8)
+        elif kind == KIND_SETTINGS:
+            needed = 0 if frame.flags & FLAG_ACK else length - length % 6
+        elif kind == KIND_DATA:
+            return 0
+        if length != needed:
+            return violated(&frame.violation, RULE_FRAME_SIZE, length, needed)
+        return violated(&frame.violation, RULE_CONTROL_SIZE, length, CONTROL_LIMIT) if length > CONTROL_LIMIT else 0
+
+    cdef int _check_block(self, Http2Frame* frame, Py_ssize_t length) noexcept:
+        """Bound a header block as soon as a head announces more of it."""
+        if frame.kind == KIND_CONTINUATION:
+            if self._block_stream == 0:
+                return violated(&frame.violation, RULE_LONE_CONTINUATION)
+            if self._continuations == CONTINUATION_LIMIT:
+                return violated(&frame.violation, RULE_CONTINUATIONS, self._continuations + 1, CONTINUATION_LIMIT)
+        if self._block.size + length > BLOCK_LIMIT:
+            return violated(&frame.violation, RULE_BLOCK_SIZE, self._block.size + length, BLOCK_LIMIT)
+        return 0
+
+    cdef Py_ssize_t _begin_data(self, const char* data, Py_ssize_t size, Py_ssize_t length, Http2Frame* frame) noexcept:
+        cdef Py_ssize_t at = HEAD_BYTES, padding = 0
+        if frame.flags & FLAG_PADDED:
+            if length == 0:
+                return violated(&frame.violation, RULE_FRAME_SIZE, 0, 1)
+            if size == at:
+                frame.kind = KIND_NOTHING
+                return 0
+            padding = <uint8_t>data[at]
+            at += 1
+            if padding >= length:
+                return violated(&frame.violation, RULE_PADDING, padding, length - 1)
+        self._padding_left = padding
+        self._data_left = HEAD_BYTES + length - at - padding
+        self._data_stream = frame.stream
+        self._data_ends_stream = frame.flags & FLAG_END_STREAM
+        at += self._continue_data(data + at, size - at, frame)
+        frame.flow_bytes = length
+        return at
+
+    cdef Py_ssize_t _continue_data(self, const char* data, Py_ssize_t size, Http2Frame* frame) noexcept:
+        """Take the present part of DATA, or of an unknown frame."""
+        cdef Py_ssize_t content = min(size, self._data_left)
+        cdef Py_ssize_t padding = min(size - content, self._padding_left)
+        cdef bint has_content = self._data_left != 0
+        self._data_left -= content
+        self._padding_left -= padding
+        if self._data_stream == 0:
+            return padding
+        frame.stream = self._data_stream
+        frame.data = data
+        frame.size = content
+        frame.ends_stream = self._data_ends_stream and self._data_left == 0 and self._padding_left == 0
+        if has_content or frame.ends_stream:
+            frame.kind = KIND_DATA
+        return content + padding
+
+    cdef int _parse_headers(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1:
+        cdef Py_ssize_t at = 0, padding = 0
+        cdef Py_ssize_t least = (1 if frame.flags & FLAG_PADDED else 0) + (PRIORITY_BYTES if frame.flags & FLAG_PRIORITY else 0)
+        if length < least:
+            return violated(&frame.violation, RULE_FRAME_SIZE, length, least)
+        if frame.flags & FLAG_PADDED:
+            padding = <uint8_t>data[0]
+            at = 1
+        if frame.flags & FLAG_PRIORITY:
+            if load32_big(data + at) & STREAM_BITS == frame.stream:
+                violated(&frame.violation, RULE_SELF_DEPENDENCY)
+            at += PRIORITY_BYTES
+        if padding > length - at:
+            return violated(&frame.violation, RULE_PADDING, padding, length - at)
+        frame.data = data + at
+        frame.size = length - at - padding
+        frame.ends_stream = frame.flags & FLAG_END_STREAM
+        if frame.flags & FLAG_END_HEADERS:
+            return 0
+        self._block_frame = frame[0]
+        self._block_stream = frame.stream
+        self._continuations = 0
+        self._keep(frame.data, frame.size)
+        frame.kind = KIND_NOTHING
+        return 0
+
+    cdef int _keep(self, const char* data, Py_ssize_t size) except -1:
+        """Keep a part of a header block; an empty one has no place in an empty buffer."""
+        if size:
+            memcpy(self._block.reserve(size), data, <size_t>size)
+        return 0
+
+    cdef int _parse_continuation(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1:
+        cdef bint is_end = frame.flags & FLAG_END_HEADERS
+        self._continuations += 1
+        self._keep(data, length)
+        frame.kind = KIND_NOTHING
+        if is_end:
+            frame[0] = self._block_frame
+            frame.flags |= FLAG_END_HEADERS
+            # Valid until the next frame is parsed.
+            frame.data = self._block.data()
+            frame.size = self._block.size
+            self._block_stream = 0
+        return 0
+
+
+cdef int parse_control(const char* data, Py_ssize_t length, Http2Frame* frame) noexcept:
+    """Parse a whole frame that is neither DATA nor part of a header block; its size was checked."""
+    frame.data = data
+    frame.size = length
+    if frame.kind == KIND_PRIORITY:
+        if length != PRIORITY_BYTES:
+            violated(&frame.violation, RULE_PRIORITY_SIZE, length, PRIORITY_BYTES)
+        elif load32_big(data) & STREAM_BITS == frame.stream:
+            violated(&frame.violation, RULE_SELF_DEPENDENCY)
+    elif frame.kind == KIND_RST_STREAM:
+        frame.number = load32_big(data)
+    elif frame.kind == KIND_GOAWAY:
+        frame.last_stream = load32_big(data) & STREAM_BITS
+        frame.number = load32_big(data + 4)
+        frame.data = data + 8
+        frame.size = length - 8
+    elif frame.kind == KIND_WINDOW_UPDATE:
+        frame.number = load32_big(data) & STREAM_BITS
+        if frame.number == 0:
+            violated(&frame.violation, RULE_ZERO_STREAM_INCREMENT if frame.stream else RULE_ZERO_INCREMENT)
+            return 0 if frame.stream else -1
+    return 0
+
+
+cdef int put_preface(WriteBuffer out) except -1:
+    memcpy(out.reserve(PyBytes_GET_SIZE(PREFACE)), PyBytes_AS_STRING(PREFACE), <size_t>PyBytes_GET_SIZE(PREFACE))
+    return 0
+
+
+cdef inline void store_head(char* place, Py_ssize_t length, int kind, int flags, uint32_t stream) noexcept:
+    store24_big(place, <uint32_t>length)
+    place[3] = <char>kind
+    place[4] = <char>flags
+    store32_big(place + 5, stream)
+
+
+cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint32_t stream) except -1:
+    store_head(out.reserve(HEAD_BYTES), length, kind, flags, stream)
+    return 0
+
+
+cdef Py_ssize_t open_block(WriteBuffer out) except -1:
+    out.reserve(HEAD_BYTES)
+    return out.size - HEAD_BYTES
+
+
+cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int flags, Py_ssize_t frame_limit) except -1:
+    cdef Py_ssize_t size = out.size - start - HEAD_BYTES
+    cdef Py_ssize_t more = (size - 1) // frame_limit if size > frame_limit else 0, index, part
+    cdef char* block
+    if more:
+        out.reserve(more * HEAD_BYTES)
+    # The buffer does not grow any more: its bytes stay where they are.
+    block = <char*>out.data() + start + HEAD_BYTES
+    for index in range(more, 0, -1):
+        part = min(frame_limit, size - index * frame_limit)
+        memmove(block + index * (frame_limit + HEAD_BYTES), block + index * frame_limit, <size_t>part)
+        store_head(
+            block + index * (frame_limit + HEAD_BYTES) - HEAD_BYTES, part, KIND_CONTINUATION,
+            FLAG_END_HEADERS if index == more else 0, stream,
+        )
+    store_head(block - HEAD_BYTES, min(size, frame_limit), KIND_HEADERS, flags | (0 if more else FLAG_END_HEADERS), stream)
+    return 0
+
+
+cdef int put_reset(WriteBuffer out, uint32_t stream, uint32_t code) except -1:
+    put_head(out, 4, KIND_RST_STREAM, 0, stream)
+    store32_big(out.reserve(4), code)
+    return 0
+
+
+cdef int put_goaway(WriteBuffer out, uint32_t last_stream, uint32_t code, bytes debug) except -1:
+    cdef Py_ssize_t size = PyBytes_GET_SIZE(debug)
+    cdef char* place
+    put_head(out, 8 + size, KIND_GOAWAY, 0, 0)
+    place = out.reserve(8 + size)
+    store32_big(place, last_stream)
+    store32_big(place + 4, code)
+    memcpy(place + 8, PyBytes_AS_STRING(debug), <size_t>size)
+    return 0
+
+
+cdef int put_ping(WriteBuffer out, const char* content, bint is_ack) except -1:
+    put_head(out, PING_BYTES, KIND_PING, FLAG_ACK if is_ack else 0, 0)
+    memcpy(out.reserve(PING_BYTES), content, PING_BYTES)
+    return 0
+
+
+cdef int put_window_update(WriteBuffer out, uint32_t stream, uint32_t increment) except -1:
+    put_head(out, 4, KIND_WINDOW_UPDATE, 0, stream)
+    store32_big(out.reserve(4), increment)
+    return 0
+
+
+def preface():
+    """Return the preface of a client."""
+    return PREFACE
+
+
+def data_frame(uint32_t stream, bytes data not None, int flags=0):
+    """Return a frame of DATA."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_head(out, PyBytes_GET_SIZE(data), KIND_DATA, flags, stream)
+    return out.take() + data
+
+
+def headers_frames(uint32_t stream, bytes block not None, int flags=0, Py_ssize_t frame_limit=LEAST_FRAME_LIMIT):
+    """Return HEADERS with a block, and CONTINUATION where it is longer than the limit."""
+    cdef WriteBuffer out = WriteBuffer()
+    cdef Py_ssize_t start = open_block(out), size = PyBytes_GET_SIZE(block)
+    memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
+    close_block(out, start, stream, flags, frame_limit)
+    return out.take()
+
+
+def reset_frame(uint32_t stream, uint32_t code):
+    """Return RST_STREAM with an error code."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_reset(out, stream, code)
+    return out.take()
+
+
+def goaway_frame(uint32_t last_stream, uint32_t code, bytes debug not None=b""):
+    """Return GOAWAY with an error code."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_goaway(out, last_stream, code, debug)
+    return out.take()
+
+
+def ping_frame(bytes content not None, bint is_ack=False):
+    """Return PING with eight bytes."""
+    cdef WriteBuffer out = WriteBuffer()
+    if PyBytes_GET_SIZE(content) != PING_BYTES:
+        raise ValueError(f"PING has {len(content)} bytes, it must have {<int>PING_BYTES}")
+    put_ping(out, content, is_ack)
+    return out.take()
+
+
+def window_update_frame(uint32_t stream, uint32_t increment):
+    """Return WINDOW_UPDATE of a stream, of the connection with stream 0."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_window_update(out, stream, increment)
+    return out.take()

@@ -1,0 +1,88 @@
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+
+from fastrpc._core.http2.violations cimport Violation
+from fastrpc._core.http2.windows cimport StreamWindows
+from fastrpc._core.native.call_table cimport CallTable
+
+cdef enum:
+    # Streams that ended lately and are known as such; by their ids, a newer one takes the place of an older one.
+    REMEMBERED = 128
+
+cdef enum Ending:
+    # How a stream ended: long ago or never opened, by the ends of both sides, by RST_STREAM of the peer, by ours.
+    ENDING_FORGOTTEN = 0
+    ENDING_BOTH = 1
+    ENDING_BY_PEER = 2
+    ENDING_BY_US = 3
+
+
+@cython.final
+cdef class Http2Stream:
+    cdef:
+        readonly uint32_t id
+
+        # Which sides have ended: half-closed with one, closed with both.
+        readonly bint is_ended_by_peer
+        readonly bint is_ended_by_us
+
+        # Whether the head of the peer's message came: a further block is trailers.
+        readonly bint has_head
+
+        # Bytes of DATA that content-length still announces; -1: it announces nothing.
+        readonly int64_t content_left
+
+        StreamWindows windows
+
+        # Kept by the user of the table.
+        public object user
+
+
+@cython.final
+cdef class StreamTable:
+    cdef:
+        readonly bint is_client
+
+        # The streams that are open or half-closed, by id; the most of them: as a server announces it, and a client reads it.
+        CallTable _streams
+        public Py_ssize_t limit
+
+        # The highest id so far: higher ones are idle. The highest one that GOAWAY of the peer takes.
+        readonly uint32_t highest
+        readonly uint32_t last_taken
+
+        # id >> 1 << 2 | Ending of streams that ended lately, at id >> 1.
+        uint32_t[REMEMBERED] _ended
+
+    # Return the stream that a frame of the peer names; HEADERS opens it. None: it is over, the frame is dropped (its block is
+    # decoded, its DATA counts for the connection), or the peer broke a rule, and `violation.rule` is not 0.
+    cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation)
+
+    # Note the head of a message, or its trailers, with the content-length (-1: none). -1: it breaks a rule of the stream.
+    cdef int take_head(
+        self, Http2Stream stream, bint is_interim, bint ends_stream, int64_t content_length, Violation* violation
+    ) except -2
+
+    # Note DATA, and the end of the peer's side. -1: it breaks a rule of the stream.
+    cdef int take_data(self, Http2Stream stream, Py_ssize_t size, bint ends_stream, Violation* violation) except -2
+
+    # Open a stream of ours. None: the limit is reached, the ids are used up, or the peer leaves.
+    cdef Http2Stream open(self)
+    cdef Http2Stream find(self, uint32_t id)
+
+    # End our side: with both ends the stream is closed. RST_STREAM of a side closes it.
+    cdef int end(self, Http2Stream stream) except -1
+    cdef int reset(self, Http2Stream stream, bint is_by_us) except -1
+
+    # Take GOAWAY of a server: return the streams that it did not handle, or None for a violation.
+    cdef list leave(self, uint32_t last_taken, Violation* violation)
+
+    # Return the highest `StreamWindows.sending` of all streams.
+    cdef int64_t highest_sending(self) except? -1
+
+    # The parts.
+    cdef Http2Stream _add(self, uint32_t id)
+    cdef Http2Stream _open_by_peer(self, uint32_t id, Violation* violation)
+    cdef int _end_by_peer(self, Http2Stream stream, Violation* violation) except -2
+    cdef int _close(self, Http2Stream stream, int ending) except -1
+    cdef int _ending_of(self, uint32_t id) noexcept

@@ -1,0 +1,123 @@
+"""Header blocks that python `hpack` writes and reads: both sides find the same fields and keep the same tables."""
+
+from random import Random
+
+from hpack import Decoder, Encoder
+from hpack.exceptions import HPACKError
+from hpack.struct import HeaderTuple, NeverIndexedHeaderTuple
+
+from fastrpc._core.http2.hpack_decoder import HpackDecoder
+from fastrpc._core.http2.hpack_encoder import HeaderTemplate, HpackEncoder
+from fastrpc._core.http2.violations import Http2ViolationError, violation_rows
+from tests.conftest import Scale
+
+Pair = tuple[bytes, bytes]
+
+BLOCKS_OF_A_CONNECTION = 50
+LIST_LIMIT = 1 << 20
+
+NAMES = [
+    *(b":method", b":path", b":authority", b":status", b"content-type", b"user-agent", b"te", b"authorization"),
+    *(b"grpc-timeout", b"grpc-status", b"grpc-message", b"x-tenant", b"x-trace-bin", b"cookie", b"a", b"accept-encoding"),
+]
+VALUES = [b"", b"POST", b"/", b"/shop.v1.Orders/GetItem", b"200", b"application/grpc", b"trailers", b"gzip, deflate"]
+LIMITS = (0, 31, 32, 64, 100, 300, 1000, 4095, 4096)
+
+#: Rules that the reference has not: it takes any number of updates, and integers of any length.
+STRICTER = ("more than {allowed} table size updates", "an integer of a header block")
+
+
+def generated_pair(random: Random) -> Pair:
+    name = random.choice(NAMES) if random.random() < 0.8 else b"x-" + random.randbytes(3).hex().encode()
+    if random.random() < 0.6:
+        return name, random.choice(VALUES)
+    value = random.randbytes(random.choice((2, 20, 200)))
+    return name, value.hex().encode() if random.random() < 0.5 else value
+
+
+def generated_block(random: Random) -> list[Pair]:
+    return [generated_pair(random) for _ in range(random.randrange(12))]
+
+
+def same_table(table: list[Pair], reference: object) -> bool:
+    return table == [(bytes(name), bytes(value)) for name, value in reference]  # type: ignore[attr-defined]
+
+
+def written_by_reference(random: Random, encoder: Encoder) -> tuple[list[Pair], bytes]:
+    """Return fields and their block, after a change of the table's size now and then."""
+    if random.random() < 0.1:
+        for _ in range(random.randrange(1, 3)):
+            # A change that is none makes the reference forget the one before it.
+            encoder.header_table_size = random.choice([limit for limit in LIMITS if limit != encoder.header_table_size])
+    pairs = generated_block(random)
+    fields = [(NeverIndexedHeaderTuple if random.random() < 0.2 else HeaderTuple)(*pair) for pair in pairs]
+    return pairs, encoder.encode(fields, huffman=random.random() < 0.7)
+
+
+def connections(scale: Scale, blocks: int) -> range:
+    return scale.seeds(blocks // BLOCKS_OF_A_CONNECTION)
+
+
+def test_blocks_of_the_reference_are_decoded(scale: Scale) -> None:
+    for seed in connections(scale, 20_000):
+        random, encoder, decoder = Random(seed), Encoder(), HpackDecoder(list_limit=LIST_LIMIT)
+        for _ in range(BLOCKS_OF_A_CONNECTION):
+            pairs, raw = written_by_reference(random, encoder)
+            block = decoder.decode_block(raw)
+            assert block.pairs == pairs
+            assert block.size == sum(len(name) + len(value) + 32 for name, value in pairs)
+            assert same_table(decoder.table.fields, encoder.header_table.dynamic_entries)
+            if random.random() < 0.3:
+                # Most of its fields by index, and then all: the same block.
+                for _ in range(3):
+                    again = decoder.decode_block(encoder.encode(pairs))
+                    assert again.pairs == pairs
+                    assert same_table(decoder.table.fields, encoder.header_table.dynamic_entries)
+
+
+def test_blocks_for_the_reference_are_encoded(scale: Scale) -> None:
+    for seed in connections(scale, 20_000):
+        random, encoder = Random(seed), HpackEncoder()
+        reference, own = Decoder(max_header_list_size=LIST_LIMIT), HpackDecoder(list_limit=LIST_LIMIT)
+        head = generated_block(random)
+        template = HeaderTemplate(head)
+        for _ in range(BLOCKS_OF_A_CONNECTION):
+            if random.random() < 0.1:
+                for _ in range(random.randrange(1, 4)):
+                    encoder.set_table_limit(random.choice((*LIMITS, 10_000)))
+            pairs = generated_block(random)
+            raw = encoder.encode_block(pairs, template)
+            decoded = [(bytes(name), bytes(value)) for name, value in reference.decode(raw, raw=True)]
+            assert decoded == head + pairs
+            assert own.decode_block(raw).pairs == head + pairs
+            assert same_table(encoder.table.fields, reference.header_table.dynamic_entries)
+            assert encoder.table.fields == own.table.fields
+
+
+def read_by_reference(decoder: Decoder, raw: bytes) -> list[Pair] | None:
+    try:
+        return [(bytes(name), bytes(value)) for name, value in decoder.decode(raw, raw=True)]
+    except HPACKError:
+        return None
+
+
+def test_mutated_blocks_are_decoded_or_refused_as_by_the_reference(scale: Scale) -> None:
+    rows = violation_rows()
+    for seed in scale.seeds(20_000):
+        random, encoder = Random(seed), Encoder()
+        own, reference = HpackDecoder(list_limit=LIST_LIMIT), Decoder(max_header_list_size=LIST_LIMIT)
+        for _ in range(3):
+            _, raw = written_by_reference(random, encoder)
+            if random.random() < 0.5 and raw:
+                mutated = bytearray(raw)
+                for _ in range(random.randrange(1, 4)):
+                    mutated[random.randrange(len(mutated))] = random.randrange(256)
+                raw = bytes(mutated[: random.randrange(len(mutated) + 1)])
+            expected = read_by_reference(reference, raw)
+            try:
+                found = own.decode_block(raw).pairs
+            except Http2ViolationError as error:
+                assert expected is None or rows[error.rule][2].startswith(STRICTER) or "more than" in error.text, raw.hex()
+                break
+            assert found == expected, raw.hex()
+            assert same_table(own.table.fields, reference.header_table.dynamic_entries)

@@ -1,0 +1,373 @@
+"""The frames of HTTP/2: any cut gives the same frames, each broken rule its error; python `hyperframe` is the oracle."""
+
+from collections.abc import Iterable, Sequence
+from random import Random
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.errors import ErrorCodes
+from hyperframe import frame as hyper
+
+from fastrpc._core.http2.frames import (
+    Http2Parser,
+    data_frame,
+    goaway_frame,
+    headers_frames,
+    ping_frame,
+    preface,
+    reset_frame,
+    window_update_frame,
+)
+from fastrpc._core.http2.settings import OwnSettings
+from fastrpc._core.http2.violations import Http2ViolationError, violation_rows
+from tests.conftest import Scale
+
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 1, 1, 4, 8, 32
+
+Event = tuple[object, ...]
+
+OPENING = preface() + bytes.fromhex("000000040000000000")
+BLOCK_LIMIT = 65_536
+
+
+def raw(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def events_of(chunks: Iterable[bytes], parser: Http2Parser | None = None) -> list[Event]:
+    """Return the frames of bytes that come so; the parts of DATA as one."""
+    parser = parser or Http2Parser(is_server=True)
+    kept, found = b"", list[Event]()
+    parts = dict[int, bytes]()
+    for chunk in chunks:
+        kept += chunk
+        size = -1
+        while size:
+            try:
+                size, frame = parser.take_frame(kept)
+            except Http2ViolationError as error:
+                return [*found, (ErrorCodes(error.code).name, error.text)]
+            kept = kept[size:]
+            if frame is None:
+                continue
+            kind, _, stream, content, number, last_stream, ends_stream, rule = frame
+            if kind == DATA:
+                if not ends_stream:
+                    parts[stream] = parts.get(stream, b"") + content
+                    continue
+                content = parts.pop(stream, b"") + content
+            found.append((kind, stream, content, number, last_stream, ends_stream, rule))
+    return found + [(DATA, stream, content) for stream, content in parts.items()]
+
+
+def text_of(rule: object) -> str:
+    assert isinstance(rule, int)
+    return violation_rows()[rule][2] if rule else ""
+
+
+#: A connection with frames of every kind, whole and padded, blocks in pieces, unknown kinds.
+RECORDED = [
+    preface(),
+    hyper.SettingsFrame(settings={1: 100, 3: 7}).serialize(),
+    hyper.WindowUpdateFrame(0, window_increment=1_000).serialize(),
+    hyper.HeadersFrame(1, data=b"block-1", flags=["END_HEADERS"]).serialize(),
+    hyper.DataFrame(1, data=b"abc" * 50).serialize(),
+    hyper.DataFrame(1, data=b"padded", pad_length=9, flags=["PADDED"]).serialize(),
+    raw(0x77, b"unknown" * 9, 0xFF, 5),
+    hyper.DataFrame(1, data=b"end", pad_length=200, flags=["PADDED", "END_STREAM"]).serialize(),
+    hyper.HeadersFrame(
+        3,
+        data=b"block-3",
+        flags=["PADDED", "PRIORITY", "END_STREAM"],
+        pad_length=4,
+        depends_on=1,
+        stream_weight=3,
+    ).serialize(),
+    hyper.ContinuationFrame(3, data=b"").serialize(),
+    hyper.ContinuationFrame(3, data=b"-more" * 9).serialize(),
+    hyper.ContinuationFrame(3, data=b"-last", flags=["END_HEADERS"]).serialize(),
+    hyper.PriorityFrame(9, depends_on=1).serialize(),
+    hyper.PingFrame(opaque_data=b"12345678").serialize(),
+    hyper.PingFrame(opaque_data=b"12345678", flags=["ACK"]).serialize(),
+    hyper.SettingsFrame(flags=["ACK"]).serialize(),
+    hyper.HeadersFrame(5, data=b"", flags=["END_HEADERS", "END_STREAM"]).serialize(),
+    raw(DATA, b"", 0, 7),
+    raw(DATA, b"\x05" + bytes(5), PADDED, 7),
+    raw(DATA, b"\x05" + bytes(5), PADDED | END_STREAM, 7),
+    raw(DATA, b"", END_STREAM, 9),
+    raw(0x20),
+    hyper.RstStreamFrame(3, error_code=8).serialize(),
+    hyper.WindowUpdateFrame(1, window_increment=2**31 - 1).serialize(),
+    hyper.GoAwayFrame(last_stream_id=9, error_code=2, additional_data=b"bye").serialize(),
+]
+
+EXPECTED: list[Event] = [
+    (SETTINGS, 0, bytes.fromhex("000100000064000300000007"), 0, 0, False, 0),
+    (WINDOW_UPDATE, 0, b"\x00\x00\x03\xe8", 1_000, 0, False, 0),
+    (HEADERS, 1, b"block-1", 0, 0, False, 0),
+    (0x77, 5, b"", 0, 0, False, 0),
+    (DATA, 1, b"abc" * 50 + b"padded" + b"end", 0, 0, True, 0),
+    (HEADERS, 3, b"block-3" + b"-more" * 9 + b"-last", 0, 0, True, 0),
+    (PRIORITY, 9, b"\x00\x00\x00\x01\x00", 0, 0, False, 0),
+    (PING, 0, b"12345678", 0, 0, False, 0),
+    (PING, 0, b"12345678", 0, 0, False, 0),
+    (SETTINGS, 0, b"", 0, 0, False, 0),
+    (HEADERS, 5, b"", 0, 0, True, 0),
+    (DATA, 7, b"", 0, 0, True, 0),
+    (DATA, 9, b"", 0, 0, True, 0),
+    (0x20, 0, b"", 0, 0, False, 0),
+    (RST_STREAM, 3, b"\x00\x00\x00\x08", 8, 0, False, 0),
+    (WINDOW_UPDATE, 1, b"\x7f\xff\xff\xff", 2**31 - 1, 0, False, 0),
+    (GOAWAY, 0, b"bye", 2, 9, False, 0),
+]
+
+
+def test_frames_of_every_kind_are_parsed() -> None:
+    assert events_of(RECORDED) == EXPECTED
+    assert events_of([b"".join(RECORDED)]) == EXPECTED
+
+
+def test_every_cut_gives_the_same_frames() -> None:
+    whole = b"".join(RECORDED)
+    for at in range(len(whole) + 1):
+        assert events_of([whole[:at], whole[at:]]) == EXPECTED, at
+
+
+def test_single_bytes_give_the_same_frames() -> None:
+    assert events_of(bytes([byte]) for byte in b"".join(RECORDED)) == EXPECTED
+
+
+def test_random_cuts_give_the_same_frames(scale: Scale) -> None:
+    whole = b"".join(RECORDED)
+    for seed in scale.seeds(2_000):
+        random = Random(seed)
+        cuts = sorted(random.sample(range(len(whole)), random.randrange(1, 40)))
+        pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+        assert events_of(pieces) == EXPECTED
+
+
+def test_the_bytes_of_data_count_once_with_its_padding() -> None:
+    """`flow_bytes` is not shown here: a window that takes the frame exactly is, in the tests of windows."""
+    parser = Http2Parser(is_server=True)
+    frame = raw(DATA, b"\x03" + b"content" + bytes(3), PADDED | END_STREAM, 1)
+    sizes = []
+    kept = OPENING + frame
+    while kept:
+        size, _ = parser.take_frame(kept)
+        sizes.append(size)
+        kept = kept[size:]
+    assert sum(sizes) == len(OPENING + frame)
+
+
+def test_a_block_in_pieces_is_freed_once_it_is_handed_out() -> None:
+    parser = Http2Parser(is_server=True)
+    block = bytes(20_000)
+    frames = headers_frames(1, block, 0, 1_000 * 3)
+    events_of([OPENING + frames[:-10]], parser)
+    # All but the last frame.
+    assert parser.held == 18_000
+    assert events_of([frames[-10 - 9 - 1_990 :]], Http2Parser(is_server=False))[0][0] == "PROTOCOL_ERROR"
+
+
+WRONG: dict[str, tuple[Sequence[bytes], str, str]] = {
+    "no preface": ([b"GET / HTTP/1.1\r\n"], "PROTOCOL_ERROR", "preface"),
+    "a wrong preface": ([preface()[:-1] + b"x"], "PROTOCOL_ERROR", "preface"),
+    "no settings": ([preface(), raw(PING, bytes(8))], "PROTOCOL_ERROR", "must be SETTINGS"),
+    "an acknowledgement first": ([preface(), raw(SETTINGS, flags=ACK)], "PROTOCOL_ERROR", "must be SETTINGS"),
+    "an unknown kind first": ([preface(), raw(0x99)], "PROTOCOL_ERROR", "must be SETTINGS"),
+    "a long frame": ([OPENING, raw(DATA, bytes(16_385), 0, 1)[:9]], "FRAME_SIZE_ERROR", "16385"),
+    "a long unknown frame": ([OPENING, b"\xff\xff\xff\x99\0\0\0\0\0"], "FRAME_SIZE_ERROR", "16777215"),
+    "DATA of no stream": ([OPENING, raw(DATA)], "PROTOCOL_ERROR", "kind 0 names no stream"),
+    "DATA without its padding": ([OPENING, raw(DATA, b"", PADDED, 1)], "FRAME_SIZE_ERROR", "0 bytes"),
+    "DATA with too much padding": ([OPENING, raw(DATA, b"\x02ab", PADDED, 1)[:10]], "", ""),
+    "DATA that is all padding": ([OPENING, raw(DATA, b"\x03ab", PADDED, 1)], "PROTOCOL_ERROR", "3 bytes of padding"),
+    "DATA shorter than its padding": ([OPENING, raw(DATA, b"\xff", PADDED, 1)], "PROTOCOL_ERROR", "255 bytes"),
+    "HEADERS of no stream": ([OPENING, raw(HEADERS, b"", END_HEADERS)], "PROTOCOL_ERROR", "kind 1 names no"),
+    "HEADERS without their padding": ([OPENING, raw(HEADERS, b"", PADDED, 1)], "FRAME_SIZE_ERROR", "0 bytes"),
+    "HEADERS without their priority": (
+        [OPENING, raw(HEADERS, bytes(5), PADDED | WITH_PRIORITY, 1)],
+        "FRAME_SIZE_ERROR",
+        "5 bytes, its kind needs 6",
+    ),
+    "HEADERS with too much padding": (
+        [OPENING, raw(HEADERS, b"\x03ab", PADDED | END_HEADERS, 1)],
+        "PROTOCOL_ERROR",
+        "3 bytes of padding, there is room for 2",
+    ),
+    "PRIORITY of no stream": ([OPENING, raw(PRIORITY, bytes(5))], "PROTOCOL_ERROR", "kind 2"),
+    "RST_STREAM of no stream": ([OPENING, raw(RST_STREAM, bytes(4))], "PROTOCOL_ERROR", "kind 3"),
+    "a short RST_STREAM": ([OPENING, raw(RST_STREAM, bytes(3), 0, 1)], "FRAME_SIZE_ERROR", "needs 4"),
+    "a long RST_STREAM": ([OPENING, raw(RST_STREAM, bytes(5), 0, 1)[:9]], "FRAME_SIZE_ERROR", "needs 4"),
+    "SETTINGS of a stream": ([OPENING, raw(SETTINGS, b"", 0, 1)], "PROTOCOL_ERROR", "kind 4 names a stream"),
+    "cut SETTINGS": ([OPENING, raw(SETTINGS, bytes(7))], "FRAME_SIZE_ERROR", "7 bytes, its kind needs 6"),
+    "an acknowledgement with settings": ([OPENING, raw(SETTINGS, bytes(6), ACK)], "FRAME_SIZE_ERROR", "needs 0"),
+    "PUSH_PROMISE": ([OPENING, raw(PUSH_PROMISE, bytes(4), END_HEADERS, 1)], "PROTOCOL_ERROR", "push"),
+    "PING of a stream": ([OPENING, raw(PING, bytes(8), 0, 1)], "PROTOCOL_ERROR", "kind 6 names a stream"),
+    "a short PING": ([OPENING, raw(PING, bytes(7))], "FRAME_SIZE_ERROR", "needs 8"),
+    "a long PING": ([OPENING, raw(PING, bytes(9))[:9]], "FRAME_SIZE_ERROR", "needs 8"),
+    "GOAWAY of a stream": ([OPENING, raw(GOAWAY, bytes(8), 0, 1)], "PROTOCOL_ERROR", "kind 7"),
+    "a short GOAWAY": ([OPENING, raw(GOAWAY, bytes(7))], "FRAME_SIZE_ERROR", "needs 8"),
+    "a short WINDOW_UPDATE": ([OPENING, raw(WINDOW_UPDATE, bytes(3))], "FRAME_SIZE_ERROR", "needs 4"),
+    "WINDOW_UPDATE by 0": ([OPENING, raw(WINDOW_UPDATE, bytes(4))], "PROTOCOL_ERROR", "adds 0"),
+    "CONTINUATION of no stream": ([OPENING, raw(CONTINUATION)], "PROTOCOL_ERROR", "kind 9 names no"),
+    "CONTINUATION alone": ([OPENING, raw(CONTINUATION, b"", 0, 1)], "PROTOCOL_ERROR", "without an unfinished"),
+    "CONTINUATION behind a whole block": (
+        [OPENING, headers_frames(1, b""), raw(CONTINUATION, b"", END_HEADERS, 1)],
+        "PROTOCOL_ERROR",
+        "without an unfinished",
+    ),
+    "DATA within a block": (
+        [OPENING, raw(HEADERS, b"", 0, 1), raw(DATA, b"", 0, 1)],
+        "PROTOCOL_ERROR",
+        "kind 0 comes within",
+    ),
+    "another stream within a block": (
+        [OPENING, raw(HEADERS, b"", 0, 1), raw(CONTINUATION, b"", 0, 3)],
+        "PROTOCOL_ERROR",
+        "kind 9 comes within",
+    ),
+    "an unknown kind within a block": (
+        [OPENING, raw(HEADERS, b"", 0, 1), raw(0x99, b"", 0, 1)],
+        "PROTOCOL_ERROR",
+        "kind 153 comes within",
+    ),
+    "a block within a block": (
+        [OPENING, raw(HEADERS, b"", 0, 1), headers_frames(1, b"")],
+        "PROTOCOL_ERROR",
+        "kind 1 comes within",
+    ),
+    "too many frames of CONTINUATION": (
+        [OPENING, raw(HEADERS, b"", 0, 1), *[raw(CONTINUATION, b"", 0, 1)] * 9],
+        "ENHANCE_YOUR_CALM",
+        "more than 8 frames",
+    ),
+    "too large a block": (
+        [OPENING, raw(HEADERS, bytes(16_384), 0, 1), *[raw(CONTINUATION, bytes(16_384), 0, 1)] * 3]
+        + [raw(CONTINUATION, b"1", 0, 1)[:9]],
+        "ENHANCE_YOUR_CALM",
+        "65537 bytes or more",
+    ),
+}
+del WRONG["DATA with too much padding"]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_rules_of_the_connection_are_checked(name: str) -> None:
+    frames, code, text = WRONG[name]
+    found = events_of(frames)[-1]
+    assert found[0] == code
+    assert text in str(found[1])
+    # The head of the last frame is enough, and each cut of the bytes gives the same.
+    whole = b"".join(frames)
+    assert events_of(bytes([byte]) for byte in whole)[-1] == found
+
+
+@pytest.mark.parametrize("kind", [PRIORITY, SETTINGS, GOAWAY])
+def test_long_frames_of_control_are_refused_by_their_head(kind: int) -> None:
+    size = 16_386
+    stream = 0 if kind != PRIORITY else 1
+    head = size.to_bytes(3, "big") + bytes([kind, 0]) + stream.to_bytes(4, "big")
+    (found,) = events_of([OPENING, head], Http2Parser(is_server=True, frame_limit=1 << 20))[1:]
+    assert found == ("ENHANCE_YOUR_CALM", "a frame of control has 16386 bytes, the limit is 16384")
+
+
+@pytest.mark.parametrize(
+    ("frame", "kind", "text"),
+    [
+        (raw(PRIORITY, bytes(4), 0, 1), PRIORITY, "PRIORITY has"),
+        (raw(PRIORITY, bytes(6), 0, 1), PRIORITY, "PRIORITY has"),
+        (raw(PRIORITY, b"\x80\0\0\x01\0", 0, 1), PRIORITY, "depends on itself"),
+        (raw(HEADERS, b"\0\0\0\x01\0block", WITH_PRIORITY | END_HEADERS, 1), HEADERS, "depends on itself"),
+        (raw(WINDOW_UPDATE, bytes(4), 0, 1), WINDOW_UPDATE, "adds 0"),
+        (raw(WINDOW_UPDATE, b"\x80\0\0\0", 0, 1), WINDOW_UPDATE, "adds 0"),
+    ],
+)
+def test_rules_of_a_stream_end_it_alone(frame: bytes, kind: int, text: str) -> None:
+    _, broken, following = events_of([OPENING, frame, raw(PING, bytes(8))])
+    assert broken[0] == kind
+    assert text in text_of(broken[-1])
+    assert (following[0], following[-1]) == (PING, 0)
+
+
+def test_a_broken_priority_does_not_lose_its_block() -> None:
+    frames = raw(HEADERS, b"\0\0\0\x01\0begin", WITH_PRIORITY, 1) + raw(CONTINUATION, b"-end", END_HEADERS, 1)
+    _, found = events_of([OPENING, frames])
+    assert found[2] == b"begin-end"
+    assert "depends on itself" in text_of(found[-1])
+
+
+def test_the_reserved_bit_of_a_stream_is_ignored() -> None:
+    _, found = events_of([OPENING, raw(RST_STREAM, bytes(4), 0, 2**31 + 5)])
+    assert found[:2] == (RST_STREAM, 5)
+
+
+def test_a_client_needs_no_preface() -> None:
+    assert events_of([raw(SETTINGS)], Http2Parser(is_server=False)) == [(SETTINGS, 0, b"", 0, 0, False, 0)]
+
+
+def test_a_raised_limit_takes_larger_frames() -> None:
+    parser = Http2Parser(is_server=True, frame_limit=1 << 18)
+    _, found = events_of([OPENING, raw(DATA, bytes(1 << 18), END_STREAM, 1)], parser)
+    assert len(found[2]) == 1 << 18  # type: ignore[arg-type]
+
+
+def test_a_block_at_the_limits_is_taken() -> None:
+    frames = headers_frames(1, bytes(BLOCK_LIMIT), END_STREAM, BLOCK_LIMIT // 8)
+    _, found = events_of([OPENING, frames])
+    assert found == (HEADERS, 1, bytes(BLOCK_LIMIT), 0, 0, True, 0)
+
+
+@pytest.mark.parametrize(
+    ("written", "frame"),
+    [
+        (data_frame(5, b"abc"), hyper.DataFrame(5, data=b"abc")),
+        (data_frame(5, b"", END_STREAM), hyper.DataFrame(5, flags=["END_STREAM"])),
+        (reset_frame(7, 0xB), hyper.RstStreamFrame(7, error_code=0xB)),
+        (
+            goaway_frame(2**31 - 1, 11, b"too_many_pings"),
+            hyper.GoAwayFrame(last_stream_id=2**31 - 1, error_code=11, additional_data=b"too_many_pings"),
+        ),
+        (goaway_frame(0, 0), hyper.GoAwayFrame()),
+        (ping_frame(b"12345678"), hyper.PingFrame(opaque_data=b"12345678")),
+        (ping_frame(b"12345678", is_ack=True), hyper.PingFrame(opaque_data=b"12345678", flags=["ACK"])),
+        (window_update_frame(0, 2**31 - 1), hyper.WindowUpdateFrame(0, window_increment=2**31 - 1)),
+        (window_update_frame(9, 1), hyper.WindowUpdateFrame(9, window_increment=1)),
+        (OwnSettings(is_server=True).frame_of({3: 100, 4: 1 << 20}), hyper.SettingsFrame(settings={3: 100, 4: 1 << 20})),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_frames_are_written_as_by_the_reference(written: bytes, frame: hyper.Frame) -> None:
+    assert written == frame.serialize()
+
+
+@pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 199, 200, 201, 1_000])
+def test_a_long_block_is_cut_at_the_limit_of_the_peer(size: int) -> None:
+    block = Random(size).randbytes(size)
+    pieces = [block[at : at + 100] for at in range(0, size, 100)] or [b""]
+    flags = ["END_STREAM"] + ["END_HEADERS"] * (len(pieces) == 1)
+    expected = hyper.HeadersFrame(3, data=pieces[0], flags=flags).serialize()
+    for at, piece in enumerate(pieces[1:], 2):
+        expected += hyper.ContinuationFrame(3, data=piece, flags=["END_HEADERS"] * (at == len(pieces))).serialize()
+    assert headers_frames(3, block, END_STREAM, 100) == expected
+
+
+def test_a_ping_has_eight_bytes() -> None:
+    with pytest.raises(ValueError, match="7 bytes"):
+        ping_frame(bytes(7))
+
+
+def test_a_connection_of_h2_is_understood_and_understands() -> None:
+    client = H2Connection(H2Configuration(client_side=True, header_encoding=None))
+    client.initiate_connection()
+    client.send_headers(1, [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")])
+    client.send_data(1, b"hello", end_stream=True, pad_length=5)
+    client.ping(b"12345678")
+    client.receive_data(OwnSettings(is_server=True).frame_of({5: 1 << 18}) + ping_frame(b"12345678", is_ack=True))
+    kinds = [event[0] for event in events_of([client.data_to_send()])]
+    assert kinds == [SETTINGS, HEADERS, DATA, PING, SETTINGS]
+    (event,) = client.receive_data(window_update_frame(0, 5))
+    assert type(event).__name__ == "WindowUpdated"
+    (event,) = client.receive_data(goaway_frame(1, 11, b"calm"))
+    assert type(event).__name__ == "ConnectionTerminated"

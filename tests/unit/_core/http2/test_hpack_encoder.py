@@ -1,0 +1,150 @@
+"""The HPACK encoder: its policy, templates, the limits of the peer, and python `hpack` as its reader."""
+
+from random import Random
+
+import pytest
+from hpack import Decoder
+from hpack.struct import NeverIndexedHeaderTuple
+
+from fastrpc._core.http2.hpack_decoder import HpackDecoder
+from fastrpc._core.http2.hpack_encoder import HeaderTemplate, HpackEncoder
+
+Pair = tuple[bytes, bytes]
+
+HEAD: list[Pair] = [
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/shop.v1.Orders/GetItem"),
+    (b":authority", b"localhost:50051"),
+    (b"content-type", b"application/grpc"),
+    (b"te", b"trailers"),
+]
+
+
+def decoded(decoder: Decoder, block: bytes) -> list[Pair]:
+    return [(bytes(name), bytes(value)) for name, value in decoder.decode(block, raw=True)]
+
+
+def test_blocks_are_read_by_the_reference() -> None:
+    encoder, decoder = HpackEncoder(), Decoder()
+    sizes = []
+    for _ in range(3):
+        block = encoder.encode_block(HEAD)
+        assert decoded(decoder, block) == HEAD
+        sizes.append(len(block))
+    assert sizes[0] > 50
+    assert sizes[1:] == [6, 6]
+
+
+@pytest.mark.parametrize(
+    ("pair", "is_indexed", "is_sensitive"),
+    [
+        ((b":path", b"/a/b"), True, False),
+        ((b":status", b"302"), True, False),
+        ((b"user-agent", b"a"), True, False),
+        ((b"grpc-encoding", b"gzip"), True, False),
+        ((b"grpc-status", b"0"), True, False),
+        ((b"grpc-timeout", b"99976u"), False, False),
+        ((b"grpc-message", b"no"), False, False),
+        ((b"content-length", b"17"), False, False),
+        ((b"traceparent", b"00-1-2-01"), False, False),
+        ((b"x-tenant", b"acme"), False, False),
+        ((b"authorization", b"bearer t"), False, True),
+        ((b"cookie", b"a=b"), False, True),
+        ((b"x-key-bin", b"AAAA"), False, True),
+        ((b"grpc-status-details-bin", b"AAAA"), False, True),
+    ],
+)
+def test_fields_are_indexed_by_their_names(pair: Pair, is_indexed: bool, is_sensitive: bool) -> None:
+    encoder, decoder = HpackEncoder(), Decoder()
+    for _ in range(2):
+        (field,) = decoder.decode(encoder.encode_block([pair]), raw=True)
+        assert tuple(field) == pair
+        assert isinstance(field, NeverIndexedHeaderTuple) == is_sensitive
+        assert encoder.table.fields == ([pair] if is_indexed else [])
+
+
+def test_fields_of_the_static_table_take_a_byte() -> None:
+    encoder = HpackEncoder()
+    for pair in ((b":method", b"GET"), (b":method", b"POST"), (b":status", b"200"), (b":scheme", b"https")):
+        assert len(encoder.encode_block([pair])) == 1
+    assert encoder.table.count == 0
+
+
+def test_a_field_that_would_fill_the_table_is_sent_in_full() -> None:
+    encoder, decoder = HpackEncoder(), Decoder()
+    encoder.encode_block(HEAD)
+    count = encoder.table.count
+    long = (b":path", b"/" + b"a" * 2_100)
+    assert decoded(Decoder(), HpackEncoder().encode_block([long])) == [long]
+    encoder.encode_block([long])
+    assert encoder.table.count == count
+    assert decoded(decoder, HpackEncoder().encode_block(HEAD)) == HEAD
+
+
+class TestTemplates:
+    def test_a_template_gives_the_fields_each_time(self) -> None:
+        encoder, decoder, template = HpackEncoder(), Decoder(), HeaderTemplate(HEAD)
+        sizes = []
+        for count in range(5):
+            timeout = (b"grpc-timeout", b"%du" % count)
+            block = encoder.encode_block([timeout], template)
+            assert decoded(decoder, block) == [*HEAD, timeout]
+            sizes.append(len(block))
+        assert len(set(sizes[1:])) == 1
+
+    def test_a_changed_table_changes_its_block(self) -> None:
+        encoder, decoder, template = HpackEncoder(), Decoder(), HeaderTemplate(HEAD)
+        for count in range(300):
+            pairs = [(b"user-agent", b"agent-%d" % count)] if count % 3 == 2 else []
+            assert decoded(decoder, encoder.encode_block(pairs, template)) == HEAD + pairs
+
+    def test_a_new_limit_changes_its_block(self) -> None:
+        encoder, decoder, template = HpackEncoder(), Decoder(), HeaderTemplate(HEAD)
+        for limit in (4096, 4096, 0, 0, 100, 4096, 4096):
+            encoder.set_table_limit(limit)
+            assert decoded(decoder, encoder.encode_block([], template)) == HEAD
+
+
+class TestLimitsOfThePeer:
+    @pytest.mark.parametrize(
+        ("limits", "start"),
+        [
+            ((4096,), ""),
+            ((8192,), ""),
+            ((0,), "20"),
+            ((30,), "3e"),
+            ((4096, 0, 4096), "203fe11f"),
+            ((100, 0, 50, 200), "203fa901"),
+            ((100, 200), "3f453fa901"),
+            ((200, 100), "3f45"),
+            ((0, 0), "20"),
+        ],
+    )
+    def test_the_next_block_begins_with_updates(self, limits: tuple[int, ...], start: str) -> None:
+        encoder = HpackEncoder()
+        for limit in limits:
+            encoder.set_table_limit(limit)
+        assert encoder.encode_block([(b":method", b"GET")]).hex() == start + "82"
+        assert encoder.encode_block([(b":method", b"GET")]).hex() == "82"
+
+    def test_no_more_than_4096_bytes_are_used(self) -> None:
+        encoder = HpackEncoder()
+        encoder.set_table_limit(1 << 30)
+        assert encoder.table.capacity == 4096
+
+    def test_a_table_of_nothing_is_not_used(self) -> None:
+        encoder, decoder = HpackEncoder(), Decoder()
+        encoder.set_table_limit(0)
+        for _ in range(3):
+            assert decoded(decoder, encoder.encode_block(HEAD)) == HEAD
+        assert encoder.table.count == 0
+
+
+def test_strings_of_any_size_are_read() -> None:
+    random = Random(1)
+    for size in (0, 1, 126, 127, 128, 254, 255, 256, 5_000):
+        for value in (b"0" * size, random.randbytes(size), b"~" * size):
+            pairs = [(b"x" * max(size, 1), value), (b"user-agent", value)]
+            assert decoded(Decoder(), HpackEncoder().encode_block(pairs)) == pairs
+            assert HpackDecoder(list_limit=1 << 20).decode_block(HpackEncoder().encode_block(pairs)).pairs == pairs
