@@ -1,7 +1,7 @@
 """Writes `_core/http2/huffman_tables.h`: the Huffman code of HPACK as tables of C.
 
-The code of RFC 7541, Appendix B is canonical: symbols of equal length have consecutive codes in their order, and shorter
-codes come first. So its 257 lengths determine it.
+The code of RFC 7541, Appendix B is canonical: symbols of equal length have consecutive codes in their order, and
+shorter codes come first. So its 257 lengths determine it.
 """
 
 import sys
@@ -70,7 +70,7 @@ def lookup() -> list[int]:
 
 
 def longer() -> tuple[list[int], list[int]]:
-    """Return, for each length, the end of its codes as 32 bits, and the offset from a code to its place in the order."""
+    """Return, by length, the end of its codes as 32 bits, and the offset from a code to its place in the order."""
     ends, offsets, end = [0] * (LONGEST + 1), [0] * (LONGEST + 1), 0
     for length in range(1, LONGEST + 1):
         same = [(code, place) for place, (bits, _, code) in enumerate(codes()) if bits == length]
@@ -112,7 +112,7 @@ def header() -> str:
             array("uint8_t", "frpc_huffman_lengths", LENGTHS),
             "/* By the next bits: a symbol, the one behind it << 8, the bits of the first << 16, of both << 24. */",
             array("uint32_t", "frpc_huffman_lookup", lookup(), "0x{:x}"),
-            "/* By length: the end of the codes up to it, as the highest of 32 bits; from a code to its place below. */",
+            "/* By length: the end of the codes up to it, in the highest of 32 bits; from a code to its place. */",
             array("uint32_t", "frpc_huffman_ends", ends, "0x{:x}u"),
             array("int32_t", "frpc_huffman_offsets", offsets),
             "/* The symbols in the order of their codes. */",

@@ -17,7 +17,12 @@ SINGLE: dict[str, tuple[str, Pair, bool, bool]] = {
     "C.2.4": ("82", (b":method", b"GET"), False, False),
 }
 
-_REQUEST = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/"), (b":authority", b"www.example.com")]
+_REQUEST = [
+    (b":method", b"GET"),
+    (b":scheme", b"http"),
+    (b":path", b"/"),
+    (b":authority", b"www.example.com"),
+]
 _SECURE = [
     (b":method", b"GET"),
     (b":scheme", b"https"),
@@ -80,12 +85,16 @@ SEQUENCES: dict[str, tuple[int, list[tuple[str, list[Pair], list[Pair], int]]]] 
             256,
             _ANSWERS,
             (
-                "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d54"
-                "6e1768747470733a2f2f7777772e6578616d706c652e636f6d",
+                (
+                    "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120474d54"
+                    "6e1768747470733a2f2f7777772e6578616d706c652e636f6d"
+                ),
                 "4803333037c1c0bf",
-                "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a6970"
-                "7738666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d33363030"
-                "3b2076657273696f6e3d31",
+                (
+                    "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a6970"
+                    "7738666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d33363030"
+                    "3b2076657273696f6e3d31"
+                ),
             ),
         ),
         (
@@ -93,11 +102,15 @@ SEQUENCES: dict[str, tuple[int, list[tuple[str, list[Pair], list[Pair], int]]]] 
             256,
             _ANSWERS,
             (
-                "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff"
-                "6e919d29ad171863c78f0b97c8e9ae82ae43d3",
+                (
+                    "488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff"
+                    "6e919d29ad171863c78f0b97c8e9ae82ae43d3"
+                ),
                 "4883640effc1c0bf",
-                "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab"
-                "77ad94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
+                (
+                    "88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab"
+                    "77ad94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007"
+                ),
             ),
         ),
     )

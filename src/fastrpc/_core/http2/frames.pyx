@@ -20,7 +20,7 @@ from fastrpc._core.http2.big_endian cimport load24_big, load32_big, store24_big,
 from fastrpc._core.http2.violations cimport (
     RULE_BLOCK_CUT, RULE_BLOCK_SIZE, RULE_CONNECTION_FRAME, RULE_CONTINUATIONS, RULE_CONTROL_SIZE, RULE_FIRST_SETTINGS,
     RULE_FRAME_LIMIT, RULE_FRAME_SIZE, RULE_LONE_CONTINUATION, RULE_PADDING, RULE_PREFACE, RULE_PRIORITY_SIZE, RULE_PUSH,
-    RULE_SELF_DEPENDENCY, RULE_STREAM_FRAME, RULE_ZERO_INCREMENT, RULE_ZERO_STREAM_INCREMENT, violated, violation_error,
+    RULE_SELF_DEPENDENCY, RULE_STREAM_FRAME, RULE_ZERO_INCREMENT, RULE_ZERO_STREAM_INCREMENT, violated,
 )
 
 cdef enum:
@@ -41,23 +41,6 @@ cdef class Http2Parser:
         self._awaits_settings = True
         self.frame_limit = frame_limit
         self._block = WriteBuffer()
-
-    @property
-    def held(self):
-        return self.held_bytes()
-
-    def take_frame(self, bytes data not None):
-        cdef Http2Frame frame
-        cdef Py_ssize_t size = self.parse(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &frame)
-        if size < 0:
-            raise violation_error(&frame.violation)
-        if size == 0 or frame.kind == KIND_NOTHING:
-            return size, None
-        content = PyBytes_FromStringAndSize(frame.data, frame.size)
-        return size, (
-            frame.kind, frame.flags, frame.stream, content, frame.number, frame.last_stream, bool(frame.ends_stream),
-            frame.violation.rule,
-        )
 
     cdef Py_ssize_t parse(self, const char* data, Py_ssize_t size, Http2Frame* frame) except? -1:
         cdef Py_ssize_t length
@@ -331,54 +314,3 @@ cdef int put_window_update(WriteBuffer out, uint32_t stream, uint32_t increment)
     put_head(out, 4, KIND_WINDOW_UPDATE, 0, stream)
     store32_big(out.reserve(4), increment)
     return 0
-
-
-def preface():
-    """Return the preface of a client."""
-    return PREFACE
-
-
-def data_frame(uint32_t stream, bytes data not None, int flags=0):
-    """Return a frame of DATA."""
-    cdef WriteBuffer out = WriteBuffer()
-    put_head(out, PyBytes_GET_SIZE(data), KIND_DATA, flags, stream)
-    return out.take() + data
-
-
-def headers_frames(uint32_t stream, bytes block not None, int flags=0, Py_ssize_t frame_limit=LEAST_FRAME_LIMIT):
-    """Return HEADERS with a block, and CONTINUATION where it is longer than the limit."""
-    cdef WriteBuffer out = WriteBuffer()
-    cdef Py_ssize_t start = open_block(out), size = PyBytes_GET_SIZE(block)
-    memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
-    close_block(out, start, stream, flags, frame_limit)
-    return out.take()
-
-
-def reset_frame(uint32_t stream, uint32_t code):
-    """Return RST_STREAM with an error code."""
-    cdef WriteBuffer out = WriteBuffer()
-    put_reset(out, stream, code)
-    return out.take()
-
-
-def goaway_frame(uint32_t last_stream, uint32_t code, bytes debug not None=b""):
-    """Return GOAWAY with an error code."""
-    cdef WriteBuffer out = WriteBuffer()
-    put_goaway(out, last_stream, code, debug)
-    return out.take()
-
-
-def ping_frame(bytes content not None, bint is_ack=False):
-    """Return PING with eight bytes."""
-    cdef WriteBuffer out = WriteBuffer()
-    if PyBytes_GET_SIZE(content) != PING_BYTES:
-        raise ValueError(f"PING has {len(content)} bytes, it must have {<int>PING_BYTES}")
-    put_ping(out, content, is_ack)
-    return out.take()
-
-
-def window_update_frame(uint32_t stream, uint32_t increment):
-    """Return WINDOW_UPDATE of a stream, of the connection with stream 0."""
-    cdef WriteBuffer out = WriteBuffer()
-    put_window_update(out, stream, increment)
-    return out.take()

@@ -21,17 +21,3 @@ class HeaderBlock:
     @property
     def is_too_large(self) -> bool:
         """Whether it is larger than the limit; the fields behind are left out."""
-
-    @property
-    def pairs(self) -> list[tuple[bytes, bytes]]:
-        """Names and values in order."""
-
-    @property
-    def length(self) -> int:
-        """The value of content-length, -1 without one; for a block that breaks no rule."""
-
-    def value(self, token: int) -> bytes | None:
-        """Return the value of the first field with a token, or None."""
-
-    def broken_rule(self, kind: str) -> int:
-        """Return the number of the rule that this "request", "response" or "trailers" breaks; 0: none."""

@@ -29,23 +29,6 @@ cdef enum:
 @cython.freelist(16)
 cdef class HeaderBlock:
 
-    @property
-    def pairs(self):
-        return [(field.name, field.value) for field in self.fields]
-
-    @property
-    def length(self):
-        return self.content_length()
-
-    def value(self, int token):
-        cdef HeaderField found = self.field(token)
-        return None if found is None else found.value
-
-    def broken_rule(self, str kind not None):
-        if kind == "request":
-            return self.check_request()
-        return self.check_response() if kind == "response" else self.check_trailers()
-
     def __repr__(self):
         return f"<HeaderBlock of {len(self.fields)} fields>"
 

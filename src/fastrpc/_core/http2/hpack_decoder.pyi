@@ -1,6 +1,5 @@
 from typing import final
 
-from fastrpc._core.http2.header_block import HeaderBlock
 from fastrpc._core.http2.hpack_tables import DynamicTable
 
 @final
@@ -19,12 +18,3 @@ class HpackDecoder:
     def table_limit(self) -> int: ...
     @property
     def list_limit(self) -> int: ...
-    def decode_block(self, data: bytes) -> HeaderBlock:
-        """Decode a whole block. Equal blocks at an unchanged table give the same object.
-
-        Raises:
-            Http2ViolationError: the connection is over, as the tables of both sides may differ.
-        """
-
-    def set_table_limit(self, limit: int) -> None:
-        """Apply another table limit, once the peer has acknowledged it."""

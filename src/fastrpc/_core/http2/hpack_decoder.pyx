@@ -27,7 +27,7 @@ from fastrpc._core.http2.hpack_tables cimport (
 from fastrpc._core.http2.huffman cimport huffman_decode, most_decoded
 from fastrpc._core.http2.violations cimport (
     RULE_HUFFMAN, RULE_INDEX, RULE_INTEGER, RULE_LATE_UPDATE, RULE_MISSING_UPDATE, RULE_NONE, RULE_STRING,
-    RULE_UPDATE_COUNT, RULE_UPDATE_SIZE, violated, violation_error,
+    RULE_UPDATE_COUNT, RULE_UPDATE_SIZE, violated,
 )
 
 cdef extern from "base/hash64.h" nogil:
@@ -67,16 +67,6 @@ cdef class HpackDecoder:
         self.table_limit = table_limit
         self.list_limit = list_limit
         self._known = [None] * KNOWN_BLOCKS
-
-    def decode_block(self, bytes data not None):
-        cdef Violation violation
-        cdef HeaderBlock block = self.decode(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &violation)
-        if block is None:
-            raise violation_error(&violation)
-        return block
-
-    def set_table_limit(self, Py_ssize_t limit):
-        self.limit_table(limit)
 
     cdef int limit_table(self, Py_ssize_t limit) except -1:
         self.table_limit = limit

@@ -17,10 +17,3 @@ class HpackEncoder:
 
     @property
     def table(self) -> DynamicTable: ...
-    def set_table_limit(self, limit: int) -> None:
-        """Apply the peer's SETTINGS_HEADER_TABLE_SIZE; at most 4,096 bytes of it are used."""
-
-    def encode_block(
-        self, pairs: Iterable[tuple[bytes, bytes]], template: HeaderTemplate | None = None
-    ) -> bytes:
-        """Return a block of the template's fields and these, each indexed by its policy."""

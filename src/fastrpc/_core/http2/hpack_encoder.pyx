@@ -79,21 +79,6 @@ cdef class HpackEncoder:
     def __cinit__(self):
         self.table = DynamicTable(FIRST_TABLE_BYTES)
 
-    def set_table_limit(self, Py_ssize_t limit):
-        self.limit_table(limit)
-
-    def encode_block(self, pairs, HeaderTemplate template=None):
-        cdef WriteBuffer out = WriteBuffer()
-        cdef bytes name, value
-        cdef int token
-        self.begin(out)
-        if template is not None:
-            self.put_template(out, template)
-        for name, value in pairs:
-            token = token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-            self.put(out, token, name, value, indexing_of(token, name))
-        return out.take()
-
     cdef int limit_table(self, Py_ssize_t limit) except -1:
         cdef Py_ssize_t capacity = min(limit, <Py_ssize_t>FIRST_TABLE_BYTES)
         if capacity == self.table.capacity:

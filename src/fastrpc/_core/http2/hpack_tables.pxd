@@ -75,7 +75,7 @@ cdef class HeaderField:
         uint64_t hash
         # Kept with the entry by the user of a connection, such as the route of a path. It must not lead back to the
         # connection. Fields of the static table are shared by all connections and keep none.
-        object _note
+        object note
 
 
 @cython.final
@@ -122,6 +122,9 @@ cdef int name_rule(const char* name, Py_ssize_t size) noexcept
 
 # Make a field from parts that a table or a block has; `rule` is that of its name.
 cdef HeaderField new_field(bytes name, bytes value, int token, int rule)
+
+# Make a field from a name that is not known yet.
+cdef HeaderField made_field(bytes name, bytes value)
 
 # Keep something with a field, unless it is one of the static table.
 cdef int keep_note(HeaderField field, object note) except -1

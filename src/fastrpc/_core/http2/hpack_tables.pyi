@@ -48,22 +48,3 @@ class DynamicTable:
     @property
     def generation(self) -> int:
         """A number that changes with each change of the table."""
-
-    @property
-    def fields(self) -> list[tuple[bytes, bytes]]:
-        """Its fields, newest first."""
-
-    def add(self, name: bytes, value: bytes) -> None:
-        """Insert a field; older ones leave until there is room."""
-
-    def set_capacity(self, capacity: int) -> None:
-        """Change the most bytes; older fields leave until the rest fits."""
-
-def token_name(token: int) -> bytes | None:
-    """Return the name that a token stands for, None for 0."""
-
-def name_token(name: bytes) -> int:
-    """Return the token of a name, 0: it has none."""
-
-def field_rule(name: bytes, value: bytes) -> int:
-    """Return the number of the rule that a field breaks; 0: none."""

@@ -71,21 +71,6 @@ cdef class DynamicTable:
         self._fields = [None] * FIRST_SLOTS
         self.capacity = capacity
 
-    @property
-    def fields(self):
-        cdef list found = []
-        cdef Py_ssize_t index
-        for index in range(self.count):
-            field = <HeaderField>self.get(index)
-            found.append((field.name, field.value))
-        return found
-
-    def add(self, bytes name not None, bytes value not None):
-        self.insert(made_field(name, value))
-
-    def set_capacity(self, Py_ssize_t capacity):
-        self.resize(capacity)
-
     cdef int insert(self, HeaderField field) except -1:
         """Insert a field, behind which older ones leave; one that is larger than the table empties it."""
         self.generation += 1
@@ -143,21 +128,6 @@ cdef class DynamicTable:
             if field.token == token and (token != TOKEN_OTHER or is_same(field.name, name)):
                 return index
         return -1
-
-
-def token_name(int token):
-    """Return the name that a token stands for, None for 0."""
-    return token_names[token]
-
-
-def name_token(bytes name not None):
-    """Return the token of a name, 0: it has none."""
-    return token_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-
-
-def field_rule(bytes name not None, bytes value not None):
-    """Return the number of the rule that a field breaks; 0: none."""
-    return made_field(name, value).rule
 
 
 cdef inline bint is_same(bytes a, bytes b) noexcept:
@@ -221,15 +191,16 @@ cdef HeaderField new_field(bytes name, bytes value, int token, int rule):
 
 
 cdef HeaderField made_field(bytes name, bytes value):
-    """Make a field from a name that is not known yet."""
+    """Make a field from a name that is not known yet; known names are one object each."""
     cdef const char* text = PyBytes_AS_STRING(name)
     cdef Py_ssize_t size = PyBytes_GET_SIZE(name)
-    return new_field(name, value, token_of(text, size), name_rule(text, size))
+    cdef int token = token_of(text, size)
+    return new_field(token_names[token] if token else name, value, token, name_rule(text, size))
 
 
 cdef int keep_note(HeaderField field, object note) except -1:
     if field.static_index == 0:
-        field._note = note
+        field.note = note
     return 0
 
 
@@ -256,7 +227,7 @@ def _token_names():
 def _static_fields():
     fields = []
     for index, (name, value) in enumerate(STATIC, 1):
-        field = made_field(token_names[name_token(name)], value)
+        field = made_field(name, value)
         field.static_index = index
         if static_places[field.token] == 0:
             static_places[field.token] = index

@@ -5,7 +5,6 @@ code is canonical, so comparing with the end of each length finds them. A state 
 size, and two dependent lookups for each byte.
 """
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastrpc._core.http2.big_endian cimport load64_big
@@ -22,21 +21,6 @@ cdef extern from "http2/huffman_tables.h" nogil:
 cdef enum:
     EOS = 256
     LONGEST = 30
-
-
-def encode_huffman(bytes data not None):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-    cdef bytes coded = PyBytes_FromStringAndSize(NULL, huffman_size(PyBytes_AS_STRING(data), size))
-    # No other code has a reference yet, so it may still be written.
-    huffman_encode(PyBytes_AS_STRING(data), size, PyBytes_AS_STRING(coded))
-    return coded
-
-
-def decode_huffman(bytes data not None):
-    cdef Py_ssize_t size = PyBytes_GET_SIZE(data)
-    cdef bytearray room = bytearray(most_decoded(size))
-    cdef Py_ssize_t decoded = huffman_decode(PyBytes_AS_STRING(data), size, room)
-    return None if decoded < 0 else bytes(room[:decoded])
 
 
 cdef Py_ssize_t huffman_size(const char* data, Py_ssize_t size) noexcept nogil:

@@ -252,7 +252,7 @@ static const uint32_t frpc_huffman_lookup[2048] = {
     0xa0a003f, 0xa0a003f, 0xb0b0027, 0xb0b002b, 0xb0b007c, 0x0, 0x0, 0x0,
 };
 
-/* By length: the end of the codes up to it, as the highest of 32 bits; from a code to its place below. */
+/* By length: the end of the codes up to it, in the highest of 32 bits; from a code to its place. */
 static const uint32_t frpc_huffman_ends[31] = {
     0x0u, 0x0u, 0x0u, 0x0u, 0x0u, 0x50000000u, 0xb8000000u, 0xf8000000u, 0xfe000000u, 0xfe000000u, 0xff400000u,
     0xffa00000u, 0xffc00000u, 0xfff00000u, 0xfff80000u, 0xfffe0000u, 0xfffe0000u, 0xfffe0000u, 0xfffe0000u,

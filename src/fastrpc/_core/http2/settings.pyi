@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from typing import final
 
 class Http2Settings:
@@ -28,13 +27,6 @@ class Http2Settings:
     def allows_connect(self) -> bool:
         """Whether extended CONNECT (RFC 8441) is taken."""
 
-    def apply_payload(self, data: bytes, is_of_server: bool = False) -> None:
-        """Apply the payload of SETTINGS.
-
-        Raises:
-            Http2ViolationError: a value is out of its bounds.
-        """
-
 @final
 class OwnSettings:
     """The settings that one side sent: each frame counts once the peer has acknowledged it."""
@@ -45,13 +37,3 @@ class OwnSettings:
     @property
     def unacknowledged(self) -> int:
         """The frames of SETTINGS that wait for their acknowledgement."""
-
-    def frame_of(self, changes: Mapping[int, int]) -> bytes:
-        """Return SETTINGS with these numbers and values, which wait for their acknowledgement from now on."""
-
-    def take_ack(self) -> None:
-        """Apply the oldest frame that waits.
-
-        Raises:
-            Http2ViolationError: none waits.
-        """

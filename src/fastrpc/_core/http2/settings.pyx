@@ -13,7 +13,7 @@ from fastrpc._core.http2.frames cimport FLAG_ACK, KIND_SETTINGS, LEAST_FRAME_LIM
 from fastrpc._core.http2.hpack_tables cimport FIRST_TABLE_BYTES
 from fastrpc._core.http2.violations cimport (
     RULE_CONNECT_SETTING, RULE_FRAME_SETTING, RULE_FRAME_SIZE, RULE_PUSH_SETTING, RULE_UNASKED_ACK, RULE_WINDOW_SETTING,
-    violated, violation_error,
+    violated,
 )
 from fastrpc._core.wire.window cimport HIGHEST_WINDOW
 
@@ -31,11 +31,6 @@ cdef class Http2Settings:
         self.window_bytes = FIRST_WINDOW
         self.frame_bytes = LEAST_FRAME_LIMIT
         self.allows_push = True
-
-    def apply_payload(self, bytes data not None, bint is_of_server=False):
-        cdef Violation violation
-        if self.apply(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), is_of_server, &violation) < 0:
-            raise violation_error(&violation)
 
     cdef int apply(self, const char* data, Py_ssize_t size, bint is_of_server, Violation* violation) noexcept:
         cdef Py_ssize_t at
@@ -84,16 +79,6 @@ cdef class OwnSettings:
     @property
     def unacknowledged(self):
         return len(self._sent)
-
-    def frame_of(self, changes):
-        cdef WriteBuffer out = WriteBuffer()
-        self.send(out, dict(changes))
-        return out.take()
-
-    def take_ack(self):
-        cdef Violation violation
-        if self.acknowledge(&violation) < 0:
-            raise violation_error(&violation)
 
     cdef int send(self, WriteBuffer out, dict changes) except -1:
         cdef Py_ssize_t size = SETTING_BYTES * len(changes), start

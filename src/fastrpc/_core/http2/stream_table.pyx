@@ -22,7 +22,6 @@ from fastrpc._core.http2.frames cimport KIND_DATA, KIND_HEADERS, KIND_PRIORITY
 from fastrpc._core.http2.violations cimport (
     RULE_CLOSED_STREAM, RULE_CONTENT_LENGTH, RULE_EARLY_DATA, RULE_HALF_CLOSED_STREAM, RULE_ID_ORDER, RULE_ID_PARITY,
     RULE_IDLE_STREAM, RULE_NONE, RULE_RESET_STREAM, RULE_RISING_GOAWAY, RULE_STREAM_LIMIT, RULE_TRAILERS_END, violated,
-    violation_error,
 )
 
 cdef enum:
@@ -48,41 +47,6 @@ cdef class StreamTable:
     @property
     def count(self):
         return self._streams.size
-
-    def received(self, int kind, uint32_t id):
-        cdef Violation violation
-        cdef Http2Stream stream = self.arrive(kind, id, &violation)
-        if violation.rule:
-            raise violation_error(&violation)
-        return stream
-
-    def received_head(
-        self, Http2Stream stream not None, bint is_interim=False, bint ends_stream=False, int64_t content_length=-1
-    ):
-        cdef Violation violation
-        if self.take_head(stream, is_interim, ends_stream, content_length, &violation) < 0:
-            raise violation_error(&violation)
-
-    def received_data(self, Http2Stream stream not None, Py_ssize_t size, bint ends_stream=False):
-        cdef Violation violation
-        if self.take_data(stream, size, ends_stream, &violation) < 0:
-            raise violation_error(&violation)
-
-    def opened(self):
-        return self.open()
-
-    def ended(self, Http2Stream stream not None):
-        self.end(stream)
-
-    def was_reset(self, Http2Stream stream not None, bint is_by_us=True):
-        self.reset(stream, is_by_us)
-
-    def leaving(self, uint32_t last_taken):
-        cdef Violation violation
-        found = self.leave(last_taken, &violation)
-        if found is None:
-            raise violation_error(&violation)
-        return found
 
     cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation):
         cdef Http2Stream stream

@@ -112,6 +112,3 @@ cdef int error_code(int rule) except -1
 
 # Return the text of a violation for GOAWAY and logs.
 cdef str violation_text(const Violation* violation)
-
-# Return the exception of a violation.
-cdef object violation_error(const Violation* violation)

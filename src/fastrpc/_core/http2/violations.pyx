@@ -5,7 +5,9 @@ up here what it has to answer. Codes are those of RFC 9113; CALM_DOWN marks the 
 quote names or values of fields, which may be secrets.
 """
 
-CONNECTION, STREAM = True, False
+cdef enum:
+    STREAM = 0
+    CONNECTION = 1
 
 cdef dict TABLE = {
     RULE_PREFACE: (CONNECTION, CODE_PROTOCOL, "the connection does not begin with the preface of HTTP/2"),
@@ -70,24 +72,6 @@ cdef dict TABLE = {
 }
 
 
-class Http2ViolationError(Exception):
-    rule = 0
-    code = 0
-    text = ""
-    is_of_connection = True
-
-    def __init__(self, rule, text):
-        super().__init__(text)
-        self.rule = rule
-        self.text = text
-        self.is_of_connection, self.code, _ = TABLE[rule]
-
-
-def violation_rows():
-    """Return, by the number of each rule: whether the connection ends, the error code, and the text."""
-    return dict(TABLE)
-
-
 cdef bint ends_connection(int rule) except -1:
     return TABLE[rule][0]
 
@@ -98,7 +82,3 @@ cdef int error_code(int rule) except -1:
 
 cdef str violation_text(const Violation* violation):
     return TABLE[violation.rule][2].format(found=violation.found, allowed=violation.allowed)
-
-
-cdef object violation_error(const Violation* violation):
-    return Http2ViolationError(violation.rule, violation_text(violation))

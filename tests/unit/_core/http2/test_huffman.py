@@ -9,7 +9,7 @@ from hpack.huffman import HuffmanEncoder
 from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 from hpack.huffman_table import decode_huffman as reference_decode
 
-from fastrpc._core.http2.huffman import decode_huffman, encode_huffman
+from fastrpc_harness.http2_blocks import decode_huffman, encode_huffman
 from tests.conftest import Scale
 from tests.support.source_tree import PACKAGE, ROOT
 

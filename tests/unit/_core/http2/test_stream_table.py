@@ -6,7 +6,18 @@ import pytest
 from h2.errors import ErrorCodes
 
 from fastrpc._core.http2.stream_table import Http2Stream, StreamTable
-from fastrpc._core.http2.violations import Http2ViolationError
+from fastrpc_harness.http2_blocks import Http2ViolationError
+from fastrpc_harness.http2_frames import (
+    arrived,
+    ended,
+    highest_sending,
+    leaving,
+    opened,
+    raise_stream,
+    took_data,
+    took_head,
+    was_reset,
+)
 from tests.conftest import Scale
 
 DATA, HEADERS, PRIORITY, RST_STREAM = range(4)
@@ -19,21 +30,21 @@ def server(*ids: int, limit: int = 1_000) -> StreamTable:
     """Return the streams of a server that has read heads with these ids."""
     table = StreamTable(is_client=False, limit=limit)
     for id in ids:
-        opened(table, id)
+        begun(table, id)
     return table
 
 
-def opened(table: StreamTable, id: int, **options: bool | int) -> Http2Stream:
-    stream = table.received(HEADERS, id)
+def begun(table: StreamTable, id: int, **options: bool | int) -> Http2Stream:
+    stream = arrived(table, HEADERS, id)
     assert stream is not None
-    table.received_head(stream, **options)
+    took_head(table, stream, **options)
     return stream
 
 
 def outcome(table: StreamTable, kind: int, id: int) -> str:
     """Return "stream", "late", or the error code with C for the connection, S for the stream."""
     try:
-        stream = table.received(kind, id)
+        stream = arrived(table, kind, id)
     except Http2ViolationError as error:
         return f"{'C' if error.is_of_connection else 'S'} {ErrorCodes(error.code).name}"
     return "late" if stream is None else "stream"
@@ -43,23 +54,23 @@ def in_state(state: str, is_client: bool) -> StreamTable:
     """Return a table in which stream 5 has this state."""
     table = StreamTable(is_client)
     if is_client:
-        streams = [table.opened() for _ in range(2 if state == "idle" else 3)]
+        streams = [opened(table) for _ in range(2 if state == "idle" else 3)]
         stream = streams[-1]
         assert stream is not None
         if state != "idle":
             assert stream.id == 5
-            table.received_head(stream)
+            took_head(table, stream)
     else:
-        opened(table, 1)
+        begun(table, 1)
         if state == "idle":
             return table
-        stream = opened(table, 5)
+        stream = begun(table, 5)
     if state in ("ended by peer", "ended by both"):
-        table.received_data(stream, 0, ends_stream=True)
+        took_data(table, stream, 0, ends_stream=True)
     if state in ("ended by us", "ended by both"):
-        table.ended(stream)
+        ended(table, stream)
     if state.startswith("reset"):
-        table.was_reset(stream, is_by_us=state == "reset by us")
+        was_reset(table, stream, is_by_us=state == "reset by us")
     return table
 
 
@@ -77,7 +88,9 @@ STATES = {
 @pytest.mark.parametrize("is_client", [True, False])
 @pytest.mark.parametrize("state", STATES)
 def test_a_frame_has_the_outcome_of_its_state(state: str, is_client: bool) -> None:
-    for kind, expected in zip((DATA, HEADERS, PRIORITY, RST_STREAM, WINDOW_UPDATE), STATES[state], strict=True):
+    for kind, expected in zip(
+        (DATA, HEADERS, PRIORITY, RST_STREAM, WINDOW_UPDATE), STATES[state], strict=True
+    ):
         assert outcome(in_state(state, is_client), kind, 5) == expected, kind
 
 
@@ -112,7 +125,7 @@ def test_ids_rise() -> None:
 def test_a_forgotten_stream_is_one_that_was_skipped() -> None:
     table = server()
     for id in range(1, 2 * REMEMBERED + 4, 2):
-        table.was_reset(opened(table, id))
+        was_reset(table, begun(table, id))
     assert [outcome(table, HEADERS, id) for id in (1, 3, 5)] == ["C PROTOCOL_ERROR"] * 2 + ["late"]
     assert [outcome(table, DATA, id) for id in (1, 3, 5)] == ["late"] * 3
 
@@ -120,10 +133,12 @@ def test_a_forgotten_stream_is_one_that_was_skipped() -> None:
 def test_late_answers_to_a_client_are_dropped() -> None:
     table = StreamTable(is_client=True, limit=1_000)
     for _ in range(REMEMBERED + 2):
-        stream = table.opened()
+        stream = opened(table)
         assert stream is not None
-        table.was_reset(stream)
-    assert {outcome(table, kind, id) for kind in (DATA, HEADERS) for id in range(1, 2 * REMEMBERED, 2)} == {"late"}
+        was_reset(table, stream)
+    assert {outcome(table, kind, id) for kind in (DATA, HEADERS) for id in range(1, 2 * REMEMBERED, 2)} == {
+        "late"
+    }
 
 
 class TestLimits:
@@ -137,21 +152,21 @@ class TestLimits:
 
     def test_half_closed_streams_count(self) -> None:
         table = server(1, limit=1)
-        stream = table.received(DATA, 1)
+        stream = arrived(table, DATA, 1)
         assert stream is not None
-        table.received_data(stream, 0, ends_stream=True)
+        took_data(table, stream, 0, ends_stream=True)
         assert outcome(table, HEADERS, 3) == "S REFUSED_STREAM"
-        table.ended(stream)
+        ended(table, stream)
         assert outcome(table, HEADERS, 5) == "stream"
 
     def test_ours_wait_for_the_limit_of_the_peer(self) -> None:
         table = StreamTable(is_client=True, limit=2)
-        first, second = table.opened(), table.opened()
+        first, second = opened(table), opened(table)
         assert first is not None
         assert second is not None
-        assert (first.id, second.id, table.opened()) == (1, 3, None)
-        table.was_reset(first)
-        third = table.opened()
+        assert (first.id, second.id, opened(table)) == (1, 3, None)
+        was_reset(table, first)
+        third = opened(table)
         assert third is not None
         assert third.id == 5
 
@@ -167,104 +182,120 @@ class TestLimits:
 
 
 class TestMessages:
-    @pytest.mark.parametrize(("sizes", "fits"), [((3, 2), True), ((5,), True), ((0, 5), True), ((4,), False), ((), False)])
+    @pytest.mark.parametrize(
+        ("sizes", "fits"), [((3, 2), True), ((5,), True), ((0, 5), True), ((4,), False), ((), False)]
+    )
     def test_data_has_the_size_that_was_announced(self, sizes: tuple[int, ...], fits: bool) -> None:
         table = server()
-        stream = opened(table, 1, content_length=5)
+        stream = begun(table, 1, content_length=5)
         for size in sizes:
-            table.received_data(stream, size)
+            took_data(table, stream, size)
         if fits:
-            table.received_data(stream, 0, ends_stream=True)
+            took_data(table, stream, 0, ends_stream=True)
             assert stream.is_ended_by_peer
             return
         with pytest.raises(Http2ViolationError, match="content-length") as caught:
-            table.received_data(stream, 0, ends_stream=True)
+            took_data(table, stream, 0, ends_stream=True)
         assert not caught.value.is_of_connection
 
     def test_more_data_than_announced_is_refused_at_once(self) -> None:
         table = server()
-        stream = opened(table, 1, content_length=5)
-        table.received_data(stream, 3)
+        stream = begun(table, 1, content_length=5)
+        took_data(table, stream, 3)
         with pytest.raises(Http2ViolationError, match="content-length"):
-            table.received_data(stream, 3)
+            took_data(table, stream, 3)
 
     def test_a_head_that_ends_announces_nothing(self) -> None:
         table = server()
         with pytest.raises(Http2ViolationError, match="content-length"):
-            opened(table, 1, content_length=5, ends_stream=True)
-        assert opened(table, 3, content_length=0, ends_stream=True).is_ended_by_peer
+            begun(table, 1, content_length=5, ends_stream=True)
+        assert begun(table, 3, content_length=0, ends_stream=True).is_ended_by_peer
 
     def test_trailers_end_the_stream(self) -> None:
         table = server()
-        stream = opened(table, 1)
+        stream = begun(table, 1)
         with pytest.raises(Http2ViolationError, match="do not end") as caught:
-            table.received_head(stream)
+            took_head(table, stream)
         assert not caught.value.is_of_connection
-        table.received_head(stream, ends_stream=True)
+        took_head(table, stream, ends_stream=True)
         assert stream.is_ended_by_peer
 
     def test_interim_heads_come_before_the_head(self) -> None:
         table = StreamTable(is_client=True)
-        stream = table.opened()
+        stream = opened(table)
         assert stream is not None
-        table.received_head(stream, is_interim=True)
-        table.received_head(stream, is_interim=True)
+        took_head(table, stream, is_interim=True)
+        took_head(table, stream, is_interim=True)
         assert not stream.has_head
-        table.received_head(stream)
+        took_head(table, stream)
         assert stream.has_head
 
     def test_an_interim_head_does_not_end_the_stream(self) -> None:
         table = StreamTable(is_client=True)
-        stream = table.opened()
+        stream = opened(table)
         assert stream is not None
         with pytest.raises(Http2ViolationError, match="do not end"):
-            table.received_head(stream, is_interim=True, ends_stream=True)
+            took_head(table, stream, is_interim=True, ends_stream=True)
 
     def test_data_before_the_head_is_refused(self) -> None:
         table = StreamTable(is_client=True)
-        stream = table.opened()
+        stream = opened(table)
         assert stream is not None
         with pytest.raises(Http2ViolationError, match="before the head"):
-            table.received_data(stream, 1)
+            took_data(table, stream, 1)
 
 
 class TestGoaway:
     def test_streams_above_the_last_one_were_not_handled(self) -> None:
         table = StreamTable(is_client=True)
-        streams = [table.opened() for _ in range(4)]
-        assert sorted(stream.id for stream in table.leaving(2**31 - 1)) == []
-        assert sorted(stream.id for stream in table.leaving(3)) == [5, 7]
-        assert streams[0] is table.received(DATA, 1)
-        assert sorted(stream.id for stream in table.leaving(0)) == [1, 3, 5, 7]
+        streams = [opened(table) for _ in range(4)]
+        assert sorted(stream.id for stream in leaving(table, 2**31 - 1)) == []
+        assert sorted(stream.id for stream in leaving(table, 3)) == [5, 7]
+        assert streams[0] is arrived(table, DATA, 1)
+        assert sorted(stream.id for stream in leaving(table, 0)) == [1, 3, 5, 7]
 
     def test_no_stream_is_opened_behind_it(self) -> None:
         table = StreamTable(is_client=True)
-        table.leaving(2**31 - 3)
-        assert table.opened() is None
+        leaving(table, 2**31 - 3)
+        assert opened(table) is None
 
     def test_the_last_stream_does_not_rise(self) -> None:
         table = StreamTable(is_client=True)
-        table.leaving(5)
-        table.leaving(5)
+        leaving(table, 5)
+        leaving(table, 5)
         with pytest.raises(Http2ViolationError, match="raises its last stream to 7, it was 5"):
-            table.leaving(7)
+            leaving(table, 7)
+
+
+def test_the_highest_window_is_that_of_the_open_streams() -> None:
+    table = server(1, 3, 5)
+    assert highest_sending(table) == 0
+    for id, increment in ((1, 7), (3, 1_000_000), (5, 9)):
+        stream = arrived(table, WINDOW_UPDATE, id)
+        assert stream is not None
+        raise_stream(stream, increment)
+    assert highest_sending(table) == 1_000_000
+    stream = arrived(table, DATA, 3)
+    assert stream is not None
+    was_reset(table, stream)
+    assert highest_sending(table) == 9
 
 
 def test_a_user_of_a_stream_may_lead_back_to_its_table() -> None:
     table = server(1)
-    stream = table.received(DATA, 1)
+    stream = arrived(table, DATA, 1)
     assert stream is not None
     stream.user = table
-    assert table.received(DATA, 1) is stream
+    assert arrived(table, DATA, 1) is stream
 
 
 def test_a_closed_stream_is_closed_once() -> None:
     table = server(1)
-    stream = table.received(DATA, 1)
+    stream = arrived(table, DATA, 1)
     assert stream is not None
-    table.was_reset(stream, is_by_us=False)
-    table.was_reset(stream)
-    table.ended(stream)
+    was_reset(table, stream, is_by_us=False)
+    was_reset(table, stream)
+    ended(table, stream)
     # The first end counts.
     assert outcome(table, DATA, 1) == "S STREAM_CLOSED"
     assert table.count == 0
@@ -272,7 +303,11 @@ def test_a_closed_stream_is_closed_once() -> None:
 
 def test_the_count_is_that_of_the_streams_that_are_left(scale: Scale) -> None:
     for seed in scale.seeds(400):
-        random, table, open_ids = Random(seed), StreamTable(is_client=False, limit=40), dict[int, Http2Stream]()
+        random, table, open_ids = (
+            Random(seed),
+            StreamTable(is_client=False, limit=40),
+            dict[int, Http2Stream](),
+        )
         next_id = 1
         for _ in range(300):
             if random.random() < 0.5:
@@ -280,12 +315,12 @@ def test_the_count_is_that_of_the_streams_that_are_left(scale: Scale) -> None:
                 expected = "stream" if len(open_ids) < 40 else "S REFUSED_STREAM"
                 assert outcome(table, HEADERS, id) == expected
                 if expected == "stream":
-                    stream = table.received(WINDOW_UPDATE, id)
+                    stream = arrived(table, WINDOW_UPDATE, id)
                     assert stream is not None
-                    table.received_head(stream)
+                    took_head(table, stream)
                     open_ids[id] = stream
             elif open_ids:
                 id = random.choice(list(open_ids))
-                assert table.received(DATA, id) is open_ids[id]
-                table.was_reset(open_ids.pop(id), is_by_us=random.random() < 0.5)
+                assert arrived(table, DATA, id) is open_ids[id]
+                was_reset(table, open_ids.pop(id), is_by_us=random.random() < 0.5)
             assert table.count == len(open_ids)

@@ -5,7 +5,7 @@ import re
 import pytest
 from h2.errors import ErrorCodes
 
-from fastrpc._core.http2.violations import Http2ViolationError, violation_rows
+from fastrpc_harness.http2_blocks import Http2ViolationError, violation_rows
 from tests.support.source_tree import PACKAGE
 
 ROWS = violation_rows()
@@ -26,8 +26,9 @@ def test_each_rule_has_a_row() -> None:
 @pytest.mark.parametrize("rule", ROWS, ids=dict(enumerate(rules())).get)
 def test_each_row_has_a_code_and_a_text(rule: int) -> None:
     is_of_connection, code, text = ROWS[rule]
-    error = Http2ViolationError(rule, text.format(found=7, allowed=5))
+    error = Http2ViolationError(rule, text)
     assert (error.is_of_connection, error.code, error.rule) == (is_of_connection, ErrorCodes(code), rule)
+    assert len(str(error)) > 10
     assert "{" not in str(error)
 
 

@@ -1,0 +1,5 @@
+from fastrpc._core.http2.violations cimport Violation
+
+
+# Return the exception of a violation.
+cdef object violation_error(const Violation* violation)

@@ -1,0 +1,178 @@
+"""Frames, settings and streams of HTTP/2 in Python's reach, with violations as exceptions."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memcpy
+
+from fastrpc._core.base.buffer cimport WriteBuffer
+from fastrpc._core.http2.frames cimport (
+    KIND_DATA, KIND_NOTHING, LEAST_FRAME_LIMIT, Http2Frame, Http2Parser, close_block, open_block, put_goaway, put_head,
+    put_ping, put_preface, put_reset, put_window_update,
+)
+from fastrpc._core.http2.settings cimport Http2Settings, OwnSettings, put_settings_ack
+from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
+from fastrpc._core.http2.violations cimport Violation
+from fastrpc_harness.http2_blocks cimport violation_error
+
+
+def take_frame(Http2Parser parser not None, bytes data not None):
+    """Take the next frame, or part of one, of these bytes."""
+    cdef Http2Frame frame
+    cdef Py_ssize_t size = parser.parse(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &frame)
+    if size < 0:
+        raise violation_error(&frame.violation)
+    if size == 0 or frame.kind == KIND_NOTHING:
+        return size, None
+    content = PyBytes_FromStringAndSize(frame.data, frame.size)
+    return size, (
+        frame.kind, frame.stream, content, frame.number, frame.last_stream, frame.flow_bytes, bool(frame.ends_stream),
+        frame.violation.rule,
+    )
+
+
+def held_bytes(Http2Parser parser not None):
+    """Return the bytes that are kept of a header block."""
+    return parser.held_bytes()
+
+
+def preface():
+    """Return the preface of a client."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_preface(out)
+    return out.take()
+
+
+def data_frame(uint32_t stream, bytes data not None, int flags=0):
+    """Return a frame of DATA."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_head(out, PyBytes_GET_SIZE(data), KIND_DATA, flags, stream)
+    return out.take() + data
+
+
+def headers_frames(uint32_t stream, bytes block not None, int flags=0, Py_ssize_t frame_limit=LEAST_FRAME_LIMIT):
+    """Return HEADERS with a block, and CONTINUATION where it is longer than the limit."""
+    cdef WriteBuffer out = WriteBuffer()
+    cdef Py_ssize_t start, size = PyBytes_GET_SIZE(block)
+    # Behind another frame, as in the output of a connection.
+    put_window_update(out, 0, 1)
+    start = open_block(out)
+    memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
+    close_block(out, start, stream, flags, frame_limit)
+    return out.take()[start:]
+
+
+def reset_frame(uint32_t stream, uint32_t code):
+    """Return RST_STREAM with an error code."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_reset(out, stream, code)
+    return out.take()
+
+
+def goaway_frame(uint32_t last_stream, uint32_t code, bytes debug not None=b""):
+    """Return GOAWAY with an error code."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_goaway(out, last_stream, code, debug)
+    return out.take()
+
+
+def ping_frame(bytes content not None, bint is_ack=False):
+    """Return PING with eight bytes."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_ping(out, content, is_ack)
+    return out.take()
+
+
+def window_update_frame(uint32_t stream, uint32_t increment):
+    """Return WINDOW_UPDATE of a stream, of the connection with stream 0."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_window_update(out, stream, increment)
+    return out.take()
+
+
+def apply_settings(Http2Settings settings not None, bytes data not None, bint is_of_server=False):
+    """Apply the payload of SETTINGS, or raise Http2ViolationError."""
+    cdef Violation violation
+    if settings.apply(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), is_of_server, &violation) < 0:
+        raise violation_error(&violation)
+
+
+def settings_frame(OwnSettings own not None, changes):
+    """Return SETTINGS with these numbers and values, which wait for their acknowledgement from now on."""
+    cdef WriteBuffer out = WriteBuffer()
+    own.send(out, dict(changes))
+    return out.take()
+
+
+def settings_ack():
+    """Return the acknowledgement of SETTINGS."""
+    cdef WriteBuffer out = WriteBuffer()
+    put_settings_ack(out)
+    return out.take()
+
+
+def take_ack(OwnSettings own not None):
+    """Apply the oldest SETTINGS that wait, or raise Http2ViolationError."""
+    cdef Violation violation
+    if own.acknowledge(&violation) < 0:
+        raise violation_error(&violation)
+
+
+def arrived(StreamTable table not None, int kind, uint32_t id):
+    """Return the stream that a frame of the peer names, None: it is over, or raise Http2ViolationError."""
+    cdef Violation violation
+    cdef Http2Stream stream = table.arrive(kind, id, &violation)
+    if violation.rule:
+        assert stream is None
+        raise violation_error(&violation)
+    return stream
+
+
+def took_head(
+    StreamTable table not None, Http2Stream stream not None, bint is_interim=False, bint ends_stream=False,
+    int64_t content_length=-1,
+):
+    """Note the head of a message, or its trailers, or raise Http2ViolationError."""
+    cdef Violation violation
+    if table.take_head(stream, is_interim, ends_stream, content_length, &violation) < 0:
+        raise violation_error(&violation)
+
+
+def took_data(StreamTable table not None, Http2Stream stream not None, Py_ssize_t size, bint ends_stream=False):
+    """Note DATA of a stream, or raise Http2ViolationError."""
+    cdef Violation violation
+    if table.take_data(stream, size, ends_stream, &violation) < 0:
+        raise violation_error(&violation)
+
+
+def opened(StreamTable table not None):
+    """Open a stream of ours. None: the limit is reached, the ids are used up, or the server leaves."""
+    return table.open()
+
+
+def ended(StreamTable table not None, Http2Stream stream not None):
+    """End our side of a stream."""
+    table.end(stream)
+
+
+def was_reset(StreamTable table not None, Http2Stream stream not None, bint is_by_us=True):
+    """Close a stream after RST_STREAM of a side."""
+    table.reset(stream, is_by_us)
+
+
+def leaving(StreamTable table not None, uint32_t last_taken):
+    """Return the streams that a server's GOAWAY leaves out, or raise Http2ViolationError."""
+    cdef Violation violation
+    found = table.leave(last_taken, &violation)
+    if found is None:
+        raise violation_error(&violation)
+    return found
+
+
+def raise_stream(Http2Stream stream not None, uint32_t increment):
+    """Raise the sending window of a stream."""
+    stream.windows.sending += increment
+
+
+def highest_sending(StreamTable table not None):
+    """Return the highest sending window of all streams, relative to their first one."""
+    return table.highest_sending()
