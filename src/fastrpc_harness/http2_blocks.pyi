@@ -8,11 +8,10 @@ from fastrpc._core.http2.hpack_tables import DynamicTable
 class Http2ViolationError(Exception):
     """The peer broke a rule of HTTP/2: its number, its error code, whether the connection ends, its text."""
 
-    rule: int
-    code: int
-    is_of_connection: bool
-
-    def __init__(self, rule: int, text: str) -> None: ...
+    def __init__(self, rule: int, text: str) -> None:
+        self.rule: int
+        self.code: int
+        self.is_of_connection: bool
 
 def violation_rows() -> dict[int, tuple[bool, int, str]]:
     """Return, by the number of each rule: whether the connection ends, the error code, and the text."""

@@ -158,9 +158,9 @@ def limit_encoder(HpackEncoder encoder not None, Py_ssize_t limit):
 def decode_again(HpackDecoder decoder not None, bytes data not None, Py_ssize_t times):
     """Return the nanoseconds that decoding a block takes, on average."""
     cdef Violation violation
-    cdef Py_ssize_t at
+    cdef Py_ssize_t _
     started = now_ns()
-    for at in range(times):
+    for _ in range(times):
         decoder.decode(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &violation)
     return (now_ns() - started) / times
 
@@ -169,9 +169,9 @@ def encode_again(HpackEncoder encoder not None, HeaderTemplate template not None
     """Return the nanoseconds that encoding a template and grpc-timeout takes, on average."""
     cdef WriteBuffer out = WriteBuffer()
     cdef bytes name = token_names[<int>TOKEN_GRPC_TIMEOUT]
-    cdef Py_ssize_t at
+    cdef Py_ssize_t _
     started = now_ns()
-    for at in range(times):
+    for _ in range(times):
         out.clear()
         encoder.begin(out)
         encoder.put_template(out, template)

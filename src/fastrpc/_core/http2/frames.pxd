@@ -78,7 +78,7 @@ cdef class Http2Parser:
         uint32_t _data_stream
         bint _data_ends_stream
 
-        # The header block under way, _block_stream 0: none. What came of it, its frames of CONTINUATION, its HEADERS.
+        # The header block under way, _block_stream 0: none. Its bytes so far, its frames of CONTINUATION, its HEADERS.
         WriteBuffer _block
         uint32_t _block_stream
         int _continuations
@@ -107,8 +107,8 @@ cdef int put_preface(WriteBuffer out) except -1
 # Write the head of a frame whose payload follows.
 cdef int put_head(WriteBuffer out, Py_ssize_t length, int kind, int flags, uint32_t stream) except -1
 
-# Write HEADERS around a block: `open_block` before the encoder writes to the buffer, `close_block` with its result behind it.
-# A block above the peer's frame limit is cut into frames of CONTINUATION.
+# Write HEADERS around a block: `open_block` before the encoder writes to the buffer, `close_block` with its result behind
+# it. A block above the peer's frame limit is cut into frames of CONTINUATION.
 cdef Py_ssize_t open_block(WriteBuffer out) except -1
 cdef int close_block(WriteBuffer out, Py_ssize_t start, uint32_t stream, int flags, Py_ssize_t frame_limit) except -1
 

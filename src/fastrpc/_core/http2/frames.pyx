@@ -12,7 +12,7 @@ Rules that need the state of a stream or a window are those of `stream_table` an
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint8_t, uint32_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
@@ -94,7 +94,7 @@ cdef class Http2Parser:
 
     cdef int _check_head(self, Http2Frame* frame, Py_ssize_t length) noexcept:
         """Find the rules that a head breaks by itself, and within the order of frames."""
-        cdef int kind = frame.kind, rule = 0
+        cdef int kind = frame.kind
         cdef Py_ssize_t needed = length
         if length > self.frame_limit:
             return violated(&frame.violation, RULE_FRAME_LIMIT, length, self.frame_limit)
@@ -177,7 +177,8 @@ cdef class Http2Parser:
 
     cdef int _parse_headers(self, const char* data, Py_ssize_t length, Http2Frame* frame) except? -1:
         cdef Py_ssize_t at = 0, padding = 0
-        cdef Py_ssize_t least = (1 if frame.flags & FLAG_PADDED else 0) + (PRIORITY_BYTES if frame.flags & FLAG_PRIORITY else 0)
+        cdef Py_ssize_t least = 1 if frame.flags & FLAG_PADDED else 0
+        least += PRIORITY_BYTES if frame.flags & FLAG_PRIORITY else 0
         if length < least:
             return violated(&frame.violation, RULE_FRAME_SIZE, length, least)
         if frame.flags & FLAG_PADDED:

@@ -7,7 +7,7 @@ from fastrpc._core.http2.hpack_tables cimport TOKEN_COUNT, HeaderField
 @cython.final
 cdef class HeaderBlock:
     cdef:
-        # The fields in order (HeaderField); for each token the place of the first one behind 1, 0: there is none.
+        # The fields in order (HeaderField); for each token the place of the first one, counted from 1, 0: no such field.
         readonly list fields
         uint16_t[TOKEN_COUNT] _places
         bint _has_regular
@@ -36,7 +36,7 @@ cdef class HeaderBlock:
     cdef int check_response(self) except -1
     cdef int check_trailers(self) except -1
 
-    # Return content-length, -1: there is none. Checked before.
+    # Return content-length of a block that breaks no rule; -1: it has no such field.
     cdef int64_t content_length(self) except? -2
     cdef bint _has_only(self, bint is_request) noexcept
 

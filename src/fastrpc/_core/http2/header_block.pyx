@@ -140,4 +140,4 @@ cdef bint is_length(bytes value) noexcept:
 
 cdef bint is_status(bytes value) noexcept:
     cdef const char* text = PyBytes_AS_STRING(value)
-    return PyBytes_GET_SIZE(value) == 3 and b"1" <= text[0] <= b"5" and are_digits(text, 3)
+    return PyBytes_GET_SIZE(value) == 3 and text[0] != b"0" and are_digits(text, 3)

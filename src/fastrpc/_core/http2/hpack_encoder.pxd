@@ -41,7 +41,7 @@ cdef class HpackEncoder:
     # Write a field whose name has this token, TOKEN_OTHER for others.
     cdef int put(self, WriteBuffer out, int token, bytes name, bytes value, int indexing) except -1
 
-    # Write the fields of a template, which belongs to this encoder alone.
+    # Write the fields of a template.
     cdef int put_template(self, WriteBuffer out, HeaderTemplate template) except -1
     cdef int _put_literal(
         self, WriteBuffer out, int token, bytes name, bytes value, int indexing

@@ -5,7 +5,7 @@ from fastrpc._core.http2.hpack_tables import DynamicTable
 
 @final
 class HeaderTemplate:
-    """Fields that one encoder sends again and again; their block is copied while the table is unchanged."""
+    """Fields that an encoder sends again and again; their block is copied while its table is unchanged."""
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None: ...
     @property

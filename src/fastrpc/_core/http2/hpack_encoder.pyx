@@ -1,9 +1,9 @@
 """The HPACK encoder of a connection (RFC 7541).
 
-Its policy is by name. Fields of HTTP and gRPC whose values recur go into the table. Values of each call, such as
-grpc-timeout, and names that this table does not know are sent in full: an entry for each call would push the others out, and end each template.
-Credentials and `-bin` values are never indexed, so that no proxy puts them beside guesses of an attacker either
-(RFC 7541, section 7.1).
+Its policy is by name. Fields of HTTP and gRPC whose values recur go into the table. Values that differ with each call, such
+as grpc-timeout, and names without a token are sent in full: an entry for each call would push the others out, and end each
+template. Credentials and `-bin` values are never indexed, by proxies neither, so that no attacker can guess them by the
+sizes of blocks (RFC 7541, section 7.1).
 
 A template is a part of a block that is the same in each: while nothing was inserted it is a copy of bytes.
 """
@@ -123,7 +123,7 @@ cdef class HpackEncoder:
         cdef Py_ssize_t size, start = out.size
         cdef uint64_t generation = self.table.generation
         cdef bytes block = template._block
-        if block is not None and template._generation == generation:
+        if template._generation == generation and block is not None:
             size = PyBytes_GET_SIZE(block)
             if size:
                 memcpy(out.reserve(size), PyBytes_AS_STRING(block), <size_t>size)
@@ -162,7 +162,7 @@ cdef int indexing_of(int token, bytes name) noexcept:
 
 
 cdef Py_ssize_t static_place(int token, bytes value) noexcept:
-    """Return the index of a field of the static table with this token and value; 0: there is none."""
+    """Return the index of a field of the static table with this token and value; 0: no such field."""
     cdef Py_ssize_t place = static_places[token]
     cdef HeaderField field
     while 0 < place <= STATIC_ENTRIES:

@@ -90,7 +90,7 @@ cdef class DynamicTable:
         readonly Py_ssize_t size
         readonly Py_ssize_t capacity
 
-        # Changes with each change of the table.
+        # Changes with each change of the table; no other table ever has the same.
         readonly uint64_t generation
 
     cdef int insert(self, HeaderField field) except -1
@@ -98,7 +98,7 @@ cdef class DynamicTable:
     cdef int _evict(self, Py_ssize_t room) except -1
     cdef int _grow(self) except -1
 
-    # Return the place of a field with this hash, name and value, 0 for the newest; -1: there is none.
+    # Return the place of a field with this hash, name and value, 0 for the newest; -1: no such field.
     cdef Py_ssize_t find(self, uint64_t hash, bytes name, bytes value) noexcept
     cdef Py_ssize_t find_name(self, int token, bytes name) noexcept
 

@@ -47,4 +47,4 @@ class DynamicTable:
     def capacity(self) -> int: ...
     @property
     def generation(self) -> int:
-        """A number that changes with each change of the table."""
+        """A number that changes with each change of the table, and is that of no other table."""

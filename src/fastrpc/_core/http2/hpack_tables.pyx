@@ -51,6 +51,8 @@ MORE_NAMES = (
 
 cdef uint8_t[256] kinds
 
+cdef uint64_t last_generation = 0
+
 # The tokens in the order of the sizes of their names; where those of each size begin.
 cdef uint8_t[TOKEN_COUNT] tokens_by_size
 cdef uint8_t[LONGEST_NAME + 2] first_of_size
@@ -70,10 +72,11 @@ cdef class DynamicTable:
     def __cinit__(self, Py_ssize_t capacity=FIRST_TABLE_BYTES):
         self._fields = [None] * FIRST_SLOTS
         self.capacity = capacity
+        self.generation = next_generation()
 
     cdef int insert(self, HeaderField field) except -1:
         """Insert a field, behind which older ones leave; one that is larger than the table empties it."""
-        self.generation += 1
+        self.generation = next_generation()
         self._evict(self.capacity - field.size)
         if field.size > self.capacity:
             return 0
@@ -86,7 +89,7 @@ cdef class DynamicTable:
         return 0
 
     cdef int resize(self, Py_ssize_t capacity) except -1:
-        self.generation += 1
+        self.generation = next_generation()
         self.capacity = capacity
         return self._evict(capacity)
 
@@ -128,6 +131,12 @@ cdef class DynamicTable:
             if field.token == token and (token != TOKEN_OTHER or is_same(field.name, name)):
                 return index
         return -1
+
+
+cdef inline uint64_t next_generation() noexcept:
+    global last_generation
+    last_generation += 1
+    return last_generation
 
 
 cdef inline bint is_same(bytes a, bytes b) noexcept:

@@ -47,15 +47,16 @@ cdef class StreamTable:
         CallTable _streams
         public Py_ssize_t limit
 
-        # The highest id so far: higher ones are idle. The highest one that GOAWAY of the peer takes.
+        # The highest id so far: higher ones are idle. Whether GOAWAY of the peer came, and the highest id that it takes.
         readonly uint32_t highest
+        readonly bint is_left
         readonly uint32_t last_taken
 
         # id >> 1 << 2 | Ending of streams that ended lately, at id >> 1.
         uint32_t[REMEMBERED] _ended
 
-    # Return the stream that a frame of the peer names; HEADERS opens it. None: it is over, the frame is dropped (its block is
-    # decoded, its DATA counts for the connection), or the peer broke a rule, and `violation.rule` is not 0.
+    # Return the stream that a frame of the peer names; HEADERS opens it. None: it is over, the frame is dropped (its block
+    # is decoded, its DATA counts for the connection), or the peer broke a rule, and `violation.rule` is not 0.
     cdef Http2Stream arrive(self, int kind, uint32_t id, Violation* violation)
 
     # Note the head of a message, or its trailers, with the content-length (-1: none). -1: it breaks a rule of the stream.

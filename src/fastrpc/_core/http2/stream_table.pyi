@@ -39,6 +39,10 @@ class StreamTable:
         """The highest id so far."""
 
     @property
+    def is_left(self) -> bool:
+        """Whether the server has sent GOAWAY: no stream is opened any more."""
+
+    @property
     def last_taken(self) -> int:
         """The highest id that GOAWAY of the server takes."""
 

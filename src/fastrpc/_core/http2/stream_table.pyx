@@ -118,7 +118,7 @@ cdef class StreamTable:
         return self._close(stream, ENDING_BOTH) if stream.is_ended_by_us else 0
 
     cdef Http2Stream open(self):
-        if self._streams.size >= self.limit or self.last_taken != HIGHEST_ID or self.highest >= HIGHEST_ID - 1:
+        if self._streams.size >= self.limit or self.is_left or self.highest >= HIGHEST_ID - 1:
             return None
         # The first id is 1.
         self.highest += 2 if self.highest else 1
@@ -162,6 +162,7 @@ cdef class StreamTable:
         if last_taken > self.last_taken:
             violated(violation, RULE_RISING_GOAWAY, last_taken, self.last_taken)
             return None
+        self.is_left = True
         self.last_taken = last_taken
         return [stream for stream in self._streams.entries() if (<Http2Stream>stream).id > last_taken]
 

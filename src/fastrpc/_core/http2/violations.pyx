@@ -31,7 +31,7 @@ cdef dict TABLE = {
     RULE_ZERO_INCREMENT: (CONNECTION, CODE_PROTOCOL, "WINDOW_UPDATE of the connection adds 0"),
     RULE_ZERO_STREAM_INCREMENT: (STREAM, CODE_PROTOCOL, "WINDOW_UPDATE of a stream adds 0"),
     RULE_WINDOW_OVERFLOW: (CONNECTION, CODE_FLOW_CONTROL, "a window is raised to {found}, the most is {allowed}"),
-    RULE_STREAM_WINDOW_OVERFLOW: (STREAM, CODE_FLOW_CONTROL, "the stream's window is raised to {found}, the most is {allowed}"),
+    RULE_STREAM_WINDOW_OVERFLOW: (STREAM, CODE_FLOW_CONTROL, "its window is raised to {found}, the most is {allowed}"),
     RULE_WINDOW: (CONNECTION, CODE_FLOW_CONTROL, "DATA of {found} bytes exceeds the connection's window of {allowed}"),
     RULE_STREAM_WINDOW: (STREAM, CODE_FLOW_CONTROL, "DATA of {found} bytes exceeds the stream's window of {allowed}"),
     RULE_ID_PARITY: (CONNECTION, CODE_PROTOCOL, "stream {found} is not one that this side may open"),

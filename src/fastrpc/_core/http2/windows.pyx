@@ -1,9 +1,9 @@
 """The windows of a connection and of its streams (RFC 9113, sections 5.2 and 6.9).
 
 A stream keeps how far WINDOW_UPDATE and DATA moved its windows; the first sizes lie here. So a change of
-SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer that changes it again and again
-gains nothing. Whether such a change overflows a window needs the highest one: a bound of it is kept, and only where that does
-not settle the question the owner looks at all streams.
+SETTINGS_INITIAL_WINDOW_SIZE costs the same with one stream and with ten thousand, and a peer gains nothing by repeating it.
+An overflow depends on the highest window: a bound of it is kept, and the owner looks at all streams only where that bound
+overflows.
 """
 
 cimport cython

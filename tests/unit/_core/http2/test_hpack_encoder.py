@@ -106,6 +106,15 @@ class TestTemplates:
             limit_encoder(encoder, limit)
             assert decoded(decoder, encode_block(encoder, [], template)) == HEAD
 
+    def test_encoders_may_share_one(self) -> None:
+        template, pairs = HeaderTemplate(HEAD), [(HpackEncoder(), Decoder()) for _ in range(3)]
+        encode_block(pairs[0][0], [(b"user-agent", b"another")])
+        assert pairs[0][1].decode(encode_block(pairs[0][0], []), raw=True) == []
+        pairs[0] = (HpackEncoder(), Decoder())
+        for _ in range(4):
+            for encoder, decoder in pairs:
+                assert decoded(decoder, encode_block(encoder, [], template)) == HEAD
+
     def test_an_empty_template_adds_nothing(self) -> None:
         encoder, template = HpackEncoder(), HeaderTemplate([])
         assert [encode_block(encoder, [], template) for _ in range(2)] == [b"", b""]

@@ -254,9 +254,10 @@ class TestGoaway:
         assert streams[0] is arrived(table, DATA, 1)
         assert sorted(stream.id for stream in leaving(table, 0)) == [1, 3, 5, 7]
 
-    def test_no_stream_is_opened_behind_it(self) -> None:
+    @pytest.mark.parametrize("last_taken", [0, 5, 2**31 - 3, 2**31 - 1])
+    def test_no_stream_is_opened_behind_it(self, last_taken: int) -> None:
         table = StreamTable(is_client=True)
-        leaving(table, 2**31 - 3)
+        leaving(table, last_taken)
         assert opened(table) is None
 
     def test_the_last_stream_does_not_rise(self) -> None:
