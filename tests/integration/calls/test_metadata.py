@@ -258,7 +258,10 @@ def test_an_update_that_cannot_travel_changes_nothing() -> None:
 
 
 async def test_a_call_sees_no_metadata_of_the_calls_before(client: Client) -> None:
-    told, other = client.with_options(metadata={"tenant": "blue"}), client.with_options(metadata={"zone": "b"})
+    told, other = (
+        client.with_options(metadata={"tenant": "blue"}),
+        client.with_options(metadata={"zone": "b"}),
+    )
     for _ in range(3):
         assert await told.call(Mirror.names) == ["tenant"]
         assert await client.call(Mirror.names) == []

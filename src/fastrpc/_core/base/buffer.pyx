@@ -29,7 +29,7 @@ cdef enum:
     # factor on a connection whose large payloads have arrived whole before.
     FIRST_PIECE = 65536
     TRUST = 16
-    # Where memory is short, a block grows by this part of the received bytes.
+    # Where memory is short, a block takes up to two such parts of the received bytes more than came.
     TIGHT_PART = 8
 
 # Whether memory is short. A block that doubles takes up to twice the bytes that count.

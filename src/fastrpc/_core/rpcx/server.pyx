@@ -497,7 +497,8 @@ cdef class RpcxServer(RpcxRequests):
         if self.is_held_back or (<ByteStream>self._stream).waits_for_turn():
             facts.began_ns = facts.heard_ns = now
         facts.received = self.frame_bytes
-        facts.unsent = self.connection.unsent_bytes()
+        # Its connection holds nothing once it is closed; its peer may still take the last output.
+        facts.unsent = self.unsent_bytes() if self.is_closed else self.connection.unsent_bytes()
         return self.life.check(now, &facts)
 
     cdef uint64_t _check_last_call(self, uint64_t now) except? 0:

@@ -37,6 +37,8 @@ cdef uint64_t SHORTEST_LOOK_NS = 1_000_000
 # The interval of checks for output that a transport took: short at first, longer while none of it leaves.
 cdef uint64_t FIRST_OUTPUT_LOOK_NS = 20_000_000
 cdef uint64_t LAST_OUTPUT_LOOK_NS = SECOND
+# The weight of a long output changes with its last byte alone.
+cdef uint64_t LAST_LONG_LOOK_NS = 160_000_000
 
 
 @cython.final
@@ -276,7 +278,8 @@ cdef class ConnectionLife:
         (<Gate>connection.gate).weigh(connection, unsent)
         if unsent == 0:
             return 0
-        self.output_look_ns = min(2 * self.output_look_ns, LAST_OUTPUT_LOOK_NS) if is_same else FIRST_OUTPUT_LOOK_NS
+        cdef uint64_t longest = LAST_LONG_LOOK_NS if connection.cut_held else LAST_OUTPUT_LOOK_NS
+        self.output_look_ns = min(2 * self.output_look_ns, longest) if is_same else FIRST_OUTPUT_LOOK_NS
         return now + self.output_look_ns
 
     cdef int note_stall(self, uint64_t now, uint64_t came_ns) except -1:

@@ -66,10 +66,16 @@ cdef class EngineServedConnection(ServedConnection):
     cdef int64_t unsent_bytes(self) except? -1:
         """Return the memory of the output that the peer has not taken; output of a closed connection is never taken."""
         cdef Engine engine
+        cdef int64_t kept = 0
+        self.cut_held = 0
         if self._engine is NULL or self.is_closed:
             return 0
         engine = <Engine>self._engine
-        return engine.has_output() + (0 if engine._stream is NULL else (<ByteStream>engine._stream).kept_bytes())
+        if engine._stream is not NULL:
+            kept = (<ByteStream>engine._stream).kept_bytes()
+            # The part that the peer has taken holds no calls up.
+            self.cut_held = kept - (<ByteStream>engine._stream).untaken_bytes()
+        return engine.has_output() + kept
 
     cdef int weigh_answer(self) except -1:
         # Also of a connection that closes after its answer.

@@ -58,8 +58,10 @@ cdef extern from *:
     int return_free_pages() nogil
     int map_large_blocks(int is_on) nogil
 
-# Bytes freed since the last look at the heap, when its free pages may be given back again, and whether large blocks are
-# mapped outside it: their memory goes back to the system as they are freed.
+# Whether memory is short. Bytes freed since the last look at the heap, when its free pages may be given back again, and
+# whether large blocks are mapped outside it: their memory goes back to the system as they are freed. The allocator's limit
+# stays fixed from the first time on.
+cdef bint is_short = False
 cdef int64_t freed = 0
 cdef uint64_t trim_after_ns = 0
 cdef bint is_mapping = False
@@ -78,8 +80,10 @@ logger = logging.getLogger("fastrpc.server")
 
 def _forked():
     # Bytes held by the parent's connections are the parent's.
-    global rooms_taken, rooms_left, rooms_kept
+    global freed, rooms_taken, rooms_left, rooms_kept
     hold_bytes(-process_held)
+    _note_memory(False)
+    freed = 0
     rooms_taken = rooms_left = rooms_kept = 0
 
 
@@ -91,7 +95,21 @@ def bytes_held():
     return process_held
 
 
-cdef int _look_at_heap(bint is_tight) noexcept:
+cdef int _note_memory(bint is_on) noexcept:
+    """Memory is short from now on, or no longer."""
+    global is_short
+    is_short = is_on
+    grow_tightly(is_on)
+    return 0
+
+
+cdef inline int _note_freed(int64_t size) noexcept:
+    global freed
+    freed += size
+    return 0 if freed < MUCH_FREED else _look_at_heap()
+
+
+cdef int _look_at_heap() noexcept:
     """Where memory is short, keep the heap small: between blocks that live, freed pages stay in it.
 
     To give them back takes 1 to 11 ms, of at most a twentieth of the time.
@@ -99,11 +117,12 @@ cdef int _look_at_heap(bint is_tight) noexcept:
     global freed, trim_after_ns, is_mapping
     cdef uint64_t began = now_ns(), ended
     freed = 0
-    if is_tight != is_mapping:
-        is_mapping = is_tight
-        map_large_blocks(is_tight)
-    if is_tight and began >= trim_after_ns:
-        return_free_pages()
+    if is_short != is_mapping:
+        is_mapping = is_short
+        map_large_blocks(is_short)
+    if is_short and began >= trim_after_ns:
+        with nogil:
+            return_free_pages()
         ended = now_ns()
         trim_after_ns = ended + 19 * (ended - began)
     return 0
@@ -131,12 +150,11 @@ cdef class MemoryBudget(Timed):
 
     cdef int count(self, int64_t change) except -1:
         """Add to the bytes that connections hold, or subtract."""
-        global freed
         cdef int64_t held = hold_bytes(change)
+        if (held > self.tight_above) != is_short:
+            _note_memory(held > self.tight_above)
         if change < 0:
-            freed -= change
-            if freed >= MUCH_FREED:
-                _look_at_heap(held > self.tight_above)
+            _note_freed(-change)
         if not self.is_full:
             if held > self.process_bytes:
                 self.is_full = True
@@ -162,12 +180,12 @@ cdef class MemoryBudget(Timed):
     cdef int end_part(self, ServedConnection connection, bint is_over) except -1:
         """End the count of a frame; `is_over`: the message that it joined is counted. Until then nothing follows."""
         hold_bytes(-connection.part_held)
+        _note_freed(connection.part_held)
         connection.part_held = 0
         return self.count(0) if is_over else 0
 
     cdef str _part_excess(self, int64_t held, int64_t grace):
         """Return why incomplete requests do not grow while so many bytes are held, or None."""
-        grow_tightly(held > self.tight_above)
         if held <= self.process_bytes + grace:
             return None
         # Messages that grow side by side would wait for each other, each with its part.

@@ -9,6 +9,7 @@ from fastrpc._core.server.served_engine import ServedEngine
 from tests.support.kept_connection import gate_for
 from tests.support.shop import Shop
 from tests.support.still_transport import StillTransport
+from tests.support.waiting import eventually
 
 
 class Parts:
@@ -62,3 +63,31 @@ async def test_a_long_output_counts_whole_until_its_last_byte_is_gone() -> None:
         assert await write(100_000, untaken=0) == 100_000
         session.connection_lost(None)
         assert bytes_held() == 0
+
+
+class Answering(ServedEngine):
+    """Counts the answers."""
+
+    answers = 0
+
+    def answer(self, call: Any, payload: bytes) -> None:
+        self.answers += 1
+
+
+async def test_a_long_output_holds_no_call_up_once_little_of_it_is_left() -> None:
+    async with gate_for(Shop) as gate:
+        engine = Answering(Parts(gate), "kept", has_rules=False)
+        session, transport = Session(engine, loop=asyncio.get_running_loop()), StillTransport()
+        session.connection_made(transport)
+        transport.untaken = 8 << 20
+        engine.send(bytes(8 << 20))
+        await asyncio.sleep(0)
+        gate.begin(engine.connection, method="shop.price", payload=b'["apple"]', codec="json")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert engine.answers == 0
+        transport.untaken = 60_000
+        session.resume_writing()
+        await eventually(lambda: engine.answers == 1)
+        assert bytes_held() >= 8 << 20
+        session.connection_lost(None)

@@ -183,7 +183,9 @@ def test_bad_arguments_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "least", "most"), [(0.0, 1, 30), (0.012, 40, 75), (0.2, 80, 110)])
-async def test_slices_have_as_long_as_the_callbacks_before_them(seconds: float, least: int, most: int) -> None:
+async def test_slices_have_as_long_as_the_callbacks_before_them(
+    seconds: float, least: int, most: int
+) -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
     found = []

@@ -6,7 +6,10 @@ import gc
 import pytest
 
 from fastrpc import Client, Limits, Memory, Server, ServerConfig
+from fastrpc._core.base.block_pool import release_blocks
+from fastrpc._core.base.buffer import Assembly
 from fastrpc._core.server.memory_budget import Room, bytes_held
+from fastrpc_harness import buffers
 from tests.support.kept_connection import KeptConnection, LostSession, gate_for, joined
 from tests.support.memory_growth import resident_bytes
 from tests.support.shop import Shop
@@ -216,6 +219,22 @@ async def test_metadata_of_a_call_counts_with_its_record() -> None:
                 assert await call == "packed apple"
                 await eventually(lambda: bytes_held() == 0)
             assert held[1] - held[0] == 5_000
+
+
+async def test_payloads_grow_slowly_while_memory_is_short() -> None:
+    def room() -> int:
+        release_blocks()
+        assembly = Assembly(8 * MIB)
+        buffers.append(assembly, bytes(MIB))
+        return buffers.place(assembly, 4 * MIB)
+
+    async with gate_for(Shop, config=SMALL) as gate:
+        connection = joined(gate).connection
+        rooms = [room()]
+        for held in (9 * MIB, 7 * MIB, 20 * MIB, 0):
+            gate.weigh_output(connection, held)
+            rooms.append(room())
+        assert rooms == [MIB, MIB // 8, MIB, MIB // 8, MIB]
 
 
 @pytest.mark.measures
