@@ -188,7 +188,7 @@ async def test_slices_have_as_long_as_the_callbacks_before_them(
 ) -> None:
     notes: list[str] = []
     turns = Turns(asyncio.get_running_loop())
-    found = []
+    found: list[int] = []
     while not any(least <= done <= most for done in found):
         # Where others have the processor meanwhile, less is done.
         assert len(found) < 50, found
