@@ -122,6 +122,8 @@ class Books:
         self._client = client
         self._counters = default_registry.counters(f"ends.{'unary' if shape == 'batch' else shape}", "client")
         self._calls, self._totals = self._read()
+        #: Calls that tests before this one left in tracebacks; kept, so that no other call has their place.
+        self._former = calls_alive()
 
     def _read(self) -> tuple[dict[str, int], dict[str, int]]:
         totals = self._client.stats()["totals"]
@@ -136,6 +138,17 @@ class Books:
 
     def in_flight(self) -> int:
         return int(self._counters.in_flight)
+
+    def calls_left(self) -> list[ClientCall]:
+        """Return the calls that live, but for those that did before."""
+        former = set(map(id, self._former))
+        return [one for one in calls_alive() if id(one) not in former]
+
+
+def calls_alive() -> list[ClientCall]:
+    """Return the calls of this process; a batch keeps members for the next one, which do not count."""
+    gc.collect()
+    return [one for one in gc.get_objects() if isinstance(one, ClientCall) and type(one) is not BatchMember]
 
 
 class Watched:
@@ -240,10 +253,7 @@ def left_of(there: Place, books: Books) -> list[Any]:
     endpoint_set = there.core._pool.endpoint_set
     if endpoint_set is not None:
         found += [state.in_flight for state in endpoint_set.endpoint_states]
-    gc.collect()
-    # A batch keeps members for the next one.
-    calls = [one for one in gc.get_objects() if isinstance(one, ClientCall) and type(one) is not BatchMember]
-    return [one for one in [*found, *calls] if one]
+    return [one for one in [*found, *books.calls_left()] if one]
 
 
 async def nothing_is_left(there: Place, books: Books) -> None:
