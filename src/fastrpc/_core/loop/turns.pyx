@@ -2,12 +2,13 @@
 
 ::
 
-    add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other, TURN_NS in all ──► loop
+    add, begin ──► fresh ──► once a turn of the loop: a slice for one after the other ──► loop
                      └─► begun, once it had a slice: one of each by turns
 
 One queue holds all deferred work of a loop: received bytes that are not handled yet, and payloads being compressed or
 decompressed.
-However much is queued, other callbacks wait for at most one turn of it.
+However much is queued, other callbacks wait for at most one turn of it: TURN_NS, or as long as the callbacks before it took,
+up to LONGEST_TURN_NS.
 
 Reads count as well: a read that arrives when the turn has handled enough is deferred before its first frame. The start of
 a turn is noted only when there is something to count: every NOTED_FRAMES frames of all connections together, or after a

@@ -306,14 +306,14 @@ cdef class ConnectionLife:
     cdef uint64_t check(self, uint64_t now, Facts* facts) except? 0:
         """Give the orders that are due; return the instant of the next check, 0 = never.
 
-        Several rules may be due at one look. They apply in this order, and no order follows `close` or `abort`:
+        Several rules may be due at once. They apply in this order, and no order follows `close` or `abort`:
 
         1. a closed connection: `check_closed`, and no other rule;
         2. its calls: those that waited too long for their start, expired credentials, the weight of its output;
         3. the opening: close, also where a message of it is late;
         4. a late message, untaken output: abort, as such a peer reads no goodbye, and waits for no drain;
         5. the age: drain; the end of the time for calls: end them, close;
-        6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one look.
+        6. the drain, or else the rest: close. A connection at rest that reaches its age drains and closes in one check.
         """
         cdef Engine engine = <Engine>self.engine
         cdef bint is_between = not (facts.is_busy or facts.is_receiving or facts.unsent)

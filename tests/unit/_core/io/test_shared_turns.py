@@ -108,17 +108,21 @@ def connected(gate: Gate) -> tuple[Session, StillTransport]:
 
 
 async def test_after_some_megabytes_the_loop_has_its_turn() -> None:
+    taken: list[int] = []
     async with gate_for(Turns()) as gate:
-        session, transport = connected(gate)
-        data = upload(2)
-        rest, is_paused = await feed(session, transport, data)
-        assert is_paused
-        # Less than four where they take longer than a turn.
-        assert MIB < len(data) - len(rest) <= 5 * MIB
-        assert not transport.is_paused
-        rest, _ = await feed(session, transport, rest)
-        assert rest == b""
-        session.connection_lost(None)
+        # A read of less than four took longer than a turn of the loop: others had the processor.
+        while not taken or taken[-1] <= 4 * MIB:
+            assert len(taken) < 50, taken
+            session, transport = connected(gate)
+            data = upload(2)
+            rest, is_paused = await feed(session, transport, data)
+            assert is_paused
+            taken.append(len(data) - len(rest))
+            while rest:
+                assert not transport.is_paused
+                rest, _ = await feed(session, transport, rest)
+            session.connection_lost(None)
+    assert taken[-1] <= 5 * MIB
 
 
 async def test_a_handler_that_waits_goes_on_before_more_than_a_megabyte_is_read() -> None:
