@@ -30,6 +30,8 @@ def test_a_method_and_the_start_of_a_target_is_http(data: bytes) -> None:
         b"\x00",
         b"{",
         b"GET\x00",
+        b"PRI ",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     ],
 )
 def test_anything_else_is_not(data: bytes) -> None:

@@ -13,11 +13,16 @@ _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 #: More letters than any method has.
 _MOST_LETTERS = 16
 
+#: The method that begins connections of HTTP/2 (RFC 9113, section 3.4), and no request of HTTP/1.1.
+_HTTP2_METHOD = b"PRI"
+
 
 def detect_http1(data: bytes) -> Match:
     """Return whether a connection begins with a method in capital letters, a space and the start of a target."""
     method, space, target = data.partition(b" ")
     if not _LETTERS.issuperset(method) or len(method) > _MOST_LETTERS or (space and not method):
+        return Match.NO
+    if space and method == _HTTP2_METHOD:
         return Match.NO
     if not target:
         return Match.MORE
