@@ -14,7 +14,7 @@ from fastrpc.compressors.base import (
 )
 from fastrpc.errors import DecodeError
 
-compressors = st.sampled_from(["gzip", "lz4", "zstd"]).map(compressor_named)
+compressors = st.sampled_from(["gzip", "lz4", "zstd", "deflate"]).map(compressor_named)
 #: Random, repeated, and both in turn, so that frames hold stored and compressed blocks.
 payloads = st.lists(
     st.binary(max_size=200)
@@ -77,7 +77,12 @@ def test_damaged_payload_gives_the_original_or_an_error(
 
 @given(compressors, st.binary(max_size=2000), st.sampled_from([bytes, bytearray, memoryview]))
 def test_any_bytes_give_bytes_or_a_decode_error(compressor: Compressor, payload: bytes, buffer: Any) -> None:
-    starts = {"gzip": b"\x1f\x8b\x08\x00", "lz4": b"\x04\x22\x4d\x18", "zstd": b"\x28\xb5\x2f\xfd"}
+    starts = {
+        "gzip": b"\x1f\x8b\x08\x00",
+        "lz4": b"\x04\x22\x4d\x18",
+        "zstd": b"\x28\xb5\x2f\xfd",
+        "deflate": b"\x78\x01",
+    }
     for endpoint_state in (payload, starts[compressor.name] + payload):
         restored = decompressed(compressor, buffer(endpoint_state), 4096)
         assert restored is None or len(restored) <= 4096

@@ -65,6 +65,7 @@ _BUILT_IN = {
     "gzip": (COMPRESSORS["gzip"], "fastrpc.compressors.gzip", "GzipCompressor", "fastrpc"),
     "lz4": (COMPRESSORS["lz4"], "fastrpc.compressors.lz4", "Lz4Compressor", "lz4"),
     "zstd": (COMPRESSORS["zstd"], "fastrpc.compressors.zstd", "ZstdCompressor", "fastrpc[zstd]"),
+    "deflate": (COMPRESSORS["deflate"], "fastrpc.compressors.deflate", "DeflateCompressor", "fastrpc"),
 }
 
 

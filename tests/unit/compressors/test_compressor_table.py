@@ -64,7 +64,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     return install
 
 
-@pytest.mark.parametrize(("name", "wire_id"), [("gzip", 1), ("lz4", 2), ("zstd", 3)])
+@pytest.mark.parametrize(("name", "wire_id"), [("gzip", 1), ("lz4", 2), ("zstd", 3), ("deflate", 4)])
 def test_built_in_compressor_has_the_number_of_the_protocol(name: str, wire_id: int) -> None:
     assert compressor_named(name).wire_id == wire_id
     assert compressor_numbers()[wire_id] is compressor_named(name)
@@ -72,7 +72,9 @@ def test_built_in_compressor_has_the_number_of_the_protocol(name: str, wire_id: 
 
 
 def test_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="no compressor is called 'bzip2'; there are gzip, lz4, zstd"):
+    with pytest.raises(
+        ConfigError, match="no compressor is called 'bzip2'; there are gzip, lz4, zstd, deflate"
+    ):
         compressor_named("bzip2")
 
 
@@ -101,6 +103,7 @@ def test_available_compressors_come_in_the_order_of_their_numbers(install: Insta
         "gzip",
         "lz4",
         "zstd",
+        "deflate",
         "reverse",
     ]
 
