@@ -153,11 +153,19 @@ async def test_the_loop_turns_while_a_large_payload_is_decompressed() -> None:
         assert turns > turns_of_a_small_one + 2
 
 
-def gzip_bomb() -> bytes:
+def deflated_zeros() -> bytes:
     """Return a gibibyte of zeros, put together from one compressed mebibyte that repeats itself."""
     writer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     mebibyte = writer.compress(bytes(MIB)) + writer.flush(zlib.Z_FULL_FLUSH)
-    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + mebibyte * (GIB // MIB) + b"\x03\x00" + bytes(8)
+    return mebibyte * (GIB // MIB) + b"\x03\x00"
+
+
+def gzip_bomb() -> bytes:
+    return b"\x1f\x8b\x08" + bytes(6) + b"\xff" + deflated_zeros() + bytes(8)
+
+
+def deflate_bomb() -> bytes:
+    return b"\x78\xda" + deflated_zeros() + bytes(4)
 
 
 def lz4_bomb() -> bytes:
@@ -179,7 +187,12 @@ def zstd_bomb() -> bytes:
     return b"\x28\xb5\x2f\xfd\x00\x58" + block * (GIB // size - 1) + last
 
 
-BOMBS: dict[str, Callable[[], bytes]] = {"gzip": gzip_bomb, "lz4": lz4_bomb, "zstd": zstd_bomb}
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "gzip": gzip_bomb,
+    "lz4": lz4_bomb,
+    "zstd": zstd_bomb,
+    "deflate": deflate_bomb,
+}
 
 
 class Bomber:
