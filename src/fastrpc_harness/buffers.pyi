@@ -1,4 +1,5 @@
 from fastrpc._core.base.buffer import Assembly, WriteBuffer
+from fastrpc._core.base.output_buffer import OutputBuffer
 
 def write(buffer: WriteBuffer, data: bytes) -> None:
     """Append bytes."""
@@ -29,3 +30,17 @@ def finish(assembly: Assembly) -> bytes:
 
 def place(assembly: Assembly, left: int) -> int: ...
 def note_memory(is_short: bool) -> None: ...
+def write_output(output: OutputBuffer, data: bytes) -> None:
+    """Write bytes behind what is there."""
+
+def put(output: OutputBuffer, payload: bytes, offset: int, size: int) -> None:
+    """Append a part of a payload."""
+
+def output_size(output: OutputBuffer) -> int: ...
+def plain_output(output: OutputBuffer) -> bytes | None:
+    """Return the output that lies in one piece; None if it does not, or is empty."""
+
+def take_output(output: OutputBuffer) -> bytes | list[bytes | memoryview]: ...
+def skip_output(output: OutputBuffer) -> None: ...
+def drop_output(output: OutputBuffer) -> None: ...
+def output_capacity(output: OutputBuffer) -> int: ...

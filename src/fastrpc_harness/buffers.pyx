@@ -3,6 +3,7 @@
 from libc.string cimport memcpy
 
 from fastrpc._core.base.buffer cimport Assembly, WriteBuffer, grow_tightly
+from fastrpc._core.base.output_buffer cimport OutputBuffer
 
 
 def write(WriteBuffer buffer not None, bytes data not None):
@@ -56,3 +57,43 @@ def place(Assembly assembly not None, Py_ssize_t left):
 
 def note_memory(bint is_short):
     grow_tightly(is_short)
+
+
+# Output
+
+
+def write_output(OutputBuffer output not None, bytes data not None):
+    memcpy(output.out.reserve(len(data)), <const char*>data, len(data))
+
+
+def put(OutputBuffer output not None, bytes payload not None, Py_ssize_t offset, Py_ssize_t size):
+    if not 0 <= offset <= offset + size <= len(payload):
+        raise ValueError(f"no {size} bytes from {offset} on in a payload of {len(payload)}")
+    output.put(payload, offset, size)
+
+
+def output_size(OutputBuffer output not None):
+    return output.size()
+
+
+def plain_output(OutputBuffer output not None):
+    """Return the output that lies in one piece; None if it does not, or is empty."""
+    cdef Py_ssize_t size = 0
+    cdef const char* data = output.plain(&size)
+    return None if size == 0 or data is NULL else data[:size]
+
+
+def take_output(OutputBuffer output not None):
+    return output.take()
+
+
+def skip_output(OutputBuffer output not None):
+    output.skip()
+
+
+def drop_output(OutputBuffer output not None):
+    output.drop()
+
+
+def output_capacity(OutputBuffer output not None):
+    return output.out._capacity

@@ -1,0 +1,2 @@
+class OutputBuffer:
+    """Bytes that wait to be sent, in order; compiled code fills and takes it."""

@@ -1,0 +1,62 @@
+"""The output of a connection: bytes in order, long parts of which nothing is copied.
+
+::
+
+    engine ── frames ──► out.reserve ──┐                   ┌──► plain, skip    all of it lies in `out`
+           ── payloads ► put ──────────┴─► chunks, then out ┴──► take           bytes, or a list of parts
+                           └─► long: kept as a chunk, behind what lay in `out`
+
+An engine has one, and is asked for it by its byte stream (`io/engine`).
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.string cimport memcpy
+
+
+cdef class OutputBuffer:
+    """Bytes that wait to be sent, in order."""
+
+    def __cinit__(self):
+        self.out = WriteBuffer.__new__(WriteBuffer)
+
+    @cython.final
+    cdef int put(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
+        """Append `size` bytes of a payload: a short part is copied, a long one kept."""
+        if size >= UNCOPIED:
+            return self.keep(payload, offset, size)
+        if size:
+            memcpy(self.out.reserve(size), PyBytes_AS_STRING(payload) + offset, <size_t>size)
+        return 0
+
+    @cython.final
+    cdef int keep(self, bytes payload, Py_ssize_t offset, Py_ssize_t size) except -1:
+        """Append a part without copying it; its payload lives until all of it is sent."""
+        if self.chunks is None:
+            self.chunks = []
+        if self.out.size:
+            self.chunk_bytes += self.out.size
+            self.chunks.append(self.out.take())
+        self.chunks.append(payload if size == PyBytes_GET_SIZE(payload) else memoryview(payload)[offset:offset + size])
+        self.chunk_bytes += size
+        return 0
+
+    @cython.final
+    cdef object take(self):
+        """Return the output and forget it: bytes, or a list of bytes-like parts in order."""
+        cdef list parts = self.chunks
+        if parts is None:
+            return self.out.take()
+        self.chunks = None
+        self.chunk_bytes = 0
+        if self.out.size:
+            parts.append(self.out.take())
+        return parts
+
+    @cython.final
+    cdef void drop(self) noexcept:
+        """Forget the output, and free its memory: the connection is lost."""
+        self.chunks = None
+        self.chunk_bytes = 0
+        self.out.clear()
+        self.out.release()
