@@ -34,7 +34,21 @@ cdef class Http2Stream:
 
         StreamWindows windows
 
-        # Kept by the user of the table.
+        # Our messages that wait, the first one of a chain (Http2Message) or None, and where the stream waits with them: in
+        # a queue, or for its own window.
+        object unsent
+        bint is_queued
+        bint is_parked
+
+        # Its share of a turn of the connection, and the turn; whether it is to be told that it has room.
+        int64_t share
+        uint32_t share_turn
+        bint waits_to_send
+
+        # Whether the user was told that it is over.
+        bint is_over
+
+        # The call of the user of the connection, who clears it once the stream is over.
         public object user
 
 

@@ -1,0 +1,177 @@
+"""The base of the engines that speak HTTP/2, of either side: frames into hooks, orders into frames, all rules in between."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from fastrpc._core.base.buffer cimport Assembly
+from fastrpc._core.http2.frames cimport Http2Frame, Http2Parser
+from fastrpc._core.http2.header_block cimport HeaderBlock
+from fastrpc._core.http2.hpack_decoder cimport HpackDecoder
+from fastrpc._core.http2.hpack_encoder cimport HeaderTemplate
+from fastrpc._core.http2.sender cimport Http2Sender
+from fastrpc._core.http2.settings cimport Http2Settings, OwnSettings
+from fastrpc._core.http2.stream_table cimport Http2Stream, StreamTable
+from fastrpc._core.http2.violations cimport Violation
+from fastrpc._core.http2.windows cimport FlowControl
+from fastrpc._core.io.engine cimport Engine
+
+cdef enum:
+    # Our SETTINGS_MAX_FRAME_SIZE, and the window of a connection that is trusted.
+    OWN_FRAME_LIMIT = 262_144
+    WIDE_WINDOW = 16_777_216
+
+    # Flag of a gRPC message: it is compressed.
+    MESSAGE_COMPRESSED = 1
+
+cdef enum DrainStep:
+    DRAIN_NONE = 0
+    # GOAWAY with 2 ** 31 - 1 went out: the peer opens nothing new once it has read that.
+    DRAIN_ANNOUNCED = 1
+    # GOAWAY with the last id went out: higher streams are dropped.
+    DRAIN_FINAL = 2
+
+
+cdef class Http2Connection(Engine):
+    cdef:
+        # Its parts. `streams.count` and `streams.limit` tell whether a client may open one more.
+        Http2Parser parser
+        HpackDecoder decoder
+        StreamTable streams
+        FlowControl flow
+        Http2Sender sender
+
+        # The settings of the peer, and whether they came; ours.
+        readonly Http2Settings peer
+        readonly bint is_settled
+        OwnSettings ours
+
+        readonly bint is_client
+
+        # The stage of our drain (DrainStep), and the instant of its first step.
+        readonly int drain_step
+        uint64_t drain_started_ns
+
+        # When an incomplete frame or header block began (0: none has), and how many of its bytes came: facts for the life
+        # of a connection.
+        readonly uint64_t frame_began_ns
+        Py_ssize_t frame_bytes
+
+        # The stream whose DATA is received in parts, and the place its long message goes to, chosen by `sink_for`.
+        Http2Stream _data_stream
+        Assembly _sink
+
+        # The end of the connection: the code of our GOAWAY or the peer's, -1 while it lives, and the text.
+        readonly int closed_code
+        readonly str closed_text
+        readonly bint closed_by_peer
+
+        # The size of the largest message that came whole: `Assembly.place` takes it. Set by the side above.
+        Py_ssize_t trusted
+
+    # The life. `set_up` once, from `__init__` of a side; `streams` 0: not announced, as by a client. `open` sends preface
+    # (a client's), SETTINGS and, with `is_wide`, the wide window: from `connected`, which is the side's own.
+    cdef int set_up(self, bint is_client, uint32_t streams, uint32_t window_bytes, uint32_t header_list_bytes) except -1
+    cdef int open(self, bint is_wide) except -1
+
+    # The pings of both sides, in seconds: a silent peer is asked after `interval` (0: never) and dropped after `timeout`;
+    # pings of the peer that come faster than half of `minimum_interval`, with no answer of ours between, are strikes.
+    cdef int set_pings(self, double interval, double timeout, double minimum_interval) except -1
+
+    # Hooks: a side overrides these; each does nothing here. All pointers are valid during the call alone. A hook may give
+    # any order, also reset its stream or end the connection. A stream is over once both sides ended it or one reset it.
+    # Then `on_over` is the last hook about it, also where an order of the side did that: it comes from within the order, or
+    # once what waits is written. The side drops its references then (`stream.user` is the side's own). A connection that is
+    # over, or lost, has no further hooks about streams.
+    #
+    # The first head of a message: of a request to a server, of an answer to a client, where interim ones (1xx) are dropped.
+    # It keeps all rules of RFC 9113. With `block.is_too_large` fields behind the limit are left out: it has to be answered
+    # so. Equal blocks are one object: `block.note` keeps what the side found out about it.
+    cdef int on_head(self, Http2Stream stream, HeaderBlock block, bint ends_stream) except -1
+
+    # A part of DATA, of any size down to none: a frame may come in several parts. A part is placed when the hook returns:
+    # the credit of the connection goes back by itself, that of the stream by `take`.
+    cdef int on_data(self, Http2Stream stream, const char* data, Py_ssize_t size, bint ends_stream) except -1
+
+    # Where the message that a long DATA frame brings goes, or None (`on_data` gets all of it): the next bytes of the frame
+    # up to `total - filled` are received there without a copy, and added to `filled` before `on_placed`.
+    cdef Assembly sink_for(self, Http2Stream stream)
+    cdef int on_placed(self, Http2Stream stream, Py_ssize_t size, bint ends_stream) except -1
+
+    # Trailers: they end the stream.
+    cdef int on_trailers(self, Http2Stream stream, HeaderBlock block) except -1
+
+    # The peer reset the stream; or it broke a rule of it, and we have reset it.
+    cdef int on_reset(self, Http2Stream stream, uint32_t code) except -1
+    cdef int on_stream_violation(self, Http2Stream stream, const Violation* violation) except -1
+    cdef int on_over(self, Http2Stream stream) except -1
+
+    # A server refused a stream, as too many are open.
+    cdef int on_refused(self, uint32_t id, HeaderBlock block) except -1
+
+    # It is the turn of a stream that called `await_turn`, and all that it gave before is written.
+    cdef int on_sendable(self, Http2Stream stream) except -1
+
+    # The settings of the peer came, at first or anew (`peer`): a client may have room for further streams.
+    cdef int on_settings(self) except -1
+
+    # GOAWAY of the peer. `not_taken`: our streams that it did not process; they are closed already (no `on_over`). With
+    # CODE_CALM_DOWN and `debug` b"too_many_pings" a client doubles the interval of its pings on further connections.
+    cdef int on_goaway(self, uint32_t last_stream, uint32_t code, bytes debug, list not_taken) except -1
+
+    # The peer broke a rule of the connection, or used up a budget: GOAWAY went out, `on_closed` follows.
+    cdef int on_violation(self, int code, str text) except -1
+
+    # The connection is over, by GOAWAY of a side or by `end`; the output leaves, then the stream ends. Once.
+    cdef int on_closed(self) except -1
+
+    # Orders of streams. None: no stream can be opened now: as many as the peer takes are open (a later `on_settings` or
+    # `on_over` has room again), it leaves, or the ids are used up.
+    cdef Http2Stream open_stream(self)
+
+    # A head, in one go or in parts: `begin_head`, any number of `put_template` and `put_field`, `end_head`, nothing in
+    # between. It is written at once. `fields` is a list of (token, name, value), or None.
+    cdef int send_head(self, Http2Stream stream, HeaderTemplate template, list fields, bint ends_stream) except -1
+    cdef int begin_head(self) except -1
+    cdef int put_template(self, HeaderTemplate template) except -1
+    cdef int put_field(self, int token, bytes name, bytes value) except -1
+    cdef int end_head(self, Http2Stream stream, bint ends_stream) except -1
+
+    # A gRPC message with its prefix of five bytes; bytes as they are. They wait for windows and turns in order. A stream
+    # that has many asks `is_full` before each and, if so, waits with `await_turn` for `on_sendable`.
+    cdef int send_message(self, Http2Stream stream, bytes payload, int flags, bint ends_stream) except -1
+    cdef int send_data(self, Http2Stream stream, bytes payload, bint ends_stream) except -1
+    cdef bint is_full(self, Http2Stream stream) noexcept
+    cdef int await_turn(self, Http2Stream stream) except -1
+
+    # Trailers behind all that waits. A server's side of a stream that ends before the client's ends all of it: RST_STREAM
+    # with CODE_NONE follows by itself.
+    cdef int send_trailers(self, Http2Stream stream, HeaderTemplate template, list fields) except -1
+    cdef int end_stream(self, Http2Stream stream) except -1
+
+    # Reset a stream, dropping what waits; one that is over is left alone.
+    cdef int reset(self, Http2Stream stream, uint32_t code) except -1
+
+    # The program took so many bytes of a stream (with their prefixes): its window gets them back. Let a message of `size`
+    # more bytes come at once, beyond the window.
+    cdef int take(self, Http2Stream stream, Py_ssize_t size) except -1
+    cdef int grant(self, Http2Stream stream, int64_t size) except -1
+
+    # Orders of the connection. `widen` raises its window to WIDE_WINDOW. A drain has two steps; the second follows by itself
+    # once the peer has read the first, or from `check` a second later. `close_with` sends GOAWAY and ends it.
+    cdef int widen(self) except -1
+    cdef int start_drain(self, str text) except -1
+    cdef int finish_drain(self) except -1
+    cdef int close_with(self, int code, str text) except -1
+    cdef int end(self, bint lingers) except -1
+
+    # A server's budget of idle work (PROTOCOL.md 9): a call was answered; a call was refused for its caller's fault. -1: the
+    # budget is used up, and the connection is over.
+    cdef int note_answered(self) noexcept
+    cdef int note_idle_work(self) except -2
+
+    # Facts. Output that the peer has not taken; memory that the connection holds besides messages and output.
+    cdef Py_ssize_t unsent_bytes(self) except? -1
+    cdef Py_ssize_t held_bytes(self) noexcept
+
+    # Compare the instants of this layer with now (pings, drain); return the next one, 0 = none. A side calls it from its
+    # `check`, and `schedule_check` of its stream with the first one when it is settled.
+    cdef uint64_t check_http2(self, uint64_t now) except? 0
