@@ -6,7 +6,7 @@
     a group of CallErrors and own-call errors     as its first leaf
     an error of a call that this process made     UNAVAILABLE, RESOURCE_EXHAUSTED, CANCELLED; others as a crash
     NotImplementedError                           UNIMPLEMENTED
-    any other, SystemExit too                     INTERNAL, with an id that the log carries
+    any other, SystemExit too                     INTERNAL, in services of gRPC UNKNOWN, with an id that the log carries
 
 A caller never gets the text of an exception or the message of another server: both may contain private data.
 
@@ -120,11 +120,12 @@ class Failures:
         self, call: ServerCall, error: BaseException, *, pushback_ms: int = 0, has_run: bool = True
     ) -> Failure:
         identifier = os.urandom(4).hex()
-        fields = {**_fields(call, Status.INTERNAL), "error_id": identifier}
+        status = _crash_status(call)
+        fields = {**_fields(call, status), "error_id": identifier}
         logger.error("%s failed [%s]", call.method, identifier, exc_info=error, extra=fields)
         text = f"{call.method} failed; the server's log has the reason under id {identifier}"
         text = self._with_text(text, error)
-        return Failure(Status.INTERNAL, text, pushback_ms=pushback_ms, has_run=has_run)
+        return Failure(status, text, pushback_ms=pushback_ms, has_run=has_run)
 
     def _with_text(self, text: str, error: BaseException) -> str:
         return f"{text}: {type(error).__name__}: {error}" if self._expose_errors else text
@@ -151,7 +152,7 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
     """Return the meaning of an error for the caller, and the status of the answer."""
     if isinstance(error, FastRPCError) and error._of_own_call:
         status = _status_behind(call, error)
-        return (_Kind.HIDDEN_BEHIND, Status.INTERNAL) if status is None else (_Kind.BEHIND, status)
+        return (_Kind.HIDDEN_BEHIND, _crash_status(call)) if status is None else (_Kind.BEHIND, status)
     if isinstance(error, CallError):
         # The peer would read OK as a value.
         return _Kind.MEANT, error.status or Status.UNKNOWN
@@ -163,7 +164,12 @@ def _classified(call: ServerCall, error: BaseException) -> tuple[_Kind, Status]:
         return _Kind.CANCELLED, Status.CANCELLED
     if isinstance(error, NotImplementedError):
         return _Kind.UNIMPLEMENTED, Status.UNIMPLEMENTED
-    return _Kind.CRASH, Status.INTERNAL
+    return _Kind.CRASH, _crash_status(call)
+
+
+def _crash_status(call: ServerCall) -> Status:
+    """Return the status of a call whose handler raised an exception that is no answer."""
+    return Status.INTERNAL if call.route is None else call.route.definition.crash_status
 
 
 def _status_behind(call: ServerCall, error: FastRPCError) -> Status | None:

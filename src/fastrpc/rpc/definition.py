@@ -13,10 +13,12 @@ import msgspec
 from fastrpc._core.payload.parameter_names import ParameterNames
 from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import ServiceNames
+from fastrpc.rpc.given_coders import GivenCoders
 from fastrpc.rpc.method_options import MethodOptions
 from fastrpc.rpc.schema.annotation import evaluate, item_type, substitute, type_text, type_variables
 from fastrpc.rpc.schema.conversion import holds_arrays
 from fastrpc.rpc.signature import HandlerSignature, Kind, Parameter, Style
+from fastrpc.status import Status
 
 __all__ = ["MethodDefinition", "MethodTypes", "ServiceDefinition"]
 
@@ -42,8 +44,10 @@ class MethodDefinition:
         "_types",
         "attribute",
         "codec",
+        "crash_status",
         "full_name",
         "function",
+        "given_coders",
         "idempotent",
         "inline",
         "marshals",
@@ -101,6 +105,10 @@ class MethodDefinition:
         self.codec = options.codec
         self.signature = signature
         self.passes_on = False
+        #: The functions that encode and decode its payloads in place of its codec's, or None.
+        self.given_coders: GivenCoders | None = None
+        #: The status of a call whose handler raised an exception that is no answer.
+        self.crash_status = Status.INTERNAL
         #: The methods that this one implements or overrides, by which callers may name it.
         self.promised = tuple(promised)
         #: Old names of parameters, each with the present one.

@@ -17,6 +17,7 @@ from fastrpc.errors import ConfigError
 from fastrpc.rpc.aliases import go_names
 from fastrpc.rpc.contract import check_implements
 from fastrpc.rpc.definition import MethodDefinition, MethodTypes, ServiceDefinition
+from fastrpc.rpc.given_coders import coders_of
 from fastrpc.rpc.go.fields import coders_in_go
 from fastrpc.rpc.options import OPTION_NAMES
 from fastrpc.rpc.schema.annotation import type_text
@@ -278,6 +279,8 @@ def _free_name(parameters: Sequence[Parameter]) -> str:
 def _coders(
     definition: MethodDefinition, codec: Codec, shape: ArgumentShape, *, is_plain: bool = False
 ) -> PayloadCoders:
+    if definition.given_coders is not None:
+        return coders_of(definition.given_coders, codec, definition.label)
     known = _decoded_types(definition)
     places = [f"parameter {parameter.name!r}" for parameter in definition.parameters]
     items = tuple(

@@ -10,7 +10,8 @@ class PayloadCoders:
 
     Args:
         encode: arguments, result, message of the caller's stream -> payload.
-        decode: payload -> result, and payload -> message of the caller's stream.
+        decode: payload -> result, None where results are sent and not checked; payload -> message of the caller's
+            stream.
         exact: at n, payload of n arguments -> tuple; None where n arguments do not fit, or for all of them.
         open: payload -> list or dict of items.
         items: at i, one of those items -> value of parameter i.
@@ -25,7 +26,7 @@ class PayloadCoders:
     encode_arguments: Callable[[Any], bytes]
     encode_result: Callable[[Any], bytes]
     encode_message: Callable[[Any], bytes]
-    decode_result: Callable[[Any], Any]
+    decode_result: Any
     decode_message: Callable[[Any], Any]
     exact: tuple[Callable[[Any], Any] | None, ...] | None
     open: Callable[[Any], Any]
@@ -36,7 +37,7 @@ class PayloadCoders:
         codec_id: int,
         *,
         encode: tuple[Callable[[Any], bytes], Callable[[Any], bytes], Callable[[Any], bytes]],
-        decode: tuple[Callable[[Any], Any], Callable[[Any], Any]],
+        decode: tuple[Callable[[Any], Any] | None, Callable[[Any], Any]],
         exact: tuple[Callable[[Any], Any] | None, ...] | None,
         open: Callable[[Any], Any],
         items: tuple[Callable[[Any], Any], ...],

@@ -206,7 +206,7 @@ cdef class Marshal:
 
     cdef int check_result(self, object value, bytes payload) except -1:
         cdef object decoded
-        if self._layout == LAYOUT_RAW:
+        if self._layout == LAYOUT_RAW or self._decode_result is None:
             return 0
         try:
             # Not `decode_result`: the limits apply only to payloads of a peer.
