@@ -182,6 +182,13 @@ class Call(Timed):
     @reply_metadata.setter
     def reply_metadata(self, entries: Metadata | Mapping[str, str | bytes]) -> None: ...
     @property
+    def _received_block(self) -> bytes:
+        """The encoded metadata that came, with keys several times where the protocol allows that; b"" without any."""
+
+    def _send_block(self, block: bytes | None) -> None:
+        """Send encoded metadata with the request, in place of that of the options."""
+
+    @property
     def peer(self) -> Peer:
         """The other side of the connection."""
 

@@ -27,7 +27,7 @@ from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.payload.metadata cimport decode_metadata, has_any_key
 from fastrpc._core.wire.frame cimport ONE_WAY
 
-from fastrpc._core.payload.metadata import Metadata
+from fastrpc._core.payload.metadata import Metadata, MetadataPairs
 from fastrpc.errors import ConfigError, FastRPCError
 
 NO_DEADLINE = <uint64_t>0xFFFFFFFFFFFFFFFF
@@ -424,7 +424,16 @@ cdef class Call(Timed):
 
     @reply_metadata.setter
     def reply_metadata(self, entries):
-        self._reply_metadata = Metadata(entries)
+        self._reply_metadata = entries if type(entries) is MetadataPairs else Metadata(entries)
+
+    @property
+    def _received_block(self):
+        """The encoded metadata that came, with keys several times where the protocol allows that; b"" without any."""
+        return self.received_metadata or b""
+
+    def _send_block(self, bytes block):
+        """Send encoded metadata with the request, in place of that of the options."""
+        self.sent_metadata = block
 
     @property
     def state(self):

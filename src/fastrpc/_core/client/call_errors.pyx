@@ -19,7 +19,7 @@ from fastrpc._core.base.status cimport (
 )
 from fastrpc._core.base.wire cimport now_ns
 from fastrpc._core.calls.call cimport NO_DEADLINE
-from fastrpc._core.payload.metadata cimport METADATA_OK, check_metadata
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata
 from fastrpc._core.payload.parameter_names cimport answer_to_refusal
 from fastrpc._core.wire.frame cimport (
     IDEMPOTENT,
@@ -96,7 +96,8 @@ cdef int check_request(CallingPart part, Call call, bytes payload) except -1:
 
 
 cdef bint is_over(bytes metadata, uint32_t limit) except -1:
-    return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) != METADATA_OK
+    # Its form was checked where it was made, and gRPC allows a key several times.
+    return check_metadata(PyBytes_AS_STRING(metadata), PyBytes_GET_SIZE(metadata), limit) == METADATA_TOO_LARGE
 
 
 cdef int check_message(CallingPart part, Call call, bytes payload) except -1:

@@ -75,6 +75,10 @@ class ClientStream(StreamChannel):
         """The bytes that the server may send before messages are taken; 0 before its REQUEST is written."""
 
     @property
+    def _first_block(self) -> bytes:
+        """The encoded initial metadata; b"" before it came, or without any."""
+
+    @property
     def _first_metadata(self) -> Metadata | None:
         """The initial metadata; None before HEAD or a message came."""
 

@@ -117,6 +117,11 @@ cdef class ClientStream(StreamChannel):
         return 0 if self.call.window is None else self.call.window.size
 
     @property
+    def _first_block(self):
+        """The encoded initial metadata; b"" before it came, or without any."""
+        return (<ClientCall>self.call).streaming.first_metadata or b""
+
+    @property
     def _first_metadata(self):
         """The initial metadata; None before HEAD or a message came."""
         cdef ClientCall call = <ClientCall>self.call

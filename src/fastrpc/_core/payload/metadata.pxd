@@ -8,6 +8,9 @@ cdef enum MetadataVerdict:
 cdef int check_metadata(const char* data, Py_ssize_t size, Py_ssize_t limit) noexcept nogil
 cpdef bytes encode_metadata(object entries)
 cpdef dict decode_metadata(bytes data)
+
+# Return the metadata of an answer without a stream, as it came by a protocol with head and trailers; either may be None.
+cdef bytes join_answer(bytes head, bytes trailers)
 cdef bint has_any_key(bytes data, frozenset keys) except -1
 
 # Return whether a key of a protocol of Go programs, in small letters, is one of ours as well.

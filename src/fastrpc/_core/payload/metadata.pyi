@@ -35,6 +35,18 @@ class Metadata(MutableMapping[str, str]):
     def __iter__(self) -> Iterator[str]: ...
     def __len__(self) -> int: ...
 
+class MetadataPairs(Metadata):
+    """Metadata whose keys may come several times, as gRPC has it; as a mapping it joins their values.
+
+    Raises:
+        TypeError: a value does not fit its key.
+        ValueError: a key cannot be sent.
+    """
+
+    pairs: tuple[tuple[str, str | bytes], ...]
+
+    def __init__(self, pairs: Iterable[tuple[str, str | bytes]] = ()) -> None: ...
+
 class BinaryMetadata(MutableMapping[str, bytes]):
     """The `-bin` entries of a `Metadata`, sharing its storage."""
 
@@ -53,8 +65,25 @@ def encode_metadata(entries: Mapping[str, Any]) -> bytes:
         ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
 
+def encode_pairs(pairs: Iterable[tuple[str, str | bytes]]) -> bytes:
+    """Return the wire form of keys and values, in their order; a key may come several times.
+
+    Raises:
+        TypeError: a value does not fit its key.
+        ValueError: a key or value cannot be sent.
+    """
+
 def decode_metadata(data: bytes) -> dict[str, str | bytes]:
-    """Return the entries of a wire form, both kinds together. It was checked on arrival."""
+    """Return the entries of a wire form, both kinds together; a comma joins values of one key.
+
+    It was checked on arrival.
+    """
+
+def metadata_pairs(data: bytes) -> tuple[tuple[str, str | bytes], ...]:
+    """Return keys and values of a wire form in their order, without reserved keys."""
+
+def split_answer(data: bytes | None) -> tuple[bytes, bytes]:
+    """Return head and trailers in the metadata of an answer without a stream; without a head all of it are trailers."""
 
 def check_entry(key: object, value: object) -> None:
     """Refuse an invalid entry.

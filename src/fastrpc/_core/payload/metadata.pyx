@@ -4,6 +4,9 @@ Each entry is u8 key length, u8 0, u16 value length, key, value. Keys are `[a-z0
 or bytes when the key ends in `-bin`. An entry counts key + value + 32 against the limit, as in HTTP/2
 (RFC 9113, 6.5.2), so that many tiny entries are charged for their overhead.
 
+By gRPC a key may come several times, and an answer has a head and trailers. A block of metadata that came by it, or is to
+leave by it, holds both as they are: `decode_metadata` joins the values of a key, `metadata_pairs` keeps them apart.
+
 Protocols of Go programs allow keys of any bytes. A call goes on without an entry whose key has another form than ours: the
 entry is counted, and the first one is logged. That holds for rpcx, Phobos and both of their header gateways.
 """
@@ -31,6 +34,10 @@ cdef enum:
 cdef uint64_t hash_seed = int.from_bytes(os.urandom(8), "little") | 1
 
 RESERVED_PREFIX = "frpc-"
+
+# The entry between head and trailers in the metadata of a whole answer.
+cdef bytes TRAILERS_BEGIN = bytes((len(b"frpc-trailers"), 0, 0, 0)) + b"frpc-trailers"
+
 KEY_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
 cdef frozenset FOREIGN_KEY_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789._-")
 
@@ -123,10 +130,17 @@ cpdef bytes encode_metadata(object entries):
     Raises:
         ValueError: a key or value cannot be sent; the message names the key and the allowed form.
     """
+    if isinstance(entries, MetadataPairs):
+        return encode_pairs(entries.pairs)
     if isinstance(entries, Metadata):
         entries = entries.entries
+    return encode_pairs(entries.items())
+
+
+def encode_pairs(pairs):
+    """Return the wire form of keys and values, in their order; a key may come several times."""
     parts = []
-    for key, value in entries.items():
+    for key, value in pairs:
         check_entry(key, value)
         raw_key = key.encode("ascii")
         raw_value = value.encode() if isinstance(value, str) else bytes(value)
@@ -137,9 +151,23 @@ cpdef bytes encode_metadata(object entries):
 
 
 cpdef dict decode_metadata(bytes data):
-    """Return key → text or bytes, without reserved keys. The bytes were checked when they arrived."""
-    cdef Py_ssize_t at = 0, key_size, value_size
+    """Return key → text or bytes, without reserved keys; a comma joins values of one key.
+
+    The bytes were checked when they arrived.
+    """
     entries = {}
+    for key, value in metadata_pairs(data):
+        known = entries.get(key)
+        if known is not None:
+            value = known + ("," if isinstance(value, str) else b",") + value
+        entries[key] = value
+    return entries
+
+
+def metadata_pairs(bytes data not None):
+    """Return keys and values in their order, without reserved keys."""
+    cdef Py_ssize_t at = 0, key_size, value_size
+    pairs = []
     while at < len(data):
         key_size = data[at]
         value_size = data[at + 2] | data[at + 3] << 8
@@ -149,8 +177,25 @@ cpdef dict decode_metadata(bytes data):
         value = data[at:at + value_size]
         at += value_size
         if not key.startswith(RESERVED_PREFIX):
-            entries[key] = value if key.endswith("-bin") else value.decode()
-    return entries
+            pairs.append((key, value if key.endswith("-bin") else value.decode()))
+    return tuple(pairs)
+
+
+cdef bytes join_answer(bytes head, bytes trailers):
+    """Return the metadata of an answer without a stream that has a head and trailers; either may be None."""
+    return trailers if head is None else head + TRAILERS_BEGIN + (trailers or b"")
+
+
+def split_answer(bytes data):
+    """Return head and trailers of an answer; without a head all of it are trailers."""
+    if data is None:
+        return b"", b""
+    at = 0
+    while at < len(data):
+        if data.startswith(TRAILERS_BEGIN, at):
+            return data[:at], data[at + len(TRAILERS_BEGIN):]
+        at += ENTRY_HEAD + data[at] + (data[at + 2] | data[at + 3] << 8)
+    return b"", data
 
 
 cdef bint has_any_key(bytes data, frozenset keys) except -1:
@@ -235,6 +280,16 @@ class Metadata(MutableMapping):
         # A text of it may go into a log, where a credential has no place.
         shown = {key: "…" if key == "authorization" else value for key, value in self.entries.items()}
         return f"Metadata({shown!r})"
+
+
+class MetadataPairs(Metadata):
+    """Metadata whose keys may come several times, as gRPC has it; as a mapping it joins their values."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs=()):
+        self.pairs = tuple(pairs)
+        self.entries = decode_metadata(encode_pairs(self.pairs))
 
 
 class BinaryMetadata(MutableMapping):

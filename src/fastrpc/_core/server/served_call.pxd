@@ -28,6 +28,9 @@ cdef class ServerCall(Call):
         uint8_t has_own_credential
         uint8_t is_logged
 
+        # Whether the head of an answer without a stream has left.
+        uint8_t has_sent_head
+
         # Whether the caller asks only for the head of a stream: no handler starts.
         readonly uint8_t wants_head
 
@@ -74,6 +77,7 @@ cdef class ServerCall(Call):
 
     cdef int stop(self) except -1
     cdef int pack_metadata(self) except -1
+    cdef int _send_head(self) except -1
     cdef bint make_new(self) noexcept
 
 

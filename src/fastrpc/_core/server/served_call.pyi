@@ -81,9 +81,14 @@ class ServerCall(Call):
     async def send_metadata(self) -> None:
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
+        By gRPC ahead of the one answer, too.
+
         Raises:
             RuntimeError: the answer is no stream, or the first metadata was sent already.
         """
+
+    def _compress_by(self, name: str | None) -> None:
+        """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
 
     @property
     def messages(self) -> Any:

@@ -6,14 +6,14 @@ from asyncio import CancelledError
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastrpc._core.base.wire cimport now_ns
-from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_NEW
+from fastrpc._core.calls.call cimport NO_DEADLINE, STATE_CANCELLED, STATE_GONE, STATE_NEW
 from fastrpc._core.calls.call cimport Draining
 from fastrpc._core.calls.call_log cimport find_request_entry
 from fastrpc._core.payload.arguments cimport BoundArguments
-from fastrpc._core.payload.metadata cimport check_metadata, encode_metadata
+from fastrpc._core.payload.metadata cimport METADATA_TOO_LARGE, check_metadata, encode_metadata
 from fastrpc._core.streams.stream_channel cimport StreamChannel
 
 from fastrpc.errors import CallError
@@ -107,6 +107,7 @@ cdef class ServerCall(Call):
             or self.was_cancelled
             or self.is_expired
             or self.never_started
+            or self.has_sent_head
             or self.charge
             or self.waiting_payload is not None
             or self.has_own_credential
@@ -152,8 +153,9 @@ cdef class ServerCall(Call):
         cdef uint32_t limit = self.connection.most_metadata()
         cdef bytes sent
         self._reply_metadata = None
-        sent = encode_metadata(metadata)
-        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit):
+        sent = encode_metadata(metadata if self.connection.has_trailers else metadata.entries)
+        # Its form was checked just now, and gRPC allows a key several times.
+        if check_metadata(PyBytes_AS_STRING(sent), PyBytes_GET_SIZE(sent), limit) == METADATA_TOO_LARGE:
             text = (
                 f"{self.route.method}: the metadata of its answer is over the {limit} bytes that the "
                 "client takes (Limits.metadata_bytes)"
@@ -186,12 +188,39 @@ cdef class ServerCall(Call):
     async def send_metadata(self):
         """Send the contents of `reply_metadata` now, ahead of the first message of the answering stream.
 
+        By gRPC ahead of the one answer, too.
+
         Raises:
             RuntimeError: the answer is no stream, or the first metadata was sent already.
         """
-        if self.stream is None or not self.route.gives_stream:
+        if self.stream is not None and self.route.gives_stream:
+            self.stream.commit_metadata()
+        elif self.connection is not None and self.connection.has_trailers:
+            self._send_head()
+        else:
             raise RuntimeError(f"the answer of {self.method} is no stream: its metadata goes with it")
-        self.stream.commit_metadata()
+
+    def _compress_by(self, str name):
+        """Compress the answer by the compressor of that name, if the peer takes it; None sends it as it is."""
+        self.compressor = 0
+        for number, compressor in self.connection.gate.compressors.items():
+            if compressor.name == name:
+                self.compressor = <uint8_t>number
+        if self.stream is not None:
+            self.stream.compress_by(self.compressor)
+
+    cdef int _send_head(self) except -1:
+        """Send the head of an answer without a stream."""
+        cdef ServedConnection connection = self.connection
+        if self.has_sent_head:
+            raise RuntimeError(f"the first metadata of {self.method} was sent already, what follows goes with the end")
+        self.has_sent_head = True
+        if connection.is_closed or self.was_ended or self.state == STATE_CANCELLED or self.state == STATE_GONE:
+            return 0
+        if self._reply_metadata is not None:
+            self.pack_metadata()
+        metadata, self.sent_metadata = self.sent_metadata or b"", None
+        return connection.send_head(self, metadata)
 
     @property
     def messages(self):

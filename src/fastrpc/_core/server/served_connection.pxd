@@ -54,6 +54,10 @@ cdef class ServedConnection:
         readonly str protocol
         dict counters
 
+        # Whether each answer has a head and trailers, both of which may have a key several times, as in gRPC: the head may
+        # leave at any time before the answer, by `send_head`, and `Call.sent_metadata` are the trailers.
+        readonly bint has_trailers
+
         # Whether payloads are values, not arrays of arguments (`assigned_numbers.VALUE_CODECS`).
         bint takes_values
 

@@ -67,6 +67,10 @@ class ServedConnection:
     @property
     def protocol(self) -> str: ...
     @property
+    def has_trailers(self) -> bool:
+        """Whether each answer has a head and trailers, both of which may have a key several times."""
+
+    @property
     def is_closed(self) -> bool:
         """Whether the peer is gone, so that answers are dropped."""
 

@@ -21,6 +21,9 @@ class ServedStream(StreamChannel):
             RuntimeError: it was sent already, by itself or with the first message.
         """
 
+    def compress_by(self, number: int) -> None:
+        """Compress further messages by the compressor of that number; 0 sends them as they are."""
+
     def begin_unpacking(self, job: object) -> None:
         """Note the job that decompresses the oldest message until `unpacked` is called."""
 

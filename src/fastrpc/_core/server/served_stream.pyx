@@ -133,6 +133,10 @@ cdef class ServedStream(StreamChannel):
             call.reply_metadata = {}
         self.commit()
 
+    def compress_by(self, int number):
+        """Compress further messages by the compressor of that number; 0 sends them as they are."""
+        self.compressor = number
+
     # For generators that run in a thread
 
     def bind(self):

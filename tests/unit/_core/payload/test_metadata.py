@@ -11,9 +11,13 @@ from fastrpc._core.payload.metadata import (
     RESERVED_PREFIX,
     BinaryMetadata,
     Metadata,
+    MetadataPairs,
     check_entry,
     decode_metadata,
     encode_metadata,
+    encode_pairs,
+    metadata_pairs,
+    split_answer,
 )
 from fastrpc._core.wire.native import NativeProtocol
 from fastrpc_harness.recording import RecordingConnection
@@ -178,3 +182,36 @@ class TestMetadata:
         metadata = Metadata({"room": "garden", "shard-bin": b"\x07"})
         assert repr(metadata) == "Metadata({'room': 'garden', 'shard-bin': b'\\x07'})"
         assert repr(metadata.binary) == "BinaryMetadata({'shard-bin': b'\\x07'})"
+
+
+class TestPairs:
+    """Metadata of gRPC, in which a key may come several times."""
+
+    pairs = (("room", "garden"), ("seat-bin", b"\x01"), ("room", "hall"), ("seat-bin", b"\x02"))
+
+    def test_keys_come_apart_in_their_order(self) -> None:
+        assert metadata_pairs(encode_pairs(self.pairs)) == self.pairs
+        assert metadata_pairs(encode_metadata(MetadataPairs(self.pairs))) == self.pairs
+
+    def test_as_a_mapping_values_of_a_key_are_joined(self) -> None:
+        joined = {"room": "garden,hall", "seat-bin": b"\x01,\x02"}
+        assert decode_metadata(encode_pairs(self.pairs)) == joined
+        assert MetadataPairs(self.pairs).entries == joined
+
+    def test_an_invalid_pair_is_refused(self) -> None:
+        for pairs in ([("A", "x")], [("a", b"x")], [("frpc-x", "x")]):
+            with pytest.raises((TypeError, ValueError)):
+                MetadataPairs(pairs)
+
+    def test_keys_of_fastrpc_itself_are_left_out(self) -> None:
+        raw = reference_metadata([(b"frpc-trace", b"x"), (b"room", b"garden")])
+        assert metadata_pairs(raw) == (("room", "garden"),)
+
+    def test_head_and_trailers_of_an_answer_are_told_apart(self) -> None:
+        head, trailers = encode_pairs([("room", "garden")]), encode_pairs([("seat", "4"), ("seat", "5")])
+        mark = reference_metadata([(b"frpc-trailers", b"")])
+        assert split_answer(head + mark + trailers) == (head, trailers)
+        assert split_answer(mark + trailers) == (b"", trailers)
+        assert split_answer(trailers) == (b"", trailers)
+        assert split_answer(None) == (b"", b"")
+        assert decode_metadata(head + mark + trailers) == {"room": "garden", "seat": "4,5"}
